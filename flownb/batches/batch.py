@@ -1,0 +1,419 @@
+"""`fan_out`: one job a row, aggregates above them, and the handle through which the results come back."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from flownb import seams
+from flownb.batches import failures as failing
+from flownb.batches import frames, results, rows
+from flownb.batches.rows import Rows
+from flownb.connection import Connection
+from flownb.errors import FlowError, FlowFailed, OptionError
+from flownb.flows import flow as flows
+from flownb.flows.flow import Flow
+from flownb.flows.job import Job, store_of
+from flownb.flows.plan import Plan, PlannedJob
+from flownb.flows.producer import store_plan
+from flownb.flows.summary import BATCH_QUEUE, summarise
+from flownb.options import JobOptions
+from flownb.tasks.task import Task, _options
+from flownb.wire import codec, keys
+from flownb.wire.records import FAILED, JobRecord
+from flownb.wire.store import ALL_FIELDS, Store
+
+
+class Batch(Flow):
+    """A flow made from rows: what `fan_out` and `attach` return.
+
+    `results` and `table` come back on the rows' own index; `failures` says what went wrong, row by row.
+    """
+
+    def __init__(self, flow: str, *, connection: Connection | None = None, source: Source | None = None) -> None:
+        super().__init__(flow, connection=connection)
+        self._spec = frames.spec_of(self._record)
+        self._source = source
+        self._pieces: list[codec.Children] | None = None
+
+    # ---- rows out -----------------------------------------------------------------------------------
+
+    def results(self, timeout: Any = None) -> pd.DataFrame:
+        """Wait for the batch and return the rows' values on the rows' own index; failed rows are missing.
+
+        A task that returns dicts gives their keys as columns, any other value one column named after the
+        task; dtypes are nullable. Raises TimeoutError past `timeout`.
+        """
+        self.wait(timeout)
+        texts, index = self._values()
+        return results.results(texts, index, self._spec["task"])
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows with their results so far and ``_state _error _attempts _seconds``; never waits.
+
+        In the kernel that made the batch the rows come with all their columns, after `attach` with those
+        that travelled.
+        """
+        keys_, records = self._row_records(frames.ROW_FIELDS)
+        if self._source is not None:
+            base = self._source.frame
+        else:
+            texts = [record.data if record else "{}" for record in records]
+            base = results.inputs_frame(texts, self._spec["columns"], self._index(), whole_row=self._spec["whole_row"])
+        return frames.table_of(base, records, self._spec["task"])
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """The failed rows: a DataFrame with error message kind attempts seconds traceback on their labels."""
+        _, records = self._row_records(("name", "failedReason", "atm", "processedOn", "finishedOn"))
+        failed = [i for i, record in enumerate(records) if record and record.state == FAILED]
+        whole = self._store.read_jobs([records[i].key for i in failed], ALL_FIELDS)  # type: ignore[union-attr]
+        return failing.failures([_failure(record) for record in whole if record], self._index().take(failed))
+
+    def result(self, timeout: Any = None) -> Any:
+        """Wait and return the root's value; without `into` that is `results`. Raises if no row succeeded."""
+        if self._spec["stages"]:
+            return super().result(timeout)
+        found = self.results(timeout)
+        if self._spec["rows"] and found.empty:
+            sample = self.failures.iloc[0]
+            raise FlowFailed(
+                f"batch {self.name!r} failed: none of its {self._spec['rows']:,} rows succeeded; "
+                f"the first failed with {sample['error']}: {sample['message']}"
+            )
+        return found
+
+    def to_html(self, path: Any = None) -> str:
+        """Return the batch as one HTML page for others; with `path`, write it there too."""
+        top = self._top_table()
+        page = self._report(self._snapshot(failures=True), self._records(), top)
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(page)
+        return page
+
+    # ---- how ----------------------------------------------------------------------------------------
+
+    def _top_table(self, most: int = 200) -> pd.DataFrame:
+        """What the page shows of the outcome: the root's value if it is a table, else the first rows."""
+        if self._spec["stages"] and self._store.read_flow_end(self._id)[0] == "completed":
+            value = self.job.returnvalue
+            if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+                return pd.DataFrame(value).head(most)
+            if isinstance(value, dict):
+                return pd.DataFrame([value])
+        return self.table().head(most)
+
+    def _row_pieces(self) -> list[codec.Children]:
+        """The rows' jobs in the order of the aggregates above them, read once: they do not change."""
+        if self._pieces is None:
+            parents, found = [self._record["root"]], []
+            while parents and not found:
+                families = self._store.read_children_of(parents)
+                found = [p for pieces in families for p in pieces if p.positions is not None]
+                parents = [key for pieces in families for p in pieces if p.positions is None for key in p.keys]
+            self._pieces = found
+        return self._pieces
+
+    def _row_keys(self) -> list[str]:
+        """The rows' jobs, in the order of the rows."""
+        keys_: list[str] = [""] * self._spec["rows"]
+        for piece in self._row_pieces():
+            for position, key in zip(piece.positions or (), piece.keys, strict=True):
+                keys_[position] = key
+        return keys_
+
+    def _index(self) -> pd.Index[Any]:
+        if self._source is not None:
+            return self._source.frame.index
+        pieces = self._row_pieces()
+        order = [position for piece in pieces for position in piece.positions or ()]
+        places = sorted(range(len(order)), key=order.__getitem__)
+        return frames.index_of(pieces, self._spec).take(places)
+
+    def _row_records(self, fields: Sequence[str]) -> tuple[list[str], list[JobRecord | None]]:
+        keys_ = self._row_keys()
+        return keys_, self._store.read_jobs(keys_, fields)
+
+    def _values(self) -> tuple[list[str | None], pd.Index[Any]]:
+        values = self._store.read_returnvalues(self._row_keys())
+        return values, self._index()
+
+    def _while_waiting(self) -> None:
+        """A root that is nothing but the end of its rows is completed by whoever waits, if no worker does it."""
+        if self._record["root"].rsplit(":", 2)[1] == BATCH_QUEUE:
+            _finish_roots(self._store, self._connection.prefix)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows as the caller had them: what `table` shows beside the results."""
+
+    frame: pd.DataFrame
+
+
+def fan_out(
+    data: Any,
+    task: Task | str,
+    *,
+    name: str | None = None,
+    by: str | Sequence[str] | None = None,
+    into: Any = None,
+    if_exists: str = "reuse",
+    connection: Connection | None = None,
+    **opts: Any,
+) -> Batch:
+    """Run a task for each row of a DataFrame (Series, list) and return at once with the `Batch`.
+
+    `task`: its parameters named like columns receive those columns; one parameter ``row`` receives the whole
+    row as a dict; a queue's name stands for whoever serves that queue. `into`: a task or a list of tasks up to
+    the root; each receives a DataFrame of what is below it. `by`: the first of them runs once for each group.
+    Other keywords override the task's options.
+
+    The same name and rows again join what is there: rows that are done are kept, new, changed and failed ones
+    run. ``if_exists="rerun"`` runs them all anew. Rows are optional: a failed one does not fail the batch,
+    unless an option says so.
+
+    Raises `FlowError` with the row's label and column before anything is written.
+
+    >>> import pandas as pd
+    >>> @task
+    ... def area(width, height):
+    ...     return width * height
+    >>> plots = pd.DataFrame({"width": [2, 3], "height": [5, 7]}, index=["a", "b"])
+    >>> fan_out(plots, area).results(timeout=30)
+       area
+    a    10
+    b    21
+    """
+    job = _RowJob.read(task, opts)
+    stages = _stages(into, by)
+    if if_exists not in ("reuse", "rerun"):
+        raise OptionError(f"if_exists: 'reuse' or 'rerun', not {if_exists!r}")
+    if not isinstance(data, pd.DataFrame | pd.Series) and not isinstance(data, list | tuple):
+        data = list(data)
+    found = rows.read(
+        data, job.required, job.optional, by=by, whole_row=job.whole_row, any_column=job.any_column
+    )
+    resolved, store = store_of(connection)
+    resolved.ensure_writable()
+    salt = secrets.token_hex(8) if if_exists == "rerun" else ""
+    identity = dict(task=f"{job.queue}/{job.name}", version=job.version + salt)
+    if name is None:
+        name = f"{job.name}-{rows.fingerprint(rows.identities(found, name='', **identity))[1:9]}"
+    ids = rows.identities(found, name=name, **identity)
+    flow = _Layout(store, name, job, stages, found, ids).store()
+    seams.serve_here(resolved)
+    return Batch(flow, connection=resolved, source=Source(_frame_of(data, found)))
+
+
+def attach(name: str, *, connection: Connection | None = None) -> Flow | Batch:
+    """Return the handle of a flow or batch that is on the server already, in a new kernel or another one.
+
+    `name` is a flow's name (the newest of that name), or ``queue:id`` of any job of it. Raises `JobMissing`.
+
+    >>> attach("nobody-knows-it")
+    Traceback (most recent call last):
+        ...
+    flownb.errors.JobMissing: no flow named 'nobody-knows-it' on this server; names are given with name=...
+    """
+    flow = flows.attach(name, connection=connection)
+    return Batch(flow._id, connection=flow._connection) if "spec" in flow._record else flow
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RowJob:
+    """What runs for each row."""
+
+    name: str
+    queue: str
+    version: str
+    required: list[str]
+    optional: list[str]
+    options: JobOptions
+    whole_row: bool = False
+    any_column: bool = False
+
+    @classmethod
+    def read(cls, task: Any, opts: dict[str, Any]) -> _RowJob:
+        if isinstance(task, str):
+            problem = keys.problem_with_queue(task)
+            if problem:
+                raise FlowError(f"task {task!r}: a queue's name {problem}")
+            options = JobOptions.read(_options(opts, "fan_out"), "fan_out")
+            return cls(
+                name=task, queue=task, version="1", required=[], optional=[], options=options, any_column=True
+            )
+        if not isinstance(task, Task):
+            raise FlowError(f"task: make it a task first: @flownb.task above {getattr(task, '__name__', task)!s}")
+        options = JobOptions.read({**task.options, **_options(opts, "fan_out")}, "fan_out")
+        return cls(
+            name=task.name,
+            queue=task.queue,
+            version=task.version,
+            required=task.required,
+            optional=task.optional,
+            options=options,
+            whole_row=[*task.required, *task.optional] == ["row"],
+        )
+
+
+def _stages(into: Any, by: Any) -> list[Task]:
+    stages = [] if into is None else [into] if isinstance(into, Task) else list(into)
+    for stage in stages:
+        if not isinstance(stage, Task):
+            raise FlowError(f"into: make it a task first: @flownb.task above {getattr(stage, '__name__', stage)!s}")
+        if not stage.required and not stage.optional:
+            raise FlowError(f"into: task {stage.name} needs a parameter for the DataFrame of what is below it")
+    if by is not None and not stages:
+        raise FlowError("by: groups need a task to go into; give into=")
+    return stages
+
+
+def _frame_of(data: Any, found: Rows) -> pd.DataFrame:
+    """The rows as a frame that later changes of the caller's do not reach."""
+    if isinstance(data, pd.DataFrame):
+        return data.copy(deep=int(pd.__version__.split(".")[0]) < 3)  # pandas 3 copies on write
+    return results.inputs_frame(found.texts, found.columns, found.index, whole_row=found.whole_row)
+
+
+class _Layout:
+    """A batch as a plan: the root, the stages, the groups, the rows; stored under ids made of what they are."""
+
+    def __init__(
+        self, store: Store, name: str, job: _RowJob, stages: list[Task], found: Rows, ids: list[str]
+    ) -> None:
+        self.store_ = store
+        self.name = name
+        self.job = job
+        self.stages = stages
+        self.rows = found
+        self.ids = ids
+        self.labels = rows.labels(found.index, 0, len(found))
+
+    def store(self) -> str:
+        """Store what is not there yet; return the flow's id."""
+        made = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.stages]
+        for generation in itertools.count():
+            flow = rows.fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
+            record = self.store_.read_flow(flow)
+            if not record or "stored" not in record:
+                break
+            if "ended" not in record or not self._would_run_again(flow):
+                self.store_.name_flow(self.name, flow)
+                self._announce(len(self.ids))
+                return flow
+        plan = self._plan(flow)
+        spec = self._spec(plan)
+        existing = store_plan(self.store_, plan, self.name, {"kind": "batch", "spec": json.dumps(spec)})
+        self._announce(len(existing))
+        return flow
+
+    def _would_run_again(self, flow: str) -> bool:
+        """Did a row fail that another run may mend? An `UnrecoverableError` said that none can."""
+        if not self.store_.read_progress(flow).by_stage.get(self.job.queue, {}).get(FAILED):
+            return False
+        row_keys = [f"{self.store_.prefix}:{self.job.queue}:{id}" for id in self.ids]
+        return any(
+            r and r.state == FAILED and r.why != "unrecoverable"
+            for r in self.store_.read_jobs(row_keys, ("name", "why"))
+        )
+
+    def _announce(self, kept: int) -> None:
+        if kept:
+            total = len(self.ids)
+            rest = "nothing runs again" if kept == total else f"{total - kept:,} run"
+            print(f"batch {self.name!r}: {kept:,} of {total:,} rows are there already, {rest}")
+
+    def _plan(self, flow: str) -> Plan:
+        plan = Plan(flow, self.store_.prefix, [])
+        above: list[int] = []
+        grouped = self.rows.groups if self.rows.groups is not None else None
+        for i, stage in reversed(list(enumerate(self.stages))):
+            groups = grouped if i == 0 and grouped is not None else [(None, None)]
+            above = [self._stage(plan, i, stage, n, label, above) for n, (label, _) in enumerate(groups)]
+        if not self.stages:
+            options = JobOptions.read(None, "root")
+            base = keys.base(self.store_.prefix, BATCH_QUEUE)
+            plan.jobs.append(PlannedJob(self.name[:256], base, flow, "{}", options, [], []))
+            above = [0]
+        members = [positions for _, positions in grouped] if grouped is not None else [range(len(self.ids))]
+        for parent, positions in zip(above, members, strict=True):
+            self._members(plan, parent, list(positions))
+        return plan
+
+    def _stage(self, plan: Plan, i: int, stage: Task, n: int, label: Any, above: list[int]) -> int:
+        data: dict[str, Any] = {}
+        if i == 0 and self.rows.groups is not None:
+            by = self.rows.by
+            data = dict(zip(by, label if len(by) > 1 or isinstance(label, list) else [label], strict=True))
+        place = len(plan.jobs)
+        options = JobOptions.read(stage.options, f"into: {stage.name}")
+        parents = [(parent, options.policy or "fpof") for parent in above]
+        frame = (stage.required or stage.optional)[0]
+        id = plan.flow if not plan.jobs else f"{plan.flow}-{i}-{n}"
+        base = keys.base(self.store_.prefix, stage.queue)
+        bind = json.dumps({"frame": frame})
+        plan.jobs.append(PlannedJob(stage.name, base, id, codec.encode(data, "by"), options, parents, [], bind))
+        for parent in above:
+            plan.jobs[parent].children.append(place)
+        return place
+
+    def _members(self, plan: Plan, parent: int, positions: list[int]) -> None:
+        job, base, start = self.job, keys.base(self.store_.prefix, self.job.queue), len(plan.jobs)
+        parents, childless = [(parent, job.options.policy or "idof")], list[int]()
+        for position in positions:
+            text = self.rows.texts[position]
+            plan.jobs.append(
+                PlannedJob(job.name, base, self.ids[position], text, job.options, parents, childless)
+            )
+        plan.jobs[parent].children.extend(range(start, len(plan.jobs)))
+        plan.rows[parent] = (positions, [self.labels[p] for p in positions] if self.labels else [])
+
+    def _spec(self, plan: Plan) -> dict[str, Any]:
+        """What a new kernel needs to give the results their index and columns again."""
+        return {
+            "task": self.job.name,
+            "rows": len(self.ids),
+            "columns": list(self.rows.columns),
+            "whole_row": self.rows.whole_row,
+            "by": list(self.rows.by),
+            "stages": [plan.jobs[i].id for i in range(len(plan.jobs)) if plan.jobs[i].bind][::-1],
+            "index": rows.index_to_json(self.rows.index)[0],
+        }
+
+
+def _failure(record: JobRecord) -> failing.Failure:
+    error, _, message = (record.failed_reason or "").partition(": ")
+    traces = codec.decode(record.stacktrace)
+    return failing.Failure(
+        None, error, message, record.attempts_made, frames.seconds_of(record), traces[-1] if traces else None
+    )
+
+
+def _finish_roots(store: Store, prefix: str) -> None:
+    """Complete the roots of batches whose rows have all ended, as a worker would."""
+    base = keys.base(prefix, BATCH_QUEUE)
+    token = secrets.token_hex(8)
+    worker = {"token": token, "lock_ms": 15_000, "name": None, "limiter": None}
+    taken = store.finish_and_fetch([base], outcomes=[], want=10, worker=worker).taken
+    if taken:
+        outcomes = [
+            {
+                "base": base,
+                "id": one.record.id,
+                "token": token,
+                "ats": one.record.attempts_started,
+                "kind": "completed",
+                "value": codec.encode(summarise(Job(one.record, store=store)), "summary"),
+            }
+            for one in taken
+        ]
+        store.finish_and_fetch([base], outcomes=outcomes, want=0, worker=worker)
+

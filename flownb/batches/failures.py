@@ -1,0 +1,89 @@
+"""Failed rows as a table, and the kind of an error: its type and message with the particulars folded away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from flownb.batches.results import floats, integers, strings
+
+MOST_CHARACTERS = 300  #: of a message that a kind is made from
+
+
+class Failure(NamedTuple):
+    """One row that failed."""
+
+    label: Any  #: the row's own, from its index
+    error: str | None  #: the error's type, such as ``ValueError``
+    message: str
+    attempts: int | None = None
+    seconds: float | None = None  #: of the last attempt
+    traceback: str | None = None
+
+
+def failures(
+    records: Iterable[Failure | tuple[Any, ...]], index: pd.Index[Any] | None = None
+) -> pd.DataFrame:
+    """A table of failed rows: columns error message kind attempts seconds traceback.
+
+    Text columns are of pandas' text dtype, attempts Int64, seconds Float64. `index`
+    holds the failed rows' labels in the order of the records, with dtype and names;
+    without it the records' own labels make one.
+
+    >>> table = failures([Failure("x", "KeyError", "no 'a' in row 7", 3, 0.5)])
+    >>> table.loc["x", "kind"]
+    'KeyError: no <q> in row <n>'
+    """
+    rows = [Failure(*record) for record in records]
+    table = {
+        "error": strings([row.error for row in rows]),
+        "message": strings([row.message for row in rows]),
+        "kind": strings([kind_of(row.error, row.message) for row in rows]),
+        "attempts": integers([row.attempts for row in rows]),
+        "seconds": floats([row.seconds for row in rows]),
+        "traceback": strings([row.traceback for row in rows]),
+    }
+    return pd.DataFrame(table, index=_index([row.label for row in rows]) if index is None else index)
+
+
+def kind_of(error: str | None, message: str | None) -> str:
+    """An error's type and its message's first line, with what differs from row to row folded.
+
+    Quoted text becomes ``<q>``, an address ``<url>``, a path ``<path>``, a uuid or hex
+    ``<id>``, and a number ``<n>``. A kind of a kind is itself.
+
+    >>> kind_of("ValueError", "row 17 has no 'price' in /data/a.csv")
+    'ValueError: row <n> has no <q> in <path>'
+    """
+    lines = (message or "").strip().splitlines()
+    template = _PARTICULARS.sub(_folded, lines[0][:MOST_CHARACTERS]).strip() if lines else ""
+    return ": ".join(part for part in (error, template) if part)
+
+
+_PARTICULARS = re.compile(
+    r"""
+      (?P<kept> <(?:q|url|path|id|n)> )
+    | (?P<q>    (?<!\w) (?: '[^'\n]*' | "[^"\n]*" | `[^`\n]*` ) (?!\w) )
+    | (?P<url>  \b[a-z][a-z0-9+.-]{1,20}://[^\s'"<>]+ )
+    | (?P<path> (?<![\w<./\\]) (?: [A-Za-z]:[\\/] | ~?/ | \.{1,2}/ ) [^\s'"<>:;,()]*[^\s'"<>:;,.()]
+              | (?<![\w./-]) [\w-]+ (?: /[\w.-]+ ){0,20} /[\w-]+ (?:\.[A-Za-z]\w{0,9})+ )
+    | (?P<id>   \b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b
+              | \b0[xX][0-9a-fA-F]+\b
+              | \b(?=[0-9a-fA-F]*[a-fA-F])(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{8,}\b )
+    | (?P<n>    (?:(?<![\w)\]>])[-+])? (?<![A-Za-z_\d]) \d+ (?:[.,_]\d+)* (?:[eE][-+]?\d+)? )
+    """,
+    re.VERBOSE,
+)
+
+
+def _folded(match: re.Match[str]) -> str:
+    return match.group() if match.lastgroup == "kept" else f"<{match.lastgroup}>"
+
+
+def _index(labels: list[Any]) -> pd.Index[Any]:
+    made: pd.Index[Any] = pd.Index(labels if labels else np.array([], dtype=object))
+    return made

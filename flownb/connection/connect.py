@@ -1,0 +1,247 @@
+"""Connection: the way to one server, under one prefix; and the default one of this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from flownb.connection import address as addresses
+from flownb.connection import checks, embedded
+from flownb.connection.folder import folder_for
+from flownb.errors import OptionError, ReadOnly, ServerRefused
+
+if TYPE_CHECKING:
+    import redis
+
+log = logging.getLogger("flownb")
+_all: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+class Connection:
+    """The way to one server, under one prefix.
+
+    `url_or_redis_client` is a ``redis://``, ``rediss://`` or ``unix://`` URL or a `redis.Redis`, whose
+    address is taken. Without it: `path`, the folder of an embedded server; else the variable ``FLOWNB_URL``;
+    else the embedded server of the nearest ``.flownb`` folder. ``FLOWNB_PASSWORD`` stands in for a password
+    that the URL lacks.
+
+    The server is asked at once: ServerUnreachable or ServerRefused say in one line what is wrong.
+
+    >>> with Connection(path="results/.flownb") as connection:  # doctest: +SKIP
+    ...     connection.client().ping()
+    True
+    """
+
+    def __init__(
+        self,
+        url_or_redis_client: str | redis.Redis | None = None,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        prefix: str = "bull",
+        read_only: bool = False,
+    ) -> None:
+        self.prefix = _checked_prefix(prefix)
+        self.read_only = read_only
+        self.closed = False
+        self._changing = threading.RLock()
+        self._on_close: list[Callable[[], object]] = []
+        self._fit_for_writing = False
+        self._client: redis.Redis | None = None
+        self._client_address: dict[str, object] = {}
+        self._hold: embedded.Hold | None = None
+        self._address = _address_asked_for(url_or_redis_client, path)
+        _all.add(self)
+        if not self._address:
+            self._hold = embedded.Hold(folder_for(path))
+        try:
+            addresses.knock(self.address())
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is the server flownb starts itself."""
+        return self._hold is not None
+
+    @property
+    def path(self) -> Path | None:
+        """The ``.flownb`` folder of the embedded server; None for any other server."""
+        return self._hold.folder if self._hold else None
+
+    def client(self) -> redis.Redis:
+        """The shared client for commands: bytes, thread-safe, resends with growing pauses of at most 1 s.
+
+        Resending after a lost reply is right because every write of flownb may arrive twice. If the server
+        stays away, redis-py's ConnectionError or TimeoutError comes after some seconds.
+        """
+        address = self.address()
+        with self._changing:
+            if self._client is None or self._client_address != address:
+                self._client = addresses.make_client(address, resends=addresses.RESENDS)
+                self._client_address = address
+            return self._client
+
+    def blocking_client(self) -> redis.Redis:
+        """A new client for one loop of blocking commands of up to 10 s, without resends. Close it."""
+        return addresses.make_client(self.address(), timeout=addresses.BLOCKING_TIMEOUT)
+
+    def worker_client(self) -> redis.Redis:
+        """A new client for one worker, who resends by itself: 8 s per command. Close it."""
+        return addresses.make_client(self.address())
+
+    def address(self) -> dict[str, object]:
+        """Where the server is, with credentials, for another process on this machine; JSON-able.
+
+        ``url`` or ``unix_socket_path``, and redis-py's options. Give it away through a pipe only, never on a
+        command line. An embedded server stops when the last Connection closes, whoever has its address.
+        """
+        if self.closed:
+            raise OptionError("this connection is closed: make a new one with flownb.connect()")
+        return self._hold.address() if self._hold else dict(self._address)
+
+    @staticmethod
+    def client_from_address(address: dict[str, object]) -> redis.Redis:
+        """A client for what `address()` told, like that of `worker_client`."""
+        return addresses.make_client(address)
+
+    def ensure_writable(self) -> None:
+        """Ask before the first write: ReadOnly, or ServerRefused with the reason and what mends it.
+
+        The server is asked once per connection.
+        """
+        if self.read_only:
+            raise ReadOnly("this connection only reads: connect without read_only=True to write")
+        if self._fit_for_writing:
+            return
+        import redis
+
+        try:
+            reason = checks.reason_against_writing(self.client())
+        except (redis.RedisError, OSError) as error:
+            raise addresses.explain(error, self.address()) from None
+        if reason:
+            raise ServerRefused(reason)
+        self._fit_for_writing = True
+
+    def on_close(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called when this connection closes, before its clients do; last added first."""
+        self._on_close.append(callback)
+
+    def close(self) -> None:
+        """Call what was registered, close the client, let go of an embedded server. May be called twice."""
+        with self._changing:
+            if self.closed:
+                return
+            while self._on_close:
+                try:
+                    self._on_close.pop()()
+                except Exception as error:  # one that fails must not keep the others from stopping
+                    log.warning("closing %r: %s: %s", self, type(error).__name__, error)
+            self.closed = True
+        if self._client:
+            self._client.close()
+        if self._hold:
+            self._hold.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        """The same in every run and on every machine: no credentials, no folders."""
+        told = ["embedded" if self.embedded else repr(self._address.get("url", "unix socket"))]
+        if self.prefix != "bull":
+            told.append(f"prefix={self.prefix!r}")
+        if self.read_only:
+            told.append("read_only=True")
+        return f"Connection({', '.join(told)})"
+
+
+def _address_asked_for(asked: object, path: object) -> dict[str, object]:
+    """The address of the server somebody named; {} if it is to be the embedded one."""
+    if asked is not None and path is not None:
+        raise OptionError(
+            "pass either a URL (or client) or path=, not both: path= is the embedded server's folder"
+        )
+    if isinstance(asked, str):
+        return addresses.address_from_url(asked)
+    if asked is not None:
+        return addresses.address_of_client(asked)  # type: ignore[arg-type]
+    if path is None and (url := os.environ.get("FLOWNB_URL")):
+        return addresses.address_from_url(url, "FLOWNB_URL")
+    return {}
+
+
+def _checked_prefix(prefix: object) -> str:
+    """Refuse what would make keys that cannot be told apart, searched for, or kept in one cluster slot."""
+    if not isinstance(prefix, str) or not prefix:
+        raise OptionError("prefix must be a non-empty text such as 'bull'")
+    if any(char.isspace() or not char.isprintable() or char in "*?[]\\^" for char in prefix):
+        raise OptionError(
+            f"prefix {prefix!r} holds white space, a control character or one of *?[]\\^: leave it out"
+        )
+    tag = prefix[1:-1] if prefix.startswith("{") and prefix.endswith("}") else ""
+    if ("{" in prefix or "}" in prefix) and (not tag or "{" in tag or "}" in tag):
+        raise OptionError(f"prefix {prefix!r}: braces only as one pair around all of it, such as '{{bull}}'")
+    return prefix
+
+
+# -- the default connection --------------------------------------------------------------------------------
+
+_default: Connection | None = None
+_choosing = threading.RLock()
+
+
+def connect(
+    url_or_redis_client: str | redis.Redis | None = None,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    prefix: str = "bull",
+    read_only: bool = False,
+) -> Connection:
+    """Set the default connection and close the old one with its workers; arguments as for `Connection`.
+
+    If the new server cannot be reached the old default stays.
+
+    >>> connect("redis://example.org", prefix="acme", read_only=True)  # doctest: +SKIP
+    Connection('redis://example.org:6379/0', prefix='acme', read_only=True)
+    """
+    global _default
+    with _choosing:
+        new = Connection(url_or_redis_client, path=path, prefix=prefix, read_only=read_only)
+        old, _default = _default, new
+    if old:
+        old.close()
+    return new
+
+
+def current() -> Connection:
+    """The default connection, made at its first use, and again after it was closed."""
+    global _default
+    with _choosing:
+        if _default is None or _default.closed:
+            _default = Connection()
+        return _default
+
+
+def _renew_locks_after_fork() -> None:
+    """A lock may have been held by a thread of the parent that the child does not have."""
+    global _choosing
+    _choosing = threading.RLock()
+    for connection in list(_all):
+        connection._changing = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks_after_fork)

@@ -1,0 +1,206 @@
+"""The server process of one folder, as its supervisor sees it: start, readiness, death, end; and the guard.
+
+Pure standard library, like supervisor.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flownb.connection import traces
+else:  # run isolated from the package: what it shares with the package lies beside it
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    import traces
+
+STOP_PATIENCE = 5.0  # seconds a server gets to end by itself before it is killed
+RESTARTS = 5  # this many restarts ...
+RESTARTS_WITHIN = 10.0  # ... in this many seconds are a server that cannot live
+LOG_LIMIT = 1_000_000  # bytes of log kept from one start to the next
+
+OPTIONS = (
+    *("--port", "0", "--unixsocketperm", "700"),
+    *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+    *("--maxmemory-policy", "noeviction"),
+    # A job is a hash of some 15 fields, one of them its data. Within these limits the server keeps it as one
+    # compact block, in a fraction of the memory. Old and new servers understand the old spelling "ziplist".
+    *("--hash-max-ziplist-value", "512", "--hash-max-ziplist-entries", "128"),
+)
+
+
+class Server:
+    """One server process after the other on the same data, socket and password."""
+
+    def __init__(self, folder: str, program: str, lock_fd: int) -> None:
+        self.folder, self.program, self.lock_fd = folder, program, lock_fd
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ready = self.was_ready = False
+        self.starts: list[float] = []
+        self.password = os.urandom(16).hex()
+        self.log = os.path.join(folder, traces.LOG_FILE)
+        self.guard_pipe = start_guard()
+
+    def settle(self) -> None:
+        """Choose the sockets' folder and take the old link file away.
+
+        The folder a dead supervisor left is used again, with its socket names and its password: whoever was
+        connected to its server then simply reconnects.
+        """
+        left = traces.read_link(self.folder)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.folder, traces.LINK_FILE))
+        if left and traces.is_private_folder(str(left.get("runtime", ""))):
+            self.runtime, self.password = str(left["runtime"]), str(left["password"])
+        else:
+            self.runtime = traces.make_private_folder()
+        self.socket = os.path.join(self.runtime, "server")
+        self.users_socket = os.path.join(self.runtime, "users")
+        for path in (self.socket, self.users_socket):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def start(self) -> None:
+        """Start it, once or again; CannotStart if that was tried too often."""
+        now = time.monotonic()
+        self.starts = [start for start in self.starts if now - start < RESTARTS_WITHIN] + [now]
+        if len(self.starts) > RESTARTS:
+            raise traces.CannotStart(f"the server keeps dying: {self.why_it_died()}")
+        self.ready = False
+        self.loads_data = traces.holds_data(self.folder)
+        with open(self.log, "ab") as log:
+            if log.tell() > LOG_LIMIT:
+                log.truncate(0)
+            self.log_start = os.path.getsize(self.log)
+            self.process = self._spawn(log.fileno())
+        with contextlib.suppress(BrokenPipeError):  # somebody killed the guard
+            os.write(self.guard_pipe, b"%d\n" % self.process.pid)
+        self._write_link(self.process.pid)
+
+    def _spawn(self, log: int) -> subprocess.Popen[bytes]:
+        # "-": more configuration comes on stdin, for a command line can be read by everybody
+        command = [self.program, "-", *OPTIONS, "--unixsocket", self.socket, "--dir", self.folder]
+        try:
+            process = subprocess.Popen(
+                [*command, "--logfile", self.log],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[self.lock_fd],
+            )
+        except OSError as error:
+            raise traces.CannotStart(f"cannot run {self.program}: {error.strerror}") from None
+        assert process.stdin
+        with contextlib.suppress(BrokenPipeError), process.stdin as configuration:
+            configuration.write(f"requirepass {self.password}\n".encode())
+        return process
+
+    def _write_link(self, pid: int) -> None:
+        link = {
+            "identity": traces.identity_of(self.folder),
+            "runtime": self.runtime,
+            "users_socket": self.users_socket,
+            **self.address(),
+            "supervisor_pid": os.getpid(),
+            "server_pid": pid,
+            "server_birth": traces.process_birth(pid),
+        }
+        path = os.path.join(self.folder, traces.LINK_FILE)
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            json.dump(link, file)
+        os.replace(f"{path}.new", path)
+
+    def address(self) -> dict[str, object]:
+        return {"unix_socket_path": self.socket, "password": self.password}
+
+    def died(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def why_it_died(self) -> str:
+        return traces.last_words(self.folder, self.log_start) or "it left no word in its log"
+
+    def look_whether_ready(self) -> bool:
+        """Whether it answers for the first time since its start; while it reads its data it does not."""
+        with contextlib.suppress(OSError):
+            if self.ask("PING") == "+PONG":
+                self._rewrite_what_was_loaded()
+                self.ready = self.was_ready = True
+        return self.ready
+
+    def ask(self, command: str) -> str:
+        return traces.ask(self.socket, f"AUTH {self.password}", command)[-1]
+
+    def _rewrite_what_was_loaded(self) -> None:
+        """Have the append-only file written anew if one was loaded.
+
+        Where a crash has torn its end, servers go on writing behind the torn place, and the next start cuts
+        all of that off. Then nobody may write before the rewrite is done; otherwise it runs beside the work.
+        """
+        if not self.loads_data:
+            return
+        self.ask("BGREWRITEAOF")
+        give_up = time.monotonic() + STOP_PATIENCE
+        while self._log_was_torn() and time.monotonic() < give_up:
+            state = self.ask("INFO persistence")
+            if "rewrite_in_progress:0" in state and "rewrite_scheduled:0" in state:
+                return
+            time.sleep(0.01)
+
+    def _log_was_torn(self) -> bool:
+        with open(self.log, "rb") as log:
+            log.seek(self.log_start)
+            return b"aof-load-truncated is enabled" in log.read()
+
+    def stop(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        with contextlib.suppress(OSError):
+            os.write(self.guard_pipe, b"0\n")
+        os.close(self.guard_pipe)
+
+
+# -- the guard: a forked child that outlives a killed supervisor by one deed --------------------------------
+
+
+def start_guard() -> int:
+    """Fork the guard; the end of the pipe on which it is told the server's pid, 0 for none."""
+    read_end, write_end = os.pipe()
+    if os.fork():
+        os.close(read_end)
+        return write_end
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
+    # Everything but the pipe is the supervisor's: its lock, its users.
+    os.closerange(3, read_end)
+    os.closerange(read_end + 1, 1024)
+    _stand_guard(read_end)
+    os._exit(0)
+
+
+def _stand_guard(pipe: int) -> None:
+    told = b"0\n"
+    while chunk := os.read(pipe, 4096):  # ends with the supervisor
+        told = (told + chunk)[-64:]
+    server = int(told.split()[-1])
+    birth = traces.process_birth(server) if server else ""
+    if not birth:
+        return
+    for deadly in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server, deadly)
+        patience = time.monotonic() + STOP_PATIENCE
+        while traces.process_birth(server) == birth and time.monotonic() < patience:
+            time.sleep(0.02)
+        if traces.process_birth(server) != birth:
+            return

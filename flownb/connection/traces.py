@@ -1,0 +1,118 @@
+"""What a server leaves to be found: its link file, its log, its socket, its runtime folder.
+
+The supervisor writes and those who join read, so both import this file. The supervisor runs without the
+package and without site-packages: pure standard library, and nothing of flownb.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import stat
+import subprocess
+from typing import BinaryIO
+
+LOCK_FILE = "lock"
+LINK_FILE = "server.json"  # names the sockets of the running server; 0600, because of the password
+LOG_FILE = "server.log"
+LONGEST_SOCKET_PATH = 100  # bytes; Linux ends at 107, macOS at 103
+
+
+class CannotStart(Exception):
+    """The server cannot be started or kept alive; the text is one line for the user."""
+
+
+def process_birth(pid: int) -> str:
+    """When the process began, as text to compare: a pid alone may by now be somebody else's. '' if it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]  # a zombie is only waiting for its parent to notice
+    except (OSError, IndexError):
+        if os.path.isdir("/proc/self"):
+            return ""
+    told = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip()
+
+
+def identity_of(folder: str) -> dict[str, object]:
+    """What tells this folder on this machine from a copy of it: a copied link file must not be believed."""
+    return {"host": socket.gethostname(), "inode": os.stat(os.path.join(folder, LOCK_FILE)).st_ino}
+
+
+def read_link(folder: str) -> dict[str, object] | None:
+    """The link file, unless there is none or it was written elsewhere (a copied folder, another machine)."""
+    try:
+        with open(os.path.join(folder, LINK_FILE), encoding="utf-8") as file:
+            link = json.load(file)
+        return link if link["identity"] == identity_of(folder) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def last_words(folder: str, since: int = 0) -> str:
+    """The last line that the server (or a supervisor's traceback) left in the log after byte `since`."""
+    try:
+        with open(os.path.join(folder, LOG_FILE), "rb") as file:
+            file.seek(since)
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    # "4711:M 23 Nov 2026 15:00:00.000 # Fatal ...": '#' marks a warning, the likely reason of an end.
+    said = [re.match(r"(?:\d+:\w \d+ \w+ \d+ [\d:.]+ (\S) )?(.*\S)", line) for line in lines]
+    marked = [(match[1], match[2]) for match in said if match]
+    warnings = [text for mark, text in marked if mark == "#"]
+    plain = [text for mark, text in marked if mark is None]
+    return (plain or warnings or [text for _, text in marked] or [""])[-1]
+
+
+def ask(socket_path: str, *commands: str, timeout: float = 1.0) -> list[str]:
+    """Send inline commands to the server and return one reply each, as text; OSError if nobody answers."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(timeout)
+        line.connect(socket_path)
+        line.sendall("".join(f"{command}\r\n" for command in commands).encode())
+        with line.makefile("rb") as replies:
+            return [_next_reply(replies) for _ in commands]
+
+
+def _next_reply(replies: BinaryIO) -> str:
+    head = replies.readline()
+    if not head:
+        raise ConnectionError("the server closed the connection")
+    if head.startswith(b"$"):
+        return replies.read(int(head[1:]) + 2).decode("utf-8", "replace")
+    return head.decode("utf-8", "replace").strip()
+
+
+def holds_data(folder: str) -> bool:
+    """Whether a server started here will load an append-only file (a folder of them since Redis 7)."""
+    paths = (os.path.join(folder, name) for name in ("appendonlydir", "appendonly.aof"))
+    return any(os.path.exists(path) for path in paths)
+
+
+def is_private_folder(path: str) -> bool:
+    """Whether a runtime folder named by an old link file is still the one we made: no symlink, ours, 0700."""
+    try:
+        state = os.lstat(path)
+    except (OSError, ValueError):
+        return False
+    private = stat.S_ISDIR(state.st_mode) and not state.st_mode & 0o077
+    return private and state.st_uid == os.getuid() and os.path.basename(path).startswith("flownb-")
+
+
+def make_private_folder() -> str:
+    """A new 0700 folder under XDG_RUNTIME_DIR or /tmp whose sockets' paths are short enough for a socket."""
+    for base in filter(None, (os.environ.get("XDG_RUNTIME_DIR"), "/tmp")):
+        path = os.path.join(base, f"flownb-{os.urandom(6).hex()}")
+        if not os.path.isabs(path) or len(os.fsencode(f"{path}/server")) > LONGEST_SOCKET_PATH:
+            continue
+        with contextlib.suppress(OSError):
+            os.mkdir(path, 0o700)
+            return path
+    raise CannotStart("no folder for the server's socket: make /tmp writable or set XDG_RUNTIME_DIR")

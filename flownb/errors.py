@@ -1,0 +1,104 @@
+"""Every exception of flownb, and the table from a script's code word to its class.
+
+::
+
+    FlownbError
+     ├─ FlowError (ValueError)          refused before the first write
+     ├─ OptionError (TypeError)         an option that does not exist, or does not fit
+     ├─ ServerError                     the server, or the way to it
+     │   ├─ ServerUnreachable
+     │   ├─ ServerRefused               reached, but not fit or not allowed for flownb
+     │   └─ ReadOnly                    a write on a read-only connection
+     ├─ TransitionError                 a script refused a transition
+     │   ├─ JobMissing
+     │   ├─ LeaseLost
+     │   └─ ParentMissing
+     ├─ FlowFailed                      what `result()` raises
+     ├─ JobTimeout                      an attempt that ran past its `timeout`
+     ├─ UnrecoverableError              raised by a processor: no further attempt
+     └─ RateLimitError                  raised by a processor: hold the queue
+"""
+
+from __future__ import annotations
+
+
+class FlownbError(Exception):
+    """The root of every exception flownb raises."""
+
+
+class FlowError(FlownbError, ValueError):
+    """Something is wrong with a flow, found before anything was written.
+
+    The message names the node's path (``root/children[3]``) or the row's label,
+    what is wrong there, and how to mend it.
+    """
+
+
+class OptionError(FlownbError, TypeError):
+    """An option that does not exist, or a value that does not fit it."""
+
+
+class ServerError(FlownbError):
+    """Something is wrong with the server or with the way to it."""
+
+
+class ServerUnreachable(ServerError):
+    """No server answers. The message says where flownb looked and what to do next."""
+
+
+class ServerRefused(ServerError):
+    """A server answered that flownb cannot use: too old, evicting, or not letting us in."""
+
+
+class ReadOnly(ServerError):
+    """A write was asked for on a connection opened with ``read_only=True``."""
+
+
+class TransitionError(FlownbError):
+    """A script refused a transition; nothing was written."""
+
+
+class JobMissing(TransitionError):
+    """The job is not (or no longer) on the server."""
+
+
+class LeaseLost(TransitionError):
+    """Another worker has started this job since; the late result was refused."""
+
+
+class ParentMissing(TransitionError):
+    """The parent a job was to be added under does not exist."""
+
+
+class FlowFailed(FlownbError):
+    """A flow ended in failure. The message is the root cause: path, error type, message."""
+
+
+class JobTimeout(FlownbError):
+    """An attempt ran past its ``timeout``."""
+
+
+class UnrecoverableError(FlownbError):
+    """Raise it in a processor: the job fails now, whatever attempts are left.
+
+    >>> def charge(job):
+    ...     raise UnrecoverableError("the card was stolen")
+    """
+
+
+class RateLimitError(FlownbError):
+    """Raise it in a processor: the queue is held for a while, and no attempt is charged.
+
+    `retry_after` is a duration: seconds, a timedelta, or text such as ``"30s"``.
+    """
+
+    def __init__(self, retry_after: object = 1.0) -> None:
+        super().__init__(f"rate limited for {retry_after}")
+        self.retry_after = retry_after
+
+
+BY_CODE: dict[str, type[TransitionError]] = {
+    "JOB_MISSING": JobMissing,
+    "LEASE_LOST": LeaseLost,
+    "PARENT_MISSING": ParentMissing,
+}

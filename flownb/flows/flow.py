@@ -1,0 +1,196 @@
+"""The handle of a stored flow: how far it is, what came out, what went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from flownb import errors, seams
+from flownb.connection import Connection
+from flownb.flows import tree
+from flownb.flows.display import Shown
+from flownb.flows.job import Job, find_job, key_of, store_of
+from flownb.flows.plan import plan
+from flownb.flows.progress import Progress
+from flownb.options import seconds
+
+from flownb.wire.records import COMPLETED, STATES, JobRecord, Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from flownb.views.dot import Drawing
+
+_FIRST_LOOK, _SLOWEST_LOOK = 0.005, 0.25  # seconds between two questions whether the flow has ended
+_SILENCE = 10.0  # seconds after which a wait says what it waits for
+
+
+class Flow(Shown):
+    """A stored flow. It lives on the server: any number of handles, in any process, show the same one.
+
+    >>> flow = add({"name": "total", "queueName": "doc-totals"})
+    >>> flow.progress().fraction
+    0.0
+    """
+
+    def __init__(self, flow: str, *, connection: Connection | None = None) -> None:
+        self._connection, self._store = store_of(connection)
+        self._id = flow
+        self._record = self._store.read_flow(flow)
+        if not self._record:
+            raise errors.JobMissing(f"no flow {flow} on this server; it was removed, or never stored here")
+
+    @property
+    def name(self) -> str:
+        """The name it was added under, or the root job's."""
+        return self._record["name"]
+
+    @property
+    def state(self) -> str:
+        """The root's state; ``failing`` while a failure is on its way up."""
+        return self._snapshot(nodes=False).state
+
+    @property
+    def job(self) -> Job:
+        """The root job."""
+        return find_job(self._store, self._record["root"], self._connection)
+
+    # ---- how far ------------------------------------------------------------------------------------
+
+    def progress(self) -> Progress:
+        """Return counts over the whole tree; one small read, whatever the size of the flow."""
+        return Progress.of(self._store.read_progress(self._id))
+
+    def jobs(self, state: str | None = None) -> pd.DataFrame:
+        """Return a DataFrame with one row a job: name queue state attempts wait_s run_s error.
+
+        `state` keeps the jobs of one of BullMQ's states. Reads every job of the flow.
+        """
+        if state is not None and state not in STATES:
+            raise errors.OptionError(f"state {state!r}: there are {', '.join(STATES)}")
+        records = [record for record in self._records() if state in (None, record.state)]
+        return self._jobs_frame(records)
+
+    def draw(self) -> Drawing:
+        """Return the tree as a `graphviz.Digraph`, coloured by state, like siblings folded into one node."""
+        return self._drawing(self._snapshot())
+
+    def timeline(self) -> pd.DataFrame:
+        """Return a DataFrame of when each job waited and ran."""
+        return self._timeline_frame(self._records())
+
+    def to_html(self, path: Any = None) -> str:
+        """Return the flow as one HTML page for others; with `path`, write it there too."""
+        page = self._report(self._snapshot(failures=True), self._records())
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(page)
+        return page
+
+    # ---- waiting ------------------------------------------------------------------------------------
+
+    def wait(self, timeout: Any = None) -> Flow:
+        """Wait until the flow has ended, well or badly, and return it.
+
+        `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow
+        is. Interrupting the wait leaves the flow running.
+        """
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        started, pause, told = time.monotonic(), _FIRST_LOOK, False
+        while self._store.read_flow_end(self._id)[0] is None:
+            self._while_waiting()
+            waited = time.monotonic() - started
+            if limit is not None and waited >= limit:
+                raise TimeoutError(f"{self!r} has not ended after {limit:g} s; {self._waits_for()}")
+            if waited > _SILENCE and not told:
+                told = True
+                self._tell()
+            time.sleep(min(pause, limit - waited if limit is not None else pause))
+            pause = min(pause * 1.3, _SLOWEST_LOOK)
+        return self
+
+    def result(self, timeout: Any = None) -> Any:
+        """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed."""
+        self.wait(timeout)
+        ended, cause = self._store.read_flow_end(self._id)
+        if ended != COMPLETED:
+            raise self._failure(cause)
+        return self.job.returnvalue
+
+    def _failure(self, cause: str | None) -> errors.FlowFailed:
+        record, names = tree.root_cause(self._store, cause, self._record["root"])
+        if record is None:
+            return errors.FlowFailed(f"flow {self.name!r} failed, and the job that failed it was removed")
+        return errors.FlowFailed(
+            f"flow {self.name!r} failed: {' > '.join(names)}: {tree.describe(record.failed_reason)}"
+        )
+
+    def _while_waiting(self) -> None:
+        """Called at each look; a batch may have something to do meanwhile."""
+
+    def _tell(self) -> None:
+        counts = self._store.read_progress(self._id)
+        if not counts.count("active"):
+            print(f"flow {self.name!r} waits: {self._waits_for()}")
+
+    def _waits_for(self) -> str:
+        """Say in one line why nothing moves, as far as the queues tell."""
+        stages = self._store.read_progress(self._id).by_stage
+        waiting = [queue for queue, states in stages.items() if states.get("waiting") or states.get("prioritized")]
+        prefix = self._connection.prefix
+        paused = [queue for queue in waiting if self._store.is_paused(f"{prefix}:{queue}")]
+        if paused:
+            return f"queue {paused[0]!r} is paused; resume it with Queue({paused[0]!r}).resume()"
+        served = self._store.read_served()
+        if served is not None:
+            idle = [queue for queue in waiting if f"{prefix}:{queue}" not in served]
+            if idle:
+                return f"no worker serves queue {idle[0]!r}; start one: Worker({idle[0]!r}, function)"
+        progress = self.progress()
+        return f"{progress.completed + progress.failed} of {progress.total} jobs have ended, {progress.active} run now"
+
+    # ---- what the views are made from -------------------------------------------------------------
+
+    def _snapshot(self, *, nodes: bool = True, failures: bool = False) -> Snapshot:
+        if nodes:
+            return tree.snapshot(self._store, self._id, failures=failures)
+        record = self._store.read_flow(self._id)
+        root = self._store.read_jobs([record["root"]], ("name",))[0]
+        return Snapshot(
+            name=record["name"],
+            state=tree._state(record, root),
+            nodes=(),
+            counts=self._store.read_progress(self._id),
+            created=int(record["created"]),
+        )
+
+    def _records(self) -> Sequence[JobRecord]:
+        return tree.jobs(self._store, self._record["root"])
+
+
+def attach(name: str, *, connection: Connection | None = None) -> Flow:
+    """Return the handle of a flow that is on the server already, after a restart or in another kernel.
+
+    `name` is a flow's name (the newest of that name), or ``queue:id`` of any job of it.
+    """
+    resolved, store = store_of(connection)
+    flow = store.find_flow(name)
+    if flow is None and ":" in name:
+        job: Job | None = find_job(store, key_of(resolved.prefix, name), resolved)
+        flow = job._record.flow if job else None
+    if flow is None:
+        raise errors.JobMissing(f"no flow named {name!r} on this server; names are given with name=...")
+    seams.serve_here(resolved)
+    return Flow(flow, connection=resolved)
+
+
+def draw(tree_: Any) -> Drawing:
+    """Draw a tree before it is stored: plan before you run.
+
+    >>> draw({"name": "report", "queueName": "r", "children": [{"name": "load", "queueName": "l"}]})
+    Drawing(2 nodes)
+    """
+    return Shown()._drawing(tree.snapshot_of_plan(plan(tree_, prefix="bull")))
+
+

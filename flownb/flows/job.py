@@ -1,0 +1,224 @@
+"""A stored job: what it holds, what its children returned, and what it can say while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from flownb import connection as connections
+from flownb.connection import Connection
+from flownb.errors import JobMissing
+from flownb.options import JobOptions
+from flownb.wire import codec
+from flownb.wire.records import JobRecord
+from flownb.wire.store import Store
+
+
+class Job:
+    """One job. Fields are as they were when it was read; methods ask the server.
+
+    In a processor the same object says how the run goes: `update_progress`, `log`, `update_data`.
+    """
+
+    __slots__ = ("_connection", "_data", "_record", "_store")
+
+    def __init__(self, record: JobRecord, *, store: Store, connection: Connection | None = None) -> None:
+        self._record = record
+        self._store = store
+        self._connection = connection
+        self._data: Any = _UNREAD
+
+    # ---- fields -------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return self._record.id
+
+    @property
+    def name(self) -> str:
+        return self._record.name
+
+    @property
+    def queue_name(self) -> str:
+        return self._record.queue
+
+    @property
+    def data(self) -> Any:
+        """What the producer passed: a JSON value, mostly a dict."""
+        if self._data is _UNREAD:
+            self._data = codec.decode(self._record.data)
+        return self._data
+
+    @property
+    def opts(self) -> dict[str, Any]:
+        """The stored options, under BullMQ's short names."""
+        opts: dict[str, Any] = codec.decode(self._record.opts)
+        return opts
+
+    @property
+    def progress(self) -> Any:
+        return codec.decode(self._record.progress) if self._record.progress else 0
+
+    @property
+    def returnvalue(self) -> Any:
+        return codec.decode(self._record.returnvalue) if self._record.returnvalue is not None else None
+
+    @property
+    def failed_reason(self) -> str | None:
+        return self._record.failed_reason
+
+    @property
+    def stacktrace(self) -> list[str]:
+        """The tracebacks of the failed attempts, oldest first."""
+        return list(codec.decode(self._record.stacktrace))
+
+    @property
+    def attempts_made(self) -> int:
+        return self._record.attempts_made
+
+    @property
+    def timestamp(self) -> datetime:
+        return _point(self._record.timestamp) or datetime.fromtimestamp(0, UTC)
+
+    @property
+    def processed_on(self) -> datetime | None:
+        return _point(self._record.processed_on)
+
+    @property
+    def finished_on(self) -> datetime | None:
+        return _point(self._record.finished_on)
+
+    @property
+    def parent(self) -> str | None:
+        """The first parent, as ``queue:id``; None for a root or a job of its own."""
+        return short_key(self._record.parent_key, self._store.prefix) if self._record.parent_key else None
+
+    # ---- questions ----------------------------------------------------------------------------------
+
+    def get_state(self) -> str:
+        """Return where the job is now: one of BullMQ's states, or ``unknown`` when it is gone."""
+        found = self._store.read_jobs([self._record.key], ("name",))[0]
+        return found.state or "unknown" if found else "unknown"
+
+    def get_children_values(self) -> ChildrenValues:
+        """Return the children's values by ``queue:id``, in the order the children were declared.
+
+        An optional child that failed is there as None; `get_ignored_children_failures` says why.
+        """
+        values = self._store.read_values(self._record.key)
+        ignored = self._store.read_ignored(self._record.key)
+        declared = [key for piece in self._store.read_children(self._record.key) for key in piece.keys]
+        order = dict.fromkeys(declared) or dict.fromkeys(sorted([*values, *ignored]))
+        found = {
+            key: codec.decode(values[key]) if key in values else None
+            for key in [*order, *(key for key in values if key not in order)]
+            if key in values or key in ignored
+        }
+        return ChildrenValues(found, self._store.prefix)
+
+    def get_ignored_children_failures(self) -> dict[str, str]:
+        """Return why optional children failed, by ``queue:id``."""
+        found = self._store.read_ignored(self._record.key)
+        return {short_key(key, self._store.prefix): reason for key, reason in found.items()}
+
+    def get_dependencies(self) -> dict[str, Any]:
+        """Return BullMQ's view of the children: processed, unprocessed, failed and ignored, by ``queue:id``."""
+        key, prefix = self._record.key, self._store.prefix
+        return {
+            "processed": {short_key(k, prefix): codec.decode(v) for k, v in self._store.read_values(key).items()},
+            "unprocessed": sorted(short_key(k, prefix) for k in self._store.read_pending(key)),
+            "failed": [short_key(k, prefix) for k in self._store.read_failed(key)],
+            "ignored": self.get_ignored_children_failures(),
+        }
+
+    def get_dependencies_count(self) -> dict[str, int]:
+        """Return how many children are processed, unprocessed, failed and ignored."""
+        pending, processed, ignored, failed = self._store.read_families([self._record.key])[0]
+        return {"processed": processed, "unprocessed": pending, "failed": failed, "ignored": ignored}
+
+    def get_logs(self) -> list[str]:
+        """Return the rows written with `log`, oldest first."""
+        return self._store.read_logs(self._record.key)
+
+    # ---- while it runs ------------------------------------------------------------------------------
+
+    def update_progress(self, progress: Any) -> None:
+        """Tell how far the job is: a number, or any JSON value."""
+        text = codec.encode(progress, "progress")
+        self._store.update_job(self._base, self.id, "progress", text)
+
+    def update_data(self, data: Any) -> None:
+        """Replace the job's data; the next attempt sees the new one."""
+        text = codec.encode(data, "data")
+        self._store.update_job(self._base, self.id, "data", text)
+        self._data = codec.decode(text)
+
+    def log(self, row: str) -> int:
+        """Add a row to the job's log; return how many rows it has."""
+        keep = JobOptions.from_wire(self.opts).keep_logs
+        return self._store.update_job(self._base, self.id, "log", str(row), keep) or 0
+
+    @property
+    def _base(self) -> str:
+        return self._record.key.rsplit(":", 1)[0]
+
+    def __repr__(self) -> str:
+        return f"Job({self.name!r} in {self.queue_name!r})"
+
+
+class ChildrenValues(Mapping[str, Any]):
+    """Children's values by ``queue:id``, in declared order; BullMQ's raw key finds them too.
+
+    >>> values = ChildrenValues({"bull:loads:a-1": 7}, "bull")
+    >>> list(values), values["loads:a-1"], values["bull:loads:a-1"]
+    (['loads:a-1'], 7, 7)
+    """
+
+    def __init__(self, values: Mapping[str, Any], prefix: str) -> None:
+        self._values = {short_key(key, prefix): value for key, value in values.items()}
+        self._prefix = prefix
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[short_key(key, self._prefix)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"ChildrenValues({len(self)} {'value' if len(self) == 1 else 'values'})"
+
+
+def short_key(key: str, prefix: str) -> str:
+    """Return ``queue:id`` for a job under `prefix`, the whole key for one under another."""
+    return key.removeprefix(f"{prefix}:")
+
+
+def find_job(store: Store, key: str, connection: Connection | None = None) -> Job:
+    """Read the job at `key`; raise `JobMissing` if there is none."""
+    found = store.read_jobs([key])[0]
+    if found is None:
+        raise JobMissing(f"no job {short_key(key, store.prefix)} on this server")
+    return Job(found, store=store, connection=connection)
+
+
+def store_of(connection: Connection | None) -> tuple[Connection, Store]:
+    """Return the given or the default connection, and its store."""
+    found = connection or connections.current()
+    return found, Store(found.client(), found.prefix)
+
+
+def key_of(prefix: str, text: str) -> str:
+    """Return the key of a job named ``queue:id`` or by its whole key."""
+    return text if text.count(":") > 1 else f"{prefix}:{text}"
+
+
+def _point(ms: int | None) -> datetime | None:
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+
+
+_UNREAD = object()
+

@@ -1,0 +1,334 @@
+"""From a tree to a list of jobs: shared jobs found, cycles refused, everything checked. Pure; no server.
+
+Every refusal names the node's path (``root/children[3]``) and comes before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flownb.errors import FlowError, OptionError
+from flownb.flows.node import Node, read
+from flownb.options import JobOptions
+from flownb.wire import codec, keys
+
+OPTIONAL = ("idof", "rdof", "cpof")
+
+
+@dataclass(slots=True)
+class PlannedJob:
+    """A job of the plan; other jobs of the plan are named by their position in it."""
+
+    name: str
+    base: str  #: its queue's qualified name
+    id: str
+    data: str
+    options: JobOptions
+    parents: list[tuple[int, str]]  #: position and policy, the first one first
+    children: list[int]
+    bind: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.base}:{self.id}"
+
+
+@dataclass(slots=True)
+class Plan:
+    """A checked flow: its jobs, parents before children, the root first."""
+
+    flow: str
+    prefix: str
+    jobs: list[PlannedJob]
+    shared: list[str] = field(default_factory=list)  #: announcements of jobs that have several parents
+    #: of a batch: the row numbers and index labels that a parent's children stand for
+    rows: dict[int, tuple[list[int], list[Any]]] = field(default_factory=dict)
+
+    @property
+    def root(self) -> PlannedJob:
+        return self.jobs[0]
+
+
+def plan(
+    tree: Any,
+    *,
+    prefix: str,
+    flow: str | None = None,
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Plan:
+    """Check a tree and lay it out; `defaults` are options by queue, under each node's own.
+
+    A job is shared when the same object stands under several parents, when two nodes have the same queue
+    and ``jobId``, or when a node is mentioned again, bare, elsewhere: same name, queue and data, no children.
+    """
+    planner = _Planner(prefix, flow or keys.new_id(), defaults or {})
+    planner.walk(tree)
+    planner.merge_mentions()
+    return planner.finish()
+
+
+@dataclass(slots=True)
+class _Mention:
+    """One job while the tree is walked."""
+
+    node: Node
+    data: str
+    options: JobOptions
+    base: str
+    id: str | None
+    first: tuple[int, int]  #: the parent and the place under it of the first mention, for its path
+    parents: dict[int, str]
+    children: list[int]
+    merged_into: int | None = None
+
+
+class _Planner:
+    def __init__(self, prefix: str, flow: str, defaults: Mapping[str, Mapping[str, Any]]) -> None:
+        self.prefix = prefix
+        self.flow = flow
+        self.defaults = defaults
+        self.jobs: list[_Mention] = []
+        self.by_object: dict[int, int] = {}
+        self.by_id: dict[tuple[str, str], int] = {}
+        self.objects: list[Any] = []  # keeps every object alive, so that its id() stays its own
+        self.options: dict[Any, JobOptions] = {}
+        self.bases: dict[Any, str] = {}
+        self.names: set[str] = set()
+        self.shared: dict[int, None] = {}
+
+    # ---- walking ------------------------------------------------------------------------------------
+
+    def walk(self, tree: Any) -> None:
+        pending: deque[tuple[Any, int, int]] = deque([(tree, -1, 0)])
+        while pending:
+            mention, parent, place = pending.popleft()
+            known = self._known(mention, parent)
+            if known is not None:
+                self._adopt(known, parent)
+                continue
+            position, children = self._visit(mention, parent, place)
+            for i, child in enumerate(children):
+                pending.append((child, position, i))
+
+    def _known(self, mention: Any, parent: int) -> int | None:
+        """The same object again: one job with two parents. Equal dicts side by side are several jobs."""
+        known = self.by_object.get(id(mention))
+        if known is None or isinstance(mention, Node) or parent not in self.jobs[known].parents:
+            return known
+        above = parent
+        while above >= 0:  # a dict that holds itself twice would go on for ever
+            if above == known:
+                return known
+            above = self.jobs[above].first[0]
+        return None
+
+    def _adopt(self, child: int, parent: int, policy: str | None = None) -> None:
+        job = self.jobs[child]
+        if parent < 0:
+            return
+        if parent not in job.parents:
+            job.parents[parent] = policy or job.options.policy or "fpof"
+            self.jobs[parent].children.append(child)
+            if len(job.parents) > 1:
+                self.shared[child] = None
+
+    def _visit(self, mention: Any, parent: int, place: int) -> tuple[int, Iterable[Any]]:
+        try:
+            node = read(mention, "")
+            if node.problem:
+                raise FlowError(node.problem)
+            base = self._base(node)
+            self._check_name(node.name)
+            options = self._options(node)
+            data = codec.encode(node.data, "data")
+            if options.size_limit is not None and len(data.encode()) > options.size_limit:
+                raise FlowError(f"data: {len(data.encode()):,} bytes, over its sizeLimit of {options.size_limit:,}")
+            children = self._children(node)
+            given = self._given_id(options)
+        except (FlowError, OptionError) as error:
+            path = self._path((parent, place))
+            raise type(error)(f"{path}: {str(error).removeprefix(': ').removeprefix('.')}") from None
+        if given is not None and (base, given) in self.by_id:
+            same = self.by_id[base, given]
+            self._mention_again(same, node, data, (parent, place))
+            self._adopt(same, parent, options.policy)
+            if children and not self.jobs[same].children:
+                return same, children
+            return same, ()
+        position = len(self.jobs)
+        policy = options.policy or "fpof"
+        parents = {parent: policy} if parent >= 0 else {}
+        self.jobs.append(_Mention(node, data, options, base, given, (parent, place), parents, []))
+        if parent >= 0:
+            self.jobs[parent].children.append(position)
+        if given is not None:
+            self.by_id[base, given] = position
+        self.by_object[id(mention)] = position
+        self.objects.append(mention)
+        return position, children
+
+    def _mention_again(self, same: int, node: Node, data: str, place: tuple[int, int]) -> None:
+        job = self.jobs[same]
+        if node.name != job.node.name or (data not in ("{}", job.data)):
+            raise FlowError(
+                f"{self._path(place)}: the id {job.id!r} is also that of {self._path(job.first)}, with another "
+                "name or other data; give one of them another jobId"
+            )
+
+    def _base(self, node: Node) -> str:
+        found = self.bases.get((node.prefix, node.queue))
+        if found is None:
+            problem = keys.problem_with_queue(node.queue)
+            if problem:
+                raise FlowError(f"queueName {problem}")
+            found = self.bases[node.prefix, node.queue] = keys.base(node.prefix or self.prefix, node.queue)
+        return found
+
+    def _check_name(self, name: Any) -> None:
+        problem = keys.problem_with_name(name)
+        if problem:
+            raise FlowError(f"name {problem}")
+
+    def _options(self, node: Node) -> JobOptions:
+        default = self.defaults.get(node.queue)
+        if isinstance(node.opts, JobOptions):
+            return node.opts
+        if not node.opts and not default:
+            return JobOptions.read(None, "opts")
+        # Siblings mostly have equal options: checked once.
+        known = (node.queue if default else None, repr(node.opts))
+        found = self.options.get(known)
+        if found is None:
+            opts = node.opts or {}
+            if default and isinstance(opts, Mapping):
+                opts = {**default, **opts}
+            found = self.options[known] = JobOptions.read(opts, "opts")
+        return found
+
+    def _children(self, node: Node) -> Sequence[Any]:
+        children = node.children
+        if isinstance(children, (str, bytes, Mapping, Node)) or not isinstance(children, Iterable):
+            raise FlowError(f"children is a list of nodes, not {type(children).__name__}")
+        return children if isinstance(children, (list, tuple)) else list(children)
+
+    def _given_id(self, options: JobOptions) -> str | None:
+        if options.job_id is not None:
+            problem = keys.problem_with_id(options.job_id)
+            if problem:
+                raise FlowError(f"opts.jobId {problem}")
+        return options.job_id
+
+    def _path(self, place: tuple[int, int]) -> str:
+        steps = []
+        parent, position = place
+        while parent >= 0:
+            steps.append(f"children[{position}]")
+            parent, position = self.jobs[parent].first
+        return "/".join(["root", *reversed(steps)])
+
+    # ---- shared jobs --------------------------------------------------------------------------------
+
+    def merge_mentions(self) -> None:
+        """Merge a bare re-mention into the node it mentions: the guide's order workflow."""
+        full: dict[tuple[str, str], list[int]] = {}
+        for position, job in enumerate(self.jobs):
+            if job.children:
+                full.setdefault((job.base, job.node.name), []).append(position)
+        for position, job in enumerate(self.jobs):
+            if job.children or job.id is not None or job.data == "{}" or not job.parents:
+                continue
+            same = [
+                other
+                for other in full.get((job.base, job.node.name), ())
+                if self.jobs[other].data == job.data and not job.parents.keys() & self.jobs[other].parents.keys()
+            ]
+            if len(same) == 1 and not self._is_below(position, same[0]):
+                self._merge(position, same[0])
+
+    def _is_below(self, position: int, other: int) -> bool:
+        above = list(self.jobs[position].parents)
+        while above:
+            step = above.pop()
+            if step == other:
+                return True
+            above += self.jobs[step].parents
+        return False
+
+    def _merge(self, position: int, into: int) -> None:
+        job = self.jobs[position]
+        for parent, policy in job.parents.items():
+            siblings = self.jobs[parent].children
+            siblings[siblings.index(position)] = into
+            self.jobs[into].parents[parent] = policy
+        job.merged_into = into
+        self.shared[into] = None
+
+    # ---- the result ---------------------------------------------------------------------------------
+
+    def finish(self) -> Plan:
+        order = self._order()
+        place = {position: i for i, position in enumerate(order)}
+        planned = []
+        for i, position in enumerate(order):
+            job = self.jobs[position]
+            planned.append(
+                PlannedJob(
+                    name=job.node.name,
+                    base=job.base,
+                    id=job.id or (f"{self.flow}-{i}" if i else self.flow),
+                    data=job.data,
+                    options=job.options,
+                    parents=[(place[parent], policy) for parent, policy in job.parents.items()],
+                    children=[place[child] for child in job.children],
+                )
+            )
+        for i, position in enumerate(order):
+            if self.jobs[position].node.bind:
+                planned[i].bind = self._bind(position, planned, place)
+        shared = [self._announcement(position) for position in self.shared]
+        return Plan(self.flow, self.prefix, planned, shared)
+
+    def _order(self) -> list[int]:
+        """Parents before children, level by level as BullMQ writes them; a cycle is what cannot be ordered."""
+        waits_for = {i: len(job.parents) for i, job in enumerate(self.jobs) if job.merged_into is None}
+        order = [0] if not self.jobs[0].parents else []
+        for position in order:
+            for child in self.jobs[position].children:
+                waits_for[child] -= 1
+                if not waits_for[child]:
+                    order.append(child)
+        if len(order) < len(waits_for):
+            raise FlowError(self._cycle({i for i, n in waits_for.items() if n}))
+        return order
+
+    def _cycle(self, stuck: set[int]) -> str:
+        trail: dict[int, None] = {}
+        step = min(stuck)
+        while step not in trail:  # every stuck job has a stuck parent: walking up must come round
+            trail[step] = None
+            step = next(parent for parent in self.jobs[step].parents if parent in stuck)
+        names = [self.jobs[i].node.name for i in [*list(trail)[list(trail).index(step) :], step]]
+        return f"{self._path(self.jobs[step].first)}: cycle: {' -> '.join(reversed(names))}; a job cannot wait for itself"
+
+    def _bind(self, position: int, planned: list[PlannedJob], place: dict[int, int]) -> str:
+        def key_of(value: Any) -> Any:
+            if isinstance(value, Node):
+                return planned[place[self.by_object[id(value)]]].key
+            if isinstance(value, Mapping):
+                return {name: key_of(item) for name, item in value.items()}
+            if isinstance(value, (list, tuple)):
+                return [key_of(item) for item in value]
+            return value
+
+        bind = self.jobs[position].node.bind or {}
+        return codec.encode({name: key_of(value) for name, value in bind.items()}, "bind")
+
+    def _announcement(self, position: int) -> str:
+        job = self.jobs[position]
+        parents = [self.jobs[parent].node.name for parent in job.parents]
+        return f"shared: {job.node.name} under {', '.join(parents[:-1])} and {parents[-1]}"
+
+

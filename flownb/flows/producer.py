@@ -1,0 +1,244 @@
+"""Writing a plan to the server: one call up to 1,000 jobs, sealed chunks above."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from flownb import connection as connections
+from flownb import seams
+from flownb.connection import Connection
+from flownb.errors import FlowError, OptionError
+from flownb.flows.flow import Flow
+from flownb.flows.plan import OPTIONAL, Plan, PlannedJob, plan
+from flownb.options import JobOptions
+from flownb.wire import codec, keys
+from flownb.wire.folding import MOST_SINGLE, group_siblings
+from flownb.wire.store import CHUNK, MOST_JOBS_A_CALL, Store
+
+_PIECE = 5000  #: children a piece of a parent's declared list
+
+
+class FlowProducer:
+    """Adds flows: trees of jobs, in which a parent runs when its children are done.
+
+    >>> producer = FlowProducer()
+    >>> flow = producer.add({"name": "report", "queueName": "doc-reports",
+    ...                      "children": [{"name": "load", "queueName": "doc-loads", "data": {"day": 1}}]})
+    >>> flow
+    Flow('report': 2 jobs, 0 completed)
+    """
+
+    def __init__(self, *, connection: Connection | None = None) -> None:
+        self._connection = connection
+
+    def add(
+        self,
+        tree: Any,
+        *,
+        name: str | None = None,
+        queues_options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Flow:
+        """Store a tree of dicts or `Node`s and return its `Flow`.
+
+        `name` is what `flownb.attach` finds it by. `queues_options` are BullMQ's: by queue,
+        ``{"defaultJobOptions": {...}}``. Raises `FlowError` or `OptionError` with the node's path before
+        anything is written, `ServerError` when the server cannot take it.
+        """
+        return self._store([plan_for(tree, self._resolved().prefix, queues_options)], [name])[0]
+
+    def add_bulk(self, trees: Iterable[Any], *, queues_options: Any = None) -> list[Flow]:
+        """Store several trees; all of them are checked before the first is written."""
+        prefix = self._resolved().prefix
+        plans = []
+        for i, tree in enumerate(trees):
+            try:
+                plans.append(plan_for(tree, prefix, queues_options))
+            except (FlowError, OptionError) as error:
+                raise type(error)(f"trees[{i}]: {error}") from None
+        return self._store(plans, [None] * len(plans))
+
+    def _resolved(self) -> Connection:
+        return self._connection or connections.current()
+
+    def _store(self, plans: list[Plan], names: Sequence[str | None]) -> list[Flow]:
+        connection = self._resolved()
+        connection.ensure_writable()
+        store = Store(connection.client(), connection.prefix)
+        for made, name in zip(plans, names, strict=True):
+            store_plan(store, made, name)
+        seams.serve_here(connection)
+        return [Flow(made.flow, connection=connection) for made in plans]
+
+
+def add(tree: Any, *, name: str | None = None, connection: Connection | None = None) -> Flow:
+    """Store a tree of dicts, `Node`s or task nodes and return its `Flow`; see `FlowProducer.add`."""
+    return FlowProducer(connection=connection).add(tree, name=name)
+
+
+def plan_for(tree: Any, prefix: str, queues_options: Any = None) -> Plan:
+    """Check a tree, with BullMQ's ``queuesOptions`` as defaults, and announce the jobs it shares."""
+    defaults = {}
+    for queue, options in (queues_options or {}).items():
+        unknown = [key for key in options if key not in ("defaultJobOptions", "default_job_options")]
+        if unknown:
+            raise OptionError(f"queues_options[{queue!r}]: no such part {unknown[0]!r}; write defaultJobOptions")
+        defaults[queue] = options.get("defaultJobOptions") or options.get("default_job_options") or {}
+    made = plan(tree, prefix=prefix, defaults=defaults)
+    for announcement in made.shared:
+        print(announcement)
+    return made
+
+
+def store_plan(
+    store: Store, made: Plan, name: str | None = None, about: Mapping[str, str] | None = None
+) -> list[str]:
+    """Store a plan; return the ids of the jobs that were there. `about` are further fields of the flow's record.
+
+    Up to 1,000 jobs go in one call, all or nothing. More go in chunks behind sealed parents: none of
+    them can run before its last child is stored. Storing the same plan again finishes what was begun.
+    """
+    if name is not None:
+        problem = keys.problem_with_name(name)
+        if problem:
+            raise FlowError(f"name {problem}")
+    fields = {"name": name or made.root.name, "root": made.root.key, "total": str(len(made.jobs))} | dict(about or {})
+    record = {"id": made.flow, "named": name, "fields": [part for pair in fields.items() for part in pair]}
+    if len(made.jobs) <= MOST_JOBS_A_CALL:
+        call = _Call(made, store.prefix)
+        call.take(range(len(made.jobs)))
+        call.close(i for i, job in enumerate(made.jobs) if job.children)
+        return store.add_jobs(call.bases, record={**record, "stored": True}, **call.arguments())[1]
+    seal, existing = seal_of(store.prefix, made.flow), []
+    for call, is_last in _sealed(made, store.prefix):
+        existing += store.add_jobs(call.bases, record={**record, "stored": is_last}, seal=seal, **call.arguments())[1]
+    return existing
+
+
+def seal_of(prefix: str, flow: str) -> str:
+    """Return the member that keeps a parent waiting while its children are still being stored."""
+    return f"{prefix}:flownb:seal:{flow}"
+
+
+def _sealed(made: Plan, prefix: str) -> Iterator[tuple[_Call, bool]]:
+    missing = {i: len(job.children) for i, job in enumerate(made.jobs) if job.children}
+    for start in range(0, len(made.jobs), CHUNK):
+        call = _Call(made, prefix)
+        positions = range(start, min(start + CHUNK, len(made.jobs)))
+        call.take(positions)
+        whole = []
+        for i in positions:
+            for parent, _ in made.jobs[i].parents:
+                missing[parent] -= 1
+                if not missing[parent]:
+                    whole.append(parent)
+        call.close(whole)
+        yield call, positions.stop == len(made.jobs)
+
+
+class _Call:
+    """The arguments of one `add_jobs`: what repeats is said once and pointed to."""
+
+    def __init__(self, made: Plan, prefix: str) -> None:
+        self.made = made
+        self.prefix = prefix
+        self.base_places: dict[str, int] = {made.root.base: 1}  # the first queue tells where the record lives
+        self.opts: dict[int, int] = {}
+        self.opts_texts: list[str] = []
+        self.parents: dict[tuple[int, str], int] = {}
+        self.parent_rows: list[list[Any]] = []
+        self.jobs: list[list[Any]] = []
+        self.chunks: list[tuple[str, str, bytes]] = []
+        self.unseal: list[str] = []
+
+    @property
+    def bases(self) -> list[str]:
+        return list(self.base_places)
+
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "jobs": self.jobs,
+            "opts": self.opts_texts,
+            "parents": self.parent_rows,
+            "unseal": self.unseal,
+            "chunks": self.chunks,
+        }
+
+    def take(self, positions: range) -> None:
+        jobs, places = self.made.jobs, self.base_places
+        for i in positions:
+            job = jobs[i]
+            options = job.options
+            self.jobs.append(
+                [
+                    places.setdefault(job.base, len(places) + 1),
+                    job.id,
+                    job.name,
+                    job.data,
+                    self._opts(options),
+                    options.delay,
+                    options.priority,
+                    options.lifo,
+                    [self._parent(*parent) for parent in job.parents],
+                    bool(job.children),
+                    job.bind,
+                    self._far(job),
+                ]
+            )
+            if job.children:
+                self._declare(i, job)
+
+    def close(self, whole: Iterable[int]) -> None:
+        """Parents whose last child is in this call (or was before) wait for nothing but their children."""
+        self.unseal += [self.made.jobs[i].key for i in whole]
+
+    def _opts(self, options: JobOptions) -> int:
+        place = self.opts.get(id(options))
+        if place is None:
+            self.opts_texts.append(json.dumps(dict(options.wire), separators=(",", ":")))
+            place = self.opts[id(options)] = len(self.opts_texts)
+        return place
+
+    def _parent(self, position: int, policy: str) -> int:
+        place = self.parents.get((position, policy))
+        if place is None:
+            parent = self.made.jobs[position]
+            link = {"id": parent.id, "queueKey": parent.base, policy: True}
+            self.parent_rows.append([parent.key, json.dumps(link, separators=(",", ":")), policy, False])
+            place = self.parents[position, policy] = len(self.parent_rows)
+        return place
+
+    def _far(self, job: PlannedJob) -> str | None:
+        """The prefix to find the flow's record under, when the job itself lives under another."""
+        return None if job.base.rsplit(":", 1)[0] == self.prefix else f"{self.prefix}:"
+
+    def _declare(self, position: int, job: PlannedJob) -> None:
+        """The declared order of a parent's children, and a summary that a picture is drawn from."""
+        place = keys.own(self.prefix, "children", job.key)
+        children = [self.made.jobs[i] for i in job.children]
+        for number, start in enumerate(range(0, len(children), _PIECE)):
+            some = children[start : start + _PIECE]
+            rows = self.made.rows.get(position)
+            piece = codec.pack_children(
+                [child.base for child in some],
+                [child.id for child in some],
+                rows and (rows[0][start : start + _PIECE], rows[1][start : start + _PIECE]),
+            )
+            self.chunks.append((place, str(number), piece))
+        self.chunks.append((place, "groups", self._groups(position, children)))
+
+    def _groups(self, parent: int, children: Sequence[PlannedJob]) -> bytes:
+        groups = []
+        for base, name, positions in group_siblings([(child.base, child.name) for child in children]):
+            members = [children[i] for i in positions]
+            policy = dict(members[0].parents)[parent]
+            leaf = not any(member.children for member in members)
+            first = [member.key for member in members[:MOST_SINGLE]]
+            groups.append(group_of(base, name, first, len(members), policy, leaf))
+        return json.dumps(groups, separators=(",", ":")).encode()
+
+
+def group_of(base: str, name: str, first: list[str], count: int, policy: str, leaf: bool) -> dict[str, Any]:
+    """Return one group of like siblings, as a parent's summary holds it; `leaf`: none of them has children."""
+    return {"base": base, "name": name, "count": count, "first": first, "optional": policy in OPTIONAL, "leaf": leaf}

@@ -1,0 +1,267 @@
+"""Reading a stored flow as a tree: every job of it, or a snapshot as small as a picture needs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from flownb.flows.plan import OPTIONAL, Plan
+from flownb.wire import keys
+from flownb.wire.folding import group_siblings
+from flownb.wire.records import (
+    COMPLETED,
+    FAILED,
+    MOST_FAILURES,
+    MOST_NODES,
+    WAITING,
+    WAITING_CHILDREN,
+    FlowCounts,
+    JobRecord,
+    Node,
+    Snapshot,
+)
+from flownb.wire.store import ALL_FIELDS, BRIEF_FIELDS, Store
+
+
+def job_keys(store: Store, root: str) -> Iterator[str]:
+    """Yield the key of every job of a flow, the root first, each once, level by level."""
+    seen = {root}
+    parents = [root]
+    yield root
+    while parents:
+        below: list[str] = []
+        for parent, groups in zip(parents, store.read_groups(parents), strict=True):
+            if groups is None:
+                continue
+            fresh = [key for piece in store.read_children(parent) for key in piece.keys if key not in seen]
+            seen.update(fresh)
+            yield from fresh
+            if not all(group["leaf"] for group in groups):
+                below += fresh
+        parents = below
+
+
+def jobs(store: Store, root: str, fields: Sequence[str] = BRIEF_FIELDS) -> list[JobRecord]:
+    """Read every job of a flow."""
+    return [record for record in store.read_jobs(list(job_keys(store, root)), fields) if record]
+
+
+def snapshot(store: Store, flow: str, *, failures: bool = False) -> Snapshot:
+    """Read a flow as a picture needs it: like siblings folded into one counted node, at most 60 nodes."""
+    record = store.read_flow(flow)
+    counts = store.read_progress(flow)
+    reader = _Reader(store, counts)
+    nodes = reader.read(record["root"])
+    root = nodes[0].job
+    drawn = sum(node.count for node in nodes)
+    return Snapshot(
+        name=record["name"],
+        state=_state(record, root),
+        nodes=nodes,
+        counts=counts,
+        created=int(record["created"]),
+        finished=int(record["finished"]) if "finished" in record else None,
+        left_out=max(counts.total - drawn, 0),
+        failures=tuple(read_failures(store, record["root"])) if failures and counts.count(FAILED) else (),
+    )
+
+
+def _state(record: Mapping[str, str], root: JobRecord | None) -> str:
+    if "ended" in record:
+        return record["ended"]
+    if "cause" in record:
+        return "failing"
+    return (root.state if root else None) or WAITING
+
+
+class _Reader:
+    """Walks down from the root, level by level, reading jobs that are drawn and summaries of those that are not."""
+
+    def __init__(self, store: Store, counts: FlowCounts) -> None:
+        self.store = store
+        self.counts = counts
+        self.nodes: list[dict[str, Any]] = []
+        self.places: dict[str, int] = {}
+
+    def read(self, root: str) -> tuple[Node, ...]:
+        level = [self._single(root, optional=False)]
+        while level:
+            below: list[int] = []
+            keys_ = [self.nodes[i]["key"] for i in level]
+            families = self.store.read_families(keys_)
+            for i, groups, family in zip(level, self.store.read_groups(keys_), families, strict=True):
+                for group in groups or ():
+                    below += self._adopt(i, group, family, alone=len(groups or ()) == 1)
+            level = below
+        singles = [i for i, node in enumerate(self.nodes) if node["count"] == 1]
+        records = self.store.read_jobs([self.nodes[i]["key"] for i in singles], BRIEF_FIELDS)
+        for i, record in zip(singles, records, strict=True):
+            self._fill(self.nodes[i], record)
+        return tuple(
+            Node(
+                id=f"n{i}",
+                name=node["name"],
+                queue=node["queue"],
+                states=node["states"],
+                count=node["count"],
+                job=node.get("job"),
+                optional=node["optional"],
+                children=tuple(f"n{child}" for child in node["children"]),
+            )
+            for i, node in enumerate(self.nodes)
+        )
+
+    def _adopt(self, parent: int, group: dict[str, Any], family: tuple[int, int, int, int], alone: bool) -> list[int]:
+        """Hang a group of children under a node; return the nodes to look below."""
+        known = [self.places[key] for key in group["first"] if key in self.places]
+        self.nodes[parent]["children"] += [i for i in known if i not in self.nodes[parent]["children"]]
+        if known or len(self.nodes) >= MOST_NODES:
+            return []
+        folded_above = self.nodes[parent]["count"] > 1
+        if group["count"] == 1 and not folded_above:
+            child = self._single(group["first"][0], group["optional"])
+        else:
+            child = self._folded(group, None if folded_above or not alone else family)
+        self.nodes[parent]["children"].append(child)
+        return [] if group["leaf"] else [child]
+
+    def _single(self, key: str, optional: bool) -> int:
+        self.places[key] = len(self.nodes)
+        _, queue, id = keys.split(key)
+        self.nodes.append(
+            {"key": key, "queue": queue, "name": id, "states": {}, "count": 1, "optional": optional, "children": []}
+        )
+        return self.places[key]
+
+    def _folded(self, group: dict[str, Any], family: tuple[int, int, int, int] | None) -> int:
+        """One node for many siblings. Below another folded node it stands for its whole queue in this flow."""
+        queue = group["base"].rsplit(":", 1)[1]
+        stage = {state: n for state, n in self.counts.by_stage.get(queue, {}).items() if n}
+        count = group["count"]
+        if family is None or sum(stage.values()) == count:
+            states, count = stage, sum(stage.values()) or count
+        else:
+            pending, completed, ignored, failed = family
+            states = {WAITING: pending, COMPLETED: completed, FAILED: ignored + failed}
+        key = group["first"][0]
+        self.places[key] = len(self.nodes)
+        self.nodes.append(
+            {
+                "key": key,
+                "queue": queue,
+                "name": group["name"],
+                "states": {state: n for state, n in states.items() if n},
+                "count": count,
+                "optional": group["optional"],
+                "children": [],
+            }
+        )
+        return self.places[key]
+
+    def _fill(self, node: dict[str, Any], record: JobRecord | None) -> None:
+        if record is None:
+            node["states"] = {FAILED: 1}
+            return
+        node["job"], node["name"] = record, record.name
+        node["states"] = {record.state or WAITING: 1}
+
+
+def read_failures(store: Store, root: str, most: int = MOST_FAILURES) -> list[JobRecord]:
+    """Read the failed jobs of a flow, those that failed by themselves, oldest first, at most `most`."""
+    found: dict[str, None] = {}
+    parents: deque[str] = deque([root])
+    seen = {root}
+    record = store.read_jobs([root], BRIEF_FIELDS)[0]
+    if record and record.state == FAILED and record.why != "child":
+        found[root] = None
+    while parents and len(found) < most:
+        parent = parents.popleft()
+        failed = [*store.read_failed(parent), *store.read_ignored(parent)]
+        found.update(dict.fromkeys(failed))
+        groups = store.read_groups([parent])[0] or ()
+        if any(not group["leaf"] for group in groups):
+            below = [key for piece in store.read_children(parent) for key in piece.keys if key not in seen]
+            seen.update(below)
+            parents += below
+    records = [r for r in store.read_jobs(list(found)[: 2 * most], ALL_FIELDS) if r and r.why != "child"]
+    return sorted(records, key=lambda r: r.finished_on or 0)[:most]
+
+
+def root_cause(store: Store, cause: str | None, root: str) -> tuple[JobRecord | None, list[str]]:
+    """Return the job that failed the flow and the names on the way from the root down to it."""
+    record = store.read_jobs([cause or root])[0]
+    names: list[str] = []
+    step = record
+    while step is not None and len(names) < 100:
+        names.append(step.name)
+        step = store.read_jobs([step.parent_key])[0] if step.parent_key and step.key != root else None
+    return record, names[::-1]
+
+
+def snapshot_of_plan(plan: Plan) -> Snapshot:
+    """Show a tree that is not stored yet, folded as a stored one would be."""
+    nodes: list[dict[str, Any]] = []
+    places: dict[int, int] = {}
+    stages: dict[str, dict[str, int]] = {}
+    for job in plan.jobs:
+        states = stages.setdefault(job.base.rsplit(":", 1)[1], {})
+        state = WAITING_CHILDREN if job.children else WAITING
+        states[state] = states.get(state, 0) + 1
+
+    def put(positions: list[int], name: str, optional: bool) -> int:
+        job = plan.jobs[positions[0]]
+        state = WAITING_CHILDREN if job.children else WAITING
+        places.update(dict.fromkeys(positions, len(nodes)))
+        queue = job.base.rsplit(":", 1)[1]
+        nodes.append(
+            {"queue": queue, "name": name, "states": {state: len(positions)}, "count": len(positions), "optional": optional}
+        )
+        nodes[-1] |= {"members": positions, "children": [], "job": None}
+        if len(positions) == 1:
+            nodes[-1]["job"] = JobRecord(key=job.key, id=job.id, queue=queue, name=job.name, state=state)
+        return len(nodes) - 1
+
+    level = [put([0], plan.root.name, optional=False)]
+    while level:
+        below = []
+        for i in level:
+            members = list(dict.fromkeys(child for member in nodes[i]["members"] for child in plan.jobs[member].children))
+            pairs = [(plan.jobs[child].base, plan.jobs[child].name) for child in members]
+            for _, name, positions in group_siblings(pairs):
+                group = [members[p] for p in positions]
+                if group[0] in places:
+                    nodes[i]["children"].append(places[group[0]])
+                elif len(nodes) < MOST_NODES:
+                    policy = dict(plan.jobs[group[0]].parents).get(nodes[i]["members"][0], "fpof")
+                    child = put(group, name, policy in OPTIONAL)
+                    nodes[i]["children"].append(child)
+                    below.append(child)
+        level = below
+    return Snapshot(
+        name=plan.root.name,
+        state=WAITING_CHILDREN if plan.root.children else WAITING,
+        nodes=tuple(
+            Node(
+                id=f"n{i}",
+                name=node["name"],
+                queue=node["queue"],
+                states=node["states"],
+                count=node["count"],
+                job=node["job"],
+                optional=node["optional"],
+                children=tuple(f"n{child}" for child in dict.fromkeys(node["children"])),
+            )
+            for i, node in enumerate(nodes)
+        ),
+        counts=FlowCounts(by_stage=stages),
+        created=0,
+        left_out=len(plan.jobs) - sum(node["count"] for node in nodes),
+    )
+
+
+def describe(reason: str | None) -> str:
+    """Return a failed job's reason as one line."""
+    return " ".join((reason or "no reason was stored").split())
+
+

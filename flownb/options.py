@@ -1,0 +1,257 @@
+"""Options: checked once, with the place in the message, and kept as frozen records.
+
+BullMQ's camelCase and Python's snake_case are both accepted, an unknown name is refused with the nearest
+one. Bare numbers in a job's options are BullMQ's milliseconds; durations may also be a timedelta or text
+such as ``"30s"``. Python arguments (`seconds`) take bare numbers as seconds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from flownb.errors import OptionError
+
+TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
+MOST_PRIORITY = 2_097_151
+
+_UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_TEXT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d)\s*$")
+
+
+def seconds(value: Any, what: str) -> float:
+    """Return a duration in seconds: a number of seconds, a timedelta, or text such as ``"30s"``.
+
+    >>> seconds("1.5m", "timeout")
+    90.0
+    """
+    return _duration(value, what, unit=1.0)
+
+
+def milliseconds(value: Any, what: str) -> int:
+    """Return a duration in milliseconds; a bare number is milliseconds, as in BullMQ's options.
+
+    >>> milliseconds("2s", "delay"), milliseconds(2000, "delay")
+    (2000, 2000)
+    """
+    return round(_duration(value, what, unit=0.001) * 1000)
+
+
+def _duration(value: Any, what: str, unit: float) -> float:
+    if isinstance(value, timedelta):
+        number = value.total_seconds()
+    elif isinstance(value, str):
+        match = _TEXT.match(value)
+        if not match:
+            raise OptionError(f"{what}: {value!r} is no duration; write 30 or '30s', '5m', '2h', '500ms'")
+        number = float(match[1]) * _UNITS[match[2]]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = float(value) * unit
+    else:
+        raise OptionError(f"{what}: a duration is a number, a timedelta or text, not {type(value).__name__}")
+    if not math.isfinite(number) or number < 0 or number * 1000 > TEN_YEARS_MS:
+        raise OptionError(f"{what}: {value!r} is not between 0 and ten years")
+    return number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backoff:
+    """How long to wait before the next attempt."""
+
+    type: str = "fixed"  #: ``fixed`` or ``exponential``
+    delay: int = 0  #: ms; of an exponential backoff, before the second attempt
+    jitter: float = 0.0  #: 0 to 1: the part of the wait that is left to chance
+
+    def wait_ms(self, attempts_made: int) -> int:
+        """Return the wait after `attempts_made` failed attempts: delay, 2 delay, 4 delay, ...
+
+        >>> [Backoff(type="exponential", delay=1000).wait_ms(n) for n in (1, 2, 3)]
+        [1000, 2000, 4000]
+        """
+        most = self.delay
+        if self.type == "exponential":
+            most = min(self.delay * 2 ** min(attempts_made - 1, 40), TEN_YEARS_MS)
+        if not self.jitter:
+            return most
+        return math.floor(random.random() * most * self.jitter + most * (1 - self.jitter))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobOptions:
+    """A job's options, checked. `wire` is what stands in the stored ``opts``, BullMQ's short keys."""
+
+    job_id: str | None = None
+    attempts: int = 0
+    backoff: Backoff = field(default_factory=Backoff)
+    priority: int = 0
+    delay: int = 0  #: ms
+    lifo: bool = False
+    timeout: int | None = None  #: ms
+    policy: str | None = None  #: fpof, cpof, idof or rdof; None when the caller named none
+    stack_trace_limit: int = 10
+    keep_logs: int | None = None
+    size_limit: int | None = None
+    wire: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, opts: Mapping[str, Any] | None, where: str) -> JobOptions:
+        """Check a caller's options; `where` is the node's path in the message.
+
+        >>> JobOptions.read({"attempts": 3, "backoff": "exponential 1s"}, "root").backoff.delay
+        1000
+        """
+        if opts is None:
+            return _NO_OPTIONS
+        if not isinstance(opts, Mapping):
+            raise OptionError(f"{where}: opts is a dict, not {type(opts).__name__}")
+        return _read(opts, where)
+
+    @classmethod
+    def from_wire(cls, opts: Mapping[str, Any]) -> JobOptions:
+        """Read stored options as they are; what flownb does not know or cannot read is left alone."""
+        known = {_LONG.get(name, name): value for name, value in opts.items()}
+        kept = {name: known[name] for name in _READERS if known.get(name) is not None}
+        while True:
+            try:
+                return _read(kept, "opts")
+            except OptionError as error:  # a foreign producer's odd value: as if it were not there
+                name = str(error).split(":", 1)[0].removeprefix("opts.")
+                if kept.pop(name, None) is None:
+                    return _NO_OPTIONS
+
+
+def _read(opts: Mapping[str, Any], where: str) -> JobOptions:
+    values: dict[str, Any] = {}
+    wire: dict[str, Any] = {"attempts": 0}
+    policies: dict[str, bool] = {}
+    for given, value in opts.items():
+        name = _name_of(given, where)
+        if name in wire and name != "attempts" or name in policies:
+            raise OptionError(f"{where}.{name}: given twice, as {name} and {given}")
+        if value is None:
+            continue
+        what = f"{where}.{name}"
+        if name in _POLICIES:
+            policies[name] = _flag(value, what)
+            continue
+        attribute, read = _READERS[name]
+        values[attribute] = read(value, what)
+        wire[_SHORT.get(name, name)] = _to_wire(values[attribute])
+    values["policy"] = _policy(policies, where)
+    wire.pop("jobId", None)
+    if values["policy"]:
+        wire[values["policy"]] = True
+    return JobOptions(**values, wire=wire)
+
+
+def _name_of(given: Any, where: str) -> str:
+    name = _CAMEL.get(given)
+    if name is None:
+        if given in _NOT_YET:
+            raise OptionError(f"{where}.{given}: this version of flownb does not have {given} yet; leave it out")
+        near = difflib.get_close_matches(str(given), _CAMEL, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(_READERS))}"
+        raise OptionError(f"{where}.{given}: no such option{hint}")
+    return name
+
+
+def _policy(policies: dict[str, bool], where: str) -> str | None:
+    chosen = [name for name, on in policies.items() if on]
+    if len(chosen) > 1:
+        raise OptionError(f"{where}: {chosen[0]} and {chosen[1]} contradict each other; keep one")
+    if chosen:
+        return _POLICIES[chosen[0]]
+    # The guide: "failParentOnFailure: false // Parent continues even if this fails".
+    return "idof" if policies.get("failParentOnFailure") is False else None
+
+
+def _flag(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise OptionError(f"{what}: True or False, not {value!r}")
+    return value
+
+
+def _whole(least: int, most: int) -> Callable[[Any, str], int]:
+    def read(value: Any, what: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise OptionError(f"{what}: a whole number from {least} to {most}, not {value!r}")
+        return value
+
+    return read
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise OptionError(f"{what}: text, not {type(value).__name__}")
+    return value
+
+
+def _backoff(value: Any, what: str) -> Backoff:
+    if isinstance(value, str):
+        kind, _, rest = value.partition(" ")
+        if kind in ("fixed", "exponential") and rest:
+            return Backoff(type=kind, delay=milliseconds(rest, what))
+        return Backoff(delay=milliseconds(value, what))
+    if not isinstance(value, Mapping):
+        return Backoff(delay=milliseconds(value, what))
+    unknown = [str(name) for name in value if name not in ("type", "delay", "jitter")]
+    if unknown:
+        raise OptionError(f"{what}: no such part {unknown[0]!r}; a backoff has type, delay and jitter")
+    kind = value.get("type", "fixed")
+    if kind not in ("fixed", "exponential"):
+        raise OptionError(f"{what}: the type is 'fixed' or 'exponential', not {kind!r}")
+    jitter = value.get("jitter") or 0
+    if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter <= 1:
+        raise OptionError(f"{what}: jitter is a number from 0 to 1, not {jitter!r}")
+    return Backoff(type=kind, delay=milliseconds(value.get("delay", 0), what), jitter=float(jitter))
+
+
+def _timeout(value: Any, what: str) -> int:
+    time = milliseconds(value, what)
+    if time < 1:
+        raise OptionError(f"{what}: a timeout is longer than 0")
+    return time
+
+
+def _to_wire(value: Any) -> Any:
+    if isinstance(value, Backoff):
+        kept: dict[str, Any] = {"type": value.type, "delay": value.delay}
+        return kept | {"jitter": value.jitter} if value.jitter else kept
+    return value
+
+
+_READERS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
+    "jobId": ("job_id", _text),
+    "attempts": ("attempts", _whole(0, 1000)),
+    "backoff": ("backoff", _backoff),
+    "priority": ("priority", _whole(0, MOST_PRIORITY)),
+    "delay": ("delay", milliseconds),
+    "lifo": ("lifo", _flag),
+    "timeout": ("timeout", _timeout),
+    "stackTraceLimit": ("stack_trace_limit", _whole(0, 1000)),
+    "keepLogs": ("keep_logs", _whole(1, 1_000_000)),
+    "sizeLimit": ("size_limit", _whole(1, 1 << 30)),
+}
+_POLICIES = {
+    "failParentOnFailure": "fpof",
+    "continueParentOnFailure": "cpof",
+    "ignoreDependencyOnFailure": "idof",
+    "removeDependencyOnFailure": "rdof",
+}
+_NOT_YET = ("removeOnComplete", "removeOnFail", "remove_on_complete", "remove_on_fail")
+_SHORT = {"keepLogs": "kl"}
+_LONG = {short: long for long, short in (_POLICIES | _SHORT).items()}
+
+
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+
+
+_CAMEL = {form: name for name in [*_READERS, *_POLICIES] for form in (name, _snake(name))}
+_NO_OPTIONS = JobOptions(wire={"attempts": 0})

@@ -1,0 +1,15 @@
+"""The two calls that go against the direction of imports, filled in by ``flownb/__init__.py``.
+
+Like errors and options, open to every room. Each slot is documented by what it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+serve_here: Callable[[Any], None] = lambda connection: None  # noqa: E731
+"""Work has been added through this connection: let this kernel's own workers run, if it has any to do."""
+
+frame_of_children: Callable[[Any], Any] = lambda job: None  # noqa: E731
+"""Return the DataFrame an aggregate task receives: one row for each child of its job."""

@@ -1,0 +1,43 @@
+"""The tasks this process knows, by queue and name. A live table: a cell run later adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flownb.tasks.task import Task
+
+_by_queue: dict[str, dict[str, Task]] = {}
+_listeners: list[Callable[[], None]] = []
+
+
+def register(task: Task) -> None:
+    """Add a task, or replace the one of the same name; listeners hear of it."""
+    for queue, tasks in list(_by_queue.items()):
+        if task.name in tasks and queue != task.queue and tasks[task.name].__module__ == task.__module__:
+            del tasks[task.name]  # the same function, moved to another queue
+            if not tasks:
+                del _by_queue[queue]
+    _by_queue.setdefault(task.queue, {})[task.name] = task
+    for listener in list(_listeners):
+        listener()
+
+
+def queues() -> list[str]:
+    """Return the queues that tasks of this process wait in."""
+    return list(_by_queue)
+
+
+def find(queue: str, name: str) -> Task | None:
+    """Return the task for a job: the only one of its queue, or the one of that name."""
+    tasks = _by_queue.get(queue, {})
+    if len(tasks) == 1:
+        return next(iter(tasks.values()))
+    return tasks.get(name)
+
+
+def listen(listener: Callable[[], None]) -> Callable[[], None]:
+    """Call `listener` whenever a task is added; returns the call that ends it."""
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener) if listener in _listeners else None

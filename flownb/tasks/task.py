@@ -1,0 +1,217 @@
+"""`@task`: a Python function that can be a job, and still is a plain function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, overload
+
+from flownb.errors import OptionError
+from flownb.flows.node import Node
+from flownb.options import JobOptions, seconds
+from flownb.tasks import registry
+from flownb.wire import keys
+
+_IN_SECONDS = ("timeout", "delay")  # Python arguments say seconds where a tree's options say milliseconds
+
+
+class Task:
+    """A function with a queue and options. Calling it runs it here, plainly; `node` makes it a job."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        queue: str | None,
+        version: str,
+        retry_on: Iterable[type[BaseException]] | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name: str = function.__name__
+        self.queue = queue or self.name
+        self.version = version
+        self.retry_on = None if retry_on is None else tuple(retry_on)
+        self.options = _options(options, f"task {self.name}")
+        self.parameters = _parameters(function)
+        for problem in (keys.problem_with_name(self.name), keys.problem_with_queue(self.queue)):
+            if problem:
+                raise OptionError(f"task {self.name!r}: its name or queue {problem}; give queue=")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r})" if self.queue == self.name else f"Task({self.name!r} on {self.queue!r})"
+
+    @property
+    def required(self) -> list[str]:
+        """Names of the parameters that must be filled, without `job`."""
+        return [p.name for p in self._fillable() if p.default is inspect.Parameter.empty]
+
+    @property
+    def optional(self) -> list[str]:
+        """Names of the parameters that have a default."""
+        return [p.name for p in self._fillable() if p.default is not inspect.Parameter.empty]
+
+    def _fillable(self) -> list[inspect.Parameter]:
+        return [p for p in self.parameters if p.name != "job" and p.kind is not inspect.Parameter.VAR_KEYWORD]
+
+    def node(self, *args: Any, opts: Mapping[str, Any] | None = None, after: Iterable[Any] = (), **kwargs: Any) -> Node:
+        """Return a job-to-be that calls this function with these arguments.
+
+        An argument that is a node (or a list or dict of nodes) is a child: its value is passed in at run
+        time. `after` waits for other nodes without taking their values. `opts` override the task's options,
+        as in a tree.
+        """
+        given = self._by_name(args, kwargs)
+        bound = {name: value for name, value in given.items() if _holds_nodes(value, name, self.name)}
+        data = {name: value for name, value in given.items() if name not in bound}
+        children = [node for value in bound.values() for node in _nodes(value)]
+        node = Node(self.name, self.queue, data, self._merged(opts), [*children, *after])
+        node.bind = {"values": bound} if bound else None
+        missing = [name for name in self.required if name not in given]
+        if missing:
+            node.problem = f"task {self.name}: its argument {missing[0]!r} is missing"
+        return node
+
+    def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        names = [p.name for p in self._fillable()]
+        if len(args) > len(names):
+            raise TypeError(f"{self.name}.node() takes {len(names)} arguments, not {len(args)}")
+        given = dict(zip(names, args, strict=False))
+        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in self.parameters)
+        for name, value in kwargs.items():
+            if name in given:
+                raise TypeError(f"{self.name}.node() got {name!r} twice")
+            if name not in names and not takes_any:
+                raise TypeError(f"{self.name}.node() has no argument {name!r}; it has {', '.join(names) or 'none'}")
+            given[name] = value
+        return given
+
+    def _merged(self, opts: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        return {**self.options, **opts} if opts else self.options
+
+
+@overload
+def task(function: Callable[..., Any], /) -> Task: ...
+@overload
+def task(
+    *,
+    queue: str | None = None,
+    version: str = "1",
+    retry_on: Iterable[type[BaseException]] | None = None,
+    **options: Any,
+) -> Callable[[Callable[..., Any]], Task]: ...
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    queue: str | None = None,
+    version: str = "1",
+    retry_on: Iterable[type[BaseException]] | None = None,
+    **options: Any,
+) -> Task | Callable[[Callable[..., Any]], Task]:
+    """Make a function a task: ``@task`` or ``@task(attempts=3, backoff="exponential 1s", timeout="30s")``.
+
+    `queue` is where its jobs wait (default: the function's name). Options are a job's, in snake_case;
+    durations that are bare numbers are seconds. `retry_on`: only these exceptions are worth another
+    attempt. `version`: another one makes batches run their rows again. Defining a task again replaces it.
+
+    >>> @task(attempts=3)
+    ... def double(x):
+    ...     return 2 * x
+    >>> double(21), double
+    (42, Task('double'))
+    """
+
+    def decorate(function: Callable[..., Any]) -> Task:
+        made = Task(function, queue=queue, version=version, retry_on=retry_on, options=options)
+        registry.register(made)
+        return made
+
+    return decorate(function) if function is not None else decorate
+
+
+def _options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check options given as Python arguments and return them as a tree's: in milliseconds."""
+    made = dict(options)
+    for name in _IN_SECONDS:
+        if made.get(name) is not None:
+            made[name] = round(seconds(made[name], f"{where}.{name}") * 1000)
+    if "job_id" in made or "jobId" in made:
+        raise OptionError(f"{where}: a task has no jobId; give it to one node: opts={{'jobId': ...}}")
+    JobOptions.read(made, where)
+    return made
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    if not callable(function) or inspect.isclass(function):
+        raise TypeError(f"a task is a function, not {type(function).__name__}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"task {function.__name__}: a generator has no one value; return a list")
+    parameters = list(inspect.signature(function).parameters.values())
+    for parameter in parameters:
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
+            raise TypeError(
+                f"task {function.__name__}: the arguments travel by name, so {parameter} cannot be filled; "
+                "name each parameter"
+            )
+    return parameters
+
+
+def _holds_nodes(value: Any, name: str, task_name: str) -> bool:
+    if isinstance(value, Node):
+        return True
+    if isinstance(value, (list, tuple, Mapping)) and value:
+        items = list(value.values()) if isinstance(value, Mapping) else list(value)
+        nodes = sum(isinstance(item, Node) for item in items)
+        if nodes and nodes < len(items):
+            raise TypeError(f"{task_name}.node(): {name!r} mixes nodes and values; pass them as two arguments")
+        return nodes > 0
+    return False
+
+
+def _nodes(value: Any) -> list[Node]:
+    if isinstance(value, Node):
+        return [value]
+    return list(value.values() if isinstance(value, Mapping) else value)
+
+
+def chain(first: Any, *steps: Any) -> Node:
+    """Put steps one after another: each gets the previous one's value as its first free argument.
+
+    A step is a task, or a node of a task whose other arguments are filled. Returns the last one, the root.
+
+    >>> @task
+    ... def load(day): ...
+    >>> @task
+    ... def count(rows): ...
+    >>> chain(load.node("2013-01-01"), count)
+    Node('count', 'count', 1 child)
+    """
+    node = first.node() if isinstance(first, Task) else first
+    for step in steps:
+        if isinstance(step, Task):
+            node = step.node(node)
+        elif isinstance(step, Node):
+            node = _continue(node, step)
+        else:
+            raise TypeError(f"chain: a step is a task or a node, not {type(step).__name__}")
+    return node
+
+
+def _continue(previous: Node, step: Node) -> Node:
+    made = registry.find(step.queue, step.name)
+    bound = (step.bind or {}).get("values", {})
+    free = [name for name in (made.required + made.optional if made else []) if name not in step.data and name not in bound]
+    if not free:
+        raise TypeError(f"chain: {step.name!r} has no free argument for the value of {previous.name!r}")
+    step.bind = {"values": {free[0]: previous, **bound}}
+    step.children = [previous, *step.children]
+    step.problem = None
+    return step
+
+

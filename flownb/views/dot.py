@@ -1,0 +1,151 @@
+"""A flow as a `graphviz.Digraph` that shows itself, with or without Graphviz on this machine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import graphviz
+
+from flownb.views import engine, svg, tidy
+from flownb.views.scene import Box, Scene, scene_of
+from flownb.views.words import SIGNS
+from flownb.wire.records import FAILED, Snapshot
+
+# The parent on top and its children below in declared order; arrows go up, the way the values go.
+_GRAPH = {"rankdir": "BT", "bgcolor": "transparent", "nodesep": "0.3", "ranksep": "0.5", "pad": "0.25"}
+WIDE_FAMILY = 6
+_NODE = {
+    "shape": "box",
+    "style": "rounded,filled",
+    "fontname": "Helvetica",
+    "fontsize": "13",
+    "fontcolor": svg.INK,
+    "margin": "0.36,0.1",
+}
+_EDGE = {"color": svg.EDGE, "arrowsize": "0.7"}
+
+
+class Drawing(graphviz.Digraph):  # type: ignore[misc]
+    """A flow's picture: a `graphviz.Digraph` to read, change and save; the last line of a cell shows it.
+
+    It is laid out by the Graphviz engine that flownb finds, and without one by flownb itself. What you add
+    to it (nodes, attributes) is shown as the engine draws it.
+    """
+
+    def __init__(self, *args: Any, scene: Scene | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._scene = scene or Scene(name=self.name or "", boxes=(), arrows=())
+        self._built = self.source if scene is None else ""
+
+    def svg(self) -> str:
+        """The picture as SVG text, without an XML prolog. The same flow gives the same text."""
+        return self._picture(scroll=False)
+
+    def _picture(self, *, scroll: bool) -> str:
+        command = engine.find()
+        if command is not None:
+            try:
+                picture = engine.run(command, self.source)
+                if self.source != self._built:
+                    return svg.cleaned(picture, f"Flow {self._scene.name}")
+                return svg.paint(self._scene, svg.read_layout(picture), scroll=scroll)
+            except (engine.EngineFailed, SyntaxError, LookupError, ValueError):
+                pass  # a drawing never fails for want of an engine
+        return svg.paint(self._scene, tidy.layout(self._scene), scroll=scroll)
+
+    def copy(self) -> Drawing:
+        """An independent copy, as of any `graphviz.Digraph`."""
+        copied: Drawing = super().copy()
+        copied._scene, copied._built = self._scene, self._built
+        return copied
+
+    def _repr_mimebundle_(
+        self, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None, **_: Any
+    ) -> dict[str, str]:
+        wanted = {"image/svg+xml", "text/plain"} if include is None else set(include)
+        wanted -= set(exclude or ())
+        makers = {"image/svg+xml": self.svg, "text/plain": self.__repr__}
+        return {kind: make() for kind, make in makers.items() if kind in wanted}
+
+    def _repr_image_svg_xml(self) -> str:
+        return self.svg()
+
+    def __repr__(self) -> str:
+        boxes, arrows = len(self._scene.boxes), len(self._scene.arrows)
+        return f"<Drawing of {self._scene.name!r}: {boxes} nodes, {arrows} edges>"
+
+
+def digraph(snapshot: Snapshot) -> Drawing:
+    """The picture of a flow.
+
+    >>> from flownb.wire.records import FlowCounts, Node, Snapshot
+    >>> nodes = (Node(id="a", name="sum", queue="sum", states={"completed": 1}),)
+    >>> counts = FlowCounts(by_stage={"sum": {"completed": 1}})
+    >>> digraph(Snapshot(name="f", state="completed", nodes=nodes, counts=counts, created=0))
+    <Drawing of 'f': 1 nodes, 0 edges>
+    """
+    scene = scene_of(snapshot)
+    drawing = Drawing(
+        "flow", scene=scene, graph_attr=_graph_attributes(scene), node_attr=_NODE, edge_attr=_EDGE
+    )
+    for box in scene.boxes:
+        drawing.node(box.id, label=_label(box), **_look(box))
+    for arrow in scene.arrows:
+        drawing.edge(arrow.child, arrow.parent, **({"style": "dashed"} if arrow.optional else {}))
+    drawing._built = drawing.source
+    return drawing
+
+
+def picture(snapshot: Snapshot) -> str:
+    """The SVG of a flow for a page that lets wide pictures scroll."""
+    return digraph(snapshot)._picture(scroll=True)
+
+
+def _graph_attributes(scene: Scene) -> dict[str, str]:
+    attributes = dict(_GRAPH)
+    children = [arrow.child for arrow in scene.arrows]
+    families = Counter(arrow.parent for arrow in scene.arrows)
+    if max(families.values(), default=0) > WIDE_FAMILY:
+        attributes["ranksep"] = "0.9"  # far children's arrows would run almost level
+    if len(set(children)) == len(children):
+        # Holds children to their declared order; with shared jobs it would force crossings.
+        attributes["ordering"] = "in"
+    if scene.note:
+        attributes |= {
+            "label": escaped(scene.note),
+            "labelloc": "b",
+            "fontname": "Helvetica",
+            "fontsize": "12",
+        }
+    return attributes
+
+
+def _look(box: Box) -> dict[str, str]:
+    colours = svg.PALETTE[box.tone]
+    look = {"fillcolor": colours.fill, "color": colours.line, "class": f"fn-{box.tone}"}
+    if box.folded:
+        look |= {"shape": "box3d", "style": "filled", "margin": "0.38,0.17"}  # room for the bar
+    if box.tone == FAILED:
+        look["penwidth"] = "2"
+    return look
+
+
+def _label(box: Box) -> str:
+    lines = [box.name, *box.notes]
+    if box.shares or box.folded:
+        lines[min(1, len(lines) - 1)] = f"{SIGNS[box.tone]} {lines[min(1, len(lines) - 1)]}"
+    # nohtml: graphviz takes any text from `<` to `>` for markup unless told so.
+    label: str = graphviz.nohtml(r"\n".join(escaped(line) for line in lines))
+    return label
+
+
+def escaped(text: str) -> str:
+    r"""`text` as a DOT label that shows exactly this text: no ``\N``, no ``&lt;``, no markup.
+
+    >>> escaped("a\\N & b")
+    'a\\\\N &amp; b'
+    """
+    label: str = graphviz.escape(text.replace("&", "&amp;"))
+    return label

@@ -1,0 +1,132 @@
+"""From a snapshot to what is drawn: boxes, arrows and their words. Every picture starts here.
+
+Both ways to lay a picture out (an engine's DOT, the built-in layout) take the same scene, so they
+cannot differ in what they show.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from flownb.views.words import counts_in_words, first_line, in_reading_order, jobs, plain, shown, tone
+from flownb.wire.records import ACTIVE, FAILED, Node, Snapshot
+
+MOST_NAME = 40
+MOST_ERROR = 44
+STATES_A_LINE = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Box:
+    """One drawn node, all its text printable and cut."""
+
+    id: str  #: ``n0``, ``n1`` ... by place in the snapshot: no name gets into an id
+    name: str
+    notes: tuple[str, ...]  #: the lines below the name
+    tone: str  #: the state it is coloured by
+    folded: bool
+    shares: tuple[tuple[str, int], ...]  #: jobs by state, in reading order
+    title: str  #: what the mouse shows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrow:
+    """A child's value goes up to its parent."""
+
+    child: str
+    parent: str
+    optional: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """All that a picture of a flow says."""
+
+    name: str
+    boxes: tuple[Box, ...]
+    arrows: tuple[Arrow, ...]
+    note: str = ""  #: what is not drawn
+
+
+def scene_of(snapshot: Snapshot) -> Scene:
+    """What a picture of `snapshot` shows."""
+    ids = {node.id: f"n{place}" for place, node in enumerate(snapshot.nodes)}
+    return Scene(
+        name=shown(snapshot.name),
+        boxes=tuple(_box(ids[node.id], node) for node in snapshot.nodes),
+        arrows=tuple(_arrows(snapshot, ids)),
+        note=_note(snapshot),
+    )
+
+
+def _note(snapshot: Snapshot) -> str:
+    if not snapshot.nodes:
+        return "no jobs"
+    if not snapshot.left_out:
+        return ""
+    verb = "is" if snapshot.left_out == 1 else "are"
+    return f"{snapshot.left_out} more {'job' if snapshot.left_out == 1 else 'jobs'} {verb} not drawn"
+
+
+def _arrows(snapshot: Snapshot, ids: dict[str, str]) -> list[Arrow]:
+    optional = {node.id for node in snapshot.nodes if node.optional}
+    arrows: dict[tuple[str, str], Arrow] = {}
+    for parent in snapshot.nodes:
+        for child in parent.children:
+            if child in ids:
+                arrow = Arrow(child=ids[child], parent=ids[parent.id], optional=child in optional)
+                arrows.setdefault((arrow.child, arrow.parent), arrow)
+    return list(arrows.values())
+
+
+def _box(id: str, node: Node) -> Box:
+    shares = tuple(in_reading_order(node.states))
+    name = shown(node.name, MOST_NAME)
+    notes = _folded_notes(node, shares) if node.folded else _job_notes(node, shares)
+    words = counts_in_words(shares) if node.folded else "".join(state for state, _ in shares)
+    return Box(
+        id=id,
+        name=f"{name} × {node.count}" if node.folded else name,
+        notes=tuple(notes),
+        tone=tone(node.states),
+        folded=node.folded,
+        shares=shares,
+        title=" · ".join(
+            part for part in (shown(node.name, 200), f"queue {shown(node.queue)}", words) if part
+        ),
+    )
+
+
+def _folded_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
+    lines = [
+        counts_in_words(shares[start : start + STATES_A_LINE])
+        for start in range(0, len(shares), STATES_A_LINE)
+    ]
+    if lines and not node.name.startswith(node.queue):
+        lines.append(shown(node.queue, MOST_NAME))
+    return lines or [jobs(node.count)]
+
+
+def _job_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
+    """State and queue; then what is known of an error. A queue that only repeats the name is left out."""
+    words = [plain(state) for state, _ in shares]
+    if node.job is not None and shares and shares[0][0] == ACTIVE:
+        words += _percent(node.job.progress)
+    if node.queue != node.name:
+        words.append(shown(node.queue, MOST_NAME))
+    lines = [" · ".join(words)] if words else []
+    if node.job is not None and node.job.failed_reason and shares and shares[0][0] == FAILED:
+        lines.append(first_line(node.job.failed_reason, MOST_ERROR))
+    return lines
+
+
+def _percent(progress: str | None) -> list[str]:
+    """A job's progress, when it is a number of percent as BullMQ's dashboards take it."""
+    try:
+        value = json.loads(progress or "null")
+    except ValueError:
+        return []
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 100:
+        return []
+    return [f"{value:.0f} %"]

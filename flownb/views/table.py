@@ -1,0 +1,66 @@
+"""Records and counts as DataFrames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from flownb.views.words import in_reading_order
+from flownb.wire.records import STATES, FlowCounts, JobRecord
+
+JOB_COLUMNS = ("name", "queue", "state", "attempts", "wait_s", "run_s", "error")
+
+
+def jobs_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
+    """One row a job, in the order given: name, queue, state, attempts, wait_s, run_s, error.
+
+    `wait_s` is the time from creation to the last start and `run_s` that from there to the end; what has not
+    happened yet is missing.
+
+    >>> jobs_frame([]).columns.tolist()
+    ['name', 'queue', 'state', 'attempts', 'wait_s', 'run_s', 'error']
+    """
+    rows = list(records)
+    return pd.DataFrame(
+        {
+            "name": _texts([job.name for job in rows]),
+            "queue": _texts([job.queue for job in rows]),
+            "state": _texts([job.state for job in rows]),
+            "attempts": pd.array([job.attempts_made for job in rows], dtype="Int64"),
+            "wait_s": _seconds([(job.timestamp or None, job.processed_on) for job in rows]),
+            "run_s": _seconds([(job.processed_on, job.finished_on) for job in rows]),
+            "error": _texts([job.failed_reason or None for job in rows]),
+        },
+        columns=list(JOB_COLUMNS),
+    )
+
+
+def _texts(values: Sequence[str | None]) -> pd.Series:
+    """Text as objects, the missing as None: the same with every pandas, and ``==`` works on it."""
+    return pd.Series(values, dtype=object)
+
+
+def _seconds(spans: Iterable[tuple[int | None, int | None]]) -> pd.api.extensions.ExtensionArray:
+    """Seconds between points in time. A clock that went back gives 0, not a negative duration."""
+    values = [None if start is None or end is None else max(end - start, 0) / 1000 for start, end in spans]
+    return pd.array(values, dtype="Float64")
+
+
+def counts_frame(counts: FlowCounts) -> pd.DataFrame:
+    """One row a queue, one column a state that has jobs, and ``total``.
+
+    >>> counts_frame(FlowCounts(by_stage={"work": {"completed": 2, "failed": 1}})).loc["work"].to_dict()
+    {'completed': 2, 'failed': 1, 'total': 3}
+    """
+    stages = counts.by_stage
+    present = {state for states in stages.values() for state, _ in in_reading_order(states)}
+    ordered = [state for state in STATES if state in present] + sorted(present - set(STATES))
+    columns = {
+        state: pd.Series([stages[queue].get(state, 0) for queue in stages], dtype="int64")
+        for state in ordered
+    }
+    columns["total"] = pd.Series([sum(states.values()) for states in stages.values()], dtype="int64")
+    frame = pd.DataFrame(columns)
+    frame.index = pd.Index(list(stages), name="queue", dtype=object)
+    return frame

@@ -1,0 +1,87 @@
+"""A flow as plain text: for ``print``, terminals and the text a notebook stores. No ids, no times."""
+
+from __future__ import annotations
+
+from flownb.views.words import (
+    SIGNS,
+    UNKNOWN,
+    counts_in_words,
+    cut,
+    first_line,
+    in_reading_order,
+    jobs,
+    plain,
+    shown,
+    tone,
+)
+from flownb.wire.records import COMPLETED, FAILED, Node, Snapshot
+
+
+def summary(snapshot: Snapshot) -> str:
+    """One line: ``Flow('score-nov': 1000 jobs, 812 completed, 3 failed)``.
+
+    A count of none is left out, so a flow that waits is ``Flow('score-nov': 1000 jobs)``.
+    """
+    counts = snapshot.counts
+    ended = [(state, counts.count(state)) for state in (COMPLETED, FAILED)]
+    parts = [jobs(counts.total)] + [f"{count} {state}" for state, count in ended if count]
+    return f"Flow({cut(snapshot.name, 60)!r}: {', '.join(parts)})"
+
+
+def tree(snapshot: Snapshot) -> str:
+    """The tree with a sign a state and counts, the root on top.
+
+    ::
+
+        Flow('score-nov': 1000 jobs, 742 completed, 3 failed)
+        ◇ report  waiting-children
+        ├─ ✗ score-* × 998  742 completed, 253 active, 3 failed
+        └─ ✓ header  completed
+    """
+    lines = [summary(snapshot), *_Branches(snapshot).lines()]
+    if snapshot.left_out:
+        lines.append(f"… and {jobs(snapshot.left_out)} more")
+    return "\n".join(lines)
+
+
+class _Branches:
+    """Walks the nodes once; a shared job is spelled out where it is met first."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.nodes = {node.id: node for node in snapshot.nodes}
+        self.root = snapshot.nodes[0].id if snapshot.nodes else None
+
+    def lines(self) -> list[str]:
+        # A stack, not recursion: a chain of jobs may be longer than Python's stack.
+        lines: list[str] = []
+        seen: set[str] = set()
+        todo = [(self.root, "", "")] if self.root is not None else []
+        while todo:
+            id, stem, fork = todo.pop()
+            node = self.nodes[id]
+            lines.append(stem + fork + _words(node, again=id in seen))
+            if id in seen:
+                continue
+            seen.add(id)
+            below = stem + {"": "", "├─ ": "│  ", "└─ ": "   "}[fork]
+            children = list(dict.fromkeys(child for child in node.children if child in self.nodes))
+            forks = ["├─ "] * (len(children) - 1) + ["└─ "]
+            todo += [(child, below, fork) for child, fork in zip(children, forks, strict=False)][::-1]
+        return lines
+
+
+def _words(node: Node, *, again: bool) -> str:
+    sign = SIGNS.get(tone(node.states), SIGNS[UNKNOWN])
+    name = shown(node.name)
+    if again:
+        return f"{sign} {name}  (shared, see above)"
+    shares = in_reading_order(node.states)
+    if node.folded:
+        said = f"{name} × {node.count}  {counts_in_words(shares)}"
+    else:
+        said = f"{name}  {' '.join(plain(state) for state, _ in shares)}"
+    said = said.rstrip() + ("  (optional)" if node.optional else "")
+    failed = node.job is not None and node.states.get(FAILED) and node.job.failed_reason
+    return f"{sign} {said}" + (
+        f": {first_line(node.job.failed_reason or '', 80)}" if failed and node.job else ""
+    )

@@ -1,0 +1,100 @@
+"""What all views say alike: names made safe to show, states in one order, counts in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from flownb.wire.records import (
+    ACTIVE,
+    COMPLETED,
+    DELAYED,
+    FAILED,
+    PRIORITIZED,
+    WAITING,
+    WAITING_CHILDREN,
+)
+
+UNKNOWN = "unknown"
+"""Stands for a state nobody asked for: the node of a flow that has not run yet."""
+
+READING_ORDER = (COMPLETED, ACTIVE, FAILED, WAITING, PRIORITIZED, DELAYED, WAITING_CHILDREN)
+"""The states as a reader asks for them: how much is done, what runs, what is wrong, what is left."""
+
+SIGNS: Mapping[str, str] = {
+    WAITING: "○",
+    ACTIVE: "►",
+    DELAYED: "◷",
+    PRIORITIZED: "▲",
+    WAITING_CHILDREN: "◇",
+    COMPLETED: "✓",
+    FAILED: "✗",
+    UNKNOWN: "·",
+}
+"""One sign a state, so that a picture reads without colour."""
+
+
+def plain(text: str) -> str:
+    r"""`text` with all that does not print spelled out: control characters, ANSI, direction overrides.
+
+    >>> plain("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else _spelled(sign) for sign in text)
+
+
+def _spelled(sign: str) -> str:
+    return sign.encode("unicode_escape").decode("ascii")
+
+
+def cut(text: str, most: int) -> str:
+    """`text` in at most `most` characters; what is cut off is marked with ``…``.
+
+    >>> cut("process-item", 8)
+    'process…'
+    """
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def shown(text: str, most: int = 60) -> str:
+    """`text` as every view shows a name: printable, of bounded length, never empty."""
+    return cut(plain(text[: most + 1]), most) or "(no name)"
+
+
+def first_line(text: str, most: int) -> str:
+    """The first line of an error's text that says something."""
+    lines = (line.strip() for line in text[:4000].splitlines())
+    return shown(next((line for line in lines if line), "no message"), most)
+
+
+def jobs(count: int) -> str:
+    """The count and its noun: ``1 job``, ``1000 jobs``."""
+    return f"{count} job" if count == 1 else f"{count} jobs"
+
+
+def in_reading_order(states: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The states that have jobs, as a reader asks for them; words nobody knows come last.
+
+    >>> in_reading_order({"failed": 3, "waiting": 0, "completed": 742})
+    [('completed', 742), ('failed', 3)]
+    """
+    known = [(state, states[state]) for state in READING_ORDER if states.get(state)]
+    return known + [(state, count) for state, count in states.items() if count and state not in READING_ORDER]
+
+
+def counts_in_words(pairs: Iterable[tuple[str, int]]) -> str:
+    """The counts of states as one line: ``742 completed, 12 active, 3 failed``."""
+    return ", ".join(f"{count} {plain(state)}" for state, count in pairs)
+
+
+def tone(states: Mapping[str, int]) -> str:
+    """The one state that many jobs are drawn in: the one a reader must know of first."""
+    present = [state for state, count in states.items() if count]
+    if len(present) == 1:
+        return present[0] if present[0] in SIGNS else UNKNOWN
+    if FAILED in present:
+        return FAILED
+    if ACTIVE in present or COMPLETED in present:
+        return ACTIVE  # some done, some not: it is on its way
+    return next((state for state in READING_ORDER if state in present), UNKNOWN)

@@ -1,0 +1,168 @@
+"""Values to JSON text and back, and flownb's own packed lists.
+
+User JSON is made once, here, and stays text on its way through Lua. What JSON cannot hold is refused
+with its place and the way to mend it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import os
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flownb.errors import FlowError
+
+MOST_BYTES = 10_000_000
+MOST_DEPTH = 500
+
+_LEAVES = (str, int, bool, type(None))
+
+
+def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
+    """Return `value` as compact JSON text.
+
+    `where` names the place in a `FlowError`. `nan` is ``"refuse"`` (data a caller typed) or ``"null"``
+    (rows and tasks' results, where a missing number is an answer).
+
+    >>> encode({"item": 1.5}, "root.data")
+    '{"item":1.5}'
+    """
+    try:
+        _check(value, where, 0)
+        try:
+            text = _STRICT.encode(value)
+        except ValueError:
+            if nan == "refuse":
+                raise
+            text = _STRICT.encode(_without_nan(value))
+        text.encode()
+    except UnicodeEncodeError:
+        raise FlowError(f"{where}: holds text that is not Unicode (a lone surrogate); encode it first") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, FlowError):
+            raise
+        raise FlowError(f"{where}: {_reason(value, where, error)}") from None
+    if len(text) > MOST_BYTES:
+        raise FlowError(
+            f"{where}: {len(text):,} bytes of JSON, more than the {MOST_BYTES:,} allowed; "
+            "store it in a file and pass its path"
+        )
+    return text
+
+
+def decode(text: str) -> Any:
+    """Return the value of a JSON text."""
+    return json.loads(text)
+
+
+def _check(value: Any, where: str, depth: int) -> None:
+    """Refuse what `json` would silently change: keys that are not text, endless depth."""
+    kind = type(value)
+    if kind in _LEAVES or kind is float:
+        return
+    if depth > MOST_DEPTH:
+        raise FlowError(f"{where.split('[')[0]}: nested more than {MOST_DEPTH} levels deep, or in a circle")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if type(key) is not str:
+                raise FlowError(f"{where}: the key {key!r} is {type(key).__name__}, JSON keys are text; use str()")
+            if type(item) not in _LEAVES:
+                _check(item, f"{where}.{key}", depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            if type(item) not in _LEAVES:
+                _check(item, f"{where}[{i}]", depth + 1)
+
+
+def _default(value: Any) -> Any:
+    """Give `json` a plain value for one it does not know; see docs/data-types.md."""
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        if value != value:  # pandas' NaT
+            raise ValueError("nan")
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, (decimal.Decimal, uuid.UUID, os.PathLike)):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if type(value).__module__.split(".")[0] == "numpy":
+        return value.tolist()
+    if type(value).__name__ == "NAType":
+        raise ValueError("nan")
+    raise TypeError(type(value).__name__)
+
+
+_STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default)
+_HINTS = {
+    "bytes": "use base64 text, or store it in a file and pass its path",
+    "bytearray": "use base64 text, or store it in a file and pass its path",
+    "set": "use sorted(...) to make it a list",
+    "frozenset": "use sorted(...) to make it a list",
+    "DataFrame": "fan out over its rows, or store it in a file and pass its path",
+    "Series": "use .tolist()",
+}
+
+
+def _reason(value: Any, where: str, error: Exception) -> str:
+    if isinstance(error, TypeError):
+        kind = str(error)
+        return f"a {kind} is not JSON; {_HINTS.get(kind, 'pass text, numbers, lists or dicts')}"
+    if "Circular" in str(error) or isinstance(error, RecursionError):
+        return "holds itself; break the circle"
+    return "NaN and infinity are not JSON; use None"
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a copy with None for NaN, NaT and NA; infinity stays, and is refused."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    if type(value).__module__.split(".")[0] == "numpy" and hasattr(value, "tolist"):
+        return _without_nan(value.tolist())
+    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value):
+        return None
+    return value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Children:
+    """A parent's declared children, in order; of a batch, with the rows they stand for."""
+
+    keys: list[str]
+    positions: list[int] | None = None  #: row numbers in the frame
+    labels: list[Any] | None = None  #: index labels, as JSON
+
+
+def pack_children(bases: Sequence[str], ids: Sequence[str], rows: tuple[Any, Any] | None = None) -> bytes:
+    """Pack children for the server: their queues' qualified names, their ids, and maybe their rows."""
+    names = list(dict.fromkeys(bases))
+    place = {name: i for i, name in enumerate(names)}
+    of = [place[base] for base in bases] if len(names) > 1 else 0
+    packed: dict[str, Any] = {"bases": names, "of": of, "ids": list(ids)}
+    if rows is not None:
+        packed["positions"], packed["labels"] = rows
+    return zlib.compress(json.dumps(packed, ensure_ascii=False, separators=(",", ":")).encode(), 1)
+
+
+def unpack_children(packed: bytes) -> Children:
+    """Undo `pack_children`."""
+    found = json.loads(zlib.decompress(packed))
+    bases, of, ids = found["bases"], found["of"], found["ids"]
+    if of == 0:
+        keys = [f"{bases[0]}:{id}" for id in ids]
+    else:
+        keys = [f"{bases[i]}:{id}" for i, id in zip(of, ids, strict=True)]
+    return Children(keys, found.get("positions"), found.get("labels"))

@@ -1,0 +1,130 @@
+-- _parent: what a child's end means for its parents.
+-- @touches dependencies processed failed unsuccessful waiting-children flownb:parents
+-- @use     queue counts place
+
+-- waiting-children -> waiting, prioritized or delayed; nothing when it is not waiting for children.
+local function release(parent)
+  local q, id = queue_and_id(parent)
+  if redis.call('ZREM', q.waiting_children, id) == 0 then return end
+  local has = redis.call('HMGET', parent, 'priority', 'delay', 'fl')
+  local delay, state = tonumber(has[2]) or 0, nil
+  if delay > 0 then
+    local due = now + delay
+    redis.call('ZADD', q.delayed, int(due * 4096), id)
+    q.has_new_delay, state = true, 'delayed'
+    emit(q, 'delayed', 'jobId', id, 'delay', int(due))
+  else
+    state = enqueue(q, id, tonumber(has[1]) or 0, 'R')
+    emit(q, 'waiting', 'jobId', id, 'prev', 'waiting-children')
+  end
+  count_move(q, has[3], 'waiting-children', state)
+end
+
+local function release_if_settled(parent)
+  if redis.call('SCARD', parent .. ':dependencies') == 0 then release(parent) end
+end
+
+-- A job's parents: the first stands in its own hash, further ones of a shared job in a key beside it.
+-- Each is {key, policy, flow}, where policy is BullMQ's short word or ''.
+local function parents_of(job, parent_json, parent_key, shared)
+  local edges = {}
+  if parent_key then
+    local edge = {key = parent_key, policy = ''}
+    local link = parent_json and cjson.decode(parent_json) or {}
+    for _, word in ipairs({'fpof', 'cpof', 'idof', 'rdof'}) do
+      if link[word] then edge.policy = word end
+    end
+    edges[1] = edge
+  end
+  if shared then
+    local prefix = job:match('^(.*):[^:]+:[^:]+$')
+    local further = redis.call('HGETALL', prefix .. ':flownb:parents:' .. job)
+    for i = 1, #further, 2 do
+      local policy, flow = further[i + 1]:match('^(%a*) (%S*)$')
+      edges[#edges + 1] = {key = further[i], policy = policy, flow = flow ~= '' and flow or nil}
+    end
+  end
+  return edges
+end
+
+-- Many children of one parent completed: one look, one removal, one write, one question.
+-- `children` is a list of child keys, `values` the JSON texts beside them.
+local function settle_completed(parent, children, values)
+  local pending = parent .. ':dependencies'
+  local awaited = redis.call('SMISMEMBER', pending, unpack(children))
+  local gone, results = {}, {}
+  for i, child in ipairs(children) do
+    if awaited[i] == 1 then
+      gone[#gone + 1] = child
+      results[#results + 1] = child
+      results[#results + 1] = values[i]
+    end
+  end
+  if #gone == 0 then return end
+  redis.call('SREM', pending, unpack(gone))
+  redis.call('HSET', parent .. ':processed', unpack(results))
+  release_if_settled(parent)
+end
+
+-- A flow's first failure that no policy forgave, kept for the one who asks why.
+local function note_cause(q, flow, cause)
+  if flow then redis.call('HSETNX', flow_key('flow', q, flow), 'cause', cause) end
+end
+
+-- waiting-children or delayed -> failed, without a worker of its queue. Returns false when the
+-- parent is elsewhere: then it carries `defa`, and the worker that has it or takes it fails it.
+local function fail_at_once(parent, child, cause)
+  local q, id = queue_and_id(parent)
+  local has = redis.call('HMGET', parent, 'fl', 'parentKey', 'parent', 'sh', 'name', 'atm')
+  if not has[5] then return false end
+  local reason, flow = 'child ' .. child .. ' failed', has[1]
+  note_cause(q, flow, cause)
+  local from
+  if flow and redis.call('ZREM', q.waiting_children, id) == 1 then from = 'waiting-children'
+  elseif flow and redis.call('ZREM', q.delayed, id) == 1 then from = 'delayed' end
+  if not from then
+    if redis.call('ZSCORE', q.failed, id) then return false end
+    redis.call('HSET', parent, 'defa', reason)
+    -- BullMQ's own flows stay BullMQ's: their parent is failed by the next worker that takes it.
+    if not flow then
+      if redis.call('ZREM', q.delayed, id) == 1 then
+        redis.call('HSET', parent, 'delay', '0')
+        redis.call('ZADD', q.waiting_children, int(now), id)
+      end
+      release(parent)
+    end
+    return false
+  end
+  redis.call('HSET', parent, 'failedReason', reason, 'finishedOn', int(now), 'why', 'child')
+  redis.call('HDEL', parent, 'defa')
+  redis.call('ZADD', q.failed, int(now), id)
+  emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', from)
+  count_move(q, flow, from, 'failed')
+  if not has[2] then end_flow(q, flow, 'failed') end
+  return {key = parent, reason = reason, edges = parents_of(parent, has[3], has[2], has[4])}
+end
+
+-- A job failed for good: each parent's own policy says what that means; failures climb to the root.
+local function settle_failed(job, reason, edges)
+  local failed = {{key = job, reason = reason, edges = edges}}
+  while #failed > 0 do
+    local child = table.remove(failed)
+    for _, edge in ipairs(child.edges) do
+      local pending = edge.key .. ':dependencies'
+      if edge.policy ~= '' and redis.call('SREM', pending, child.key) == 1 then
+        if edge.policy == 'fpof' then
+          redis.call('ZADD', edge.key .. ':unsuccessful', int(now), child.key)
+          failed[#failed + 1] = fail_at_once(edge.key, child.key, job) or nil
+        elseif edge.policy == 'cpof' then
+          redis.call('HSET', edge.key .. ':failed', child.key, child.reason)
+          release(edge.key)
+        elseif edge.policy == 'idof' then
+          redis.call('HSET', edge.key .. ':failed', child.key, child.reason)
+          release_if_settled(edge.key)
+        else
+          release_if_settled(edge.key)
+        end
+      end
+    end
+  end
+end

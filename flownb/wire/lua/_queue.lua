@@ -1,0 +1,81 @@
+-- _queue: names of a queue's keys, the clock, and what its settings say.
+-- @touches meta events marker
+
+-- `now` comes from the server, so that no client's clock decides anything; a test may pass its own.
+local function server_time()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local now = tonumber(args.now) or server_time()
+
+local queues_seen = {}
+
+-- One shape for every queue, whether it was named in the call or found through a parent's key.
+local function queue_at(base)
+  local q = queues_seen[base]
+  if not q then
+    q = {
+      base = base,
+      id = base .. ':id', meta = base .. ':meta', events = base .. ':events', marker = base .. ':marker',
+      wait = base .. ':wait', active = base .. ':active', delayed = base .. ':delayed',
+      prioritized = base .. ':prioritized', pc = base .. ':pc',
+      waiting_children = base .. ':waiting-children',
+      completed = base .. ':completed', failed = base .. ':failed',
+      stalled = base .. ':stalled', stalled_check = base .. ':stalled-check', limiter = base .. ':limiter',
+    }
+    queues_seen[base] = q
+  end
+  return q
+end
+
+local function job_key(q, id) return q.base .. ':' .. id end
+
+-- A job's key, cut into its queue and its id. Ids hold no colon; prefixes may.
+local function queue_and_id(key)
+  local base, id = key:match('^(.*):([^:]+)$')
+  return queue_at(base), id
+end
+
+-- Redis text of a whole number: Lua would write large ones with an exponent.
+local function int(n) return string.format('%.0f', n) end
+
+local function max_events(q)
+  if not q.max_events then
+    local set = redis.call('HGET', q.meta, 'opts.maxLenEvents')
+    if not set then
+      set = '10000'
+      redis.call('HSET', q.meta, 'opts.maxLenEvents', set)
+    end
+    q.max_events = set
+  end
+  return q.max_events
+end
+
+local function emit(q, event, ...)
+  redis.call('XADD', q.events, '*', 'event', event, ...)
+end
+
+local function emit_and_trim(q, event, ...)
+  redis.call('XADD', q.events, 'MAXLEN', '~', max_events(q), '*', 'event', event, ...)
+end
+
+local function trim_events(q)
+  redis.call('XTRIM', q.events, 'MAXLEN', '~', max_events(q))
+end
+
+local function is_blocked(q)
+  local set = redis.call('HMGET', q.meta, 'paused', 'concurrency')
+  if set[1] then return true end
+  return set[2] and redis.call('LLEN', q.active) >= tonumber(set[2]) or false
+end
+
+-- Waking is asked for job by job and done once a queue, by `wake_workers`, when all is written.
+local function wake_workers()
+  for _, q in pairs(queues_seen) do
+    if q.has_new_work and not is_blocked(q) then redis.call('ZADD', q.marker, 0, '0') end
+    if q.has_new_delay then
+      local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')
+      if first[2] then redis.call('ZADD', q.marker, first[2] / 4096, '1') end
+    end
+  end
+end

@@ -1,0 +1,93 @@
+-- _take: waiting or prioritized -> active.
+-- @touches wait prioritized pc active limiter lock events marker
+-- @use     queue counts place
+
+local LIMITED_BY_HAND = 9007199254740991
+
+-- The fields a worker needs, in the order in which `records.py` reads them.
+local FIELDS = {
+  'name', 'data', 'opts', 'timestamp', 'delay', 'priority', 'atm', 'ats', 'stc', 'defa',
+  'parentKey', 'parent', 'stacktrace', 'progress', 'fl', 'bind', 'sh',
+}
+
+-- How many jobs this queue may start now, and in how many ms to ask again if it may not.
+-- `limiter` is a worker's own {max, duration}; the queue's own settings go before it.
+local function allowance(q, want, limiter)
+  local set = redis.call('HMGET', q.meta, 'paused', 'concurrency', 'max', 'duration')
+  if set[1] then return 0 end
+  if set[2] then want = math.min(want, tonumber(set[2]) - redis.call('LLEN', q.active)) end
+  local left = redis.call('PTTL', q.limiter)
+  local used = left > 0 and tonumber(redis.call('GET', q.limiter)) or 0
+  if used >= LIMITED_BY_HAND then return 0, left end
+  local max = tonumber(set[3]) or (limiter and limiter.max)
+  if max then
+    q.window = (limiter and limiter.duration) or tonumber(set[4]) or 1000
+    if used >= max then return 0, left end
+    want = math.min(want, max - used)
+  end
+  return math.max(want, 0)
+end
+
+local function count_against_limit(q, n)
+  if q.window and n > 0 and redis.call('INCRBY', q.limiter, n) == n then
+    redis.call('PEXPIRE', q.limiter, q.window)
+  end
+end
+
+local function pop(q, want)
+  local ids = redis.call('RPOP', q.wait, want) or {}
+  if #ids < want then
+    local ranked = redis.call('ZPOPMIN', q.prioritized, want - #ids)
+    q.from_wait = #ids
+    for i = 1, #ranked, 2 do ids[#ids + 1] = ranked[i] end
+    if #ids < want then redis.call('DEL', q.pc) end
+  else
+    q.from_wait = #ids
+  end
+  return ids
+end
+
+-- An id whose hash is gone or gutted (evicted, deleted by hand) is never run with made-up data.
+local function park_ghost(q, id, job)
+  local reason = 'job data missing: the hash was evicted or deleted'
+  redis.call('HSET', job, 'name', '?', 'data', '{}', 'opts', '{}', 'timestamp', int(now),
+             'failedReason', reason, 'finishedOn', int(now), 'why', 'missing')
+  redis.call('ZADD', q.failed, int(now), id)
+  emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'active')
+end
+
+-- Take up to `want` jobs of one queue into the list `taken`. `worker` says token, lock_ms, name
+-- and limiter. Returns in how many ms to come again when fewer were there.
+local function take(q, want, worker, taken)
+  promote_due(q)
+  local room, again = allowance(q, want, worker.limiter)
+  if room == 0 then return again end
+  local ids, started, charged = pop(q, room), {}, 0
+  for i, id in ipairs(ids) do
+    local job = job_key(q, id)
+    local fields = redis.call('HMGET', job, unpack(FIELDS))
+    if not (fields[1] and fields[2]) then
+      park_ghost(q, id, job)
+    else
+      started[#started + 1] = id
+      if not fields[10] then charged = charged + 1 end
+      redis.call('SET', job .. ':lock', worker.token, 'PX', worker.lock_ms)
+      emit(q, 'active', 'jobId', id, 'prev', 'waiting')
+      fields[8] = (tonumber(fields[8]) or 0) + 1
+      if worker.name then redis.call('HSET', job, 'pb', worker.name) end
+      redis.call('HSET', job, 'processedOn', int(now), 'ats', fields[8])
+      count_move(q, fields[15], i <= q.from_wait and 'waiting' or 'prioritized', 'active')
+      taken[#taken + 1] = {q.base, id, fields}
+    end
+  end
+  if #started > 0 then
+    redis.call('LPUSH', q.active, unpack(started))
+    -- Waking took the marker away: whoever starts a job puts it back for the next idle worker.
+    redis.call('ZADD', q.marker, 0, '0')
+    count_against_limit(q, charged)
+  end
+  if #ids < room then
+    local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')
+    if first[2] then return math.max(math.floor(first[2] / 4096) - now, 1) end
+  end
+end

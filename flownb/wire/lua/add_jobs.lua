@@ -1,0 +1,149 @@
+--- add_jobs: nothing -> waiting, prioritized, delayed or waiting-children.
+-- Stores jobs, parents before their children, in one go. A job that is there already is not touched:
+-- it gains the parent it is added under, and that parent its value if it has one. Sent twice, it adds
+-- nothing twice. While `seal` stands among a parent's dependencies, the parent waits for later calls.
+-- @keys    queues
+-- @args    now jobs opts parents record seal unseal chunks
+-- @returns added existing
+-- @errors  PARENT_MISSING
+-- @use     queue counts place parent
+
+-- A job:    {queue, id, name, data, opts, delay, priority, lifo, parents, has_children, bind, prefix_of_flow}
+-- A parent: {key, json, policy, outside}: `outside` when it is not added by this flow.
+
+-- 1. Refuse.
+for _, parent in ipairs(args.parents) do
+  if parent[4] and redis.call('EXISTS', parent[1]) == 0 then return refuse('PARENT_MISSING', parent[1]) end
+end
+
+-- 2. The flow's own record, once.
+local record = args.record
+local flow = record and record.id
+if record then
+  local key = flow_key('flow', queues[1], flow)
+  if redis.call('EXISTS', key) == 0 then
+    redis.call('HSET', key, 'created', int(now), unpack(record.fields))
+    local about = key:match('^(.*):flow:[^:]*$')
+    redis.call('ZADD', about .. ':flows', int(now), flow)
+    if record.named then redis.call('HSET', about .. ':names', record.named, flow) end
+  end
+  if record.stored then redis.call('HSET', key, 'stored', '1') end
+end
+
+-- 3. Jobs.
+local added, existing, settled = 0, {}, {}
+local line, awaited, awaited_order = {}, {}, {}
+
+local function await(parent, child)
+  if not awaited[parent] then
+    awaited[parent] = {}
+    awaited_order[#awaited_order + 1] = parent
+  end
+  table.insert(awaited[parent], child)
+end
+
+-- Note a further parent of a shared job: its policy, and the flow that counts the job a second time.
+local function share(q, job, parent, in_flow)
+  local beside = q.base:match('^(.*):[^:]+$') .. ':flownb:parents:' .. job
+  redis.call('HSET', job, 'sh', '1')
+  return redis.call('HSETNX', beside, parent[1], parent[3] .. ' ' .. in_flow) == 1
+end
+
+-- A job that is there already comes under one more parent.
+local function attach(q, id, job, parent)
+  local has = redis.call('HMGET', job, 'parentKey', 'returnvalue', 'finishedOn', 'failedReason', 'fl')
+  local mine = has[1] == parent[1]
+  local ended = has[3] and (has[2] and 'completed' or 'failed')
+  if has[5] ~= flow and flow then
+    if not mine and share(q, job, parent, flow) then count_move(q, flow, nil, ended or 'waiting') end
+  elseif not mine then
+    share(q, job, parent, '')
+  end
+  if ended == 'completed' then
+    redis.call('HSET', parent[1] .. ':processed', job, has[2])
+  elseif redis.call('HEXISTS', parent[1] .. ':failed', job) == 0
+      and not redis.call('ZSCORE', parent[1] .. ':unsuccessful', job) then
+    redis.call('SADD', parent[1] .. ':dependencies', job)
+    if ended then
+      settled[#settled + 1] = {job, has[4] or '', {{key = parent[1], policy = parent[3]}}}
+    end
+  end
+end
+
+local function place(q, id, job, j)
+  local delay, priority = j[6], j[7]
+  if j[10] then
+    redis.call('ZADD', q.waiting_children, int(now), id)
+    emit_and_trim(q, 'waiting-children', 'jobId', id)
+    return 'waiting-children'
+  elseif delay > 0 then
+    emit_and_trim(q, 'delayed', 'jobId', id, 'delay', int(now + delay))
+    return put_off(q, id, now + delay)
+  elseif priority > 0 then
+    emit_and_trim(q, 'waiting', 'jobId', id)
+    return enqueue(q, id, priority, 'L')
+  end
+  q.has_new_work = true
+  if j[8] then
+    redis.call('RPUSH', q.wait, id)
+  else
+    line[q] = line[q] or {}
+    table.insert(line[q], id)
+  end
+  emit_and_trim(q, 'waiting', 'jobId', id)
+  return 'waiting'
+end
+
+for _, j in ipairs(args.jobs) do
+  local q, id = queues[j[1]], j[2]
+  local job = job_key(q, id)
+  if redis.call('EXISTS', job) == 1 then
+    existing[#existing + 1] = id
+    emit_and_trim(q, 'duplicated', 'jobId', id)
+    for _, p in ipairs(j[9]) do attach(q, id, job, args.parents[p]) end
+  else
+    local fields = {'name', j[3], 'data', j[4], 'opts', args.opts[j[5]],
+                    'timestamp', int(now), 'delay', int(j[6]), 'priority', int(j[7])}
+    local function also(field, value)
+      fields[#fields + 1] = field
+      fields[#fields + 1] = value
+    end
+    if flow then also('fl', (j[12] or '') .. flow) end
+    if j[11] then also('bind', j[11]) end
+    for i, p in ipairs(j[9]) do
+      local parent = args.parents[p]
+      if i == 1 then
+        also('parentKey', parent[1])
+        also('parent', parent[2])
+      else
+        share(q, job, parent, '')
+      end
+      await(parent[1], job)
+    end
+    redis.call('HSET', job, unpack(fields))
+    emit(q, 'added', 'jobId', id, 'name', j[3])
+    count_move(q, flow and (j[12] or '') .. flow, nil, place(q, id, job, j))
+    q.stored = (q.stored or 0) + 1
+    added = added + 1
+    if j[10] and args.seal then redis.call('SADD', job .. ':dependencies', args.seal) end
+  end
+end
+
+-- 4. Grouped writes: the lines, the parents' dependencies, the id counters.
+for q, ids in pairs(line) do redis.call('LPUSH', q.wait, unpack(ids)) end
+for _, parent in ipairs(awaited_order) do redis.call('SADD', parent .. ':dependencies', unpack(awaited[parent])) end
+for _, q in pairs(queues_seen) do
+  if q.stored then redis.call('INCRBY', q.id, q.stored) end
+end
+for _, chunk in ipairs(args.chunks) do redis.call('HSET', chunk[1], chunk[2], chunk[3]) end
+
+-- 5. What was there already may have ended badly, or be all that a parent waits for.
+for _, s in ipairs(settled) do settle_failed(s[1], s[2], s[3]) end
+for _, parent in ipairs(args.unseal) do
+  if args.seal then redis.call('SREM', parent .. ':dependencies', args.seal) end
+  release_if_settled(parent)
+end
+
+write_counts()
+wake_workers()
+return reply{added = added, existing = existing}

@@ -1,0 +1,117 @@
+--- finish_and_fetch: active -> completed, failed, delayed or waiting; then waiting -> active.
+-- Many jobs of many queues end and the next ones start, in one call; the last child wakes its parent.
+-- A bad outcome spoils only itself: its answer says why it was refused. Sent twice, it changes nothing.
+-- @keys    queues
+-- @args    now outcomes want worker
+-- @returns answers jobs again
+-- @errors
+-- @use     queue counts place parent finish take
+
+local WANTED = {'name', 'parentKey', 'fl', 'ats', 'ft', 'atm', 'priority', 'sh'}
+
+-- 1. Look at every outcome; nothing is written yet.
+local answers, accepted, locks = {}, {}, {}
+if #args.outcomes > 0 then
+  for i, outcome in ipairs(args.outcomes) do locks[i] = outcome.base .. ':' .. outcome.id .. ':lock' end
+  locks = redis.call('MGET', unpack(locks))
+end
+for i, outcome in ipairs(args.outcomes) do
+  local q = queue_at(outcome.base)
+  local job = job_key(q, outcome.id)
+  local has = redis.call('HMGET', job, unpack(WANTED))
+  answers[i] = refusal(outcome, job, locks[i], has) or 'done'
+  if answers[i] == 'done' then
+    local from = leave(q, outcome.id)
+    if from then
+      accepted[#accepted + 1] = {outcome = outcome, q = q, job = job, has = has, from = from}
+    else
+      answers[i] = 'stale'
+    end
+  end
+end
+
+-- 2. Free the leases.
+local free = {}
+for _, a in ipairs(accepted) do
+  free[#free + 1] = a.job .. ':lock'
+  a.q.left = a.q.left or {}
+  table.insert(a.q.left, a.outcome.id)
+end
+if #free > 0 then redis.call('DEL', unpack(free)) end
+for _, q in pairs(queues_seen) do
+  if q.left then
+    redis.call('SREM', q.stalled, unpack(q.left))
+    trim_events(q)
+  end
+end
+
+-- 3. Tell the parents of completed jobs, each parent once; its `waiting` goes before the child's `completed`.
+local families, order = {}, {}
+local function join_family(parent, a)
+  local family = families[parent]
+  if not family then
+    family = {children = {}, values = {}}
+    families[parent] = family
+    order[#order + 1] = parent
+  end
+  table.insert(family.children, a.job)
+  table.insert(family.values, a.outcome.value)
+end
+for _, a in ipairs(accepted) do
+  if a.outcome.kind == 'completed' then
+    if a.has[2] then join_family(a.has[2], a) end
+    if a.has[8] then
+      for _, edge in ipairs(parents_of(a.job, nil, nil, true)) do
+        join_family(edge.key, a)
+        count_move(a.q, edge.flow, 'waiting', 'completed')
+      end
+    end
+  end
+end
+for _, parent in ipairs(order) do
+  settle_completed(parent, families[parent].children, families[parent].values)
+end
+
+-- 4. Write each job's end.
+for _, a in ipairs(accepted) do
+  local outcome, q, flow = a.outcome, a.q, a.has[3]
+  local made, state = (tonumber(a.has[6]) or 0) + 1, nil
+  if outcome.kind == 'completed' then
+    store_completed(q, outcome, a.job, made)
+    state = 'completed'
+  elseif outcome.kind == 'failed' then
+    local edges = parents_of(a.job, redis.call('HGET', a.job, 'parent'), a.has[2], a.has[8])
+    settle_failed(a.job, outcome.reason, edges)
+    for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end
+    store_failed(q, outcome, a.job, made)
+    state = 'failed'
+  elseif outcome.kind == 'retry' then
+    state = store_retry(q, outcome, a.job, a.has)
+  elseif outcome.kind == 'put_off' then
+    state = store_put_off(q, outcome, a.job)
+  else
+    state = store_returned(q, outcome, a.has)
+  end
+  count_move(q, flow, a.from, state)
+  if flow and not a.has[2] and (state == 'completed' or state == 'failed') then
+    if state == 'failed' then note_cause(q, flow, a.job) end
+    end_flow(q, flow, state)
+  end
+end
+
+-- 5. Take the next jobs, queue by queue in the caller's order, until there are enough.
+local jobs, again = {}, nil
+for _, q in ipairs(queues) do
+  if #jobs < args.want then
+    local before = #jobs
+    local wait = take(q, args.want - #jobs, args.worker, jobs)
+    if wait and (not again or wait < again) then again = wait end
+    if #jobs == before and q.left and redis.call('EXISTS', q.wait, q.active, q.prioritized, q.delayed) == 0 then
+      emit(q, 'drained')
+    end
+  end
+end
+
+write_counts()
+wake_workers()
+return reply{answers = answers, jobs = jobs, again = again}

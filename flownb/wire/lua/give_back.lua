@@ -1,0 +1,36 @@
+--- give_back: active -> waiting or prioritized; a worker that ended gives its jobs back at once.
+-- Only jobs whose lock still starts with `token` are touched. `charge` counts the end as a crash: a job
+-- that was there in more than `most` of them is failed by the next worker, without being run.
+-- @keys    queues
+-- @args    now ids token charge most
+-- @returns given
+-- @errors
+-- @use     queue counts place
+
+local q, given = queues[1], {}
+for _, id in ipairs(args.ids) do
+  local job = job_key(q, id)
+  local lock = redis.call('GET', job .. ':lock')
+  if lock and lock:sub(1, #args.token) == args.token and redis.call('LREM', q.active, -1, id) == 1 then
+    redis.call('DEL', job .. ':lock')
+    redis.call('SREM', q.stalled, id)
+    local has = redis.call('HMGET', job, 'priority', 'fl')
+    if args.charge and redis.call('HINCRBY', job, 'stc', 1) > args.most then
+      redis.call('HSET', job, 'defa', 'job stalled more than allowable limit')
+    end
+    local priority, state = tonumber(has[1]) or 0, 'waiting'
+    q.has_new_work = true
+    if priority > 0 then
+      redis.call('ZADD', q.prioritized, int(priority * 4294967296), id)
+      state = 'prioritized'
+    else
+      redis.call('RPUSH', q.wait, id)
+    end
+    emit_and_trim(q, 'waiting', 'jobId', id, 'prev', 'active')
+    count_move(q, has[2], 'active', state)
+    given[#given + 1] = id
+  end
+end
+write_counts()
+wake_workers()
+return reply{given = given}

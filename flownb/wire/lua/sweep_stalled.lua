@@ -1,0 +1,41 @@
+--- sweep_stalled: active -> waiting, for jobs that lost their lease; once an interval, whoever comes first.
+-- A job is suspected at one sweep and moved at the next, so that an owner has time to renew. One that
+-- stalled more than `most` times carries `defa`: the next worker fails it without running it.
+-- @keys    queues
+-- @args    now interval most
+-- @returns stalled
+-- @errors
+-- @use     queue counts
+
+-- It is also how a worker says that it is there: whoever wonders why a job waits can see who serves.
+local stalled = {}
+for _, q in ipairs(queues) do
+  redis.call('ZADD', q.base:match('^(.*):[^:]+$') .. ':flownb:served', int(now + 3 * args.interval), q.base)
+  if redis.call('SET', q.stalled_check, int(now), 'PX', args.interval, 'NX') then
+    trim_events(q)
+    local suspects = redis.call('SMEMBERS', q.stalled)
+    redis.call('DEL', q.stalled)
+    for _, id in ipairs(suspects) do
+      local job = job_key(q, id)
+      if redis.call('EXISTS', job .. ':lock') == 0 and redis.call('LREM', q.active, 1, id) == 1 then
+        if redis.call('HINCRBY', job, 'stc', 1) > args.most then
+          redis.call('HSET', job, 'defa', 'job stalled more than allowable limit')
+        end
+        redis.call('RPUSH', q.wait, id)
+        q.has_new_work = true
+        emit(q, 'waiting', 'jobId', id, 'prev', 'active')
+        emit(q, 'stalled', 'jobId', id)
+        count_move(q, redis.call('HGET', job, 'fl'), 'active', 'waiting')
+        stalled[#stalled + 1] = id
+      end
+    end
+    -- Only jobs without a lease are suspects of the next sweep; `active` is as long as the workers are wide.
+    local running = redis.call('LRANGE', q.active, 0, 6999)
+    for _, id in ipairs(running) do
+      if redis.call('EXISTS', job_key(q, id) .. ':lock') == 0 then redis.call('SADD', q.stalled, id) end
+    end
+  end
+end
+write_counts()
+wake_workers()
+return reply{stalled = stalled}

@@ -1,0 +1,24 @@
+--- update_job: a running job's progress, data or log row; its state stays as it is.
+-- @keys    queues
+-- @args    now id field value keep
+-- @returns rows
+-- @errors  JOB_MISSING
+-- @use     queue
+
+local q = queues[1]
+local job = job_key(q, args.id)
+if redis.call('EXISTS', job) == 0 then return refuse('JOB_MISSING', job) end
+local rows
+if args.field == 'log' then
+  rows = redis.call('RPUSH', job .. ':logs', args.value)
+  if args.keep and rows > args.keep then
+    redis.call('LTRIM', job .. ':logs', -args.keep, -1)
+    rows = args.keep
+  end
+else
+  redis.call('HSET', job, args.field, args.value)
+  if args.field == 'progress' then
+    emit_and_trim(q, 'progress', 'jobId', args.id, 'data', args.value)
+  end
+end
+return reply{rows = rows}

@@ -1,0 +1,101 @@
+"""What the store hands out: plain, frozen records. No Redis, no pandas, no display code.
+
+Points in time are milliseconds since the epoch, as on the wire; JSON stays text
+until somebody needs the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+WAITING, ACTIVE, DELAYED, PRIORITIZED = "waiting", "active", "delayed", "prioritized"
+WAITING_CHILDREN, COMPLETED, FAILED = "waiting-children", "completed", "failed"
+
+STATES = (WAITING, ACTIVE, DELAYED, PRIORITIZED, WAITING_CHILDREN, COMPLETED, FAILED)
+"""A job's states: BullMQ's words, in the order tables and pictures show them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRecord:
+    """One stored job, at one moment."""
+
+    key: str  #: ``prefix:queue:id``
+    id: str
+    queue: str
+    name: str
+    state: str | None  #: one of `STATES`; None when nobody asked
+    data: str = "{}"  #: JSON text
+    opts: str = "{}"  #: JSON text, BullMQ's short keys
+    timestamp: int = 0  #: created
+    processed_on: int | None = None  #: last start
+    finished_on: int | None = None
+    delay: int = 0
+    priority: int = 0
+    attempts_made: int = 0
+    attempts_started: int = 0
+    stalled: int = 0
+    progress: str | None = None  #: JSON text
+    returnvalue: str | None = None  #: JSON text
+    failed_reason: str | None = None
+    stacktrace: str = "[]"  #: JSON list of texts, oldest first
+    parent_key: str | None = None
+    parent: str | None = None  #: JSON text of BullMQ's ``parent`` field
+    flow: str | None = None  #: id of the flow that counts this job
+    bind: str | None = None  #: how a task's parameters are filled; see docs/wire-format.md
+    why: str | None = None  #: why it ended so: unrecoverable, timeout, stalled, child
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowCounts:
+    """How many jobs of a whole tree are in which state, and in which queue."""
+
+    by_stage: Mapping[str, Mapping[str, int]]  #: queue -> state -> jobs, in order of adding
+
+    def count(self, state: str) -> int:
+        return sum(states.get(state, 0) for states in self.by_stage.values())
+
+    @property
+    def total(self) -> int:
+        return sum(sum(states.values()) for states in self.by_stage.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """One drawn node: a job, or many siblings folded into one.
+
+    A folded node stands for `count` siblings of one queue whose names follow one
+    template (``process-item-*``); `states` says how many of them are where.
+    """
+
+    id: str  #: unique in its snapshot, never a job's name
+    name: str  #: the job's name, or the template of many
+    queue: str
+    states: Mapping[str, int]  #: state -> jobs; one entry of 1 for a single job
+    count: int = 1
+    job: JobRecord | None = None  #: None for a folded node
+    optional: bool = False  #: its failure does not fail its parent
+    children: tuple[str, ...] = ()  #: ids of nodes, in declared order
+
+    @property
+    def folded(self) -> bool:
+        return self.job is None and self.count > 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """A flow at one moment, as small as a picture of it needs: what every view is made from."""
+
+    name: str
+    state: str  #: the root's state, or ``failing``
+    nodes: tuple[Node, ...]  #: the root first; a shared job stands here once
+    counts: FlowCounts
+    created: int
+    finished: int | None = None
+    now: int = 0
+    left_out: int = 0  #: jobs below nodes too many to draw
+    failures: tuple[JobRecord, ...] = field(default=())  #: failed jobs, oldest first, at most `MOST_FAILURES`
+
+
+MOST_FAILURES = 100
+MOST_NODES = 60

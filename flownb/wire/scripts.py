@@ -1,0 +1,115 @@
+"""Load the Lua scripts and call them with named arguments and named answers.
+
+One file in ``lua/`` is one state transition or one read. Its header is its contract; this module makes
+the header true on both sides: a Lua prologue that names ``queues`` and ``args``, and a Python check that
+a call names exactly those. ``KEYS``, ``ARGV``, ``EVALSHA`` and ``NOSCRIPT`` appear nowhere else in flownb.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from flownb import errors
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_TAGS = ("keys", "args", "returns", "errors", "use", "touches")
+_TAG_LINE = re.compile(rf"^-- @({'|'.join(_TAGS)})(?: +(.+))?$", re.MULTILINE)
+
+# Arguments travel as one MessagePack map and so does the answer: names on both sides, one string on
+# the wire, and user JSON inside stays the text it was. Each queue is declared by its `meta` key; the
+# script derives the queue's other keys from it.
+_PROLOGUE = """\
+local args = cmsgpack.unpack(ARGV[1])
+local function reply(t) return cmsgpack.pack(t) end
+local function refuse(code, about) return redis.error_reply(code .. ' ' .. about) end
+"""
+_QUEUES = """\
+local queues = {}
+for i, meta in ipairs(KEYS) do queues[i] = queue_at(meta:sub(1, -6)) end
+"""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A transition, ready to run on any server that holds the queues it is given."""
+
+    name: str
+    args: frozenset[str]
+    returns: tuple[str, ...]
+    source: str
+    sha: str
+
+    def __call__(self, client: Redis, queues: Sequence[str], **args: Any) -> dict[str, Any]:
+        """Run the transition in one hop; raise a `TransitionError` if it refuses.
+
+        `queues` are qualified names (``prefix:queue``). Arguments that are None are absent in Lua.
+        """
+        if args.keys() != self.args:
+            raise TypeError(f"{self.name}() takes {sorted(self.args)}, not {sorted(args)}")
+        operands = [*(f"{base}:meta" for base in queues), msgpack.packb(args, use_bin_type=False)]
+        reply = self._run(client, len(queues), operands)
+        return msgpack.unpackb(reply, unicode_errors="surrogateescape", strict_map_key=False) or {}
+
+    def _run(self, client: Redis, n_keys: int, operands: list[Any]) -> Any:
+        from redis.exceptions import NoScriptError, ResponseError
+
+        try:
+            try:
+                return client.evalsha(self.sha, n_keys, *operands)
+            except NoScriptError:  # first use on this server, or after SCRIPT FLUSH or a failover
+                return client.eval(self.source, n_keys, *operands)
+        except ResponseError as error:
+            code, _, about = str(error).partition(" ")
+            if code in errors.BY_CODE:
+                raise errors.BY_CODE[code](about) from None
+            raise
+
+
+@cache
+def load(name: str) -> Script:
+    """Return the script in ``lua/<name>.lua`` with the helpers it uses in front."""
+    body = _read(name)
+    tags = header(body)
+    helpers = _helpers(tags["use"], seen=set())
+    queues = [_QUEUES] if "queue" in tags["use"] else []
+    source = "\n".join([_PROLOGUE, *helpers, *queues, body])
+    return Script(
+        name=name,
+        args=frozenset(tags["args"]),
+        returns=tags["returns"],
+        source=source,
+        sha=hashlib.sha1(source.encode()).hexdigest(),
+    )
+
+
+def _read(name: str) -> str:
+    return (resources.files("flownb.wire") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def header(text: str) -> dict[str, tuple[str, ...]]:
+    """Return the words behind each ``-- @tag`` of a script."""
+    found: dict[str, tuple[str, ...]] = {tag: () for tag in _TAGS}
+    for tag, words in _TAG_LINE.findall(text):
+        found[tag] += tuple(words.split())
+    return found
+
+
+def _helpers(names: Iterable[str], seen: set[str]) -> list[str]:
+    """Return helper sources, each once, the ones they use themselves first."""
+    sources = []
+    for name in names:
+        if name not in seen:
+            seen.add(name)
+            text = _read(f"_{name}")
+            sources += [*_helpers(header(text)["use"], seen), text]
+    return sources

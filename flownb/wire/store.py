@@ -1,0 +1,431 @@
+"""What flownb asks of the server: one method a script, and a few plain reads. Records in, records out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flownb import errors
+from flownb.wire import codec, keys
+from flownb.wire.records import FlowCounts, JobRecord
+from flownb.wire.scripts import load
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+MOST_JOBS_A_CALL = 1000  #: a flow up to this size is stored by one call, all or nothing
+CHUNK = 500  #: jobs a call of a larger flow
+
+# The fields of a job's hash, and what `JobRecord` calls them.
+_TEXTS = {
+    "name": "name",
+    "data": "data",
+    "opts": "opts",
+    "progress": "progress",
+    "returnvalue": "returnvalue",
+    "failedReason": "failed_reason",
+    "stacktrace": "stacktrace",
+    "parentKey": "parent_key",
+    "parent": "parent",
+    "fl": "flow",
+    "bind": "bind",
+    "why": "why",
+}
+_NUMBERS = {
+    "timestamp": "timestamp",
+    "processedOn": "processed_on",
+    "finishedOn": "finished_on",
+    "delay": "delay",
+    "priority": "priority",
+    "atm": "attempts_made",
+    "ats": "attempts_started",
+    "stc": "stalled",
+}
+ALL_FIELDS = (*_TEXTS, *_NUMBERS)
+#: what tables and pictures show: everything but the payload
+BRIEF_FIELDS = ("name", "failedReason", "parent", "parentKey", "why", *_NUMBERS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """A job a worker has just started, and the right to run it."""
+
+    record: JobRecord
+    base: str
+    token: str
+    deferred: str | None  #: `defa`: fail it with this text, do not run it
+    shared: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """What one `finish_and_fetch` brought."""
+
+    answers: list[str]  #: done, repeated, stale, missing, failed-children or pending-children, an outcome each
+    taken: list[Taken]
+    again_ms: int | None  #: a queue has a job that is due, or a limit that ends, in so many ms
+
+
+class Store:
+    """One server under one prefix. Safe to share between threads, as the client is."""
+
+    def __init__(self, client: Redis, prefix: str) -> None:
+        self.client = client
+        self.prefix = prefix
+
+    # ---- transitions ------------------------------------------------------------------------------
+
+    def add_jobs(
+        self,
+        queues: Sequence[str],
+        *,
+        jobs: Sequence[Sequence[Any]],
+        opts: Sequence[str],
+        parents: Sequence[Sequence[Any]],
+        record: Mapping[str, Any] | None = None,
+        seal: str | None = None,
+        unseal: Sequence[str] = (),
+        chunks: Sequence[tuple[str, str, bytes]] = (),
+    ) -> tuple[int, list[str]]:
+        """Store jobs; return how many are new, and the ids that were there. See ``lua/add_jobs.lua``."""
+        reply = self._call(
+            "add_jobs",
+            queues,
+            jobs=jobs,
+            opts=opts,
+            parents=parents,
+            record=record,
+            seal=seal,
+            unseal=unseal,
+            chunks=chunks,
+        )
+        return reply["added"], reply["existing"]
+
+    def finish_and_fetch(
+        self,
+        queues: Sequence[str],
+        *,
+        outcomes: Sequence[Mapping[str, Any]],
+        want: int,
+        worker: Mapping[str, Any],
+    ) -> Turn:
+        """End many jobs and start up to `want` others, in one call."""
+        reply = self._call("finish_and_fetch", queues, outcomes=outcomes, want=want, worker=worker)
+        return Turn(
+            answers=reply["answers"],
+            taken=[_taken(base, id, fields, worker["token"]) for base, id, fields in reply["jobs"]],
+            again_ms=reply.get("again"),
+        )
+
+    def extend_leases(
+        self, queues: Sequence[str], leases: Sequence[tuple[Any, ...]], *, lock_ms: int
+    ) -> list[str]:
+        """Renew leases ``(base, id, token[, ats])``; return the ids of those that are lost."""
+        lost: list[str] = []
+        for some in _slices(leases, MOST_JOBS_A_CALL):
+            lost += self._call("extend_leases", queues, leases=some, lock_ms=lock_ms)["lost"]
+        return lost
+
+    def give_back(self, base: str, ids: Sequence[str], *, token: str, charge: bool, most: int) -> list[str]:
+        """Put jobs whose lock starts with `token` back to the head of the line."""
+        given: list[str] = []
+        for some in _slices(ids, CHUNK):
+            given += self._call("give_back", [base], ids=some, token=token, charge=charge, most=most)["given"]
+        return given
+
+    def sweep_stalled(self, queues: Sequence[str], *, interval: int, most: int) -> list[str]:
+        """Put jobs that lost their lease back to the head of the line; return their ids."""
+        stalled: list[str] = self._call("sweep_stalled", queues, interval=interval, most=most)["stalled"]
+        return stalled
+
+    def update_job(self, base: str, id: str, field: str, value: str, keep: int | None = None) -> int | None:
+        """Set a job's ``progress`` or ``data``, or add a ``log`` row; return the number of log rows."""
+        rows: int | None = self._call("update_job", [base], id=id, field=field, value=value, keep=keep).get("rows")
+        return rows
+
+    def pause_queue(self, base: str) -> None:
+        self._call("pause_queue", [base])
+
+    def resume_queue(self, base: str) -> None:
+        self._call("resume_queue", [base])
+        with server_errors():
+            while self.client.exists(f"{base}:paused"):
+                self._call("resume_queue", [base])
+
+    # ---- reads --------------------------------------------------------------------------------------
+
+    def read_jobs(self, job_keys: Sequence[str], fields: Sequence[str] = ALL_FIELDS) -> list[JobRecord | None]:
+        """Read jobs with their states; None for one that is not there."""
+        records: list[JobRecord | None] = []
+        for some in _slices(job_keys, CHUNK):
+            reply = self._call("read_jobs", _queues_of(some[:1]), keys=some, fields=fields)
+            for key, found in zip(some, reply["jobs"], strict=True):
+                records.append(_record(key, found[0], dict(zip(fields, found[1], strict=True))) if found else None)
+        return records
+
+    def read_families(self, parent_keys: Sequence[str]) -> list[tuple[int, int, int, int]]:
+        """Count each parent's children: pending, completed, ignored failures, failures."""
+        families: list[tuple[int, int, int, int]] = []
+        for some in _slices(parent_keys, CHUNK):
+            reply = self._call("read_family", _queues_of(some[:1]), keys=some)
+            families += [tuple(family) for family in reply["families"]]
+        return families
+
+    def read_flow(self, flow: str) -> dict[str, str]:
+        """Return a flow's record, empty if there is none."""
+        with server_errors():
+            found: Any = self.client.hgetall(keys.own(self.prefix, "flow", flow))
+        return {_text(name): _text(value) for name, value in found.items()}
+
+    def read_flow_end(self, flow: str) -> tuple[str | None, str | None]:
+        """Return how a flow ended (``completed``, ``failed`` or None) and the key of its first failure."""
+        with server_errors():
+            found: Any = self.client.hmget(keys.own(self.prefix, "flow", flow), "ended", "cause")
+        ended, cause = (_text(value) if value is not None else None for value in found)
+        return ended, cause
+
+    def read_progress(self, flow: str) -> FlowCounts:
+        """Return how many jobs of the whole tree are in which state; one small read whatever its size."""
+        with server_errors():
+            found: Any = self.client.hgetall(keys.own(self.prefix, "counts", flow))
+        stages: dict[str, dict[str, int]] = {}
+        for field, count in found.items():
+            state, _, base = _text(field).partition("@")
+            queue = base.rsplit(":", 1)[1]
+            states = stages.setdefault(queue, {})
+            if int(count):
+                states[state] = states.get(state, 0) + int(count)
+        return FlowCounts(by_stage=stages)
+
+    def name_flow(self, name: str, flow: str) -> None:
+        """Let a name mean this flow from now on."""
+        with server_errors():
+            self.client.hset(keys.own(self.prefix, "names"), name, flow)
+
+    def find_flow(self, name: str) -> str | None:
+        """Return the id of the newest flow of this name."""
+        with server_errors():
+            found: Any = self.client.hget(keys.own(self.prefix, "names"), name)
+        return _text(found) if found is not None else None
+
+    def read_children(self, parent_key: str) -> list[codec.Children]:
+        """Return a parent's declared children in order, in pieces."""
+        return self.read_children_of([parent_key])[0]
+
+    def read_children_of(self, parent_keys: Sequence[str]) -> list[list[codec.Children]]:
+        """Return the declared children of many parents, each in pieces."""
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
+            for key in parent_keys:
+                pipe.hgetall(keys.own(self.prefix, "children", key))
+            found = pipe.execute()
+        return [_pieces(pieces) for pieces in found]
+
+    def read_returnvalues(self, job_keys: Sequence[str]) -> list[str | None]:
+        """Return the JSON texts that completed jobs returned, None for any other job."""
+        values: list[str | None] = []
+        for some in _slices(job_keys, MOST_JOBS_A_CALL):
+            with server_errors(), self.client.pipeline(transaction=False) as pipe:
+                for key in some:
+                    pipe.hget(key, "returnvalue")
+                values += [None if text is None else _text(text) for text in pipe.execute()]
+        return values
+
+    def read_groups(self, parent_keys: Sequence[str]) -> list[list[dict[str, Any]] | None]:
+        """Return the summary of each parent's children: groups of one queue and one name template."""
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
+            for key in parent_keys:
+                pipe.hget(keys.own(self.prefix, "children", key), "groups")
+            found = pipe.execute()
+        return [codec.decode(text) if text is not None else None for text in found]
+
+    def read_values(self, parent_key: str, child_keys: Sequence[str] | None = None) -> dict[str, str]:
+        """Return the JSON texts of completed children by child key; of those named, or of all."""
+        place = f"{parent_key}:processed"
+        with server_errors():
+            if child_keys is None:
+                found: Any = self.client.hgetall(place)
+                return {_text(key): _text(value) for key, value in found.items()}
+            values: dict[str, str] = {}
+            for some in _slices(child_keys, MOST_JOBS_A_CALL):
+                texts: Any = self.client.hmget(place, some)
+                values |= {k: _text(text) for k, text in zip(some, texts, strict=True) if text is not None}
+        return values
+
+    def read_ignored(self, parent_key: str) -> dict[str, str]:
+        """Return why optional children failed, by child key."""
+        with server_errors():
+            found: Any = self.client.hgetall(f"{parent_key}:failed")
+        return {_text(key): _text(reason) for key, reason in found.items()}
+
+    def read_failed(self, parent_key: str) -> list[str]:
+        """Return the keys of the children that failed their parent, oldest first."""
+        with server_errors():
+            found: Any = self.client.zrange(f"{parent_key}:unsuccessful", 0, -1)
+        return [_text(key) for key in found]
+
+    def read_pending(self, parent_key: str) -> list[str]:
+        """Return the keys of the children a parent still waits for, in no order."""
+        with server_errors():
+            found: Any = self.client.smembers(f"{parent_key}:dependencies")
+        return [key for key in map(_text, found) if ":flownb:seal:" not in key]
+
+    def read_logs(self, job_key: str) -> list[str]:
+        with server_errors():
+            found: Any = self.client.lrange(f"{job_key}:logs", 0, -1)
+        return [_text(row) for row in found]
+
+    def read_ids(self, base: str, state: str, start: int, end: int) -> list[str]:
+        """Return job ids of one state, those to run next (or finished last) first."""
+        name = {"waiting": "wait"}.get(state, state)
+        with server_errors():
+            if name in ("wait", "active"):
+                rows: Any = self.client.lrange(f"{base}:{name}", -end - 1, -start - 1)
+                return [_text(id) for id in reversed(rows)]
+            newest_first = name in ("completed", "failed")
+            found: Any = self.client.zrange(f"{base}:{name}", start, end, desc=newest_first)
+        return [_text(id) for id in found]
+
+    def count_states(self, base: str) -> dict[str, int]:
+        """Return how many jobs of a queue are in which state."""
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
+            pipe.llen(f"{base}:wait").llen(f"{base}:paused").llen(f"{base}:active")
+            for name in ("delayed", "prioritized", "waiting-children", "completed", "failed"):
+                pipe.zcard(f"{base}:{name}")
+            wait, paused, active, *rest = pipe.execute()
+        states = ("delayed", "prioritized", "waiting-children", "completed", "failed")
+        return {"waiting": wait + paused, "active": active, **dict(zip(states, rest, strict=True))}
+
+    def is_paused(self, base: str) -> bool:
+        with server_errors():
+            return bool(self.client.hexists(f"{base}:meta", "paused"))
+
+    def read_served(self) -> set[str] | None:
+        """Return the queues some worker listens to (by its connection's name), None if we may not know."""
+        import redis.exceptions
+
+        try:
+            clients: Any = self.client.client_list()
+            now: Any = self.client.time()
+            ours: Any = self.client.zrange(
+                keys.own(self.prefix, "served"), now[0] * 1000, "+inf", byscore=True
+            )
+        except redis.exceptions.RedisError:
+            return None
+        served = {_text(base) for base in ours}
+        for client in clients:  # BullMQ's workers name their connection prefix:base64(queue)[:w:name]
+            prefix, _, coded = str(client.get("name", "")).partition(":w:")[0].rpartition(":")
+            try:
+                served.add(f"{prefix}:{base64.b64decode(coded, validate=True).decode()}")
+            except ValueError:
+                continue
+        return served
+
+    def read_active(self, base: str) -> list[tuple[str, str | None]]:
+        """Return the running jobs' ids with their lock tokens."""
+        with server_errors():
+            ids: Any = [_text(id) for id in self.client.lrange(f"{base}:active", 0, -1)]  # type: ignore[union-attr]
+            locks: list[Any] = []
+            for some in _slices(ids, MOST_JOBS_A_CALL):
+                locks += self.client.mget([f"{base}:{id}:lock" for id in some])  # type: ignore[misc]
+        return [(id, _text(lock) if lock is not None else None) for id, lock in zip(ids, locks, strict=True)]
+
+    def _call(self, script: str, queues: Sequence[str], **args: Any) -> dict[str, Any]:
+        made = load(script)
+        if "now" in made.args:
+            args["now"] = None
+        with server_errors():
+            return made(self.client, queues, **args)
+
+
+@contextmanager
+def server_errors() -> Iterator[None]:
+    """Turn the client library's errors into flownb's one line."""
+    import redis.exceptions as redis
+
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise errors.ServerUnreachable(f"the server does not answer: {_one_line(error)}") from None
+    except redis.OutOfMemoryError:
+        raise errors.ServerRefused("the server is out of memory (maxmemory); nothing was written") from None
+    except redis.ReadOnlyError:
+        raise errors.ServerRefused("the server is a read-only replica now; connect to the primary") from None
+    except redis.ResponseError as error:
+        text = _one_line(error)
+        if "MISCONF" in text:
+            text = f"the server cannot write to its disk (is it full?); nothing was written: {text}"
+        raise errors.ServerRefused(text) from None
+
+
+def _pieces(found: Mapping[bytes, bytes]) -> list[codec.Children]:
+    numbered = sorted((int(number), piece) for number, piece in found.items() if number != b"groups")
+    return [codec.unpack_children(piece) for _, piece in numbered]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _queues_of(job_keys: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(key.rsplit(":", 1)[0] for key in job_keys))
+
+
+def _slices(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def _record(key: str, state: str | None, fields: Mapping[str, Any]) -> JobRecord:
+    _, queue, id = keys.split(key)
+    made: dict[str, Any] = {}
+    for field, value in fields.items():
+        if value is False or value is None:
+            continue
+        if field in _NUMBERS:
+            made[_NUMBERS[field]] = _number(value)
+        else:
+            made[_TEXTS[field]] = value
+    made.setdefault("name", "")
+    return JobRecord(key=key, id=id, queue=queue, state=state, **made)
+
+
+def _number(text: Any) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return int(float(text))  # BullMQ stores a fractional delay as it is
+
+
+def _taken(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
+    """Make a record of what ``_take.lua`` answers; the order of `fields` is that of its FIELDS."""
+    (name, data, opts, timestamp, delay, priority, atm, ats, stc, defa) = fields[:10]
+    (parent_key, parent, stacktrace, progress, flow, bind, shared) = fields[10:]
+    record = JobRecord(
+        key=f"{base}:{id}",
+        id=id,
+        queue=base.rsplit(":", 1)[1],
+        name=name,
+        state="active",
+        data=data,
+        opts=opts or "{}",
+        timestamp=_number(timestamp or 0),
+        delay=_number(delay or 0),
+        priority=_number(priority or 0),
+        attempts_made=_number(atm or 0),
+        attempts_started=_number(ats),
+        stalled=_number(stc or 0),
+        progress=progress or None,
+        stacktrace=stacktrace or "[]",
+        parent_key=parent_key or None,
+        parent=parent or None,
+        flow=flow or None,
+        bind=bind or None,
+    )
+    return Taken(record=record, base=base, token=token, deferred=defa or None, shared=bool(shared))

@@ -1,0 +1,63 @@
+"""The contract of everything that runs in the background: start once, stop any time, stop twice.
+
+`start` returns at once and is refused while running; `close` is synchronous, allowed before `start` and
+twice; ``with`` does both; what still runs when the interpreter ends is closed then.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import weakref
+from typing import Any, Self
+
+
+class Service:
+    """Base of background services: subclasses say how to begin and how to end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._running = False
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def running(self) -> bool:
+        return self._running
+
+    def start(self) -> Self:
+        """Begin in the background and return; refused while it is running."""
+        with self._lock:
+            if self._running:
+                raise RuntimeError(f"{self!r} is running already; close() it first")
+            self._begin()
+            self._running = True
+            _started.add(self)
+        return self
+
+    def close(self) -> None:
+        """End, and return when it has ended. Nothing happens when it is not running."""
+        with self._lock:
+            if self._running:
+                self._running = False
+                _started.discard(self)
+                self._end()
+
+    def __enter__(self) -> Self:
+        return self if self._running else self.start()
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+_started: weakref.WeakSet[Service] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for service in list(_started):
+        service.close()

@@ -1,0 +1,361 @@
+"""The heart of a worker: fetch jobs, hand them out, collect their outcomes, write them - many in one call."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from flownb.connection import Connection
+from flownb.errors import FlownbError, ServerError
+from flownb.wire.store import Store, Taken, Turn
+from flownb.worker.keeper import Watch, keeper
+from flownb.worker.run import Outcome, returned
+from flownb.worker.slots import Held, Slots
+
+log = logging.getLogger("flownb.worker")
+
+MOST_AHEAD = 100  # jobs fetched beyond the slots, when jobs are short
+HORIZON = 0.02  # seconds of work that are kept at hand
+GATHER = 0.002  # seconds for which outcomes are collected while the slots have work
+DRAIN_DELAY = 5.0  # seconds an idle worker sleeps at most before it looks by itself
+
+_WAKE, _STOP, _QUEUES = "wake", "stop", "queues"
+
+
+class Pump:
+    """One thread that owns a worker's connection; the slots and the blocker talk to it through its inbox."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        connection: Connection,
+        bases: Callable[[], list[str]],
+        run: Callable[[Taken], Outcome],
+        concurrency: int,
+        lock_ms: int,
+        stalled_interval: float,
+        max_stalled_count: int,
+        limiter: dict[str, int] | None,
+    ) -> None:
+        self.name = name
+        self.connection = connection
+        self.bases = bases
+        self.concurrency = concurrency
+        self.lock_ms = lock_ms
+        self.stalled_interval = stalled_interval
+        self.max_stalled_count = max_stalled_count
+        self.limiter = limiter
+        self.identity = secrets.token_hex(6)
+        self.inbox: SimpleQueue[Any] = SimpleQueue()
+        self.held: dict[tuple[str, str], Held] = {}
+        self._run = run
+        self._pending: list[Outcome] = []  # written, but not known to have arrived
+        self._calls = 0
+        self._seconds_a_job = 0.0
+        self._more = True  # the server may have work for us
+        self._again: float | None = None  # when a delayed job is due, or a limit ends
+        self._failures = 0
+        self._last_complaint = 0.0
+        self._round = 0
+        self._stopping = False
+
+    # ---- life ---------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._client = self.connection.worker_client()
+        self._store = Store(self._client, self.connection.prefix)
+        self._slots = Slots(self.name, self.concurrency, self._run, self._done)
+        self._blocker = Blocker(self.name, self.connection, self.inbox)
+        self._watch_queues()
+        self._thread = threading.Thread(target=self._loop, name=f"flownb-{self.name}-pump", daemon=True)
+        self._thread.start()
+
+    def stop(self, grace: float) -> None:
+        """Take no more, let running jobs end (at most `grace` seconds), write their results, give back the rest."""
+        self._grace_ends = time.monotonic() + grace
+        self.inbox.put(_STOP)
+        self._thread.join(grace + 15)
+        self._blocker.close()
+        self._slots.close()
+        keeper.forget(self.identity)
+        self._client.close()
+
+    def queues_changed(self) -> None:
+        self.inbox.put(_QUEUES)
+
+    def _done(self, held: Held, outcome: Outcome, seconds: float) -> None:
+        self.inbox.put((held, outcome, seconds))
+
+    def _watch_queues(self) -> None:
+        address = self.connection.address()
+        for base in self.bases():
+            keeper.watch(
+                Watch(base, self.connection.prefix, f"{self.identity}:", self.lock_ms, self.max_stalled_count), address
+            )
+
+    # ---- the loop -----------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        next_sweep = 0.0
+        while not (self._stopping and self._may_leave()):
+            self._collect()
+            now = time.monotonic()
+            if self._again is not None and now >= self._again:
+                self._more, self._again = True, None
+            if self._pending or (self._more and self._room() > 0):
+                self._turn()
+            if not self._stopping and now >= next_sweep:
+                next_sweep = now + self.stalled_interval
+                self._sweep()
+            self._end_overdue()
+
+    def _may_leave(self) -> bool:
+        if self._pending:
+            return time.monotonic() > self._grace_ends + 10
+        if not self.held:
+            return True
+        if time.monotonic() < self._grace_ends:
+            return False
+        # What still runs is not waited for: it goes back to the line, and its late end is refused.
+        self._pending += [returned(held.taken) for held in self.held.values()]
+        for held in self.held.values():
+            held.abandoned = True
+        self.held.clear()
+        return False
+
+    def _room(self) -> int:
+        """How many more jobs to hold: one a slot, and a little ahead when they are short."""
+        if self._stopping:
+            return 0
+        ahead = 0
+        if self._seconds_a_job:
+            ahead = min(int(HORIZON * self.concurrency / self._seconds_a_job), MOST_AHEAD)
+        room = self.concurrency + ahead - len(self.held)
+        # With work at hand, a few more are not worth a call of their own.
+        return room if room >= min(self.concurrency, ahead // 2) or not self._slots.waiting() else 0
+
+    def _collect(self) -> None:
+        """Wait for something to do; then gather outcomes for a moment as long as the slots have work."""
+        try:
+            self._take_in(self.inbox.get(timeout=self._patience()))
+            gather_until = time.monotonic() + GATHER
+            while True:
+                while not self.inbox.empty():
+                    self._take_in(self.inbox.get())
+                if not self._pending or not self._slots.waiting() or time.monotonic() > gather_until:
+                    break
+                time.sleep(GATHER / 4)
+        except Empty:
+            pass
+
+    def _patience(self) -> float:
+        if self._failures:
+            return 0.01
+        if self._pending or (self._more and self._room() > 0):
+            return 0.0001
+        limits = [self.stalled_interval, 1.0 if self._stopping or self._has_timeouts() else 5.0]
+        if self._stopping:
+            limits.append(0.05)
+        if self._again is not None:
+            limits.append(self._again - time.monotonic())
+        limits += [held.started + held.timeout / 1000 - time.monotonic() for held in self._with_timeout()]
+        return max(min(limits), 0.001)
+
+    def _with_timeout(self) -> list[Any]:
+        return [h for h in self.held.values() if h.timeout is not None and h.started is not None]
+
+    def _has_timeouts(self) -> bool:
+        return any(held.timeout is not None for held in self.held.values())
+
+    def _take_in(self, message: Any) -> None:
+        if message is _WAKE:
+            self._more = True
+            if self._room() <= 0:
+                self._pass_on_the_wake()
+        elif message is _QUEUES:
+            self._more = True
+            self._blocker.interrupt()
+            self._watch_queues()
+        elif message is _STOP:
+            self._stopping = True
+            for held in self._slots.take_back():
+                self.held.pop(_key(held.taken), None)
+                self._pending.append(returned(held.taken))
+        else:
+            held, outcome, seconds = message
+            if not held.abandoned:
+                self.held.pop(_key(held.taken), None)
+                self._pending.append(outcome)
+                self._seconds_a_job += (seconds - self._seconds_a_job) * 0.1 if self._seconds_a_job else seconds
+
+    # ---- one call -----------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._calls += 1
+        token = f"{self.identity}:{self._calls}"
+        outcomes, self._pending = self._pending[:500], self._pending[500:]
+        want = min(max(self._room(), 0), 500) if self._more else max(self._room(), 0)
+        bases = self._rotated()
+        try:
+            turn = self._store.finish_and_fetch(
+                bases, outcomes=outcomes, want=want if bases else 0, worker=self._about(token)
+            )
+        except ServerError as error:
+            self._pending = outcomes + self._pending
+            self._complain(error)
+            self._recover(token)
+            return
+        self._failures = 0
+        self._settle(outcomes, turn)
+        for taken in turn.taken:
+            held = Held(taken)
+            self.held[_key(taken)] = held
+            self._slots.put(held)
+        if want:
+            self._more = len(turn.taken) >= want
+            self._again = None if turn.again_ms is None else time.monotonic() + turn.again_ms / 1000
+            if not self._more and not self._stopping:
+                self._blocker.arm([f"{base}:marker" for base in bases])
+
+    def _about(self, token: str) -> dict[str, Any]:
+        return {"token": token, "lock_ms": self.lock_ms, "name": None, "limiter": self.limiter}
+
+    def _rotated(self) -> list[str]:
+        """The queues in turn: with many, each is asked first in some calls."""
+        bases = self.bases()
+        if len(bases) > 1:
+            self._round = (self._round + 1) % len(bases)
+        return bases[self._round :] + bases[: self._round] if len(bases) > 1 else bases
+
+    def _settle(self, outcomes: list[Outcome], turn: Turn) -> None:
+        for outcome, answer in zip(outcomes, turn.answers, strict=True):
+            if answer == "stale":
+                log.warning("a late end of job %s was refused: another worker has started it", outcome["id"])
+            elif answer == "failed-children":
+                self._pending.append(_as_failure(outcome, "a child failed while the job ran", "child"))
+            elif answer == "pending-children":
+                self._pending.append(_as_failure(outcome, "the job returned while children of it were pending", None))
+
+    def _pass_on_the_wake(self) -> None:
+        """All slots are taken since the blocker was armed: the wake is for another worker."""
+        try:
+            for base in self.bases():
+                self._client.zadd(f"{base}:marker", {"0": 0})
+        except Exception as error:
+            log.debug("could not pass on a wake: %s", error)
+
+    # ---- trouble ------------------------------------------------------------------------------------
+
+    def _complain(self, error: FlownbError) -> None:
+        """Say it once in ten seconds, and wait a little longer after each failure in a row."""
+        self._failures += 1
+        if time.monotonic() - self._last_complaint > 10:
+            self._last_complaint = time.monotonic()
+            log.warning("%s (failure %d in a row; trying again)", error, self._failures)
+        time.sleep(min(0.05 * 2 ** min(self._failures, 6), 1.0) * random.uniform(0.5, 1.0))
+
+    def _recover(self, token: str) -> None:
+        """A call whose answer was lost may have taken jobs we do not know: give those back. And while the
+        server was away leases may have run out: take them anew, unless somebody started the job since."""
+        try:
+            for base in self.bases():
+                lost = [id for id, lock in self._store.read_active(base) if lock == token]
+                self._store.give_back(base, lost, token=token, charge=False, most=self.max_stalled_count)
+            leases = [
+                (held.taken.base, held.taken.record.id, held.taken.token, held.taken.record.attempts_started)
+                for held in self.held.values()
+            ]
+            if leases:
+                self._store.extend_leases([leases[0][0]], leases, lock_ms=self.lock_ms)
+            self._more = True
+        except ServerError:
+            self._more = True  # still away: the next turn fails and comes here again
+
+    def _sweep(self) -> None:
+        keeper.check()
+        bases = self.bases()
+        if not bases:
+            return
+        try:
+            stalled = self._store.sweep_stalled(
+                bases, interval=max(int(self.stalled_interval * 1000), 1), most=self.max_stalled_count
+            )
+        except ServerError as error:
+            self._complain(error)
+            return
+        if stalled:
+            log.warning("%d jobs had lost their worker and wait again: %s", len(stalled), ", ".join(stalled[:5]))
+            self._more = True
+
+    def _end_overdue(self) -> None:
+        now = time.monotonic()
+        for held in self._with_timeout():
+            if now >= held.started + held.timeout / 1000 and not held.abandoned:
+                self.held.pop(_key(held.taken), None)
+                self._pending.append(self._slots.abandon(held))
+
+
+class Blocker:
+    """One thread that sleeps on the queues' markers and wakes the pump; asleep only while it is armed."""
+
+    def __init__(self, name: str, connection: Connection, inbox: SimpleQueue[Any]) -> None:
+        self._connection = connection
+        self._inbox = inbox
+        self._markers: list[str] = []
+        self._armed = threading.Event()
+        self._closed = False
+        self._client = connection.blocking_client()
+        self._thread = threading.Thread(target=self._loop, name=f"flownb-{name}-blocker", daemon=True)
+        self._thread.start()
+
+    def arm(self, markers: list[str]) -> None:
+        self._markers = markers
+        self._armed.set()
+
+    def interrupt(self) -> None:
+        """Other queues now: end the present sleep by waking from another connection."""
+        if self._armed.is_set() and self._markers:
+            try:
+                self._connection.client().zadd(self._markers[0], {"0": 0})
+            except Exception as error:
+                log.debug("could not wake the blocker: %s", error)
+
+    def close(self) -> None:
+        self._closed = True
+        self._armed.set()
+        self._client.connection_pool.disconnect(inuse_connections=True)
+        self._thread.join(2)
+        self._client.close()
+
+    def _loop(self) -> None:
+        while True:
+            self._armed.wait()
+            if self._closed:
+                return
+            try:
+                self._client.bzpopmin(self._markers, timeout=DRAIN_DELAY)
+            except Exception as error:
+                if self._closed:
+                    return
+                log.debug("the blocking connection broke: %s", error)
+                time.sleep(0.2)
+            self._armed.clear()
+            self._inbox.put(_WAKE)
+
+
+def _key(taken: Taken) -> tuple[str, str]:
+    return taken.base, taken.record.id
+
+
+def _as_failure(outcome: Outcome, reason: str, why: str | None) -> Outcome:
+    kept = {name: outcome[name] for name in ("base", "id", "token", "ats")}
+    return {**kept, "kind": "failed", "reason": reason, "stacktrace": "[]", "attempts": 1, "why": why}
+
+

@@ -1,0 +1,166 @@
+"""Running one job: a pipeline over one record, from what was taken to the outcome that is written."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import traceback
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from flownb.errors import FlowError, JobTimeout, OptionError, RateLimitError, UnrecoverableError
+from flownb.flows.job import Job
+from flownb.options import JobOptions, seconds
+from flownb.tasks.binding import GivenUp, UnknownTask
+from flownb.wire import codec
+from flownb.wire.store import Store, Taken
+
+MOST_REASON = 2_000  # characters of an error's message that are stored
+MOST_TRACE = 16_000  # characters of a traceback that are stored
+PUT_OFF_MS = 5_000  # until a job that nobody here knows is looked at again
+
+Processor = Callable[[Job], Any]
+Outcome = dict[str, Any]
+
+
+def run(taken: Taken, processor: Processor, store: Store, await_: Callable[[Any], Any]) -> Outcome:
+    """Run a job and return its outcome; whatever the function does, this returns."""
+    if taken.deferred is not None:
+        return failed(taken, taken.deferred, why=_why_deferred(taken.deferred))
+    try:
+        value = processor(Job(taken.record, store=store))
+        if inspect.isawaitable(value):
+            value = await_(value)
+        return _completed(taken, value)
+    except RateLimitError as error:
+        return _held(taken, error)
+    except UnknownTask:
+        return {**_about(taken), "kind": "put_off", "delay": PUT_OFF_MS}
+    except BaseException as error:  # also SystemExit and KeyboardInterrupt: the job failed, the worker lives
+        return judge(taken, error)
+
+
+def judge(taken: Taken, error: BaseException) -> Outcome:
+    """Another attempt, or the end: what an exception means for its job."""
+    final = isinstance(error, UnrecoverableError)
+    if isinstance(error, GivenUp):
+        error = error.error
+    options = options_of(taken)
+    reason, stacktrace = reason_of(error), _stacktrace(taken, error, options)
+    made = taken.record.attempts_made + 1
+    if not final and made < max(options.attempts, 1):
+        return {
+            **_about(taken),
+            "kind": "retry",
+            "reason": reason,
+            "stacktrace": stacktrace,
+            "delay": options.backoff.wait_ms(made),
+            "lifo": options.lifo,
+        }
+    why = "unrecoverable" if final else "timeout" if isinstance(error, JobTimeout) else None
+    return failed(taken, reason, stacktrace, why)
+
+
+def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | None = None) -> Outcome:
+    """The end, badly: no further attempt."""
+    return {
+        **_about(taken),
+        "kind": "failed",
+        "reason": reason,
+        "stacktrace": stacktrace or taken.record.stacktrace,
+        "attempts": max(options_of(taken).attempts, 1),
+        "why": why,
+    }
+
+
+def returned(taken: Taken) -> Outcome:
+    """Not run at all: back to the head of the line, no attempt charged."""
+    return {**_about(taken), "kind": "returned"}
+
+
+def options_of(taken: Taken) -> JobOptions:
+    return _options(taken.record.opts)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error as ``Type: message``, cut to a length a table can show."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message could not be made)"
+    if isinstance(error, UnrecoverableError) and type(error) is UnrecoverableError:
+        text = f"UnrecoverableError: {message}"
+    else:
+        text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= MOST_REASON else f"{text[: MOST_REASON - 1]}…"
+
+
+@lru_cache(maxsize=1024)
+def _options(text: str) -> JobOptions:
+    try:
+        opts = json.loads(text)
+    except ValueError:  # written by somebody else, and broken: run it as if it had none
+        opts = {}
+    return JobOptions.from_wire(opts if isinstance(opts, dict) else {})
+
+
+def _about(taken: Taken) -> Outcome:
+    return {
+        "base": taken.base,
+        "id": taken.record.id,
+        "token": taken.token,
+        "ats": taken.record.attempts_started,
+    }
+
+
+def _completed(taken: Taken, value: Any) -> Outcome:
+    if value is None:
+        text = "null"
+    else:
+        nan = "null" if taken.record.bind or taken.record.flow else "refuse"
+        try:
+            text = codec.encode(value, "the returned value", nan=nan)
+        except FlowError as error:
+            raise UnrecoverableError(str(error)) from None
+    return {**_about(taken), "kind": "completed", "value": text}
+
+
+def _held(taken: Taken, error: RateLimitError) -> Outcome:
+    try:
+        hold = max(round(seconds(error.retry_after, "RateLimitError") * 1000), 1)
+    except OptionError as problem:
+        return judge(taken, UnrecoverableError(str(problem)))
+    return {**_about(taken), "kind": "returned", "hold": hold}
+
+
+def _why_deferred(reason: str) -> str:
+    return "stalled" if "stalled" in reason else "child"
+
+
+def _stacktrace(taken: Taken, error: BaseException, options: JobOptions) -> str:
+    """The job's tracebacks with this one added, oldest first, at most its `stackTraceLimit`."""
+    try:
+        trace = "".join(traceback.format_exception(error.with_traceback(_in_user_code(error))))
+    except Exception:
+        trace = reason_of(error)
+    trace = trace.encode("utf-8", "backslashreplace").decode()
+    if len(trace) > MOST_TRACE:
+        trace = f"{trace[: MOST_TRACE // 2]}\n...\n{trace[-MOST_TRACE // 2 :]}"
+    try:
+        before = json.loads(taken.record.stacktrace)
+    except ValueError:
+        before = []
+    kept = [*before, trace][-options.stack_trace_limit :] if options.stack_trace_limit else []
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def _in_user_code(error: BaseException) -> Any:
+    """The traceback from the first frame that is not flownb's own."""
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_globals.get("__name__", "").startswith("flownb."):
+        step = step.tb_next
+    return step or error.__traceback__
+
+

@@ -1,0 +1,117 @@
+"""The threads that run jobs: as many as a worker's concurrency, all daemonic.
+
+Not a `ThreadPoolExecutor`: its threads are joined at exit, and a running job would hold up the
+restart of a kernel until the kernel is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from flownb.errors import JobTimeout
+from flownb.wire.store import Taken
+from flownb.worker.run import Outcome, judge, options_of
+
+
+class Held:
+    """A job this worker holds: waiting for a slot, or running in one."""
+
+    __slots__ = ("abandoned", "started", "taken", "timeout")
+
+    def __init__(self, taken: Taken) -> None:
+        self.taken = taken
+        self.started: float | None = None
+        self.timeout = options_of(taken).timeout
+        self.abandoned = False
+
+
+class Slots:
+    """Runs jobs in `count` threads; `done(held, outcome, seconds)` is called in theirs."""
+
+    def __init__(
+        self,
+        name: str,
+        count: int,
+        run: Callable[[Taken], Outcome],
+        done: Callable[[Held, Outcome, float], None],
+    ) -> None:
+        self.name = name
+        self.count = count
+        self._run = run
+        self._done = done
+        self._line: SimpleQueue[Held | None] = SimpleQueue()
+        for _ in range(count):
+            self._open()
+
+    def put(self, held: Held) -> None:
+        self._line.put(held)
+
+    def waiting(self) -> int:
+        """Return how many jobs wait for a slot."""
+        return self._line.qsize()
+
+    def take_back(self) -> list[Held]:
+        """Return the jobs no slot has started; they will not be."""
+        unstarted = []
+        while not self._line.empty():
+            held = self._line.get()
+            if held is not None:
+                unstarted.append(held)
+        return unstarted
+
+    def abandon(self, held: Held) -> Outcome:
+        """Give up on a job that ran past its timeout: its thread is left alone, another takes its place."""
+        held.abandoned = True
+        self._open()
+        limit = (held.timeout or 0) / 1000
+        return judge(held.taken, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
+
+    def close(self) -> None:
+        for _ in range(self.count):
+            self._line.put(None)
+
+    def _open(self) -> None:
+        threading.Thread(target=self._work, name=f"flownb-{self.name}-slot", daemon=True).start()
+
+    def _work(self) -> None:
+        while (held := self._line.get()) is not None:
+            held.started = started = time.monotonic()
+            outcome = self._run(held.taken)
+            if held.abandoned:
+                return
+            self._done(held, outcome, time.monotonic() - started)
+
+
+class Loop:
+    """One asyncio loop in a thread of its own, for processors that are `async def`; made when first needed."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, awaitable: Any) -> Any:
+        """Wait, in the calling thread, for what the loop makes of `awaitable`."""
+
+        async def to_end() -> Any:
+            return await awaitable
+
+        return asyncio.run_coroutine_threadsafe(to_end(), self._started()).result()
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name=f"flownb-{self._name}-asyncio", daemon=True).start()
+            return self._loop
+
+    def close(self) -> None:
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._loop = None

@@ -1,0 +1,229 @@
+"""Workers: what serves queues. Nothing runs before `start`, `run` or ``with``."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flownb import connection as connections
+from flownb.connection import Connection
+from flownb.errors import FlowError, OptionError
+from flownb.flows.summary import BATCH_QUEUE, summarise
+from flownb.options import seconds
+from flownb.tasks import binding, registry
+from flownb.wire import keys
+from flownb.wire.store import Store, Taken
+from flownb.worker.lifecycle import Service
+from flownb.worker.pump import Pump
+from flownb.worker.run import Outcome, Processor, run
+from flownb.worker.slots import Loop
+
+_numbers = itertools.count(1)
+_running: dict[str, Worker] = {}
+
+
+class Worker(Service):
+    """Serves one queue, or several, with a function that receives each `Job`.
+
+    ``with Worker(...)``, `start` and `close`, or `run` for scripts. `concurrency` is how many jobs run at a
+    time, each in a thread. `limiter` (``"5/s"`` or ``{"max": 5, "duration": 1000}``) binds all workers of a
+    queue together. A job whose worker dies runs again: at once on the same machine, after `lock_duration`
+    and two `stalled_interval`s elsewhere; after more than `max_stalled_count` deaths it fails.
+
+    >>> def greet(job):
+    ...     return f"hello {job.data['name']}"
+    >>> flow = add({"name": "greet", "queueName": "doc-greetings", "data": {"name": "Ada"}})
+    >>> with Worker("doc-greetings", greet):
+    ...     flow.result(timeout=10)
+    'hello Ada'
+    """
+
+    def __init__(
+        self,
+        queues: str | Iterable[str],
+        processor: Processor,
+        *,
+        concurrency: int = 1,
+        limiter: Any = None,
+        lock_duration: Any = "15s",
+        stalled_interval: Any = "5s",
+        max_stalled_count: int = 3,
+        name: str | None = None,
+        connection: Connection | None = None,
+    ) -> None:
+        super().__init__()
+        self.queues = _queue_names(queues)
+        if not callable(processor):
+            raise OptionError(f"processor: a function that takes a job, not {type(processor).__name__}")
+        self._processor = processor
+        self.concurrency = _whole("concurrency", concurrency, 1, 1000)
+        self._limiter = read_limiter(limiter)
+        self._lock = threading.RLock()
+        self._lock_ms = round(seconds(lock_duration, "lock_duration") * 1000)
+        if self._lock_ms < 1000:
+            raise OptionError("lock_duration: at least one second, so that a short pause loses no job")
+        self._stalled_interval = seconds(stalled_interval, "stalled_interval")
+        if self._stalled_interval < 0.1:
+            raise OptionError("stalled_interval: at least 0.1 s")
+        self._max_stalled_count = _whole("max_stalled_count", max_stalled_count, 0, 1000)
+        self.name = name
+        self._connection = connection
+
+    def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or Ctrl-C, then close; for scripts."""
+        stop = threading.Event()
+        before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            with self:
+                stop.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def close(self, grace: float = 10.0) -> None:
+        """Take no more jobs, let the running ones end (at most `grace` seconds), write their results."""
+        self._grace = grace
+        super().close()
+
+    def _bases(self) -> list[str]:
+        return [keys.base(self._prefix, queue) for queue in self._served()]
+
+    def _served(self) -> list[str]:
+        return list(self.queues) if BATCH_QUEUE in self.queues else [*self.queues, BATCH_QUEUE]
+
+    def _begin(self) -> None:
+        connection = self._connection or connections.current()
+        connection.ensure_writable()
+        self._prefix = connection.prefix
+        self._store = Store(connection.client(), connection.prefix)
+        # A cell run again replaces the worker it made before, instead of doubling it.
+        if self.name is not None and self.name in _running:
+            _running[self.name].close()
+        if self.name is not None:
+            _running[self.name] = self
+        self._loop = Loop(self.name or "worker")
+        self._pump = Pump(
+            name=self.name or f"worker{next(_numbers)}",
+            connection=connection,
+            bases=self._bases,
+            run=self._run_one,
+            concurrency=self.concurrency,
+            lock_ms=self._lock_ms,
+            stalled_interval=self._stalled_interval,
+            max_stalled_count=self._max_stalled_count,
+            limiter=self._limiter,
+        )
+        self._pump.start()
+        connection.on_close(self.close)
+
+    def _end(self) -> None:
+        self._pump.stop(getattr(self, "_grace", 10.0))
+        self._loop.close()
+        if self.name is not None and _running.get(self.name) is self:
+            del _running[self.name]
+
+    def _run_one(self, taken: Taken) -> Outcome:
+        processor = summarise if taken.record.queue == BATCH_QUEUE else self._processor
+        return run(taken, processor, self._store, self._loop.run)
+
+    def __repr__(self) -> str:
+        queues = ", ".join(map(repr, self.queues))
+        return f"Worker({queues}, concurrency={self.concurrency}, {'running' if self.running else 'not running'})"
+
+
+class TaskWorker(Worker):
+    """Serves every task this process knows, also those defined after it was started."""
+
+    def __init__(self, *, concurrency: int = 4, queues: Iterable[str] | None = None, **options: Any) -> None:
+        super().__init__(queues or BATCH_QUEUE, binding.call, concurrency=concurrency, **options)
+        self._only = list(queues) if queues is not None else None
+
+    def _served(self) -> list[str]:
+        known = [queue for queue in registry.queues() if self._only is None or queue in self._only]
+        return [*known, BATCH_QUEUE]
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._unlisten = registry.listen(self._pump.queues_changed)
+
+    def _end(self) -> None:
+        self._unlisten()
+        super()._end()
+
+    def __repr__(self) -> str:
+        return f"workers(concurrency={self.concurrency}, {'running' if self.running else 'not running'})"
+
+
+def workers(concurrency: int = 4, *, connection: Connection | None = None) -> TaskWorker:
+    """Serve every task of this process with `concurrency` threads: ``with workers(): ...`` or `start`.
+
+    Replaces the workers that a kernel on the embedded server starts by itself.
+
+    >>> workers(concurrency=2)
+    workers(concurrency=2, not running)
+    """
+    return _KernelWorkers(concurrency=concurrency, connection=connection, name="flownb-kernel")
+
+
+class _KernelWorkers(TaskWorker):
+    """There is one of these a process: starting another closes the one before."""
+
+
+def serve_here(connection: Connection) -> None:
+    """On the embedded server a kernel works by itself: start 4 threads once there are tasks to serve."""
+    if not connection.embedded or connection.read_only or not registry.queues():
+        return
+    with _starting:
+        if "flownb-kernel" in _running:
+            return
+        tasks = ", ".join(registry.queues())
+        print(f"flownb: this kernel serves {tasks} with 4 threads")
+        _KernelWorkers(concurrency=4, connection=connection, name="flownb-kernel").start()
+
+
+_starting = threading.RLock()
+
+
+def read_limiter(limiter: Any) -> dict[str, int] | None:
+    """Return BullMQ's ``{"max", "duration"}`` for a limiter typed as such or as ``"5/s"``.
+
+    >>> read_limiter("5/s"), read_limiter("100/min")
+    ({'max': 5, 'duration': 1000}, {'max': 100, 'duration': 60000})
+    """
+    if limiter is None:
+        return None
+    if isinstance(limiter, str):
+        count, _, unit = limiter.partition("/")
+        try:
+            most = int(count)
+        except ValueError:
+            raise OptionError(f"limiter: {limiter!r} is no rate; write '5/s' or '100/min'") from None
+        return {"max": _whole("limiter", most, 1, 10**9), "duration": round(seconds(f"1{unit.strip()}", "limiter") * 1000)}
+    if isinstance(limiter, Mapping) and set(limiter) == {"max", "duration"}:
+        return {
+            "max": _whole("limiter.max", limiter["max"], 1, 10**9),
+            "duration": _whole("limiter.duration", limiter["duration"], 1, 10**9),
+        }
+    raise OptionError("limiter: write '5/s' or {'max': 5, 'duration': 1000}")
+
+
+def _queue_names(queues: str | Iterable[str]) -> list[str]:
+    names = [queues] if isinstance(queues, str) else list(queues)
+    for name in names:
+        problem = keys.problem_with_queue(name)
+        if problem:
+            raise FlowError(f"queue {name!r}: the name {problem}")
+    if not names:
+        raise FlowError("a worker serves at least one queue")
+    return list(dict.fromkeys(names))
+
+
+def _whole(what: str, value: Any, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise OptionError(f"{what}: a whole number from {least} to {most}, not {value!r}")
+    return value
+
+

@@ -1,0 +1,84 @@
+"""Failed rows as a table, and kinds of errors."""
+
+from __future__ import annotations
+
+import time
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flownb.batches.failures import Failure, failures, kind_of
+from flownb.batches.results import TEXT_DTYPE
+
+TEXT = str(pd.array([], dtype=TEXT_DTYPE).dtype)
+KINDS = {
+    "row 17 has no 'price'": "row <n> has no <q>",
+    'no column "a 1" or `b`': "no column <q> or <q>",
+    "can't and won't do 3 things": "can't and won't do <n> things",
+    "-1.5e-07 is less than 1,000.25": "<n> is less than <n>",
+    "took 30s, 12ms": "took <n>s, <n>ms",
+    "user 3f2b8c1e-0d4a-4b5c-9e6f-7a8b9c0d1e2f": "user <id>",
+    "object at 0x7f3a2b": "object at <id>",
+    "commit deadbeef0 of 1234567890": "commit <id> of <n>",
+    "open /var/data/a.csv: no": "open <path>: no",
+    "open ./a/b.txt, ~/c and C:\\x\\y.": "open <path>, <path> and <path>.",
+    "read data/2024/a.parquet": "read <path>",
+    "GET https://host:80/a?b=1 gave 503": "GET <url> gave <n>",
+    "true and/or false": "true and/or false",
+    "bad value\nwith details 1": "bad value",
+    "  \n": "",
+    "utf8 col_1 sha256": "utf8 col_1 sha256",
+}
+
+
+@pytest.mark.parametrize("message", KINDS)
+def test_particulars_are_folded(message: str) -> None:
+    template = KINDS[message]
+    assert kind_of(None, message) == template
+    assert kind_of("E", message) == ("E: " + template if template else "E")
+
+
+def test_a_kind_may_have_no_message() -> None:
+    assert kind_of("KeyError", None) == "KeyError"
+    assert kind_of(None, None) == ""
+
+
+@given(st.text())
+def test_a_kind_of_a_kind_is_itself(message: str) -> None:
+    once = kind_of(None, message)
+    assert kind_of(None, once) == once or len(once) >= 300
+
+
+@given(st.integers(), st.integers())
+def test_numbers_make_no_difference(one: int, other: int) -> None:
+    assert kind_of("E", f"row {one} of 7") == kind_of("E", f"row {other} of 7")
+
+
+@pytest.mark.parametrize("piece", ["a/", "'", "-1,", "0a", "../", "x-/", "1.", "ab:/"])
+def test_no_message_takes_long(piece: str) -> None:
+    start = time.perf_counter()
+    kind_of("E", piece * 100_000)
+    assert time.perf_counter() - start < 0.5
+
+
+def test_the_table_stands_on_the_rows_labels() -> None:
+    records = [
+        Failure(("a", 1), "ValueError", "no 'x'", 3, 0.25, "Traceback"),
+        (("b", 2), None, "lost", None, None, None),
+    ]
+    index = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["k", "n"])
+    made = failures(records, index)
+    assert list(made) == ["error", "message", "kind", "attempts", "seconds", "traceback"]
+    assert made.dtypes.astype(str).tolist() == [TEXT, TEXT, TEXT, "Int64", "Float64", TEXT]
+    pd.testing.assert_index_equal(made.index, index)
+    assert made["kind"].tolist() == ["ValueError: no <q>", "lost"]
+    assert made["attempts"].tolist() == [3, pd.NA]
+    assert failures(records).index.tolist() == [("a", 1), ("b", 2)]
+
+
+def test_no_failures_make_an_empty_table() -> None:
+    made = failures([])
+    assert made.shape == (0, 6)
+    assert made.groupby("kind").size().empty

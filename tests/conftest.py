@@ -1,0 +1,80 @@
+"""Fixtures for every test: a real server, emptied before each test, and programs that may be missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from flownb.connection import Connection
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder: a server started by mistake leaves no `.flownb/` in the repository."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give the folder of one embedded server for all tests of this process, kept running till they end."""
+    from flownb.connection import Connection
+
+    folder = tmp_path_factory.mktemp("server") / ".flownb"
+    held = Connection(path=folder)
+    held.client().ping()
+    yield folder
+    held.close()
+
+
+@pytest.fixture
+def connection(server_folder: Path) -> Iterator[Connection]:
+    """Give the default connection, on a server without data (its scripts stay loaded)."""
+    from flownb.connection import connect
+
+    default = connect(path=server_folder)
+    default.client().flushall()
+    yield default
+    default.close()
+
+
+@pytest.fixture
+def redis(connection: Connection) -> Redis:
+    """Give the plain client of `connection`, to look at keys and to plant them."""
+    return connection.client()
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Give the path of Node.js 20 or newer."""
+    path = shutil.which("node")
+    version = subprocess.run([path, "--version"], capture_output=True, text=True).stdout if path else ""
+    if path and (found := re.match(r"v(\d+)", version)) and int(found[1]) >= 20:
+        return path
+    missing("Node.js 20 or newer", "apt-get install nodejs npm")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Give the path of a Chromium."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    missing("Chromium", "apt-get install chromium fonts-dejavu-core")
+
+
+def missing(what: str, command: str) -> NoReturn:
+    """Skip this test on a laptop; fail it where CI=true, which must not pass by leaving out."""
+    message = f"{what} is missing: {command}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)

@@ -1,0 +1,163 @@
+"""Shows what a Connection promises beside reaching the server: prefix, reading only, fitness, closing, default."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import redis
+
+from flownb.connection import Connection, connect, current
+from flownb.errors import OptionError, ReadOnly, ServerRefused
+
+
+@pytest.fixture
+def _fresh_default(monkeypatch):
+    monkeypatch.setattr(
+        sys.modules["flownb.connection.connect"], "_default", None
+    )  # the name is a function's
+    yield
+    current().close()
+
+
+def allow(port, *rules):
+    """Make a user joe who may do this."""
+    with redis.Redis(port=port) as client:
+        client.execute_command("ACL", "SETUSER", "joe", "on", "nopass", "~*", *rules)
+
+
+@pytest.mark.parametrize("prefix", ["bull", "acme", "a:b", "{bull}", "ümlaut", "a-b.c_d"])
+def test_a_prefix_that_makes_good_keys_is_taken(folder, prefix):
+    with Connection(path=folder, prefix=prefix) as connection:
+        assert connection.prefix == prefix
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        " ",
+        "a b",
+        "a\n",
+        "a\x00",
+        "a*",
+        "a?",
+        "[a]",
+        "a\\",
+        "{",
+        "{}",
+        "{a",
+        "a}",
+        "{a}b",
+        "a{b}",
+        "{{a}}",
+        None,
+        5,
+    ],
+)
+def test_a_prefix_that_makes_bad_keys_is_refused(prefix, tmp_path):
+    with pytest.raises(OptionError, match="prefix") as caught:
+        Connection(path=tmp_path / ".flownb", prefix=prefix)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / ".flownb").exists()
+
+
+def test_the_repr_shows_neither_folder_nor_password(folder):
+    with Connection(path=folder) as connection:
+        assert repr(connection) == "Connection(embedded)"
+    with Connection(path=folder, prefix="acme", read_only=True) as connection:
+        assert repr(connection) == "Connection(embedded, prefix='acme', read_only=True)"
+
+
+def test_read_only_refuses_to_write(folder):
+    with Connection(path=folder, read_only=True) as connection:
+        with pytest.raises(ReadOnly, match="read_only=True"):
+            connection.ensure_writable()
+        assert connection.client().dbsize() == 0
+
+
+def test_a_server_that_evicts_is_refused_until_it_is_told_not_to(tcp_server):
+    url = f"redis://127.0.0.1:{tcp_server('--maxmemory-policy', 'allkeys-lru')}"
+    with Connection(url, read_only=True):
+        pass  # to read it is good enough
+    with Connection(url) as connection:
+        with pytest.raises(ServerRefused, match="CONFIG SET maxmemory-policy noeviction"):
+            connection.ensure_writable()
+        connection.client().config_set("maxmemory-policy", "noeviction")
+        connection.ensure_writable()
+
+
+def test_a_fit_server_is_asked_only_once(folder):
+    with Connection(path=folder) as connection:
+        connection.ensure_writable()
+        asked = connection.client().info("commandstats")["cmdstat_info"]["calls"]
+        connection.ensure_writable()
+        assert connection.client().info("commandstats")["cmdstat_info"]["calls"] == asked + 1
+
+
+def test_a_user_who_may_not_run_scripts_is_refused(tcp_server):
+    port = tcp_server()
+    allow(port, "+@all", "-@scripting")
+    with (
+        Connection(f"redis://joe:any@127.0.0.1:{port}") as connection,
+        pytest.raises(ServerRefused, match=r"\+@scripting"),
+    ):
+        connection.ensure_writable()
+
+
+def test_a_user_who_may_not_ask_for_the_settings_is_taken(tcp_server):
+    port = tcp_server()
+    allow(port, "+@all", "-info", "-config")
+    with Connection(f"redis://joe:any@127.0.0.1:{port}") as connection:
+        connection.ensure_writable()
+
+
+def test_closing_calls_back_in_reverse_order_while_clients_work(folder, caplog):
+    calls = []
+    connection = Connection(path=folder)
+    connection.on_close(lambda: calls.append("first added"))
+    connection.on_close(lambda: 1 / 0)
+    connection.on_close(lambda: calls.append(connection.client().ping()))
+    connection.close()
+    assert calls == [True, "first added"]
+    assert "ZeroDivisionError" in caplog.text
+    assert connection.closed
+
+
+def test_closing_twice_is_closing_once(folder):
+    calls = []
+    connection = Connection(path=folder)
+    connection.on_close(lambda: calls.append(1))
+    connection.close()
+    connection.close()
+    assert calls == [1]
+    with pytest.raises(OptionError, match="closed"):
+        connection.client()
+
+
+@pytest.mark.usefixtures("_fresh_default")
+def test_the_default_is_made_at_first_use_and_again_after_closing(tmp_path, monkeypatch, watch):
+    monkeypatch.chdir(tmp_path)
+    first = current()
+    assert current() is first
+    first.close()
+    second = current()
+    assert second is not first
+    assert second.client().ping()
+    second.close()
+    watch.gone(tmp_path / ".flownb")
+
+
+@pytest.mark.usefixtures("_fresh_default")
+def test_connect_sets_the_default_and_closes_the_old_one(tmp_path, watch):
+    first = connect(path=tmp_path / "a" / ".flownb")
+    second = connect(path=tmp_path / "b" / ".flownb", prefix="acme")
+    assert first.closed
+    assert current() is second
+    with pytest.raises(OptionError):
+        connect("redis://host", path="x")
+    assert current() is second
+    second.close()
+    for name in "ab":
+        watch.gone(tmp_path / name / ".flownb")
+    connect(path=tmp_path / "a" / ".flownb")

@@ -1,0 +1,158 @@
+"""Tables and the timeline: dtypes, missing values, bounded pictures."""
+
+from __future__ import annotations
+
+import random
+import re
+import xml.etree.ElementTree as ET
+
+import pandas as pd
+import pytest
+import view_scenes as scenes
+
+from flownb.views.table import counts_frame, jobs_frame
+from flownb.views.timeline import duration, timeline_frame, timeline_svg
+from flownb.wire.records import FlowCounts, JobRecord
+
+T = scenes.START
+DTYPES = {
+    "name": "object",
+    "queue": "object",
+    "state": "object",
+    "attempts": "Int64",
+    "wait_s": "Float64",
+    "run_s": "Float64",
+    "error": "object",
+}
+
+
+def ran(name: str, start: int, end: int, state: str = "completed", queue: str = "work") -> JobRecord:
+    return scenes.record(name, state, queue, processed_on=T + start, finished_on=T + end)
+
+
+def test_jobs_have_one_row_each_with_settled_dtypes():
+    frame = jobs_frame(
+        [
+            scenes.record(
+                "a", "failed", processed_on=T + 500, finished_on=T + 2000, attempts_made=3, failed_reason="no"
+            ),
+            scenes.record("b", "waiting"),
+        ]
+    )
+    assert frame.dtypes.astype(str).to_dict() == DTYPES
+    assert frame.index.equals(pd.RangeIndex(2))
+    assert frame.loc[0].tolist() == ["a", "work", "failed", 3, 0.5, 1.5, "no"]
+    assert frame.loc[1, ["wait_s", "run_s"]].isna().all()
+    assert frame.loc[1, "error"] is None
+
+
+def test_no_jobs_have_the_same_columns_and_dtypes():
+    frame = jobs_frame([])
+    assert frame.dtypes.astype(str).to_dict() == DTYPES
+    assert len(frame) == 0
+    assert timeline_frame([]).columns.tolist() == ["name", "queue", "phase", "start", "end", "seconds"]
+
+
+def test_a_clock_that_went_back_gives_no_negative_duration():
+    frame = jobs_frame([ran("a", 500, 100)])
+    assert frame.loc[0, "run_s"] == 0
+    assert (timeline_frame([ran("a", -500, -900)])["seconds"] >= 0).all()
+
+
+def test_counts_have_a_column_a_state_present():
+    frame = counts_frame(
+        FlowCounts(by_stage={"b": {"failed": 1, "waiting": 2, "active": 0}, "a": {"completed": 4}})
+    )
+    assert frame.columns.tolist() == ["waiting", "completed", "failed", "total"]
+    assert frame.index.tolist() == ["b", "a"]
+    assert frame.index.name == "queue"
+    assert frame["total"].tolist() == [3, 4]
+    assert set(frame.dtypes.astype(str)) == {"int64"}
+
+
+def test_counts_of_nothing_are_an_empty_table():
+    assert counts_frame(FlowCounts(by_stage={})).columns.tolist() == ["total"]
+
+
+def test_a_timeline_has_a_row_a_phase():
+    frame = timeline_frame(
+        [ran("a", 500, 2000), scenes.record("b", "active", processed_on=T + 100)], now=T + 1100
+    )
+    assert frame["phase"].tolist() == ["waiting", "running", "waiting", "running"]
+    assert frame["seconds"].tolist() == [0.5, 1.5, 0.1, 1.0]
+    assert str(frame["start"].dtype) == str(frame["end"].dtype) == "datetime64[ms, UTC]"
+    assert frame.loc[0, "start"] == pd.Timestamp(T, unit="ms", tz="UTC")
+    assert frame["end"].isna().tolist() == [False, False, False, True]
+    assert str(frame["seconds"].dtype) == "Float64"
+
+
+def test_a_job_put_back_counts_as_waiting():
+    frame = timeline_frame([scenes.record("a", "waiting-children", processed_on=T + 100)])
+    assert frame["phase"].tolist() == ["waiting"]
+
+
+def many(count: int, queues: int = 3) -> list[JobRecord]:
+    dice = random.Random(7)
+    rows = []
+    for number in range(count):
+        start = dice.randrange(1_000_000)
+        state = "failed" if dice.random() < 0.02 else "completed"
+        rows.append(ran(f"row-{number}", start, start + dice.randrange(5000), state, f"q{number % queues}"))
+    return rows
+
+
+def lanes(picture: str) -> int:
+    ET.fromstring(picture)
+    return picture.count('class="fn-lane"')
+
+
+def test_few_jobs_get_a_lane_each():
+    picture = timeline_svg(many(40), now=T)
+    assert lanes(picture) == 40
+    assert "row-39" in picture
+
+
+def test_thirty_thousand_jobs_make_a_small_picture():
+    picture = timeline_svg(many(30_000), now=T)
+    assert len(picture.encode()) < 60_000
+    assert lanes(picture) == 3
+    assert "10000 jobs" in picture
+
+
+def test_many_queues_share_the_last_lane():
+    picture = timeline_svg(many(30_000, queues=100), now=T)
+    assert lanes(picture) == 40
+    assert "61 other queues" in picture
+    assert len(picture.encode()) < 250_000
+
+
+def test_a_folded_lane_says_how_many_ran_at_once():
+    rows = [ran(f"r{n}", 1000 * (n // 3), 1000 * (n // 3) + 1000) for n in range(90)]
+    assert "at most 3 at once" in timeline_svg(rows, now=T)
+
+
+def test_what_a_lane_shows_adds_up():
+    from flownb.views.timeline import STEPS, Phase, Span, _levels
+
+    dice = random.Random(3)
+    its = [Phase("running", start := dice.randrange(9000), start + dice.randrange(999)) for _ in range(500)]
+    levels = _levels(its, Span(0, 10_000))
+    worked = sum(phase.end - phase.start for phase in its if phase.end is not None)
+    assert sum(levels) * 10_000 / STEPS == pytest.approx(worked)
+    assert min(levels) > -1e-9
+
+
+@pytest.mark.parametrize("records", [[], [scenes.record("a", "waiting")], [ran("a", 0, 0)]])
+def test_a_timeline_of_next_to_nothing_is_a_picture(records):
+    picture = timeline_svg(records, now=T)
+    assert lanes(picture) == len(records)
+    assert not re.search(r"nan|inf\b", picture)
+
+
+def test_the_same_jobs_give_the_same_picture():
+    assert timeline_svg(many(500), now=T) == timeline_svg(many(500), now=T)
+
+
+def test_durations_read_well():
+    said = [duration(ms) for ms in (0, 250, 1000, 12_340, 250_000, 3_600_000, 7_500_000, 90_000_000)]
+    assert said == ["0 s", "250 ms", "1 s", "12.3 s", "4 min 10 s", "1 h", "2 h 5 min", "1 d 1 h"]

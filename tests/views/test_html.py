@@ -1,0 +1,92 @@
+"""What a notebook and a report show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import view_scenes as scenes
+
+from flownb.views.html import flow_html, frame_html, report
+from flownb.views.timeline import timeline_svg
+
+
+def test_a_flow_shows_state_counts_tree_and_failures():
+    page = flow_html(scenes.wide())
+    for words in (
+        "score-nov",
+        "failing",
+        "1505 jobs",
+        "743</b> completed",
+        "<svg",
+        "ValueError: lang is missing",
+    ):
+        assert words in page
+    assert page == flow_html(scenes.wide())
+
+
+def test_a_flow_in_a_notebook_tells_no_times_and_no_ids():
+    assert "2023-11-14" not in flow_html(scenes.diamond())
+    assert "12.3 s" not in flow_html(scenes.diamond())
+
+
+def test_failures_are_grouped_by_message_most_frequent_first():
+    page = report(scenes.wide())
+    assert page.index("2 ×") < page.index("1 ×")
+    assert page.count("TimeoutError: no answer in 30 s</span>") == 1
+    assert "Traceback (most recent call last)" in page
+
+
+def test_a_report_has_all_its_parts():
+    frame = pd.DataFrame({"score": [0.5, None]}, index=pd.Index(["a", "b"], name="row"))
+    timeline = timeline_svg([scenes.record("a")], now=scenes.START + 5)
+    page = report(scenes.wide(), table_html=frame, timeline=timeline, title="November")
+    for words in (
+        "<!DOCTYPE html>",
+        "<h1>November",
+        "Stages",
+        "Failures",
+        "Timeline",
+        "Results",
+        "prefers-color-scheme",
+    ):
+        assert words in page
+    assert page.count("<svg") == 2
+
+
+def test_a_report_of_nothing_is_a_report():
+    page = report(scenes.empty())
+    assert "Failures" not in page
+    assert "no jobs" in page
+
+
+def test_broken_tracebacks_do_no_harm():
+    for stack in ("", "[", "{}", "[1]", "[]"):
+        bad = scenes.record("a", "failed", failed_reason=None, stacktrace=stack)
+        assert "no message" in report(scenes.empty(), failures=[bad])
+
+
+def test_a_long_table_is_cut_and_says_so():
+    made = frame_html(pd.DataFrame({"n": range(1000)}))
+    assert made.count("<tr>") == 201
+    assert "the first 200 of 1000 rows" in made
+
+
+def test_tables_of_every_kind_are_shown():
+    frame = pd.DataFrame([[1, pd.NA], [pd.NaT, [1, 2]]], columns=["x", "x"])
+    assert "[1, 2]" in frame_html(frame)
+    several = pd.DataFrame({"v": [1]}, index=pd.MultiIndex.from_tuples([("a", 1)], names=["k", None]))
+    assert frame_html(several).count("<th ") == 3
+    assert frame_html(pd.DataFrame(index=["only"])).count("only") == 1
+
+
+def test_pandas_is_loaded_only_for_tables():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import view_scenes as s;"
+        "from flownb.views import html, text, timeline; html.report(s.wide(), timeline="
+        "timeline.timeline_svg([], now=0)); text.tree(s.wide()); assert 'pandas' not in sys.modules"
+    )
+    here = Path(__file__).parent
+    subprocess.run([sys.executable, "-c", code, str(here)], check=True, cwd=here.parents[1])
