@@ -11,7 +11,6 @@
      │   └─ ReadOnly                    a write on a read-only connection
      ├─ TransitionError                 a script refused a transition
      │   ├─ JobMissing
-     │   ├─ LeaseLost
      │   └─ ParentMissing
      ├─ FlowFailed                      what `result()` raises
      ├─ JobTimeout                      an attempt that ran past its `timeout`
@@ -62,10 +61,6 @@ class JobMissing(TransitionError):
     """The job is not (or no longer) on the server."""
 
 
-class LeaseLost(TransitionError):
-    """Another worker has started this job since; the late result was refused."""
-
-
 class ParentMissing(TransitionError):
     """The parent a job was to be added under does not exist."""
 
@@ -99,6 +94,5 @@ class RateLimitError(FlownbError):
 
 BY_CODE: dict[str, type[TransitionError]] = {
     "JOB_MISSING": JobMissing,
-    "LEASE_LOST": LeaseLost,
     "PARENT_MISSING": ParentMissing,
 }

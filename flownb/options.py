@@ -132,7 +132,7 @@ def _read(opts: Mapping[str, Any], where: str) -> JobOptions:
     policies: dict[str, bool] = {}
     for given, value in opts.items():
         name = _name_of(given, where)
-        if name in wire and name != "attempts" or name in policies:
+        if (name in wire and name != "attempts") or name in policies:
             raise OptionError(f"{where}.{name}: given twice, as {name} and {given}")
         if value is None:
             continue
@@ -154,7 +154,9 @@ def _name_of(given: Any, where: str) -> str:
     name = _CAMEL.get(given)
     if name is None:
         if given in _NOT_YET:
-            raise OptionError(f"{where}.{given}: this version of flownb does not have {given} yet; leave it out")
+            raise OptionError(
+                f"{where}.{given}: this version of flownb does not have {given} yet; leave it out"
+            )
         near = difflib.get_close_matches(str(given), _CAMEL, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(_READERS))}"
         raise OptionError(f"{where}.{given}: no such option{hint}")

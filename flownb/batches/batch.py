@@ -13,7 +13,7 @@ import pandas as pd
 
 from flownb import seams
 from flownb.batches import failures as failing
-from flownb.batches import frames, results, rows
+from flownb.batches import frames, labels, results, rows
 from flownb.batches.rows import Rows
 from flownb.connection import Connection
 from flownb.errors import FlowError, FlowFailed, OptionError
@@ -36,7 +36,9 @@ class Batch(Flow):
     `results` and `table` come back on the rows' own index; `failures` says what went wrong, row by row.
     """
 
-    def __init__(self, flow: str, *, connection: Connection | None = None, source: Source | None = None) -> None:
+    def __init__(
+        self, flow: str, *, connection: Connection | None = None, source: Source | None = None
+    ) -> None:
         super().__init__(flow, connection=connection)
         self._spec = frames.spec_of(self._record)
         self._source = source
@@ -60,18 +62,20 @@ class Batch(Flow):
         In the kernel that made the batch the rows come with all their columns, after `attach` with those
         that travelled.
         """
-        keys_, records = self._row_records(frames.ROW_FIELDS)
+        records = self._row_records(frames.ROW_FIELDS)
         if self._source is not None:
             base = self._source.frame
         else:
             texts = [record.data if record else "{}" for record in records]
-            base = results.inputs_frame(texts, self._spec["columns"], self._index(), whole_row=self._spec["whole_row"])
+            base = results.inputs_frame(
+                texts, self._spec["columns"], self._index(), whole_row=self._spec["whole_row"]
+            )
         return frames.table_of(base, records, self._spec["task"])
 
     @property
     def failures(self) -> pd.DataFrame:
         """The failed rows: a DataFrame with error message kind attempts seconds traceback on their labels."""
-        _, records = self._row_records(("name", "failedReason", "atm", "processedOn", "finishedOn"))
+        records = self._row_records(("name", "failedReason", "atm", "processedOn", "finishedOn"))
         failed = [i for i, record in enumerate(records) if record and record.state == FAILED]
         whole = self._store.read_jobs([records[i].key for i in failed], ALL_FIELDS)  # type: ignore[union-attr]
         return failing.failures([_failure(record) for record in whole if record], self._index().take(failed))
@@ -113,11 +117,14 @@ class Batch(Flow):
     def _row_pieces(self) -> list[codec.Children]:
         """The rows' jobs in the order of the aggregates above them, read once: they do not change."""
         if self._pieces is None:
-            parents, found = [self._record["root"]], []
+            parents: list[str] = [self._record["root"]]
+            found: list[codec.Children] = []
             while parents and not found:
                 families = self._store.read_children_of(parents)
                 found = [p for pieces in families for p in pieces if p.positions is not None]
-                parents = [key for pieces in families for p in pieces if p.positions is None for key in p.keys]
+                parents = [
+                    key for pieces in families for p in pieces if p.positions is None for key in p.keys
+                ]
             self._pieces = found
         return self._pieces
 
@@ -137,9 +144,8 @@ class Batch(Flow):
         places = sorted(range(len(order)), key=order.__getitem__)
         return frames.index_of(pieces, self._spec).take(places)
 
-    def _row_records(self, fields: Sequence[str]) -> tuple[list[str], list[JobRecord | None]]:
-        keys_ = self._row_keys()
-        return keys_, self._store.read_jobs(keys_, fields)
+    def _row_records(self, fields: Sequence[str]) -> list[JobRecord | None]:
+        return self._store.read_jobs(self._row_keys(), fields)
 
     def _values(self) -> tuple[list[str | None], pd.Index[Any]]:
         values = self._store.read_returnvalues(self._row_keys())
@@ -204,7 +210,7 @@ def fan_out(
     resolved, store = store_of(connection)
     resolved.ensure_writable()
     salt = secrets.token_hex(8) if if_exists == "rerun" else ""
-    identity = dict(task=f"{job.queue}/{job.name}", version=job.version + salt)
+    identity = {"task": f"{job.queue}/{job.name}", "version": job.version + salt}
     if name is None:
         name = f"{job.name}-{rows.fingerprint(rows.identities(found, name='', **identity))[1:9]}"
     ids = rows.identities(found, name=name, **identity)
@@ -251,7 +257,9 @@ class _RowJob:
                 name=task, queue=task, version="1", required=[], optional=[], options=options, any_column=True
             )
         if not isinstance(task, Task):
-            raise FlowError(f"task: make it a task first: @flownb.task above {getattr(task, '__name__', task)!s}")
+            raise FlowError(
+                f"task: make it a task first: @flownb.task above {getattr(task, '__name__', task)!s}"
+            )
         options = JobOptions.read({**task.options, **_options(opts, "fan_out")}, "fan_out")
         return cls(
             name=task.name,
@@ -268,9 +276,13 @@ def _stages(into: Any, by: Any) -> list[Task]:
     stages = [] if into is None else [into] if isinstance(into, Task) else list(into)
     for stage in stages:
         if not isinstance(stage, Task):
-            raise FlowError(f"into: make it a task first: @flownb.task above {getattr(stage, '__name__', stage)!s}")
+            raise FlowError(
+                f"into: make it a task first: @flownb.task above {getattr(stage, '__name__', stage)!s}"
+            )
         if not stage.required and not stage.optional:
-            raise FlowError(f"into: task {stage.name} needs a parameter for the DataFrame of what is below it")
+            raise FlowError(
+                f"into: task {stage.name} needs a parameter for the DataFrame of what is below it"
+            )
     if by is not None and not stages:
         raise FlowError("by: groups need a task to go into; give into=")
     return stages
@@ -295,7 +307,7 @@ class _Layout:
         self.stages = stages
         self.rows = found
         self.ids = ids
-        self.labels = rows.labels(found.index, 0, len(found))
+        self.labels = labels.labels(found.index, 0, len(found))
 
     def store(self) -> str:
         """Store what is not there yet; return the flow's id."""
@@ -341,7 +353,7 @@ class _Layout:
         if not self.stages:
             options = JobOptions.read(None, "root")
             base = keys.base(self.store_.prefix, BATCH_QUEUE)
-            plan.jobs.append(PlannedJob(self.name[:256], base, flow, "{}", options, [], []))
+            plan.jobs.append(PlannedJob(self.name, base, flow, "{}", options, {}, []))
             above = [0]
         members = [positions for _, positions in grouped] if grouped is not None else [range(len(self.ids))]
         for parent, positions in zip(above, members, strict=True):
@@ -355,19 +367,21 @@ class _Layout:
             data = dict(zip(by, label if len(by) > 1 or isinstance(label, list) else [label], strict=True))
         place = len(plan.jobs)
         options = JobOptions.read(stage.options, f"into: {stage.name}")
-        parents = [(parent, options.policy or "fpof") for parent in above]
+        parents = dict.fromkeys(above, options.policy or "fpof")
         frame = (stage.required or stage.optional)[0]
         id = plan.flow if not plan.jobs else f"{plan.flow}-{i}-{n}"
         base = keys.base(self.store_.prefix, stage.queue)
         bind = json.dumps({"frame": frame})
-        plan.jobs.append(PlannedJob(stage.name, base, id, codec.encode(data, "by"), options, parents, [], bind))
+        plan.jobs.append(
+            PlannedJob(stage.name, base, id, codec.encode(data, "by"), options, parents, [], bind)
+        )
         for parent in above:
             plan.jobs[parent].children.append(place)
         return place
 
     def _members(self, plan: Plan, parent: int, positions: list[int]) -> None:
         job, base, start = self.job, keys.base(self.store_.prefix, self.job.queue), len(plan.jobs)
-        parents, childless = [(parent, job.options.policy or "idof")], list[int]()
+        parents, childless = {parent: job.options.policy or "idof"}, list[int]()  # the same for every row
         for position in positions:
             text = self.rows.texts[position]
             plan.jobs.append(
@@ -385,7 +399,7 @@ class _Layout:
             "whole_row": self.rows.whole_row,
             "by": list(self.rows.by),
             "stages": [plan.jobs[i].id for i in range(len(plan.jobs)) if plan.jobs[i].bind][::-1],
-            "index": rows.index_to_json(self.rows.index)[0],
+            "index": labels.index_to_json(self.rows.index)[0],
         }
 
 
@@ -416,4 +430,3 @@ def _finish_roots(store: Store, prefix: str) -> None:
             for one in taken
         ]
         store.finish_and_fetch([base], outcomes=outcomes, want=0, worker=worker)
-

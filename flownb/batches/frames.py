@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from flownb.batches import results, rows
+from flownb.batches import labels, results
 from flownb.flows.job import Job
 from flownb.wire import codec
 from flownb.wire.records import COMPLETED, FAILED, JobRecord
-from flownb.wire.store import Store
 
 ROW_FIELDS = ("name", "data", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why")
 
@@ -37,7 +36,10 @@ def frame_of_children(job: Job) -> pd.DataFrame:
         by = {}
     else:
         base = pd.DataFrame(
-            {name: results.column([_by_values(_data(r), spec).get(name) for r in records]) for name in spec["by"]},
+            {
+                name: results.column([_by_values(_data(r), spec).get(name) for r in records])
+                for name in spec["by"]
+            },
             index=pd.RangeIndex(len(records)),
         )
         by = {}
@@ -57,9 +59,9 @@ def index_of(pieces: Sequence[codec.Children], spec: Mapping[str, Any]) -> pd.In
     """Return the labels of the rows in `pieces`, in their order."""
     positions = [position for piece in pieces for position in piece.positions or ()]
     if spec["index"]["kind"] == "range":
-        return rows.index_from_json(spec["index"], []).take(positions)
-    labels = [label for piece in pieces for label in piece.labels or ()]
-    return rows.index_from_json({**spec["index"], "length": len(labels)}, labels)
+        return labels.index_from_json(spec["index"], []).take(positions)
+    found = [label for piece in pieces for label in piece.labels or ()]
+    return labels.index_from_json({**spec["index"], "length": len(found)}, found)
 
 
 def table_of(base: pd.DataFrame, records: Sequence[JobRecord | None], name: str) -> pd.DataFrame:
@@ -82,7 +84,9 @@ def seconds_of(record: JobRecord | None) -> float | None:
     return (record.finished_on - record.processed_on) / 1000
 
 
-def _inputs(records: Sequence[JobRecord | None], spec: Mapping[str, Any], index: pd.Index[Any]) -> pd.DataFrame:
+def _inputs(
+    records: Sequence[JobRecord | None], spec: Mapping[str, Any], index: pd.Index[Any]
+) -> pd.DataFrame:
     texts = [record.data if record else "{}" for record in records]
     return results.inputs_frame(texts, spec["columns"], index, whole_row=spec["whole_row"])
 

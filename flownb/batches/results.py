@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-TEXT_DTYPE: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else "string"
+from flownb.batches.labels import TEXT_DTYPE
+
 STATUS = ("_state", "_error", "_attempts", "_seconds")  #: what `table` adds to inputs and results
 
 

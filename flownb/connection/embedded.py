@@ -150,7 +150,7 @@ def _stop_orphan(link: dict[str, object]) -> None:
         traces.ask(str(link["unix_socket_path"]), f"AUTH {link['password']}", "SHUTDOWN NOSAVE")
     pid, birth = int(str(link["server_pid"])), link["server_birth"]
     patience = time.monotonic() + 2.0
-    while birth and traces.process_birth(pid) == birth:
+    while birth and traces.birth_of(pid) == birth:
         if time.monotonic() > patience:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)

@@ -109,7 +109,7 @@ class Server:
             **self.address(),
             "supervisor_pid": os.getpid(),
             "server_pid": pid,
-            "server_birth": traces.process_birth(pid),
+            "server_birth": traces.birth_of(pid),
         }
         path = os.path.join(self.folder, traces.LINK_FILE)
         with open(f"{path}.new", "w", encoding="utf-8") as file:
@@ -193,14 +193,14 @@ def _stand_guard(pipe: int) -> None:
     while chunk := os.read(pipe, 4096):  # ends with the supervisor
         told = (told + chunk)[-64:]
     server = int(told.split()[-1])
-    birth = traces.process_birth(server) if server else ""
+    birth = traces.birth_of(server) if server else ""
     if not birth:
         return
     for deadly in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(server, deadly)
         patience = time.monotonic() + STOP_PATIENCE
-        while traces.process_birth(server) == birth and time.monotonic() < patience:
+        while traces.birth_of(server) == birth and time.monotonic() < patience:
             time.sleep(0.02)
-        if traces.process_birth(server) != birth:
+        if traces.birth_of(server) != birth:
             return

@@ -25,8 +25,8 @@ class CannotStart(Exception):
     """The server cannot be started or kept alive; the text is one line for the user."""
 
 
-def process_birth(pid: int) -> str:
-    """When the process began, as text to compare: a pid alone may by now be somebody else's. '' if it has ended."""
+def birth_of(pid: int) -> str:
+    """When the process began, as text to compare ('' if it ended): its pid may be somebody else's by now."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class Shown:
     """The display methods of a `Flow`; each is one call of a view on one snapshot."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        raise NotImplementedError
 
     def _snapshot(self, *, nodes: bool = True, failures: bool = False) -> Snapshot:
         raise NotImplementedError
@@ -55,7 +57,9 @@ class Shown:
 
         return timeline.timeline_frame(records)
 
-    def _report(self, snapshot: Snapshot, records: Sequence[JobRecord], table: pd.DataFrame | None = None) -> str:
+    def _report(
+        self, snapshot: Snapshot, records: Sequence[JobRecord], table: pd.DataFrame | None = None
+    ) -> str:
         from flownb.views import html, timeline
 
         table_html = None if table is None else html.frame_html(table)

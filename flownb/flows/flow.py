@@ -14,7 +14,6 @@ from flownb.flows.job import Job, find_job, key_of, store_of
 from flownb.flows.plan import plan
 from flownb.flows.progress import Progress
 from flownb.options import seconds
-
 from flownb.wire.records import COMPLETED, STATES, JobRecord, Snapshot
 
 if TYPE_CHECKING:
@@ -137,7 +136,9 @@ class Flow(Shown):
     def _waits_for(self) -> str:
         """Say in one line why nothing moves, as far as the queues tell."""
         stages = self._store.read_progress(self._id).by_stage
-        waiting = [queue for queue, states in stages.items() if states.get("waiting") or states.get("prioritized")]
+        waiting = [
+            queue for queue, states in stages.items() if states.get("waiting") or states.get("prioritized")
+        ]
         prefix = self._connection.prefix
         paused = [queue for queue in waiting if self._store.is_paused(f"{prefix}:{queue}")]
         if paused:
@@ -192,5 +193,3 @@ def draw(tree_: Any) -> Drawing:
     Drawing(2 nodes)
     """
     return Shown()._drawing(tree.snapshot_of_plan(plan(tree_, prefix="bull")))
-
-

@@ -126,7 +126,9 @@ class Job:
         """Return BullMQ's view of the children: processed, unprocessed, failed and ignored, by ``queue:id``."""
         key, prefix = self._record.key, self._store.prefix
         return {
-            "processed": {short_key(k, prefix): codec.decode(v) for k, v in self._store.read_values(key).items()},
+            "processed": {
+                short_key(k, prefix): codec.decode(v) for k, v in self._store.read_values(key).items()
+            },
             "unprocessed": sorted(short_key(k, prefix) for k in self._store.read_pending(key)),
             "failed": [short_key(k, prefix) for k in self._store.read_failed(key)],
             "ignored": self.get_ignored_children_failures(),
@@ -197,6 +199,35 @@ def short_key(key: str, prefix: str) -> str:
     return key.removeprefix(f"{prefix}:")
 
 
+def bound_to(job: Job) -> tuple[str | None, dict[str, Any]]:
+    """Return what a task's job says of its parameters: the one for a frame, and those with children's values.
+
+    A child that has no value (an optional one that failed) is None.
+    """
+    if not job._record.bind:
+        return None, {}
+    bind = codec.decode(job._record.bind)
+    shapes = bind.get("values", {})
+    wanted = list(dict.fromkeys(key for shape in shapes.values() for key in _keys_in(shape)))
+    texts = job._store.read_values(job._record.key, wanted) if wanted else {}
+    values = {key: codec.decode(texts[key]) if key in texts else None for key in wanted}
+    return bind.get("frame"), {name: _shaped(shape, values) for name, shape in shapes.items()}
+
+
+def _keys_in(shape: Any) -> list[str]:
+    if isinstance(shape, str):
+        return [shape]
+    return list(shape.values() if isinstance(shape, Mapping) else shape)
+
+
+def _shaped(shape: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(shape, str):
+        return values[shape]
+    if isinstance(shape, Mapping):
+        return {name: values[key] for name, key in shape.items()}
+    return [values[key] for key in shape]
+
+
 def find_job(store: Store, key: str, connection: Connection | None = None) -> Job:
     """Read the job at `key`; raise `JobMissing` if there is none."""
     found = store.read_jobs([key])[0]
@@ -221,4 +252,3 @@ def _point(ms: int | None) -> datetime | None:
 
 
 _UNREAD = object()
-

@@ -7,16 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flownb.errors import FlowError
+from flownb.wire import keys
 
-_KEYS = {
-    "name": "name",
-    "queueName": "queue",
-    "queue_name": "queue",
-    "data": "data",
-    "opts": "opts",
-    "children": "children",
-    "prefix": "prefix",
-}
+_KEYS = dict.fromkeys(("name", "queueName", "queue_name", "data", "opts", "children", "prefix"))
 
 
 class Node:
@@ -50,7 +43,9 @@ class Node:
         self.children = children
         self.prefix = prefix
         self.problem: str | None = None  # why it cannot be stored yet: a task's argument is missing
-        self.bind = bind  # a task's parameters that are filled from children: name -> Node, list or dict of Nodes
+        self.bind = (
+            bind  # a task's parameters that are filled from children: name -> Node, list or dict of Nodes
+        )
 
     def __repr__(self) -> str:
         children = self.children if isinstance(self.children, (list, tuple)) else ()
@@ -58,26 +53,39 @@ class Node:
         return f"Node({self.name!r}, {self.queue!r}{more})"
 
 
+def check_names(name: Any, queue: Any) -> None:
+    """Raise `FlowError` if `name` cannot be a job's name, or `queue` not a queue's."""
+    problem = keys.problem_with_name(name)
+    if problem:
+        raise FlowError(f"name {problem}")
+    problem = keys.problem_with_queue(queue)
+    if problem:
+        raise FlowError(f"queueName {problem}")
+
+
 def read(mention: Any, path: str) -> Node:
     """Return what a caller wrote as a `Node`; `path` is its place in a message."""
     if isinstance(mention, Node):
         return mention
-    if not isinstance(mention, Mapping):
+    if type(mention) is not dict and not isinstance(mention, Mapping):
         hint = "; call its .node(...)" if hasattr(mention, "node") else ""
         raise FlowError(f"{path}: a node is a dict or a Node, not {type(mention).__name__}{hint}")
-    parts: dict[str, Any] = {}
-    for key, value in mention.items():
-        if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_KEYS)}"
-            raise FlowError(f"{path}: a node has no {key!r}; {hint}")
-        parts[_KEYS[key]] = value
-    for key, name in (("name", "name"), ("queue", "queueName")):
-        if key not in parts:
-            raise FlowError(f"{path}: {name!r} is missing")
-    children = parts.get("children")
-    node = Node(parts["name"], parts["queue"], None, parts.get("opts"), () if children is None else children)
-    node.prefix = parts.get("prefix")
-    if "data" in parts:
-        node.data = parts["data"]
+    if not mention.keys() <= _KEYS.keys():
+        key = next(key for key in mention if key not in _KEYS)
+        near = difflib.get_close_matches(str(key), _KEYS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_KEYS)}"
+        raise FlowError(f"{path}: a node has no {key!r}; {hint}")
+    get = mention.get
+    queue = get("queueName", get("queue_name", _MISSING))
+    if queue is _MISSING or "name" not in mention:
+        raise FlowError(f"{path}: {'name' if 'name' not in mention else 'queueName'!r} is missing")
+    children = get("children")
+    node = Node(
+        mention["name"], queue, None, get("opts"), () if children is None else children, prefix=get("prefix")
+    )
+    if "data" in mention:
+        node.data = mention["data"]
     return node
+
+
+_MISSING = object()

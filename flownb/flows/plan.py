@@ -24,10 +24,10 @@ class PlannedJob:
 
     name: str
     base: str  #: its queue's qualified name
-    id: str
+    id: str  #: empty while the plan is made, if the caller gave none
     data: str
     options: JobOptions
-    parents: list[tuple[int, str]]  #: position and policy, the first one first
+    parents: dict[int, str]  #: position -> policy, the first parent first
     children: list[int]
     bind: str | None = None
 
@@ -70,33 +70,22 @@ def plan(
     return planner.finish()
 
 
-@dataclass(slots=True)
-class _Mention:
-    """One job while the tree is walked."""
-
-    node: Node
-    data: str
-    options: JobOptions
-    base: str
-    id: str | None
-    first: tuple[int, int]  #: the parent and the place under it of the first mention, for its path
-    parents: dict[int, str]
-    children: list[int]
-    merged_into: int | None = None
-
-
 class _Planner:
     def __init__(self, prefix: str, flow: str, defaults: Mapping[str, Mapping[str, Any]]) -> None:
         self.prefix = prefix
         self.flow = flow
         self.defaults = defaults
-        self.jobs: list[_Mention] = []
+        self.jobs: list[PlannedJob] = []
+        self.nodes: list[Node] = []
+        self.first: list[
+            tuple[int, int]
+        ] = []  # where each job was first mentioned: its parent, its place under it
+        self.mentions: list[Any] = []  # keeps every object alive, so that its id() stays its own
         self.by_object: dict[int, int] = {}
         self.by_id: dict[tuple[str, str], int] = {}
-        self.objects: list[Any] = []  # keeps every object alive, so that its id() stays its own
         self.options: dict[Any, JobOptions] = {}
         self.bases: dict[Any, str] = {}
-        self.names: set[str] = set()
+        self.merged: set[int] = set()
         self.shared: dict[int, None] = {}
 
     # ---- walking ------------------------------------------------------------------------------------
@@ -122,7 +111,7 @@ class _Planner:
         while above >= 0:  # a dict that holds itself twice would go on for ever
             if above == known:
                 return known
-            above = self.jobs[above].first[0]
+            above = self.first[above][0]
         return None
 
     def _adopt(self, child: int, parent: int, policy: str | None = None) -> None:
@@ -145,7 +134,9 @@ class _Planner:
             options = self._options(node)
             data = codec.encode(node.data, "data")
             if options.size_limit is not None and len(data.encode()) > options.size_limit:
-                raise FlowError(f"data: {len(data.encode()):,} bytes, over its sizeLimit of {options.size_limit:,}")
+                raise FlowError(
+                    f"data: {len(data.encode()):,} bytes, over its sizeLimit of {options.size_limit:,}"
+                )
             children = self._children(node)
             given = self._given_id(options)
         except (FlowError, OptionError) as error:
@@ -161,20 +152,22 @@ class _Planner:
         position = len(self.jobs)
         policy = options.policy or "fpof"
         parents = {parent: policy} if parent >= 0 else {}
-        self.jobs.append(_Mention(node, data, options, base, given, (parent, place), parents, []))
+        self.jobs.append(PlannedJob(node.name, base, given or "", data, options, parents, []))
+        self.nodes.append(node)
+        self.first.append((parent, place))
+        self.mentions.append(mention)
+        self.by_object[id(mention)] = position
         if parent >= 0:
             self.jobs[parent].children.append(position)
         if given is not None:
             self.by_id[base, given] = position
-        self.by_object[id(mention)] = position
-        self.objects.append(mention)
         return position, children
 
     def _mention_again(self, same: int, node: Node, data: str, place: tuple[int, int]) -> None:
         job = self.jobs[same]
-        if node.name != job.node.name or (data not in ("{}", job.data)):
+        if node.name != job.name or (data not in ("{}", job.data)):
             raise FlowError(
-                f"{self._path(place)}: the id {job.id!r} is also that of {self._path(job.first)}, with another "
+                f"{self._path(place)}: the id {job.id!r} is also that of {self._path(self.first[same])}, with another "
                 "name or other data; give one of them another jobId"
             )
 
@@ -194,8 +187,8 @@ class _Planner:
 
     def _options(self, node: Node) -> JobOptions:
         default = self.defaults.get(node.queue)
-        if isinstance(node.opts, JobOptions):
-            return node.opts
+        if node.opts is not None and not isinstance(node.opts, Mapping):
+            raise OptionError(f"opts: opts is a dict, not {type(node.opts).__name__}")
         if not node.opts and not default:
             return JobOptions.read(None, "opts")
         # Siblings mostly have equal options: checked once.
@@ -203,16 +196,16 @@ class _Planner:
         found = self.options.get(known)
         if found is None:
             opts = node.opts or {}
-            if default and isinstance(opts, Mapping):
-                opts = {**default, **opts}
-            found = self.options[known] = JobOptions.read(opts, "opts")
+            found = self.options[known] = JobOptions.read({**(default or {}), **opts}, "opts")
         return found
 
     def _children(self, node: Node) -> Sequence[Any]:
         children = node.children
+        if type(children) is list or type(children) is tuple:
+            return children
         if isinstance(children, (str, bytes, Mapping, Node)) or not isinstance(children, Iterable):
             raise FlowError(f"children is a list of nodes, not {type(children).__name__}")
-        return children if isinstance(children, (list, tuple)) else list(children)
+        return list(children)
 
     def _given_id(self, options: JobOptions) -> str | None:
         if options.job_id is not None:
@@ -226,7 +219,7 @@ class _Planner:
         parent, position = place
         while parent >= 0:
             steps.append(f"children[{position}]")
-            parent, position = self.jobs[parent].first
+            parent, position = self.first[parent]
         return "/".join(["root", *reversed(steps)])
 
     # ---- shared jobs --------------------------------------------------------------------------------
@@ -236,14 +229,21 @@ class _Planner:
         full: dict[tuple[str, str], list[int]] = {}
         for position, job in enumerate(self.jobs):
             if job.children:
-                full.setdefault((job.base, job.node.name), []).append(position)
+                full.setdefault((job.base, job.name), []).append(position)
         for position, job in enumerate(self.jobs):
-            if job.children or job.id is not None or job.data == "{}" or not job.parents:
+            if (
+                job.children
+                or (job.base, job.name) not in full
+                or job.id
+                or job.data == "{}"
+                or not job.parents
+            ):
                 continue
             same = [
                 other
-                for other in full.get((job.base, job.node.name), ())
-                if self.jobs[other].data == job.data and not job.parents.keys() & self.jobs[other].parents.keys()
+                for other in full[job.base, job.name]
+                if self.jobs[other].data == job.data
+                and not job.parents.keys() & self.jobs[other].parents.keys()
             ]
             if len(same) == 1 and not self._is_below(position, same[0]):
                 self._merge(position, same[0])
@@ -263,37 +263,32 @@ class _Planner:
             siblings = self.jobs[parent].children
             siblings[siblings.index(position)] = into
             self.jobs[into].parents[parent] = policy
-        job.merged_into = into
+        self.merged.add(position)
         self.shared[into] = None
 
     # ---- the result ---------------------------------------------------------------------------------
 
     def finish(self) -> Plan:
+        announcements = [self._announcement(position) for position in self.shared]
         order = self._order()
         place = {position: i for i, position in enumerate(order)}
-        planned = []
-        for i, position in enumerate(order):
-            job = self.jobs[position]
-            planned.append(
-                PlannedJob(
-                    name=job.node.name,
-                    base=job.base,
-                    id=job.id or (f"{self.flow}-{i}" if i else self.flow),
-                    data=job.data,
-                    options=job.options,
-                    parents=[(place[parent], policy) for parent, policy in job.parents.items()],
-                    children=[place[child] for child in job.children],
-                )
-            )
-        for i, position in enumerate(order):
-            if self.jobs[position].node.bind:
-                planned[i].bind = self._bind(position, planned, place)
-        shared = [self._announcement(position) for position in self.shared]
-        return Plan(self.flow, self.prefix, planned, shared)
+        jobs = [self.jobs[position] for position in order]
+        for i, job in enumerate(jobs):
+            job.id = job.id or (f"{self.flow}-{i}" if i else self.flow)
+        if order != list(range(len(self.jobs))):  # shared jobs have moved behind the last of their parents
+            for job in jobs:
+                job.parents = {place[parent]: policy for parent, policy in job.parents.items()}
+                job.children = [place[child] for child in job.children]
+        for job, position in zip(jobs, order, strict=True):
+            if self.nodes[position].bind:
+                job.bind = self._bind(position, jobs, place)
+        return Plan(self.flow, self.prefix, jobs, announcements)
 
     def _order(self) -> list[int]:
         """Parents before children, level by level as BullMQ writes them; a cycle is what cannot be ordered."""
-        waits_for = {i: len(job.parents) for i, job in enumerate(self.jobs) if job.merged_into is None}
+        if not self.shared and not self.jobs[0].parents:  # a tree is in order as it was walked
+            return list(range(len(self.jobs)))
+        waits_for = {i: len(job.parents) for i, job in enumerate(self.jobs) if i not in self.merged}
         order = [0] if not self.jobs[0].parents else []
         for position in order:
             for child in self.jobs[position].children:
@@ -310,8 +305,8 @@ class _Planner:
         while step not in trail:  # every stuck job has a stuck parent: walking up must come round
             trail[step] = None
             step = next(parent for parent in self.jobs[step].parents if parent in stuck)
-        names = [self.jobs[i].node.name for i in [*list(trail)[list(trail).index(step) :], step]]
-        return f"{self._path(self.jobs[step].first)}: cycle: {' -> '.join(reversed(names))}; a job cannot wait for itself"
+        names = [self.jobs[i].name for i in [*list(trail)[list(trail).index(step) :], step]]
+        return f"{self._path(self.first[step])}: cycle: {' -> '.join(reversed(names))}; a job cannot wait for itself"
 
     def _bind(self, position: int, planned: list[PlannedJob], place: dict[int, int]) -> str:
         def key_of(value: Any) -> Any:
@@ -323,12 +318,10 @@ class _Planner:
                 return [key_of(item) for item in value]
             return value
 
-        bind = self.jobs[position].node.bind or {}
+        bind = self.nodes[position].bind or {}
         return codec.encode({name: key_of(value) for name, value in bind.items()}, "bind")
 
     def _announcement(self, position: int) -> str:
         job = self.jobs[position]
-        parents = [self.jobs[parent].node.name for parent in job.parents]
-        return f"shared: {job.node.name} under {', '.join(parents[:-1])} and {parents[-1]}"
-
-
+        parents = [self.jobs[parent].name for parent in job.parents]
+        return f"shared: {job.name} under {', '.join(parents[:-1])} and {parents[-1]}"

@@ -83,7 +83,9 @@ def plan_for(tree: Any, prefix: str, queues_options: Any = None) -> Plan:
     for queue, options in (queues_options or {}).items():
         unknown = [key for key in options if key not in ("defaultJobOptions", "default_job_options")]
         if unknown:
-            raise OptionError(f"queues_options[{queue!r}]: no such part {unknown[0]!r}; write defaultJobOptions")
+            raise OptionError(
+                f"queues_options[{queue!r}]: no such part {unknown[0]!r}; write defaultJobOptions"
+            )
         defaults[queue] = options.get("defaultJobOptions") or options.get("default_job_options") or {}
     made = plan(tree, prefix=prefix, defaults=defaults)
     for announcement in made.shared:
@@ -103,7 +105,9 @@ def store_plan(
         problem = keys.problem_with_name(name)
         if problem:
             raise FlowError(f"name {problem}")
-    fields = {"name": name or made.root.name, "root": made.root.key, "total": str(len(made.jobs))} | dict(about or {})
+    fields = {"name": name or made.root.name, "root": made.root.key, "total": str(len(made.jobs))} | dict(
+        about or {}
+    )
     record = {"id": made.flow, "named": name, "fields": [part for pair in fields.items() for part in pair]}
     if len(made.jobs) <= MOST_JOBS_A_CALL:
         call = _Call(made, store.prefix)
@@ -112,7 +116,9 @@ def store_plan(
         return store.add_jobs(call.bases, record={**record, "stored": True}, **call.arguments())[1]
     seal, existing = seal_of(store.prefix, made.flow), []
     for call, is_last in _sealed(made, store.prefix):
-        existing += store.add_jobs(call.bases, record={**record, "stored": is_last}, seal=seal, **call.arguments())[1]
+        existing += store.add_jobs(
+            call.bases, record={**record, "stored": is_last}, seal=seal, **call.arguments()
+        )[1]
     return existing
 
 
@@ -129,7 +135,7 @@ def _sealed(made: Plan, prefix: str) -> Iterator[tuple[_Call, bool]]:
         call.take(positions)
         whole = []
         for i in positions:
-            for parent, _ in made.jobs[i].parents:
+            for parent in made.jobs[i].parents:
                 missing[parent] -= 1
                 if not missing[parent]:
                     whole.append(parent)
@@ -143,7 +149,9 @@ class _Call:
     def __init__(self, made: Plan, prefix: str) -> None:
         self.made = made
         self.prefix = prefix
-        self.base_places: dict[str, int] = {made.root.base: 1}  # the first queue tells where the record lives
+        self.base_places: dict[str, int] = {}
+        self.far: dict[str, str | None] = {}
+        self._place(made.root.base)  # the first queue tells where the flow's record lives
         self.opts: dict[int, int] = {}
         self.opts_texts: list[str] = []
         self.parents: dict[tuple[int, str], int] = {}
@@ -169,23 +177,36 @@ class _Call:
         jobs, places = self.made.jobs, self.base_places
         for i in positions:
             job = jobs[i]
-            options = job.options
-            self.jobs.append(
-                [
-                    places.setdefault(job.base, len(places) + 1),
-                    job.id,
-                    job.name,
-                    job.data,
-                    self._opts(options),
+            options, base = job.options, job.base
+            place = places.get(base) or self._place(base)
+            parents = [self.parents.get(edge) or self._parent(*edge) for edge in job.parents.items()]
+            opts = self.opts.get(id(options)) or self._opts(options)
+            row = [
+                place,
+                job.id,
+                job.name,
+                job.data,
+                opts,
+                parents[0] if len(parents) == 1 else parents or False,
+            ]
+            if (
+                job.children
+                or job.bind
+                or self.far[base]
+                or options.delay
+                or options.priority
+                or options.lifo
+            ):
+                more = [
                     options.delay,
                     options.priority,
                     options.lifo,
-                    [self._parent(*parent) for parent in job.parents],
                     bool(job.children),
                     job.bind,
-                    self._far(job),
+                    self.far[base],
                 ]
-            )
+                row.extend(more)
+            self.jobs.append(row)
             if job.children:
                 self._declare(i, job)
 
@@ -193,25 +214,23 @@ class _Call:
         """Parents whose last child is in this call (or was before) wait for nothing but their children."""
         self.unseal += [self.made.jobs[i].key for i in whole]
 
+    def _place(self, base: str) -> int:
+        self.base_places[base] = len(self.base_places) + 1
+        # A job under another prefix than the flow's record says where that record is.
+        self.far[base] = None if base.rsplit(":", 1)[0] == self.prefix else f"{self.prefix}:"
+        return self.base_places[base]
+
     def _opts(self, options: JobOptions) -> int:
-        place = self.opts.get(id(options))
-        if place is None:
-            self.opts_texts.append(json.dumps(dict(options.wire), separators=(",", ":")))
-            place = self.opts[id(options)] = len(self.opts_texts)
-        return place
+        self.opts_texts.append(json.dumps(dict(options.wire), separators=(",", ":")))
+        self.opts[id(options)] = len(self.opts_texts)
+        return len(self.opts_texts)
 
     def _parent(self, position: int, policy: str) -> int:
-        place = self.parents.get((position, policy))
-        if place is None:
-            parent = self.made.jobs[position]
-            link = {"id": parent.id, "queueKey": parent.base, policy: True}
-            self.parent_rows.append([parent.key, json.dumps(link, separators=(",", ":")), policy, False])
-            place = self.parents[position, policy] = len(self.parent_rows)
-        return place
-
-    def _far(self, job: PlannedJob) -> str | None:
-        """The prefix to find the flow's record under, when the job itself lives under another."""
-        return None if job.base.rsplit(":", 1)[0] == self.prefix else f"{self.prefix}:"
+        parent = self.made.jobs[position]
+        link = {"id": parent.id, "queueKey": parent.base, policy: True}
+        self.parent_rows.append([parent.key, json.dumps(link, separators=(",", ":")), policy, False])
+        self.parents[position, policy] = len(self.parent_rows)
+        return len(self.parent_rows)
 
     def _declare(self, position: int, job: PlannedJob) -> None:
         """The declared order of a parent's children, and a summary that a picture is drawn from."""
@@ -232,7 +251,7 @@ class _Call:
         groups = []
         for base, name, positions in group_siblings([(child.base, child.name) for child in children]):
             members = [children[i] for i in positions]
-            policy = dict(members[0].parents)[parent]
+            policy = members[0].parents[parent]
             leaf = not any(member.children for member in members)
             first = [member.key for member in members[:MOST_SINGLE]]
             groups.append(group_of(base, name, first, len(members), policy, leaf))
@@ -241,4 +260,11 @@ class _Call:
 
 def group_of(base: str, name: str, first: list[str], count: int, policy: str, leaf: bool) -> dict[str, Any]:
     """Return one group of like siblings, as a parent's summary holds it; `leaf`: none of them has children."""
-    return {"base": base, "name": name, "count": count, "first": first, "optional": policy in OPTIONAL, "leaf": leaf}
+    return {
+        "base": base,
+        "name": name,
+        "count": count,
+        "first": first,
+        "optional": policy in OPTIONAL,
+        "leaf": leaf,
+    }

@@ -26,6 +26,7 @@ class Progress:
 
     @classmethod
     def of(cls, counts: FlowCounts) -> Progress:
+        """Sum up a flow's counts."""
         return cls(
             completed=counts.count(COMPLETED),
             failed=counts.count(FAILED),

@@ -49,7 +49,7 @@ class Queue:
             some = planned[start : start + CHUNK]
             opts = [json.dumps(dict(job.options.wire), separators=(",", ":")) for job in some]
             rows = [
-                [1, job.id, job.name, job.data, i, job.options.delay, job.options.priority, job.options.lifo, [], False]
+                [1, job.id, job.name, job.data, i, False, job.options.delay, job.options.priority, job.options.lifo]
                 for i, job in enumerate(some, 1)
             ]
             self._store.add_jobs([self._base], jobs=rows, opts=opts, parents=[])
@@ -88,6 +88,7 @@ class Queue:
         self._store.resume_queue(self._base)
 
     def is_paused(self) -> bool:
+        """Say whether the queue is held by `pause`, here or by any other client."""
         return self._store.is_paused(self._base)
 
     def __repr__(self) -> str:

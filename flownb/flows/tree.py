@@ -112,7 +112,9 @@ class _Reader:
             for i, node in enumerate(self.nodes)
         )
 
-    def _adopt(self, parent: int, group: dict[str, Any], family: tuple[int, int, int, int], alone: bool) -> list[int]:
+    def _adopt(
+        self, parent: int, group: dict[str, Any], family: tuple[int, int, int, int], alone: bool
+    ) -> list[int]:
         """Hang a group of children under a node; return the nodes to look below."""
         known = [self.places[key] for key in group["first"] if key in self.places]
         self.nodes[parent]["children"] += [i for i in known if i not in self.nodes[parent]["children"]]
@@ -130,7 +132,15 @@ class _Reader:
         self.places[key] = len(self.nodes)
         _, queue, id = keys.split(key)
         self.nodes.append(
-            {"key": key, "queue": queue, "name": id, "states": {}, "count": 1, "optional": optional, "children": []}
+            {
+                "key": key,
+                "queue": queue,
+                "name": id,
+                "states": {},
+                "count": 1,
+                "optional": optional,
+                "children": [],
+            }
         )
         return self.places[key]
 
@@ -215,7 +225,13 @@ def snapshot_of_plan(plan: Plan) -> Snapshot:
         places.update(dict.fromkeys(positions, len(nodes)))
         queue = job.base.rsplit(":", 1)[1]
         nodes.append(
-            {"queue": queue, "name": name, "states": {state: len(positions)}, "count": len(positions), "optional": optional}
+            {
+                "queue": queue,
+                "name": name,
+                "states": {state: len(positions)},
+                "count": len(positions),
+                "optional": optional,
+            }
         )
         nodes[-1] |= {"members": positions, "children": [], "job": None}
         if len(positions) == 1:
@@ -226,14 +242,16 @@ def snapshot_of_plan(plan: Plan) -> Snapshot:
     while level:
         below = []
         for i in level:
-            members = list(dict.fromkeys(child for member in nodes[i]["members"] for child in plan.jobs[member].children))
+            members = list(
+                dict.fromkeys(child for member in nodes[i]["members"] for child in plan.jobs[member].children)
+            )
             pairs = [(plan.jobs[child].base, plan.jobs[child].name) for child in members]
             for _, name, positions in group_siblings(pairs):
                 group = [members[p] for p in positions]
                 if group[0] in places:
                     nodes[i]["children"].append(places[group[0]])
                 elif len(nodes) < MOST_NODES:
-                    policy = dict(plan.jobs[group[0]].parents).get(nodes[i]["members"][0], "fpof")
+                    policy = plan.jobs[group[0]].parents.get(nodes[i]["members"][0], "fpof")
                     child = put(group, name, policy in OPTIONAL)
                     nodes[i]["children"].append(child)
                     below.append(child)
@@ -263,5 +281,3 @@ def snapshot_of_plan(plan: Plan) -> Snapshot:
 def describe(reason: str | None) -> str:
     """Return a failed job's reason as one line."""
     return " ".join((reason or "no reason was stored").split())
-
-

@@ -8,10 +8,9 @@ from typing import Any
 
 from flownb import seams
 from flownb.errors import FlownbError, UnrecoverableError
-from flownb.flows.job import Job
+from flownb.flows.job import Job, bound_to
 from flownb.tasks import registry
 from flownb.tasks.task import Task
-from flownb.wire import codec
 
 
 class UnknownTask(FlownbError):
@@ -45,7 +44,7 @@ async def _awaited(task: Task, arguments: dict[str, Any]) -> Any:
 
 
 def _judged(task: Task, error: Exception) -> Exception:
-    if task.retry_on is None or isinstance(error, task.retry_on) or isinstance(error, FlownbError):
+    if task.retry_on is None or isinstance(error, (*task.retry_on, FlownbError)):
         return error
     return GivenUp(error)
 
@@ -67,42 +66,16 @@ def arguments_of(task: Task, job: Job) -> dict[str, Any]:
         data = {fillable[0]: data} if len(fillable) == 1 else {}
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in task.parameters)
     given = {name: value for name, value in data.items() if takes_any or name in names}
-    given |= _from_children(job)
+    frame, values = bound_to(job)
+    given |= values
+    if frame is not None:
+        given[frame] = seams.frame_of_children(job)
     if "job" in names:
         given["job"] = job
     missing = [name for name in task.required if name not in given]
     if missing:
         has = ", ".join(map(repr, data)) or "nothing"
-        raise UnrecoverableError(f"task {task.name}: its argument {missing[0]!r} is missing; the job's data has {has}")
+        raise UnrecoverableError(
+            f"task {task.name}: its argument {missing[0]!r} is missing; the job's data has {has}"
+        )
     return given
-
-
-def _from_children(job: Job) -> dict[str, Any]:
-    text = job._record.bind
-    if not text:
-        return {}
-    bind = codec.decode(text)
-    filled: dict[str, Any] = {}
-    if "frame" in bind:
-        filled[bind["frame"]] = seams.frame_of_children(job)
-    shapes = bind.get("values", {})
-    if shapes:
-        wanted = list(dict.fromkeys(key for shape in shapes.values() for key in _keys(shape)))
-        texts = job._store.read_values(job._record.key, wanted)
-        values = {key: codec.decode(texts[key]) if key in texts else None for key in wanted}
-        filled |= {name: _shaped(shape, values) for name, shape in shapes.items()}
-    return filled
-
-
-def _keys(shape: Any) -> list[str]:
-    if isinstance(shape, str):
-        return [shape]
-    return list(shape.values() if isinstance(shape, Mapping) else shape)
-
-
-def _shaped(shape: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(shape, str):
-        return values[shape]
-    if isinstance(shape, Mapping):
-        return {name: values[key] for name, key in shape.items()}
-    return [values[key] for key in shape]

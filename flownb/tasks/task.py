@@ -7,11 +7,10 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
-from flownb.errors import OptionError
-from flownb.flows.node import Node
+from flownb.errors import FlowError, OptionError
+from flownb.flows.node import Node, check_names
 from flownb.options import JobOptions, seconds
 from flownb.tasks import registry
-from flownb.wire import keys
 
 _IN_SECONDS = ("timeout", "delay")  # Python arguments say seconds where a tree's options say milliseconds
 
@@ -36,9 +35,10 @@ class Task:
         self.retry_on = None if retry_on is None else tuple(retry_on)
         self.options = _options(options, f"task {self.name}")
         self.parameters = _parameters(function)
-        for problem in (keys.problem_with_name(self.name), keys.problem_with_queue(self.queue)):
-            if problem:
-                raise OptionError(f"task {self.name!r}: its name or queue {problem}; give queue=")
+        try:
+            check_names(self.name, self.queue)
+        except FlowError as error:
+            raise OptionError(f"task {self.name!r}: {error}; give queue=") from None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -59,7 +59,9 @@ class Task:
     def _fillable(self) -> list[inspect.Parameter]:
         return [p for p in self.parameters if p.name != "job" and p.kind is not inspect.Parameter.VAR_KEYWORD]
 
-    def node(self, *args: Any, opts: Mapping[str, Any] | None = None, after: Iterable[Any] = (), **kwargs: Any) -> Node:
+    def node(
+        self, *args: Any, opts: Mapping[str, Any] | None = None, after: Iterable[Any] = (), **kwargs: Any
+    ) -> Node:
         """Return a job-to-be that calls this function with these arguments.
 
         An argument that is a node (or a list or dict of nodes) is a child: its value is passed in at run
@@ -87,7 +89,9 @@ class Task:
             if name in given:
                 raise TypeError(f"{self.name}.node() got {name!r} twice")
             if name not in names and not takes_any:
-                raise TypeError(f"{self.name}.node() has no argument {name!r}; it has {', '.join(names) or 'none'}")
+                raise TypeError(
+                    f"{self.name}.node() has no argument {name!r}; it has {', '.join(names) or 'none'}"
+                )
             given[name] = value
         return given
 
@@ -148,8 +152,8 @@ def _options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    if not callable(function) or inspect.isclass(function):
-        raise TypeError(f"a task is a function, not {type(function).__name__}")
+    if (not inspect.isroutine(function) and not hasattr(function, "__name__")) or inspect.isclass(function):
+        raise TypeError(f"a task is a named function, not {type(function).__name__}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"task {function.__name__}: a generator has no one value; return a list")
     parameters = list(inspect.signature(function).parameters.values())
@@ -169,7 +173,9 @@ def _holds_nodes(value: Any, name: str, task_name: str) -> bool:
         items = list(value.values()) if isinstance(value, Mapping) else list(value)
         nodes = sum(isinstance(item, Node) for item in items)
         if nodes and nodes < len(items):
-            raise TypeError(f"{task_name}.node(): {name!r} mixes nodes and values; pass them as two arguments")
+            raise TypeError(
+                f"{task_name}.node(): {name!r} mixes nodes and values; pass them as two arguments"
+            )
         return nodes > 0
     return False
 
@@ -206,12 +212,14 @@ def chain(first: Any, *steps: Any) -> Node:
 def _continue(previous: Node, step: Node) -> Node:
     made = registry.find(step.queue, step.name)
     bound = (step.bind or {}).get("values", {})
-    free = [name for name in (made.required + made.optional if made else []) if name not in step.data and name not in bound]
+    free = [
+        name
+        for name in (made.required + made.optional if made else [])
+        if name not in step.data and name not in bound
+    ]
     if not free:
         raise TypeError(f"chain: {step.name!r} has no free argument for the value of {previous.name!r}")
     step.bind = {"values": {free[0]: previous, **bound}}
     step.children = [previous, *step.children]
     step.problem = None
     return step
-
-

@@ -11,10 +11,11 @@ import datetime
 import decimal
 import enum
 import json
+import json.encoder
 import os
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flownb.errors import FlowError
@@ -37,14 +38,17 @@ def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
     try:
         _check(value, where, 0)
         try:
-            text = _STRICT.encode(value)
+            text = _json(value)
         except ValueError:
             if nan == "refuse":
                 raise
-            text = _STRICT.encode(_without_nan(value))
-        text.encode()
+            text = _json(_without_nan(value))
+        if not text.isascii():
+            text.encode()
     except UnicodeEncodeError:
-        raise FlowError(f"{where}: holds text that is not Unicode (a lone surrogate); encode it first") from None
+        raise FlowError(
+            f"{where}: holds text that is not Unicode (a lone surrogate); encode it first"
+        ) from None
     except (ValueError, TypeError, RecursionError) as error:
         if isinstance(error, FlowError):
             raise
@@ -69,10 +73,12 @@ def _check(value: Any, where: str, depth: int) -> None:
         return
     if depth > MOST_DEPTH:
         raise FlowError(f"{where.split('[')[0]}: nested more than {MOST_DEPTH} levels deep, or in a circle")
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         for key, item in value.items():
             if type(key) is not str:
-                raise FlowError(f"{where}: the key {key!r} is {type(key).__name__}, JSON keys are text; use str()")
+                raise FlowError(
+                    f"{where}: the key {key!r} is {type(key).__name__}, JSON keys are text; use str()"
+                )
             if type(item) not in _LEAVES:
                 _check(item, f"{where}.{key}", depth + 1)
     elif isinstance(value, (list, tuple)):
@@ -105,6 +111,18 @@ def _default(value: Any) -> Any:
 
 
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default)
+
+
+def _json_maker() -> Callable[[Any], str]:
+    """Return what `_STRICT.encode` does, without its making a new C encoder for every value: half the time."""
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:  # not CPython
+        return _STRICT.encode
+    chunks = make(None, _default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_json = _json_maker()
 _HINTS = {
     "bytes": "use base64 text, or store it in a file and pass its path",
     "bytearray": "use base64 text, or store it in a file and pass its path",

@@ -65,9 +65,16 @@ def group_siblings(
     """
     names: list[str] = []
     members: dict[tuple[str, str], list[int]] = {}
+    # Siblings mostly differ in a number at their end: folded once for each stem.
+    templates: dict[tuple[str, bool], str] = {}
     for position, (queue, name) in enumerate(pairs):
         names.append(name)
-        members.setdefault((queue, template_of(name)), []).append(position)
+        stem = name.rstrip("0123456789")
+        numbered = len(stem) < len(name)
+        template = templates.get((stem, numbered))
+        if template is None:
+            template = templates[stem, numbered] = template_of(f"{stem}0" if numbered else name)
+        members.setdefault((queue, template), []).append(position)
 
     groups: list[tuple[str, str, list[int]]] = []
     for (queue, template), positions in members.items():

@@ -7,9 +7,10 @@ import secrets
 import time
 
 RESERVED_IDS = frozenset(
-    "wait active paused delayed prioritized completed failed waiting-children stalled stalled-check limiter "
-    "meta events marker id pc de dn repeat metrics lock logs dependencies processed unsuccessful priority "
-    "delay".split()
+    """
+    wait active paused delayed prioritized completed failed waiting-children stalled stalled-check limiter meta
+    events marker id pc de dn repeat metrics lock logs dependencies processed unsuccessful priority delay
+    """.split()  # noqa: SIM905 - a list of words reads as words
 )
 
 _PRINTABLE = re.compile(r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+$")
@@ -90,6 +91,8 @@ def problem_with_name(name: object) -> str | None:
     """Say why `name` cannot be a job's name, or None if it can."""
     if not isinstance(name, str):
         return f"must be text, not {type(name).__name__}"
+    if 0 < len(name) <= 256 and name.isprintable():  # nearly every name, told at once
+        return None
     if not name or len(name) > 256:
         return "must have 1 to 256 characters"
     if not _PRINTABLE.match(name):

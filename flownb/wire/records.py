@@ -1,4 +1,4 @@
-"""What the store hands out: plain, frozen records. No Redis, no pandas, no display code.
+"""What the store hands out: plain records, read and never written to. No Redis, no pandas, no display code.
 
 Points in time are milliseconds since the epoch, as on the wire; JSON stays text
 until somebody needs the value.
@@ -16,9 +16,9 @@ STATES = (WAITING, ACTIVE, DELAYED, PRIORITIZED, WAITING_CHILDREN, COMPLETED, FA
 """A job's states: BullMQ's words, in the order tables and pictures show them."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class JobRecord:
-    """One stored job, at one moment."""
+    """One stored job, at one moment. Not frozen, as one is made for every job that runs: that costs half as much."""
 
     key: str  #: ``prefix:queue:id``
     id: str

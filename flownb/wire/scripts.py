@@ -80,9 +80,9 @@ def load(name: str) -> Script:
     """Return the script in ``lua/<name>.lua`` with the helpers it uses in front."""
     body = _read(name)
     tags = header(body)
-    helpers = _helpers(tags["use"], seen=set())
+    concepts = _concepts(tags["use"], seen=set())
     queues = [_QUEUES] if "queue" in tags["use"] else []
-    source = "\n".join([_PROLOGUE, *helpers, *queues, body])
+    source = "\n".join([_PROLOGUE, *concepts, *queues, body])
     return Script(
         name=name,
         args=frozenset(tags["args"]),
@@ -98,18 +98,18 @@ def _read(name: str) -> str:
 
 def header(text: str) -> dict[str, tuple[str, ...]]:
     """Return the words behind each ``-- @tag`` of a script."""
-    found: dict[str, tuple[str, ...]] = {tag: () for tag in _TAGS}
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(_TAGS, ())
     for tag, words in _TAG_LINE.findall(text):
         found[tag] += tuple(words.split())
     return found
 
 
-def _helpers(names: Iterable[str], seen: set[str]) -> list[str]:
+def _concepts(names: Iterable[str], seen: set[str]) -> list[str]:
     """Return helper sources, each once, the ones they use themselves first."""
     sources = []
     for name in names:
         if name not in seen:
             seen.add(name)
             text = _read(f"_{name}")
-            sources += [*_helpers(header(text)["use"], seen), text]
+            sources += [*_concepts(header(text)["use"], seen), text]
     return sources

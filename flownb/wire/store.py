@@ -49,7 +49,7 @@ ALL_FIELDS = (*_TEXTS, *_NUMBERS)
 BRIEF_FIELDS = ("name", "failedReason", "parent", "parentKey", "why", *_NUMBERS)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Taken:
     """A job a worker has just started, and the right to run it."""
 
@@ -57,14 +57,15 @@ class Taken:
     base: str
     token: str
     deferred: str | None  #: `defa`: fail it with this text, do not run it
-    shared: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
     """What one `finish_and_fetch` brought."""
 
-    answers: list[str]  #: done, repeated, stale, missing, failed-children or pending-children, an outcome each
+    answers: list[
+        str
+    ]  #: done, repeated, stale, missing, failed-children or pending-children, an outcome each
     taken: list[Taken]
     again_ms: int | None  #: a queue has a job that is due, or a limit that ends, in so many ms
 
@@ -143,7 +144,9 @@ class Store:
 
     def update_job(self, base: str, id: str, field: str, value: str, keep: int | None = None) -> int | None:
         """Set a job's ``progress`` or ``data``, or add a ``log`` row; return the number of log rows."""
-        rows: int | None = self._call("update_job", [base], id=id, field=field, value=value, keep=keep).get("rows")
+        rows: int | None = self._call("update_job", [base], id=id, field=field, value=value, keep=keep).get(
+            "rows"
+        )
         return rows
 
     def pause_queue(self, base: str) -> None:
@@ -157,13 +160,17 @@ class Store:
 
     # ---- reads --------------------------------------------------------------------------------------
 
-    def read_jobs(self, job_keys: Sequence[str], fields: Sequence[str] = ALL_FIELDS) -> list[JobRecord | None]:
+    def read_jobs(
+        self, job_keys: Sequence[str], fields: Sequence[str] = ALL_FIELDS
+    ) -> list[JobRecord | None]:
         """Read jobs with their states; None for one that is not there."""
         records: list[JobRecord | None] = []
         for some in _slices(job_keys, CHUNK):
             reply = self._call("read_jobs", _queues_of(some[:1]), keys=some, fields=fields)
             for key, found in zip(some, reply["jobs"], strict=True):
-                records.append(_record(key, found[0], dict(zip(fields, found[1], strict=True))) if found else None)
+                records.append(
+                    _record(key, found[0], dict(zip(fields, found[1], strict=True))) if found else None
+                )
         return records
 
     def read_families(self, parent_keys: Sequence[str]) -> list[tuple[int, int, int, int]]:
@@ -291,7 +298,8 @@ class Store:
     def count_states(self, base: str) -> dict[str, int]:
         """Return how many jobs of a queue are in which state."""
         with server_errors(), self.client.pipeline(transaction=False) as pipe:
-            pipe.llen(f"{base}:wait").llen(f"{base}:paused").llen(f"{base}:active")
+            for name in ("wait", "paused", "active"):
+                pipe.llen(f"{base}:{name}")
             for name in ("delayed", "prioritized", "waiting-children", "completed", "failed"):
                 pipe.zcard(f"{base}:{name}")
             wait, paused, active, *rest = pipe.execute()
@@ -326,10 +334,12 @@ class Store:
     def read_active(self, base: str) -> list[tuple[str, str | None]]:
         """Return the running jobs' ids with their lock tokens."""
         with server_errors():
-            ids: Any = [_text(id) for id in self.client.lrange(f"{base}:active", 0, -1)]  # type: ignore[union-attr]
+            found: Any = self.client.lrange(f"{base}:active", 0, -1)
+            ids = [_text(id) for id in found]
             locks: list[Any] = []
             for some in _slices(ids, MOST_JOBS_A_CALL):
-                locks += self.client.mget([f"{base}:{id}:lock" for id in some])  # type: ignore[misc]
+                part: Any = self.client.mget([f"{base}:{id}:lock" for id in some])
+                locks += part
         return [(id, _text(lock) if lock is not None else None) for id, lock in zip(ids, locks, strict=True)]
 
     def _call(self, script: str, queues: Sequence[str], **args: Any) -> dict[str, Any]:
@@ -405,8 +415,8 @@ def _number(text: Any) -> int:
 
 def _taken(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
     """Make a record of what ``_take.lua`` answers; the order of `fields` is that of its FIELDS."""
-    (name, data, opts, timestamp, delay, priority, atm, ats, stc, defa) = fields[:10]
-    (parent_key, parent, stacktrace, progress, flow, bind, shared) = fields[10:]
+    name, data, opts, timestamp, priority, atm, ats, defa = fields[:8]
+    parent_key, parent, stacktrace, flow, bind = fields[8:]
     record = JobRecord(
         key=f"{base}:{id}",
         id=id,
@@ -416,16 +426,13 @@ def _taken(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
         data=data,
         opts=opts or "{}",
         timestamp=_number(timestamp or 0),
-        delay=_number(delay or 0),
         priority=_number(priority or 0),
         attempts_made=_number(atm or 0),
-        attempts_started=_number(ats),
-        stalled=_number(stc or 0),
-        progress=progress or None,
+        attempts_started=ats,
         stacktrace=stacktrace or "[]",
         parent_key=parent_key or None,
         parent=parent or None,
         flow=flow or None,
         bind=bind or None,
     )
-    return Taken(record=record, base=base, token=token, deferred=defa or None, shared=bool(shared))
+    return Taken(record=record, base=base, token=token, deferred=defa or None)

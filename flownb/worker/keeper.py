@@ -37,7 +37,7 @@ class Watch:
 
 
 class Keeper:
-    """This end of the pipe: one keeper process for all workers of this process."""
+    """One end of the pipe: one keeper process for all workers of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

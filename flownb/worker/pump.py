@@ -97,7 +97,10 @@ class Pump:
         address = self.connection.address()
         for base in self.bases():
             keeper.watch(
-                Watch(base, self.connection.prefix, f"{self.identity}:", self.lock_ms, self.max_stalled_count), address
+                Watch(
+                    base, self.connection.prefix, f"{self.identity}:", self.lock_ms, self.max_stalled_count
+                ),
+                address,
             )
 
     # ---- the loop -----------------------------------------------------------------------------------
@@ -193,7 +196,9 @@ class Pump:
             if not held.abandoned:
                 self.held.pop(_key(held.taken), None)
                 self._pending.append(outcome)
-                self._seconds_a_job += (seconds - self._seconds_a_job) * 0.1 if self._seconds_a_job else seconds
+                self._seconds_a_job += (
+                    (seconds - self._seconds_a_job) * 0.1 if self._seconds_a_job else seconds
+                )
 
     # ---- one call -----------------------------------------------------------------------------------
 
@@ -201,7 +206,7 @@ class Pump:
         self._calls += 1
         token = f"{self.identity}:{self._calls}"
         outcomes, self._pending = self._pending[:500], self._pending[500:]
-        want = min(max(self._room(), 0), 500) if self._more else max(self._room(), 0)
+        want = min(max(self._room(), 0), 500)
         bases = self._rotated()
         try:
             turn = self._store.finish_and_fetch(
@@ -241,7 +246,9 @@ class Pump:
             elif answer == "failed-children":
                 self._pending.append(_as_failure(outcome, "a child failed while the job ran", "child"))
             elif answer == "pending-children":
-                self._pending.append(_as_failure(outcome, "the job returned while children of it were pending", None))
+                self._pending.append(
+                    _as_failure(outcome, "the job returned while children of it were pending", None)
+                )
 
     def _pass_on_the_wake(self) -> None:
         """All slots are taken since the blocker was armed: the wake is for another worker."""
@@ -263,7 +270,8 @@ class Pump:
 
     def _recover(self, token: str) -> None:
         """A call whose answer was lost may have taken jobs we do not know: give those back. And while the
-        server was away leases may have run out: take them anew, unless somebody started the job since."""
+        server was away leases may have run out: take them anew, unless somebody started the job since.
+        """
         try:
             for base in self.bases():
                 lost = [id for id, lock in self._store.read_active(base) if lock == token]
@@ -291,7 +299,9 @@ class Pump:
             self._complain(error)
             return
         if stalled:
-            log.warning("%d jobs had lost their worker and wait again: %s", len(stalled), ", ".join(stalled[:5]))
+            log.warning(
+                "%d jobs had lost their worker and wait again: %s", len(stalled), ", ".join(stalled[:5])
+            )
             self._more = True
 
     def _end_overdue(self) -> None:
@@ -335,17 +345,12 @@ class Blocker:
         self._client.close()
 
     def _loop(self) -> None:
-        while True:
-            self._armed.wait()
-            if self._closed:
-                return
+        while self._armed.wait() and not self._closed:
             try:
                 self._client.bzpopmin(self._markers, timeout=DRAIN_DELAY)
-            except Exception as error:
-                if self._closed:
-                    return
+            except Exception as error:  # also the end of a closed worker's connection
                 log.debug("the blocking connection broke: %s", error)
-                time.sleep(0.2)
+                time.sleep(0.0 if self._closed else 0.2)
             self._armed.clear()
             self._inbox.put(_WAKE)
 
@@ -357,5 +362,3 @@ def _key(taken: Taken) -> tuple[str, str]:
 def _as_failure(outcome: Outcome, reason: str, why: str | None) -> Outcome:
     kept = {name: outcome[name] for name in ("base", "id", "token", "ats")}
     return {**kept, "kind": "failed", "reason": reason, "stacktrace": "[]", "attempts": 1, "why": why}
-
-

@@ -162,5 +162,3 @@ def _in_user_code(error: BaseException) -> Any:
     while step is not None and step.tb_frame.f_globals.get("__name__", "").startswith("flownb."):
         step = step.tb_next
     return step or error.__traceback__
-
-

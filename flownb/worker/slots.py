@@ -107,7 +107,9 @@ class Loop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name=f"flownb-{self._name}-asyncio", daemon=True).start()
+                threading.Thread(
+                    target=self._loop.run_forever, name=f"flownb-{self._name}-asyncio", daemon=True
+                ).start()
             return self._loop
 
     def close(self) -> None:

@@ -75,7 +75,9 @@ class Worker(Service):
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or Ctrl-C, then close; for scripts."""
         stop = threading.Event()
-        before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {
+            number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         try:
             with self:
                 stop.wait()
@@ -158,7 +160,7 @@ class TaskWorker(Worker):
 
 
 def workers(concurrency: int = 4, *, connection: Connection | None = None) -> TaskWorker:
-    """Serve every task of this process with `concurrency` threads: ``with workers(): ...`` or `start`.
+    """Serve every task of this process with `concurrency` threads, inside a ``with`` or from `start` on.
 
     Replaces the workers that a kernel on the embedded server starts by itself.
 
@@ -201,7 +203,10 @@ def read_limiter(limiter: Any) -> dict[str, int] | None:
             most = int(count)
         except ValueError:
             raise OptionError(f"limiter: {limiter!r} is no rate; write '5/s' or '100/min'") from None
-        return {"max": _whole("limiter", most, 1, 10**9), "duration": round(seconds(f"1{unit.strip()}", "limiter") * 1000)}
+        return {
+            "max": _whole("limiter", most, 1, 10**9),
+            "duration": round(seconds(f"1{unit.strip()}", "limiter") * 1000),
+        }
     if isinstance(limiter, Mapping) and set(limiter) == {"max", "duration"}:
         return {
             "max": _whole("limiter.max", limiter["max"], 1, 10**9),
@@ -225,5 +230,3 @@ def _whole(what: str, value: Any, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise OptionError(f"{what}: a whole number from {least} to {most}, not {value!r}")
     return value
-
-

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flownb.batches.rows import TEXT_DTYPE, index_from_json, index_to_json, labels
+from flownb.batches.labels import TEXT_DTYPE, index_from_json, index_to_json, labels
 from flownb.errors import FlowError
 
 

@@ -134,6 +134,10 @@ class TestTable:
         assert set(map(str, made)) >= {"y", "0_result", "_state_result_result", "_error_result", "_error"}
         assert {10, 11, 12, 13, 14, 15} <= set(made.iloc[0].tolist())
 
+    def test_a_key_that_hides_nothing_keeps_its_name(self) -> None:
+        made = self.made(pd.DataFrame({"x": [1]}), '{"x": 2, "x_result": 3}')
+        assert made.iloc[0][["x", "x_result", "x_result_result"]].tolist() == [1, 3, 2]
+
     def test_columns_made_of_a_frame_of_no_rows_have_their_dtypes(self) -> None:
         made = self.made(pd.DataFrame({"x": pd.Series([], dtype="int64")}))
         assert made.dtypes.astype(str).tolist() == ["int64", "object", TEXT, TEXT, "Int64", "Float64"]

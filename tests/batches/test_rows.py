@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flownb.batches import rows as rows_module
+from flownb.batches.labels import TEXT_DTYPE
 from flownb.batches.results import inputs_frame
-from flownb.batches.rows import TEXT_DTYPE, Rows, fingerprint, identities, read
+from flownb.batches.rows import Rows, fingerprint, identities, read
 from flownb.errors import FlowError
 
 

@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flows": {"wire", "connection"},
     "tasks": {"flows"},
     "worker": {"wire", "connection", "flows", "tasks"},
-    "batches": {"flows", "tasks"},
+    "batches": {"wire", "connection", "flows", "tasks"},
     "views": {"wire.records"},
     "cli": EVERYTHING,
     "demo": EVERYTHING,

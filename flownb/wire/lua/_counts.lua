@@ -14,33 +14,40 @@ local function flow_key(kind, q, flow)
   return prefix .. ':flownb:' .. kind .. ':' .. id
 end
 
-local function add_to(key, field, n)
-  local fields = moves[key]
-  if not fields then
-    fields = {}
-    moves[key] = fields
+-- The tally of one flow in one queue: state -> change. Found again without building a key.
+local function tally_of(q, flow)
+  local tallies = q.tallies
+  if not tallies then
+    tallies = {}
+    q.tallies = tallies
   end
-  fields[field] = (fields[field] or 0) + n
+  local tally = tallies[flow]
+  if not tally then
+    tally = {}
+    tallies[flow] = tally
+    moves[#moves + 1] = {flow_key('counts', q, flow), q.base, tally}
+  end
+  return tally
 end
 
 -- Note that a job of `flow` went from one state to another; `from` is nil for a new job.
 local function count_move(q, flow, from, to)
   if not flow then return end
-  local key = flow_key('counts', q, flow)
-  if from then add_to(key, from .. '@' .. q.base, -1) end
-  add_to(key, to .. '@' .. q.base, 1)
+  local tally = tally_of(q, flow)
+  if from then tally[from] = (tally[from] or 0) - 1 end
+  tally[to] = (tally[to] or 0) + 1
 end
 
 -- Write what was noted: one HINCRBY a flow, queue and state, however many jobs moved.
 local function write_counts()
-  for key, fields in pairs(moves) do
-    for field, n in pairs(fields) do
-      if n ~= 0 then redis.call('HINCRBY', key, field, n) end
+  for _, move in ipairs(moves) do
+    for state, n in pairs(move[3]) do
+      if n ~= 0 then redis.call('HINCRBY', move[1], state .. '@' .. move[2], n) end
     end
   end
 end
 
 -- The root has ended, and with it the flow.
 local function end_flow(q, flow, state)
-  redis.call('HSET', flow_key('flow', q, flow), 'ended', state, 'finished', int(now))
+  redis.call('HSET', flow_key('flow', q, flow), 'ended', state, 'finished', now_text)
 end

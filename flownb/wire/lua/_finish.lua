@@ -1,17 +1,20 @@
 -- _finish: active -> completed, failed, delayed, waiting or prioritized.
 -- @touches active stalled lock completed failed events limiter
--- @use     queue counts place parent
+-- @use     queue place
 
+-- `has` is {ats, parentKey, fl, ft, atm, sh}.
 -- May this worker say how the job ended? Its lock says yes. A lock that ran out says yes too as long
 -- as nobody has started the job since: `ats` grows with every start. Answers a word for "no".
 local function refusal(outcome, job, lock, has)
   if not has[1] then return 'missing' end
-  if has[5] == outcome.token then return 'repeated' end
+  if has[4] == outcome.token then return 'repeated' end
   if lock and lock ~= outcome.token then return 'stale' end
-  if not lock and tonumber(has[4]) ~= outcome.ats then return 'stale' end
+  if not lock and tonumber(has[1]) ~= outcome.ats then return 'stale' end
   if outcome.kind == 'completed' then
-    if redis.call('ZCARD', job .. ':unsuccessful') > 0 then return 'failed-children' end
-    if redis.call('SCARD', job .. ':dependencies') > 0 then return 'pending-children' end
+    local pending, failed = job .. ':dependencies', job .. ':unsuccessful'
+    if redis.call('EXISTS', pending, failed) > 0 then
+      return redis.call('EXISTS', failed) == 1 and 'failed-children' or 'pending-children'
+    end
   end
 end
 
@@ -23,26 +26,28 @@ local function leave(q, id)
 end
 
 local function store_completed(q, outcome, job, made)
-  redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', int(now), 'ft', outcome.token)
-  redis.call('ZADD', q.completed, int(now), outcome.id)
+  redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token)
+  redis.call('ZADD', q.completed, now_text, outcome.id)
   emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', outcome.value, 'prev', 'active')
 end
 
 local function store_failed(q, outcome, job, made)
   redis.call('HSET', job, 'atm', made, 'failedReason', outcome.reason, 'stacktrace', outcome.stacktrace,
-             'finishedOn', int(now), 'ft', outcome.token)
+             'finishedOn', now_text, 'ft', outcome.token)
   if outcome.why then redis.call('HSET', job, 'why', outcome.why) end
   redis.call('HDEL', job, 'defa')
-  redis.call('ZADD', q.failed, int(now), outcome.id)
+  redis.call('ZADD', q.failed, now_text, outcome.id)
   emit(q, 'failed', 'jobId', outcome.id, 'failedReason', outcome.reason, 'prev', 'active')
   if made >= outcome.attempts then
     emit(q, 'retries-exhausted', 'jobId', outcome.id, 'attemptsMade', made)
   end
 end
 
+-- The hash, not the options, says how urgent a job is by now.
+local function priority_of(job) return tonumber(redis.call('HGET', job, 'priority')) or 0 end
+
 -- Another attempt: at once (to the end of the line) or after `delay` ms.
-local function store_retry(q, outcome, job, has)
-  local made = (tonumber(has[6]) or 0) + 1
+local function store_retry(q, outcome, job, made)
   redis.call('HSET', job, 'atm', made, 'failedReason', outcome.reason, 'stacktrace', outcome.stacktrace,
              'ft', outcome.token)
   if outcome.delay > 0 then
@@ -51,16 +56,16 @@ local function store_retry(q, outcome, job, has)
     return put_off(q, outcome.id, now + outcome.delay)
   end
   emit_and_trim(q, 'waiting', 'jobId', outcome.id, 'prev', 'active')
-  return enqueue(q, outcome.id, tonumber(has[7]) or 0, outcome.lifo and 'R' or 'L')
+  return enqueue(q, outcome.id, priority_of(job), outcome.lifo and 'R' or 'L')
 end
 
 -- Back to the head of the line, no attempt charged. `hold` ms keep the whole queue still.
-local function store_returned(q, outcome, has)
+local function store_returned(q, outcome, job)
   if outcome.hold then
     redis.call('SET', q.limiter, '9007199254740991', 'PX', int(outcome.hold))
   end
   emit_and_trim(q, 'waiting', 'jobId', outcome.id, 'prev', 'active')
-  local priority = tonumber(has[7]) or 0
+  local priority = priority_of(job)
   if priority == 0 then return enqueue(q, outcome.id, 0, 'R') end
   q.has_new_work = true
   redis.call('ZADD', q.prioritized, int(priority * 4294967296), outcome.id)

@@ -89,15 +89,15 @@ local function fail_at_once(parent, child, cause)
     if not flow then
       if redis.call('ZREM', q.delayed, id) == 1 then
         redis.call('HSET', parent, 'delay', '0')
-        redis.call('ZADD', q.waiting_children, int(now), id)
+        redis.call('ZADD', q.waiting_children, now_text, id)
       end
       release(parent)
     end
     return false
   end
-  redis.call('HSET', parent, 'failedReason', reason, 'finishedOn', int(now), 'why', 'child')
+  redis.call('HSET', parent, 'failedReason', reason, 'finishedOn', now_text, 'why', 'child')
   redis.call('HDEL', parent, 'defa')
-  redis.call('ZADD', q.failed, int(now), id)
+  redis.call('ZADD', q.failed, now_text, id)
   emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', from)
   count_move(q, flow, from, 'failed')
   if not has[2] then end_flow(q, flow, 'failed') end
@@ -113,7 +113,7 @@ local function settle_failed(job, reason, edges)
       local pending = edge.key .. ':dependencies'
       if edge.policy ~= '' and redis.call('SREM', pending, child.key) == 1 then
         if edge.policy == 'fpof' then
-          redis.call('ZADD', edge.key .. ':unsuccessful', int(now), child.key)
+          redis.call('ZADD', edge.key .. ':unsuccessful', now_text, child.key)
           failed[#failed + 1] = fail_at_once(edge.key, child.key, job) or nil
         elseif edge.policy == 'cpof' then
           redis.call('HSET', edge.key .. ':failed', child.key, child.reason)

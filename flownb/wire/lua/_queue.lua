@@ -7,6 +7,7 @@ local function server_time()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 local now = tonumber(args.now) or server_time()
+local now_text = string.format('%.0f', now)
 
 local queues_seen = {}
 
@@ -37,7 +38,10 @@ local function queue_and_id(key)
 end
 
 -- Redis text of a whole number: Lua would write large ones with an exponent.
-local function int(n) return string.format('%.0f', n) end
+local function int(n)
+  if n == 0 then return '0' end
+  return string.format('%.0f', n)
+end
 
 local function max_events(q)
   if not q.max_events then

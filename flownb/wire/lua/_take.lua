@@ -4,10 +4,10 @@
 
 local LIMITED_BY_HAND = 9007199254740991
 
--- The fields a worker needs, in the order in which `records.py` reads them.
+-- The fields a worker needs, in the order in which `store.py` reads them.
 local FIELDS = {
-  'name', 'data', 'opts', 'timestamp', 'delay', 'priority', 'atm', 'ats', 'stc', 'defa',
-  'parentKey', 'parent', 'stacktrace', 'progress', 'fl', 'bind', 'sh',
+  'name', 'data', 'opts', 'timestamp', 'priority', 'atm', 'ats', 'defa',
+  'parentKey', 'parent', 'stacktrace', 'fl', 'bind',
 }
 
 -- How many jobs this queue may start now, and in how many ms to ask again if it may not.
@@ -50,9 +50,9 @@ end
 -- An id whose hash is gone or gutted (evicted, deleted by hand) is never run with made-up data.
 local function park_ghost(q, id, job)
   local reason = 'job data missing: the hash was evicted or deleted'
-  redis.call('HSET', job, 'name', '?', 'data', '{}', 'opts', '{}', 'timestamp', int(now),
-             'failedReason', reason, 'finishedOn', int(now), 'why', 'missing')
-  redis.call('ZADD', q.failed, int(now), id)
+  redis.call('HSET', job, 'name', '?', 'data', '{}', 'opts', '{}', 'timestamp', now_text,
+             'failedReason', reason, 'finishedOn', now_text, 'why', 'missing')
+  redis.call('ZADD', q.failed, now_text, id)
   emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'active')
 end
 
@@ -70,13 +70,13 @@ local function take(q, want, worker, taken)
       park_ghost(q, id, job)
     else
       started[#started + 1] = id
-      if not fields[10] then charged = charged + 1 end
+      if not fields[8] then charged = charged + 1 end
       redis.call('SET', job .. ':lock', worker.token, 'PX', worker.lock_ms)
       emit(q, 'active', 'jobId', id, 'prev', 'waiting')
-      fields[8] = (tonumber(fields[8]) or 0) + 1
+      fields[7] = (tonumber(fields[7]) or 0) + 1
+      redis.call('HSET', job, 'processedOn', now_text, 'ats', fields[7])
       if worker.name then redis.call('HSET', job, 'pb', worker.name) end
-      redis.call('HSET', job, 'processedOn', int(now), 'ats', fields[8])
-      count_move(q, fields[15], i <= q.from_wait and 'waiting' or 'prioritized', 'active')
+      count_move(q, fields[12], i <= q.from_wait and 'waiting' or 'prioritized', 'active')
       taken[#taken + 1] = {q.base, id, fields}
     end
   end

@@ -8,7 +8,9 @@
 -- @errors  PARENT_MISSING
 -- @use     queue counts place parent
 
--- A job:    {queue, id, name, data, opts, delay, priority, lifo, parents, has_children, bind, prefix_of_flow}
+-- A job:    {queue, id, name, data, opts, parent} and, where it is more than that, {..., delay, priority, lifo,
+--           has_children, bind, prefix_of_flow}; queue, opts and parent are places in the lists beside it,
+--           parent is a list of places for a job that has several, false for one that has none.
 -- A parent: {key, json, policy, outside}: `outside` when it is not added by this flow.
 
 -- 1. Refuse.
@@ -22,9 +24,9 @@ local flow = record and record.id
 if record then
   local key = flow_key('flow', queues[1], flow)
   if redis.call('EXISTS', key) == 0 then
-    redis.call('HSET', key, 'created', int(now), unpack(record.fields))
+    redis.call('HSET', key, 'created', now_text, unpack(record.fields))
     local about = key:match('^(.*):flow:[^:]*$')
-    redis.call('ZADD', about .. ':flows', int(now), flow)
+    redis.call('ZADD', about .. ':flows', now_text, flow)
     if record.named then redis.call('HSET', about .. ':names', record.named, flow) end
   end
   if record.stored then redis.call('HSET', key, 'stored', '1') end
@@ -35,11 +37,13 @@ local added, existing, settled = 0, {}, {}
 local line, awaited, awaited_order = {}, {}, {}
 
 local function await(parent, child)
-  if not awaited[parent] then
-    awaited[parent] = {}
+  local children = awaited[parent]
+  if not children then
+    children = {}
+    awaited[parent] = children
     awaited_order[#awaited_order + 1] = parent
   end
-  table.insert(awaited[parent], child)
+  children[#children + 1] = child
 end
 
 -- Note a further parent of a shared job: its policy, and the flow that counts the job a second time.
@@ -70,10 +74,38 @@ local function attach(q, id, job, parent)
   end
 end
 
-local function place(q, id, job, j)
-  local delay, priority = j[6], j[7]
+local function parents_of_new(j)
+  if not j[6] then return {} end
+  return type(j[6]) == 'table' and j[6] or {j[6]}
+end
+
+-- The hash of a job that has no parent, or several, or bound parameters.
+local function store(q, job, j, in_flow)
+  local fields = {'name', j[3], 'data', j[4], 'opts', args.opts[j[5]], 'timestamp', now_text,
+                  'delay', int(j[7] or 0), 'priority', int(j[8] or 0)}
+  local function also(field, value)
+    fields[#fields + 1] = field
+    fields[#fields + 1] = value
+  end
+  if in_flow then also('fl', in_flow) end
+  if j[11] then also('bind', j[11]) end
+  for i, p in ipairs(parents_of_new(j)) do
+    local parent = args.parents[p]
+    if i == 1 then
+      also('parentKey', parent[1])
+      also('parent', parent[2])
+    else
+      share(q, job, parent, '')
+    end
+    await(parent[1], job)
+  end
+  redis.call('HSET', job, unpack(fields))
+end
+
+local function place(q, id, j)
+  local delay, priority = j[7] or 0, j[8] or 0
   if j[10] then
-    redis.call('ZADD', q.waiting_children, int(now), id)
+    redis.call('ZADD', q.waiting_children, now_text, id)
     emit_and_trim(q, 'waiting-children', 'jobId', id)
     return 'waiting-children'
   elseif delay > 0 then
@@ -84,45 +116,43 @@ local function place(q, id, job, j)
     return enqueue(q, id, priority, 'L')
   end
   q.has_new_work = true
-  if j[8] then
+  if j[9] then
     redis.call('RPUSH', q.wait, id)
   else
-    line[q] = line[q] or {}
-    table.insert(line[q], id)
+    local ids = line[q]
+    if not ids then
+      ids = {}
+      line[q] = ids
+    end
+    ids[#ids + 1] = id
   end
   emit_and_trim(q, 'waiting', 'jobId', id)
   return 'waiting'
 end
 
-for _, j in ipairs(args.jobs) do
-  local q, id = queues[j[1]], j[2]
-  local job = job_key(q, id)
-  if redis.call('EXISTS', job) == 1 then
+local job_keys = {}
+for i, j in ipairs(args.jobs) do job_keys[i] = job_key(queues[j[1]], j[2]) end
+local none_exists = redis.call('EXISTS', unpack(job_keys)) == 0
+
+for i, j in ipairs(args.jobs) do
+  local q, id, job = queues[j[1]], j[2], job_keys[i]
+  if not none_exists and redis.call('EXISTS', job) == 1 then
     existing[#existing + 1] = id
     emit_and_trim(q, 'duplicated', 'jobId', id)
-    for _, p in ipairs(j[9]) do attach(q, id, job, args.parents[p]) end
+    for _, p in ipairs(parents_of_new(j)) do attach(q, id, job, args.parents[p]) end
   else
-    local fields = {'name', j[3], 'data', j[4], 'opts', args.opts[j[5]],
-                    'timestamp', int(now), 'delay', int(j[6]), 'priority', int(j[7])}
-    local function also(field, value)
-      fields[#fields + 1] = field
-      fields[#fields + 1] = value
-    end
-    if flow then also('fl', (j[12] or '') .. flow) end
-    if j[11] then also('bind', j[11]) end
-    for i, p in ipairs(j[9]) do
-      local parent = args.parents[p]
-      if i == 1 then
-        also('parentKey', parent[1])
-        also('parent', parent[2])
-      else
-        share(q, job, parent, '')
-      end
+    local in_flow = flow and (j[12] and j[12] .. flow or flow)
+    local parent = in_flow and not j[11] and args.parents[j[6]]
+    if parent then -- nearly every job: one call without a list in between
+      redis.call('HSET', job, 'name', j[3], 'data', j[4], 'opts', args.opts[j[5]], 'timestamp', now_text,
+                 'delay', int(j[7] or 0), 'priority', int(j[8] or 0), 'fl', in_flow,
+                 'parentKey', parent[1], 'parent', parent[2])
       await(parent[1], job)
+    else
+      store(q, job, j, in_flow)
     end
-    redis.call('HSET', job, unpack(fields))
     emit(q, 'added', 'jobId', id, 'name', j[3])
-    count_move(q, flow and (j[12] or '') .. flow, nil, place(q, id, job, j))
+    count_move(q, in_flow, nil, place(q, id, j))
     q.stored = (q.stored or 0) + 1
     added = added + 1
     if j[10] and args.seal then redis.call('SADD', job .. ':dependencies', args.seal) end

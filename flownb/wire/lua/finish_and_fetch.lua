@@ -5,9 +5,7 @@
 -- @args    now outcomes want worker
 -- @returns answers jobs again
 -- @errors
--- @use     queue counts place parent finish take
-
-local WANTED = {'name', 'parentKey', 'fl', 'ats', 'ft', 'atm', 'priority', 'sh'}
+-- @use     queue counts parent finish take
 
 -- 1. Look at every outcome; nothing is written yet.
 local answers, accepted, locks = {}, {}, {}
@@ -18,7 +16,7 @@ end
 for i, outcome in ipairs(args.outcomes) do
   local q = queue_at(outcome.base)
   local job = job_key(q, outcome.id)
-  local has = redis.call('HMGET', job, unpack(WANTED))
+  local has = redis.call('HMGET', job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh')
   answers[i] = refusal(outcome, job, locks[i], has) or 'done'
   if answers[i] == 'done' then
     local from = leave(q, outcome.id)
@@ -60,7 +58,7 @@ end
 for _, a in ipairs(accepted) do
   if a.outcome.kind == 'completed' then
     if a.has[2] then join_family(a.has[2], a) end
-    if a.has[8] then
+    if a.has[6] then
       for _, edge in ipairs(parents_of(a.job, nil, nil, true)) do
         join_family(edge.key, a)
         count_move(a.q, edge.flow, 'waiting', 'completed')
@@ -75,22 +73,22 @@ end
 -- 4. Write each job's end.
 for _, a in ipairs(accepted) do
   local outcome, q, flow = a.outcome, a.q, a.has[3]
-  local made, state = (tonumber(a.has[6]) or 0) + 1, nil
+  local made, state = (tonumber(a.has[5]) or 0) + 1, nil
   if outcome.kind == 'completed' then
     store_completed(q, outcome, a.job, made)
     state = 'completed'
   elseif outcome.kind == 'failed' then
-    local edges = parents_of(a.job, redis.call('HGET', a.job, 'parent'), a.has[2], a.has[8])
+    local edges = parents_of(a.job, redis.call('HGET', a.job, 'parent'), a.has[2], a.has[6])
     settle_failed(a.job, outcome.reason, edges)
     for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end
     store_failed(q, outcome, a.job, made)
     state = 'failed'
   elseif outcome.kind == 'retry' then
-    state = store_retry(q, outcome, a.job, a.has)
+    state = store_retry(q, outcome, a.job, made)
   elseif outcome.kind == 'put_off' then
     state = store_put_off(q, outcome, a.job)
   else
-    state = store_returned(q, outcome, a.has)
+    state = store_returned(q, outcome, a.job)
   end
   count_move(q, flow, a.from, state)
   if flow and not a.has[2] and (state == 'completed' or state == 'failed') then

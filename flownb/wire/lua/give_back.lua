@@ -5,7 +5,7 @@
 -- @args    now ids token charge most
 -- @returns given
 -- @errors
--- @use     queue counts place
+-- @use     queue counts
 
 local q, given = queues[1], {}
 for _, id in ipairs(args.ids) do

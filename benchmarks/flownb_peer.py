@@ -1,0 +1,187 @@
+"""flownb's side of the comparison, told by bench_flows.py what to do; the counterpart of node/peer.mjs.
+
+One JSON object a line on stdin, ``{"do": name, ...}``; one JSON object a line on stdout as the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flownb import Connection, Flow, FlowProducer, Queue, Worker
+
+Answer = dict[str, Any]
+
+
+def fan_out(n: int) -> dict[str, Any]:
+    """One parent with `n` children: the tree of the parallel guide."""
+    batch = "batch_1"
+    return {
+        "name": "aggregate-results",
+        "queueName": "agg",
+        "data": {"batchId": batch, "totalItems": n},
+        "children": [
+            {
+                "name": f"process-item-{index}",
+                "queueName": "items",
+                "data": {"batchId": batch, "index": index, "item": f"item {index}"},
+            }
+            for index in range(n)
+        ],
+    }
+
+
+def chain() -> dict[str, Any]:
+    """Four stages, each the only child of the next, on one queue."""
+    tree: dict[str, Any] = {"name": "one", "queueName": "chain", "data": {"index": 1}}
+    for name in ("two", "three", "four"):
+        tree = {"name": name, "queueName": "chain", "data": {"index": 1}, "children": [tree]}
+    return tree
+
+
+def process(job: Any) -> Any:
+    """The no-op; or, for the root, the check that every child's value has arrived."""
+    if job.queue_name != "agg":
+        return job.data["index"]
+    start = time.perf_counter()
+    values = list(job.get_children_values().values())
+    ms = (time.perf_counter() - start) * 1000
+    return {"count": len(values), "sum": sum(values), "ms": ms}
+
+
+class Ends:
+    """Sleeps until a queue tells of a completed root: exact, and nearly free while it waits."""
+
+    def __init__(self, connection: Connection, queue: str) -> None:
+        self._client = connection.blocking_client()
+        self._stream = f"{connection.prefix}:{queue}:events"
+        self.from_now()
+
+    def from_now(self) -> None:
+        last: Any = self._client.xrevrange(self._stream, count=1)
+        self._seen = last[0][0] if last else "0"
+
+    def wait(self, id: str) -> Any:
+        until = time.monotonic() + 100
+        while time.monotonic() < until:
+            for _, entries in self._client.xread({self._stream: self._seen}, block=2000) or ():
+                for self._seen, fields in entries:
+                    if fields[b"event"] == b"completed" and fields[b"jobId"] == id.encode():
+                        return json.loads(fields[b"returnvalue"])
+        raise TimeoutError("the root has not completed in 100 s")
+
+
+class Peer:
+    """The measurements; each is asked for by the name of its method."""
+
+    def __init__(self) -> None:
+        self.connection = Connection(os.environ["BENCH_URL"])
+        self.connection.ensure_writable()
+        self.producer = FlowProducer(connection=self.connection)
+        self.flow: Flow | None = None
+
+    def warm_add(self, n: int) -> Answer:
+        self.producer.add(fan_out(n))
+        return {}
+
+    def add(self, n: int) -> Answer:
+        tree = fan_out(n)
+
+        def work() -> Answer:
+            self.flow = self.producer.add(tree)
+            return {}
+
+        return measured(work)
+
+    def start(self, concurrency: int) -> Answer:
+        self.worker = Worker(["items", "agg"], process, concurrency=concurrency, connection=self.connection)
+        self.worker.start()
+        self.ends = Ends(self.connection, "agg")
+        return {}
+
+    def warm_drain(self, n: int) -> Answer:
+        flow = self.producer.add(fan_out(n))
+        return {"count": self.ends.wait(flow.job.id)["count"]}
+
+    def load(self, n: int) -> Answer:
+        Queue("items", connection=self.connection).pause()
+        self.flow = self.producer.add(fan_out(n))
+        self.ends.from_now()
+        return {}
+
+    def drain(self) -> Answer:
+        assert self.flow is not None
+        id = self.flow.job.id
+        queue = Queue("items", connection=self.connection)
+
+        def work() -> Answer:
+            queue.resume()
+            return dict(self.ends.wait(id))
+
+        return measured(work)
+
+    def poll(self, times: int, n: int) -> Answer:
+        assert self.flow is not None
+        ms = []
+        for _ in range(times):
+            start = time.perf_counter()
+            progress = self.flow.progress()
+            ms.append((time.perf_counter() - start) * 1000)
+        return {"ms": ms, "shown": progress.total - 1}
+
+    def start_chain(self) -> Answer:
+        self.worker = Worker("chain", process, connection=self.connection)
+        self.worker.start()
+        self.ends = Ends(self.connection, "chain")
+        return {}
+
+    def chain(self, times: int) -> Answer:
+        """From adding to the root's end; and the same as seen by `Flow.result`."""
+        ms, result_ms = [], []
+        for _ in range(times):
+            start = time.perf_counter()
+            flow = self.producer.add(chain())
+            self.ends.wait(flow.job.id)
+            ms.append((time.perf_counter() - start) * 1000)
+        for _ in range(times):
+            start = time.perf_counter()
+            self.producer.add(chain()).result(timeout=20)
+            result_ms.append((time.perf_counter() - start) * 1000)
+        return {"ms": ms, "result_ms": result_ms}
+
+    def end(self) -> None:
+        self.connection.close()
+
+
+def measured(work: Callable[[], Answer]) -> Answer:
+    """Run `work`; tell its wall and CPU time and the most memory this process has used."""
+    cpu, start = time.process_time(), time.perf_counter()
+    more = work()
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    per_mb = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return {"seconds": seconds, "cpu_us": cpu * 1e6, "rss_mb": peak / per_mb, **more}
+
+
+def main() -> None:
+    peer = Peer()
+    for line in sys.stdin:
+        message = json.loads(line)
+        name = message.pop("do")
+        if name == "end":
+            break
+        try:
+            answer = getattr(peer, name)(**message)
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+    peer.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,353 @@
+"""One column as JSON fragments, one cell as a plain JSON value; what has no exact form is refused.
+
+docs/data-types.md lists every dtype.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+import math
+import pathlib
+import uuid
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from functools import singledispatch
+from json.encoder import encode_basestring as _quoted
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+
+MOST_LEVELS = 200  #: how deep a cell's lists and dicts may nest
+MOST_ITEMS = 10_000  #: how long an array in one cell may be
+
+
+class _Unfit(ValueError):
+    """A value without a JSON form: what is wrong, how to mend it, and where inside the cell it stands."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(what)
+        self.mend = mend
+        self.path: list[str] = []
+
+    def inside(self, step: object) -> _Unfit:
+        self.path.insert(0, f"[{step!r}]")
+        return self
+
+    def __str__(self) -> str:
+        where = "".join(self.path[:5]) + ("…" if len(self.path) > 5 else "")
+        return (f"at {where}: " if where else "") + f"{self.args[0]}; {self.mend}"
+
+
+class Refused(Exception):
+    """A column's value cannot travel; `position` is its row's."""
+
+    def __init__(self, position: int, why: object) -> None:
+        super().__init__(str(why))
+        self.position = position
+
+
+_INFINITE = "replace it first: df.replace([np.inf, -np.inf], np.nan) sends null"
+
+
+def fragments_of(column: pd.Series[Any] | list[Any]) -> list[str]:
+    if isinstance(column, list):
+        return _of_objects(column)
+    dtype: Any = column.dtype
+    if isinstance(dtype, np.dtype):
+        return _of_array(column.to_numpy(), column)
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _of_categories(column)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return _of_times(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), "Z")
+    if isinstance(dtype, pd.StringDtype):
+        return _of_texts(column)
+    if isinstance(column.array, MASKED):
+        return _of_masked(column)
+    return _of_objects(column.astype(object).tolist())
+
+
+MASKED = (pd.arrays.IntegerArray, pd.arrays.FloatingArray, pd.arrays.BooleanArray)
+
+
+def _of_array(values: np.ndarray[Any, Any], column: pd.Series[Any]) -> list[str]:
+    match values.dtype.kind:
+        case "i" | "u":
+            return _of_numbers(values)
+        case "f":
+            return _of_floats(values)
+        case "b":
+            return ["true" if value else "false" for value in values.tolist()]
+        case "M":
+            return _of_times(values, "")
+        case "m":
+            return _of_floats(values / np.timedelta64(1, "s"))
+        case _:
+            return _of_objects(column.tolist())
+
+
+def _of_floats(values: np.ndarray[Any, Any]) -> list[str]:
+    values = values.astype(np.float64, copy=False)
+    infinite = np.isinf(values)
+    if infinite.any():
+        position = int(infinite.argmax())
+        raise Refused(position, _Unfit(f"{values[position]} is no number in JSON", _INFINITE))
+    return _with_nulls(_of_numbers(values), np.isnan(values))
+
+
+def _of_numbers(values: np.ndarray[Any, Any]) -> list[str]:
+    """The shortest exact text of each; one repr of the list is faster than one of each."""
+    return repr(values.tolist())[1:-1].split(", ") if len(values) else []
+
+
+def _of_times(values: np.ndarray[Any, Any], zone: str) -> list[str]:
+    """ISO 8601, with 6 digits of a second or 9, and none for a whole second."""
+    missing = np.isnat(values)
+    seconds = values.astype("M8[s]")
+    rest = np.where(missing, 0, (values - seconds).astype("m8[ns]").astype(np.int64))
+    texts = np.datetime_as_string(seconds).tolist()
+    if rest.any():
+        pairs = zip(texts, rest.tolist(), strict=True)
+        return _with_nulls([f'"{text}{_fraction(ns)}{zone}"' for text, ns in pairs], missing)
+    return _with_nulls([f'"{text}{zone}"' for text in texts], missing)
+
+
+def _fraction(ns: int) -> str:
+    if not ns:
+        return ""
+    return f".{ns:09d}" if ns % 1000 else f".{ns // 1000:06d}"
+
+
+def _of_texts(column: pd.Series[Any]) -> list[str]:
+    missing = column.isna().to_numpy()
+    values = column.to_numpy(dtype=object)
+    if missing.any():
+        values = np.where(missing, "", values)
+    return _with_nulls(_refuse_surrogates(list(map(_quoted, values.tolist()))), missing)
+
+
+def _of_masked(column: pd.Series[Any]) -> list[str]:
+    dtype: Any = column.dtype
+    missing = column.isna().to_numpy()
+    values = column.array.to_numpy(dtype=dtype.numpy_dtype, na_value=dtype.type(0))
+    return _with_nulls(_of_array(values, column), missing)
+
+
+def _of_categories(column: pd.Series[Any]) -> list[str]:
+    used = column.cat.remove_unused_categories().cat
+    codes = used.codes.tolist()
+    try:
+        texts = fragments_of(pd.Series(used.categories))
+    except Refused as refused:
+        raise Refused(codes.index(refused.position), refused) from None
+    texts.append("null")  # the code of a missing value is -1
+    return [texts[code] for code in codes]
+
+
+def _with_nulls(fragments: list[str], missing: np.ndarray[Any, Any]) -> list[str]:
+    for position in np.flatnonzero(missing).tolist():
+        fragments[position] = "null"
+    return fragments
+
+
+def _of_objects(values: list[Any]) -> list[str]:
+    fragments: list[str] = []
+    add, known = fragments.append, _SIMPLE.get
+    try:
+        for value in values:
+            add(known(type(value), _compound)(value))
+    except RecursionError:
+        raise Refused(len(fragments), _too_deep()) from None
+    except (ValueError, OverflowError) as error:
+        unfit = error if isinstance(error, _Unfit) else _Unfit(str(error), "send it as text")
+        raise Refused(len(fragments), unfit) from None
+    return _refuse_surrogates(fragments)
+
+
+def _refuse_surrogates(fragments: list[str]) -> list[str]:
+    try:
+        "".join(fragments).encode()
+    except UnicodeEncodeError:
+        position = next(place for place, text in enumerate(fragments) if is_broken(text))
+        what = "the text has half a character (a lone surrogate), which is not UTF-8"
+        mend = 'mend it: text.encode("utf-8", "replace").decode()'
+        raise Refused(position, _Unfit(what, mend)) from None
+    return fragments
+
+
+def is_broken(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _compound(value: object) -> str:
+    return _encode(_plain(value))
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def _plain(value: Any, level: int = 0) -> Any:
+    """The same value made of dict, list, str, int, float, bool and None alone."""
+    if type(value) in AS_IT_IS:
+        return value
+    if level > MOST_LEVELS:
+        raise _too_deep()
+    return _converted(value, level)
+
+
+AS_IT_IS = frozenset({str, int, bool, type(None)})
+
+
+def _too_deep() -> _Unfit:
+    return _Unfit(f"it nests more than {MOST_LEVELS} levels deep, or contains itself", "flatten it")
+
+
+@singledispatch
+def _converted(value: Any, level: int) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return _of_dict({field.name: getattr(value, field.name) for field in fields}, level)
+    raise _Unfit(
+        f"a value of type {type_name(value)} has no JSON form",
+        "send its parts as a dict, or the path of a file",
+    )
+
+
+@_converted.register(dict)
+def _of_dict(value: dict[Any, Any], level: int) -> dict[str, Any]:
+    plain = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise _Unfit(f"the dict's key {shown(key)} is not text", "make its keys text: str(key)")
+        try:
+            plain[str.__str__(key)] = _plain(item, level + 1)
+        except _Unfit as unfit:
+            raise unfit.inside(key) from None
+    return plain
+
+
+@_converted.register(list)
+@_converted.register(tuple)
+def _of_list(value: Iterable[Any], level: int) -> list[Any]:
+    plain: list[Any] = []
+    for item in value:
+        try:
+            plain.append(_plain(item, level + 1))
+        except _Unfit as unfit:
+            raise unfit.inside(len(plain)) from None
+    return plain
+
+
+@_converted.register(np.ndarray)
+@_converted.register(pd.Series)
+@_converted.register(pd.Index)
+@_converted.register(pd.api.extensions.ExtensionArray)
+def _of_values(value: Any, level: int) -> Any:
+    if not value.ndim:
+        return _plain(value[()], level)
+    if value.size > MOST_ITEMS:
+        raise _Unfit(
+            f"an array of {value.size} items is more than the {MOST_ITEMS} a row may carry",
+            "store it in a file and send its path",
+        )
+    return _of_list(value, level)
+
+
+@_converted.register(float)
+def _of_float(value: float, level: int) -> float | None:
+    if math.isinf(value):
+        raise _Unfit(f"{float(value)} is no number in JSON", _INFINITE)
+    return None if math.isnan(value) else float(value)
+
+
+@_converted.register(np.generic)
+def _of_scalar(value: np.generic, level: int) -> Any:
+    if isinstance(value, np.datetime64):
+        return _plain(pd.Timestamp(value), level)
+    if isinstance(value, np.timedelta64):
+        return None if np.isnat(value) else float(value / np.timedelta64(1, "s"))
+    if isinstance(value, np.floating):
+        return _of_float(float(value), level)
+    return _plain(value.item(), level + 1)
+
+
+@_converted.register(Decimal)
+def _of_decimal(value: Decimal, level: int) -> str | None:
+    if value.is_infinite():
+        raise _Unfit(f"{value} is no number in JSON", _INFINITE)
+    return None if value.is_nan() else str(value)
+
+
+@_converted.register(datetime.datetime)
+def _of_datetime(value: datetime.datetime, level: int) -> str:
+    if value.utcoffset() is None:
+        return value.replace(tzinfo=None).isoformat()
+    return value.astimezone(datetime.UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+@_converted.register(datetime.timedelta)
+def _of_timedelta(value: datetime.timedelta, level: int) -> float:
+    if isinstance(value, pd.Timedelta):
+        return float(value.to_timedelta64() / np.timedelta64(1, "s"))
+    return value.total_seconds()
+
+
+@_converted.register(bytes)
+@_converted.register(bytearray)
+@_converted.register(memoryview)
+def _refuse_bytes(value: object, level: int) -> NoReturn:
+    raise _Unfit(
+        f"{type(value).__name__} do not travel in JSON",
+        "send text: base64.b64encode(value).decode(), or the path of a file",
+    )
+
+
+@_converted.register(set)
+@_converted.register(frozenset)
+def _refuse_sets(value: object, level: int) -> NoReturn:
+    raise _Unfit(f"a {type(value).__name__} has no order, and JSON no sets", "send a list: sorted(value)")
+
+
+@_converted.register(complex)
+def _refuse_complex(value: object, level: int) -> NoReturn:
+    raise _Unfit("JSON has no complex numbers", "send two: [value.real, value.imag]")
+
+
+def _register_short_ones() -> None:
+    missing: tuple[Any, ...] = (type(pd.NaT), type(pd.NA))
+    texts: tuple[Any, ...] = (pd.Period, pd.Interval, uuid.UUID, pathlib.PurePath)
+    for kind in missing:
+        _converted.register(kind, lambda value, level: None)
+    for kind in texts:
+        _converted.register(kind, lambda value, level: str(value))
+    times: tuple[Any, ...] = (datetime.date, datetime.time)
+    for kind in times:
+        _converted.register(kind, lambda value, level: value.isoformat())
+    _converted.register(str, lambda value, level: str.__str__(value))
+    _converted.register(int, lambda value, level: int.__int__(value))
+    _converted.register(enum.Enum, lambda value, level: _plain(value.value, level + 1))
+
+
+_register_short_ones()
+
+_SIMPLE: dict[type, Callable[[Any], str]] = {
+    str: _quoted,
+    int: int.__repr__,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda value: "null",
+}
+
+
+def type_name(value: object) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def shown(label: object) -> str:
+    if isinstance(label, tuple):
+        return "(" + ", ".join(map(shown, label)) + ")"
+    text = repr(str(label)) if isinstance(label, str) else str(label)
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,0 +1,318 @@
+"""An index as JSON labels and a spec, and back: same dtype, names and labels."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flownb.batches.columns import AS_IT_IS, MASKED, type_name
+from flownb.errors import FlowError
+
+TEXT_DTYPE: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else "string"
+
+
+def index_to_json(index: pd.Index[Any]) -> tuple[dict[str, Any], Callable[[int, int], list[Any]]]:
+    """An index for the server: a spec, and a function that gives the labels of a chunk of rows.
+
+    A RangeIndex is whole in its spec and its chunks are empty. Labels of an object
+    index that are no JSON values, dates, Decimals or tuples of such come back as
+    text; ``spec["as_text"]`` then lists their types. ``freq`` is not kept.
+
+    >>> spec, chunk = index_to_json(pd.Index(["a", "b", "c"], name="key"))
+    >>> spec["names"], chunk(0, 2) + chunk(2, 4)
+    (['key'], ['a', 'b', 'c'])
+    """
+    return _spec(index), partial(labels, index)
+
+
+def labels(index: pd.Index[Any], start: int, stop: int) -> list[Any]:
+    """The labels of rows `start` to `stop` as JSON values; none for a RangeIndex.
+
+    Points in time are integers in the index's own unit, categories are their codes.
+
+    >>> labels(pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]), 0, 1)
+    [['a', 1]]
+    """
+    return _KINDS[_kind(index)].labels(index[start:stop])
+
+
+def index_from_json(spec: Mapping[str, Any], labels: Sequence[Any]) -> pd.Index[Any]:
+    """The index that `spec` and all its labels, in order, describe: same dtype, names and labels.
+
+    Raises FlowError if there are not as many labels as the spec promises.
+
+    >>> index = pd.date_range("2024-01-01", periods=3, tz="Europe/Paris", name="day", unit="us")
+    >>> spec, chunk = index_to_json(index)
+    >>> index_from_json(json.loads(json.dumps(spec)), chunk(0, 3)).equals(index)
+    True
+    """
+    if spec["kind"] != "range" and len(labels) != spec["length"]:
+        raise FlowError(f"index: {len(labels)} labels are stored, {spec['length']} rows were declared")
+    index: pd.Index[Any] = _KINDS[spec["kind"]].index(spec, labels)
+    index.names = [_label_in(name) for name in spec["names"]]
+    return index
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How one kind of index is described, its labels written, and the index made again."""
+
+    spec: Callable[[Any], dict[str, Any]]
+    labels: Callable[[Any], list[Any]]
+    index: Callable[[Mapping[str, Any], Sequence[Any]], Any]
+
+
+def _kind(index: pd.Index[Any]) -> str:
+    for kind, classes in _CLASSES.items():
+        if isinstance(index, classes):
+            return kind
+    dtype: Any = index.dtype
+    if isinstance(dtype, pd.StringDtype):
+        return "text"
+    if isinstance(index.array, MASKED):
+        return "nullable"
+    return "number" if isinstance(dtype, np.dtype) and dtype.kind in "biuf" else "object"
+
+
+_CLASSES: dict[str, Any] = {
+    "range": pd.RangeIndex,
+    "multi": pd.MultiIndex,
+    "category": pd.CategoricalIndex,
+    "interval": pd.IntervalIndex,
+    "time": (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex),
+}
+
+
+def _spec(index: pd.Index[Any]) -> dict[str, Any]:
+    kind = _kind(index)
+    names = [_label_or_text(name) for name in index.names]
+    return {"kind": kind, "length": len(index), "names": names, **_KINDS[kind].spec(index)}
+
+
+def _parts_spec(parts: Iterable[pd.Index[Any]]) -> dict[str, Any]:
+    return {"parts": [_spec(part) for part in parts]}
+
+
+def _parts_labels(parts: Iterable[pd.Index[Any]]) -> list[Any]:
+    return [list(label) for label in zip(*(labels(part, 0, len(part)) for part in parts), strict=True)]
+
+
+def _parts_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> list[pd.Index[Any]]:
+    columns = list(zip(*labels, strict=True)) or [()] * len(spec["parts"])
+    return [index_from_json(part, column) for part, column in zip(spec["parts"], columns, strict=True)]
+
+
+def _levels(index: pd.MultiIndex) -> list[pd.Index[Any]]:
+    plain = index.set_names([None] * index.nlevels)  # a level's number could be another level's name
+    return [_listable(plain.get_level_values(level)) for level in range(index.nlevels)]
+
+
+def _listable(index: pd.Index[Any]) -> pd.Index[Any]:
+    return pd.Index(index.to_numpy(), name=index.name) if isinstance(index, pd.RangeIndex) else index
+
+
+def _ends(index: pd.IntervalIndex[Any]) -> list[pd.Index[Any]]:
+    return [_listable(index.left), _listable(index.right)]
+
+
+def _interval_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
+    left, right = _parts_in(spec, labels)
+    return pd.IntervalIndex.from_arrays(left, right, closed=spec["closed"])
+
+
+def _category_spec(index: pd.CategoricalIndex[Any]) -> dict[str, Any]:
+    categories = index.categories
+    return {
+        "categories": _spec(categories),
+        "labels": labels(categories, 0, len(categories)),
+        "ordered": bool(index.ordered),
+    }
+
+
+def _category_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
+    categories = index_from_json(spec["categories"], spec["labels"])
+    made = pd.Categorical.from_codes(list(labels), categories=categories, ordered=spec["ordered"])
+    return pd.CategoricalIndex(made)
+
+
+_MISSING_TIME = np.iinfo(np.int64).min
+
+
+def _time_spec(index: Any) -> dict[str, Any]:
+    if isinstance(index.dtype, pd.DatetimeTZDtype) and not _has_a_name(index.dtype):
+        return {"dtype": f"datetime64[{index.unit}, UTC]", "as_utc": True}
+    return {"dtype": str(index.dtype)}
+
+
+def _has_a_name(dtype: pd.DatetimeTZDtype) -> bool:
+    try:
+        return str(pd.api.types.pandas_dtype(str(dtype))) == str(dtype)
+    except (TypeError, ValueError, KeyError):
+        return False
+
+
+def _time_labels(index: Any) -> list[Any]:
+    return [None if value == _MISSING_TIME else value for value in index.asi8.tolist()]
+
+
+def _time_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
+    numbers = np.array([_MISSING_TIME if value is None else value for value in labels], dtype=np.int64)
+    dtype: Any = pd.api.types.pandas_dtype(spec["dtype"])
+    if isinstance(dtype, pd.PeriodDtype):
+        return pd.PeriodIndex.from_ordinals(numbers, freq=dtype.freq)  # type: ignore[attr-defined]
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        times = pd.DatetimeIndex(numbers.view(f"M8[{dtype.unit}]"))
+        return times.tz_localize("UTC").tz_convert(dtype.tz)
+    return pd.Index(numbers.view(dtype))
+
+
+def _number_labels(index: Any) -> list[Any]:
+    if index.dtype.kind != "f":
+        return list(index.tolist())
+    return [_float_out(value) for value in index.to_numpy().tolist()]
+
+
+def _float_out(value: Any) -> Any:
+    if value is None or value is pd.NA or math.isnan(value):
+        return None
+    return str(value) if math.isinf(value) else value
+
+
+def _number_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
+    dtype = np.dtype(spec["dtype"])
+    values = (
+        [math.nan if label is None else float(label) for label in labels] if dtype.kind == "f" else labels
+    )
+    return pd.Index(np.array(values, dtype=dtype))
+
+
+def _nullable_labels(index: Any) -> list[Any]:
+    values = index.array.to_numpy(dtype=object, na_value=None).tolist()
+    return [_float_out(value) for value in values] if index.dtype.kind == "f" else list(values)
+
+
+def _nullable_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
+    dtype: Any = pd.api.types.pandas_dtype(spec["dtype"])
+    missing = np.array([label is None for label in labels], dtype=bool)
+    values = np.array([0 if label is None else label for label in labels], dtype=dtype.numpy_dtype)
+    return pd.Index(dtype.construct_array_type()(values, missing))
+
+
+def _text_labels(index: pd.Index[Any]) -> list[Any]:
+    return [None if gone else str(text) for text, gone in zip(index.tolist(), index.isna(), strict=True)]
+
+
+def _text_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
+    dtype = TEXT_DTYPE if spec["dtype"] == "str" else spec["dtype"]
+    return pd.Index(pd.array(list(labels), dtype=dtype))
+
+
+def _object_spec(index: pd.Index[Any]) -> dict[str, Any]:
+    odd = sorted({type_name(label) for label in index if _label_out(label) is _ODD})
+    return {"dtype": str(index.dtype), **({"as_text": odd} if odd else {})}
+
+
+def _object_labels(index: pd.Index[Any]) -> list[Any]:
+    return [_label_or_text(label) for label in index]
+
+
+def _object_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
+    values = np.empty(len(labels), dtype=object)
+    values[:] = [_label_in(label) for label in labels]
+    made = pd.Index(values, dtype=object, tupleize_cols=False)
+    if spec["dtype"] == "object" or "as_text" in spec:
+        return made
+    try:
+        return made.astype(spec["dtype"])
+    except (TypeError, ValueError, ImportError):
+        return made
+
+
+_ODD = object()  #: stands for a label that no JSON value can say exactly
+
+_TAGGED: dict[type, tuple[str, Callable[[Any], Any]]] = {
+    datetime.datetime: ("datetime", datetime.datetime.isoformat),
+    datetime.date: ("date", datetime.date.isoformat),
+    Decimal: ("decimal", str),
+    type(pd.NaT): ("missing", lambda value: "NaT"),
+    type(pd.NA): ("missing", lambda value: "NA"),
+}
+
+_UNTAGGED: dict[str, Callable[[Any], Any]] = {
+    "datetime": datetime.datetime.fromisoformat,
+    "date": datetime.date.fromisoformat,
+    "timestamp": pd.Timestamp,
+    "decimal": Decimal,
+    "float": float,
+    "missing": lambda name: getattr(pd, name),
+    "tuple": lambda items: tuple(map(_label_in, items)),
+}
+
+
+def _label_out(label: Any) -> Any:
+    """A label as JSON: itself, or ``{tag: text}``, or `_ODD`."""
+    kind = type(label)
+    if kind in AS_IT_IS or (kind is float and math.isfinite(label)):
+        return label
+    if kind is float:
+        return {"float": str(label)}
+    if kind in _TAGGED:
+        tag, text = _TAGGED[kind]
+        return {tag: text(label)}
+    if kind is pd.Timestamp and label.tz is None:
+        return {"timestamp": label.isoformat()}
+    if kind is tuple:
+        items = [_label_out(item) for item in label]
+        return _ODD if _ODD in items else {"tuple": items}
+    if isinstance(label, np.bool_ | np.integer | np.float64 | np.str_):
+        return _label_out(label.item())
+    return _ODD
+
+
+def _label_or_text(label: Any) -> Any:
+    made = _label_out(label)
+    return str(label) if made is _ODD else made
+
+
+def _label_in(label: Any) -> Any:
+    if not isinstance(label, dict):
+        return label
+    ((tag, text),) = label.items()
+    return _UNTAGGED[tag](text)
+
+
+def _dtype_spec(index: pd.Index[Any]) -> dict[str, Any]:
+    return {"dtype": str(index.dtype)}
+
+
+_KINDS: dict[str, _Kind] = {
+    "range": _Kind(
+        lambda index: {"start": index.start, "stop": index.stop, "step": index.step},
+        lambda index: [],
+        lambda spec, labels: pd.RangeIndex(spec["start"], spec["stop"], spec["step"]),
+    ),
+    "multi": _Kind(
+        lambda index: _parts_spec(_levels(index)),
+        lambda index: _parts_labels(_levels(index)),
+        lambda spec, labels: pd.MultiIndex.from_arrays(_parts_in(spec, labels)),
+    ),
+    "interval": _Kind(
+        lambda index: {"closed": index.closed, **_parts_spec(_ends(index))},
+        lambda index: _parts_labels(_ends(index)),
+        _interval_in,
+    ),
+    "category": _Kind(_category_spec, lambda index: index.codes.tolist(), _category_in),
+    "time": _Kind(_time_spec, _time_labels, _time_in),
+    "number": _Kind(_dtype_spec, _number_labels, _number_in),
+    "nullable": _Kind(_dtype_spec, _nullable_labels, _nullable_in),
+    "text": _Kind(_dtype_spec, _text_labels, _text_in),
+    "object": _Kind(_object_spec, _object_labels, _object_in),
+}

@@ -1,0 +1,28 @@
+"""Every example of the guide runs on a real server, with workers of its own and no task of another test."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from flownb.tasks import registry
+
+
+@pytest.fixture(autouse=True)
+def _only_this_test(connection, monkeypatch):
+    monkeypatch.setattr(registry, "_by_queue", {})
+
+
+@pytest.fixture
+def until():
+    """Wait for a condition with a deadline; give what it returned."""
+
+    def wait(condition, seconds=20.0):
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"not so after {seconds} s"
+            time.sleep(0.003)
+        return found
+
+    return wait

@@ -1,0 +1,218 @@
+"""add_jobs: nothing -> waiting, prioritized, delayed or waiting-children. Jobs without a flow; flows have a file of their own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from wire_bench import START, Bench, base, key, link, node, parent
+
+from flownb import errors
+
+
+def test_a_job_is_stored_with_exactly_bullmqs_fields(bench: Bench):
+    added = bench.add(node("a", data='{"x":1}', opts={"attempts": 3}), flow=None)
+
+    assert added == (1, [])
+    assert bench.hash(key("a")) == {
+        "name": "name-a",
+        "data": '{"x":1}',
+        "opts": '{"attempts":3}',
+        "timestamp": str(START),
+        "delay": "0",
+        "priority": "0",
+    }
+    assert bench.contents(but=()).keys() == {
+        key(word) for word in ("a", "events", "id", "marker", "meta", "wait")
+    }
+
+
+def test_an_added_job_stands_at_the_left_and_wakes_a_worker(bench: Bench):
+    bench.add_plain("a", "b", "c")
+
+    assert bench.list(key("wait")) == ["c", "b", "a"]
+    assert bench.zset(key("marker")) == {"0": 0}
+    assert bench.get(key("id")) == "3"
+    assert bench.hash(key("meta")) == {"opts.maxLenEvents": "10000"}
+
+
+def test_an_add_is_told_as_added_then_waiting_job_by_job(bench: Bench):
+    bench.add_plain("a", "b")
+
+    assert bench.event_fields() == [
+        {"event": "added", "jobId": "a", "name": "name-a"},
+        {"event": "waiting", "jobId": "a"},
+        {"event": "added", "jobId": "b", "name": "name-b"},
+        {"event": "waiting", "jobId": "b"},
+    ]
+
+
+def test_a_lifo_job_stands_at_the_head_of_the_line(bench: Bench):
+    bench.add_plain("a", "b")
+    bench.add_plain("c", lifo=True)
+
+    assert bench.list(key("wait")) == ["b", "a", "c"]
+    assert bench.take_one().record.id == "c"
+
+
+def test_a_priority_is_a_score_with_a_counter_in_the_low_bits(bench: Bench):
+    bench.add(node("a", priority=5), node("b", priority=1), node("c", priority=5, lifo=True), flow=None)
+
+    assert bench.zset(key("prioritized")) == {"a": 5 * 2**32 + 1, "b": 2**32 + 2, "c": 5 * 2**32 + 3}
+    assert bench.get(key("pc")) == "3"
+    assert bench.zset(key("marker")) == {"0": 0}
+    assert bench.events(last=2) == [("added", "c", "name-c"), ("waiting", "c")]
+    assert bench.hash(key("a"))["priority"] == "5"
+
+
+def test_jobs_due_in_one_millisecond_keep_their_order(bench: Bench):
+    bench.add_plain("a", "b", "c", delay=500)
+
+    due = (START + 500) * 4096
+    assert bench.zset(key("delayed")) == {"a": due, "b": due + 1, "c": due + 2}
+    assert bench.events(last=1) == [("delayed", "c", str(START + 500))]
+    assert bench.hash(key("a"))["delay"] == "500"
+
+
+def test_a_full_millisecond_takes_equal_scores(bench: Bench):
+    last = (START + 500) * 4096 + 4095
+    bench.redis.zadd(key("delayed"), {"x": last})
+
+    bench.add_plain("a", delay=500)
+
+    assert bench.zset(key("delayed"))["a"] == last
+
+
+def test_a_delayed_job_sets_the_clock_of_idle_workers_and_no_more(bench: Bench):
+    bench.add_plain("a", delay=500)
+    bench.add_plain("b", delay=200)
+
+    ((member, due),) = bench.redis.zrange(key("marker"), 0, -1, withscores=True)
+    assert (member, int(due)) == (b"1", START + 200)
+
+
+def test_a_delayed_job_with_a_priority_is_only_delayed(bench: Bench):
+    bench.add_plain("a", delay=500, priority=3)
+
+    assert list(bench.zset(key("delayed"))) == ["a"]
+    assert not bench.redis.exists(key("prioritized"), key("pc"))
+
+
+@pytest.mark.parametrize("field", ["paused", "concurrency"])
+def test_a_held_queue_takes_jobs_without_waking_anyone(bench: Bench, field: str):
+    bench.redis.hset(key("meta"), field, "1")
+    bench.redis.lpush(key("active"), "other")
+
+    bench.add_plain("a")
+
+    assert bench.list(key("wait")) == ["a"]
+    assert not bench.redis.exists(key("marker"))
+
+
+def test_the_streams_length_is_what_the_queue_says(bench: Bench):
+    bench.redis.hset(key("meta"), "opts.maxLenEvents", "10")
+
+    bench.add_plain(*(f"a{i}" for i in range(300)))
+
+    assert bench.redis.xlen(key("events")) < 200  # about: Redis trims whole nodes of 100
+    assert bench.hash(key("meta")) == {"opts.maxLenEvents": "10"}
+
+
+def test_an_id_that_is_there_is_told_and_not_touched(bench: Bench):
+    bench.add_plain("a", data='{"x":1}')
+    before = bench.contents()
+
+    added = bench.add(node("a", data='{"x":2}', priority=7), flow=None)
+
+    assert added == (0, ["a"])
+    assert bench.contents() == before
+    assert bench.events(last=1) == [("duplicated", "a")]
+
+
+def test_jobs_of_several_queues_go_in_one_call(bench: Bench):
+    bench.add(node("a", queue="q1"), node("b", queue="q2"), node("c", queue="q1"), flow=None)
+
+    assert bench.list(key("wait", "q1")) == ["c", "a"]
+    assert bench.list(key("wait", "q2")) == ["b"]
+    assert (bench.get(key("id", "q1")), bench.get(key("id", "q2"))) == ("2", "1")
+    assert bench.zset(key("marker", "q2")) == {"0": 0}
+
+
+def test_bound_parameters_stand_beside_the_data(bench: Bench):
+    bench.add(node("a", bind='{"x":"bull:q:b"}'), flow=None)
+
+    assert bench.hash(key("a"))["bind"] == '{"x":"bull:q:b"}'
+
+
+def test_a_job_goes_under_a_parent_that_was_there_before(bench: Bench):
+    bench.add_plain("p", queue="up")
+
+    bench.add(node("c", (key("p", "up"), "fpof"), outside=True), flow=None)
+
+    assert bench.set(key("p:dependencies", "up")) == {key("c")}
+    stored = bench.hash(key("c"))
+    assert stored["parentKey"] == key("p", "up")
+    assert json.loads(stored["parent"]) == {"id": "p", "queueKey": base("up"), "fpof": True}
+
+
+def test_a_parent_that_is_missing_refuses_the_whole_call(bench: Bench):
+    bench.add_plain("p", queue="up")
+    before = bench.dump()
+
+    with pytest.raises(errors.ParentMissing, match="bull:up:gone"):
+        bench.add(node("a"), parent("b"), node("c", key("gone", "up"), outside=True))
+
+    assert bench.dump() == before
+
+
+def test_an_add_sent_twice_only_tells_of_duplicates(bench: Bench):
+    nodes = [
+        node("a"),
+        node("b", priority=2),
+        node("c", delay=9),
+        node("d", lifo=True),
+        node("e", priority=2, lifo=True),
+    ]
+    bench.add(*nodes, flow=None)
+    before, told = bench.contents(), bench.events()
+
+    assert bench.add(*nodes, flow=None) == (0, ["a", "b", "c", "d", "e"])
+
+    assert bench.contents() == before
+    assert bench.events() == told + [("duplicated", id) for id in "abcde"]
+
+
+def test_a_flushed_script_cache_goes_unnoticed(bench: Bench):
+    bench.add_plain("a")
+    bench.redis.script_flush()
+
+    bench.add_plain("b")
+
+    assert bench.list(key("wait")) == ["b", "a"]
+
+
+def test_the_callers_json_is_not_re_encoded(bench: Bench):
+    text = '{"empty":[],"slash":"a/b","big":12345678901234567890,"float":0.1,"text":"é\\u0000"}'
+
+    bench.add(node("a", data=text, opts={"backoff": {"type": "fixed", "delay": 1}}), flow=None)
+
+    assert bench.hash(key("a"))["data"] == text
+    assert bench.take_one().record.data == text
+
+
+def test_a_thousand_jobs_fit_into_one_call_and_more_are_refused_before_the_first_write(bench: Bench):
+    bench.add_plain(*(f"a{i}" for i in range(1000)))
+    assert bench.redis.llen(key("wait")) == 1000
+    before = bench.dump()
+
+    with pytest.raises(ValueError, match="at most 1,000"):
+        bench.add_plain(*(f"b{i}" for i in range(8000)))
+
+    assert bench.dump() == before
+
+
+def test_the_parent_field_is_json_that_bullmq_reads(bench: Bench):
+    assert json.loads(link("a:b:c:p", "idof")) == {"id": "p", "queueKey": "a:b:c", "idof": True}
+    bench.add(parent("p", queue="x:y:up"), node("c", ("x:y:up:p", "idof")))
+
+    assert bench.hash(key("c"))["parentKey"] == "x:y:up:p"
