@@ -5,6 +5,7 @@ One JSON object a line on stdin, ``{"do": name, ...}``; one JSON object a line o
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -36,12 +37,18 @@ def fan_out(n: int) -> dict[str, Any]:
     }
 
 
-def chain() -> dict[str, Any]:
-    """Four stages, each the only child of the next, on one queue."""
+def chain(id: str) -> dict[str, Any]:
+    """Four stages, each the only child of the next; the last on a queue of its own, so that its end is seen."""
     tree: dict[str, Any] = {"name": "one", "queueName": "chain", "data": {"index": 1}}
-    for name in ("two", "three", "four"):
+    for name in ("two", "three"):
         tree = {"name": name, "queueName": "chain", "data": {"index": 1}, "children": [tree]}
-    return tree
+    return {
+        "name": "four",
+        "queueName": "end",
+        "data": {"index": 1},
+        "children": [tree],
+        "opts": {"jobId": id},
+    }
 
 
 def process(job: Any) -> Any:
@@ -84,6 +91,7 @@ class Peer:
         self.connection.ensure_writable()
         self.producer = FlowProducer(connection=self.connection)
         self.flow: Flow | None = None
+        self.numbers = itertools.count(1)
 
     def warm_add(self, n: int) -> Answer:
         self.producer.add(fan_out(n))
@@ -135,23 +143,26 @@ class Peer:
         return {"ms": ms, "shown": progress.total - 1}
 
     def start_chain(self) -> Answer:
-        self.worker = Worker("chain", process, connection=self.connection)
+        self.worker = Worker(["chain", "end"], process, connection=self.connection)
         self.worker.start()
-        self.ends = Ends(self.connection, "chain")
+        self.ends = Ends(self.connection, "end")
         return {}
 
     def chain(self, times: int) -> Answer:
-        """From adding to the root's end; and the same as seen by `Flow.result`."""
+        """From adding to the root's end; and the same until `Flow.result` returns."""
         ms, result_ms = [], []
         for _ in range(times):
+            tree = chain(f"root-{next(self.numbers)}")
             start = time.perf_counter()
-            flow = self.producer.add(chain())
-            self.ends.wait(flow.job.id)
+            self.producer.add(tree)
+            self.ends.wait(tree["opts"]["jobId"])
             ms.append((time.perf_counter() - start) * 1000)
         for _ in range(times):
+            tree = chain(f"root-{next(self.numbers)}")
             start = time.perf_counter()
-            self.producer.add(chain()).result(timeout=20)
+            self.producer.add(tree).result(timeout=20)
             result_ms.append((time.perf_counter() - start) * 1000)
+        self.ends.from_now()
         return {"ms": ms, "result_ms": result_ms}
 
     def end(self) -> None:

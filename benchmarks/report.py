@@ -104,11 +104,7 @@ def machine(server: str) -> str:
 
 def _node() -> str:
     try:
-        node = (
-            subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
-            .stdout.strip()
-            .lstrip("v")
-        )
+        told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""
     node = told.strip().removeprefix("v")

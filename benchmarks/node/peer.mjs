@@ -14,9 +14,7 @@ function connect() {
 
 const shared = connect();
 const producer = new FlowProducer({ connection: shared });
-const queues = Object.fromEntries(
-  ['items', 'agg', 'chain'].map((name) => [name, new Queue(name, { connection: shared })]),
-);
+const items = new Queue('items', { connection: shared });
 const workers = {};
 let root = null; // of the flow that was added last
 let whenEnded = null; // tells that a root has completed
@@ -76,8 +74,8 @@ async function runFlow(tree) {
 
 let chains = 0;
 function chain() {
-  const stage = (name, children) => ({ name, queueName: 'chain', data: { index: 1 }, children });
-  const tree = stage('four', [stage('three', [stage('two', [stage('one', [])])])]);
+  const stage = (name, queueName, children) => ({ name, queueName, data: { index: 1 }, children });
+  const tree = stage('four', 'end', [stage('three', 'chain', [stage('two', 'chain', [stage('one', 'chain', [])])])]);
   chains += 1;
   tree.opts = { jobId: `root-${chains}` }; // known before it can end
   return tree;
@@ -110,7 +108,7 @@ const doing = {
   },
 
   async load({ n }) {
-    await queues.items.pause();
+    await items.pause();
     const added = await producer.add(fanOut(n));
     root = added.job.id;
     return {};
@@ -119,7 +117,7 @@ const doing = {
   async drain() {
     const ended = new Promise((resolve) => (whenEnded = resolve));
     return measured(async () => {
-      await queues.items.resume();
+      await items.resume();
       return ended;
     });
   },
@@ -138,6 +136,7 @@ const doing = {
 
   async start_chain() {
     await serve('chain', async (job) => job.data.index, 1);
+    await serve('end', async (job) => job.data.index, 1);
     return {};
   },
 

@@ -179,7 +179,8 @@ def fan_out(
 
     `task`: its parameters named like columns receive those columns; one parameter ``row`` receives the whole
     row as a dict; a queue's name stands for whoever serves that queue. `into`: a task or a list of tasks up to
-    the root; each receives a DataFrame of what is below it. `by`: the first of them runs once for each group.
+    the root; each receives a DataFrame of what is below it. `by`: the first of them runs once for each group (a
+    group in which no row succeeded has no columns of results).
     Other keywords override the task's options.
 
     The same name and rows again join what is there: rows that are done are kept, new, changed and failed ones

@@ -49,6 +49,7 @@ def index_from_json(spec: Mapping[str, Any], labels: Sequence[Any]) -> pd.Index[
 
     Raises FlowError if there are not as many labels as the spec promises.
 
+    >>> import json
     >>> index = pd.date_range("2024-01-01", periods=3, tz="Europe/Paris", name="day", unit="us")
     >>> spec, chunk = index_to_json(index)
     >>> index_from_json(json.loads(json.dumps(spec)), chunk(0, 3)).equals(index)

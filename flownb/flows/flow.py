@@ -190,6 +190,6 @@ def draw(tree_: Any) -> Drawing:
     """Draw a tree before it is stored: plan before you run.
 
     >>> draw({"name": "report", "queueName": "r", "children": [{"name": "load", "queueName": "l"}]})
-    Drawing(2 nodes)
+    <Drawing of 'report': 2 nodes, 1 edge>
     """
     return Shown()._drawing(tree.snapshot_of_plan(plan(tree_, prefix="bull")))

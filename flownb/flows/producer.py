@@ -27,7 +27,7 @@ class FlowProducer:
     >>> flow = producer.add({"name": "report", "queueName": "doc-reports",
     ...                      "children": [{"name": "load", "queueName": "doc-loads", "data": {"day": 1}}]})
     >>> flow
-    Flow('report': 2 jobs, 0 completed)
+    Flow('report': 2 jobs)
     """
 
     def __init__(self, *, connection: Connection | None = None) -> None:

@@ -74,7 +74,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         boxes, arrows = len(self._scene.boxes), len(self._scene.arrows)
-        return f"<Drawing of {self._scene.name!r}: {boxes} nodes, {arrows} edges>"
+        return f"<Drawing of {self._scene.name!r}: {_counted(boxes, 'node')}, {_counted(arrows, 'edge')}>"
 
 
 def digraph(snapshot: Snapshot) -> Drawing:
@@ -84,7 +84,7 @@ def digraph(snapshot: Snapshot) -> Drawing:
     >>> nodes = (Node(id="a", name="sum", queue="sum", states={"completed": 1}),)
     >>> counts = FlowCounts(by_stage={"sum": {"completed": 1}})
     >>> digraph(Snapshot(name="f", state="completed", nodes=nodes, counts=counts, created=0))
-    <Drawing of 'f': 1 nodes, 0 edges>
+    <Drawing of 'f': 1 node, 0 edges>
     """
     scene = scene_of(snapshot)
     drawing = Drawing(
@@ -149,3 +149,7 @@ def escaped(text: str) -> str:
     """
     label: str = graphviz.escape(text.replace("&", "&amp;"))
     return label
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -353,6 +353,8 @@ class Blocker:
                 time.sleep(0.0 if self._closed else 0.2)
             self._armed.clear()
             self._inbox.put(_WAKE)
+            if self._closed:  # `close` may have armed it just before it was cleared
+                return
 
 
 def _key(taken: Taken) -> tuple[str, str]:

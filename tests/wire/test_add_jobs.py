@@ -129,6 +129,14 @@ def test_an_id_that_is_there_is_told_and_not_touched(bench: Bench):
     assert bench.events(last=1) == [("duplicated", "a")]
 
 
+def test_an_id_twice_in_one_call_is_one_job(bench: Bench):
+    added = bench.add(node("a", data='{"x":1}'), node("b"), node("a", data='{"x":2}'), flow=None)
+
+    assert added == (2, ["a"])
+    assert bench.list(key("wait")) == ["b", "a"]
+    assert bench.hash(key("a"))["data"] == '{"x":1}'
+
+
 def test_jobs_of_several_queues_go_in_one_call(bench: Bench):
     bench.add(node("a", queue="q1"), node("b", queue="q2"), node("c", queue="q1"), flow=None)
 

@@ -226,9 +226,11 @@ def arguments(nodes: Sequence[Mapping[str, Any]], flow: str | None) -> dict[str,
                 edges[edge] = len(parents)
         if one["has_children"]:
             unseal.append(f"{here}:{one['id']}")
+        places = [edges[edge] for edge in one["under"]]
         jobs.append(
-            [queues.index(here) + 1, one["id"], f"name-{one['id']}", one["data"], len(jobs) + 1, one["delay"]]
-            + [one["priority"], one["lifo"], [edges[edge] for edge in one["under"]], one["has_children"], one["bind"]]
+            [queues.index(here) + 1, one["id"], f"name-{one['id']}", one["data"], len(jobs) + 1]
+            + [(places if len(places) > 1 else places[0]) if places else False, one["delay"], one["priority"]]
+            + [one["lifo"], one["has_children"], one["bind"]]
         )
     record = None
     if flow is not None:

@@ -1,0 +1,44 @@
+"""Run the tutorials and store their outputs: `python scripts/run_notebooks.py [NOTEBOOK ...]`.
+
+Each runs in an empty folder with a server of its own, as the tests run it, so that what is stored is what
+a reader's first run shows. Timings and other metadata of the run are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+
+
+def run(path: Path) -> None:
+    """Run one notebook and write it back with its outputs."""
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory(prefix="flownb-notebook-") as folder:
+        NotebookClient(
+            notebook,
+            timeout=120,
+            kernel_name="python3",
+            resources={"metadata": {"path": folder}},
+            record_timing=False,
+        ).execute()
+    for cell in notebook.cells:
+        cell.metadata = nbformat.NotebookNode({k: v for k, v in cell.metadata.items() if k == "tags"})
+    notebook.metadata = nbformat.NotebookNode(
+        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+    )
+    nbformat.write(notebook, path)
+    print(f"ran {path.name}")
+
+
+if __name__ == "__main__":
+    os.environ.pop("FLOWNB_URL", None)
+    for chosen in [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
+        run(chosen)

@@ -1,0 +1,46 @@
+"""What the documents show is true: README's example prints what it says, every docstring's example runs."""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import pkgutil
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import flownb
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(flownb.__path__, "flownb.")
+    if not module.name.endswith(("__main__", "supervisor"))
+)
+
+
+def test_the_example_of_the_readme_is_short_and_prints_what_it_says(connection):
+    text = (ROOT / "README.md").read_text()
+    example = re.search(r"```python\n(.*?)```\n\nIt prints\n\n```\n(.*?)```", text, re.DOTALL)
+    assert example, "README.md has an example and what it prints"
+    printed = io.StringIO()
+
+    with contextlib.redirect_stdout(printed):
+        exec(compile(example[1], "README.md", "exec"), {})
+
+    assert printed.getvalue().replace("flownb: this kernel serves score with 4 threads\n", "") == example[2]
+    assert len([line for line in example[1].splitlines() if line.strip()]) <= 12
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_docstrings_run(name, connection):
+    public = {word: getattr(flownb, word) for word in flownb.__all__}
+    module = import_module(name)
+
+    with flownb.workers():  # running already, so that no example announces them
+        found = doctest.testmod(module, globs={**public, **vars(module)}, optionflags=doctest.ELLIPSIS)
+
+    assert found.failed == 0
