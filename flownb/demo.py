@@ -77,9 +77,9 @@ def _next_at(clock: int, after: datetime, zone: ZoneInfo) -> datetime:
 @fn.task(queue="demo-per-carrier")
 def per_carrier(flights: pd.DataFrame, carrier: str) -> dict[str, Any]:
     """Sum up one airline: `flights` are its rows with what `track` made of them."""
-    done = flights[flights["_state"] == "completed"].reindex(
-        columns=[*flights.columns, "mph", "made_up", "overnight"]
-    )
+    # Where every flight was cancelled, the columns that `track` makes are not there.
+    columns = ["arr_delay", "made_up", "mph", "overnight"]
+    done = flights[flights["_state"] == "completed"].reindex(columns=columns)
     return {
         "airline": _airlines().get(carrier, carrier),
         "flights": len(flights),
@@ -97,9 +97,11 @@ def report(carriers: pd.DataFrame) -> list[dict[str, Any]]:
     """Rank the airlines: the most punctual first. `carriers` has one row for each value of `per_carrier`."""
     columns = ["airline", "flights", "failed", "on_time", "median_delay", "made_up", "mph", "overnight"]
     ranked = carriers.reindex(columns=columns).sort_values(["on_time", "flights"], ascending=False)
+    ranked.insert(0, "rank", range(1, len(ranked) + 1))
+    rows = zip(*(ranked[name].tolist() for name in ranked), strict=True)
     return [
-        {"rank": rank, **{name: None if pd.isna(value) else value for name, value in row.items()}}
-        for rank, row in enumerate(ranked.astype(object).to_dict("records"), 1)
+        {name: None if pd.isna(cell) else cell for name, cell in zip(ranked, row, strict=True)}
+        for row in rows
     ]
 
 
@@ -121,7 +123,7 @@ def read_flights(count: int | None) -> pd.DataFrame:
 @lru_cache
 def _airlines() -> Mapping[str, str]:
     names = pd.read_csv(_file("airlines.csv"), index_col="carrier")["name"]
-    return {carrier: re.sub(r" (Inc|Co|Corporation)\.?$", "", name) for carrier, name in names.items()}
+    return {str(carrier): re.sub(r" (Inc|Co|Corporation)\.?$", "", name) for carrier, name in names.items()}
 
 
 def _file(name: str) -> Path:
@@ -138,7 +140,7 @@ def _file(name: str) -> Path:
 
 def run(rows: int | str | None, *, fresh: bool, html: Path) -> int:
     """Run the demo in the current folder; `rows` is how many flights, or "all"; None is January."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     started = time.monotonic()
     flights = read_flights(JANUARY if rows is None else None if rows == "all" else int(rows))
     what = "in January 2013" if len(flights) == JANUARY else "in 2013"

@@ -13,8 +13,9 @@ import pandas as pd
 
 from flownb import seams
 from flownb.batches import failures as failing
-from flownb.batches import frames, labels, results, rows
-from flownb.batches.rows import Rows
+from flownb.batches import frames, labels, results
+from flownb.batches.rows import Rows, fingerprint, identities
+from flownb.batches.rows import read as read_rows
 from flownb.connection import Connection
 from flownb.errors import FlowError, FlowFailed, OptionError
 from flownb.flows import flow as flows
@@ -165,7 +166,7 @@ class Source:
 
 
 def fan_out(
-    data: Any,
+    rows: Any,
     task: Task | str,
     *,
     name: str | None = None,
@@ -203,21 +204,21 @@ def fan_out(
     stages = _stages(into, by)
     if if_exists not in ("reuse", "rerun"):
         raise OptionError(f"if_exists: 'reuse' or 'rerun', not {if_exists!r}")
-    if not isinstance(data, pd.DataFrame | pd.Series) and not isinstance(data, list | tuple):
-        data = list(data)
-    found = rows.read(
-        data, job.required, job.optional, by=by, whole_row=job.whole_row, any_column=job.any_column
+    if not isinstance(rows, (pd.DataFrame, pd.Series, list, tuple)):
+        rows = list(rows)
+    found = read_rows(
+        rows, job.required, job.optional, by=by, whole_row=job.whole_row, any_column=job.any_column
     )
     resolved, store = store_of(connection)
     resolved.ensure_writable()
     salt = secrets.token_hex(8) if if_exists == "rerun" else ""
     identity = {"task": f"{job.queue}/{job.name}", "version": job.version + salt}
     if name is None:
-        name = f"{job.name}-{rows.fingerprint(rows.identities(found, name='', **identity))[1:9]}"
-    ids = rows.identities(found, name=name, **identity)
+        name = f"{job.name}-{fingerprint(identities(found, name='', **identity))[1:9]}"
+    ids = identities(found, name=name, **identity)
     flow = _Layout(store, name, job, stages, found, ids).store()
     seams.serve_here(resolved)
-    return Batch(flow, connection=resolved, source=Source(_frame_of(data, found)))
+    return Batch(flow, connection=resolved, source=Source(_frame_of(rows, found)))
 
 
 def attach(name: str, *, connection: Connection | None = None) -> Flow | Batch:
@@ -314,7 +315,7 @@ class _Layout:
         """Store what is not there yet; return the flow's id."""
         made = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.stages]
         for generation in itertools.count():
-            flow = rows.fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
+            flow = fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
             record = self.store_.read_flow(flow)
             if not record or "stored" not in record:
                 break

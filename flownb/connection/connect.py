@@ -130,9 +130,13 @@ class Connection:
             raise ServerRefused(reason)
         self._fit_for_writing = True
 
-    def on_close(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called when this connection closes, before its clients do; last added first."""
+    def on_close(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Have `callback` called when this connection closes, before its clients do; last added first.
+
+        Returns the call that takes it back.
+        """
         self._on_close.append(callback)
+        return lambda: self._on_close.remove(callback) if callback in self._on_close else None
 
     def close(self) -> None:
         """Call what was registered, close the client, let go of an embedded server. May be called twice."""

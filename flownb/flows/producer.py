@@ -15,7 +15,7 @@ from flownb.flows.plan import OPTIONAL, Plan, PlannedJob, plan
 from flownb.options import JobOptions
 from flownb.wire import codec, keys
 from flownb.wire.folding import MOST_SINGLE, group_siblings
-from flownb.wire.store import CHUNK, MOST_JOBS_A_CALL, Store
+from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, MOST_JOBS_A_CALL, Store
 
 _PIECE = 5000  #: children a piece of a parent's declared list
 
@@ -109,7 +109,7 @@ def store_plan(
         about or {}
     )
     record = {"id": made.flow, "named": name, "fields": [part for pair in fields.items() for part in pair]}
-    if len(made.jobs) <= MOST_JOBS_A_CALL:
+    if len(made.jobs) <= MOST_JOBS_A_CALL and sum(len(job.data) for job in made.jobs) <= MOST_BYTES_A_CALL:
         call = _Call(made, store.prefix)
         call.take(range(len(made.jobs)))
         call.close(i for i, job in enumerate(made.jobs) if job.children)
@@ -129,9 +129,8 @@ def seal_of(prefix: str, flow: str) -> str:
 
 def _sealed(made: Plan, prefix: str) -> Iterator[tuple[_Call, bool]]:
     missing = {i: len(job.children) for i, job in enumerate(made.jobs) if job.children}
-    for start in range(0, len(made.jobs), CHUNK):
+    for positions in _chunks([len(job.data) for job in made.jobs]):
         call = _Call(made, prefix)
-        positions = range(start, min(start + CHUNK, len(made.jobs)))
         call.take(positions)
         whole = []
         for i in positions:
@@ -141,6 +140,17 @@ def _sealed(made: Plan, prefix: str) -> Iterator[tuple[_Call, bool]]:
                     whole.append(parent)
         call.close(whole)
         yield call, positions.stop == len(made.jobs)
+
+
+def _chunks(sizes: list[int]) -> Iterator[range]:
+    """Cut jobs into calls that are neither long nor large: the server does nothing else meanwhile."""
+    start = size = 0
+    for i, more in enumerate(sizes):
+        if i > start and (i - start == CHUNK or size + more > MOST_BYTES_A_CALL):
+            yield range(start, i)
+            start, size = i, 0
+        size += more
+    yield range(start, len(sizes))
 
 
 class _Call:

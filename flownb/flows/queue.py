@@ -49,7 +49,17 @@ class Queue:
             some = planned[start : start + CHUNK]
             opts = [json.dumps(dict(job.options.wire), separators=(",", ":")) for job in some]
             rows = [
-                [1, job.id, job.name, job.data, i, False, job.options.delay, job.options.priority, job.options.lifo]
+                [
+                    1,
+                    job.id,
+                    job.name,
+                    job.data,
+                    i,
+                    False,
+                    job.options.delay,
+                    job.options.priority,
+                    job.options.lifo,
+                ]
                 for i, job in enumerate(some, 1)
             ]
             self._store.add_jobs([self._base], jobs=rows, opts=opts, parents=[])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_JOBS_A_CALL = 1000  #: a flow up to this size is stored by one call, all or nothing
 CHUNK = 500  #: jobs a call of a larger flow
+MOST_BYTES_A_CALL = 16_000_000  #: of data; the server takes no argument over 512 MB, and stalls long before
 
 # The fields of a job's hash, and what `JobRecord` calls them.
 _TEXTS = {
@@ -92,6 +93,7 @@ class Store:
         chunks: Sequence[tuple[str, str, bytes]] = (),
     ) -> tuple[int, list[str]]:
         """Store jobs; return how many are new, and the ids that were there. See ``lua/add_jobs.lua``."""
+        _check_size("jobs", jobs)
         reply = self._call(
             "add_jobs",
             queues,
@@ -113,7 +115,9 @@ class Store:
         want: int,
         worker: Mapping[str, Any],
     ) -> Turn:
-        """End many jobs and start up to `want` others, in one call."""
+        """End many jobs and start up to `want` others (at most `MOST_JOBS_A_CALL`), in one call."""
+        _check_size("outcomes", outcomes)
+        want = min(want, MOST_JOBS_A_CALL)
         reply = self._call("finish_and_fetch", queues, outcomes=outcomes, want=want, worker=worker)
         return Turn(
             answers=reply["answers"],
@@ -386,6 +390,12 @@ def _queues_of(job_keys: Iterable[str]) -> list[str]:
 def _slices(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def _check_size(what: str, items: Sequence[Any]) -> None:
+    """Refuse what Lua could only unpack in part: scripts that fail midway keep what they wrote."""
+    if len(items) > MOST_JOBS_A_CALL:
+        raise ValueError(f"{len(items):,} {what} in one call, at most {MOST_JOBS_A_CALL:,}")
 
 
 def _text(value: Any) -> str:

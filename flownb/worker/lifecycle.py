@@ -47,6 +47,10 @@ class Service:
                 _started.discard(self)
                 self._end()
 
+    def close_at_exit(self) -> None:
+        """End with the interpreter."""
+        self.close()
+
     def __enter__(self) -> Self:
         return self if self._running else self.start()
 
@@ -60,4 +64,4 @@ _started: weakref.WeakSet[Service] = weakref.WeakSet()
 @atexit.register
 def _close_all() -> None:
     for service in list(_started):
-        service.close()
+        service.close_at_exit()

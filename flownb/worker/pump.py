@@ -13,7 +13,7 @@ from typing import Any
 
 from flownb.connection import Connection
 from flownb.errors import FlownbError, ServerError
-from flownb.wire.store import Store, Taken, Turn
+from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, Store, Taken, Turn
 from flownb.worker.keeper import Watch, keeper
 from flownb.worker.run import Outcome, returned
 from flownb.worker.slots import Held, Slots
@@ -205,8 +205,8 @@ class Pump:
     def _turn(self) -> None:
         self._calls += 1
         token = f"{self.identity}:{self._calls}"
-        outcomes, self._pending = self._pending[:500], self._pending[500:]
-        want = min(max(self._room(), 0), 500)
+        outcomes, self._pending = _first_call(self._pending)
+        want = min(max(self._room(), 0), CHUNK)
         bases = self._rotated()
         try:
             turn = self._store.finish_and_fetch(
@@ -320,7 +320,7 @@ class Blocker:
         self._inbox = inbox
         self._markers: list[str] = []
         self._armed = threading.Event()
-        self._closed = False
+        self._closed = threading.Event()
         self._client = connection.blocking_client()
         self._thread = threading.Thread(target=self._loop, name=f"flownb-{name}-blocker", daemon=True)
         self._thread.start()
@@ -338,23 +338,33 @@ class Blocker:
                 log.debug("could not wake the blocker: %s", error)
 
     def close(self) -> None:
-        self._closed = True
+        self._closed.set()
         self._armed.set()
         self._client.connection_pool.disconnect(inuse_connections=True)
         self._thread.join(2)
         self._client.close()
 
     def _loop(self) -> None:
-        while self._armed.wait() and not self._closed:
+        while self._armed.wait() and not self._closed.is_set():
             try:
                 self._client.bzpopmin(self._markers, timeout=DRAIN_DELAY)
             except Exception as error:  # also the end of a closed worker's connection
                 log.debug("the blocking connection broke: %s", error)
-                time.sleep(0.0 if self._closed else 0.2)
+                self._closed.wait(0.2)
             self._armed.clear()
             self._inbox.put(_WAKE)
             if self._closed:  # `close` may have armed it just before it was cleared
                 return
+
+
+def _first_call(outcomes: list[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """Cut off what one call carries: not too many outcomes, not too many bytes."""
+    size = 0
+    for i, outcome in enumerate(outcomes[:CHUNK]):
+        size += len(outcome.get("value") or "")
+        if i and size > MOST_BYTES_A_CALL:
+            return outcomes[:i], outcomes[i:]
+    return outcomes[:CHUNK], outcomes[CHUNK:]
 
 
 def _key(taken: Taken) -> tuple[str, str]:

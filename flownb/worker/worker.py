@@ -90,6 +90,10 @@ class Worker(Service):
         self._grace = grace
         super().close()
 
+    def close_at_exit(self) -> None:
+        """End with the interpreter: a kernel's restart is not held up by a long job, which runs again later."""
+        self.close(grace=1.0)
+
     def _bases(self) -> list[str]:
         return [keys.base(self._prefix, queue) for queue in self._served()]
 
@@ -119,9 +123,10 @@ class Worker(Service):
             limiter=self._limiter,
         )
         self._pump.start()
-        connection.on_close(self.close)
+        self._unhook = connection.on_close(self.close)
 
     def _end(self) -> None:
+        self._unhook()
         self._pump.stop(getattr(self, "_grace", 10.0))
         self._loop.close()
         if self.name is not None and _running.get(self.name) is self:

@@ -61,6 +61,7 @@ end
 
 -- Back to the head of the line, no attempt charged. `hold` ms keep the whole queue still.
 local function store_returned(q, outcome, job)
+  redis.call('HSET', job, 'ft', outcome.token)
   if outcome.hold then
     redis.call('SET', q.limiter, '9007199254740991', 'PX', int(outcome.hold))
   end
@@ -74,7 +75,7 @@ end
 
 -- Nobody here knows this job's name: later, perhaps another worker does. No attempt is charged.
 local function store_put_off(q, outcome, job)
-  redis.call('HSET', job, 'delay', int(outcome.delay))
+  redis.call('HSET', job, 'delay', int(outcome.delay), 'ft', outcome.token)
   emit_and_trim(q, 'delayed', 'jobId', outcome.id, 'delay', int(now + outcome.delay))
   return put_off(q, outcome.id, now + outcome.delay)
 end

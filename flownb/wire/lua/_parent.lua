@@ -101,7 +101,9 @@ local function fail_at_once(parent, child, cause)
   emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', from)
   count_move(q, flow, from, 'failed')
   if not has[2] then end_flow(q, flow, 'failed') end
-  return {key = parent, reason = reason, edges = parents_of(parent, has[3], has[2], has[4])}
+  local edges = parents_of(parent, has[3], has[2], has[4])
+  for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end
+  return {key = parent, reason = reason, edges = edges}
 end
 
 -- A job failed for good: each parent's own policy says what that means; failures climb to the root.

@@ -82,10 +82,10 @@ local function take(q, want, worker, taken)
   end
   if #started > 0 then
     redis.call('LPUSH', q.active, unpack(started))
-    -- Waking took the marker away: whoever starts a job puts it back for the next idle worker.
-    redis.call('ZADD', q.marker, 0, '0')
     count_against_limit(q, charged)
   end
+  -- Waking took the marker away: whoever takes an id puts it back for the next idle worker.
+  if #ids > 0 then redis.call('ZADD', q.marker, 0, '0') end
   if #ids < room then
     local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')
     if first[2] then return math.max(math.floor(first[2] / 4096) - now, 1) end

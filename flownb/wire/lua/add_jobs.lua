@@ -53,13 +53,15 @@ local function share(q, job, parent, in_flow)
   return redis.call('HSETNX', beside, parent[1], parent[3] .. ' ' .. in_flow) == 1
 end
 
--- A job that is there already comes under one more parent.
-local function attach(q, id, job, parent)
+-- A job that is there already comes under one more parent; the first of them counts it for this flow.
+local function attach(q, id, job, parent, is_first)
   local has = redis.call('HMGET', job, 'parentKey', 'returnvalue', 'finishedOn', 'failedReason', 'fl')
   local mine = has[1] == parent[1]
   local ended = has[3] and (has[2] and 'completed' or 'failed')
   if has[5] ~= flow and flow then
-    if not mine and share(q, job, parent, flow) then count_move(q, flow, nil, ended or 'waiting') end
+    if not mine and share(q, job, parent, is_first and flow or '') and is_first then
+      count_move(q, flow, nil, ended or 'waiting')
+    end
   elseif not mine then
     share(q, job, parent, '')
   end
@@ -130,16 +132,20 @@ local function place(q, id, j)
   return 'waiting'
 end
 
-local job_keys = {}
-for i, j in ipairs(args.jobs) do job_keys[i] = job_key(queues[j[1]], j[2]) end
-local none_exists = redis.call('EXISTS', unpack(job_keys)) == 0
+local job_keys, named, none_exists = {}, {}, true
+for i, j in ipairs(args.jobs) do
+  local job = job_key(queues[j[1]], j[2])
+  if named[job] then none_exists = false end -- an id that comes twice is there the second time
+  job_keys[i], named[job] = job, true
+end
+none_exists = none_exists and redis.call('EXISTS', unpack(job_keys)) == 0
 
 for i, j in ipairs(args.jobs) do
   local q, id, job = queues[j[1]], j[2], job_keys[i]
   if not none_exists and redis.call('EXISTS', job) == 1 then
     existing[#existing + 1] = id
     emit_and_trim(q, 'duplicated', 'jobId', id)
-    for _, p in ipairs(parents_of_new(j)) do attach(q, id, job, args.parents[p]) end
+    for n, p in ipairs(parents_of_new(j)) do attach(q, id, job, args.parents[p], n == 1) end
   else
     local in_flow = flow and (j[12] and j[12] .. flow or flow)
     local parent = in_flow and not j[11] and args.parents[j[6]]

@@ -76,6 +76,8 @@ for _, a in ipairs(accepted) do
   local made, state = (tonumber(a.has[5]) or 0) + 1, nil
   if outcome.kind == 'completed' then
     store_completed(q, outcome, a.job, made)
+    -- A late end: it was put back meanwhile, perhaps to be failed as stalled.
+    if a.from ~= 'active' then redis.call('HDEL', a.job, 'defa') end
     state = 'completed'
   elseif outcome.kind == 'failed' then
     local edges = parents_of(a.job, redis.call('HGET', a.job, 'parent'), a.has[2], a.has[6])

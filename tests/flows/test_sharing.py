@@ -1,0 +1,166 @@
+"""Shows which mentions of a tree are one job, and which are several: by object, by id, by bare re-mention."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+import flownb as fn
+
+
+def node(name, *children, data=None, **opts):
+    made = {"name": name, "queueName": f"q-{name}", "children": list(children)}
+    if data is not None:
+        made["data"] = data
+    if opts:
+        made["opts"] = opts
+    return made
+
+
+def names(flow):
+    return sorted(flow.jobs()["name"])
+
+
+
+
+def test_a_node_used_twice_is_one_job_with_two_parents(capsys):
+    shared = fn.Node("s", "q-s")
+    flow = fn.add(node("root", node("a", shared), fn.Node("b", "q-b", children=[shared])))
+    assert names(flow) == ["a", "b", "root", "s"]
+    assert capsys.readouterr().out == "shared: s under a and b\n"
+
+
+def test_the_same_dict_under_two_parents_is_one_job():
+    shared = node("s", node("below"))
+    flow = fn.add(node("root", node("a", shared), node("b", shared)))
+    assert names(flow) == ["a", "b", "below", "root", "s"]
+
+
+def test_the_same_dict_twice_under_one_parent_is_two_jobs():
+    child = node("child")
+    assert names(fn.add(node("root", *[child] * 20))) == ["child"] * 20 + ["root"]
+
+
+def test_equal_siblings_are_never_merged():
+    children = [node("child", data={"n": 1}) for _ in range(3)]
+    assert names(fn.add(node("root", *children))) == ["child"] * 3 + ["root"]
+
+
+def test_one_node_twice_under_one_parent_is_one_job():
+    shared = fn.Node("s", "q-s")
+    flow = fn.add(fn.Node("root", "q-root", children=[shared, shared]))
+    assert names(flow) == ["root", "s"]
+    assert flow.job.get_dependencies_count()["unprocessed"] == 1
+
+
+def test_the_same_queue_and_id_are_one_job():
+    flow = fn.add(node("root", node("a", node("s", jobId="s1")), node("b", node("s", jobId="s1"))))
+    assert names(flow) == ["a", "b", "root", "s"]
+
+
+def test_the_same_id_in_two_queues_is_two_jobs():
+    flow = fn.add(node("root", node("a", jobId="one"), node("b", jobId="one")))
+    assert names(flow) == ["a", "b", "root"]
+
+
+@pytest.mark.parametrize("full_first", [True, False])
+def test_an_id_mentioned_with_children_once_keeps_them(full_first):
+    full, bare = node("s", node("below"), jobId="s1"), node("s", jobId="s1")
+    first, second = (full, bare) if full_first else (bare, full)
+    flow = fn.add(node("root", node("a", first), node("b", second)))
+    assert names(flow) == ["a", "b", "below", "root", "s"]
+
+
+def test_an_id_mentioned_twice_with_equal_children_has_them_once():
+    subtree = node("s", node("below", data={"n": 1}), jobId="s1")
+    flow = fn.add(node("root", node("a", subtree), node("b", copy.deepcopy(subtree))))
+    assert names(flow) == ["a", "b", "below", "root", "s"]
+
+
+def test_an_id_with_other_data_is_refused_with_both_paths(redis):
+    tree = node("root", node("a", node("s", data={"n": 1}, jobId="s1")), node("b", node("s", data={"n": 2}, jobId="s1")))
+    with pytest.raises(fn.FlowError) as refusal:
+        fn.add(tree)
+    assert str(refusal.value).startswith(
+        "root/children[1]/children[0]: the id 's1' is also that of root/children[0]/children[0]"
+    )
+    assert redis.dbsize() == 0
+
+
+def test_a_bare_mention_elsewhere_is_the_job_it_mentions(capsys):
+    full = node("s", node("below"), data={"n": 1})
+    flow = fn.add(node("root", node("a", full), node("b", node("s", data={"n": 1}))))
+    assert names(flow) == ["a", "b", "below", "root", "s"]
+    assert capsys.readouterr().out == "shared: s under a and b\n"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        node("s", data={"n": 2}),
+        node("s", node("other"), data={"n": 1}),
+        node("t", data={"n": 1}),
+        {**node("s", data={"n": 1}), "queueName": "elsewhere"},
+        node("s", data={"n": 1}, jobId="mine"),
+    ],
+    ids=["other data", "children of its own", "another name", "another queue", "an id of its own"],
+)
+def test_what_differs_is_another_job(other):
+    flow = fn.add(node("root", node("a", node("s", node("below"), data={"n": 1})), node("b", other)))
+    assert len(names(flow)) == 6 + (other.get("children") != [])
+
+
+def test_a_bare_mention_without_data_is_another_job():
+    flow = fn.add(node("root", node("a", node("s", node("below"))), node("b", node("s"))))
+    assert names(flow).count("s") == 2
+
+
+def test_a_mention_below_itself_is_another_job():
+    flow = fn.add(node("root", node("s", node("a", node("s", data={"n": 1})), data={"n": 1})))
+    assert names(flow).count("s") == 2
+
+
+def test_a_bare_mention_under_layers_of_shared_jobs_is_found_quickly():
+    layer = [fn.Node("bare", "q-s", {"n": 1})]
+    for depth in range(40):
+        layer = [fn.Node(f"l{depth}-{side}", "layers", children=layer) for side in range(2)]
+    full = fn.Node("bare", "q-s", {"n": 1}, children=[fn.Node("below", "q-s")])
+    flow = fn.add(fn.Node("root", "q-root", children=[*layer, fn.Node("other", "q-o", children=[full])]))
+    assert flow.progress().total == 1 + 80 + 1 + 2
+
+
+def test_cycles_are_refused_with_the_path_they_take(redis):
+    a, b, c = fn.Node("a", "q"), fn.Node("b", "q"), fn.Node("c", "q")
+    a.children, b.children, c.children = [b], [c], [a]
+    with pytest.raises(fn.FlowError, match=r"root/children\[0\].*: cycle: .*a -> b -> c|b -> c -> a|c -> a -> b"):
+        fn.add(fn.Node("root", "q", children=[a]))
+    assert redis.dbsize() == 0
+
+
+def test_a_job_that_waits_for_itself_is_refused(redis):
+    me = node("me")
+    me["children"].append(me)
+    with pytest.raises(fn.FlowError, match=r"^root.*: cycle: me -> me; a job cannot wait for itself"):
+        fn.add(me)
+    twice = node("twice")
+    twice["children"] += [twice, twice]
+    with pytest.raises(fn.FlowError, match="cycle: twice -> twice"):
+        fn.add(node("root", twice))
+    with pytest.raises(fn.FlowError, match="cycle: x -> x"):
+        fn.add(node("root", node("x", node("x", jobId="x"), jobId="x")))
+    assert redis.dbsize() == 0
+
+
+def test_a_chain_of_ten_thousand_is_stored_and_drawn():
+    tree = node("n", data={"depth": 0})
+    for depth in range(1, 10_000):
+        tree = {"name": "n", "queueName": "q-n", "data": {"depth": depth}, "children": [tree]}
+    flow = fn.add(tree)
+    assert flow.progress().total == 10_000
+    assert fn.Queue("q-n").get_job_counts() == {
+        **dict.fromkeys(("active", "delayed", "prioritized", "completed", "failed"), 0),
+        "waiting": 1,
+        "waiting-children": 9_999,
+    }
+    assert fn.Queue("q-n").get_jobs("waiting")[0].data == {"depth": 0}
