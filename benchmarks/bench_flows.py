@@ -6,6 +6,7 @@ peers in turn. Wall time on a shared machine moves by up to 2x: read ratios of o
     python benchmarks/bench_flows.py            a table
     python benchmarks/bench_flows.py --write    the same, and into docs/performance.md
     python benchmarks/bench_flows.py --quick    2,000 children, 2 rounds
+    python benchmarks/bench_flows.py --profile drain    where flownb's own time goes; or add
 """
 
 from __future__ import annotations

@@ -235,10 +235,15 @@ def _serve(worker: TaskWorker, words: str) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    with worker:
-        print(f"flownb worker: {words}", flush=True)
-        stop.wait()
-        closing = threading.Thread(target=worker.close, args=[UNTIL_DONE], daemon=True)
-        closing.start()
-        while closing.is_alive() and not again.is_set():
-            closing.join(0.1)
+    worker.start()
+    print(f"flownb worker: {words}", flush=True)
+    stop.wait()
+    closing = threading.Thread(target=worker.close, args=[UNTIL_DONE], name="flownb-cli-closing", daemon=True)
+    closing.start()
+    closing.join(0.3)
+    if closing.is_alive():
+        print("flownb worker: waits for what still runs; stop it again to leave that to others", flush=True)
+    while closing.is_alive():
+        if again.is_set():
+            os._exit(INTERRUPTED)  # no more waiting: the keeper gives the jobs back at once
+        closing.join(0.05)

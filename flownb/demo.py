@@ -97,11 +97,11 @@ def report(carriers: pd.DataFrame) -> list[dict[str, Any]]:
     """Rank the airlines: the most punctual first. `carriers` has one row for each value of `per_carrier`."""
     columns = ["airline", "flights", "failed", "on_time", "median_delay", "made_up", "mph", "overnight"]
     ranked = carriers.reindex(columns=columns).sort_values(["on_time", "flights"], ascending=False)
-    ranked.insert(0, "rank", range(1, len(ranked) + 1))
-    rows = zip(*(ranked[name].tolist() for name in ranked), strict=True)
+    cells = zip(range(1, len(ranked) + 1), *(ranked[name].tolist() for name in columns), strict=True)
+    names = ["rank", *columns]
     return [
-        {name: None if pd.isna(cell) else cell for name, cell in zip(ranked, row, strict=True)}
-        for row in rows
+        {name: None if pd.isna(cell) else cell for name, cell in zip(names, row, strict=True)}
+        for row in cells
     ]
 
 
@@ -144,15 +144,11 @@ def run(rows: int | str | None, *, fresh: bool, html: Path) -> int:
     started = time.monotonic()
     flights = read_flights(JANUARY if rows is None else None if rows == "all" else int(rows))
     what = "in January 2013" if len(flights) == JANUARY else "in 2013"
-    console.print(
-        f"flownb {fn.__version__}: {len(flights):,} flights that were to leave New York {what}, a job each.\n"
-    )
-    console.print(
-        f'    batch = fn.fan_out(flights, track, name="{NAME}", by="carrier", into=[per_carrier, report])\n'
-    )
-    console.print(
-        "track follows a flight by the clocks, per_carrier sums up an airline, report ranks them.\n"
-    )
+    console.print(f"flownb {fn.__version__}: {len(flights):,} flights from New York {what}, a job each.\n")
+    console.print(f'    batch = fn.fan_out(flights, track, name="{NAME}",')
+    console.print('                       by="carrier", into=[per_carrier, report])\n')
+    console.print("track follows a flight by the clocks, per_carrier sums up an airline, report")
+    console.print("ranks them.\n")
     with fn.connect(path=".flownb"):
         batch = fn.fan_out(
             flights,
@@ -168,7 +164,7 @@ def run(rows: int | str | None, *, fresh: bool, html: Path) -> int:
             done = batch.progress()
             print(
                 f"\nInterrupted with {done.completed + done.failed:,} of {done.total:,} jobs done. "
-                "They are kept: run it again, and it goes on from here."
+                f"They are kept: run it again{' without --fresh' * fresh}, and it goes on from here."
             )
             return 130
         ranking = batch.result()
@@ -176,7 +172,7 @@ def run(rows: int | str | None, *, fresh: bool, html: Path) -> int:
         _print_failures(batch, console)
         batch.to_html(html)
     console.print(f"\nThe tree, its states, this table and the timeline: {html}", soft_wrap=True)
-    console.print(f'The batch is kept in .flownb: fn.attach("{NAME}") opens it in a notebook here.')
+    console.print(f'The batch is kept in .flownb; in a notebook here: fn.attach("{NAME}")')
     console.print(f"All of it took {time.monotonic() - started:.1f} s.")
     return 0
 
@@ -232,8 +228,10 @@ class _Clock:
         return ", ".join(words)
 
     def picture(self, progress: fn.Progress) -> Group:
-        bar = ProgressBar(
-            total=max(progress.total, 1), completed=progress.completed + progress.failed, width=60
+        ended = progress.completed + progress.failed
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            ProgressBar(total=max(progress.total, 1), completed=ended, width=60), f"{progress.fraction:.0%}"
         )
         stages = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         frame = progress.stages
@@ -253,14 +251,14 @@ _COLUMNS = {
     "flights": ("flights", "{:,}"),
     "failed": ("failed", "{:,}"),
     "on_time": ("on time", "{:.1%}"),
-    "median_delay": ("median\ndelay", "{:+.0f} min"),
-    "made_up": ("made up\nin the air", "{:+.1f} min"),
+    "median_delay": ("delay\nminutes", "{:+.0f}"),
+    "made_up": ("made up\nin flight", "{:+.1f}"),
     "mph": ("mph", "{:.0f}"),
 }
 
 
 def _ranking(ranking: list[dict[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
     for name, (heading, _) in _COLUMNS.items():
         left = name == "airline"
         table.add_column(
@@ -275,6 +273,6 @@ def _ranking(ranking: list[dict[str, Any]]) -> Table:
 def _print_failures(batch: fn.Batch, console: Console) -> None:
     kinds = batch.failures["kind"].value_counts()
     if len(kinds):
-        console.print(f"{kinds.sum():,} rows failed, which fails nobody but them:")
+        console.print(f"{kinds.sum():,} rows failed, and only they:")
     for kind, count in kinds.items():
         console.print(f"  {count:>6,}  {str(kind).removeprefix('UnrecoverableError: ')}", markup=False)

@@ -52,7 +52,7 @@ def _duration(value: Any, what: str, unit: float) -> float:
             raise OptionError(f"{what}: {value!r} is no duration; write 30 or '30s', '5m', '2h', '500ms'")
         number = float(match[1]) * _UNITS[match[2]]
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(value) * unit
+        number = float(min(value, 10**300)) * unit  # an int may be larger than any float
     else:
         raise OptionError(f"{what}: a duration is a number, a timedelta or text, not {type(value).__name__}")
     if not math.isfinite(number) or number < 0 or number * 1000 > TEN_YEARS_MS:
@@ -130,10 +130,12 @@ def _read(opts: Mapping[str, Any], where: str) -> JobOptions:
     values: dict[str, Any] = {}
     wire: dict[str, Any] = {"attempts": 0}
     policies: dict[str, bool] = {}
+    names: set[str] = set()
     for given, value in opts.items():
         name = _name_of(given, where)
-        if (name in wire and name != "attempts") or name in policies:
+        if name in names:
             raise OptionError(f"{where}.{name}: given twice, as {name} and {given}")
+        names.add(name)
         if value is None:
             continue
         what = f"{where}.{name}"

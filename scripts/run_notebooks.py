@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -19,7 +20,7 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 
 def run(path: Path) -> None:
     """Run one notebook and write it back with its outputs."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory(prefix="flownb-notebook-") as folder:
         NotebookClient(
             notebook,
@@ -29,12 +30,12 @@ def run(path: Path) -> None:
             record_timing=False,
         ).execute()
     for cell in notebook.cells:
-        cell.metadata = nbformat.NotebookNode({k: v for k, v in cell.metadata.items() if k == "tags"})
-    notebook.metadata = nbformat.NotebookNode(
-        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
-        language_info={"name": "python"},
-    )
-    nbformat.write(notebook, path)
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
     print(f"ran {path.name}")
 
 

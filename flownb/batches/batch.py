@@ -27,7 +27,7 @@ from flownb.flows.summary import BATCH_QUEUE, summarise
 from flownb.options import JobOptions
 from flownb.tasks.task import Task, _options
 from flownb.wire import codec, keys
-from flownb.wire.records import FAILED, JobRecord
+from flownb.wire.records import COMPLETED, FAILED, JobRecord
 from flownb.wire.store import ALL_FIELDS, Store
 
 
@@ -110,7 +110,8 @@ class Batch(Flow):
         if self._spec["stages"] and self._store.read_flow_end(self._id)[0] == "completed":
             value = self.job.returnvalue
             if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-                return pd.DataFrame(value).head(most)
+                table = pd.DataFrame(value).head(most)
+                return table.set_index(table.columns[0])  # instead of numbers that mean nothing
             if isinstance(value, dict):
                 return pd.DataFrame([value])
         return self.table().head(most)
@@ -211,12 +212,13 @@ def fan_out(
     )
     resolved, store = store_of(connection)
     resolved.ensure_writable()
-    salt = secrets.token_hex(8) if if_exists == "rerun" else ""
-    identity = {"task": f"{job.queue}/{job.name}", "version": job.version + salt}
+    identity = {"task": f"{job.queue}/{job.name}", "version": job.version}
     if name is None:
         name = f"{job.name}-{fingerprint(identities(found, name='', **identity))[1:9]}"
+    salt = secrets.token_hex(8) if if_exists == "rerun" else _salt_of(store, name)
+    identity["version"] += salt
     ids = identities(found, name=name, **identity)
-    flow = _Layout(store, name, job, stages, found, ids).store()
+    flow = _Layout(store, name, job, stages, found, ids, salt).store()
     seams.serve_here(resolved)
     return Batch(flow, connection=resolved, source=Source(_frame_of(rows, found)))
 
@@ -233,6 +235,13 @@ def attach(name: str, *, connection: Connection | None = None) -> Flow | Batch:
     """
     flow = flows.attach(name, connection=connection)
     return Batch(flow._id, connection=flow._connection) if "spec" in flow._record else flow
+
+
+def _salt_of(store: Store, name: str) -> str:
+    """What told the rows of the newest batch of this name from those before its last ``if_exists="rerun"``."""
+    flow = store.find_flow(name)
+    record = store.read_flow(flow) if flow else {}
+    return str(frames.spec_of(record).get("salt", "")) if "spec" in record else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +310,14 @@ class _Layout:
     """A batch as a plan: the root, the stages, the groups, the rows; stored under ids made of what they are."""
 
     def __init__(
-        self, store: Store, name: str, job: _RowJob, stages: list[Task], found: Rows, ids: list[str]
+        self,
+        store: Store,
+        name: str,
+        job: _RowJob,
+        stages: list[Task],
+        found: Rows,
+        ids: list[str],
+        salt: str,
     ) -> None:
         self.store_ = store
         self.name = name
@@ -309,6 +325,7 @@ class _Layout:
         self.stages = stages
         self.rows = found
         self.ids = ids
+        self.salt = salt
         self.labels = labels.labels(found.index, 0, len(found))
 
     def store(self) -> str:
@@ -321,7 +338,10 @@ class _Layout:
                 break
             if "ended" not in record or not self._would_run_again(flow):
                 self.store_.name_flow(self.name, flow)
-                self._announce(len(self.ids))
+                if "ended" in record:
+                    self._announce(len(self.ids))
+                else:
+                    self._announce_joined(flow)
                 return flow
         plan = self._plan(flow)
         spec = self._spec(plan)
@@ -330,7 +350,12 @@ class _Layout:
         return flow
 
     def _would_run_again(self, flow: str) -> bool:
-        """Did a row fail that another run may mend? An `UnrecoverableError` said that none can."""
+        """Did a job fail that another run may mend? An `UnrecoverableError` said that none can."""
+        ended, cause = self.store_.read_flow_end(flow)
+        if ended == FAILED and cause:  # an aggregate failed: its function may have been mended since
+            found = self.store_.read_jobs([cause], ("name", "why"))[0]
+            if found is None or found.why != "unrecoverable":
+                return True
         if not self.store_.read_progress(flow).by_stage.get(self.job.queue, {}).get(FAILED):
             return False
         row_keys = [f"{self.store_.prefix}:{self.job.queue}:{id}" for id in self.ids]
@@ -344,6 +369,11 @@ class _Layout:
             total = len(self.ids)
             rest = "nothing runs again" if kept == total else f"{total - kept:,} run"
             print(f"batch {self.name!r}: {kept:,} of {total:,} rows are there already, {rest}")
+
+    def _announce_joined(self, flow: str) -> None:
+        states = self.store_.read_progress(flow).by_stage.get(self.job.queue, {})
+        done = states.get(COMPLETED, 0) + states.get(FAILED, 0)
+        print(f"batch {self.name!r} goes on: {done:,} of {len(self.ids):,} rows are done already")
 
     def _plan(self, flow: str) -> Plan:
         plan = Plan(flow, self.store_.prefix, [])
@@ -401,6 +431,7 @@ class _Layout:
             "whole_row": self.rows.whole_row,
             "by": list(self.rows.by),
             "stages": [plan.jobs[i].id for i in range(len(plan.jobs)) if plan.jobs[i].bind][::-1],
+            "salt": self.salt,
             "index": labels.index_to_json(self.rows.index)[0],
         }
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flownb.connection.connect import _checked_prefix
 from flownb.errors import FlowError, OptionError
 from flownb.flows.node import Node, read
 from flownb.options import JobOptions
@@ -86,6 +87,7 @@ class _Planner:
         self.options: dict[Any, JobOptions] = {}
         self.bases: dict[Any, str] = {}
         self.merged: set[int] = set()
+        self.have_children: set[int] = set()  # also those whose children have not been walked yet
         self.shared: dict[int, None] = {}
 
     # ---- walking ------------------------------------------------------------------------------------
@@ -146,7 +148,8 @@ class _Planner:
             same = self.by_id[base, given]
             self._mention_again(same, node, data, (parent, place))
             self._adopt(same, parent, options.policy)
-            if children and not self.jobs[same].children:
+            if children and same not in self.have_children:
+                self.have_children.add(same)
                 return same, children
             return same, ()
         position = len(self.jobs)
@@ -161,6 +164,8 @@ class _Planner:
             self.jobs[parent].children.append(position)
         if given is not None:
             self.by_id[base, given] = position
+        if children:
+            self.have_children.add(position)
         return position, children
 
     def _mention_again(self, same: int, node: Node, data: str, place: tuple[int, int]) -> None:
@@ -177,7 +182,8 @@ class _Planner:
             problem = keys.problem_with_queue(node.queue)
             if problem:
                 raise FlowError(f"queueName {problem}")
-            found = self.bases[node.prefix, node.queue] = keys.base(node.prefix or self.prefix, node.queue)
+            prefix = self.prefix if node.prefix is None else _checked_prefix(node.prefix)
+            found = self.bases[node.prefix, node.queue] = keys.base(prefix, node.queue)
         return found
 
     def _check_name(self, name: Any) -> None:
@@ -249,12 +255,14 @@ class _Planner:
                 self._merge(position, same[0])
 
     def _is_below(self, position: int, other: int) -> bool:
-        above = list(self.jobs[position].parents)
+        above, seen = list(self.jobs[position].parents), set[int]()
         while above:
             step = above.pop()
             if step == other:
                 return True
-            above += self.jobs[step].parents
+            if step not in seen:  # shared jobs are reached by many ways
+                seen.add(step)
+                above += self.jobs[step].parents
         return False
 
     def _merge(self, position: int, into: int) -> None:

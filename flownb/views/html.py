@@ -40,7 +40,7 @@ def report(
     timeline: str | None = None,
     title: str | None = None,
 ) -> str:
-    """One complete HTML file: tree, counts, stages, failures, timeline, results.
+    """One complete HTML file: tree, counts, stages, failures, results, timeline.
 
     `timeline` is what `timeline_svg` made. `table_html` is a DataFrame, or markup the caller answers for.
     `failures` are the snapshot's own unless given.
@@ -50,11 +50,11 @@ def report(
     failed = _failures(snapshot.failures if failures is None else failures, most=MOST_MESSAGES)
     if failed:
         sections.append(_section("Failures", failed))
-    if timeline is not None:
-        sections.append(_section("Timeline", fill("scroll.html", body=Markup(timeline))))
     if table_html is not None:
         body = Markup(table_html) if isinstance(table_html, str) else frame_html(table_html)
         sections.append(_section("Results", body))
+    if timeline is not None:
+        sections.append(_section("Timeline", fill("scroll.html", body=Markup(timeline))))
     return (
         fill(
             "report.html",

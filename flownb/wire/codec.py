@@ -43,8 +43,7 @@ def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
             if nan == "refuse":
                 raise
             text = _json(_without_nan(value))
-        if not text.isascii():
-            text.encode()
+        size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
         raise FlowError(
             f"{where}: holds text that is not Unicode (a lone surrogate); encode it first"
@@ -53,9 +52,9 @@ def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
         if isinstance(error, FlowError):
             raise
         raise FlowError(f"{where}: {_reason(value, where, error)}") from None
-    if len(text) > MOST_BYTES:
+    if size > MOST_BYTES:
         raise FlowError(
-            f"{where}: {len(text):,} bytes of JSON, more than the {MOST_BYTES:,} allowed; "
+            f"{where}: {size:,} bytes of JSON, more than the {MOST_BYTES:,} allowed; "
             "store it in a file and pass its path"
         )
     return text
@@ -85,6 +84,9 @@ def _check(value: Any, where: str, depth: int) -> None:
         for i, item in enumerate(value):
             if type(item) not in _LEAVES:
                 _check(item, f"{where}[{i}]", depth + 1)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for part in dataclasses.fields(value):
+            _check(getattr(value, part.name), f"{where}.{part.name}", depth + 1)
 
 
 def _default(value: Any) -> Any:

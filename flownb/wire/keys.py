@@ -13,7 +13,7 @@ RESERVED_IDS = frozenset(
     """.split()  # noqa: SIM905 - a list of words reads as words
 )
 
-_PRINTABLE = re.compile(r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+$")
+_PRINTABLE = re.compile(r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+\Z")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -66,7 +66,7 @@ def problem_with_id(id: object) -> str | None:
     if id in RESERVED_IDS:
         return "is the name of one of the queue's own keys"
     if not _PRINTABLE.match(id):
-        return "must not hold control characters"
+        return "must not hold control characters or lone surrogates"
     return None
 
 
@@ -83,7 +83,7 @@ def problem_with_queue(queue: object) -> str | None:
     if any(sign in queue for sign in "*?[]{}"):
         return "must not hold * ? [ ] { or }"
     if not _PRINTABLE.match(queue):
-        return "must not hold control characters"
+        return "must not hold control characters or lone surrogates"
     return None
 
 
@@ -96,5 +96,5 @@ def problem_with_name(name: object) -> str | None:
     if not name or len(name) > 256:
         return "must have 1 to 256 characters"
     if not _PRINTABLE.match(name):
-        return "must not hold control characters"
+        return "must not hold control characters or lone surrogates"
     return None

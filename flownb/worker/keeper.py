@@ -133,7 +133,8 @@ def main() -> None:
                 watch = Watch(**message["watch"])
                 watches[watch] = Store(Connection.client_from_address(message["address"]), watch.prefix)
             elif "forget" in message:
-                watches = {w: store for w, store in watches.items() if w.token != message["forget"]}
+                for watch in [watch for watch in watches if watch.token == message["forget"]]:
+                    watches.pop(watch).client.close()
             else:
                 return
         for watch, store in watches.items():

@@ -22,6 +22,7 @@ log = logging.getLogger("flownb.worker")
 
 MOST_AHEAD = 100  # jobs fetched beyond the slots, when jobs are short
 HORIZON = 0.02  # seconds of work that are kept at hand
+AT_HAND = 0.2  # seconds after which jobs fetched ahead of a long one are given back
 GATHER = 0.002  # seconds for which outcomes are collected while the slots have work
 DRAIN_DELAY = 5.0  # seconds an idle worker sleeps at most before it looks by itself
 
@@ -59,10 +60,13 @@ class Pump:
         self._pending: list[Outcome] = []  # written, but not known to have arrived
         self._calls = 0
         self._seconds_a_job = 0.0
+        self._last_move = 0.0  # when a job was taken or ended
         self._more = True  # the server may have work for us
+        self._unsure = False  # an answer was lost, and with it perhaps jobs that were taken for us
         self._again: float | None = None  # when a delayed job is due, or a limit ends
         self._failures = 0
         self._last_complaint = 0.0
+        self._next_sweep = 0.0
         self._round = 0
         self._stopping = False
 
@@ -106,18 +110,26 @@ class Pump:
     # ---- the loop -----------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        next_sweep = 0.0
         while not (self._stopping and self._may_leave()):
-            self._collect()
-            now = time.monotonic()
-            if self._again is not None and now >= self._again:
-                self._more, self._again = True, None
-            if self._pending or (self._more and self._room() > 0):
-                self._turn()
-            if not self._stopping and now >= next_sweep:
-                next_sweep = now + self.stalled_interval
-                self._sweep()
-            self._end_overdue()
+            try:
+                self._step()
+            except Exception as error:  # a fault of ours must not leave jobs to a worker that only looks alive
+                self._failures += 1
+                log.exception("the worker goes on after an unexpected %s", type(error).__name__)
+                time.sleep(min(0.1 * self._failures, 1.0))
+
+    def _step(self) -> None:
+        self._collect()
+        now = time.monotonic()
+        if self._again is not None and now >= self._again:
+            self._more, self._again = True, None
+        if self._pending or (self._more and self._room() > 0):
+            self._turn()
+        if not self._stopping and now >= self._next_sweep:
+            self._next_sweep = now + self.stalled_interval
+            self._sweep()
+        self._end_overdue()
+        self._return_what_waits()
 
     def _may_leave(self) -> bool:
         if self._pending:
@@ -168,6 +180,8 @@ class Pump:
             limits.append(0.05)
         if self._again is not None:
             limits.append(self._again - time.monotonic())
+        if self._slots.waiting():
+            limits.append(self._last_move + AT_HAND - time.monotonic())
         limits += [held.started + held.timeout / 1000 - time.monotonic() for held in self._with_timeout()]
         return max(min(limits), 0.001)
 
@@ -188,11 +202,10 @@ class Pump:
             self._watch_queues()
         elif message is _STOP:
             self._stopping = True
-            for held in self._slots.take_back():
-                self.held.pop(_key(held.taken), None)
-                self._pending.append(returned(held.taken))
+            self._return_unstarted()
         else:
             held, outcome, seconds = message
+            self._last_move = time.monotonic()
             if not held.abandoned:
                 self.held.pop(_key(held.taken), None)
                 self._pending.append(outcome)
@@ -215,14 +228,17 @@ class Pump:
         except ServerError as error:
             self._pending = outcomes + self._pending
             self._complain(error)
-            self._recover(token)
+            self._recover()
             return
         self._failures = 0
         self._settle(outcomes, turn)
+        self._last_move = time.monotonic()
         for taken in turn.taken:
             held = Held(taken)
             self.held[_key(taken)] = held
             self._slots.put(held)
+        if self._unsure:
+            self._recover()
         if want:
             self._more = len(turn.taken) >= want
             self._again = None if turn.again_ms is None else time.monotonic() + turn.again_ms / 1000
@@ -268,23 +284,31 @@ class Pump:
             log.warning("%s (failure %d in a row; trying again)", error, self._failures)
         time.sleep(min(0.05 * 2 ** min(self._failures, 6), 1.0) * random.uniform(0.5, 1.0))
 
-    def _recover(self, token: str) -> None:
+    def _recover(self) -> None:
         """A call whose answer was lost may have taken jobs we do not know: give those back. And while the
         server was away leases may have run out: take them anew, unless somebody started the job since.
+        Where this fails too, it is done again after the next call that arrives.
         """
+        self._unsure = self._more = True
+        known = {*self.held, *((outcome["base"], outcome["id"]) for outcome in self._pending)}
+        mine = f"{self.identity}:"
         try:
             for base in self.bases():
-                lost = [id for id, lock in self._store.read_active(base) if lock == token]
-                self._store.give_back(base, lost, token=token, charge=False, most=self.max_stalled_count)
+                lost = [
+                    id
+                    for id, lock in self._store.read_active(base)
+                    if lock and lock.startswith(mine) and (base, id) not in known
+                ]
+                self._store.give_back(base, lost, token=mine, charge=False, most=self.max_stalled_count)
             leases = [
                 (held.taken.base, held.taken.record.id, held.taken.token, held.taken.record.attempts_started)
                 for held in self.held.values()
             ]
             if leases:
                 self._store.extend_leases([leases[0][0]], leases, lock_ms=self.lock_ms)
-            self._more = True
+            self._unsure = False
         except ServerError:
-            self._more = True  # still away: the next turn fails and comes here again
+            pass
 
     def _sweep(self) -> None:
         keeper.check()
@@ -310,6 +334,19 @@ class Pump:
             if now >= held.started + held.timeout / 1000 and not held.abandoned:
                 self.held.pop(_key(held.taken), None)
                 self._pending.append(self._slots.abandon(held))
+
+    def _return_what_waits(self) -> None:
+        """A job turned out to be long: those fetched ahead of their time are for workers that are free."""
+        if self._slots.waiting() and time.monotonic() >= self._last_move + AT_HAND:
+            self._return_unstarted()
+            self._seconds_a_job = max(self._seconds_a_job, 2 * HORIZON * self.concurrency)
+            self._more = True
+
+    def _return_unstarted(self) -> None:
+        """Each goes to the head of the line, so the last one goes first."""
+        for held in reversed(self._slots.take_back()):
+            self.held.pop(_key(held.taken), None)
+            self._pending.append(returned(held.taken))
 
 
 class Blocker:
@@ -353,7 +390,7 @@ class Blocker:
                 self._closed.wait(0.2)
             self._armed.clear()
             self._inbox.put(_WAKE)
-            if self._closed:  # `close` may have armed it just before it was cleared
+            if self._closed.is_set():  # `close` may have armed it just before it was cleared
                 return
 
 

@@ -156,9 +156,12 @@ def _stacktrace(taken: Taken, error: BaseException, options: JobOptions) -> str:
     return json.dumps(kept, ensure_ascii=False)
 
 
+_OWN_FRAMES = ("flownb.worker.", "flownb.tasks.")
+
+
 def _in_user_code(error: BaseException) -> Any:
-    """The traceback from the first frame that is not flownb's own."""
+    """The traceback from the first frame that is not the worker's own."""
     step = error.__traceback__
-    while step is not None and step.tb_frame.f_globals.get("__name__", "").startswith("flownb."):
+    while step is not None and step.tb_frame.f_globals.get("__name__", "").startswith(_OWN_FRAMES):
         step = step.tb_next
     return step or error.__traceback__

@@ -123,11 +123,11 @@ def test_a_mention_below_itself_is_another_job():
 
 def test_a_bare_mention_under_layers_of_shared_jobs_is_found_quickly():
     layer = [fn.Node("bare", "q-s", {"n": 1})]
-    for depth in range(40):
+    for depth in range(30):
         layer = [fn.Node(f"l{depth}-{side}", "layers", children=layer) for side in range(2)]
     full = fn.Node("bare", "q-s", {"n": 1}, children=[fn.Node("below", "q-s")])
     flow = fn.add(fn.Node("root", "q-root", children=[*layer, fn.Node("other", "q-o", children=[full])]))
-    assert flow.progress().total == 1 + 80 + 1 + 2
+    assert flow.progress().total == 1 + 60 + 1 + 2
 
 
 def test_cycles_are_refused_with_the_path_they_take(redis):

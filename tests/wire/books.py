@@ -32,7 +32,9 @@ STATES = {  # place -> what a flow's counts call it
 }
 TYPES = {
     **dict.fromkeys(("wait", "active", "paused"), "list"),
-    **dict.fromkeys(("delayed", "prioritized", "waiting-children", "completed", "failed", "marker", "repeat"), "zset"),
+    **dict.fromkeys(
+        ("delayed", "prioritized", "waiting-children", "completed", "failed", "marker", "repeat"), "zset"
+    ),
     **dict.fromkeys(("id", "pc", "stalled-check", "limiter"), "string"),
     "meta": "hash",
     "events": "stream",
@@ -129,7 +131,14 @@ def read(client: Any, prefix: str = "bull") -> Books:
 def violations(client: Any, prefix: str = "bull", *, counts: bool = True) -> list[Violation]:
     """Return what is wrong under a prefix; `counts=False` leaves out flownb's own (C1, C2): Node keeps none."""
     books = read(client, prefix)
-    found = [*books.mistyped, *_partition(books), *_fields(books), *_scores(books), *_families(books), *_values(books)]
+    found = [
+        *books.mistyped,
+        *_partition(books),
+        *_fields(books),
+        *_scores(books),
+        *_families(books),
+        *_values(books),
+    ]
     return found + ([*_counts(books), *_ends(books)] if counts else [])
 
 
@@ -209,7 +218,9 @@ def _scores(books: Books) -> Iterator[Violation]:
                 if place in ("completed", "failed"):
                     right = str(int(score)) == fields.get("finishedOn")
                 elif place == "delayed":
-                    right = int(score // 4096) >= int(fields.get("timestamp", 0)) + int(float(fields.get("delay", 0)))
+                    right = int(score // 4096) >= int(fields.get("timestamp", 0)) + int(
+                        float(fields.get("delay", 0))
+                    )
                 else:
                     right = int(score // 2**32) == int(fields.get("priority", 0)) > 0
                 if not right:
@@ -223,11 +234,15 @@ def _families(books: Books) -> Iterator[Violation]:
     where = books.where()
     for parent in books.jobs:
         sub = books.sub[parent]
-        groups = {name: set(sub.get(name, ())) for name in ("dependencies", "processed", "failed", "unsuccessful")}
+        groups = {
+            name: set(sub.get(name, ())) for name in ("dependencies", "processed", "failed", "unsuccessful")
+        }
         stands = Counter(child for group in groups.values() for child in group)
         for child, n in stands.items():
             if n > 1:
-                yield Violation("I20", parent, f"{child} in {[name for name, g in groups.items() if child in g]}")
+                yield Violation(
+                    "I20", parent, f"{child} in {[name for name, g in groups.items() if child in g]}"
+                )
         place = (where.get(parent) or ["?"])[0]
         pending = groups["dependencies"]
         if place == "waiting-children" and not pending:
@@ -240,12 +255,19 @@ def _families(books: Books) -> Iterator[Violation]:
             if where.get(child) == ["completed"]:
                 yield Violation("I24", parent, f"waits for {child}, which completed")
             elif where.get(child) == ["failed"] and _policy(books, child, parent):
-                yield Violation("I24", parent, f"waits for {child}, which failed under {_policy(books, child, parent)}")
+                yield Violation(
+                    "I24", parent, f"waits for {child}, which failed under {_policy(books, child, parent)}"
+                )
     for child, fields in books.jobs.items():
         if "parentKey" in fields:
             link = json.loads(fields.get("parent", "{}"))
-            if f"{link.get('queueKey')}:{link.get('id')}" != fields["parentKey"] or child == fields["parentKey"]:
-                yield Violation("I26", child, f"parentKey {fields['parentKey']}, parent {fields.get('parent')}")
+            if (
+                f"{link.get('queueKey')}:{link.get('id')}" != fields["parentKey"]
+                or child == fields["parentKey"]
+            ):
+                yield Violation(
+                    "I26", child, f"parentKey {fields['parentKey']}, parent {fields.get('parent')}"
+                )
 
 
 def _values(books: Books) -> Iterator[Violation]:
@@ -261,7 +283,9 @@ def _values(books: Books) -> Iterator[Violation]:
             if place != ["completed"] and child in sub.get("processed", {}):
                 yield Violation("I25", parent, f"holds a value of {child}, which is in {place}")
             if place == ["failed"]:
-                if policy in ("idof", "cpof") and sub.get("failed", {}).get(child) != fields.get("failedReason"):
+                if policy in ("idof", "cpof") and sub.get("failed", {}).get(child) != fields.get(
+                    "failedReason"
+                ):
                     yield Violation("I25", parent, f"holds another reason of {child}")
                 if policy == "fpof" and child not in sub.get("unsuccessful", ()):
                     yield Violation("I25", parent, f"does not know that {child} failed")
@@ -302,7 +326,9 @@ def _counts(books: Books) -> Iterator[Violation]:
 def _ends(books: Books) -> Iterator[Violation]:
     where = books.where()
     for name, record in books.own.items():
-        if name.startswith("flow:") and books.jobs.get(record.get("root", ""), {}).get("fl", "").endswith(name[5:]):
+        if name.startswith("flow:") and books.jobs.get(record.get("root", ""), {}).get("fl", "").endswith(
+            name[5:]
+        ):
             root = record["root"]
             ended = where[root][0] if where[root][0] in ("completed", "failed") else None
             if record.get("ended") != ended:

@@ -44,7 +44,9 @@ def test_a_parent_waits_for_the_keys_of_its_children(bench: Bench):
 
 
 def test_a_flow_has_a_record_counts_and_a_place_in_the_list(bench: Bench):
-    bench.add(up(), node("c", (P, "fpof")), node("d", (P, "fpof"), delay=5), node("e", (P, "fpof"), priority=2))
+    bench.add(
+        up(), node("c", (P, "fpof")), node("d", (P, "fpof"), delay=5), node("e", (P, "fpof"), priority=2)
+    )
 
     assert bench.store.read_flow("f") == {
         "name": "n",
@@ -89,7 +91,12 @@ def test_the_declared_order_of_children_is_kept(bench: Bench):
 
 
 def test_a_flow_added_twice_is_one_flow(bench: Bench):
-    nodes = [up(), up("m", (P, "fpof")), node("c", (key("m", "up"), "fpof")), node("s", (P, "idof"), (key("m", "up"), "fpof"))]
+    nodes = [
+        up(),
+        up("m", (P, "fpof")),
+        node("c", (key("m", "up"), "fpof")),
+        node("s", (P, "idof"), (key("m", "up"), "fpof")),
+    ]
     bench.add(*nodes)
     before = bench.contents()
 
@@ -181,7 +188,10 @@ def test_a_shared_job_stands_in_every_parents_dependencies(bench: Bench):
 
     assert bench.hash(key("s"))["parentKey"] == key("m0", "up")
     assert bench.hash(key("s"))["sh"] == "1"
-    assert bench.hash(f"bull:flownb:parents:{key('s')}") == {key("m1", "up"): "idof ", key("m2", "up"): "fpof "}
+    assert bench.hash(f"bull:flownb:parents:{key('s')}") == {
+        key("m1", "up"): "idof ",
+        key("m2", "up"): "fpof ",
+    }
     assert all(bench.set(key(f"m{i}:dependencies", "up")) == {key("s")} for i in range(3))
     assert bench.counts() == {"up waiting-children": 4, "q waiting": 1}
 
@@ -310,7 +320,11 @@ def test_a_child_that_fails_early_fails_its_sealed_parent_at_once(bench: Bench):
 
 
 def test_a_large_flow_goes_in_chunks_and_may_be_stored_again_at_any_point(bench: Bench):
-    tree = {"name": "r", "queueName": "up", "children": [{"name": f"c{i}", "queueName": "q"} for i in range(1200)]}
+    tree = {
+        "name": "r",
+        "queueName": "up",
+        "children": [{"name": f"c{i}", "queueName": "q"} for i in range(1200)],
+    }
     made = plan(tree, prefix="bull", flow="f")
 
     assert store_plan(bench.store, made) == []
@@ -325,7 +339,11 @@ def test_a_large_flow_goes_in_chunks_and_may_be_stored_again_at_any_point(bench:
 
 
 def test_a_producer_that_died_between_chunks_is_run_again(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    tree = {"name": "r", "queueName": "up", "children": [{"name": f"c{i}", "queueName": "q"} for i in range(1200)]}
+    tree = {
+        "name": "r",
+        "queueName": "up",
+        "children": [{"name": f"c{i}", "queueName": "q"} for i in range(1200)],
+    }
     made = plan(tree, prefix="bull", flow="f")
     calls, send = [], bench.store.add_jobs
 

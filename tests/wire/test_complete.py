@@ -18,7 +18,11 @@ def test_a_completed_job_has_a_value_an_end_and_no_lease(bench: Bench):
     assert bench.finish(completed(taken, '{"v":[1,2]}')) == ["done"]
 
     stored = bench.hash(key("a"))
-    assert (stored["returnvalue"], stored["finishedOn"], stored["atm"]) == ('{"v":[1,2]}', str(START + 40), "1")
+    assert (stored["returnvalue"], stored["finishedOn"], stored["atm"]) == (
+        '{"v":[1,2]}',
+        str(START + 40),
+        "1",
+    )
     assert stored["ft"] == taken.token
     assert bench.zset(key("completed")) == {"a": START + 40}
     assert bench.list(key("active")) == []

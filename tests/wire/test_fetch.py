@@ -35,7 +35,12 @@ def test_what_a_worker_gets_is_what_was_stored(bench: Bench):
 
     record = taken.record
     assert (record.key, record.id, record.queue, record.name) == (key("c"), "c", "q", "name-c")
-    assert (record.data, record.opts, record.bind, record.flow) == ('{"x":[1]}', '{"attempts":0}', '{"a":1}', "f")
+    assert (record.data, record.opts, record.bind, record.flow) == (
+        '{"x":[1]}',
+        '{"attempts":0}',
+        '{"a":1}',
+        "f",
+    )
     assert (record.parent_key, record.state, record.timestamp) == (key("p", "up"), "active", START)
     assert (record.attempts_made, record.attempts_started, taken.deferred) == (0, 1, None)
 
@@ -63,7 +68,11 @@ def test_the_line_is_emptied_from_its_head_and_before_ranks(bench: Bench):
     assert [taken.record.id for taken in bench.take(want=3)] == ["a", "b", "y"]
     assert bench.list(key("active")) == ["y", "b", "a"]
     assert bench.get(key("pc")) == "2"
-    assert [event[:2] for event in bench.events(last=3)] == [("active", "a"), ("active", "b"), ("active", "y")]
+    assert [event[:2] for event in bench.events(last=3)] == [
+        ("active", "a"),
+        ("active", "b"),
+        ("active", "y"),
+    ]
 
 
 def test_an_empty_rank_forgets_its_counter(bench: Bench):

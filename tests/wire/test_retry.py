@@ -90,7 +90,9 @@ def test_a_failed_attempt_says_nothing_to_the_parent(bench: Bench):
     bench.finish(retry(bench.take_one()))
 
     after = bench.contents()
-    assert {name: after[name] for name in up if name in after} == {name: up[name] for name in up if name in after}
+    assert {name: after[name] for name in up if name in after} == {
+        name: up[name] for name in up if name in after
+    }
     assert bench.set(f"{P}:dependencies") == {key("a")}
 
 

@@ -124,7 +124,10 @@ class Bench:
 
     def events(self, queue: str = "q", last: int | None = None) -> list[tuple[str, ...]]:
         """Return a queue's events in order: ``(event, value of each further field)``."""
-        found = [tuple(text(part) for part in event.values()) for _, event in self.redis.xrange(f"{base(queue)}:events")]
+        found = [
+            tuple(text(part) for part in event.values())
+            for _, event in self.redis.xrange(f"{base(queue)}:events")
+        ]
         return found if last is None else found[-last:]
 
     def event_fields(self, queue: str = "q") -> list[dict[str, str]]:
@@ -227,18 +230,24 @@ def arguments(nodes: Sequence[Mapping[str, Any]], flow: str | None) -> dict[str,
         if one["has_children"]:
             unseal.append(f"{here}:{one['id']}")
         places = [edges[edge] for edge in one["under"]]
-        jobs.append(
-            [queues.index(here) + 1, one["id"], f"name-{one['id']}", one["data"], len(jobs) + 1]
-            + [(places if len(places) > 1 else places[0]) if places else False, one["delay"], one["priority"]]
-            + [one["lifo"], one["has_children"], one["bind"]]
-        )
+        row = [queues.index(here) + 1, one["id"], f"name-{one['id']}", one["data"], len(jobs) + 1]
+        row.append((places if len(places) > 1 else places[0]) if places else False)
+        row += [one[field] for field in ("delay", "priority", "lifo", "has_children", "bind")]
+        jobs.append(row)
     record = None
     if flow is not None:
         root = f"{base(nodes[0]['queue'])}:{nodes[0]['id']}"
         fields = ["name", "n", "root", root, "total", str(len(nodes))]
         record = {"id": flow, "named": None, "fields": fields, "stored": True}
     opts = [json.dumps(one["opts"], separators=(",", ":")) for one in nodes]
-    return {"queues": queues, "jobs": jobs, "opts": opts, "parents": parents, "record": record, "unseal": unseal}
+    return {
+        "queues": queues,
+        "jobs": jobs,
+        "opts": opts,
+        "parents": parents,
+        "record": record,
+        "unseal": unseal,
+    }
 
 
 def about(taken: Taken) -> dict[str, Any]:
@@ -255,7 +264,12 @@ def completed(taken: Taken, value: str = "null") -> dict[str, Any]:
 
 
 def failed(
-    taken: Taken, reason: str = "it broke", *, attempts: int = 1, why: str | None = None, stacktrace: str = "[]"
+    taken: Taken,
+    reason: str = "it broke",
+    *,
+    attempts: int = 1,
+    why: str | None = None,
+    stacktrace: str = "[]",
 ) -> dict[str, Any]:
     trace = {"stacktrace": stacktrace, "attempts": attempts, "why": why}
     return {**about(taken), "kind": "failed", "reason": reason, **trace}
@@ -264,7 +278,14 @@ def failed(
 def retry(
     taken: Taken, reason: str = "not yet", *, delay: int = 0, lifo: bool = False, stacktrace: str = '["t"]'
 ) -> dict[str, Any]:
-    return {**about(taken), "kind": "retry", "reason": reason, "stacktrace": stacktrace, "delay": delay, "lifo": lifo}
+    return {
+        **about(taken),
+        "kind": "retry",
+        "reason": reason,
+        "stacktrace": stacktrace,
+        "delay": delay,
+        "lifo": lifo,
+    }
 
 
 def returned(taken: Taken, *, hold: int | None = None) -> dict[str, Any]:

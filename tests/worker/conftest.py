@@ -1,12 +1,37 @@
-"""DOC"""
+"""What the tests of workers share: waiting for conditions, worker processes to kill, servers to kill, a lossy way."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
+import flownb as fn
+from flownb.connection.folder import find_server
 from flownb.tasks import registry
+
+sys.path.insert(0, str(Path(__file__).parent))
+ROOT = str(Path(fn.__file__).parents[1])
+
+# A worker process: serves queues with a function of `worker_functions`, tells its keeper's pid, ends with its stdin.
+SCRIPT = """
+import json, sys
+import flownb as fn
+import worker_functions
+from flownb.worker.keeper import keeper
+asked = json.loads(sys.argv[1])
+fn.connect(asked.get("url"), path=asked.get("path"))
+function = getattr(worker_functions, asked["function"])
+with fn.Worker(asked["queues"], function, **asked["options"]):
+    print(keeper._process.pid, flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +51,108 @@ def until():
         return found
 
     return wait
+
+
+class WorkerProcess:
+    """A worker in a process of its own, and its keeper."""
+
+    def __init__(self, process, keeper):
+        self.process = process
+        self.keeper = keeper
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self):
+        for pid in (self.keeper, self.process.pid):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self):
+        for pid in (self.process.pid, self.keeper):
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def start_worker(server_folder):
+    """Start a worker process; a function of `worker_functions` serves the queues."""
+    started = []
+
+    def start(queues, function, *, url=None, **options):
+        import json
+
+        asked = {"queues": queues, "function": function, "options": options}
+        asked |= {"url": url} if url else {"path": str(server_folder)}
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, json.dumps(asked)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, str(Path(__file__).parent)])},
+        )
+        worker = WorkerProcess(process, int(process.stdout.readline()))
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        if worker.process.poll() is None:
+            worker.thaw()
+        worker.kill()
+        worker.process.stdin.close()
+        worker.process.stdout.close()
+
+
+class OwnServer:
+    """A server of the test's own, with an append-only file, that can be killed and started again."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.socket = str(folder / "s")
+        self.url = f"unix://{self.socket}"
+        self.process = None
+        self.start()
+
+    def start(self):
+        import redis
+
+        options = ["--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
+        options += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        self.process = subprocess.Popen([find_server(), *options], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        with redis.Redis(unix_socket_path=self.socket) as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.005)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def own_server():
+    with tempfile.TemporaryDirectory(prefix="flownb-own-") as folder:  # a short path, for the socket
+        server = OwnServer(Path(folder))
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def lossy(own_server):
+    """Give a way to `own_server` that loses a share of its replies: `lossy(share)` returns a `Proxy`."""
+    from proxy import Proxy
+
+    ways = []
+
+    def make(share, **more):
+        ways.append(Proxy(own_server.socket, share, **more))
+        return ways[-1]
+
+    yield make
+    for way in ways:
+        way.close()

@@ -32,7 +32,7 @@ local function put_off(q, id, due)
   return 'delayed'
 end
 
--- Delayed jobs that are due come into the line, also while the queue is paused.
+-- delayed -> waiting or prioritized: jobs that are due come into the line, also while the queue is paused.
 local function promote_due(q)
   local due = redis.call('ZRANGEBYSCORE', q.delayed, 0, int((now + 1) * 4096 - 1), 'LIMIT', 0, 1000)
   if #due == 0 then return end

@@ -11,19 +11,28 @@ local now_text = string.format('%.0f', now)
 
 local queues_seen = {}
 
+-- A queue's keys, each made when it is first asked for: a call touches few of them.
+local KEYS_OF_A_QUEUE = {
+  id = ':id', meta = ':meta', events = ':events', marker = ':marker', limiter = ':limiter', pc = ':pc',
+  wait = ':wait', active = ':active', delayed = ':delayed', prioritized = ':prioritized',
+  waiting_children = ':waiting-children', completed = ':completed', failed = ':failed',
+  stalled = ':stalled', stalled_check = ':stalled-check',
+}
+local queue_shape = {
+  __index = function(q, name)
+    local suffix = KEYS_OF_A_QUEUE[name]
+    if not suffix then return nil end
+    local key = q.base .. suffix
+    rawset(q, name, key)
+    return key
+  end,
+}
+
 -- One shape for every queue, whether it was named in the call or found through a parent's key.
 local function queue_at(base)
   local q = queues_seen[base]
   if not q then
-    q = {
-      base = base,
-      id = base .. ':id', meta = base .. ':meta', events = base .. ':events', marker = base .. ':marker',
-      wait = base .. ':wait', active = base .. ':active', delayed = base .. ':delayed',
-      prioritized = base .. ':prioritized', pc = base .. ':pc',
-      waiting_children = base .. ':waiting-children',
-      completed = base .. ':completed', failed = base .. ':failed',
-      stalled = base .. ':stalled', stalled_check = base .. ':stalled-check', limiter = base .. ':limiter',
-    }
+    q = setmetatable({base = base}, queue_shape)
     queues_seen[base] = q
   end
   return q

@@ -6,7 +6,7 @@
 -- @use     queue
 
 local q = queues[1]
-redis.call('HDEL', q.meta, 'paused')
+local was_paused = redis.call('HDEL', q.meta, 'paused') == 1
 -- BullMQ 5 kept the jobs of a paused queue in a list of its own; the caller asks again until it is empty.
 local legacy = redis.call('LRANGE', q.base .. ':paused', 0, 6999)
 if #legacy > 0 then
@@ -15,6 +15,6 @@ if #legacy > 0 then
 end
 q.has_new_work = redis.call('EXISTS', q.wait, q.prioritized) > 0
 q.has_new_delay = not q.has_new_work
-emit(q, 'resumed')
+if was_paused or #legacy == 0 then emit(q, 'resumed') end
 wake_workers()
 return reply{}

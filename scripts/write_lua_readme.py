@@ -1,0 +1,189 @@
+"""Write flownb/wire/lua/README.md from the headers of the Lua files; `--check` says whether it is up to date."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "flownb" / "wire" / "lua"
+README = FOLDER / "README.md"
+
+STATES = ("waiting", "prioritized", "active", "delayed", "waiting-children", "completed", "failed")
+QUEUE_KEYS = {  # what each key of a queue holds; the names are BullMQ's
+    "meta": "settings: `opts.maxLenEvents`, `paused`, `concurrency`, `max`, `duration`",
+    "id": "how many jobs were stored",
+    "wait": "list of ids, the next one at its right end",
+    "prioritized": "ids by priority, then by order of coming",
+    "pc": "counter for the order within a priority",
+    "delayed": "ids by the time they are due",
+    "active": "list of ids that run, the newest at its left end",
+    "waiting-children": "parents whose children are not done",
+    "completed": "ids by the time they ended",
+    "failed": "ids by the time they ended",
+    "stalled": "running ids that had no lease at the last sweep",
+    "stalled-check": "set for an interval by whoever sweeps first",
+    "limiter": "starts in the present window; a huge number: held by hand",
+    "marker": "what idle workers sleep on: `0` work now, `1` work at its score",
+    "events": "stream of what happened",
+    "paused": "BullMQ 5's line of a paused queue, taken in by `resume_queue`",
+}
+JOB_KEYS = {
+    "lock": "token of the worker that runs the job; its life is the lease",
+    "dependencies": "keys of children that are pending; of a flow being stored in chunks also its seal",
+    "processed": "child's key -> JSON value",
+    "failed": "child's key -> why it failed, forgiven",
+    "unsuccessful": "keys of children that failed their parent, by time",
+    "logs": "rows written by the job",
+}
+OWN_KEYS = {
+    "flownb:flow": "`:<id>`: a flow's record",
+    "flownb:counts": "`:<id>`: `state@queue` -> jobs of a flow",
+    "flownb:flows": "ids of flows by time of adding",
+    "flownb:names": "name -> the newest flow of that name",
+    "flownb:parents": "`:<job's key>`: further parents of a shared job",
+    "flownb:served": "queues with a worker, until when",
+}
+
+_TAG = re.compile(r"^-- @(\w+) *(.*)$", re.MULTILINE)
+_STATE = "|".join(sorted((*STATES, "nothing"), key=len, reverse=True))
+_LIST = rf"(?:{_STATE})(?:(?:, | or )(?:{_STATE}))*"
+_NAMED = re.compile(r"\b(\w+) = ':([\w-]+)'")
+_ARROW = re.compile(rf"({_LIST}) -> ({_LIST})")
+
+
+class Lua:
+    """One file: its first line, its tags, its text without comments."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
+        self.text = path.read_text(encoding="utf-8")
+        self.says = re.sub(r"^--+ \w+: ", "", self.text.splitlines()[0])
+        self.tags: dict[str, list[str]] = {}
+        for tag, words in _TAG.findall(self.text):
+            self.tags.setdefault(tag, []).extend(words.split())
+        self.code = re.sub(r"--[^\n]*", "", self.text)
+        self.named = dict(_NAMED.findall(self.code))  # of a queue's keys, in Lua
+        self.code = _NAMED.sub("", self.code)
+
+    @property
+    def is_concept(self) -> bool:
+        return self.name.startswith("_")
+
+    def arrows(self) -> list[tuple[str, str]]:
+        """Return the transitions that its comments declare, ``from`` and ``to``."""
+        found = []
+        for line in self.text.splitlines():
+            if line.startswith("--"):
+                for origin, target in _ARROW.findall(line):
+                    found += [(a, b) for a in re.findall(_STATE, origin) for b in re.findall(_STATE, target)]
+        return found
+
+    def keys(self, fields: dict[str, str]) -> set[str]:
+        """Return the keys that its own code names; `fields` are those of a queue in Lua."""
+        found = {fields[name] for name in re.findall(r"\bq\.(\w+)", self.code) if name in fields}
+        found |= {f":{name}" for name in re.findall(r"':([\w-]+)'", self.code) if name in JOB_KEYS}
+        found |= {
+            name for name in re.findall(r"':([\w-]+)'", self.code) if name in QUEUE_KEYS.keys() - JOB_KEYS
+        }
+        found |= {key for key in OWN_KEYS if f":{key}" in self.code}
+        found |= {f"flownb:{kind}" for kind in re.findall(r"flow_key\('(\w+)'", self.code)}
+        found |= {key for key in ("flownb:flows", "flownb:names") if f"about .. ':{key[7:]}'" in self.code}
+        return found
+
+
+def generate() -> str:
+    """Return the text of the page."""
+    files = [Lua(path) for path in sorted(FOLDER.glob("*.lua"))]
+    scripts = [file for file in files if not file.is_concept]
+    concepts = [file for file in files if file.is_concept]
+    queue = next(file for file in concepts if file.name == "_queue")
+    parts = [
+        "# The scripts",
+        "Made by `scripts/write_lua_readme.py` from the headers of the files here; do not edit. What is stored is "
+        "on [docs/wire-format.md](../../../docs/wire-format.md), the rules for Lua are in "
+        "[ARCHITECTURE.md](../../../ARCHITECTURE.md).",
+        "## States",
+        _diagram(files),
+        "A late end (its lease had run out) leaves from where the job was put back to: waiting or prioritized.",
+        "## Scripts: one transition or one read each",
+        _table(
+            ["script", "what it does", "args", "returns", "errors", "uses"],
+            [
+                [
+                    f"`{f.name}`",
+                    f.says,
+                    *(_words(f, tag) for tag in ("args", "returns", "errors")),
+                    _words(f, "use"),
+                ]
+                for f in scripts
+            ],
+        ),
+        "## Concepts: what scripts share, put in front of them by the loader",
+        _table(
+            ["concept", "what it is", "touches", "uses"],
+            [[f"`{f.name}`", f.says, _words(f, "touches"), _words(f, "use")] for f in concepts],
+        ),
+        "## Keys, and the files that name them",
+        _table(["key", "holds", "files"], _key_rows(files, queue.named)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _diagram(files: list[Lua]) -> str:
+    by: dict[tuple[str, str], list[str]] = {}
+    for file in files:
+        for arrow in file.arrows():
+            if file.name not in by.setdefault(arrow, []):
+                by[arrow].append(file.name)
+    order = {state: i for i, state in enumerate(("nothing", *STATES))}
+    lines = ["```mermaid", "stateDiagram-v2", '  state "waiting-children" as waiting_children']
+    for origin, target in sorted(by, key=lambda arrow: (order[arrow[0]], order[arrow[1]])):
+        start = "[*]" if origin == "nothing" else origin.replace("-", "_")
+        lines.append(f"  {start} --> {target.replace('-', '_')} : {', '.join(by[origin, target])}")
+    return "\n".join([*lines, "```"])
+
+
+def _key_rows(files: list[Lua], fields: dict[str, str]) -> list[list[str]]:
+    named = {file.name: file.keys(fields) for file in files}
+
+    def row(key: str, shown: str, holds: str) -> list[str]:
+        return [f"`{shown}`", holds, ", ".join(f"`{name}`" for name, keys in named.items() if key in keys)]
+
+    rows = [row(name, f"<queue>:{name}", holds) for name, holds in QUEUE_KEYS.items()]
+    rows += [row(f":{name}", f"<job>:{name}", holds) for name, holds in JOB_KEYS.items()]
+    return rows + [row(name, f"<prefix>:{name}", holds) for name, holds in OWN_KEYS.items()]
+
+
+def _words(file: Lua, tag: str) -> str:
+    return " ".join(f"`{word}`" for word in file.tags.get(tag, []))
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or compare it."""
+    made = generate()
+    stored = README.read_text(encoding="utf-8") if README.exists() else ""
+    if "--check" not in arguments:
+        README.write_text(made, encoding="utf-8")
+        return 0
+    if made == stored:
+        return 0
+    sys.stdout.writelines(
+        f"{line}\n"
+        for line in difflib.unified_diff(
+            stored.splitlines(), made.splitlines(), "README.md", "made", lineterm=""
+        )
+    )
+    print("flownb/wire/lua/README.md is out of date: run scripts/write_lua_readme.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,155 @@
+"""Does any test notice? Changes one line of a Lua script at a time, in a copy of the package, and runs the tests of it.
+
+Run it by hand: ``python tests/wire/mutations.py [word ...]`` (only mutations whose name holds a word). Prints which test killed
+each mutation; ends with 1 if one survived. Not collected by pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests" / "wire"
+
+
+class Mutation(NamedTuple):
+    """One changed line, and the files of tests that should notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+ADD, FLOWS, FETCH = "test_add_jobs.py", "test_add_flows.py", "test_fetch.py"
+DONE, FAIL, RETRY = "test_complete.py", "test_fail.py", "test_retry.py"
+MUTATIONS = [
+    # refusals and fencing
+    Mutation("a foreign lock lets an end through", "_finish", "lock ~= outcome.token then", "false then", DONE),
+    Mutation("no look at ats", "_finish", "~= outcome.ats then return 'stale'", "== -1 then return 'stale'", DONE),
+    Mutation("a repeated end is not known", "_finish", "has[4] == outcome.token", "false", DONE),
+    Mutation("a late end is always refused", "_finish", "if not lock and tonumber(has[1]) ~= outcome.ats", "if not lock", DONE),
+    Mutation("pending children let an end through", "_finish", "if redis.call('EXISTS', pending, failed) > 0", "if false", DONE),
+    Mutation("failed children are told as pending", "_finish", "and 'failed-children' or", "and 'pending-children' or", DONE),
+    Mutation("a late end stays in line", "_finish", "if redis.call('LREM', q.wait, -1, id) == 1", "if redis.call('LPOS', q.wait, id)", DONE),
+    Mutation("a late end keeps defa", "finish_and_fetch", "redis.call('HDEL', a.job, 'defa')", "", DONE),
+    Mutation("the lease is not freed", "finish_and_fetch", "if #free > 0 then", "if #free > 9 then", DONE),
+    Mutation("a suspect stays suspected", "finish_and_fetch", "redis.call('SREM', q.stalled, unpack(q.left))", "", DONE),
+    Mutation("a returned job forgets its token", "_finish", "redis.call('HSET', job, 'ft', outcome.token)", "", RETRY),
+    Mutation("a missing parent is not noticed", "add_jobs", "if parent[4] and", "if false and", ADD),
+    # what is stored
+    Mutation("the end's time is not stored", "_finish", "'returnvalue', outcome.value, 'finishedOn', now_text,", "'returnvalue', outcome.value,", DONE),
+    Mutation("no attempt is counted", "finish_and_fetch", "(tonumber(a.has[5]) or 0) + 1", "(tonumber(a.has[5]) or 0)", DONE),
+    Mutation("defa stays on a failed job", "_finish", "redis.call('HDEL', job, 'defa')", "", FAIL),
+    Mutation("exhausted one attempt early", "_finish", "if made >= outcome.attempts", "if made >= outcome.attempts - 2", FAIL),
+    Mutation("a retry takes the wrong end", "_finish", "outcome.lifo and 'R' or 'L'", "outcome.lifo and 'L' or 'R'", RETRY),
+    Mutation("a returned job goes to the end of the line", "_finish", "return enqueue(q, outcome.id, 0, 'R')", "return enqueue(q, outcome.id, 0, 'L')", RETRY),
+    Mutation("jobs due together lose their order", "_place", "math.min(tonumber(top[2]) + 1, high)", "low", ADD),
+    Mutation("a due job keeps its delay", "_place", "redis.call('HSET', job, 'delay', '0')", "", FETCH),
+    Mutation("due a millisecond late", "_place", "int((now + 1) * 4096 - 1), 'LIMIT'", "int(now * 4096 - 1), 'LIMIT'", FETCH),
+    Mutation("lifo is forgotten", "add_jobs", "if j[9] then", "if false then", ADD),
+    Mutation("an id twice in a call is stored twice", "add_jobs", "if named[job] then none_exists = false end", "", ADD),
+    # waking
+    Mutation("a held queue is woken", "_queue", "if q.has_new_work and not is_blocked(q)", "if q.has_new_work", ADD),
+    Mutation("nobody is woken", "_queue", "redis.call('ZADD', q.marker, 0, '0') end", "end", ADD),
+    Mutation("the marker is not put back", "_take", "if #ids > 0 then redis.call('ZADD', q.marker, 0, '0') end", "", FETCH),
+    # parents
+    Mutation("every child wakes the parent", "_parent", "if redis.call('SCARD', parent .. ':dependencies') == 0 then", "if true then", DONE),
+    Mutation("the parent keeps waiting for a done child", "_parent", "redis.call('SREM', pending, unpack(gone))", "", DONE),
+    Mutation("the parent has no value", "_parent", "redis.call('HSET', parent .. ':processed', unpack(results))", "", DONE),
+    Mutation("a value nobody awaits is told", "_parent", "if awaited[i] == 1 then", "if true then", DONE),
+    Mutation("a released parent loses its delay", "_parent", "if delay > 0 then", "if false then", DONE),
+    Mutation("a released parent joins the end", "_parent", "tonumber(has[1]) or 0, 'R')", "tonumber(has[1]) or 0, 'L')", DONE),
+    Mutation("a failure does not climb", "_parent", "fail_at_once(edge.key, child.key, job) or nil", "fail_at_once(edge.key, child.key, job) and nil", FAIL),
+    Mutation("an optional failure releases too early", "_parent", "HSET', edge.key .. ':failed', child.key, child.reason)\n          release_if_settled(", "HSET', edge.key .. ':failed', child.key, child.reason)\n          release(", FAIL),
+    Mutation("further parents are not told", "_parent", "if shared then", "if false then", FLOWS),
+    Mutation("the cause is the last failure", "_parent", "redis.call('HSETNX', flow_key('flow', q, flow), 'cause', cause)", "redis.call('HSET', flow_key('flow', q, flow), 'cause', cause)", FAIL),
+    Mutation("a shared parent is not counted in the other flow", "_parent", "for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end", "", FLOWS),
+    Mutation("a policy-less failure counts as settled", "_parent", "if edge.policy ~= '' and", "if", FAIL),
+    # adding to what is there
+    Mutation("a completed child has no value for a new parent", "add_jobs", "redis.call('HSET', parent[1] .. ':processed', job, has[2])", "", FLOWS),
+    Mutation("a job shared between flows is counted twice", "add_jobs", "parent, is_first and flow or '') and is_first then", "parent, flow) then", FLOWS),
+    Mutation("no seal", "add_jobs", "if j[10] and args.seal then", "if false then", FLOWS),
+    Mutation("the seal stays", "add_jobs", "if args.seal then redis.call('SREM', parent .. ':dependencies', args.seal) end", "", FLOWS),
+    # taking
+    Mutation("a ghost is run", "_take", "if not (fields[1] and fields[2]) then", "if false then", FETCH),
+    Mutation("the limit is one too high", "_take", "if used >= max then", "if used > max then", FETCH),
+    Mutation("a failure to be is counted against the limit", "_take", "if not fields[8] then charged", "if true then charged", FETCH),
+    Mutation("global concurrency is not looked at", "_take", "want = math.min(want, tonumber(set[2]) - redis.call('LLEN', q.active))", "", FETCH),
+    Mutation("the counter of ranks is kept", "_take", "if #ids < want then redis.call('DEL', q.pc) end", "", FETCH),
+    # leases
+    Mutation("anybody's lease is renewed", "extend_leases", "lock == token", "lock", "test_extend_leases.py"),
+    Mutation("a lost lease is taken without a look at ats", "extend_leases", "tonumber(redis.call('HGET', job, 'ats')) == ats and", "", "test_extend_leases.py"),
+    Mutation("moved at the first sweep", "sweep_stalled", "local suspects = redis.call('SMEMBERS', q.stalled)", "local suspects = redis.call('LRANGE', q.active, 0, -1)", "test_sweep_stalled.py"),
+    Mutation("leased jobs are swept", "sweep_stalled", "redis.call('EXISTS', job .. ':lock') == 0 and redis.call('LREM'", "redis.call('LREM'", "test_sweep_stalled.py"),
+    Mutation("a stalled job is failed one stall early", "sweep_stalled", "'stc', 1) > args.most", "'stc', 1) >= args.most", "test_sweep_stalled.py"),
+    Mutation("jobs of others are given back", "give_back", "lock and lock:sub(1, #args.token) == args.token and", "lock and", "test_give_back.py"),
+    Mutation("a lost answer is charged", "give_back", "if args.charge and", "if", "test_give_back.py"),
+    # the rest
+    Mutation("a log grows without end", "update_job", "if args.keep and rows > args.keep", "if false", "test_update_job.py"),
+    Mutation("a pause leaves the marker", "pause_queue", "redis.call('DEL', q.marker)", "", "test_pause_queue.py"),
+    Mutation("a resume does not wake", "resume_queue", "redis.call('EXISTS', q.wait, q.prioritized) > 0", "false", "test_pause_queue.py"),
+    Mutation("a failed job reads as completed", "read_jobs", "has[2] and 'completed' or 'failed'", "'completed'", "test_read_jobs.py"),
+    Mutation("counts are not written", "_counts", "if n ~= 0 then", "if n > 0 then", FETCH),
+    Mutation("a flow never ends", "_counts", "'ended', state, 'finished', now_text)", "'finished', now_text)", DONE),
+]  # fmt: skip
+
+
+def kill(mutation: Mutation) -> str | None:
+    """Return the test that noticed, or None."""
+    with tempfile.TemporaryDirectory(prefix="flownb-mutant-") as folder:
+        package = Path(folder, "flownb")
+        shutil.copytree(ROOT / "flownb", package, ignore=shutil.ignore_patterns("__pycache__"))
+        path = package / "wire" / "lua" / f"{mutation.file}.lua"
+        text = path.read_text(encoding="utf-8")
+        if text.count(mutation.old) != 1:
+            raise SystemExit(
+                f"{mutation.name}: found {text.count(mutation.old)} times in {path.name}, not once"
+            )
+        path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+        environment = {
+            **os.environ,
+            "PYTHONPATH": folder,
+            "PYTHONSAFEPATH": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no"]
+        for tests in (mutation.tests, "test_properties.py"):
+            done = subprocess.run(
+                [*command, str(TESTS / tests)], cwd=ROOT, env=environment, capture_output=True, text=True
+            )
+            if done.returncode not in (0, 1):
+                raise SystemExit(
+                    f"{mutation.name}: the tests did not run\n{done.stdout[-800:]}{done.stderr[-800:]}"
+                )
+            if done.returncode == 1:
+                found = re.search(r"^(?:FAILED|ERROR) \S*?([\w.]+::\S+)", done.stdout, re.MULTILINE)
+                return found[1] if found else "?"
+    return None
+
+
+def main(words: list[str]) -> int:
+    """Try the mutations, two at a time, and print a table."""
+    chosen = [
+        one for one in MUTATIONS if not words or any(word in f"{one.file} {one.name}" for word in words)
+    ]
+    survivors = 0
+    with ThreadPoolExecutor(2) as pool:
+        for one, killer in zip(chosen, pool.map(kill, chosen), strict=True):
+            survivors += killer is None
+            print(f"{one.file + ': ' + one.name:<72} {killer or 'SURVIVED'}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} killed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,89 @@
+"""Loading and calling: names on both sides, refusals as exceptions, the server's trouble in one line."""
+
+from __future__ import annotations
+
+import pytest
+from redis import exceptions
+from wire_bench import Bench, key, node
+
+from flownb import errors
+from flownb.wire.scripts import Script, header, load
+from flownb.wire.store import server_errors
+
+
+def test_a_call_names_every_argument_and_no_other(bench: Bench):
+    with pytest.raises(TypeError, match=r"pause_queue\(\) takes \['now'\], not \['later', 'now'\]"):
+        load("pause_queue")(bench.redis, ["bull:q"], now=1, later=2)
+
+    assert bench.dump() == {}
+
+
+def test_a_script_is_loaded_once_and_known_by_its_hash():
+    assert load("add_jobs") is load("add_jobs")
+    assert len(load("add_jobs").sha) == 40
+
+
+def test_a_concept_that_two_others_use_is_loaded_once():
+    source = load("finish_and_fetch").source
+    assert source.count("-- _queue: names") == 1
+    assert source.index("-- _queue:") < source.index("-- _place:") < source.index("--- finish_and_fetch:")
+
+
+def test_a_header_is_read_tag_by_tag():
+    found = header("--- x: a -> b.\n-- @args    now ids\n-- @returns\n-- @use     queue\n-- @use more\n")
+
+    assert (found["args"], found["returns"], found["use"]) == (("now", "ids"), (), ("queue", "more"))
+
+
+def test_a_server_that_forgot_its_scripts_is_given_them_again(bench: Bench):
+    for _ in range(3):
+        bench.redis.script_flush()
+        bench.add_plain("a")
+        bench.sweep()
+        bench.store.read_jobs([key("a")])
+
+    assert bench.list(key("wait")) == ["a"]
+
+
+def test_a_script_error_that_is_no_refusal_is_the_servers(bench: Bench):
+    bench.redis.set(key("wait"), "not a list")
+
+    with pytest.raises(errors.ServerRefused, match="WRONGTYPE"):
+        bench.add_plain("a")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "says"),
+    [
+        (exceptions.ConnectionError("refused"), errors.ServerUnreachable, "does not answer: refused"),
+        (exceptions.TimeoutError("slow"), errors.ServerUnreachable, "does not answer: slow"),
+        (exceptions.OutOfMemoryError("x"), errors.ServerRefused, "out of memory"),
+        (exceptions.ReadOnlyError("x"), errors.ServerRefused, "read-only replica"),
+        (exceptions.ResponseError("MISCONF no disk"), errors.ServerRefused, "is it full"),
+        (exceptions.ResponseError("ERR a\nb"), errors.ServerRefused, "^ERR a b$"),
+    ],
+)
+def test_the_servers_trouble_is_told_in_one_line(raised: Exception, kind: type[Exception], says: str):
+    with pytest.raises(kind, match=says), server_errors():
+        raise raised
+
+
+def test_an_argument_that_is_none_is_absent_in_lua(bench: Bench):
+    bench.add(node("a", bind=None))
+
+    assert "bind" not in bench.hash(key("a"))
+
+
+def test_time_is_the_servers_unless_a_test_says_otherwise(bench: Bench, redis):
+    from flownb.wire.store import Store
+
+    before = redis.time()[0]
+    Store(redis, "bull").sweep_stalled(["bull:q"], interval=1000, most=1)
+
+    assert before * 1000 <= int(redis.get("bull:q:stalled-check")) <= (redis.time()[0] + 1) * 1000
+
+
+def test_a_script_is_a_frozen_record():
+    assert isinstance(load("read_jobs"), Script)
+    with pytest.raises(AttributeError):
+        load("read_jobs").sha = "x"  # type: ignore[misc]

@@ -1,0 +1,96 @@
+"""Shows that a job past its timeout fails, that its thread is replaced and that what it returns later is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import flownb as fn
+
+
+def test_a_job_past_its_timeout_fails_and_the_others_go_on(until):
+    hangs, may_end = threading.Event(), threading.Event()
+
+    def work(job):
+        if job.name == "hangs":
+            hangs.set()
+            may_end.wait(30)
+            return "late"
+        return "quick"
+
+    queue = fn.Queue("q")
+    job = queue.add("hangs", opts={"timeout": 200})
+    with fn.Worker("q", work):
+        assert hangs.wait(20)
+        others = queue.add_bulk([{"name": "other"} for _ in range(20)])
+        until(lambda: job.get_state() == "failed")
+        until(lambda: all(other.get_state() == "completed" for other in others))
+        may_end.set()
+        late = queue.add("other")
+        until(lambda: late.get_state() == "completed")
+    job = queue.get_job(job.id)
+    assert job.failed_reason == "JobTimeout: ran longer than its timeout of 0.2 s"
+    assert (job.returnvalue, job.attempts_made) == (None, 1)
+    assert 0.19 < (job.finished_on - job.processed_on).total_seconds() < 3
+
+
+def test_a_timeout_is_an_attempt_like_any_other(until):
+    may_end, runs = threading.Event(), []
+
+    def work(job):
+        runs.append(job.attempts_made)
+        if len(runs) < 3:
+            may_end.wait(30)
+        return "third time"
+
+    job = fn.Queue("q").add("slow", opts={"timeout": 100, "attempts": 3})
+    with fn.Worker("q", work):
+        until(lambda: job.get_state() == "completed")
+        may_end.set()
+    assert runs == [0, 1, 2]
+    assert fn.Queue("q").get_job(job.id).returnvalue == "third time"
+
+
+def test_a_timeout_counts_from_the_start_not_from_the_fetch(until):
+    """Jobs wait behind each other in one thread; none of them runs longer than its own timeout."""
+    queue = fn.Queue("q")
+    queue.pause()
+    jobs = queue.add_bulk([{"name": "j", "opts": {"timeout": "2s"}} for _ in range(30)])
+    queue.resume()
+    gate = threading.Event()
+    with fn.Worker("q", lambda job: gate.wait(0.02)):
+        until(lambda: queue.get_job_counts()["completed"] == len(jobs))
+
+
+def test_every_thread_of_a_worker_can_be_lost_and_is_replaced(until):
+    may_end = threading.Event()
+    queue = fn.Queue("q")
+    queue.add_bulk([{"name": "hangs", "opts": {"timeout": 100}} for _ in range(9)])
+    good = queue.add("good")
+    with fn.Worker("q", lambda job: may_end.wait(30) if job.name == "hangs" else 1, concurrency=3):
+        until(lambda: good.get_state() == "completed")
+        assert queue.get_job_counts()["failed"] == 9
+        may_end.set()
+
+
+def test_a_coroutine_past_its_timeout_fails_too(until):
+    async def work(job):
+        await asyncio.sleep(30 if job.name == "hangs" else 0)
+
+    queue = fn.Queue("q")
+    job, good = queue.add("hangs", opts={"timeout": 100}), queue.add("good")
+    with fn.Worker("q", work):
+        until(lambda: job.get_state() == "failed" and good.get_state() == "completed")
+    assert fn.Queue("q").get_job(job.id).failed_reason.startswith("JobTimeout")
+
+
+def test_the_parent_of_a_job_past_its_timeout_fails_with_that_reason():
+    import pytest
+
+    may_end = threading.Event()
+    child = {"name": "slow", "queueName": "slow", "opts": {"timeout": 100}}
+    flow = fn.add({"name": "top", "queueName": "top", "children": [child]})
+    with fn.Worker("slow", lambda job: may_end.wait(30)):
+        with pytest.raises(fn.FlowFailed, match="top > slow: JobTimeout: ran longer than its timeout of 0.1 s"):
+            flow.result(timeout=20)
+        may_end.set()
