@@ -66,15 +66,33 @@ class FlowProducer:
         connection = self._resolved()
         connection.ensure_writable()
         store = Store(connection.client(), connection.prefix)
-        for made, name in zip(plans, names, strict=True):
-            store_plan(store, made, name)
+        there = [_flow_there(store, made) for made in plans]
+        for made, name, known in zip(plans, names, there, strict=True):
+            if known is None:
+                store_plan(store, made, name)
         seams.serve_here(connection)
-        return [Flow(made.flow, connection=connection) for made in plans]
+        return [
+            Flow(known or made.flow, connection=connection) for made, known in zip(plans, there, strict=True)
+        ]
 
 
 def add(tree: Any, *, name: str | None = None, connection: Connection | None = None) -> Flow:
     """Store a tree of dicts, `Node`s or task nodes and return its `Flow`; see `FlowProducer.add`."""
     return FlowProducer(connection=connection).add(tree, name=name)
+
+
+def _flow_there(store: Store, made: Plan) -> str | None:
+    """Return the flow whose root has the id the caller gave this root: adding it again is the same flow."""
+    if made.root.id == made.flow:
+        return None
+    found = store.read_jobs([made.root.key], ("name", "fl"))[0]
+    if found is None:
+        return None
+    if found.flow is None:
+        raise FlowError(
+            f"root: opts.jobId {made.root.id!r} is a job of its own in queue {found.queue!r} already; give another jobId"
+        )
+    return found.flow
 
 
 def plan_for(tree: Any, prefix: str, queues_options: Any = None) -> Plan:

