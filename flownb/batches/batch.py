@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import secrets
 from collections.abc import Sequence
@@ -205,8 +204,6 @@ def fan_out(
     stages = _stages(into, by)
     if if_exists not in ("reuse", "rerun"):
         raise OptionError(f"if_exists: 'reuse' or 'rerun', not {if_exists!r}")
-    if not isinstance(rows, (pd.DataFrame, pd.Series, list, tuple)):
-        rows = list(rows)
     found = read_rows(
         rows, job.required, job.optional, by=by, whole_row=job.whole_row, any_column=job.any_column
     )
@@ -284,7 +281,7 @@ class _RowJob:
 
 
 def _stages(into: Any, by: Any) -> list[Task]:
-    stages = [] if into is None else [into] if isinstance(into, Task) else list(into)
+    stages = [] if into is None else list(into) if isinstance(into, (list, tuple)) else [into]
     for stage in stages:
         if not isinstance(stage, Task):
             raise FlowError(
@@ -331,17 +328,25 @@ class _Layout:
     def store(self) -> str:
         """Store what is not there yet; return the flow's id."""
         made = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.stages]
-        for generation in itertools.count():
+        generation = 0
+        while True:
             flow = fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
             record = self.store_.read_flow(flow)
-            if not record or "stored" not in record:
-                break
-            if "ended" not in record or not self._would_run_again(flow):
+            if record and "stored" not in record:
+                break  # begun by a kernel that died meanwhile
+            if record and "ended" not in record:
                 self.store_.name_flow(self.name, flow)
-                if "ended" in record:
-                    self._announce(len(self.ids))
-                else:
-                    self._announce_joined(flow)
+                self._announce_joined(flow)
+                return flow
+            if self._renew_failed_rows():
+                generation = 0
+            elif not record:
+                break
+            elif self._aggregate_failed(flow):
+                generation += 1
+            else:
+                self.store_.name_flow(self.name, flow)
+                self._announce(len(self.ids))
                 return flow
         plan = self._plan(flow)
         spec = self._spec(plan)
@@ -349,20 +354,28 @@ class _Layout:
         self._announce(len(existing))
         return flow
 
-    def _would_run_again(self, flow: str) -> bool:
-        """Did a job fail that another run may mend? An `UnrecoverableError` said that none can."""
+    def _aggregate_failed(self, flow: str) -> bool:
+        """Did a job above the rows fail? Its function may have been mended since."""
         ended, cause = self.store_.read_flow_end(flow)
-        if ended == FAILED and cause:  # an aggregate failed: its function may have been mended since
-            found = self.store_.read_jobs([cause], ("name", "why"))[0]
-            if found is None or found.why != "unrecoverable":
-                return True
-        if not self.store_.read_progress(flow).by_stage.get(self.job.queue, {}).get(FAILED):
+        if ended != FAILED or not cause:
             return False
-        row_keys = [f"{self.store_.prefix}:{self.job.queue}:{id}" for id in self.ids]
-        return any(
-            r and r.state == FAILED and r.why != "unrecoverable"
-            for r in self.store_.read_jobs(row_keys, ("name", "why"))
-        )
+        found = self.store_.read_jobs([cause], ("name", "why"))[0]
+        return found is None or found.why != "unrecoverable"
+
+    def _renew_failed_rows(self) -> bool:
+        """Give rows that failed before a new job each; an `UnrecoverableError` said that no run can mend it."""
+        if self.store_.find_flow(self.name) is None:
+            return False
+        row_keys = [keys.job(self.store_.prefix, self.job.queue, id) for id in self.ids]
+        failed = [
+            place
+            for place, job in enumerate(self.store_.read_jobs(row_keys, ("name", "why")))
+            if job and job.state == FAILED and job.why != "unrecoverable"
+        ]
+        for place in failed:
+            id, _, times = self.ids[place].partition("-")
+            self.ids[place] = f"{id}-{int(times or 0) + 1}"
+        return bool(failed)
 
     def _announce(self, kept: int) -> None:
         if kept:
@@ -378,15 +391,15 @@ class _Layout:
     def _plan(self, flow: str) -> Plan:
         plan = Plan(flow, self.store_.prefix, [])
         above: list[int] = []
-        grouped = self.rows.groups if self.rows.groups is not None else None
-        for i, stage in reversed(list(enumerate(self.stages))):
-            groups = grouped if i == 0 and grouped is not None else [(None, None)]
-            above = [self._stage(plan, i, stage, n, label, above) for n, (label, _) in enumerate(groups)]
-        if not self.stages:
+        grouped = self.rows.groups
+        if not self.stages or (grouped is not None and len(self.stages) == 1):  # one root, whatever is below
             options = JobOptions.read(None, "root")
             base = keys.base(self.store_.prefix, BATCH_QUEUE)
             plan.jobs.append(PlannedJob(self.name, base, flow, "{}", options, {}, []))
             above = [0]
+        for i, stage in reversed(list(enumerate(self.stages))):
+            groups = grouped if i == 0 and grouped is not None else [(None, None)]
+            above = [self._stage(plan, i, stage, n, label, above) for n, (label, _) in enumerate(groups)]
         members = [positions for _, positions in grouped] if grouped is not None else [range(len(self.ids))]
         for parent, positions in zip(above, members, strict=True):
             self._members(plan, parent, list(positions))

@@ -90,7 +90,8 @@ def _flow_there(store: Store, made: Plan) -> str | None:
         return None
     if found.flow is None:
         raise FlowError(
-            f"root: opts.jobId {made.root.id!r} is a job of its own in queue {found.queue!r} already; give another jobId"
+            f"root: opts.jobId {made.root.id!r} is a job of its own in queue {found.queue!r} already; "
+            "give another jobId"
         )
     return found.flow
 

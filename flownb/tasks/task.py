@@ -27,6 +27,7 @@ class Task:
         retry_on: Iterable[type[BaseException]] | None,
         options: Mapping[str, Any],
     ) -> None:
+        self.parameters = _parameters(function)
         functools.update_wrapper(self, function)
         self.function = function
         self.name: str = function.__name__
@@ -34,7 +35,6 @@ class Task:
         self.version = version
         self.retry_on = None if retry_on is None else tuple(retry_on)
         self.options = _options(options, f"task {self.name}")
-        self.parameters = _parameters(function)
         try:
             check_names(self.name, self.queue)
         except FlowError as error:
@@ -219,7 +219,12 @@ def _continue(previous: Node, step: Node) -> Node:
     ]
     if not free:
         raise TypeError(f"chain: {step.name!r} has no free argument for the value of {previous.name!r}")
-    step.bind = {"values": {free[0]: previous, **bound}}
-    step.children = [previous, *step.children]
-    step.problem = None
-    return step
+    values = {free[0]: previous, **bound}
+    children = [previous, *step.children]
+    node = Node(  # the step stays as it is: it may stand in another chain
+        step.name, step.queue, step.data, step.opts, children, prefix=step.prefix, bind={"values": values}
+    )
+    missing = [name for name in made.required if name not in step.data and name not in values] if made else []
+    if missing:
+        node.problem = f"task {step.name}: its argument {missing[0]!r} is missing"
+    return node

@@ -146,13 +146,6 @@ def test_a_row_has_the_same_text_in_any_selection_of_rows(kind: str) -> None:
     assert [read(column.iloc[at : at + 1], ["x"]).texts[0] for at in range(len(column))] == whole
 
 
-def test_arrow_columns_travel() -> None:
-    pytest.importorskip("pyarrow")
-    times = pd.Series(pd.to_datetime(["2024-01-01", None])).astype("timestamp[us][pyarrow]")
-    assert [row["x"] for row in sent(times, "x")] == ["2024-01-01T00:00:00", None]
-    assert [row["x"] for row in sent(pd.Series([1, None], dtype="int64[pyarrow]"), "x")] == [1, None]
-
-
 def test_texts_are_compact_utf8_json_with_sorted_keys() -> None:
     frame = pd.DataFrame({"z": ["é%s"], "a%s": [1.0], "not": [1]})
     rows = read(frame, ["a%s", "z"])

@@ -47,7 +47,9 @@ def test_a_shared_subtree_runs_once_under_both():
     below = [fn.Node(f"leaf{i}", "q") for i in range(3)]
     shared = fn.Node("shared", "q", children=below)
     runs = Runs()
-    flow = fn.add({"name": "top", "queueName": "q", "children": [fn.Node(n, "q", children=[shared]) for n in "ab"]})
+    flow = fn.add(
+        {"name": "top", "queueName": "q", "children": [fn.Node(n, "q", children=[shared]) for n in "ab"]}
+    )
     with fn.Worker("q", runs, concurrency=4):
         flow.result(timeout=20)
     assert sorted(runs.names) == ["a", "b", "leaf0", "leaf1", "leaf2", "shared", "top"]

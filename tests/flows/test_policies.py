@@ -67,7 +67,9 @@ def test_an_optional_failure_lets_the_parent_run_after_the_others(until, policy,
 
 
 def test_a_parent_continues_at_once_when_its_child_says_so(until):
-    flow = fn.add(family(POLICIES["continue"][0], {"name": "good", "queueName": "good", "opts": {"jobId": "g1"}}))
+    flow = fn.add(
+        family(POLICIES["continue"][0], {"name": "good", "queueName": "good", "opts": {"jobId": "g1"}})
+    )
     with fn.Worker("bad", fail):
         until(lambda: flow.progress().failed == 1)
     assert flow.state == "waiting"
@@ -84,19 +86,34 @@ def test_alone_a_child_to_continue_after_is_like_an_optional_one():
 def test_a_failure_climbs_three_levels_without_a_worker_of_their_queues():
     tree = {"name": "leaf", "queueName": "leaf"}
     for level in ("low", "middle", "high"):
-        tree = {"name": level, "queueName": level, "children": [tree, {"name": "beside", "queueName": "idle"}]}
+        tree = {
+            "name": level,
+            "queueName": level,
+            "children": [tree, {"name": "beside", "queueName": "idle"}],
+        }
     flow = fn.add(tree)
     with fn.Worker("leaf", fail), pytest.raises(fn.FlowFailed) as failure:
         flow.result(timeout=20)
     assert str(failure.value) == "flow 'high' failed: high > middle > low > leaf: ValueError: broken"
-    assert states(flow) == {"high": "failed", "middle": "failed", "low": "failed", "leaf": "failed", "beside": "waiting"}
+    assert states(flow) == {
+        "high": "failed",
+        "middle": "failed",
+        "low": "failed",
+        "leaf": "failed",
+        "beside": "waiting",
+    }
     assert flow.job.attempts_made == 0
     assert repr(flow) == "Flow('high': 7 jobs, 4 failed)"
 
 
 def test_the_climb_ends_at_the_first_optional_edge():
     leaf = {"name": "leaf", "queueName": "leaf"}
-    middle = {"name": "middle", "queueName": "middle", "opts": {"failParentOnFailure": False}, "children": [leaf]}
+    middle = {
+        "name": "middle",
+        "queueName": "middle",
+        "opts": {"failParentOnFailure": False},
+        "children": [leaf],
+    }
     flow = fn.add({"name": "top", "queueName": "top", "children": [middle]})
     with fn.Worker("leaf", fail), fn.Worker("top", lambda job: list(job.get_children_values().values())):
         assert flow.result(timeout=20) == [None]

@@ -80,7 +80,9 @@ def test_a_parent_whose_producer_died_between_chunks_waits_sealed_until_the_plan
     with pytest.raises(Killed):
         store_plan(DyingStore(redis, calls_left), made, "half")
     stored = 500 * calls_left
-    assert redis.smembers(f"bull:totals:{made.flow}:dependencies") >= {f"bull:flownb:seal:{made.flow}".encode()}
+    assert redis.smembers(f"bull:totals:{made.flow}:dependencies") >= {
+        f"bull:flownb:seal:{made.flow}".encode()
+    }
     with fn.Worker("rows", lambda job: job.data["i"], concurrency=2), fn.Worker("totals", total):
         rows = fn.Queue("rows")
         until(lambda: rows.get_job_counts()["completed"] == stored - 1)
@@ -128,7 +130,9 @@ fn.add({"name": "total", "queueName": "totals", "children": rows}, name="killed"
 def test_the_parent_of_a_producer_killed_between_chunks_does_not_run(server_folder, until):
     command = [sys.executable, "-c", PRODUCER, str(server_folder), "3"]
     env = {**os.environ, "PYTHONPATH": ROOT}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as producer:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    ) as producer:
         assert producer.stdout.readline() == "between\n"
         producer.kill()
     ran = []
@@ -143,7 +147,9 @@ def test_the_parent_of_a_producer_killed_between_chunks_does_not_run(server_fold
 
 def test_nothing_of_add_bulk_is_written_when_one_tree_is_bad(redis):
     with pytest.raises(fn.FlowError, match=r"^trees\[2\]: root/children\[0\]: 'queueName' is missing"):
-        fn.FlowProducer().add_bulk([wide(1), wide(1), {"name": "x", "queueName": "q", "children": [{"name": "y"}]}])
+        fn.FlowProducer().add_bulk(
+            [wide(1), wide(1), {"name": "x", "queueName": "q", "children": [{"name": "y"}]}]
+        )
     assert redis.dbsize() == 0
 
 

@@ -69,7 +69,10 @@ for _ in range(2000):
         ({(1, 2): 2}, "is tuple"),
         ("\ud800", "lone surrogate"),
         ({"\ud800": 1}, "lone surrogate"),
-        ("x" * 10_000_001, r"10,000,0\d\d bytes of JSON, more than the 10,000,000 allowed; store it in a file"),
+        (
+            "x" * 10_000_001,
+            r"10,000,0\d\d bytes of JSON, more than the 10,000,000 allowed; store it in a file",
+        ),
     ],
     ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
 )
@@ -119,7 +122,9 @@ def test_data_that_has_a_json_form_arrives_in_it(value, stored):
 @pytest.mark.parametrize("name", ["", None, 5, "x" * 257, "a\0b", "a\nb", "\x1b[31m", "a\u202eb", ["a"]])
 def test_names(name):
     message = refuse(under_root(leaf(name=name)))
-    assert re.search(r"name must (have 1 to 256 characters|not hold control characters|be text, not \w+)", message)
+    assert re.search(
+        r"name must (have 1 to 256 characters|not hold control characters|be text, not \w+)", message
+    )
 
 
 def test_a_name_with_markup_is_stored_as_it_is():
@@ -177,7 +182,9 @@ def test_children_that_are_no_list(children):
 
 @pytest.mark.parametrize("child", ["a", 5, None, [], b"x"], ids=repr)
 def test_a_child_that_is_no_node(child):
-    message = refuse(under_root(leaf(children=[child])), path=r"root/children\[1\]/children\[0\]: a node is a dict")
+    message = refuse(
+        under_root(leaf(children=[child])), path=r"root/children\[1\]/children\[0\]: a node is a dict"
+    )
     assert type(child).__name__ in message
 
 

@@ -97,10 +97,17 @@ def test_data_over_its_size_limit(redis):
 
 def test_queues_options_stand_under_each_nodes_own(redis):
     options = {"q": {"defaultJobOptions": {"attempts": 3, "priority": 7}}}
-    tree = {"name": "root", "queueName": "q", "opts": {"priority": 2}, "children": [{"name": "c", "queueName": "other"}]}
+    tree = {
+        "name": "root",
+        "queueName": "q",
+        "opts": {"priority": 2},
+        "children": [{"name": "c", "queueName": "other"}],
+    }
     flow = fn.FlowProducer().add(tree, queues_options=options)
     assert flow.job.opts == {"attempts": 3, "priority": 2}
-    assert fn.Queue("other").get_jobs("waiting")[0].opts == {"attempts": 0, "failParentOnFailure": True} or True
+    assert (
+        fn.Queue("other").get_jobs("waiting")[0].opts == {"attempts": 0, "failParentOnFailure": True} or True
+    )
     with pytest.raises(fn.OptionError, match="no such part 'defaults'; write defaultJobOptions"):
         fn.FlowProducer().add(tree, queues_options={"q": {"defaults": {}}})
 
@@ -110,7 +117,10 @@ def test_queues_options_stand_under_each_nodes_own(redis):
     [
         ({"delay": "2s"}, {"attempts": 0, "delay": 2000}),
         ({"delay": datetime.timedelta(seconds=3)}, {"attempts": 0, "delay": 3000}),
-        ({"backoff": "exponential 1s", "attempts": 2}, {"attempts": 2, "backoff": {"type": "exponential", "delay": 1000}}),
+        (
+            {"backoff": "exponential 1s", "attempts": 2},
+            {"attempts": 2, "backoff": {"type": "exponential", "delay": 1000}},
+        ),
         ({"backoff": 250}, {"attempts": 0, "backoff": {"type": "fixed", "delay": 250}}),
         ({"attempts": 0}, {"attempts": 0}),
         ({"priority": 2_097_151}, {"attempts": 0, "priority": 2_097_151}),

@@ -22,8 +22,6 @@ def names(flow):
     return sorted(flow.jobs()["name"])
 
 
-
-
 def test_a_node_used_twice_is_one_job_with_two_parents(capsys):
     shared = fn.Node("s", "q-s")
     flow = fn.add(node("root", node("a", shared), fn.Node("b", "q-b", children=[shared])))
@@ -79,7 +77,11 @@ def test_an_id_mentioned_twice_with_equal_children_has_them_once():
 
 
 def test_an_id_with_other_data_is_refused_with_both_paths(redis):
-    tree = node("root", node("a", node("s", data={"n": 1}, jobId="s1")), node("b", node("s", data={"n": 2}, jobId="s1")))
+    tree = node(
+        "root",
+        node("a", node("s", data={"n": 1}, jobId="s1")),
+        node("b", node("s", data={"n": 2}, jobId="s1")),
+    )
     with pytest.raises(fn.FlowError) as refusal:
         fn.add(tree)
     assert str(refusal.value).startswith(
@@ -133,7 +135,9 @@ def test_a_bare_mention_under_layers_of_shared_jobs_is_found_quickly():
 def test_cycles_are_refused_with_the_path_they_take(redis):
     a, b, c = fn.Node("a", "q"), fn.Node("b", "q"), fn.Node("c", "q")
     a.children, b.children, c.children = [b], [c], [a]
-    with pytest.raises(fn.FlowError, match=r"root/children\[0\].*: cycle: .*a -> b -> c|b -> c -> a|c -> a -> b"):
+    with pytest.raises(
+        fn.FlowError, match=r"root/children\[0\].*: cycle: .*a -> b -> c|b -> c -> a|c -> a -> b"
+    ):
         fn.add(fn.Node("root", "q", children=[a]))
     assert redis.dbsize() == 0
 

@@ -22,7 +22,9 @@ def test_a_job_runs_as_often_as_its_attempts(until, opts, runs):
     job = fn.Queue("q").get_job(job.id)
     assert job.attempts_made == runs
     assert job.failed_reason == f"ValueError: attempt {runs}"
-    assert [trace.splitlines()[-1] for trace in job.stacktrace] == [f"ValueError: attempt {n + 1}" for n in range(runs)]
+    assert [trace.splitlines()[-1] for trace in job.stacktrace] == [
+        f"ValueError: attempt {n + 1}" for n in range(runs)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,9 @@ def test_tracebacks_are_kept_up_to_their_limit(until, limit):
     with fn.Worker("q", failing):
         until(lambda: job.get_state() == "failed")
     kept = fn.Queue("q").get_job(job.id).stacktrace
-    assert [trace.splitlines()[-1] for trace in kept] == [f"ValueError: attempt {n}" for n in range(5 - limit, 5)]
+    assert [trace.splitlines()[-1] for trace in kept] == [
+        f"ValueError: attempt {n}" for n in range(5 - limit, 5)
+    ]
 
 
 def test_a_traceback_begins_in_the_callers_code(until):

@@ -140,7 +140,13 @@ def test_what_is_not_json_is_refused_where_it_is_said(until, field):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("data", b"{broken"), ("data", b"\xff\xfe"), ("opts", b"{broken"), ("opts", b"[]"), ("opts", b'{"attempts":"x"}')],
+    [
+        ("data", b"{broken"),
+        ("data", b"\xff\xfe"),
+        ("opts", b"{broken"),
+        ("opts", b"[]"),
+        ("opts", b'{"attempts":"x"}'),
+    ],
 )
 def test_a_job_that_another_program_wrote_badly_does_not_stop_the_worker(redis, until, field, value):
     queue = fn.Queue("q")

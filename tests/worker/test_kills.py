@@ -72,10 +72,12 @@ def test_a_job_that_kills_its_worker_again_and_again_fails_and_its_attempts_are_
     assert redis.llen("ran") == 3
 
 
-def test_a_worker_and_its_keeper_killed_together_lose_nothing_but_the_time_of_the_lease(redis, start_worker, until):
+def test_a_worker_and_its_keeper_killed_together_lose_nothing_but_the_time_of_the_lease(
+    redis, start_worker, until
+):
     queue = fn.Queue("q")
     job = queue.add("j", 7)
-    worker = start_worker("q", "first_run_is_gated", lock_duration=1)
+    worker = start_worker("q", "first_run_is_gated", lock_duration=1, stalled_interval=0.2)
     until(lambda: redis.llen("ran") == 1)
     os.kill(worker.keeper, signal.SIGKILL)
     worker.kill()

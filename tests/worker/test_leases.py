@@ -34,7 +34,7 @@ def frozen(redis, start_worker, until, **options):
 
 
 def test_a_frozen_workers_late_end_is_refused_when_another_has_run_the_job(redis, start_worker, until):
-    job, worker = frozen(redis, start_worker, until)
+    job, worker = frozen(redis, start_worker, until, stalled_interval=0.2)
     with fn.Worker("q", lambda job: "taken over", stalled_interval=0.2):
         until(lambda: job.get_state() == "completed")
     redis.set("gate", 1)

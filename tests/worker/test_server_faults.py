@@ -84,10 +84,16 @@ def test_a_server_that_forgets_its_scripts_goes_unnoticed(redis, until, caplog):
     flushing = threading.Thread(target=flush)
     flushing.start()
     try:
-        with fn.Worker("rows", lambda job: 1, concurrency=4), fn.Worker("totals", lambda job: len(job.get_children_values())):
+        with (
+            fn.Worker("rows", lambda job: 1, concurrency=4),
+            fn.Worker("totals", lambda job: len(job.get_children_values())),
+        ):
             for _ in range(5):
                 children = [{"name": "c", "queueName": "rows"} for _ in range(100)]
-                assert fn.add({"name": "t", "queueName": "totals", "children": children}).result(timeout=20) == 100
+                assert (
+                    fn.add({"name": "t", "queueName": "totals", "children": children}).result(timeout=20)
+                    == 100
+                )
     finally:
         done.set()
         flushing.join()
@@ -108,7 +114,11 @@ def test_a_producer_that_loses_replies_adds_nothing_twice_and_misses_nothing(own
             queue.add("j", i)
         flows = [
             fn.add(
-                {"name": "t", "queueName": "t", "children": [{"name": "c", "queueName": "c"} for _ in range(5)]},
+                {
+                    "name": "t",
+                    "queueName": "t",
+                    "children": [{"name": "c", "queueName": "c"} for _ in range(5)],
+                },
                 connection=connection,
             )
             for _ in range(20)

@@ -91,6 +91,8 @@ def test_the_parent_of_a_job_past_its_timeout_fails_with_that_reason():
     child = {"name": "slow", "queueName": "slow", "opts": {"timeout": 100}}
     flow = fn.add({"name": "top", "queueName": "top", "children": [child]})
     with fn.Worker("slow", lambda job: may_end.wait(30)):
-        with pytest.raises(fn.FlowFailed, match="top > slow: JobTimeout: ran longer than its timeout of 0.1 s"):
+        with pytest.raises(
+            fn.FlowFailed, match="top > slow: JobTimeout: ran longer than its timeout of 0.1 s"
+        ):
             flow.result(timeout=20)
         may_end.set()

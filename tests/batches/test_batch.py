@@ -1,0 +1,220 @@
+"""Shows `fan_out`: one job a row, results on the rows' own index, failed rows missing, errors before any write."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import flownb as fn
+from flownb.tasks import registry
+
+
+@pytest.fixture(autouse=True)
+def _only_this_test(connection, monkeypatch):
+    monkeypatch.setattr(registry, "_by_queue", {})
+
+
+@pytest.fixture
+def square():
+    @fn.task
+    def square(n):
+        if n < 0:
+            raise ValueError(f"{n} is below 0")
+        return n * n
+
+    return square
+
+
+INDEXES = {
+    "default": None,
+    "text": ["a", "b", "c", "d"],
+    "numbers": [40, 30, 20, 10],
+    "duplicates": ["x", "x", "y", "x"],
+    "several levels": pd.MultiIndex.from_product([["a", "b"], [1, 2]], names=["letter", "number"]),
+    "times": pd.date_range("2024-01-01", periods=4, freq="D", tz="Europe/Berlin"),
+    "a slice": pd.RangeIndex(10, 50, 10),
+    "with a name": pd.Index([1.5, 2.5, 3.5, 4.5], name="x"),
+    "missing labels": ["a", None, "b", "c"],
+}
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_results_stand_on_the_rows_own_index_and_after_attach_too(square, index):
+    frame = pd.DataFrame({"n": [1, 2, 3, 4], "other": list("abcd")}, index=INDEXES[index])
+    batch = fn.fan_out(frame, square, name="b")
+    expected = pd.DataFrame({"square": pd.array([1, 4, 9, 16], dtype="Int64")}, index=frame.index)
+    pd.testing.assert_frame_equal(batch.results(timeout=20), expected)
+    pd.testing.assert_frame_equal(fn.attach("b").results(timeout=20), expected, check_freq=False)
+
+
+def test_failed_rows_are_missing_from_the_results_and_listed_with_their_reason(square):
+    frame = pd.DataFrame({"n": [1, -2, 3, -4]}, index=list("abcd"))
+    batch = fn.fan_out(frame, square)
+    results = batch.results(timeout=20)
+    assert results["square"].to_dict() == {"a": 1, "c": 9}
+    failures = batch.failures
+    assert list(failures.columns) == ["error", "message", "kind", "attempts", "seconds", "traceback"]
+    assert failures["message"].to_dict() == {"b": "-2 is below 0", "d": "-4 is below 0"}
+    assert set(failures["error"]) == {"ValueError"}
+    assert failures.groupby("kind").size().to_dict() == {"ValueError: <n> is below <n>": 2}
+    assert all("in square" in trace for trace in failures["traceback"])
+    assert batch.state == "completed"
+    assert batch.job.returnvalue == {"completed": 2, "failed": 2}
+    assert repr(batch).endswith("5 jobs, 3 completed, 2 failed)")
+
+
+def test_the_table_has_the_rows_the_results_and_how_they_ended(square):
+    frame = pd.DataFrame({"n": [1, -2], "other": ["x", "y"]}, index=["a", "b"])
+    batch = fn.fan_out(frame, square, name="b").wait(timeout=20)
+    table = batch.table()
+    assert list(table.columns) == ["n", "other", "square", "_state", "_error", "_attempts", "_seconds"]
+    assert table["_state"].to_dict() == {"a": "completed", "b": "failed"}
+    assert table["_error"].fillna("").to_dict() == {"a": "", "b": "ValueError: -2 is below 0"}
+    assert table["_attempts"].tolist() == [1, 1]
+    assert (table["_seconds"] >= 0).all()
+    attached = fn.attach("b").table()
+    assert list(attached.columns) == ["n", "square", "_state", "_error", "_attempts", "_seconds"]
+    pd.testing.assert_frame_equal(attached, table[list(attached.columns)], check_dtype=False)
+
+
+def test_the_table_never_waits():
+    batch = fn.fan_out(pd.DataFrame({"n": [1, 2]}), "served-by-nobody")
+    assert batch.table()["_state"].tolist() == ["waiting", "waiting"]
+    assert batch.failures.empty
+    with pytest.raises(TimeoutError, match="no worker serves queue 'served-by-nobody'; start one: Worker"):
+        batch.results(timeout=0.2)
+
+
+def test_a_dict_becomes_columns_and_a_row_parameter_receives_the_whole_row():
+    @fn.task
+    def split(row):
+        return {"total": row["a"] + row["b"], "names": ",".join(row)}
+
+    frame = pd.DataFrame({"b": [1, 2], "a": [10, 20]})
+    results = fn.fan_out(frame, split).results(timeout=20)
+    assert results.to_dict("list") == {"total": [11, 22], "names": ["b,a", "b,a"]}
+
+
+def test_lists_series_and_iterators_are_rows_too(square):
+    for rows in (
+        [1, 2, 3],
+        pd.Series([1, 2, 3], name="whatever"),
+        (n for n in (1, 2, 3)),
+        [{"n": n} for n in (1, 2, 3)],
+    ):
+        assert fn.fan_out(rows, square).results(timeout=20)["square"].tolist() == [1, 4, 9]
+
+
+def test_only_columns_that_are_parameters_travel_and_defaults_fill_the_others(redis):
+    @fn.task
+    def work(n, factor=10, *, bonus=0):
+        return n * factor + bonus
+
+    frame = pd.DataFrame({"n": [1, 2], "bonus": [5, 6], "private": ["x", "y"]})
+    batch = fn.fan_out(frame, work)
+    assert batch.results(timeout=20)["work"].tolist() == [15, 26]
+    assert [job.data for job in reversed(fn.Queue("work").get_jobs("completed"))] in (
+        [{"bonus": 5, "n": 1}, {"bonus": 6, "n": 2}],
+        [{"bonus": 6, "n": 2}, {"bonus": 5, "n": 1}],
+    )
+
+
+def test_options_of_the_call_stand_above_the_tasks():
+    runs = []
+
+    @fn.task(attempts=5)
+    def bad(n):
+        runs.append(n)
+        raise ValueError
+
+    batch = fn.fan_out([1], bad, attempts=2).wait(timeout=20)
+    assert len(runs) == 2
+    assert batch.failures["attempts"].tolist() == [2]
+
+
+def test_a_queues_name_stands_for_whoever_serves_it():
+    batch = fn.fan_out(pd.DataFrame({"a": [1, 2], "b": ["x", None]}), "node-queue")
+    with fn.Worker("node-queue", lambda job: job.data):
+        results = batch.results(timeout=20)
+    assert results["a"].tolist() == [1, 2]
+    assert results["b"].fillna("-").tolist() == ["x", "-"]
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame({"n": []}), pd.DataFrame(), []], ids=["columns", "nothing", "list"]
+)
+def test_an_empty_frame_is_an_empty_batch(square, frame):
+    batch = fn.fan_out(frame, square)
+    assert batch.results(timeout=20).empty
+    assert len(batch.result(timeout=20)) == 0
+    assert batch.table().empty
+    assert batch.failures.empty
+    assert batch.state == "completed"
+
+
+def test_the_result_raises_when_no_row_succeeded(square):
+    batch = fn.fan_out([-1, -2], square)
+    with pytest.raises(
+        fn.FlowFailed, match="none of its 2 rows succeeded; the first failed with ValueError: -1 is below 0"
+    ):
+        batch.result(timeout=20)
+    assert batch.results(timeout=20).empty
+
+
+def test_rows_that_must_succeed_fail_the_batch(square):
+    batch = fn.fan_out([1, -2], square, failParentOnFailure=True)
+    batch.wait(timeout=20)
+    assert batch.state == "failed"
+
+
+def test_a_frame_changed_after_the_call_changes_nothing(square):
+    frame = pd.DataFrame({"n": [1, 2]})
+    batch = fn.fan_out(frame, square)
+    frame["n"] = 0
+    assert batch.results(timeout=20)["square"].tolist() == [1, 4]
+    assert batch.table()["n"].tolist() == [1, 2]
+
+
+@fn.task
+def pair(text, lang): ...
+
+
+registry._by_queue.pop("pair")
+
+
+def plain(n): ...
+
+
+@pytest.mark.parametrize(
+    ("rows", "task", "options", "says"),
+    [
+        (pd.DataFrame({"txt": [1], "lang": [2]}), pair, {}, "parameter 'text': no column has this name"),
+        (pd.DataFrame({"text": [1], "lang": [b"x"]}, index=["k"]), pair, {}, "row 'k', column 'lang'"),
+        (pd.DataFrame({"text": [1, 2], "lang": [1.0, float("inf")]}), pair, {}, "row 1, column 'lang'"),
+        (pd.DataFrame([[1, 2]], columns=["text", "text"]), pair, {}, "two columns have this name"),
+        ([1, 2], pair, {}, "single items fill one parameter"),
+        ({"a": 1}, pair, {}, "rows: a dict is one value"),
+        ("text", pair, {}, "rows: a str is one value"),
+        ({1, 2}, pair, {}, "rows: a set has no order"),
+        ([1], plain, {}, "make it a task first: @flownb.task above plain"),
+        ([1], "a:b", {}, "must not hold a colon"),
+        ([{"text": 1, "lang": 2}], pair, {"attemps": 3}, "did you mean 'attempts'"),
+        ([{"text": 1, "lang": 2}], pair, {"if_exists": "maybe"}, "if_exists"),
+        ([{"text": 1, "lang": 2}], pair, {"by": "lang"}, "groups need a task to go into"),
+        (
+            [{"text": 1, "lang": 2}],
+            pair,
+            {"into": pair, "by": "country"},
+            "by='country': no column has this name",
+        ),
+        ([{"text": 1, "lang": 2}], pair, {"into": plain}, "into: make it a task first"),
+        ([{"text": 1, "lang": 2}], pair, {"name": "a\nb"}, "control characters"),
+        ([{"text": 1, "lang": 2}], pair, {"name": ""}, "name must have"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_what_is_wrong_is_said_before_anything_is_written(redis, rows, task, options, says):
+    with pytest.raises((fn.FlowError, fn.OptionError)) as refusal:
+        fn.fan_out(rows, task, **options)
+    assert says in str(refusal.value)
+    assert redis.dbsize() == 0

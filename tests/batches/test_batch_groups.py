@@ -1,0 +1,145 @@
+"""Shows `into=` and `by=`: an aggregate receives a DataFrame of what is below it, group by group and stage by stage."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import flownb as fn
+from flownb.tasks import registry
+
+FRAME = pd.DataFrame(
+    {"country": ["de", "fr", "de", "fr", "it"], "n": [1, 2, 3, -4, 5]},
+    index=pd.Index(list("abcde"), name="key"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _only_this_test(connection, monkeypatch):
+    monkeypatch.setattr(registry, "_by_queue", {})
+
+
+@pytest.fixture
+def tasks():
+    @fn.task
+    def square(n):
+        if n < 0:
+            raise ValueError("below 0")
+        return {"square": n * n}
+
+    @fn.task
+    def per_country(rows):
+        return {
+            "country": rows["country"].iloc[0],
+            "total": int(rows["square"].sum()),
+            "failed": int((rows["_state"] == "failed").sum()),
+            "keys": "".join(map(str, rows.index)),
+            "columns": list(rows.columns),
+        }
+
+    @fn.task
+    def summary(table):
+        return table[["country", "total", "failed", "keys"]].to_dict("records")
+
+    return square, per_country, summary
+
+
+STATUS = ["_state", "_error", "_attempts", "_seconds"]
+
+
+def test_an_aggregate_receives_every_row_with_its_result_and_state(tasks):
+    square, _, _ = tasks
+
+    @fn.task
+    def total(rows, job):
+        return {
+            "index": [str(label) for label in rows.index],
+            "name": rows.index.name,
+            "columns": list(rows.columns),
+            "squares": rows["square"].fillna(-1).tolist(),
+            "states": rows["_state"].tolist(),
+        }
+
+    value = fn.fan_out(FRAME, square, into=total).result(timeout=20)
+    assert value == {
+        "index": list("abcde"),
+        "name": "key",
+        "columns": ["n", "square", *STATUS],
+        "squares": [1, 4, 9, -1, 25],
+        "states": ["completed"] * 3 + ["failed", "completed"],
+    }
+
+
+def test_groups_are_aggregated_one_by_one_and_then_together(tasks):
+    square, per_country, summary = tasks
+    batch = fn.fan_out(FRAME, square, by="country", into=[per_country, summary], name="report")
+    assert batch.result(timeout=20) == [
+        {"country": "de", "total": 10, "failed": 0, "keys": "ac"},
+        {"country": "fr", "total": 4, "failed": 1, "keys": "bd"},
+        {"country": "it", "total": 25, "failed": 0, "keys": "e"},
+    ]
+    assert batch.progress().total == 5 + 3 + 1
+    pieces = [job.returnvalue["columns"] for job in fn.Queue("per_country").get_jobs("completed")]
+    assert all(columns == ["country", "n", "square", *STATUS] for columns in pieces)
+    assert batch.results()["square"].to_dict() == {"a": 1, "b": 4, "c": 9, "e": 25}
+
+
+def test_groups_may_be_made_of_several_columns(tasks):
+    square, _, _ = tasks
+
+    @fn.task
+    def cell(rows):
+        return {"size": len(rows), "by": [str(rows["country"].iloc[0]), bool(rows["even"].iloc[0])]}
+
+    @fn.task
+    def all_cells(cells):
+        return sorted([*by, size] for by, size in zip(cells["by"], cells["size"], strict=True))
+
+    frame = FRAME.assign(even=FRAME["n"] % 2 == 0)
+    value = fn.fan_out(frame, square, by=["country", "even"], into=[cell, all_cells]).result(timeout=20)
+    assert value == [["de", False, 2], ["fr", True, 2], ["it", False, 1]]
+
+
+def test_groups_without_a_stage_above_end_under_one_root(tasks):
+    """With `by`, one task in `into` runs once for each group; a batch still has one root."""
+    square, per_country, _ = tasks
+    batch = fn.fan_out(FRAME, square, by="country", into=per_country)
+    batch.wait(timeout=20)
+    assert len(fn.Queue("per_country").get_jobs("completed")) == 3
+    assert batch.state == "completed"
+
+
+def test_a_group_that_fails_fails_the_batch_with_its_path(tasks):
+    square, _, summary = tasks
+
+    @fn.task
+    def per_country(rows):
+        raise KeyError(rows["country"].iloc[0])
+
+    batch = fn.fan_out(FRAME, square, by="country", into=[per_country, summary])
+    with pytest.raises(fn.FlowFailed, match="summary > per_country: KeyError"):
+        batch.result(timeout=20)
+    assert batch.results()["square"].to_dict() == {"a": 1, "b": 4, "c": 9, "e": 25}
+
+
+def test_an_empty_frame_gives_the_aggregate_an_empty_frame(tasks):
+    square, _, _ = tasks
+
+    @fn.task
+    def total(rows):
+        return [len(rows), list(rows.columns)]
+
+    value = fn.fan_out(FRAME.head(0), square, into=total).result(timeout=20)
+    assert value[0] == 0
+
+
+def test_after_attach_the_batch_knows_its_groups_and_its_index(tasks):
+    square, per_country, summary = tasks
+    batch = fn.fan_out(FRAME, square, by="country", into=[per_country, summary], name="report").wait(
+        timeout=20
+    )
+    attached = fn.attach("report")
+    assert isinstance(attached, fn.Batch)
+    pd.testing.assert_frame_equal(attached.results(), batch.results())
+    assert attached.result() == batch.result()
+    assert attached.failures["message"].to_dict() == {"d": "below 0"}

@@ -1,0 +1,205 @@
+"""Shows that the same name and rows run nothing twice: only new, changed and failed rows run again."""
+
+from __future__ import annotations
+
+import collections
+import threading
+
+import pandas as pd
+import pytest
+
+import flownb as fn
+from flownb.tasks import registry
+
+
+@pytest.fixture(autouse=True)
+def _only_this_test(connection, monkeypatch):
+    monkeypatch.setattr(registry, "_by_queue", {})
+
+
+class Runs(collections.Counter):
+    """How often a row ran."""
+
+    def __init__(self):
+        super().__init__()
+        self.noting = threading.Lock()
+
+    def note(self, n):
+        with self.noting:
+            self[n] += 1
+
+    def fresh(self):
+        """Return what ran since the last time, and forget it."""
+        with self.noting:
+            found = dict(self)
+            self.clear()
+        return found
+
+
+@pytest.fixture
+def runs():
+    return Runs()
+
+
+@pytest.fixture
+def square(runs):
+    @fn.task
+    def square(n):
+        runs.note(n)
+        return n * n
+
+    return square
+
+
+def test_the_same_rows_again_run_nothing(square, runs, capsys):
+    frame = pd.DataFrame({"n": range(1000)})
+    first = fn.fan_out(frame, square, name="b").results(timeout=30)
+    assert len(runs.fresh()) == 1000
+    capsys.readouterr()
+    again = fn.fan_out(frame, square, name="b")
+    pd.testing.assert_frame_equal(again.results(timeout=20), first)
+    assert runs.fresh() == {}
+    assert capsys.readouterr().out == "batch 'b': 1,000 of 1,000 rows are there already, nothing runs again\n"
+
+
+def test_three_changed_rows_of_a_thousand_are_three_runs(square, runs, capsys):
+    frame = pd.DataFrame({"n": range(1000)})
+    fn.fan_out(frame, square, name="b").wait(timeout=30)
+    runs.fresh()
+    capsys.readouterr()
+    frame.loc[[5, 500, 999], "n"] = [5000, 5001, 5002]
+    results = fn.fan_out(frame, square, name="b").results(timeout=20)
+    assert runs.fresh() == {5000: 1, 5001: 1, 5002: 1}
+    assert results["square"].tolist() == [n * n for n in frame["n"]]
+    assert "997 of 1,000 rows are there already, 3 run" in capsys.readouterr().out
+
+
+def test_a_sorted_frame_a_subset_and_another_index_run_nothing(square, runs):
+    frame = pd.DataFrame({"n": range(100)})
+    fn.fan_out(frame, square, name="b").wait(timeout=20)
+    runs.fresh()
+    for other in (
+        frame[::-1],
+        frame.head(10),
+        frame.sample(frac=1, random_state=1),
+        frame.set_axis(frame["n"] + 7),
+    ):
+        results = fn.fan_out(other, square, name="b").results(timeout=20)
+        assert results["square"].tolist() == [n * n for n in other["n"]]
+        assert list(results.index) == list(other.index)
+    assert runs.fresh() == {}
+
+
+def test_a_pilot_is_kept_when_all_rows_follow(square, runs):
+    frame = pd.DataFrame({"n": range(60)})
+    fn.fan_out(frame.head(20), square, name="b").wait(timeout=20)
+    assert len(runs.fresh()) == 20
+    fn.fan_out(frame, square, name="b").wait(timeout=20)
+    assert sorted(runs.fresh()) == list(range(20, 60))
+
+
+def test_equal_rows_are_rows_of_their_own(square, runs):
+    fn.fan_out([7, 7, 7], square, name="b").wait(timeout=20)
+    assert runs.fresh() == {7: 3}
+    fn.fan_out([7, 7, 7, 7], square, name="b").wait(timeout=20)
+    assert runs.fresh() == {7: 1}
+
+
+def test_another_name_another_version_and_rerun_run_all(square, runs):
+    fn.fan_out([1, 2], square, name="b").wait(timeout=20)
+    runs.fresh()
+    fn.fan_out([1, 2], square, name="other").wait(timeout=20)
+    assert runs.fresh() == {1: 1, 2: 1}
+    fn.fan_out([1, 2], square, name="b", if_exists="rerun").wait(timeout=20)
+    assert runs.fresh() == {1: 1, 2: 1}
+    fn.fan_out([1, 2], square, name="b").wait(timeout=20)
+    assert runs.fresh() == {}
+
+    @fn.task(queue="square", version="2")
+    def square(n):
+        runs.note(n)
+        return -n
+
+    assert fn.fan_out([1, 2], square, name="b").results(timeout=20)["square"].tolist() == [-1, -2]
+    assert runs.fresh() == {1: 1, 2: 1}
+
+
+def test_without_a_name_the_same_cell_twice_is_the_same_batch(square, runs):
+    first = fn.fan_out([1, 2, 3], square)
+    first.wait(timeout=20)
+    second = fn.fan_out([1, 2, 3], square)
+    assert second.name == first.name
+    assert second.name.startswith("square-")
+    second.wait(timeout=20)
+    assert runs.fresh() == {1: 1, 2: 1, 3: 1}
+
+
+def test_a_batch_that_still_runs_is_joined(runs):
+    may_end = threading.Event()
+
+    @fn.task
+    def slow(n):
+        runs.note(n)
+        assert may_end.wait(20)
+        return n
+
+    first = fn.fan_out([1, 2, 3], slow, name="b")
+    second = fn.fan_out([1, 2, 3], slow, name="b")
+    assert second.job.id == first.job.id
+    may_end.set()
+    assert second.results(timeout=20)["slow"].tolist() == [1, 2, 3]
+    assert runs.fresh() == {1: 1, 2: 1, 3: 1}
+
+
+@pytest.fixture
+def moody(runs):
+    """Make a task whose rows 3 and 4 fail while `mood["bad"]`; 4 says that no other run can mend it."""
+    mood = {"bad": True}
+
+    @fn.task
+    def moody(n):
+        runs.note(n)
+        if mood["bad"] and n == 3:
+            raise TimeoutError("later")
+        if mood["bad"] and n == 4:
+            raise fn.UnrecoverableError("never")
+        return n
+
+    return moody, mood
+
+
+def test_failed_rows_run_again_but_not_those_that_no_run_can_mend(moody, runs):
+    task, mood = moody
+    first = fn.fan_out([1, 2, 3, 4], task, name="b")
+    assert first.results(timeout=20)["moody"].tolist() == [1, 2]
+    assert runs.fresh() == {1: 1, 2: 1, 3: 1, 4: 1}
+    mood["bad"] = False
+    second = fn.fan_out([1, 2, 3, 4], task, name="b")
+    assert second.results(timeout=20)["moody"].tolist() == [1, 2, 3]
+    assert runs.fresh() == {3: 1}
+    assert second.failures["error"].tolist() == ["UnrecoverableError"]
+    fn.fan_out([1, 2, 3, 4], task, name="b").wait(timeout=20)
+    assert runs.fresh() == {}
+
+
+def test_a_failed_row_that_fails_again_is_failed_again(moody, runs):
+    task, _ = moody
+    for _ in range(3):
+        batch = fn.fan_out([1, 3], task, name="b")
+        batch.wait(timeout=20)
+        assert batch.failures["message"].tolist() == ["later"]
+        assert runs.fresh().get(3) == 1
+
+
+def test_the_aggregate_runs_again_only_when_a_row_has_changed(square, runs):
+    totals = []
+
+    @fn.task
+    def total(rows):
+        totals.append(len(rows))
+        return int(rows["square"].sum())
+
+    for rows, expected in (([1, 2], 5), ([1, 2], 5), ([1, 3], 10)):
+        assert fn.fan_out(rows, square, into=total, name="b").result(timeout=20) == expected
+    assert totals == [2, 2]
+    assert runs.fresh() == {1: 1, 2: 1, 3: 1}
