@@ -99,6 +99,7 @@ class Flow(Shown):
         started, pause, told = time.monotonic(), _FIRST_LOOK, False
         while self._store.read_flow_end(self._id)[0] is None:
             self._while_waiting()
+            self._record_now()  # a flow that is gone will not end
             waited = time.monotonic() - started
             if limit is not None and waited >= limit:
                 raise TimeoutError(f"{self!r} has not ended after {limit:g} s; {self._waits_for()}")
@@ -151,12 +152,20 @@ class Flow(Shown):
         progress = self.progress()
         return f"{progress.completed + progress.failed} of {progress.total} jobs have ended, {progress.active} run now"
 
+    def _record_now(self) -> dict[str, str]:
+        record = self._store.read_flow(self._id)
+        if not record:
+            raise errors.JobMissing(
+                f"flow {self.name!r} is not on this server any more; its data were removed"
+            )
+        return record
+
     # ---- what the views are made from -------------------------------------------------------------
 
     def _snapshot(self, *, nodes: bool = True, failures: bool = False) -> Snapshot:
+        record = self._record_now()
         if nodes:
             return tree.snapshot(self._store, self._id, failures=failures)
-        record = self._store.read_flow(self._id)
         root = self._store.read_jobs([record["root"]], ("name",))[0]
         return Snapshot(
             name=record["name"],
