@@ -81,9 +81,14 @@ class Batch(Flow):
         return failing.failures([_failure(record) for record in whole if record], self._index().take(failed))
 
     def result(self, timeout: Any = None) -> Any:
-        """Wait and return the root's value; without `into` that is `results`. Raises if no row succeeded."""
+        """Wait and return the root's value. Raises `FlowFailed` if the batch failed or no row succeeded.
+
+        Without `into` it is `results`; with `by` and one task to go into, a DataFrame of what that returned for
+        each group, on the groups' labels.
+        """
         if self._spec["stages"]:
-            return super().result(timeout)
+            value = super().result(timeout)
+            return self._groups() if self._has_root_of_its_own() else value
         found = self.results(timeout)
         if self._spec["rows"] and found.empty:
             sample = self.failures.iloc[0]
@@ -104,9 +109,27 @@ class Batch(Flow):
 
     # ---- how ----------------------------------------------------------------------------------------
 
+    def _groups(self) -> pd.DataFrame:
+        """The values of the aggregates right below the root, one row a group."""
+        keys_ = [key for piece in self._store.read_children(self._record["root"]) for key in piece.keys]
+        records = [r for r in self._store.read_jobs(keys_, ("name", "data", "returnvalue")) if r]
+        by = self._spec["by"]
+        labels_ = [[codec.decode(record.data).get(name) for record in records] for name in by]
+        index = (
+            pd.Index(labels_[0], name=by[0]) if len(by) == 1 else pd.MultiIndex.from_arrays(labels_, names=by)
+        )
+        name = records[0].name if records else self._spec["task"]
+        return results.results([record.returnvalue for record in records], index, name)
+
+    def _has_root_of_its_own(self) -> bool:
+        """Is the root nothing but the end of what is below it?"""
+        return self._record["root"].rsplit(":", 2)[1] == BATCH_QUEUE
+
     def _top_table(self, most: int = 200) -> pd.DataFrame:
         """What the page shows of the outcome: the root's value if it is a table, else the first rows."""
-        if self._spec["stages"] and self._store.read_flow_end(self._id)[0] == "completed":
+        if self._spec["stages"] and self._store.read_flow_end(self._id)[0] == COMPLETED:
+            if self._has_root_of_its_own():
+                return self._groups().head(most)
             value = self.job.returnvalue
             if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
                 table = pd.DataFrame(value).head(most)
@@ -154,7 +177,7 @@ class Batch(Flow):
 
     def _while_waiting(self) -> None:
         """A root that is nothing but the end of its rows is completed by whoever waits, if no worker does it."""
-        if self._record["root"].rsplit(":", 2)[1] == BATCH_QUEUE:
+        if self._has_root_of_its_own():
             _finish_roots(self._store, self._connection.prefix)
 
 
@@ -380,7 +403,7 @@ class _Layout:
     def _announce(self, kept: int) -> None:
         if kept:
             total = len(self.ids)
-            rest = "nothing runs again" if kept == total else f"{total - kept:,} run"
+            rest = "none runs again" if kept == total else f"{total - kept:,} run"
             print(f"batch {self.name!r}: {kept:,} of {total:,} rows are there already, {rest}")
 
     def _announce_joined(self, flow: str) -> None:

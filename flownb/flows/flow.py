@@ -99,7 +99,6 @@ class Flow(Shown):
         started, pause, told = time.monotonic(), _FIRST_LOOK, False
         while self._store.read_flow_end(self._id)[0] is None:
             self._while_waiting()
-            self._record_now()  # a flow that is gone will not end
             waited = time.monotonic() - started
             if limit is not None and waited >= limit:
                 raise TimeoutError(f"{self!r} has not ended after {limit:g} s; {self._waits_for()}")

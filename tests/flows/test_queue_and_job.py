@@ -163,3 +163,15 @@ def test_dependencies_are_told_by_how_the_children_ended(until):
         "ignored": {"q-ignored:ignored1": "ZeroDivisionError: division by zero"},
     }
     assert flow.job.get_dependencies_count() == {"processed": 1, "unprocessed": 1, "failed": 1, "ignored": 1}
+
+
+def test_a_job_with_children_is_refused_by_a_queue(redis):
+    with pytest.raises(fn.FlowError, match=r"jobs\[0\]: a job with children is a flow; add it with FlowProducer"):
+        fn.Queue("q").add_bulk([{"name": "a", "children": [{"name": "b", "queueName": "q"}]}])
+    assert redis.dbsize() == 0
+
+
+def test_a_nan_deep_inside_the_data_is_named_by_its_place(redis):
+    with pytest.raises(fn.FlowError, match=r"root: data: NaN .*\(at rows\[1\]\.price\)"):
+        fn.add({"name": "a", "queueName": "q", "data": {"rows": [{"price": 1.0}, {"price": float("nan")}]}})
+    assert redis.dbsize() == 0
