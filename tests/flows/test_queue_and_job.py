@@ -166,7 +166,9 @@ def test_dependencies_are_told_by_how_the_children_ended(until):
 
 
 def test_a_job_with_children_is_refused_by_a_queue(redis):
-    with pytest.raises(fn.FlowError, match=r"jobs\[0\]: a job with children is a flow; add it with FlowProducer"):
+    with pytest.raises(
+        fn.FlowError, match=r"jobs\[0\]: a job with children is a flow; add it with FlowProducer"
+    ):
         fn.Queue("q").add_bulk([{"name": "a", "children": [{"name": "b", "queueName": "q"}]}])
     assert redis.dbsize() == 0
 
