@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 
@@ -45,14 +46,14 @@ class Watch:
 
     @staticmethod
     def alive(pid: int) -> bool:
-        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
-        return bool(state.strip()) and not state.startswith("Z")
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
 
     @staticmethod
     def children(pid: int) -> list[int]:
-        table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True).stdout
-        pairs = [line.split() for line in table.splitlines()]
-        return [int(child) for child, parent in pairs if int(parent) == pid]
+        return [process.pid for process in psutil.process_iter(["ppid"]) if process.info["ppid"] == pid]
 
     @staticmethod
     def link(folder: Path) -> dict[str, Any]:
