@@ -12,6 +12,7 @@ from flownb import errors
 from flownb.wire import codec, keys
 from flownb.wire.records import FlowCounts, JobRecord
 from flownb.wire.scripts import load
+from flownb.wire.steering import Steering
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -71,7 +72,7 @@ class Turn:
     again_ms: int | None  #: a queue has a job that is due, or a limit that ends, in so many ms
 
 
-class Store:
+class Store(Steering):
     """One server under one prefix. Safe to share between threads, as the client is."""
 
     def __init__(self, client: Redis, prefix: str) -> None:
