@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 
 from flownb import seams
+from flownb.batches import again, frames, labels, results
 from flownb.batches import failures as failing
-from flownb.batches import frames, labels, results
 from flownb.batches.rows import Rows, fingerprint, identities
 from flownb.batches.rows import read as read_rows
 from flownb.connection import Connection
 from flownb.errors import FlowError, FlowFailed, OptionError
 from flownb.flows import flow as flows
+from flownb.flows import revival
 from flownb.flows.flow import Flow
 from flownb.flows.job import Job, store_of
 from flownb.flows.plan import Plan, PlannedJob
@@ -75,10 +76,7 @@ class Batch(Flow):
     @property
     def failures(self) -> pd.DataFrame:
         """The failed rows: a DataFrame with error message kind attempts seconds traceback on their labels."""
-        records = self._row_records(("name", "failedReason", "atm", "processedOn", "finishedOn"))
-        failed = [i for i, record in enumerate(records) if record and record.state == FAILED]
-        whole = self._store.read_jobs([records[i].key for i in failed], ALL_FIELDS)  # type: ignore[union-attr]
-        return failing.failures([_failure(record) for record in whole if record], self._index().take(failed))
+        return self._failures()[1]
 
     def result(self, timeout: Any = None) -> Any:
         """Wait and return the root's value; without `into` that is `results`. Raises if no row succeeded."""
@@ -92,6 +90,36 @@ class Batch(Flow):
                 f"the first failed with {sample['error']}: {sample['message']}"
             )
         return found
+
+    def retry(self, error: str | None = None, rows: Any = None) -> Batch:
+        """Run failed rows again, then what stands above them, once; return the batch.
+
+        `error` is an error's type or kind, as in `failures`; `rows` are labels. Without both, all rows and
+        aggregates that failed run again. Rows that are done are kept. Raises `FlowError` for a label that is
+        no failed row, or when an aggregate above them runs right now.
+
+        >>> import pandas as pd
+        >>> prices = {"a": 2}
+        >>> @task
+        ... def price(name):
+        ...     return prices[name]
+        >>> batch = fan_out(pd.DataFrame({"name": ["a", "b"]}), price).wait(timeout=30)
+        >>> prices["b"] = 3
+        >>> batch.retry(error="KeyError").results(timeout=30)
+           price
+        0      2
+        1      3
+        """
+        if error is None and rows is None:
+            super().retry()
+            return self
+        self._connection.ensure_writable()
+        failed, table = self._failures()
+        places = again.chosen(table, self._index(), error=error, rows=rows)
+        if not places:
+            print(f"batch {self.name!r}: no failed row has the error {error!r}, nothing runs again")
+        revival.retry_all(self._store, [failed[place] for place in places])
+        return self
 
     def to_html(self, path: Any = None) -> str:
         """Return the batch as one HTML page for others; with `path`, write it there too."""
@@ -136,6 +164,16 @@ class Batch(Flow):
             for position, key in zip(piece.positions or (), piece.keys, strict=True):
                 keys_[position] = key
         return keys_
+
+    def _failures(self) -> tuple[list[str], pd.DataFrame]:
+        """The failed rows' jobs, and the table of them in the same order."""
+        records = self._row_records(("name",))
+        places = [i for i, record in enumerate(records) if record and record.state == FAILED]
+        jobs = self._row_keys()
+        whole = dict(zip(places, self._store.read_jobs([jobs[i] for i in places], ALL_FIELDS), strict=True))
+        failed = {i: record for i, record in whole.items() if record and record.state == FAILED}
+        table = failing.failures(map(_failure, failed.values()), self._index().take(list(failed)))
+        return [record.key for record in failed.values()], table
 
     def _index(self) -> pd.Index[Any]:
         if self._source is not None:

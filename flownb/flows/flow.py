@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flownb import errors, seams
 from flownb.connection import Connection
-from flownb.flows import tree
+from flownb.flows import removal, revival, tree
 from flownb.flows.display import Shown
 from flownb.flows.job import Job, find_job, key_of, store_of
 from flownb.flows.plan import plan
@@ -38,7 +38,7 @@ class Flow(Shown):
         self._id = flow
         self._record = self._store.read_flow(flow)
         if not self._record:
-            raise errors.JobMissing(f"no flow {flow} on this server; it was removed, or never stored here")
+            raise self._gone()
 
     @property
     def name(self) -> str:
@@ -54,6 +54,43 @@ class Flow(Shown):
     def job(self) -> Job:
         """The root job."""
         return find_job(self._store, self._record["root"], self._connection)
+
+    # ---- again, or no more ---------------------------------------------------------------------------
+
+    def retry(self) -> Flow:
+        """Run every job again that failed by itself, then what stands above them, once; return the flow.
+
+        Attempts start anew, values that are there are kept. Optional jobs that failed run again too, also
+        when the flow has completed without them. Raises `FlowError` when a job above them runs right now.
+
+        >>> flow = add({"name": "total", "queueName": "doc-retries"})
+        >>> with Worker("doc-retries", lambda job: 1 / 0):
+        ...     print(flow.wait(timeout=30).state)
+        failed
+        >>> with Worker("doc-retries", lambda job: 7):
+        ...     print(flow.retry().result(timeout=30))
+        7
+        """
+        self._connection.ensure_writable()
+        if not self._store.read_flow(self._id):
+            raise self._gone()
+        revival.retry_flow(self._store, self._record["root"])
+        return self
+
+    def remove(self) -> None:
+        """Remove the flow: its jobs, logs, values, counts and name. Jobs that another flow uses stay with that.
+
+        Raises `FlowError` when a job of it runs right now; then nothing is removed. Cut short, call it again.
+
+        >>> flow = add({"name": "total", "queueName": "doc-removals"}, name="no-more")
+        >>> flow.remove()
+        >>> attach("no-more")
+        Traceback (most recent call last):
+            ...
+        flownb.errors.JobMissing: no flow named 'no-more' on this server; names are given with name=...
+        """
+        self._connection.ensure_writable()
+        removal.remove_flow(self._store, self._id)
 
     # ---- how far ------------------------------------------------------------------------------------
 
@@ -105,6 +142,8 @@ class Flow(Shown):
             if waited > _SILENCE and not told:
                 told = True
                 self._tell()
+            if pause == _SLOWEST_LOOK and not self._store.read_flow(self._id):
+                raise self._gone()
             time.sleep(min(pause, limit - waited if limit is not None else pause))
             pause = min(pause * 1.3, _SLOWEST_LOOK)
         return self
@@ -154,9 +193,11 @@ class Flow(Shown):
     # ---- what the views are made from -------------------------------------------------------------
 
     def _snapshot(self, *, nodes: bool = True, failures: bool = False) -> Snapshot:
+        record = self._store.read_flow(self._id)
+        if not record:
+            raise self._gone()
         if nodes:
             return tree.snapshot(self._store, self._id, failures=failures)
-        record = self._store.read_flow(self._id)
         root = self._store.read_jobs([record["root"]], ("name",))[0]
         return Snapshot(
             name=record["name"],
@@ -165,6 +206,9 @@ class Flow(Shown):
             counts=self._store.read_progress(self._id),
             created=int(record["created"]),
         )
+
+    def _gone(self) -> errors.JobMissing:
+        return errors.JobMissing(f"no flow {self._id} on this server; it was removed, or never stored here")
 
     def _records(self) -> Sequence[JobRecord]:
         return tree.jobs(self._store, self._record["root"])

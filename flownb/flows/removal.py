@@ -74,7 +74,7 @@ class _Plan:
     @classmethod
     def read(cls, store: Store, top: str, flow: str | None) -> _Plan:
         plan = cls(store, top, flow)
-        children = {parent: below for parent, below in _families(store, top)}
+        children = dict(_families(store, top))
         for parent, below in children.items():
             for child in below:
                 plan.parents.setdefault(child, []).append(parent)
@@ -115,9 +115,7 @@ class _Plan:
         for number, some in enumerate(chunks, 1):
             above = list(dict.fromkeys(parent for job in some for parent in self.parents.get(job, ())))
             last = name if number == len(chunks) else None
-            self.store.remove_jobs(
-                base, Removal(jobs=some, going=above, top=top, flow=self.flow, name=last)
-            )
+            self.store.remove_jobs(base, Removal(jobs=some, going=above, top=top, flow=self.flow, name=last))
 
 
 def _chunks(jobs: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -20,7 +20,9 @@ class Removal:
 
     jobs: Sequence[str]  #: keys of the jobs that go
     going: Sequence[str] = ()  #: those of their parents that go too, now or later
-    keep: Sequence[tuple[str, Sequence[str]]] = field(default=())  #: shared jobs that stay, the parents they lose
+    keep: Sequence[tuple[str, Sequence[str]]] = field(
+        default=()
+    )  #: shared jobs that stay, the parents they lose
     top: str | None = None  #: the job whose other parents stay
     flow: str | None = None  #: the flow that goes as a whole
     name: str | None = None  #: its name, with its last call

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_properties import QUEUES, Model, check, fresh, graphs, renamed, tries
-from wire_bench import START, Bench, base, completed, failed, key, node, parent
+from wire_bench import Bench, base, completed, failed, key, node, parent
 
 from flownb import errors
 from flownb.flows import removal
 from flownb.wire.steering import Removal
 
 P, G = key("p", "up"), key("g", "top")
-QUEUE_KEYS = (":meta", ":id", ":events", ":marker", ":pc", ":stalled-check")
+QUEUE_KEYS = (":meta", ":id", ":events", ":marker", ":pc", ":stalled-check", ":served")
 
 
 def left(bench: Bench) -> list[str]:
@@ -58,10 +58,11 @@ def test_a_job_leaves_no_key_wherever_it_is(bench: Bench, place: str):
     assert remove(bench, key("a"), top=key("a")) == 1
 
     assert [name for name in left(bench) if key("a") in name] == []
-    assert "a" not in str(bench.redis.zrange(key(place), 0, -1) if place != "wait" else bench.list(key("wait")))
+    assert "a" not in str(
+        bench.redis.zrange(key(place), 0, -1) if place != "wait" else bench.list(key("wait"))
+    )
     assert not bench.redis.exists(key("stalled"))
     assert bench.event_fields()[-1] == {"event": "removed", "jobId": "a", "prev": place}
-    assert "a" not in "".join(state for state in bench.counts() if place in state and "q" == state[0]) or True
     assert [one for one in books.violations(bench.redis) if one.rule == "C1"] == []
 
 
@@ -194,7 +195,7 @@ def test_a_running_job_anywhere_keeps_the_whole_flow_as_it_is(bench: Bench):
     bench.take_one()
     before = bench.dump()
 
-    with pytest.raises(errors.FlowError, match="name-c0.*runs right now"):
+    with pytest.raises(errors.FlowError, match=r"name-c0.*runs right now"):
         whole(bench)
 
     assert bench.dump() == before
@@ -216,7 +217,7 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next_one(bench: Bench, 
         whole(bench)
     assert 0 < sum(bench.counts().values()) < 21
     assert bench.state_of(P) == "waiting-children", "half of a flow never runs"
-    assert [one for one in books.violations(bench.redis)] == []
+    assert books.violations(bench.redis) == []
 
     whole(bench)
 
@@ -309,7 +310,13 @@ def test_a_job_goes_with_its_children_and_its_parent_waits_no_more(bench: Bench)
 
     removal.remove_job(bench.store, P)
 
-    assert left(bench) == ["bull:flownb:counts:f", "bull:flownb:flow:f", "bull:flownb:flows", G, key("wait", "top")]
+    assert left(bench) == [
+        "bull:flownb:counts:f",
+        "bull:flownb:flow:f",
+        "bull:flownb:flows",
+        G,
+        key("wait", "top"),
+    ]
     assert bench.counts() == {"top waiting": 1}
     assert books.violations(bench.redis) == []
 
@@ -391,5 +398,4 @@ def test_two_flows_that_share_jobs_go_one_after_the_other_and_leave_nothing(
         while model.held:
             model.end()
         check(bench)
-    assert [name for name in left(bench) if not name.endswith(":stalled")] == []
-    assert bench.now >= START
+    assert left(bench) == []

@@ -108,7 +108,9 @@ def test_the_end_of_the_last_run_sent_again_after_a_retry_changes_nothing(bench:
 # ---- refusals -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["missing", "waiting", "active", "completed", "delayed", "waiting-children"])
+@pytest.mark.parametrize(
+    "state", ["missing", "waiting", "active", "completed", "delayed", "waiting-children"]
+)
 def test_a_job_that_has_not_failed_is_refused_without_a_trace(bench: Bench, state: str):
     bench.add(parent("p", queue="up"), node("a", (P, "fpof"), delay=9 if state == "delayed" else 0))
     if state in ("active", "completed"):
