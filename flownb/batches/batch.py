@@ -118,7 +118,7 @@ class Batch(Flow):
         places = again.chosen(table, self._index(), error=error, rows=rows)
         if not places:
             print(f"batch {self.name!r}: no failed row has the error {error!r}, nothing runs again")
-        revival.retry_all(self._store, [failed[place] for place in places])
+        revival.retry_jobs(self._store, self._id, [failed[place] for place in places])
         return self
 
     def to_html(self, path: Any = None) -> str:

@@ -74,7 +74,7 @@ class Flow(Shown):
         self._connection.ensure_writable()
         if not self._store.read_flow(self._id):
             raise self._gone()
-        revival.retry_flow(self._store, self._record["root"])
+        revival.retry_flow(self._store, self._id)
         return self
 
     def remove(self) -> None:

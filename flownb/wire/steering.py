@@ -34,14 +34,23 @@ class Steering:
     client: Redis
     prefix: str
 
-    def retry_jobs(self, jobs: Sequence[tuple[str, bool]], *, token: str) -> list[str]:
+    def retry_jobs(
+        self,
+        jobs: Sequence[tuple[str, bool]],
+        *,
+        token: str,
+        flow: str | None = None,
+        seal: str | None = None,
+        unseal: Sequence[str] = (),
+    ) -> list[str]:
         """Run failed jobs ``(key, lifo)`` again; return an answer each. See ``lua/retry_jobs.lua``.
 
-        The same `token` sent again changes nothing.
+        The same `token` sent again changes nothing. `seal` keeps parents of `flow` waiting until `unseal`.
         """
         _check(jobs)
-        bases = [jobs[0][0].rsplit(":", 1)[0]] if jobs else []
-        answers: list[str] = self._call("retry_jobs", bases, jobs=jobs, token=token)["answers"]
+        _check(unseal)
+        reply = self._call("retry_jobs", [], jobs=jobs, token=token, flow=flow, seal=seal, unseal=unseal)
+        answers: list[str] = reply["answers"]
         return answers
 
     def remove_jobs(self, base: str, removal: Removal) -> int:
@@ -63,6 +72,13 @@ class Steering:
                 for key, parents in zip(some, pipe.execute(), strict=True):
                     found[key] = [_text(parent) for parent in parents]
         return found
+
+    def read_sealed(self, parents: Sequence[str], seal: str) -> list[str]:
+        """Return those parents that a seal keeps waiting."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for key in parents:
+                pipe.sismember(f"{key}:dependencies", seal)
+            return [key for key, sealed in zip(parents, pipe.execute(), strict=True) if sealed]
 
     def read_every_child(self, parent: str) -> list[str]:
         """Return the children that a parent knows by any of its keys, pending or ended."""

@@ -24,6 +24,10 @@ local function take_back(at)
     end
     if place then
       redis.call('SADD', edge.key .. ':dependencies', at.key)
+      -- More calls follow: a parent of the same flow waits for the last one, and so does all above it.
+      if args.seal and redis.call('HGET', edge.key, 'fl') == args.flow then
+        redis.call('SADD', edge.key .. ':dependencies', args.seal)
+      end
       table.insert(revived.queue, edge.key)
     end
     count_move(at.q, edge.flow, at.state, 'waiting')

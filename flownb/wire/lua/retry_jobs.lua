@@ -2,13 +2,14 @@
 -- One call for many jobs; a bad one spoils only itself: its answer says why it was refused. Sent twice, it
 -- retries nothing twice. A job whose ancestor runs right now is refused: that run has begun with what there was.
 -- @keys    queues
--- @args    now token jobs
+-- @args    now token jobs flow seal unseal
 -- @returns answers
 -- @errors
--- @use     queue counts place where revive
+-- @use     queue counts place parent where revive
 
 -- A job: {key, lifo}. An answer: done, repeated, missing, not-failed, failed-children or parent-active, each
--- of the last two with a key behind it: whose child, or which ancestor.
+-- of the last two with a key behind it: whose child, or which ancestor. `seal` keeps parents of `flow` waiting
+-- while calls follow; the last of them names them in `unseal`.
 
 -- 1. Look at every job; nothing is written yet.
 local running = {}
@@ -94,6 +95,10 @@ end
 -- 4. What stands above them, up to the roots.
 revive_parents()
 write_causes()
+for _, parent in ipairs(args.unseal) do
+  redis.call('SREM', parent .. ':dependencies', args.seal)
+  release_if_settled(parent)
+end
 write_counts()
 wake_workers()
 return reply{answers = answers}
