@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flownb.wire import keys
+from flownb.wire.faults import server_errors
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -49,7 +50,9 @@ class Steering:
         """
         _check(jobs)
         _check(unseal)
-        reply = self._call("retry_jobs", [], jobs=jobs, token=token, flow=flow, seal=seal, unseal=unseal)
+        queues = [key.rsplit(":", 1)[0] for key in [*(job for job, _ in jobs[:1]), *unseal[:1]]][:1]
+        parts = {"jobs": jobs, "token": token, "flow": flow, "seal": seal, "unseal": unseal}
+        reply = self._call("retry_jobs", queues, **parts)
         answers: list[str] = reply["answers"]
         return answers
 
@@ -66,7 +69,7 @@ class Steering:
         found: dict[str, list[str]] = {}
         for start in range(0, len(jobs), MOST_STEERED):
             some = jobs[start : start + MOST_STEERED]
-            with self.client.pipeline(transaction=False) as pipe:
+            with server_errors(), self.client.pipeline(transaction=False) as pipe:
                 for key in some:
                     pipe.hkeys(keys.own(key.rsplit(":", 2)[0], "parents", key))
                 for key, parents in zip(some, pipe.execute(), strict=True):
@@ -75,14 +78,14 @@ class Steering:
 
     def read_sealed(self, parents: Sequence[str], seal: str) -> list[str]:
         """Return those parents that a seal keeps waiting."""
-        with self.client.pipeline(transaction=False) as pipe:
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
             for key in parents:
                 pipe.sismember(f"{key}:dependencies", seal)
             return [key for key, sealed in zip(parents, pipe.execute(), strict=True) if sealed]
 
     def read_every_child(self, parent: str) -> list[str]:
         """Return the children that a parent knows by any of its keys, pending or ended."""
-        with self.client.pipeline(transaction=False) as pipe:
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
             pipe.smembers(f"{parent}:dependencies")
             pipe.hkeys(f"{parent}:processed")
             pipe.hkeys(f"{parent}:failed")
@@ -92,7 +95,8 @@ class Steering:
 
     def count_there(self, jobs: Sequence[str]) -> int:
         """Return how many of these jobs are on the server."""
-        found: Any = self.client.exists(*jobs) if jobs else 0
+        with server_errors():
+            found: Any = self.client.exists(*jobs) if jobs else 0
         return int(found)
 
     def _call(self, script: str, queues: Sequence[str], **args: Any) -> Mapping[str, Any]:

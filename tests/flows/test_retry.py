@@ -181,6 +181,34 @@ def test_a_retry_reaches_failures_on_several_levels_in_chunks(redis, monkeypatch
     sound(redis)
 
 
+def test_a_retry_that_was_cut_short_is_finished_by_the_next_one(redis, monkeypatch):
+    from flownb.flows import revival
+    from flownb.wire.store import Store
+
+    monkeypatch.setattr(revival, "MOST_STEERED", 4)
+    runs = Runs(*(f"c{i}" for i in range(10)))
+    children = [optional(f"c{i}") for i in range(10)]
+    flow = fn.add({"name": "top", "queueName": "q", "children": children})
+    asked, ask = [], Store.retry_jobs
+
+    def cut(self, jobs, **more):
+        asked.append(jobs)
+        if len(asked) == 2:
+            raise fn.ServerUnreachable("cut")
+        return ask(self, jobs, **more)
+
+    with fn.Worker("q", runs, concurrency=3):
+        flow.result(timeout=20)
+        runs.again()
+        monkeypatch.setattr(Store, "retry_jobs", cut)
+        with pytest.raises(fn.ServerUnreachable):
+            flow.retry()
+        assert flow.state == "waiting-children"
+        assert flow.retry().result(timeout=20) == {"top": [{f"c{i}": []} for i in range(10)]}
+    assert sorted(runs.names) == sorted(["top", *(f"c{i}" for i in range(10))])
+    sound(redis)
+
+
 # ---- batches ------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +288,28 @@ def test_rows_that_cannot_be_retried_are_refused_with_their_label(rated, redis, 
     )
     assert rated.runs == []
     assert len(batch.failures) == 3
+
+
+def test_1200_rows_run_again_and_their_aggregate_once(redis):
+    runs, mended = [], []
+
+    @fn.task
+    def rate(n):
+        if not mended:
+            raise TimeoutError("too long")
+        return n
+
+    @fn.task
+    def total(frame):
+        runs.append(len(frame))
+        return int(frame["rate"].sum()) if mended else 0
+
+    batch = fn.fan_out(pd.DataFrame({"n": range(1_200)}), rate, into=total)
+    assert batch.result(timeout=60) == 0
+    mended.append(True)
+    assert batch.retry(error="TimeoutError").result(timeout=60) == sum(range(1_200))
+    assert runs == [1_200, 1_200]
+    sound(redis)
 
 
 def test_an_aggregate_that_failed_by_itself_runs_again_without_its_rows(redis):

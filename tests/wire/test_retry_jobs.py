@@ -377,6 +377,43 @@ def test_five_hundred_at_once_and_no_more(bench: Bench):
     assert books.violations(bench.redis) == []
 
 
+def test_sealed_parents_wait_until_the_last_call(bench: Bench):
+    seal, other = "bull:flownb:seal:f", key("o", "up")
+    bench.add(
+        parent("g", queue="top"),
+        parent("p", (G, "fpof"), queue="up"),
+        *(node(f"c{i}", (P, "idof")) for i in (0, 1)),
+    )
+    bench.add(parent("o", queue="up"), node("c0", (other, "idof")), flow="g2")
+    fail(bench, want=2)
+    for queue in ("up", "up", "top"):
+        bench.finish(completed(bench.take_one(queue), "1"))
+
+    def send(*jobs, unseal=()):
+        return bench.store.retry_jobs(
+            [(job, False) for job in jobs], token="t", flow="f", seal=seal, unseal=unseal
+        )
+
+    for _ in range(2):  # the second time as if it was sent again
+        assert send(key("c0")) in (["done"], ["repeated"])
+    bench.finish(completed(bench.take_one(), '"c0"'))
+    assert bench.state_of(other) == "waiting", "another flow's parent waits for no more calls"
+    assert bench.set(f"{P}:dependencies") == {seal}
+    assert bench.store.read_sealed([G, P, other], seal) == [G, P]
+    assert [bench.state_of(job) for job in (P, G)] == ["waiting-children"] * 2
+    assert send(key("c1")) == ["done"]
+    bench.finish(completed(bench.take_one(), '"c1"'))
+    assert bench.state_of(P) == "waiting-children"
+
+    for _ in range(2):
+        assert send(unseal=[G, P]) == []
+
+    assert bench.list(key("wait", "up")) == ["o", "p"]
+    assert bench.state_of(G) == "waiting-children"
+    assert bench.hash(f"{P}:processed") == {key("c0"): '"c0"', key("c1"): '"c1"'}
+    assert books.violations(bench.redis) == []
+
+
 @tries(60)
 @given(nodes=graphs(), seed=st.integers(0, 2**32))
 def test_any_flow_that_fails_anywhere_and_is_retried_ends_with_every_value_right(
