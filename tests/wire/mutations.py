@@ -119,7 +119,7 @@ MUTATIONS = [
     Mutation("a long line changes its order", "_gone", "for i = last, math.max(last - PIECE + 1, 1), -1 do", "for i = math.max(last - PIECE + 1, 1), last do", GONE),
     Mutation("a removed failure holds its parent down", "_gone", "redis.call('ZREM', parent .. ':unsuccessful', child)", "redis.call('EXISTS', child)", GONE),
     Mutation("a job that stays keeps its flow", "_gone", "redis.call('HSET', at.key, 'fl', next_flow)", "redis.call('HSET', at.key, 'fl', at.flow)", GONE),
-    Mutation("a parent is not released softly", "_gone", "release_softly(parent) end", "q = nil end", GONE),
+    Mutation("a parent is not released softly", "_gone", "release_softly(parent) end", "end", GONE),
 ]  # fmt: skip
 
 
