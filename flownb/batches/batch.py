@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from flownb import seams
-from flownb.batches import again, frames, labels, results
+from flownb.batches import again, frames, results
 from flownb.batches import failures as failing
+from flownb.batches.layout import Layout, RowJob
 from flownb.batches.rows import Rows, fingerprint, identities
 from flownb.batches.rows import read as read_rows
 from flownb.connection import Connection
@@ -21,11 +21,8 @@ from flownb.flows import flow as flows
 from flownb.flows import revival
 from flownb.flows.flow import Flow
 from flownb.flows.job import Job, store_of
-from flownb.flows.plan import Plan, PlannedJob
-from flownb.flows.producer import store_plan
 from flownb.flows.summary import BATCH_QUEUE, summarise
-from flownb.options import JobOptions
-from flownb.tasks.task import Task, _options
+from flownb.tasks.task import Task
 from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, FAILED, JobRecord
 from flownb.wire.store import ALL_FIELDS, Store
@@ -79,9 +76,14 @@ class Batch(Flow):
         return self._failures()[1]
 
     def result(self, timeout: Any = None) -> Any:
-        """Wait and return the root's value; without `into` that is `results`. Raises if no row succeeded."""
+        """Wait and return the root's value. Raises `FlowFailed` if the batch failed or no row succeeded.
+
+        Without `into` it is `results`; with `by` and one task to go into, a DataFrame of what that returned for
+        each group, on the groups' labels.
+        """
         if self._spec["stages"]:
-            return super().result(timeout)
+            value = super().result(timeout)
+            return self._groups() if self._has_root_of_its_own() else value
         found = self.results(timeout)
         if self._spec["rows"] and found.empty:
             sample = self.failures.iloc[0]
@@ -132,9 +134,27 @@ class Batch(Flow):
 
     # ---- how ----------------------------------------------------------------------------------------
 
+    def _groups(self) -> pd.DataFrame:
+        """The values of the aggregates right below the root, one row a group."""
+        keys_ = [key for piece in self._store.read_children(self._record["root"]) for key in piece.keys]
+        records = [r for r in self._store.read_jobs(keys_, ("name", "data", "returnvalue")) if r]
+        by = self._spec["by"]
+        labels_ = [[codec.decode(record.data).get(name) for record in records] for name in by]
+        index = (
+            pd.Index(labels_[0], name=by[0]) if len(by) == 1 else pd.MultiIndex.from_arrays(labels_, names=by)
+        )
+        name = records[0].name if records else self._spec["task"]
+        return results.results([record.returnvalue for record in records], index, name)
+
+    def _has_root_of_its_own(self) -> bool:
+        """Is the root nothing but the end of what is below it?"""
+        return self._record["root"].rsplit(":", 2)[1] == BATCH_QUEUE
+
     def _top_table(self, most: int = 200) -> pd.DataFrame:
         """What the page shows of the outcome: the root's value if it is a table, else the first rows."""
-        if self._spec["stages"] and self._store.read_flow_end(self._id)[0] == "completed":
+        if self._spec["stages"] and self._store.read_flow_end(self._id)[0] == COMPLETED:
+            if self._has_root_of_its_own():
+                return self._groups().head(most)
             value = self.job.returnvalue
             if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
                 table = pd.DataFrame(value).head(most)
@@ -192,7 +212,7 @@ class Batch(Flow):
 
     def _while_waiting(self) -> None:
         """A root that is nothing but the end of its rows is completed by whoever waits, if no worker does it."""
-        if self._record["root"].rsplit(":", 2)[1] == BATCH_QUEUE:
+        if self._has_root_of_its_own():
             _finish_roots(self._store, self._connection.prefix)
 
 
@@ -238,7 +258,7 @@ def fan_out(
     a    10
     b    21
     """
-    job = _RowJob.read(task, opts)
+    job = RowJob.read(task, opts)
     stages = _stages(into, by)
     if if_exists not in ("reuse", "rerun"):
         raise OptionError(f"if_exists: 'reuse' or 'rerun', not {if_exists!r}")
@@ -253,7 +273,7 @@ def fan_out(
     salt = secrets.token_hex(8) if if_exists == "rerun" else _salt_of(store, name)
     identity["version"] += salt
     ids = identities(found, name=name, **identity)
-    flow = _Layout(store, name, job, stages, found, ids, salt).store()
+    flow = Layout(store, name, job, stages, found, ids, salt).store()
     seams.serve_here(resolved)
     return Batch(flow, connection=resolved, source=Source(_frame_of(rows, found)))
 
@@ -279,45 +299,6 @@ def _salt_of(store: Store, name: str) -> str:
     return str(frames.spec_of(record).get("salt", "")) if "spec" in record else ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _RowJob:
-    """What runs for each row."""
-
-    name: str
-    queue: str
-    version: str
-    required: list[str]
-    optional: list[str]
-    options: JobOptions
-    whole_row: bool = False
-    any_column: bool = False
-
-    @classmethod
-    def read(cls, task: Any, opts: dict[str, Any]) -> _RowJob:
-        if isinstance(task, str):
-            problem = keys.problem_with_queue(task)
-            if problem:
-                raise FlowError(f"task {task!r}: a queue's name {problem}")
-            options = JobOptions.read(_options(opts, "fan_out"), "fan_out")
-            return cls(
-                name=task, queue=task, version="1", required=[], optional=[], options=options, any_column=True
-            )
-        if not isinstance(task, Task):
-            raise FlowError(
-                f"task: make it a task first: @flownb.task above {getattr(task, '__name__', task)!s}"
-            )
-        options = JobOptions.read({**task.options, **_options(opts, "fan_out")}, "fan_out")
-        return cls(
-            name=task.name,
-            queue=task.queue,
-            version=task.version,
-            required=task.required,
-            optional=task.optional,
-            options=options,
-            whole_row=[*task.required, *task.optional] == ["row"],
-        )
-
-
 def _stages(into: Any, by: Any) -> list[Task]:
     stages = [] if into is None else list(into) if isinstance(into, (list, tuple)) else [into]
     for stage in stages:
@@ -339,152 +320,6 @@ def _frame_of(data: Any, found: Rows) -> pd.DataFrame:
     if isinstance(data, pd.DataFrame):
         return data.copy(deep=int(pd.__version__.split(".")[0]) < 3)  # pandas 3 copies on write
     return results.inputs_frame(found.texts, found.columns, found.index, whole_row=found.whole_row)
-
-
-class _Layout:
-    """A batch as a plan: the root, the stages, the groups, the rows; stored under ids made of what they are."""
-
-    def __init__(
-        self,
-        store: Store,
-        name: str,
-        job: _RowJob,
-        stages: list[Task],
-        found: Rows,
-        ids: list[str],
-        salt: str,
-    ) -> None:
-        self.store_ = store
-        self.name = name
-        self.job = job
-        self.stages = stages
-        self.rows = found
-        self.ids = ids
-        self.salt = salt
-        self.labels = labels.labels(found.index, 0, len(found))
-
-    def store(self) -> str:
-        """Store what is not there yet; return the flow's id."""
-        made = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.stages]
-        generation = 0
-        while True:
-            flow = fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
-            record = self.store_.read_flow(flow)
-            if record and "stored" not in record:
-                break  # begun by a kernel that died meanwhile
-            if record and "ended" not in record:
-                self.store_.name_flow(self.name, flow)
-                self._announce_joined(flow)
-                return flow
-            if self._renew_failed_rows():
-                generation = 0
-            elif not record:
-                break
-            elif self._aggregate_failed(flow):
-                generation += 1
-            else:
-                self.store_.name_flow(self.name, flow)
-                self._announce(len(self.ids))
-                return flow
-        plan = self._plan(flow)
-        spec = self._spec(plan)
-        existing = store_plan(self.store_, plan, self.name, {"kind": "batch", "spec": json.dumps(spec)})
-        self._announce(len(existing))
-        return flow
-
-    def _aggregate_failed(self, flow: str) -> bool:
-        """Did a job above the rows fail? Its function may have been mended since."""
-        ended, cause = self.store_.read_flow_end(flow)
-        if ended != FAILED or not cause:
-            return False
-        found = self.store_.read_jobs([cause], ("name", "why"))[0]
-        return found is None or found.why != "unrecoverable"
-
-    def _renew_failed_rows(self) -> bool:
-        """Give rows that failed before a new job each; an `UnrecoverableError` said that no run can mend it."""
-        if self.store_.find_flow(self.name) is None:
-            return False
-        row_keys = [keys.job(self.store_.prefix, self.job.queue, id) for id in self.ids]
-        failed = [
-            place
-            for place, job in enumerate(self.store_.read_jobs(row_keys, ("name", "why")))
-            if job and job.state == FAILED and job.why != "unrecoverable"
-        ]
-        for place in failed:
-            id, _, times = self.ids[place].partition("-")
-            self.ids[place] = f"{id}-{int(times or 0) + 1}"
-        return bool(failed)
-
-    def _announce(self, kept: int) -> None:
-        if kept:
-            total = len(self.ids)
-            rest = "nothing runs again" if kept == total else f"{total - kept:,} run"
-            print(f"batch {self.name!r}: {kept:,} of {total:,} rows are there already, {rest}")
-
-    def _announce_joined(self, flow: str) -> None:
-        states = self.store_.read_progress(flow).by_stage.get(self.job.queue, {})
-        done = states.get(COMPLETED, 0) + states.get(FAILED, 0)
-        print(f"batch {self.name!r} goes on: {done:,} of {len(self.ids):,} rows are done already")
-
-    def _plan(self, flow: str) -> Plan:
-        plan = Plan(flow, self.store_.prefix, [])
-        above: list[int] = []
-        grouped = self.rows.groups
-        if not self.stages or (grouped is not None and len(self.stages) == 1):  # one root, whatever is below
-            options = JobOptions.read(None, "root")
-            base = keys.base(self.store_.prefix, BATCH_QUEUE)
-            plan.jobs.append(PlannedJob(self.name, base, flow, "{}", options, {}, []))
-            above = [0]
-        for i, stage in reversed(list(enumerate(self.stages))):
-            groups = grouped if i == 0 and grouped is not None else [(None, None)]
-            above = [self._stage(plan, i, stage, n, label, above) for n, (label, _) in enumerate(groups)]
-        members = [positions for _, positions in grouped] if grouped is not None else [range(len(self.ids))]
-        for parent, positions in zip(above, members, strict=True):
-            self._members(plan, parent, list(positions))
-        return plan
-
-    def _stage(self, plan: Plan, i: int, stage: Task, n: int, label: Any, above: list[int]) -> int:
-        data: dict[str, Any] = {}
-        if i == 0 and self.rows.groups is not None:
-            by = self.rows.by
-            data = dict(zip(by, label if len(by) > 1 or isinstance(label, list) else [label], strict=True))
-        place = len(plan.jobs)
-        options = JobOptions.read(stage.options, f"into: {stage.name}")
-        parents = dict.fromkeys(above, options.policy or "fpof")
-        frame = (stage.required or stage.optional)[0]
-        id = plan.flow if not plan.jobs else f"{plan.flow}-{i}-{n}"
-        base = keys.base(self.store_.prefix, stage.queue)
-        bind = json.dumps({"frame": frame})
-        plan.jobs.append(
-            PlannedJob(stage.name, base, id, codec.encode(data, "by"), options, parents, [], bind)
-        )
-        for parent in above:
-            plan.jobs[parent].children.append(place)
-        return place
-
-    def _members(self, plan: Plan, parent: int, positions: list[int]) -> None:
-        job, base, start = self.job, keys.base(self.store_.prefix, self.job.queue), len(plan.jobs)
-        parents, childless = {parent: job.options.policy or "idof"}, list[int]()  # the same for every row
-        for position in positions:
-            text = self.rows.texts[position]
-            plan.jobs.append(
-                PlannedJob(job.name, base, self.ids[position], text, job.options, parents, childless)
-            )
-        plan.jobs[parent].children.extend(range(start, len(plan.jobs)))
-        plan.rows[parent] = (positions, [self.labels[p] for p in positions] if self.labels else [])
-
-    def _spec(self, plan: Plan) -> dict[str, Any]:
-        """What a new kernel needs to give the results their index and columns again."""
-        return {
-            "task": self.job.name,
-            "rows": len(self.ids),
-            "columns": list(self.rows.columns),
-            "whole_row": self.rows.whole_row,
-            "by": list(self.rows.by),
-            "stages": [plan.jobs[i].id for i in range(len(plan.jobs)) if plan.jobs[i].bind][::-1],
-            "salt": self.salt,
-            "index": labels.index_to_json(self.rows.index)[0],
-        }
 
 
 def _failure(record: JobRecord) -> failing.Failure:

@@ -46,7 +46,7 @@ class Connection:
         prefix: str = "bull",
         read_only: bool = False,
     ) -> None:
-        self.prefix = _checked_prefix(prefix)
+        self.prefix = checked_prefix(prefix)
         self.read_only = read_only
         self.closed = False
         self._changing = threading.RLock()
@@ -187,7 +187,7 @@ def _address_asked_for(asked: object, path: object) -> dict[str, object]:
     return {}
 
 
-def _checked_prefix(prefix: object) -> str:
+def checked_prefix(prefix: object) -> str:
     """Refuse what would make keys that cannot be told apart, searched for, or kept in one cluster slot."""
     if not isinstance(prefix, str) or not prefix:
         raise OptionError("prefix must be a non-empty text such as 'bull'")

@@ -38,7 +38,7 @@ class Flow(Shown):
         self._id = flow
         self._record = self._store.read_flow(flow)
         if not self._record:
-            raise self._gone()
+            raise errors.JobMissing(f"no flow {flow} on this server; it was removed, or never stored here")
 
     @property
     def name(self) -> str:
@@ -72,8 +72,7 @@ class Flow(Shown):
         7
         """
         self._connection.ensure_writable()
-        if not self._store.read_flow(self._id):
-            raise self._gone()
+        self._record_now()
         revival.retry_flow(self._store, self._id)
         return self
 
@@ -142,8 +141,6 @@ class Flow(Shown):
             if waited > _SILENCE and not told:
                 told = True
                 self._tell()
-            if pause == _SLOWEST_LOOK and not self._store.read_flow(self._id):
-                raise self._gone()
             time.sleep(min(pause, limit - waited if limit is not None else pause))
             pause = min(pause * 1.3, _SLOWEST_LOOK)
         return self
@@ -190,12 +187,18 @@ class Flow(Shown):
         progress = self.progress()
         return f"{progress.completed + progress.failed} of {progress.total} jobs have ended, {progress.active} run now"
 
+    def _record_now(self) -> dict[str, str]:
+        record = self._store.read_flow(self._id)
+        if not record:
+            raise errors.JobMissing(
+                f"flow {self.name!r} is not on this server any more; its data were removed"
+            )
+        return record
+
     # ---- what the views are made from -------------------------------------------------------------
 
     def _snapshot(self, *, nodes: bool = True, failures: bool = False) -> Snapshot:
-        record = self._store.read_flow(self._id)
-        if not record:
-            raise self._gone()
+        record = self._record_now()
         if nodes:
             return tree.snapshot(self._store, self._id, failures=failures)
         root = self._store.read_jobs([record["root"]], ("name",))[0]
@@ -206,9 +209,6 @@ class Flow(Shown):
             counts=self._store.read_progress(self._id),
             created=int(record["created"]),
         )
-
-    def _gone(self) -> errors.JobMissing:
-        return errors.JobMissing(f"no flow {self._id} on this server; it was removed, or never stored here")
 
     def _records(self) -> Sequence[JobRecord]:
         return tree.jobs(self._store, self._record["root"])

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flownb.connection.connect import _checked_prefix
+from flownb.connection.connect import checked_prefix
 from flownb.errors import FlowError, OptionError
 from flownb.flows.node import Node, read
 from flownb.options import JobOptions
@@ -182,7 +182,7 @@ class _Planner:
             problem = keys.problem_with_queue(node.queue)
             if problem:
                 raise FlowError(f"queueName {problem}")
-            prefix = self.prefix if node.prefix is None else _checked_prefix(node.prefix)
+            prefix = self.prefix if node.prefix is None else checked_prefix(node.prefix)
             found = self.bases[node.prefix, node.queue] = keys.base(prefix, node.queue)
         return found
 

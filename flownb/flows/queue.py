@@ -40,6 +40,10 @@ class Queue:
         """Add many jobs (dicts of name, data and opts), in order; all are checked before the first write."""
         planned = []
         for i, job in enumerate(jobs):
+            if "children" in job:
+                raise FlowError(
+                    f"jobs[{i}]: a job with children is a flow; add it with FlowProducer().add(...)"
+                )
             try:
                 planned.append(plan({**job, "queueName": self.name}, prefix=self._connection.prefix).root)
             except (FlowError, OptionError) as error:

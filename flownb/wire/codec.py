@@ -141,7 +141,19 @@ def _reason(value: Any, where: str, error: Exception) -> str:
         return f"a {kind} is not JSON; {_HINTS.get(kind, 'pass text, numbers, lists or dicts')}"
     if "Circular" in str(error) or isinstance(error, RecursionError):
         return "holds itself; break the circle"
-    return "NaN and infinity are not JSON; use None"
+    return f"NaN and infinity are not JSON; use None{_place_of_nan(value)}"
+
+
+def _place_of_nan(value: Any, path: str = "") -> str:
+    """Say where inside a value the first NaN or infinity is."""
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return f" (at {path.lstrip('.')})" if path else ""
+    parts: Any = ()
+    if isinstance(value, Mapping):
+        parts = [(f"{path}.{key}", item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        parts = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+    return next(filter(None, (_place_of_nan(item, place) for place, item in parts)), "")
 
 
 def _without_nan(value: Any) -> Any:

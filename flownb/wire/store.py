@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flownb import errors
 from flownb.wire import codec, keys
 from flownb.wire.faults import server_errors
 from flownb.wire.records import FlowCounts, JobRecord
@@ -192,10 +193,15 @@ class Store(Steering):
         return {_text(name): _text(value) for name, value in found.items()}
 
     def read_flow_end(self, flow: str) -> tuple[str | None, str | None]:
-        """Return how a flow ended (``completed``, ``failed`` or None) and the key of its first failure."""
+        """Return how a flow ended (``completed``, ``failed`` or None) and the key of its first failure.
+
+        Raises `JobMissing` for a flow that is not (or no longer) on the server: it will not end.
+        """
         with server_errors():
-            found: Any = self.client.hmget(keys.own(self.prefix, "flow", flow), "ended", "cause")
-        ended, cause = (_text(value) if value is not None else None for value in found)
+            found: Any = self.client.hmget(keys.own(self.prefix, "flow", flow), "ended", "cause", "root")
+        ended, cause, root = (_text(value) if value is not None else None for value in found)
+        if root is None:
+            raise errors.JobMissing("the flow is not on this server any more; its data were removed")
         return ended, cause
 
     def read_progress(self, flow: str) -> FlowCounts:

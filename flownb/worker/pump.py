@@ -67,6 +67,7 @@ class Pump:
         self._failures = 0
         self._last_complaint = 0.0
         self._next_sweep = 0.0
+        self._next_check = 0.0
         self._round = 0
         self._stopping = False
 
@@ -130,6 +131,9 @@ class Pump:
         if not self._stopping and now >= self._next_sweep:
             self._next_sweep = now + self.stalled_interval
             self._sweep()
+        if not self._stopping and now >= self._next_check:
+            self._next_check = now + min(self.stalled_interval, self.lock_ms / 4000)
+            keeper.check()
         self._end_overdue()
         self._return_what_waits()
 
@@ -177,7 +181,11 @@ class Pump:
             return 0.01
         if self._pending or (self._more and self._room() > 0):
             return 0.0001
-        limits = [self.stalled_interval, 1.0 if self._stopping or self._has_timeouts() else 5.0]
+        limits = [
+            self.stalled_interval,
+            self.lock_ms / 4000,
+            1.0 if self._stopping or self._has_timeouts() else 5.0,
+        ]
         if self._stopping:
             limits.append(0.05)
         if self._again is not None:
@@ -313,7 +321,6 @@ class Pump:
             pass
 
     def _sweep(self) -> None:
-        keeper.check()
         bases = self.bases()
         if not bases:
             return

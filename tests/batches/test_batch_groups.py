@@ -109,6 +109,13 @@ def test_groups_without_a_stage_above_end_under_one_root(tasks):
     assert batch.state == "completed"
 
 
+def test_with_one_task_to_go_into_the_result_has_a_row_for_each_group(tasks):
+    square, per_country, _ = tasks
+    found = fn.fan_out(FRAME, square, by="country", into=per_country).result(timeout=20)
+    assert found.index.name == "country"
+    assert found["total"].to_dict() == {"de": 10, "fr": 4, "it": 25}
+
+
 def test_a_group_that_fails_fails_the_batch_with_its_path(tasks):
     square, _, summary = tasks
 

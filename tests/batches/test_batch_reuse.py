@@ -59,7 +59,7 @@ def test_the_same_rows_again_run_nothing(square, runs, capsys):
     again = fn.fan_out(frame, square, name="b")
     pd.testing.assert_frame_equal(again.results(timeout=20), first)
     assert runs.fresh() == {}
-    assert capsys.readouterr().out == "batch 'b': 1,000 of 1,000 rows are there already, nothing runs again\n"
+    assert capsys.readouterr().out == "batch 'b': 1,000 of 1,000 rows are there already, none runs again\n"
 
 
 def test_three_changed_rows_of_a_thousand_are_three_runs(square, runs, capsys):

@@ -61,7 +61,7 @@ def test_twice_in_a_row_the_second_run_reuses_every_row_and_fresh_starts_over(te
 
     status, second, errors = terminal.run("demo", "--rows", "1000")
     assert (status, errors) == (0, "")
-    assert "1,000 of 1,000 rows are there already, nothing runs again" in second
+    assert "1,000 of 1,000 rows are there already, none runs again" in second
     assert table_of(second) == table_of(first)
 
     status, fresh, _ = terminal.run("demo", "--rows", "1000", "--fresh", "--html", "fresh.html")
@@ -74,7 +74,7 @@ def test_twice_in_a_row_the_second_run_reuses_every_row_and_fresh_starts_over(te
 
     status, fourth, _ = terminal.run("demo", "--rows", "1000")
     assert status == 0
-    assert "1,000 of 1,000 rows are there already, nothing runs again" in fourth
+    assert "1,000 of 1,000 rows are there already, none runs again" in fourth
 
     page = Page((terminal.folder / "demo.html").read_text(encoding="utf-8"))
     assert page.tags["svg"] == 2

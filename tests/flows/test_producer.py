@@ -189,12 +189,12 @@ def test_a_child_of_another_prefix_counts_in_its_flow_and_gives_its_value(server
     tree = wide(1)
     tree["children"].append({"name": "far", "queueName": "rows", "prefix": "acme", "opts": {"jobId": "far"}})
     flow = fn.add(tree)
-    with fn.Connection(path=server_folder, prefix="acme") as acme:
-        with (
-            fn.Worker("rows", lambda job: 1),
-            fn.Worker("rows", lambda job: 10, connection=acme),
-            fn.Worker("totals", total),
-        ):
-            assert flow.result(timeout=20) == 11
+    with (
+        fn.Connection(path=server_folder, prefix="acme") as acme,
+        fn.Worker("rows", lambda job: 1),
+        fn.Worker("rows", lambda job: 10, connection=acme),
+        fn.Worker("totals", total),
+    ):
+        assert flow.result(timeout=20) == 11
     assert flow.job.get_children_values()["acme:rows:far"] == 10
     assert flow.progress().completed == 3

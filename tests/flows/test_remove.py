@@ -118,7 +118,7 @@ def test_the_handle_of_a_removed_flow_says_so(redis):
     flow.remove()
     assert repr(flow) == "Flow('named')"
     for ask in (lambda: flow.state, flow.draw, flow.retry, lambda: flow.wait(timeout=20)):
-        with pytest.raises(fn.JobMissing, match="it was removed"):
+        with pytest.raises(fn.JobMissing, match="not on this server any more"):
             ask()
 
 

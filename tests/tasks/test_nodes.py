@@ -184,6 +184,6 @@ def test_a_step_of_a_chain_that_still_misses_an_argument_is_refused(tasks, redis
     @fn.task
     def three(a, b, c): ...
 
-    with pytest.raises(fn.FlowError, match="^root: task three: its argument 'b' is missing"):
+    with pytest.raises(fn.FlowError, match=r"^root: task three: its argument 'b' is missing"):
         fn.add(fn.chain(tasks[0].node(1), three.node(c=1)))
     assert redis.dbsize() == 0

@@ -141,7 +141,7 @@ def test_a_task_moved_to_another_queue_leaves_the_old_one(until):
         return 1
 
     @fn.task(queue="new")
-    def work():
+    def work():  # noqa: F811 - moving it is what is tested
         return 2
 
     with fn.workers():

@@ -18,6 +18,10 @@ class Proxy:
         self.share = share
         self.spared = spared
         self.dropped = 0
+        self.lose: bytes | None = (
+            None  # the next reply that holds this is lost, and the next line's first one too
+        )
+        self._lose_line = False
         self._chance = random.Random(seed)
         self._folder = tempfile.TemporaryDirectory(prefix="flownb-way-")
         self.socket = os.path.join(self._folder.name, "s")
@@ -48,15 +52,21 @@ class Proxy:
 
     def _hand_on(self, source: socket.socket, target: socket.socket, replies: bool) -> None:
         with contextlib.suppress(OSError):
+            lose_first = False
+            if replies:
+                lose_first, self._lose_line = self._lose_line, False
             while chunk := source.recv(1 << 16):
-                if replies and self._loses_this():
+                if replies and (lose_first or self._loses_this(chunk)):
                     self.dropped += 1
                     break
                 target.sendall(chunk)
         _cut(source)
         _cut(target)
 
-    def _loses_this(self) -> bool:
+    def _loses_this(self, chunk: bytes) -> bool:
+        if self.lose is not None and self.lose in chunk:
+            self.lose, self._lose_line = None, True
+            return True
         self.spared -= 1
         return self.spared < 0 and self._chance.random() < self.share
 

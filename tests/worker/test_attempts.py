@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -64,7 +65,7 @@ def test_a_short_backoff_really_passes(until):
 
     with fn.Worker("q", note):
         until(lambda: job.get_state() == "failed")
-    assert all(0.045 < later - earlier < 5 for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(0.045 < later - earlier < 5 for earlier, later in itertools.pairwise(starts))
 
 
 def test_an_unrecoverable_error_is_not_tried_again(until):

@@ -41,6 +41,7 @@ fn.fan_out(pd.DataFrame({"seconds": [0.01] * 3000}), nap)
 }
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_interpreter_ends_quickly_and_without_a_word(server_folder, redis, name):
     program = BEGIN + PROGRAMS[name].replace("raise ", "print('leaving', flush=True)\nraise ")

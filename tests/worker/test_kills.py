@@ -7,6 +7,8 @@ import os
 import signal
 import time
 
+import pytest
+
 import flownb as fn
 
 
@@ -14,6 +16,7 @@ def runs(redis):
     return collections.Counter(id.decode() for id in redis.lrange("ran", 0, -1))
 
 
+@pytest.mark.serial
 def test_the_jobs_of_a_killed_worker_wait_again_within_a_second_and_run_once_more(redis, start_worker, until):
     queue = fn.Queue("q")
     jobs = queue.add_bulk([{"name": f"j{i}", "data": i} for i in range(5)])

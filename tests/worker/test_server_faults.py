@@ -159,3 +159,20 @@ def test_a_worker_that_loses_replies_runs_every_job_once(own_server, lossy, unti
         rows = fn.Queue("rows", connection=direct).get_jobs("completed", 0, 999)
         assert {job.attempts_made for job in rows} == {1}
         assert not direct.client().llen("bull:rows:active")
+
+
+def test_jobs_taken_by_a_call_whose_answer_was_lost_are_found_although_the_first_search_fails_too(
+    own_server, lossy, until
+):
+    """Their lease is kept alive by the keeper, so nobody else would ever take them."""
+    way = lossy(0)
+    with fn.Connection(own_server.url) as direct, through(way) as connection:
+        queue = fn.Queue("q", connection=direct)
+        with fn.Worker("q", lambda job: job.data, connection=connection):
+            warm = queue.add("warm")
+            until(lambda: warm.get_state() == "completed")
+            way.lose = b"lost on its way"
+            job = queue.add("j", "lost on its way")
+            until(lambda: job.get_state() == "completed", seconds=10)
+        assert way.dropped == 2
+        assert queue.get_job(job.id).attempts_made == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 
 
@@ -38,10 +39,8 @@ def first_run_is_gated(job):
 
 
 def hog(job):
-    """Hold the interpreter's lock for some seconds without a break: one call that never leaves C."""
+    """Hold the interpreter's lock without a break, as a long call into C does."""
     _note(job)
     started = time.monotonic()
-    sum(range(10**7))
-    times = job.data["seconds"] / (time.monotonic() - started)
-    sum(range(int(times * 10**7)))
+    ctypes.PyDLL(None).usleep(int(job.data["seconds"] * 1e6))  # PyDLL keeps the lock, CDLL would not
     return time.monotonic() - started
