@@ -41,9 +41,13 @@ def used(redis):
     return lasting(redis)
 
 
+QUEUES_OWN = ("meta", "id", "events", "marker", "pc", "stalled", "stalled-check", "served")
+
+
 def lasting(redis):
-    """Count the keys, but for those that come and go with the workers."""
-    return redis.dbsize() - redis.exists("bull:q:marker", "bull:q:stalled-check", "bull:q:pc")
+    """Count the keys, but for a queue's own, which come and go with its workers."""
+    names = [name.decode() if isinstance(name, bytes) else name for name in redis.keys("*")]
+    return len([name for name in names if name.rsplit(":", 1)[1] not in QUEUES_OWN])
 
 
 def sound(redis):
