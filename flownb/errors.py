@@ -11,6 +11,8 @@
      │   └─ ReadOnly                    a write on a read-only connection
      ├─ TransitionError                 a script refused a transition
      │   ├─ JobMissing
+     │   ├─ JobActive
+     │   ├─ JobShared
      │   └─ ParentMissing
      ├─ FlowFailed                      what `result()` raises
      ├─ JobTimeout                      an attempt that ran past its `timeout`
@@ -61,6 +63,14 @@ class JobMissing(TransitionError):
     """The job is not (or no longer) on the server."""
 
 
+class JobActive(TransitionError):
+    """The job runs right now."""
+
+
+class JobShared(TransitionError):
+    """Somebody else uses the job."""
+
+
 class ParentMissing(TransitionError):
     """The parent a job was to be added under does not exist."""
 
@@ -93,6 +103,8 @@ class RateLimitError(FlownbError):
 
 
 BY_CODE: dict[str, type[TransitionError]] = {
+    "JOB_ACTIVE": JobActive,
     "JOB_MISSING": JobMissing,
+    "JOB_SHARED": JobShared,
     "PARENT_MISSING": ParentMissing,
 }

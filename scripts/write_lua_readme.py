@@ -41,6 +41,7 @@ JOB_KEYS = {
 OWN_KEYS = {
     "flownb:flow": "`:<id>`: a flow's record",
     "flownb:counts": "`:<id>`: `state@queue` -> jobs of a flow",
+    "flownb:children": "`:<job's key>`: a parent's declared children",
     "flownb:flows": "ids of flows by time of adding",
     "flownb:names": "name -> the newest flow of that name",
     "flownb:parents": "`:<job's key>`: further parents of a shared job",

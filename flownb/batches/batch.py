@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +10,19 @@ from typing import Any
 import pandas as pd
 
 from flownb import seams
+from flownb.batches import again, frames, results
 from flownb.batches import failures as failing
-from flownb.batches import frames, labels, results
+from flownb.batches.layout import Layout, RowJob
 from flownb.batches.rows import Rows, fingerprint, identities
 from flownb.batches.rows import read as read_rows
 from flownb.connection import Connection
 from flownb.errors import FlowError, FlowFailed, OptionError
 from flownb.flows import flow as flows
+from flownb.flows import revival
 from flownb.flows.flow import Flow
 from flownb.flows.job import Job, store_of
-from flownb.flows.plan import Plan, PlannedJob
-from flownb.flows.producer import store_plan
 from flownb.flows.summary import BATCH_QUEUE, summarise
-from flownb.options import JobOptions
-from flownb.tasks.task import Task, _options
+from flownb.tasks.task import Task
 from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, FAILED, JobRecord
 from flownb.wire.store import ALL_FIELDS, Store
@@ -75,10 +73,7 @@ class Batch(Flow):
     @property
     def failures(self) -> pd.DataFrame:
         """The failed rows: a DataFrame with error message kind attempts seconds traceback on their labels."""
-        records = self._row_records(("name", "failedReason", "atm", "processedOn", "finishedOn"))
-        failed = [i for i, record in enumerate(records) if record and record.state == FAILED]
-        whole = self._store.read_jobs([records[i].key for i in failed], ALL_FIELDS)  # type: ignore[union-attr]
-        return failing.failures([_failure(record) for record in whole if record], self._index().take(failed))
+        return self._failures()[1]
 
     def result(self, timeout: Any = None) -> Any:
         """Wait and return the root's value. Raises `FlowFailed` if the batch failed or no row succeeded.
@@ -97,6 +92,36 @@ class Batch(Flow):
                 f"the first failed with {sample['error']}: {sample['message']}"
             )
         return found
+
+    def retry(self, error: str | None = None, rows: Any = None) -> Batch:
+        """Run failed rows again, then what stands above them, once; return the batch.
+
+        `error` is an error's type or kind, as in `failures`; `rows` are labels. Without both, all rows and
+        aggregates that failed run again. Rows that are done are kept. Raises `FlowError` for a label that is
+        no failed row, or when an aggregate above them runs right now.
+
+        >>> import pandas as pd
+        >>> prices = {"a": 2}
+        >>> @task
+        ... def price(name):
+        ...     return prices[name]
+        >>> batch = fan_out(pd.DataFrame({"name": ["a", "b"]}), price).wait(timeout=30)
+        >>> prices["b"] = 3
+        >>> batch.retry(error="KeyError").results(timeout=30)
+           price
+        0      2
+        1      3
+        """
+        if error is None and rows is None:
+            super().retry()
+            return self
+        self._connection.ensure_writable()
+        failed, table = self._failures()
+        places = again.chosen(table, self._index(), error=error, rows=rows)
+        if not places:
+            print(f"batch {self.name!r}: no failed row has the error {error!r}, nothing runs again")
+        revival.retry_jobs(self._store, self._id, [failed[place] for place in places])
+        return self
 
     def to_html(self, path: Any = None) -> str:
         """Return the batch as one HTML page for others; with `path`, write it there too."""
@@ -159,6 +184,16 @@ class Batch(Flow):
             for position, key in zip(piece.positions or (), piece.keys, strict=True):
                 keys_[position] = key
         return keys_
+
+    def _failures(self) -> tuple[list[str], pd.DataFrame]:
+        """The failed rows' jobs, and the table of them in the same order."""
+        records = self._row_records(("name",))
+        places = [i for i, record in enumerate(records) if record and record.state == FAILED]
+        jobs = self._row_keys()
+        whole = dict(zip(places, self._store.read_jobs([jobs[i] for i in places], ALL_FIELDS), strict=True))
+        failed = {i: record for i, record in whole.items() if record and record.state == FAILED}
+        table = failing.failures(map(_failure, failed.values()), self._index().take(list(failed)))
+        return [record.key for record in failed.values()], table
 
     def _index(self) -> pd.Index[Any]:
         if self._source is not None:
@@ -223,7 +258,7 @@ def fan_out(
     a    10
     b    21
     """
-    job = _RowJob.read(task, opts)
+    job = RowJob.read(task, opts)
     stages = _stages(into, by)
     if if_exists not in ("reuse", "rerun"):
         raise OptionError(f"if_exists: 'reuse' or 'rerun', not {if_exists!r}")
@@ -238,7 +273,7 @@ def fan_out(
     salt = secrets.token_hex(8) if if_exists == "rerun" else _salt_of(store, name)
     identity["version"] += salt
     ids = identities(found, name=name, **identity)
-    flow = _Layout(store, name, job, stages, found, ids, salt).store()
+    flow = Layout(store, name, job, stages, found, ids, salt).store()
     seams.serve_here(resolved)
     return Batch(flow, connection=resolved, source=Source(_frame_of(rows, found)))
 
@@ -264,45 +299,6 @@ def _salt_of(store: Store, name: str) -> str:
     return str(frames.spec_of(record).get("salt", "")) if "spec" in record else ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _RowJob:
-    """What runs for each row."""
-
-    name: str
-    queue: str
-    version: str
-    required: list[str]
-    optional: list[str]
-    options: JobOptions
-    whole_row: bool = False
-    any_column: bool = False
-
-    @classmethod
-    def read(cls, task: Any, opts: dict[str, Any]) -> _RowJob:
-        if isinstance(task, str):
-            problem = keys.problem_with_queue(task)
-            if problem:
-                raise FlowError(f"task {task!r}: a queue's name {problem}")
-            options = JobOptions.read(_options(opts, "fan_out"), "fan_out")
-            return cls(
-                name=task, queue=task, version="1", required=[], optional=[], options=options, any_column=True
-            )
-        if not isinstance(task, Task):
-            raise FlowError(
-                f"task: make it a task first: @flownb.task above {getattr(task, '__name__', task)!s}"
-            )
-        options = JobOptions.read({**task.options, **_options(opts, "fan_out")}, "fan_out")
-        return cls(
-            name=task.name,
-            queue=task.queue,
-            version=task.version,
-            required=task.required,
-            optional=task.optional,
-            options=options,
-            whole_row=[*task.required, *task.optional] == ["row"],
-        )
-
-
 def _stages(into: Any, by: Any) -> list[Task]:
     stages = [] if into is None else list(into) if isinstance(into, (list, tuple)) else [into]
     for stage in stages:
@@ -324,152 +320,6 @@ def _frame_of(data: Any, found: Rows) -> pd.DataFrame:
     if isinstance(data, pd.DataFrame):
         return data.copy(deep=int(pd.__version__.split(".")[0]) < 3)  # pandas 3 copies on write
     return results.inputs_frame(found.texts, found.columns, found.index, whole_row=found.whole_row)
-
-
-class _Layout:
-    """A batch as a plan: the root, the stages, the groups, the rows; stored under ids made of what they are."""
-
-    def __init__(
-        self,
-        store: Store,
-        name: str,
-        job: _RowJob,
-        stages: list[Task],
-        found: Rows,
-        ids: list[str],
-        salt: str,
-    ) -> None:
-        self.store_ = store
-        self.name = name
-        self.job = job
-        self.stages = stages
-        self.rows = found
-        self.ids = ids
-        self.salt = salt
-        self.labels = labels.labels(found.index, 0, len(found))
-
-    def store(self) -> str:
-        """Store what is not there yet; return the flow's id."""
-        made = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.stages]
-        generation = 0
-        while True:
-            flow = fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
-            record = self.store_.read_flow(flow)
-            if record and "stored" not in record:
-                break  # begun by a kernel that died meanwhile
-            if record and "ended" not in record:
-                self.store_.name_flow(self.name, flow)
-                self._announce_joined(flow)
-                return flow
-            if self._renew_failed_rows():
-                generation = 0
-            elif not record:
-                break
-            elif self._aggregate_failed(flow):
-                generation += 1
-            else:
-                self.store_.name_flow(self.name, flow)
-                self._announce(len(self.ids))
-                return flow
-        plan = self._plan(flow)
-        spec = self._spec(plan)
-        existing = store_plan(self.store_, plan, self.name, {"kind": "batch", "spec": json.dumps(spec)})
-        self._announce(len(existing))
-        return flow
-
-    def _aggregate_failed(self, flow: str) -> bool:
-        """Did a job above the rows fail? Its function may have been mended since."""
-        ended, cause = self.store_.read_flow_end(flow)
-        if ended != FAILED or not cause:
-            return False
-        found = self.store_.read_jobs([cause], ("name", "why"))[0]
-        return found is None or found.why != "unrecoverable"
-
-    def _renew_failed_rows(self) -> bool:
-        """Give rows that failed before a new job each; an `UnrecoverableError` said that no run can mend it."""
-        if self.store_.find_flow(self.name) is None:
-            return False
-        row_keys = [keys.job(self.store_.prefix, self.job.queue, id) for id in self.ids]
-        failed = [
-            place
-            for place, job in enumerate(self.store_.read_jobs(row_keys, ("name", "why")))
-            if job and job.state == FAILED and job.why != "unrecoverable"
-        ]
-        for place in failed:
-            id, _, times = self.ids[place].partition("-")
-            self.ids[place] = f"{id}-{int(times or 0) + 1}"
-        return bool(failed)
-
-    def _announce(self, kept: int) -> None:
-        if kept:
-            total = len(self.ids)
-            rest = "none runs again" if kept == total else f"{total - kept:,} run"
-            print(f"batch {self.name!r}: {kept:,} of {total:,} rows are there already, {rest}")
-
-    def _announce_joined(self, flow: str) -> None:
-        states = self.store_.read_progress(flow).by_stage.get(self.job.queue, {})
-        done = states.get(COMPLETED, 0) + states.get(FAILED, 0)
-        print(f"batch {self.name!r} goes on: {done:,} of {len(self.ids):,} rows are done already")
-
-    def _plan(self, flow: str) -> Plan:
-        plan = Plan(flow, self.store_.prefix, [])
-        above: list[int] = []
-        grouped = self.rows.groups
-        if not self.stages or (grouped is not None and len(self.stages) == 1):  # one root, whatever is below
-            options = JobOptions.read(None, "root")
-            base = keys.base(self.store_.prefix, BATCH_QUEUE)
-            plan.jobs.append(PlannedJob(self.name, base, flow, "{}", options, {}, []))
-            above = [0]
-        for i, stage in reversed(list(enumerate(self.stages))):
-            groups = grouped if i == 0 and grouped is not None else [(None, None)]
-            above = [self._stage(plan, i, stage, n, label, above) for n, (label, _) in enumerate(groups)]
-        members = [positions for _, positions in grouped] if grouped is not None else [range(len(self.ids))]
-        for parent, positions in zip(above, members, strict=True):
-            self._members(plan, parent, list(positions))
-        return plan
-
-    def _stage(self, plan: Plan, i: int, stage: Task, n: int, label: Any, above: list[int]) -> int:
-        data: dict[str, Any] = {}
-        if i == 0 and self.rows.groups is not None:
-            by = self.rows.by
-            data = dict(zip(by, label if len(by) > 1 or isinstance(label, list) else [label], strict=True))
-        place = len(plan.jobs)
-        options = JobOptions.read(stage.options, f"into: {stage.name}")
-        parents = dict.fromkeys(above, options.policy or "fpof")
-        frame = (stage.required or stage.optional)[0]
-        id = plan.flow if not plan.jobs else f"{plan.flow}-{i}-{n}"
-        base = keys.base(self.store_.prefix, stage.queue)
-        bind = json.dumps({"frame": frame})
-        plan.jobs.append(
-            PlannedJob(stage.name, base, id, codec.encode(data, "by"), options, parents, [], bind)
-        )
-        for parent in above:
-            plan.jobs[parent].children.append(place)
-        return place
-
-    def _members(self, plan: Plan, parent: int, positions: list[int]) -> None:
-        job, base, start = self.job, keys.base(self.store_.prefix, self.job.queue), len(plan.jobs)
-        parents, childless = {parent: job.options.policy or "idof"}, list[int]()  # the same for every row
-        for position in positions:
-            text = self.rows.texts[position]
-            plan.jobs.append(
-                PlannedJob(job.name, base, self.ids[position], text, job.options, parents, childless)
-            )
-        plan.jobs[parent].children.extend(range(start, len(plan.jobs)))
-        plan.rows[parent] = (positions, [self.labels[p] for p in positions] if self.labels else [])
-
-    def _spec(self, plan: Plan) -> dict[str, Any]:
-        """What a new kernel needs to give the results their index and columns again."""
-        return {
-            "task": self.job.name,
-            "rows": len(self.ids),
-            "columns": list(self.rows.columns),
-            "whole_row": self.rows.whole_row,
-            "by": list(self.rows.by),
-            "stages": [plan.jobs[i].id for i in range(len(plan.jobs)) if plan.jobs[i].bind][::-1],
-            "salt": self.salt,
-            "index": labels.index_to_json(self.rows.index)[0],
-        }
 
 
 def _failure(record: JobRecord) -> failing.Failure:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flownb import errors, seams
 from flownb.connection import Connection
-from flownb.flows import tree
+from flownb.flows import removal, revival, tree
 from flownb.flows.display import Shown
 from flownb.flows.job import Job, find_job, key_of, store_of
 from flownb.flows.plan import plan
@@ -54,6 +54,42 @@ class Flow(Shown):
     def job(self) -> Job:
         """The root job."""
         return find_job(self._store, self._record["root"], self._connection)
+
+    # ---- again, or no more ---------------------------------------------------------------------------
+
+    def retry(self) -> Flow:
+        """Run every job again that failed by itself, then what stands above them, once; return the flow.
+
+        Attempts start anew, values that are there are kept. Optional jobs that failed run again too, also
+        when the flow has completed without them. Raises `FlowError` when a job above them runs right now.
+
+        >>> flow = add({"name": "total", "queueName": "doc-retries"})
+        >>> with Worker("doc-retries", lambda job: 1 / 0):
+        ...     print(flow.wait(timeout=30).state)
+        failed
+        >>> with Worker("doc-retries", lambda job: 7):
+        ...     print(flow.retry().result(timeout=30))
+        7
+        """
+        self._connection.ensure_writable()
+        self._record_now()
+        revival.retry_flow(self._store, self._id)
+        return self
+
+    def remove(self) -> None:
+        """Remove the flow: its jobs, logs, values, counts and name. Jobs that another flow uses stay with that.
+
+        Raises `FlowError` when a job of it runs right now; then nothing is removed. Cut short, call it again.
+
+        >>> flow = add({"name": "total", "queueName": "doc-removals"}, name="no-more")
+        >>> flow.remove()
+        >>> attach("no-more")
+        Traceback (most recent call last):
+            ...
+        flownb.errors.JobMissing: no flow named 'no-more' on this server; names are given with name=...
+        """
+        self._connection.ensure_writable()
+        removal.remove_flow(self._store, self._id)
 
     # ---- how far ------------------------------------------------------------------------------------
 

@@ -143,6 +143,44 @@ class Job:
         """Return the rows written with `log`, oldest first."""
         return self._store.read_logs(self._record.key)
 
+    # ---- again, or no more ---------------------------------------------------------------------------
+
+    def retry(self) -> None:
+        """Run a failed job again, with all its attempts; what stands above it waits for it again, up to the root.
+
+        Raises `FlowError` when the job has not failed, when its children failed it (retry those, or the flow),
+        or when a job above it runs right now with what it had.
+
+        >>> Queue("doc-again").add("mail").retry()
+        Traceback (most recent call last):
+            ...
+        flownb.errors.FlowError: job 'mail' is waiting; only a failed job can be retried
+        """
+        from flownb.flows import revival
+
+        self._ensure_writable()
+        revival.retry_one(self._store, self._record.key)
+
+    def remove(self) -> None:
+        """Remove the job and its children; a parent waits for them no more. A flow's root goes with its flow.
+
+        Children that somebody else uses stay. Raises `FlowError` when one of them runs right now.
+
+        >>> queue = Queue("doc-gone")
+        >>> job = queue.add("mail")
+        >>> job.remove()
+        >>> queue.get_job(job.id) is None
+        True
+        """
+        from flownb.flows import removal
+
+        self._ensure_writable()
+        removal.remove_job(self._store, self._record.key)
+
+    def _ensure_writable(self) -> None:
+        if self._connection is not None:
+            self._connection.ensure_writable()
+
     # ---- while it runs ------------------------------------------------------------------------------
 
     def update_progress(self, progress: Any) -> None:

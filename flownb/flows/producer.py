@@ -133,17 +133,12 @@ def store_plan(
         call.take(range(len(made.jobs)))
         call.close(i for i, job in enumerate(made.jobs) if job.children)
         return store.add_jobs(call.bases, record={**record, "stored": True}, **call.arguments())[1]
-    seal, existing = seal_of(store.prefix, made.flow), []
+    seal, existing = keys.seal(store.prefix, made.flow), []
     for call, is_last in _sealed(made, store.prefix):
         existing += store.add_jobs(
             call.bases, record={**record, "stored": is_last}, seal=seal, **call.arguments()
         )[1]
     return existing
-
-
-def seal_of(prefix: str, flow: str) -> str:
-    """Return the member that keeps a parent waiting while its children are still being stored."""
-    return f"{prefix}:flownb:seal:{flow}"
 
 
 def _sealed(made: Plan, prefix: str) -> Iterator[tuple[_Call, bool]]:

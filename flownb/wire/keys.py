@@ -42,6 +42,11 @@ def own(prefix: str, kind: str, name: str = "") -> str:
     return f"{prefix}:flownb:{kind}:{name}" if name else f"{prefix}:flownb:{kind}"
 
 
+def seal(prefix: str, flow: str) -> str:
+    """Return the member of a parent's `dependencies` that keeps it waiting while calls for its flow follow."""
+    return own(prefix, "seal", flow)
+
+
 def new_id() -> str:
     """Return an id of 20 characters: the time, then chance; never only digits, never a colon.
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flownb import errors
 from flownb.wire import codec, keys
+from flownb.wire.faults import server_errors
 from flownb.wire.records import FlowCounts, JobRecord
 from flownb.wire.scripts import load
+from flownb.wire.steering import Steering
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -71,7 +72,7 @@ class Turn:
     again_ms: int | None  #: a queue has a job that is due, or a limit that ends, in so many ms
 
 
-class Store:
+class Store(Steering):
     """One server under one prefix. Safe to share between threads, as the client is."""
 
     def __init__(self, client: Redis, prefix: str) -> None:
@@ -359,33 +360,9 @@ class Store:
             return made(self.client, queues, **args)
 
 
-@contextmanager
-def server_errors() -> Iterator[None]:
-    """Turn the client library's errors into flownb's one line."""
-    import redis.exceptions as redis
-
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise errors.ServerUnreachable(f"the server does not answer: {_one_line(error)}") from None
-    except redis.OutOfMemoryError:
-        raise errors.ServerRefused("the server is out of memory (maxmemory); nothing was written") from None
-    except redis.ReadOnlyError:
-        raise errors.ServerRefused("the server is a read-only replica now; connect to the primary") from None
-    except redis.ResponseError as error:
-        text = _one_line(error)
-        if "MISCONF" in text:
-            text = f"the server cannot write to its disk (is it full?); nothing was written: {text}"
-        raise errors.ServerRefused(text) from None
-
-
 def _pieces(found: Mapping[bytes, bytes]) -> list[codec.Children]:
     numbered = sorted((int(number), piece) for number, piece in found.items() if number != b"groups")
     return [codec.unpack_children(piece) for _, piece in numbered]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _queues_of(job_keys: Iterable[str]) -> list[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from flownb.tasks import registry
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))  # for `books`
 
 
 @pytest.fixture(autouse=True)

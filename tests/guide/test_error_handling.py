@@ -101,7 +101,6 @@ def test_the_parents_own_attempts_keep_the_childrens_values():
     assert flow.job.attempts_made == 2
 
 
-@pytest.mark.xfail(strict=True, reason="the next release: retry revives the failed ancestors")
 def test_retrying_the_failed_child_revives_the_parent():
     flow = add_flow()
     with fn.Worker(["critical", "optional"], fail):

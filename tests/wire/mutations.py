@@ -32,6 +32,7 @@ class Mutation(NamedTuple):
 
 ADD, FLOWS, FETCH = "test_add_jobs.py", "test_add_flows.py", "test_fetch.py"
 DONE, FAIL, RETRY = "test_complete.py", "test_fail.py", "test_retry.py"
+AGAIN, GONE = "test_retry_jobs.py", "test_remove_jobs.py"
 MUTATIONS = [
     # refusals and fencing
     Mutation("a foreign lock lets an end through", "_finish", "lock ~= outcome.token then", "false then", DONE),
@@ -101,6 +102,24 @@ MUTATIONS = [
     Mutation("a failed job reads as completed", "read_jobs", "has[2] and 'completed' or 'failed'", "'completed'", "test_read_jobs.py"),
     Mutation("counts are not written", "_counts", "if n ~= 0 then", "if n > 0 then", FETCH),
     Mutation("a flow never ends", "_counts", "'ended', state, 'finished', now_text)", "'finished', now_text)", DONE),
+    Mutation("attempts do not start anew", "_revive", "'atm', '0'", "'stc', '0'", AGAIN),
+    Mutation("a root that waits again has ended", "_revive", "if at.is_root then", "if false then", AGAIN),
+    Mutation("a parent held down revives", "_revive", "if redis.call('EXISTS', at.key .. ':unsuccessful') == 1 then", "if false then", AGAIN),
+    Mutation("a parent in line runs on what it had", "_revive", "else out_of_line(at) end", "else redis.call('HDEL', at.key, 'defa') end", AGAIN),
+    Mutation("a late end of a parent that waits again", "_revive", "redis.call('HINCRBY', at.key, 'ats', 1)", "at.started = nil", AGAIN),
+    Mutation("a mended cause stays", "_revive", "else redis.call('HDEL', record, 'cause') end", "end", AGAIN),
+    Mutation("another flow's parent is sealed", "_revive", "if args.seal and redis.call('HGET', edge.key, 'fl') == args.flow then", "if args.seal then", AGAIN),
+    Mutation("a retry sent twice", "retry_jobs", "redis.call('HSET', at.key, 'rt', args.token)", "at.token = args.token", AGAIN),
+    Mutation("a running ancestor is not seen", "retry_jobs", "running[edge.key] = running_above(above)", "running[edge.key] = false", AGAIN),
+    Mutation("lifo is forgotten", "retry_jobs", "job[2] and 'R' or 'L'", "'L'", AGAIN),
+    Mutation("a running job is removed", "remove_jobs", "at.state == 'active' or ", "", GONE),
+    Mutation("a locked job is removed", "remove_jobs", " or redis.call('EXISTS', job .. ':lock') == 1", "", GONE),
+    Mutation("a shared job is removed", "remove_jobs", "if job ~= args.top then", "if false then", GONE),
+    Mutation("the newest name goes", "remove_jobs", "if redis.call('HGET', about .. ':names', args.name) == args.flow then", "if true then", GONE),
+    Mutation("a long line changes its order", "_gone", "for i = last, math.max(last - PIECE + 1, 1), -1 do", "for i = math.max(last - PIECE + 1, 1), last do", GONE),
+    Mutation("a removed failure holds its parent down", "_gone", "redis.call('ZREM', parent .. ':unsuccessful', child)", "redis.call('EXISTS', child)", GONE),
+    Mutation("a job that stays keeps its flow", "_gone", "redis.call('HSET', at.key, 'fl', next_flow)", "redis.call('HSET', at.key, 'fl', at.flow)", GONE),
+    Mutation("a parent is not released softly", "_gone", "release_softly(parent) end", "end", GONE),
 ]  # fmt: skip
 
 

@@ -9,8 +9,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flownb.wire.faults import server_errors
 from flownb.wire.scripts import load
-from flownb.wire.store import Store, Taken, Turn, server_errors
+from flownb.wire.store import Store, Taken, Turn
 
 if TYPE_CHECKING:
     from redis import Redis

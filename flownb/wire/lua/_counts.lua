@@ -30,12 +30,12 @@ local function tally_of(q, flow)
   return tally
 end
 
--- Note that a job of `flow` went from one state to another; `from` is nil for a new job.
+-- Note that a job of `flow` went from one state to another; `from` is nil for a new job, `to` for one that goes.
 local function count_move(q, flow, from, to)
   if not flow then return end
   local tally = tally_of(q, flow)
   if from then tally[from] = (tally[from] or 0) - 1 end
-  tally[to] = (tally[to] or 0) + 1
+  if to then tally[to] = (tally[to] or 0) + 1 end
 end
 
 -- Write what was noted: one HINCRBY a flow, queue and state, however many jobs moved.

@@ -1,0 +1,204 @@
+"""A batch as a plan: what runs for each row, the jobs above the rows, and what of it is there already."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from flownb.batches import labels
+from flownb.batches.rows import Rows, fingerprint
+from flownb.errors import FlowError
+from flownb.flows.plan import Plan, PlannedJob
+from flownb.flows.producer import store_plan
+from flownb.flows.summary import BATCH_QUEUE
+from flownb.options import JobOptions
+from flownb.tasks.task import Task, _options
+from flownb.wire import codec, keys
+from flownb.wire.records import COMPLETED, FAILED
+from flownb.wire.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowJob:
+    """What runs for each row."""
+
+    name: str
+    queue: str
+    version: str
+    required: list[str]
+    optional: list[str]
+    options: JobOptions
+    whole_row: bool = False
+    any_column: bool = False
+
+    @classmethod
+    def read(cls, task: Any, opts: dict[str, Any]) -> RowJob:
+        if isinstance(task, str):
+            problem = keys.problem_with_queue(task)
+            if problem:
+                raise FlowError(f"task {task!r}: a queue's name {problem}")
+            options = JobOptions.read(_options(opts, "fan_out"), "fan_out")
+            return cls(
+                name=task, queue=task, version="1", required=[], optional=[], options=options, any_column=True
+            )
+        if not isinstance(task, Task):
+            raise FlowError(
+                f"task: make it a task first: @flownb.task above {getattr(task, '__name__', task)!s}"
+            )
+        options = JobOptions.read({**task.options, **_options(opts, "fan_out")}, "fan_out")
+        return cls(
+            name=task.name,
+            queue=task.queue,
+            version=task.version,
+            required=task.required,
+            optional=task.optional,
+            options=options,
+            whole_row=[*task.required, *task.optional] == ["row"],
+        )
+
+
+class Layout:
+    """A batch as a plan: the root, the stages, the groups, the rows; stored under ids made of what they are."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        job: RowJob,
+        stages: list[Task],
+        found: Rows,
+        ids: list[str],
+        salt: str,
+    ) -> None:
+        self.store_ = store
+        self.name = name
+        self.job = job
+        self.stages = stages
+        self.rows = found
+        self.ids = ids
+        self.salt = salt
+        self.labels = labels.labels(found.index, 0, len(found))
+
+    def store(self) -> str:
+        """Store what is not there yet; return the flow's id."""
+        made = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.stages]
+        generation = 0
+        while True:
+            flow = fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
+            record = self.store_.read_flow(flow)
+            if record and "stored" not in record:
+                break  # begun by a kernel that died meanwhile
+            if record and "ended" not in record:
+                self.store_.name_flow(self.name, flow)
+                self._announce_joined(flow)
+                return flow
+            if self._renew_failed_rows():
+                generation = 0
+            elif not record:
+                break
+            elif self._aggregate_failed(flow):
+                generation += 1
+            else:
+                self.store_.name_flow(self.name, flow)
+                self._announce(len(self.ids))
+                return flow
+        plan = self._plan(flow)
+        spec = self._spec(plan)
+        existing = store_plan(self.store_, plan, self.name, {"kind": "batch", "spec": json.dumps(spec)})
+        self._announce(len(existing))
+        return flow
+
+    def _aggregate_failed(self, flow: str) -> bool:
+        """Did a job above the rows fail? Its function may have been mended since."""
+        ended, cause = self.store_.read_flow_end(flow)
+        if ended != FAILED or not cause:
+            return False
+        found = self.store_.read_jobs([cause], ("name", "why"))[0]
+        return found is None or found.why != "unrecoverable"
+
+    def _renew_failed_rows(self) -> bool:
+        """Give rows that failed before a new job each; an `UnrecoverableError` said that no run can mend it."""
+        if self.store_.find_flow(self.name) is None:
+            return False
+        row_keys = [keys.job(self.store_.prefix, self.job.queue, id) for id in self.ids]
+        failed = [
+            place
+            for place, job in enumerate(self.store_.read_jobs(row_keys, ("name", "why")))
+            if job and job.state == FAILED and job.why != "unrecoverable"
+        ]
+        for place in failed:
+            id, _, times = self.ids[place].partition("-")
+            self.ids[place] = f"{id}-{int(times or 0) + 1}"
+        return bool(failed)
+
+    def _announce(self, kept: int) -> None:
+        if kept:
+            total = len(self.ids)
+            rest = "none runs again" if kept == total else f"{total - kept:,} run"
+            print(f"batch {self.name!r}: {kept:,} of {total:,} rows are there already, {rest}")
+
+    def _announce_joined(self, flow: str) -> None:
+        states = self.store_.read_progress(flow).by_stage.get(self.job.queue, {})
+        done = states.get(COMPLETED, 0) + states.get(FAILED, 0)
+        print(f"batch {self.name!r} goes on: {done:,} of {len(self.ids):,} rows are done already")
+
+    def _plan(self, flow: str) -> Plan:
+        plan = Plan(flow, self.store_.prefix, [])
+        above: list[int] = []
+        grouped = self.rows.groups
+        if not self.stages or (grouped is not None and len(self.stages) == 1):  # one root, whatever is below
+            options = JobOptions.read(None, "root")
+            base = keys.base(self.store_.prefix, BATCH_QUEUE)
+            plan.jobs.append(PlannedJob(self.name, base, flow, "{}", options, {}, []))
+            above = [0]
+        for i, stage in reversed(list(enumerate(self.stages))):
+            groups = grouped if i == 0 and grouped is not None else [(None, None)]
+            above = [self._stage(plan, i, stage, n, label, above) for n, (label, _) in enumerate(groups)]
+        members = [positions for _, positions in grouped] if grouped is not None else [range(len(self.ids))]
+        for parent, positions in zip(above, members, strict=True):
+            self._members(plan, parent, list(positions))
+        return plan
+
+    def _stage(self, plan: Plan, i: int, stage: Task, n: int, label: Any, above: list[int]) -> int:
+        data: dict[str, Any] = {}
+        if i == 0 and self.rows.groups is not None:
+            by = self.rows.by
+            data = dict(zip(by, label if len(by) > 1 or isinstance(label, list) else [label], strict=True))
+        place = len(plan.jobs)
+        options = JobOptions.read(stage.options, f"into: {stage.name}")
+        parents = dict.fromkeys(above, options.policy or "fpof")
+        frame = (stage.required or stage.optional)[0]
+        id = plan.flow if not plan.jobs else f"{plan.flow}-{i}-{n}"
+        base = keys.base(self.store_.prefix, stage.queue)
+        bind = json.dumps({"frame": frame})
+        plan.jobs.append(
+            PlannedJob(stage.name, base, id, codec.encode(data, "by"), options, parents, [], bind)
+        )
+        for parent in above:
+            plan.jobs[parent].children.append(place)
+        return place
+
+    def _members(self, plan: Plan, parent: int, positions: list[int]) -> None:
+        job, base, start = self.job, keys.base(self.store_.prefix, self.job.queue), len(plan.jobs)
+        parents, childless = {parent: job.options.policy or "idof"}, list[int]()  # the same for every row
+        for position in positions:
+            text = self.rows.texts[position]
+            plan.jobs.append(
+                PlannedJob(job.name, base, self.ids[position], text, job.options, parents, childless)
+            )
+        plan.jobs[parent].children.extend(range(start, len(plan.jobs)))
+        plan.rows[parent] = (positions, [self.labels[p] for p in positions] if self.labels else [])
+
+    def _spec(self, plan: Plan) -> dict[str, Any]:
+        """What a new kernel needs to give the results their index and columns again."""
+        return {
+            "task": self.job.name,
+            "rows": len(self.ids),
+            "columns": list(self.rows.columns),
+            "whole_row": self.rows.whole_row,
+            "by": list(self.rows.by),
+            "stages": [plan.jobs[i].id for i in range(len(plan.jobs)) if plan.jobs[i].bind][::-1],
+            "salt": self.salt,
+            "index": labels.index_to_json(self.rows.index)[0],
+        }

@@ -1,0 +1,104 @@
+"""Retrying failed jobs: which ones, in which order, and what to say when one cannot run again."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+
+from flownb.errors import FlowError
+from flownb.flows import tree
+from flownb.options import JobOptions
+from flownb.wire import codec, keys
+from flownb.wire.records import FAILED
+from flownb.wire.steering import MOST_STEERED
+from flownb.wire.store import Store
+
+
+def retry_one(store: Store, job: str) -> None:
+    """Run one failed job again; raise FlowError, with the reason, when it cannot."""
+    answer = _ask(store, [job], secrets.token_hex(8))[0]
+    if answer != "done":
+        raise FlowError(_refused(store, job, answer))
+
+
+def retry_flow(store: Store, flow: str) -> None:
+    """Run every job of a flow again that failed by itself, from the leaves up."""
+    record = store.read_flow(flow)
+    below = list(tree.job_keys(store, record["root"]))[::-1]
+    failed = [found.key for found in store.read_jobs(below, ("name",)) if found and found.state == FAILED]
+    families = store.read_families(failed)
+    retry_jobs(store, flow, [job for job, family in zip(failed, families, strict=True) if not family[3]])
+    if "stored" in record:  # what a retry that was cut short has left sealed
+        _unseal(store, flow)
+
+
+def retry_jobs(store: Store, flow: str, jobs: Sequence[str]) -> None:
+    """Run failed jobs of a flow again; those that wait again or run already go on, others are told.
+
+    More than one call holds 500: then the parents are sealed until the last, so that none runs twice.
+    """
+    answers, token = list[str](), secrets.token_hex(8)
+    seal = keys.seal(store.prefix, flow) if len(jobs) > MOST_STEERED else None
+    for start in range(0, len(jobs), MOST_STEERED):
+        answers += _ask(store, jobs[start : start + MOST_STEERED], token, flow, seal)
+    if seal:
+        _unseal(store, flow)
+    held = [
+        (job, answer) for job, answer in zip(jobs, answers, strict=True) if answer.startswith("parent-active")
+    ]
+    if held:
+        others = f"; {len(held) - 1:,} more wait for the same" if len(held) > 1 else ""
+        raise FlowError(_refused(store, *held[0]) + others)
+
+
+def _unseal(store: Store, flow: str) -> None:
+    seal = keys.seal(store.prefix, flow)
+    sealed = store.read_sealed(list(_parents(store, store.read_flow(flow)["root"])), seal)
+    for start in range(0, len(sealed), MOST_STEERED):
+        some = sealed[start : start + MOST_STEERED]
+        store.retry_jobs([], token="", flow=flow, seal=seal, unseal=some)
+
+
+def _parents(store: Store, root: str) -> Iterator[str]:
+    """Yield the jobs of a flow that have children, level by level."""
+    level, seen = [root], {root}
+    while level:
+        below: list[str] = []
+        for parent, groups in zip(level, store.read_groups(level), strict=True):
+            if groups is None:
+                continue
+            yield parent
+            if not all(group["leaf"] for group in groups):
+                below += [
+                    key for piece in store.read_children(parent) for key in piece.keys if key not in seen
+                ]
+                seen.update(below)
+        level = list(dict.fromkeys(below))
+
+
+def _ask(
+    store: Store, jobs: Sequence[str], token: str, flow: str | None = None, seal: str | None = None
+) -> list[str]:
+    found = store.read_jobs(jobs, ("name", "opts"))
+    lifo = [JobOptions.from_wire(codec.decode(job.opts)).lifo if job else False for job in found]
+    return store.retry_jobs(list(zip(jobs, lifo, strict=True)), token=token, flow=flow, seal=seal)
+
+
+def _refused(store: Store, job: str, answer: str) -> str:
+    word, _, other = answer.partition(" ")
+    found = store.read_jobs([job, other] if other else [job], ("name",))
+    names = [
+        record.name if record else keys.split(key)[2]
+        for key, record in zip((job, other), found, strict=False)
+    ]
+    if word == "parent-active":
+        return (
+            f"job {names[0]!r} cannot run again now: {names[1]!r} above it runs with what it had; "
+            "wait until that has ended, then retry"
+        )
+    if word == "failed-children":
+        return f"job {names[0]!r} failed because its child {names[1]!r} did; retry that one, or the flow"
+    if word == "missing":
+        return f"job {names[0]!r} is not on this server any more"
+    state = found[0].state if found[0] else "gone"
+    return f"job {names[0]!r} is {state}; only a failed job can be retried"

@@ -1,0 +1,32 @@
+"""What the client library raises, as flownb's one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flownb import errors
+
+
+@contextmanager
+def server_errors() -> Iterator[None]:
+    """Turn the client library's errors into flownb's one line."""
+    import redis.exceptions as redis
+
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise errors.ServerUnreachable(f"the server does not answer: {_one_line(error)}") from None
+    except redis.OutOfMemoryError:
+        raise errors.ServerRefused("the server is out of memory (maxmemory); nothing was written") from None
+    except redis.ReadOnlyError:
+        raise errors.ServerRefused("the server is a read-only replica now; connect to the primary") from None
+    except redis.ResponseError as error:
+        text = _one_line(error)
+        if "MISCONF" in text:
+            text = f"the server cannot write to its disk (is it full?); nothing was written: {text}"
+        raise errors.ServerRefused(text) from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,123 @@
+-- _gone: a job leaves every place and every key; its parents, its flow and a list it stood in forget it.
+-- @touches completed failed delayed prioritized waiting-children wait paused stalled flownb:parents flownb:flow
+-- @use     queue counts
+
+local PIECE = 5000
+
+-- What a further flow counts a shared job of another flow as.
+local function counted_as(at)
+  return (at.state == 'completed' or at.state == 'failed') and at.state or 'waiting'
+end
+
+-- Take many ids out of a list: read it once from its left end, where the newest are, as far as they stand.
+local function strike(list, ids, n)
+  local read, kept = 0, {}
+  while n > 0 do
+    local piece = redis.call('LRANGE', list, read, read + PIECE - 1)
+    for _, id in ipairs(piece) do
+      if ids[id] then n = n - 1 else kept[#kept + 1] = id end
+    end
+    read = read + #piece
+    if #piece < PIECE then break end
+  end
+  if read == #kept then return end
+  redis.call('LTRIM', list, read, -1)
+  for last = #kept, 1, -PIECE do
+    local back = {}
+    for i = last, math.max(last - PIECE + 1, 1), -1 do back[#back + 1] = kept[i] end
+    redis.call('LPUSH', list, unpack(back))
+  end
+end
+
+local function take_off(q, ids)
+  local wanted = {}
+  for _, id in ipairs(ids) do wanted[id] = true end
+  for _, list in ipairs({q.wait, q.base .. ':paused'}) do
+    if #ids > 3 then
+      strike(list, wanted, #ids)
+    else
+      for _, id in ipairs(ids) do redis.call('LREM', list, 1, id) end
+    end
+  end
+end
+
+-- Forget one job, but for its place in `wait`: those are taken off together. Returns BullMQ's word for its place.
+local function forget_job(at)
+  if at.state ~= 'waiting' then redis.call('ZREM', at.q.base .. ':' .. at.state, at.id) end
+  redis.call('SREM', at.q.stalled, at.id)
+  count_move(at.q, at.flow, at.state, nil)
+  for _, edge in ipairs(at.edges) do count_move(at.q, edge.flow, counted_as(at), nil) end
+  return at.state == 'waiting' and 'wait' or at.state
+end
+
+-- waiting-children -> waiting, softly: at once and to the head of the line, as BullMQ does when a child is removed.
+local function release_softly(parent)
+  local q, id = queue_and_id(parent)
+  if redis.call('ZREM', q.waiting_children, id) == 0 then return end
+  redis.call('RPUSH', q.wait, id)
+  q.has_new_work = true
+  emit(q, 'waiting', 'jobId', id, 'prev', 'waiting-children')
+  count_move(q, redis.call('HGET', parent, 'fl'), 'waiting-children', 'waiting')
+end
+
+-- A parent waits no more for a job that was removed, and does not fail because of it; its value it keeps.
+local function let_go(parent, child)
+  if redis.call('EXISTS', parent) == 0 then return end
+  redis.call('ZREM', parent .. ':unsuccessful', child)
+  local pending = parent .. ':dependencies'
+  if redis.call('SREM', pending, child) == 1 and redis.call('SCARD', pending) == 0 then release_softly(parent) end
+  local q, id = queue_and_id(parent)
+  local flow = redis.call('HGET', parent, 'fl')
+  local record = flow and flow_key('flow', q, flow)
+  local cause = record and redis.call('HGET', record, 'cause')
+  if cause and redis.call('EXISTS', cause) == 0 then -- the first failure is gone: what it failed stands for it
+    if redis.call('ZSCORE', q.failed, id) then
+      redis.call('HSET', record, 'cause', parent)
+    elseif redis.call('HEXISTS', record, 'ended') == 1 then
+      redis.call('HSET', record, 'cause', redis.call('HGET', record, 'root'))
+    else
+      redis.call('HDEL', record, 'cause')
+    end
+  end
+end
+
+-- A shared job stays when some of its parents go: the next one becomes its first. A job whose flow goes, or
+-- has no parent left in its own, belongs to the flow of a parent that is left.
+local function detach(at, parents_gone, flow_gone)
+  local prefix = at.q.base:match('^(.*):[^:]+$')
+  local beside, left, own, next_flow = prefix .. ':flownb:parents:' .. at.key, {}, nil, nil
+  for _, edge in ipairs(at.edges) do
+    if parents_gone[edge.key] then
+      count_move(at.q, edge.flow, counted_as(at), nil)
+      redis.call('HDEL', beside, edge.key)
+    else
+      left[#left + 1] = edge
+      local flow = redis.call('HGET', edge.key, 'fl')
+      if flow and flow == at.flow then own = flow end
+      if flow and flow ~= flow_gone then next_flow = next_flow or flow end
+    end
+  end
+  local homeless = at.flow and (at.flow == flow_gone or not own and not at.is_root)
+  if homeless then
+    count_move(at.q, at.flow, at.state, nil)
+    for _, edge in ipairs(left) do
+      if edge.flow and edge.flow == next_flow then
+        count_move(at.q, edge.flow, counted_as(at), nil)
+        redis.call('HSET', beside, edge.key, edge.policy .. ' ')
+      end
+    end
+    count_move(at.q, next_flow, nil, at.state)
+    if next_flow then redis.call('HSET', at.key, 'fl', next_flow) else redis.call('HDEL', at.key, 'fl') end
+  end
+  local first = left[1]
+  if first and (at.first and parents_gone[at.first] or not at.first and homeless) then
+    local base, id = first.key:match('^(.*):([^:]+)$')
+    local link = {id = id, queueKey = base}
+    if first.policy ~= '' then link[first.policy] = true end
+    redis.call('HSET', at.key, 'parentKey', first.key, 'parent', cjson.encode(link))
+    redis.call('HDEL', beside, first.key)
+  elseif not first and at.first and parents_gone[at.first] then
+    redis.call('HDEL', at.key, 'parentKey', 'parent')
+  end
+  if redis.call('EXISTS', beside) == 0 then redis.call('HDEL', at.key, 'sh') end
+end

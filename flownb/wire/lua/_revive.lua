@@ -1,0 +1,98 @@
+-- _revive: failed or completed -> waiting-children; an ancestor waits again for a child that runs again.
+-- @touches waiting-children completed failed delayed wait prioritized dependencies processed unsuccessful flownb:flow
+-- @use     queue counts where
+
+local revived = {queue = {}, causes = {}}
+
+-- Remember a flow whose `cause` may have mended; `blame` is a parent that another failed child holds down.
+local function review_cause(q, flow, blame)
+  if not flow then return end
+  local record = flow_key('flow', q, flow)
+  revived.causes[record] = blame or revived.causes[record] or false
+end
+
+-- The parents take back what they keep of this job, and wait for it again.
+local function take_back(at)
+  for _, edge in ipairs(at.edges) do
+    local place = kept_in(edge, at.key)
+    if place == 'unsuccessful' then
+      redis.call('ZREM', edge.key .. ':unsuccessful', at.key)
+    elseif place == 'failed' then
+      redis.call('HDEL', edge.key .. ':failed', at.key)
+    elseif place == 'processed' then
+      redis.call('HDEL', edge.key .. ':processed', at.key)
+    end
+    if place then
+      redis.call('SADD', edge.key .. ':dependencies', at.key)
+      -- More calls follow: a parent of the same flow waits for the last one, and so does all above it.
+      if args.seal and redis.call('HGET', edge.key, 'fl') == args.flow then
+        redis.call('SADD', edge.key .. ':dependencies', args.seal)
+      end
+      table.insert(revived.queue, edge.key)
+    end
+    count_move(at.q, edge.flow, at.state, 'waiting')
+    review_cause(at.q, edge.flow)
+  end
+end
+
+-- A job that had ended has not: what it left is gone, its attempts start anew. `ats` never goes down:
+-- it tells a late worker that others came after it. The logs and the tracebacks stay, as BullMQ's do.
+local function forget_end(at)
+  redis.call('ZREM', at.state == 'failed' and at.q.failed or at.q.completed, at.id)
+  redis.call('HDEL', at.key, 'finishedOn', 'processedOn', 'failedReason', 'returnvalue', 'why', 'defa', 'stc')
+  redis.call('HSET', at.key, 'atm', '0')
+  if at.is_root then
+    redis.call('HDEL', flow_key('flow', at.q, at.flow), 'ended', 'finished', 'cause')
+  end
+  review_cause(at.q, at.flow)
+  take_back(at)
+end
+
+-- waiting, prioritized or delayed -> waiting-children, of a parent that was about to run on what it had.
+-- `ats` grows, so that a worker which lost its lease before cannot end it late.
+local function out_of_line(at)
+  if at.state == 'delayed' then redis.call('ZREM', at.q.delayed, at.id)
+  elseif at.state == 'prioritized' then redis.call('ZREM', at.q.prioritized, at.id)
+  else redis.call('LREM', at.q.wait, -1, at.id) end
+  redis.call('HDEL', at.key, 'defa')
+  if at.started then redis.call('HINCRBY', at.key, 'ats', 1) end
+end
+
+local function await_children(at)
+  redis.call('ZADD', at.q.waiting_children, now_text, at.id)
+  emit(at.q, 'waiting-children', 'jobId', at.id, 'prev', at.state)
+  count_move(at.q, at.flow, at.state, 'waiting-children')
+end
+
+-- Parents that wait again, from those of the retried jobs up to the roots. A parent that another failed
+-- child holds down stays as it is until that one is retried too.
+local function revive_parents()
+  while #revived.queue > 0 do
+    local at = look_at(table.remove(revived.queue, 1))
+    if at then
+      if redis.call('EXISTS', at.key .. ':unsuccessful') == 1 then
+        review_cause(at.q, at.flow, at.key)
+      elseif at.state ~= 'waiting-children' and at.state ~= 'active' then
+        if at.state == 'failed' or at.state == 'completed' then forget_end(at) else out_of_line(at) end
+        await_children(at)
+        review_cause(at.q, at.flow)
+      end
+    end
+  end
+end
+
+-- A cause that is no failed job any more is none; the one that is left takes its place.
+local function write_causes()
+  for record, blame in pairs(revived.causes) do
+    local cause = redis.call('HGET', record, 'cause')
+    local q, id
+    if cause then q, id = queue_and_id(cause) end
+    if cause and not redis.call('ZSCORE', q.failed, id) then
+      local below = blame
+      while blame and below do
+        blame, below = below, redis.call('ZRANGE', below .. ':unsuccessful', 0, 0)[1]
+      end
+      if blame then redis.call('HSET', record, 'cause', blame) else redis.call('HDEL', record, 'cause') end
+    end
+  end
+end

@@ -1,0 +1,112 @@
+"""What a person does to jobs that are stored: retry them, remove them. The part of `Store` for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flownb.wire import keys
+from flownb.wire.faults import server_errors
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+MOST_STEERED = 500  #: jobs a call
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removal:
+    """One call of `Store.remove_jobs`."""
+
+    jobs: Sequence[str]  #: keys of the jobs that go
+    going: Sequence[str] = ()  #: those of their parents that go too, now or later
+    keep: Sequence[tuple[str, Sequence[str]]] = field(
+        default=()
+    )  #: shared jobs that stay, the parents they lose
+    top: str | None = None  #: the job whose other parents stay
+    flow: str | None = None  #: the flow that goes as a whole
+    name: str | None = None  #: its name, with its last call
+
+
+class Steering:
+    """Transitions that a person asks for."""
+
+    client: Redis
+    prefix: str
+
+    def retry_jobs(
+        self,
+        jobs: Sequence[tuple[str, bool]],
+        *,
+        token: str,
+        flow: str | None = None,
+        seal: str | None = None,
+        unseal: Sequence[str] = (),
+    ) -> list[str]:
+        """Run failed jobs ``(key, lifo)`` again; return an answer each. See ``lua/retry_jobs.lua``.
+
+        The same `token` sent again changes nothing. `seal` keeps parents of `flow` waiting until `unseal`.
+        """
+        _check(jobs)
+        _check(unseal)
+        queues = [key.rsplit(":", 1)[0] for key in [*(job for job, _ in jobs[:1]), *unseal[:1]]][:1]
+        parts = {"jobs": jobs, "token": token, "flow": flow, "seal": seal, "unseal": unseal}
+        reply = self._call("retry_jobs", queues, **parts)
+        answers: list[str] = reply["answers"]
+        return answers
+
+    def remove_jobs(self, base: str, removal: Removal) -> int:
+        """Remove jobs with all their keys; return how many were there. Raises JobActive or JobShared."""
+        _check(removal.jobs)
+        _check(removal.keep)
+        parts = {name: getattr(removal, name) for name in ("jobs", "going", "keep", "top", "flow", "name")}
+        removed: int = self._call("remove_jobs", [base], prefix=self.prefix, **parts)["removed"]
+        return removed
+
+    def read_parents(self, jobs: Sequence[str]) -> dict[str, list[str]]:
+        """Return the further parents of each shared job, nothing for other jobs."""
+        found: dict[str, list[str]] = {}
+        for start in range(0, len(jobs), MOST_STEERED):
+            some = jobs[start : start + MOST_STEERED]
+            with server_errors(), self.client.pipeline(transaction=False) as pipe:
+                for key in some:
+                    pipe.hkeys(keys.own(key.rsplit(":", 2)[0], "parents", key))
+                for key, parents in zip(some, pipe.execute(), strict=True):
+                    found[key] = [_text(parent) for parent in parents]
+        return found
+
+    def read_sealed(self, parents: Sequence[str], seal: str) -> list[str]:
+        """Return those parents that a seal keeps waiting."""
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
+            for key in parents:
+                pipe.sismember(f"{key}:dependencies", seal)
+            return [key for key, sealed in zip(parents, pipe.execute(), strict=True) if sealed]
+
+    def read_every_child(self, parent: str) -> list[str]:
+        """Return the children that a parent knows by any of its keys, pending or ended."""
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
+            pipe.smembers(f"{parent}:dependencies")
+            pipe.hkeys(f"{parent}:processed")
+            pipe.hkeys(f"{parent}:failed")
+            pipe.zrange(f"{parent}:unsuccessful", 0, -1)
+            found = [_text(key) for part in pipe.execute() for key in part]
+        return [key for key in found if ":flownb:seal:" not in key]
+
+    def count_there(self, jobs: Sequence[str]) -> int:
+        """Return how many of these jobs are on the server."""
+        with server_errors():
+            found: Any = self.client.exists(*jobs) if jobs else 0
+        return int(found)
+
+    def _call(self, script: str, queues: Sequence[str], **args: Any) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+
+def _check(items: Sequence[Any]) -> None:
+    if len(items) > MOST_STEERED:
+        raise ValueError(f"{len(items):,} jobs in one call, at most {MOST_STEERED:,}")
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,224 @@
+"""Shows that a removed flow leaves no key, that a running one is refused as it is, and that shared jobs stay."""
+
+from __future__ import annotations
+
+import threading
+
+import books
+import pandas as pd
+import pytest
+
+import flownb as fn
+
+TREE = {
+    "name": "top",
+    "queueName": "q",
+    "children": [
+        {
+            "name": "mid",
+            "queueName": "q",
+            "children": [{"name": f"c{i}", "queueName": "q"} for i in range(3)],
+        },
+        {"name": "late", "queueName": "q", "opts": {"delay": 600_000}},
+    ],
+}
+
+
+def work(job):
+    job.log("here")
+    if job.name == "c1":
+        raise ValueError("no")
+    return job.name
+
+
+@pytest.fixture
+def used(redis):
+    """Give the number of keys when the queue's own are there: those of a queue that was used before."""
+    flow = fn.add(TREE)
+    with fn.Worker("q", work):
+        flow.wait(timeout=20)
+    flow.remove()
+    return lasting(redis)
+
+
+QUEUES_OWN = ("meta", "id", "events", "marker", "pc", "stalled", "stalled-check", "served")
+
+
+def lasting(redis):
+    """Count the keys, but for a queue's own, which come and go with its workers."""
+    names = [name.decode() if isinstance(name, bytes) else name for name in redis.keys("*")]
+    return len([name for name in names if name.rsplit(":", 1)[1] not in QUEUES_OWN])
+
+
+def sound(redis):
+    assert [str(violation) for violation in books.violations(redis)] == []
+
+
+def test_a_flow_that_never_ran_leaves_no_key(used, redis):
+    flow = fn.add(TREE, name="named")
+    flow.remove()
+    assert lasting(redis) == used
+    with pytest.raises(fn.JobMissing):
+        fn.attach("named")
+
+
+def test_a_flow_that_ran_leaves_no_key(used, redis):
+    flow = fn.add(TREE, name="named")
+    with fn.Worker("q", work):
+        assert flow.wait(timeout=20).state == "failed"
+    flow.remove()
+    flow.remove()
+    assert lasting(redis) == used
+    assert sum(fn.Queue("q").get_job_counts().values()) == 0
+    sound(redis)
+
+
+def test_2500_jobs_leave_no_key(redis):
+    def tree():
+        return {
+            "name": "top",
+            "queueName": "q",
+            "children": [
+                {"name": f"c{i}", "queueName": "q", "opts": {"priority": i % 2}} for i in range(2_500)
+            ],
+        }
+
+    fn.add(tree()).remove()
+    used = lasting(redis)
+    stay = fn.Queue("q").add_bulk([{"name": f"stay{i}"} for i in range(3)])
+    flow = fn.add(tree())
+    fn.Queue("q").add("newest")
+    flow.remove()
+    assert lasting(redis) == used + 5, "four jobs, and the line they stand in"
+    assert [job.name for job in fn.Queue("q").get_jobs("waiting")] == ["stay0", "stay1", "stay2", "newest"]
+    assert stay[0].get_state() == "waiting"
+    sound(redis)
+
+
+def test_a_flow_with_a_running_job_is_refused_as_it_is_and_goes_when_that_has_ended(redis):
+    started, may_end = threading.Event(), threading.Event()
+
+    def wait(job):
+        started.set()
+        assert may_end.wait(20)
+
+    flow = fn.add({"name": "top", "queueName": "q", "children": [{"name": "slow", "queueName": "q"}]})
+    with fn.Worker("q", wait):
+        assert started.wait(20)
+        before = flow.progress()
+        with pytest.raises(
+            fn.FlowError, match=r"job 'slow' \(q:.*\) runs right now; wait until it has ended"
+        ):
+            flow.remove()
+        assert flow.progress() == before
+        may_end.set()
+        flow.wait(timeout=20)
+    flow.remove()
+    sound(redis)
+
+
+def test_the_handle_of_a_removed_flow_says_so(redis):
+    flow = fn.add(TREE, name="named")
+    flow.remove()
+    assert repr(flow) == "Flow('named')"
+    for ask in (lambda: flow.state, flow.draw, flow.retry, lambda: flow.wait(timeout=20)):
+        with pytest.raises(fn.JobMissing, match="not on this server any more"):
+            ask()
+
+
+def test_a_wait_ends_when_somebody_removes_the_flow(redis):
+    flow = fn.add(TREE)
+    found = []
+
+    def wait():
+        try:
+            flow.wait(timeout=30)
+        except fn.JobMissing as error:
+            found.append(str(error))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    flow.remove()
+    waiting.join(20)
+    assert len(found) == 1
+
+
+def test_a_shared_job_stays_with_the_flow_that_still_uses_it(redis):
+    shared = {"name": "s", "queueName": "q", "opts": {"jobId": "s1"}}
+    below = {**shared, "children": [{"name": "leaf", "queueName": "q"}]}
+    one = fn.add({"name": "one", "queueName": "q", "children": [below]})
+    two = fn.add({"name": "two", "queueName": "q", "children": [shared]})
+    one.remove()
+    sound(redis)
+    assert two.progress().total == 3
+    with fn.Worker("q", work):
+        assert two.result(timeout=20) == "two"
+    sound(redis)
+    two.remove()
+    assert redis.keys("bull:flownb:counts:*") + redis.keys("bull:q:s1*") == []
+
+
+def test_a_job_goes_with_its_children_and_its_parent_runs_without_it(redis):
+    flow = fn.add(
+        {
+            "name": "top",
+            "queueName": "q",
+            "children": [
+                {
+                    "name": "mid",
+                    "queueName": "q",
+                    "opts": {"jobId": "m1"},
+                    "children": [{"name": "c", "queueName": "q"}],
+                },
+                {"name": "d", "queueName": "q"},
+            ],
+        }
+    )
+    fn.Queue("q").get_job("m1").remove()
+    sound(redis)
+    with fn.Worker("q", lambda job: list(job.get_children_values().values()) or job.name):
+        assert flow.result(timeout=20) == ["d"]
+    assert flow.progress().total == 2
+    assert "top" in str(flow)
+    sound(redis)
+
+
+def test_a_failed_row_that_is_removed_is_missing_and_the_batch_is_as_it_was(redis):
+    @fn.task
+    def square(n):
+        if n == 2:
+            raise ValueError("no")
+        return n * n
+
+    batch = fn.fan_out(pd.DataFrame({"n": [1, 2, 3]}), square)
+    assert batch.results(timeout=20).index.tolist() == [0, 2]
+    [failed] = fn.Queue("square").get_jobs("failed")
+    failed.remove()
+    assert batch.failures.empty
+    assert batch.results(timeout=20).index.tolist() == [0, 2]
+    assert len(batch.table()) == 3
+    sound(redis)
+
+
+def test_a_removed_batch_runs_anew_and_rows_of_another_batch_stay(redis):
+    runs = []
+
+    @fn.task
+    def square(n):
+        runs.append(n)
+        return n * n
+
+    few, all_ = pd.DataFrame({"n": [1, 2]}), pd.DataFrame({"n": [1, 2, 3]})
+    first = fn.fan_out(few, square, name="s")
+    first.wait(timeout=20)
+    second = fn.fan_out(all_, square, name="s")
+    second.wait(timeout=20)
+    first.remove()
+    sound(redis)
+    assert second.results(timeout=20)["square"].tolist() == [1, 4, 9]
+    assert sorted(runs) == [1, 2, 3]
+    second.remove()
+    sound(redis)
+    assert sum(fn.Queue("square").get_job_counts().values()) == 0
+    assert fn.fan_out(few, square, name="s").results(timeout=20)["square"].tolist() == [1, 4]
+    assert sorted(runs) == [1, 1, 2, 2, 3]
