@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from flownb.tasks import registry
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +30,11 @@ def until():
         return found
 
     return wait
+
+
+@pytest.fixture
+def stage(connection):
+    """Give what puts flows into the states in which they are stuck."""
+    from stages import Stage
+
+    return Stage(connection)
