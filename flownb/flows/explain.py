@@ -332,8 +332,9 @@ class _Explainer:
             why = f"queue {queue!r} is at its global concurrency: {about.active} of {about.most_active} run"
             fix = "wait, or raise the queue's global concurrency"
             self._find(_IN_TIME, "full", base, job.key, why, fix)
-        # A worker's own limit is not stored: that some jobs were charged to a window is all one can see.
-        over = about.started > 0 and (about.most_started is None or about.started >= about.most_started)
+        # A worker's own limit is not stored. That some jobs were charged to a window tells of one, if none runs.
+        most = HELD_BY_HAND if about.active else 1
+        over = about.limited_ms > 0 and about.started >= (about.most_started or most)
         if over:
             left = wording.span(about.limited_ms)
             why = f"queue {queue!r} is rate limited for {left}: {about.started:,} started in this window"

@@ -97,6 +97,13 @@ def test_a_queue_at_its_workers_rate_limit(stage):
     assert says("queue 'rows' is rate limited for (60|59) s: 2 started in this window", why)
 
 
+def test_a_busy_worker_with_a_rate_limit_is_busy_not_limited(stage):
+    flow = stage.add(row("one"), row("two"))
+    stage.serve("rows", "totals")
+    stage.take("rows", limiter={"max": 5, "duration": 60_000})
+    assert "in line: 1 wait in queue 'rows', 1 run" in [why for _, why, _ in stage.explain(flow)]
+
+
 def test_a_queue_at_its_global_rate_limit(stage):
     flow = stage.add(row("one"), row("two"))
     stage.serve("rows", "totals")
