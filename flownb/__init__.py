@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ServerUnreachable,
         UnrecoverableError,
     )
+    from flownb.flows.events import QueueEvents
     from flownb.flows.flow import Flow, draw
     from flownb.flows.job import Job
     from flownb.flows.node import Node
@@ -55,6 +56,7 @@ _HOMES = {
     "OptionError": "errors",
     "Progress": "flows.progress",
     "Queue": "flows.queue",
+    "QueueEvents": "flows.events",
     "RateLimitError": "errors",
     "ReadOnly": "errors",
     "ServerError": "errors",
@@ -82,6 +84,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Progress",
     "Job",
     "Queue",
+    "QueueEvents",
     "Worker",
     "task",
     "chain",

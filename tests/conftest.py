@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -51,6 +53,48 @@ def connection(server_folder: Path) -> Iterator[Connection]:
 def redis(connection: Connection) -> Redis:
     """Give the plain client of `connection`, to look at keys and to plant them."""
     return connection.client()
+
+
+class OwnServer:
+    """A server of the test's own, with an append-only file, that can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = str(folder / "s")
+        self.url = f"unix://{self.socket}"
+        self.process: subprocess.Popen[bytes]
+        self.start()
+
+    def start(self) -> None:
+        import redis
+
+        from flownb.connection.folder import find_server
+
+        options = ["--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
+        options += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        self.process = subprocess.Popen([find_server(), *options], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        with redis.Redis(unix_socket_path=self.socket) as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.005)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def own_server() -> Iterator[OwnServer]:
+    """Give a server that a test may kill, fill or make read-only."""
+    with tempfile.TemporaryDirectory(prefix="flownb-own-") as folder:  # a short path, for the socket
+        server = OwnServer(Path(folder))
+        yield server
+        server.kill()
 
 
 @pytest.fixture(scope="session")

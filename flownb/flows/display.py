@@ -52,6 +52,11 @@ class Shown:
 
         return table.jobs_frame(records)
 
+    def _reasons_frame(self, reasons: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+        from flownb.views import table
+
+        return table.reasons_frame(reasons)
+
     def _timeline_frame(self, records: Sequence[JobRecord]) -> pd.DataFrame:
         from flownb.views import timeline
 

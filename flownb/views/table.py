@@ -36,6 +36,18 @@ def jobs_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
     )
 
 
+def reasons_frame(reasons: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    """One row a reason, in the order given: job, why, fix.
+
+    >>> reasons_frame([("total", "queue 'q' is paused", "resume it")]).loc[0, "fix"]
+    'resume it'
+    """
+    columns = zip(*reasons, strict=True) if reasons else ((), (), ())
+    return pd.DataFrame(
+        {name: _texts(list(texts)) for name, texts in zip(("job", "why", "fix"), columns, strict=True)}
+    )
+
+
 def _texts(values: Sequence[str | None]) -> pd.Series:
     """Text as objects, the missing as None: the same with every pandas, and ``==`` works on it."""
     return pd.Series(values, dtype=object)

@@ -14,11 +14,11 @@ from flownb.flows.job import Job
 from flownb.options import JobOptions, seconds
 from flownb.tasks.binding import GivenUp, UnknownTask
 from flownb.wire import codec
+from flownb.wire.conditions import PUT_OFF_MS
 from flownb.wire.store import Store, Taken
 
 MOST_REASON = 2_000  # characters of an error's message that are stored
 MOST_TRACE = 16_000  # characters of a traceback that are stored
-PUT_OFF_MS = 5_000  # until a job that nobody here knows is looked at again
 
 Processor = Callable[[Job], Any]
 Outcome = dict[str, Any]

@@ -12,11 +12,11 @@ from flownb import connection as connections
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
 from flownb.flows.summary import BATCH_QUEUE, summarise
+from flownb.lifecycle import Service
 from flownb.options import seconds
 from flownb.tasks import binding, registry
 from flownb.wire import keys
 from flownb.wire.store import Store, Taken
-from flownb.worker.lifecycle import Service
 from flownb.worker.pump import Pump
 from flownb.worker.run import Outcome, Processor, run
 from flownb.worker.slots import Loop

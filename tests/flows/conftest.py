@@ -11,6 +11,7 @@ import pytest
 from flownb.tasks import registry
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))  # for `books`
+sys.path.insert(0, str(Path(__file__).parent))  # for `stages`
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +31,11 @@ def until():
         return found
 
     return wait
+
+
+@pytest.fixture
+def stage(connection):
+    """Give what puts flows into the states in which they are stuck."""
+    from stages import Stage
+
+    return Stage(connection)

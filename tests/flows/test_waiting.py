@@ -37,8 +37,9 @@ def test_past_its_timeout_a_wait_says_how_far_the_flow_is_and_what_it_waits_for(
         with pytest.raises(TimeoutError) as late:
             wait(timeout="100ms")
         assert str(late.value) == (
-            "Flow('total': 3 jobs) has not ended after 0.1 s; "
-            "no worker serves queue 'rows'; start one: Worker('rows', function)"
+            "Flow('total': 3 jobs) has not ended after 0.1 s; total > row-0 and 1 more: no worker serves queue 'rows'; "
+            "start one: Worker('rows', function), or flownb worker MODULE with its task "
+            "(1 more reason: explain() tells it)"
         )
 
 
@@ -64,7 +65,7 @@ def test_a_wait_for_a_paused_queue_says_so(until):
         flow.wait(timeout=0.1)
 
 
-def test_a_wait_for_running_jobs_says_how_many():
+def test_a_wait_for_a_running_job_names_it():
     started, may_end = threading.Event(), threading.Event()
 
     def work(job):
@@ -74,7 +75,7 @@ def test_a_wait_for_running_jobs_says_how_many():
     flow = fn.add(tree(1))
     with fn.Worker("rows", work), fn.Worker("totals", work):
         assert started.wait(20)
-        with pytest.raises(TimeoutError, match="0 of 2 jobs have ended, 1 run now"):
+        with pytest.raises(TimeoutError, match=r"total > row-0: running for .*; wait"):
             flow.wait(timeout=0.1)
         may_end.set()
         flow.wait(timeout=20)

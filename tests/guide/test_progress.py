@@ -109,7 +109,7 @@ def test_the_flow_tells_what_is_active_and_what_has_failed():
     assert stages.loc["children", "failed"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the next release: QueueEvents")
+@pytest.mark.xfail(strict=True, reason="on() does not start a listener: start(), with or a loop does")
 def test_a_completed_event_is_heard():
     heard = threading.Event()
     events = fn.QueueEvents("children")

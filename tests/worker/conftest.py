@@ -6,14 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 import flownb as fn
-from flownb.connection.folder import find_server
 from flownb.tasks import registry
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -101,45 +99,6 @@ def start_worker(server_folder):
         worker.kill()
         worker.process.stdin.close()
         worker.process.stdout.close()
-
-
-class OwnServer:
-    """A server of the test's own, with an append-only file, that can be killed and started again."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.socket = str(folder / "s")
-        self.url = f"unix://{self.socket}"
-        self.process = None
-        self.start()
-
-    def start(self):
-        import redis
-
-        options = ["--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
-        options += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        self.process = subprocess.Popen([find_server(), *options], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        with redis.Redis(unix_socket_path=self.socket) as client:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.ConnectionError:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.005)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def own_server():
-    with tempfile.TemporaryDirectory(prefix="flownb-own-") as folder:  # a short path, for the socket
-        server = OwnServer(Path(folder))
-        yield server
-        server.kill()
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ def hash_of(redis, job, *fields):
     return [None if value is None else value.decode() for value in redis.hmget(f"bull:q:{job.id}", fields)]
 
 
-def test_a_job_that_holds_the_interpreter_for_three_leases_runs_once(redis, start_worker, until):
+def test_a_job_that_holds_the_interpreter_longer_than_its_lease_runs_once(redis, start_worker, until):
     queue = fn.Queue("q")
-    job = queue.add("hog", {"seconds": 3})
-    start_worker("q", "hog", lock_duration=1, stalled_interval=0.2)
+    job = queue.add("hog", {"seconds": 7})
+    start_worker("q", "hog", lock_duration=3, stalled_interval=0.2)
     until(lambda: redis.llen("ran") == 1)
     with fn.Worker("q", lambda job: "stolen", stalled_interval=0.2):  # would take it if its lease ended
         until(lambda: job.get_state() == "completed", seconds=30)
-    assert queue.get_job(job.id).returnvalue > 2.9
+    assert queue.get_job(job.id).returnvalue > 6.9
     assert hash_of(redis, job, "ats", "atm", "stc") == ["1", "1", None]
 
 

@@ -16,8 +16,10 @@ local function allowance(q, want, limiter)
   local set = redis.call('HMGET', q.meta, 'paused', 'concurrency', 'max', 'duration')
   if set[1] then return 0 end
   if set[2] then want = math.min(want, tonumber(set[2]) - redis.call('LLEN', q.active)) end
+  -- 0 is the last fraction of a millisecond of a window, not the next window. Without an end (-1) nothing is limited.
   local left = redis.call('PTTL', q.limiter)
-  local used = left > 0 and tonumber(redis.call('GET', q.limiter)) or 0
+  local used = left >= 0 and tonumber(redis.call('GET', q.limiter)) or 0
+  left = math.max(left, 1)
   if used >= LIMITED_BY_HAND then return 0, left end
   local max = tonumber(set[3]) or (limiter and limiter.max)
   if max then

@@ -1,0 +1,81 @@
+"""Puts flows into the states in which they are stuck, by the calls that workers make."""
+
+from __future__ import annotations
+
+import re
+
+import flownb as fn
+from flownb.wire.store import Store
+
+
+class Stage:
+    """Puts flows into the states in which they are stuck, by the calls that workers make."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.redis = connection.client()
+        self.store = Store(self.redis, "bull")
+        self.calls = 0
+
+    def add(self, *children, name="total", queue="totals", **more):
+        return fn.add(
+            {"name": name, "queueName": queue, "children": list(children), **more}, connection=self.connection
+        )
+
+    def serve(self, *queues, interval=60_000, most=3):
+        """Sweep, as every worker does: so it is known that somebody serves."""
+        for queue in queues:
+            self.redis.delete(f"bull:{queue}:stalled-check")
+        self.store.sweep_stalled([f"bull:{queue}" for queue in queues], interval=interval, most=most)
+
+    def take(self, queue, want=1, **worker):
+        self.calls += 1
+        worker = {"token": f"w:{self.calls}", "lock_ms": 600_000, "name": None, "limiter": None, **worker}
+        return self.store.finish_and_fetch([f"bull:{queue}"], outcomes=[], want=want, worker=worker).taken
+
+    def finish(self, taken, kind, **outcome):
+        about = {
+            "base": taken.base,
+            "id": taken.record.id,
+            "token": taken.token,
+            "ats": taken.record.attempts_started,
+        }
+        worker = {"token": "w", "lock_ms": 60_000, "name": None, "limiter": None}
+        turn = self.store.finish_and_fetch(
+            [], outcomes=[{**about, "kind": kind, **outcome}], want=0, worker=worker
+        )
+        assert turn.answers == ["done"]
+
+    def fail(self, taken, reason="ValueError: no", **outcome):
+        self.finish(
+            taken, "failed", **{"reason": reason, "stacktrace": "[]", "attempts": 1, "why": None, **outcome}
+        )
+
+    def dump(self):
+        dumped = {key: self.redis.dump(key) for key in self.redis.scan_iter()}
+        for key in dumped:
+            if key.endswith(b":dependencies"):  # a large set moves its members about by itself
+                dumped[key] = sorted(self.redis.smembers(key))
+        return dumped
+
+    def explain(self, flow):
+        """Return the reasons as tuples; nothing may have been written."""
+        before = self.dump(), self.redis.dbsize()
+        frame = flow.explain()
+        assert (self.dump(), self.redis.dbsize()) == before
+        assert list(frame.columns) == ["job", "why", "fix"]
+        assert frame.dtypes.astype(str).tolist() == ["object"] * 3
+        return list(frame.itertuples(index=False, name=None))
+
+    def only(self, flow):
+        (reason,) = self.explain(flow)
+        return reason
+
+
+def row(name="row", **more):
+    return {"name": name, "queueName": "rows", **more}
+
+
+def says(pattern, text):
+    assert re.fullmatch(pattern, text), text
+    return True
