@@ -16,6 +16,7 @@ from flownb.flows.node import Node, read
 from flownb.options import JobOptions
 from flownb.wire import codec, keys
 
+_PLAIN = JobOptions.read(None, "opts")
 OPTIONAL = ("idof", "rdof", "cpof")
 
 
@@ -96,18 +97,19 @@ class _Planner:
         pending: deque[tuple[Any, int, int]] = deque([(tree, -1, 0)])
         while pending:
             mention, parent, place = pending.popleft()
-            known = self._known(mention, parent)
-            if known is not None:
-                self._adopt(known, parent)
-                continue
+            if id(mention) in self.by_object:
+                known = self._known(mention, parent)
+                if known is not None:
+                    self._adopt(known, parent)
+                    continue
             position, children = self._visit(mention, parent, place)
             for i, child in enumerate(children):
                 pending.append((child, position, i))
 
     def _known(self, mention: Any, parent: int) -> int | None:
         """The same object again: one job with two parents. Equal dicts side by side are several jobs."""
-        known = self.by_object.get(id(mention))
-        if known is None or isinstance(mention, Node) or parent not in self.jobs[known].parents:
+        known = self.by_object[id(mention)]
+        if isinstance(mention, Node) or parent not in self.jobs[known].parents:
             return known
         above = parent
         while above >= 0:  # a dict that holds itself twice would go on for ever
@@ -132,15 +134,17 @@ class _Planner:
             if node.problem:
                 raise FlowError(node.problem)
             base = self._base(node)
-            self._check_name(node.name)
-            options = self._options(node)
+            problem = keys.problem_with_name(node.name)
+            if problem:
+                raise FlowError(f"name {problem}")
+            options = self._options(node) if node.opts or self.defaults else _PLAIN
             data = codec.encode(node.data, "data")
             if options.size_limit is not None and len(data.encode()) > options.size_limit:
                 raise FlowError(
                     f"data: {len(data.encode()):,} bytes, over its sizeLimit of {options.size_limit:,}"
                 )
             children = self._children(node)
-            given = self._given_id(options)
+            given = None if options.job_id is None else self._given_id(options.job_id)
         except (FlowError, OptionError) as error:
             path = self._path((parent, place))
             raise type(error)(f"{path}: {str(error).removeprefix(': ').removeprefix('.')}") from None
@@ -186,11 +190,6 @@ class _Planner:
             found = self.bases[node.prefix, node.queue] = keys.base(prefix, node.queue)
         return found
 
-    def _check_name(self, name: Any) -> None:
-        problem = keys.problem_with_name(name)
-        if problem:
-            raise FlowError(f"name {problem}")
-
     def _options(self, node: Node) -> JobOptions:
         default = self.defaults.get(node.queue)
         if node.opts is not None and not isinstance(node.opts, Mapping):
@@ -213,12 +212,11 @@ class _Planner:
             raise FlowError(f"children is a list of nodes, not {type(children).__name__}")
         return list(children)
 
-    def _given_id(self, options: JobOptions) -> str | None:
-        if options.job_id is not None:
-            problem = keys.problem_with_id(options.job_id)
-            if problem:
-                raise FlowError(f"opts.jobId {problem}")
-        return options.job_id
+    def _given_id(self, given: str) -> str:
+        problem = keys.problem_with_id(given)
+        if problem:
+            raise FlowError(f"opts.jobId {problem}")
+        return given
 
     def _path(self, place: tuple[int, int]) -> str:
         steps = []

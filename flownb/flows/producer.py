@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from flownb import connection as connections
@@ -17,6 +19,7 @@ from flownb.wire import codec, keys
 from flownb.wire.folding import MOST_SINGLE, group_siblings
 from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, MOST_JOBS_A_CALL, Store
 
+_AHEAD = 2  # calls made ready before the server has answered
 _PIECE = 5000  #: children a piece of a parent's declared list
 
 
@@ -133,12 +136,38 @@ def store_plan(
         call.take(range(len(made.jobs)))
         call.close(i for i, job in enumerate(made.jobs) if job.children)
         return store.add_jobs(call.bases, record={**record, "stored": True}, **call.arguments())[1]
-    seal, existing = keys.seal(store.prefix, made.flow), []
-    for call, is_last in _sealed(made, store.prefix):
-        existing += store.add_jobs(
-            call.bases, record={**record, "stored": is_last}, seal=seal, **call.arguments()
-        )[1]
-    return existing
+    return _send_sealed(store, made, record)
+
+
+def _send_sealed(store: Store, made: Plan, record: Mapping[str, Any]) -> list[str]:
+    """Send a large plan call by call, each made ready while the server is busy with the one before.
+
+    In order, and never one after a call that failed: the last call lets the parents go.
+    """
+    seal = keys.seal(store.prefix, made.flow)
+    failed = threading.Event()
+
+    def send(call: _Call, is_last: bool) -> list[str]:
+        if failed.is_set():
+            return []
+        try:
+            about = {**record, "stored": is_last}
+            return store.add_jobs(call.bases, record=about, seal=seal, **call.arguments())[1]
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="flownb-producer") as sender:
+        sent: list[Future[list[str]]] = []
+        try:
+            for call, is_last in _sealed(made, store.prefix):
+                sent.append(sender.submit(send, call, is_last))
+                if len(sent) > _AHEAD:
+                    sent[-1 - _AHEAD].result()
+            return [id for one in sent for id in one.result()]
+        except BaseException:  # also an interrupt: what is not on its way stays here
+            failed.set()
+            raise
 
 
 def _sealed(made: Plan, prefix: str) -> Iterator[tuple[_Call, bool]]:
@@ -174,7 +203,8 @@ class _Call:
         self.made = made
         self.prefix = prefix
         self.base_places: dict[str, int] = {}
-        self.far: dict[str, str | None] = {}
+        self.far: dict[str, str] = {}
+        self.special: set[int] = set()  # options that say when or where a job runs
         self._place(made.root.base)  # the first queue tells where the flow's record lives
         self.opts: dict[int, int] = {}
         self.opts_texts: list[str] = []
@@ -198,38 +228,21 @@ class _Call:
         }
 
     def take(self, positions: range) -> None:
-        jobs, places = self.made.jobs, self.base_places
-        for i in positions:
-            job = jobs[i]
-            options, base = job.options, job.base
-            place = places.get(base) or self._place(base)
-            parents = [self.parents.get(edge) or self._parent(*edge) for edge in job.parents.items()]
-            opts = self.opts.get(id(options)) or self._opts(options)
-            row = [
-                place,
-                job.id,
-                job.name,
-                job.data,
-                opts,
-                parents[0] if len(parents) == 1 else parents or False,
-            ]
-            if (
-                job.children
-                or job.bind
-                or self.far[base]
-                or options.delay
-                or options.priority
-                or options.lifo
-            ):
-                more = [
-                    options.delay,
-                    options.priority,
-                    options.lifo,
-                    bool(job.children),
-                    job.bind,
-                    self.far[base],
-                ]
-                row.extend(more)
+        known_place, known_opts, known_parent = self.base_places.get, self.opts.get, self.parents.get
+        for i, job in enumerate(self.made.jobs[positions.start : positions.stop], positions.start):
+            options, base, edges = job.options, job.base, job.parents
+            place = known_place(base) or self._place(base)
+            opts = known_opts(id(options)) or self._opts(options)
+            parent: Any = False
+            if len(edges) == 1:
+                [edge] = edges.items()
+                parent = known_parent(edge) or self._parent(*edge)
+            elif edges:
+                parent = [known_parent(edge) or self._parent(*edge) for edge in edges.items()]
+            row = [place, job.id, job.name, job.data, opts, parent]
+            if job.children or job.bind or base in self.far or id(options) in self.special:
+                more = [options.delay, options.priority, options.lifo, bool(job.children), job.bind]
+                row.extend([*more, self.far.get(base)])
             self.jobs.append(row)
             if job.children:
                 self._declare(i, job)
@@ -241,12 +254,15 @@ class _Call:
     def _place(self, base: str) -> int:
         self.base_places[base] = len(self.base_places) + 1
         # A job under another prefix than the flow's record says where that record is.
-        self.far[base] = None if base.rsplit(":", 1)[0] == self.prefix else f"{self.prefix}:"
+        if base.rsplit(":", 1)[0] != self.prefix:
+            self.far[base] = f"{self.prefix}:"
         return self.base_places[base]
 
     def _opts(self, options: JobOptions) -> int:
         self.opts_texts.append(json.dumps(dict(options.wire), separators=(",", ":")))
         self.opts[id(options)] = len(self.opts_texts)
+        if options.delay or options.priority or options.lifo:
+            self.special.add(id(options))
         return len(self.opts_texts)
 
     def _parent(self, position: int, policy: str) -> int:

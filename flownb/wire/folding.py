@@ -65,16 +65,17 @@ def group_siblings(
     """
     names: list[str] = []
     members: dict[tuple[str, str], list[int]] = {}
-    # Siblings mostly differ in a number at their end: folded once for each stem.
-    templates: dict[tuple[str, bool], str] = {}
+    # Siblings mostly differ in a number at their end: the template is made once for each stem.
+    by_stem: dict[tuple[str, str, bool], list[int]] = {}
     for position, (queue, name) in enumerate(pairs):
         names.append(name)
         stem = name.rstrip("0123456789")
-        numbered = len(stem) < len(name)
-        template = templates.get((stem, numbered))
-        if template is None:
-            template = templates[stem, numbered] = template_of(f"{stem}0" if numbered else name)
-        members.setdefault((queue, template), []).append(position)
+        key = (queue, stem, len(stem) < len(name))
+        positions = by_stem.get(key)
+        if positions is None:
+            template = template_of(f"{stem}0" if key[2] else name)
+            positions = by_stem[key] = members.setdefault((queue, template), [])
+        positions.append(position)
 
     groups: list[tuple[str, str, list[int]]] = []
     for (queue, template), positions in members.items():
