@@ -133,8 +133,9 @@ def test_a_worker_may_be_closed_by_one_of_its_own_jobs(until):
     def work(job):
         threading.Thread(target=lambda: (worker.close(), closed.set())).start()
 
+    worker = fn.Worker("q", work)  # known to the job before it can run
     job = queue.add("last")
-    worker = fn.Worker("q", work).start()
+    worker.start()
     assert closed.wait(20)
     assert job.get_state() == "completed"
 
