@@ -8,9 +8,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -95,6 +95,20 @@ def own_server() -> Iterator[OwnServer]:
         server = OwnServer(Path(folder))
         yield server
         server.kill()
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Wait for a condition with a deadline; give what it returned."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"not so after {seconds} s"
+            time.sleep(0.003)
+        return found
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -65,9 +65,8 @@ class Taken:
 class Turn:
     """What one `finish_and_fetch` brought."""
 
-    answers: list[
-        str
-    ]  #: done, repeated, stale, missing, failed-children or pending-children, an outcome each
+    #: done, repeated, stale, missing, failed-children or pending-children, an outcome each
+    answers: list[str]
     taken: list[Taken]
     again_ms: int | None  #: a queue has a job that is due, or a limit that ends, in so many ms
 

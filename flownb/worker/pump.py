@@ -114,9 +114,8 @@ class Pump:
         while not (self._stopping and self._may_leave()):
             try:
                 self._step()
-            except (
-                Exception
-            ) as error:  # a fault of ours must not leave jobs to a worker that only looks alive
+            except Exception as error:
+                # A fault of ours must not leave jobs to a worker that only looks alive.
                 self._failures += 1
                 log.exception("the worker goes on after an unexpected %s", type(error).__name__)
                 time.sleep(min(0.1 * self._failures, 1.0))

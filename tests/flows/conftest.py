@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `stages`
 @pytest.fixture(autouse=True)
 def _only_this_test(connection, monkeypatch):
     monkeypatch.setattr(registry, "_by_queue", {})
-
-
-@pytest.fixture
-def until():
-    """Wait for a condition with a deadline; give what it returned."""
-
-    def wait(condition, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < deadline, f"not so after {seconds} s"
-            time.sleep(0.003)
-        return found
-
-    return wait
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from flownb.tasks import registry
@@ -12,17 +10,3 @@ from flownb.tasks import registry
 @pytest.fixture(autouse=True)
 def _only_this_test(connection, monkeypatch):
     monkeypatch.setattr(registry, "_by_queue", {})
-
-
-@pytest.fixture
-def until():
-    """Wait for a condition with a deadline; give what it returned."""
-
-    def wait(condition, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < deadline, f"not so after {seconds} s"
-            time.sleep(0.003)
-        return found
-
-    return wait

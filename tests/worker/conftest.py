@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,20 +34,6 @@ with fn.Worker(asked["queues"], function, **asked["options"]):
 @pytest.fixture(autouse=True)
 def _only_this_test(connection, monkeypatch):
     monkeypatch.setattr(registry, "_by_queue", {})
-
-
-@pytest.fixture
-def until():
-    """Wait for a condition with a deadline; give what it returned."""
-
-    def wait(condition, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < deadline, f"not so after {seconds} s"
-            time.sleep(0.003)
-        return found
-
-    return wait
 
 
 class WorkerProcess:
