@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flownb import errors, seams
 from flownb.connection import Connection
 from flownb.flows import removal, revival, tree
 from flownb.flows.display import Shown
+from flownb.flows.eta import estimate
 from flownb.flows.explain import Reason, explain, in_words
 from flownb.flows.job import Job, find_job, key_of, store_of
 from flownb.flows.plan import plan
 from flownb.flows.progress import Progress
 from flownb.options import seconds
-from flownb.wire.records import COMPLETED, STATES, JobRecord, Snapshot
+from flownb.wire import keys
+from flownb.wire.pace import read_paces
+from flownb.wire.records import COMPLETED, STATES, FlowCounts, JobRecord, Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +100,13 @@ class Flow(Shown):
 
     def progress(self) -> Progress:
         """Return counts over the whole tree; one small read, whatever the size of the flow."""
-        return Progress.of(self._store.read_progress(self._id))
+        counts = self._store.read_progress(self._id)
+        return Progress.of(counts, partial(self._time_left, counts))
+
+    def _time_left(self, counts: FlowCounts) -> tuple[float, float] | None:
+        bases = [keys.base(self._store.prefix, queue) for queue in counts.by_stage]
+        paces = read_paces(self._store, bases, int(self._record["created"]))
+        return estimate(counts, dict(zip(counts.by_stage, paces, strict=True)))
 
     def jobs(self, state: str | None = None) -> pd.DataFrame:
         """Return a DataFrame with one row a job: name queue state attempts wait_s run_s error.

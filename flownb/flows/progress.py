@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED, FlowCounts
@@ -23,21 +25,32 @@ class Progress:
     active: int
     total: int
     counts: FlowCounts
+    _estimate: Callable[[], tuple[float, float] | None] = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, counts: FlowCounts) -> Progress:
-        """Sum up a flow's counts."""
+    def of(cls, counts: FlowCounts, estimate: Callable[[], tuple[float, float] | None]) -> Progress:
+        """Sum up a flow's counts; `estimate` is asked for the time left when somebody wants to know."""
         return cls(
             completed=counts.count(COMPLETED),
             failed=counts.count(FAILED),
             active=counts.count(ACTIVE),
             total=counts.total,
             counts=counts,
+            _estimate=estimate,
         )
 
     @property
     def fraction(self) -> float:
         return (self.completed + self.failed) / self.total if self.total else 0.0
+
+    @cached_property
+    def eta(self) -> tuple[float, float] | None:
+        """Seconds until the flow has ended, as a range ``(low, high)`` that the end should fall into.
+
+        It is made of the times at which jobs ended, also before this handle was there. None while it cannot be
+        known: until two jobs have ended, and while nothing runs (`Flow.explain` says why).
+        """
+        return self._estimate()
 
     @property
     def stages(self) -> pd.DataFrame:

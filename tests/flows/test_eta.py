@@ -1,0 +1,119 @@
+"""Shows that the range of the time left is honest, and what it says before, during and after a flow."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from functools import cache
+
+import pytest
+from simulated import KINDS, Simulated
+
+import flownb as fn
+from flownb.flows.eta import estimate
+from flownb.wire.pace import Pace
+from flownb.wire.records import FlowCounts
+
+BATCHES = range(100)
+
+
+@cache
+def ranges(share):
+    """Return, for each simulated batch, the range after this share of it and the time it still took."""
+    found = []
+    for seed in BATCHES:
+        batch = Simulated(seed)
+        moment = batch.after(share)
+        found.append((*(estimate(*batch.told(moment)) or (-1, -1)), batch.took - moment.at))
+    return found
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97])
+def test_the_true_end_lies_in_the_range_at_least_80_times_in_100(share):
+    assert sum(low <= left <= high for low, high, left in ranges(share)) >= 80
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_of_batch_is_left_to_luck(kind):
+    inside = [
+        low <= left <= high
+        for share in (0.05, 0.25, 0.5, 0.75, 0.9)
+        for seed, (low, high, left) in zip(BATCHES, ranges(share), strict=True)
+        if KINDS[seed % len(KINDS)] == kind
+    ]
+    assert sum(inside) >= 0.7 * len(inside)
+
+
+@pytest.mark.parametrize(("share", "widest"), [(0.05, 4.5), (0.5, 3)])
+def test_the_range_is_narrow_enough_to_be_of_use(share, widest):
+    assert statistics.median(high / low for low, high, _ in ranges(share)) <= widest
+
+
+def at(ended, left, *, active=0, every=1.0, ago=0.0, run=1.0, extra=()):
+    """Return the estimate when jobs of one queue ended so often, the last of them so long ago."""
+    ends = [ago + every * n for n in range(ended)][::-1]
+    states = {"completed": ended, "active": active, "waiting": left - active}
+    pace = Pace(ended=ended, ends=[*extra, *ends], runs=[run] * ended, due=0)
+    return estimate(FlowCounts(by_stage={"rows": states}), {"rows": pace})
+
+
+def test_nothing_is_claimed_before_two_jobs_have_ended():
+    assert at(0, 10, active=1) is None
+    assert at(1, 10, active=1) is None
+    assert at(2, 10, active=1) is not None
+
+
+def test_nothing_is_claimed_while_nobody_works():
+    assert at(20, 10, ago=3) is not None
+    assert at(20, 10, ago=3600) is None
+    assert at(20, 10, ago=3600, active=1) is not None
+
+
+def test_a_night_without_workers_does_not_count():
+    low, high = at(20, 20, active=1, extra=[12 * 3600.0])
+    assert 10 < low < 20 < high < 40
+
+
+def test_a_job_that_hangs_widens_the_range():
+    assert at(20, 1, active=1, ago=600)[1] > 600
+
+
+def test_a_running_flow_tells_a_range_also_to_a_handle_that_was_not_there(until):
+    may_go_on = threading.Semaphore(0)
+
+    def work(job):
+        assert may_go_on.acquire(timeout=60)
+
+    rows = [{"name": f"row-{n}", "queueName": "rows", "data": {"n": n}} for n in range(20)]
+    flow = fn.add({"name": "sum", "queueName": "sums", "children": rows}, name="timed")
+    assert flow.progress().eta is None
+    with fn.Worker("rows", work), fn.Worker("sums", lambda job: None):
+        for n in range(10):
+            may_go_on.release()
+            until(lambda n=n: flow.progress().completed > n)
+        low, high = flow.progress().eta
+        assert 0 <= low < high
+        other = fn.attach("timed").progress()
+        assert 0 <= other.eta[0] < other.eta[1]
+        may_go_on.release(10)
+        flow.wait(timeout=60)
+    assert flow.progress().eta == (0.0, 0.0)
+    assert other.eta is other.eta  # it belongs to the moment of the counts
+
+
+def test_jobs_that_failed_tell_the_pace_too(until):
+    rows = [
+        {"name": f"row-{n}", "queueName": "rows", "data": {"n": n}, "opts": {"failParentOnFailure": False}}
+        for n in range(12)
+    ]
+    flow = fn.add({"name": "sum", "queueName": "sums", "children": rows})
+    may_go_on = threading.Event()
+
+    def work(job):
+        assert job.data["n"] < 8 or may_go_on.wait(60)
+        raise ValueError(job.data["n"])
+
+    with fn.Worker("rows", work):
+        until(lambda: flow.progress().failed == 8)
+        assert flow.progress().eta is not None
+        may_go_on.set()
