@@ -13,7 +13,8 @@
      │   ├─ JobMissing
      │   ├─ JobActive
      │   ├─ JobShared
-     │   └─ ParentMissing
+     │   ├─ ParentMissing
+     │   └─ ParentJobCannotBeReplaced
      ├─ FlowFailed                      what `result()` raises
      ├─ JobTimeout                      an attempt that ran past its `timeout`
      ├─ UnrecoverableError              raised by a processor: no further attempt
@@ -75,6 +76,10 @@ class ParentMissing(TransitionError):
     """The parent a job was to be added under does not exist."""
 
 
+class ParentJobCannotBeReplaced(TransitionError):
+    """The job has another parent already, and BullMQ gives it only one."""
+
+
 class FlowFailed(FlownbError):
     """A flow ended in failure. The message is the root cause: path, error type, message."""
 
@@ -106,5 +111,6 @@ BY_CODE: dict[str, type[TransitionError]] = {
     "JOB_ACTIVE": JobActive,
     "JOB_MISSING": JobMissing,
     "JOB_SHARED": JobShared,
+    "PARENT_CANNOT_BE_REPLACED": ParentJobCannotBeReplaced,
     "PARENT_MISSING": ParentMissing,
 }

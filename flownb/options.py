@@ -83,8 +83,20 @@ class Backoff:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Keep:
+    """Which ended jobs are kept: the newest `count`, and those that ended less than `age` ago."""
+
+    count: int | None = None
+    age: float | None = None  #: seconds
+    limit: int = 1000  #: jobs that are too old, removed in one go
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobOptions:
-    """A job's options, checked. `wire` is what stands in the stored ``opts``, BullMQ's short keys."""
+    """A job's options, checked. `wire` is what stands in the stored ``opts``, BullMQ's short keys.
+
+    `bullmq` is what BullMQ itself would store: also what flownb keeps elsewhere or means otherwise.
+    """
 
     job_id: str | None = None
     attempts: int = 0
@@ -97,7 +109,10 @@ class JobOptions:
     stack_trace_limit: int = 10
     keep_logs: int | None = None
     size_limit: int | None = None
+    remove_on_complete: Keep | None = None  #: None: all are kept
+    remove_on_fail: Keep | None = None
     wire: Mapping[str, Any] = field(default_factory=dict)
+    bullmq: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, opts: Mapping[str, Any] | None, where: str) -> JobOptions:
@@ -111,6 +126,11 @@ class JobOptions:
         if not isinstance(opts, Mapping):
             raise OptionError(f"{where}: opts is a dict, not {type(opts).__name__}")
         return _read(opts, where)
+
+    @property
+    def bullmq_policy(self) -> str | None:
+        """The policy as BullMQ reads it, to which an explicit False means the same as none."""
+        return next((short for short in _POLICIES.values() if self.bullmq.get(short)), None)
 
     @classmethod
     def from_wire(cls, opts: Mapping[str, Any]) -> JobOptions:
@@ -144,21 +164,19 @@ def _read(opts: Mapping[str, Any], where: str) -> JobOptions:
             continue
         attribute, read = _READERS[name]
         values[attribute] = read(value, what)
-        wire[_SHORT.get(name, name)] = _to_wire(values[attribute])
+        wire[_SHORT.get(name, name)] = _to_wire(values[attribute], value)
     values["policy"] = _policy(policies, where)
-    wire.pop("jobId", None)
+    bullmq = wire | {_POLICIES[name]: on for name, on in policies.items()}
+    for name in _NOT_ON_THE_WIRE:
+        wire.pop(name, None)
     if values["policy"]:
         wire[values["policy"]] = True
-    return JobOptions(**values, wire=wire)
+    return JobOptions(**values, wire=wire, bullmq=bullmq)
 
 
 def _name_of(given: Any, where: str) -> str:
     name = _CAMEL.get(given)
     if name is None:
-        if given in _NOT_YET:
-            raise OptionError(
-                f"{where}.{given}: this version of flownb does not have {given} yet; leave it out"
-            )
         near = difflib.get_close_matches(str(given), _CAMEL, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(_READERS))}"
         raise OptionError(f"{where}.{given}: no such option{hint}")
@@ -223,13 +241,35 @@ def _timeout(value: Any, what: str) -> int:
     return time
 
 
-def _to_wire(value: Any) -> Any:
+def _keep(value: Any, what: str) -> Keep | None:
+    """BullMQ's ways to say it: True (remove at once), False, a number to keep, or age (seconds) and count."""
+    if isinstance(value, bool):
+        return Keep(count=0) if value else None
+    if isinstance(value, Mapping):
+        unknown = [str(name) for name in value if name not in ("age", "count", "limit")]
+        if unknown or not value:
+            problem = f"no such part {unknown[0]!r}" if unknown else "nothing is said"
+            raise OptionError(f"{what}: {problem}; there are age, count and limit")
+        count = None if value.get("count") is None else _COUNT(value["count"], f"{what}.count")
+        age = None if value.get("age") is None else seconds(value["age"], f"{what}.age")
+        limit = value.get("limit")
+        return Keep(count=count, age=age, limit=1000 if limit is None else _COUNT(limit, f"{what}.limit"))
+    return Keep(count=_COUNT(value, what))
+
+
+def _to_wire(value: Any, given: Any) -> Any:
+    if isinstance(value, Keep) and isinstance(given, Mapping):
+        said = {"age": value.age, "count": value.count, "limit": given.get("limit")}
+        return {name: part for name, part in said.items() if part is not None}
+    if isinstance(value, Keep) or value is None:
+        return given
     if isinstance(value, Backoff):
         kept: dict[str, Any] = {"type": value.type, "delay": value.delay}
         return kept | {"jitter": value.jitter} if value.jitter else kept
     return value
 
 
+_COUNT = _whole(0, 1_000_000_000)
 _READERS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "jobId": ("job_id", _text),
     "attempts": ("attempts", _whole(0, 1000)),
@@ -241,6 +281,8 @@ _READERS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "stackTraceLimit": ("stack_trace_limit", _whole(0, 1000)),
     "keepLogs": ("keep_logs", _whole(1, 1_000_000)),
     "sizeLimit": ("size_limit", _whole(1, 1 << 30)),
+    "removeOnComplete": ("remove_on_complete", _keep),
+    "removeOnFail": ("remove_on_fail", _keep),
 }
 _POLICIES = {
     "failParentOnFailure": "fpof",
@@ -248,7 +290,8 @@ _POLICIES = {
     "ignoreDependencyOnFailure": "idof",
     "removeDependencyOnFailure": "rdof",
 }
-_NOT_YET = ("removeOnComplete", "removeOnFail", "remove_on_complete", "remove_on_fail")
+#: flownb's flows keep these elsewhere: Node's workers would remove a job before its flow has ended
+_NOT_ON_THE_WIRE = ("jobId", "removeOnComplete", "removeOnFail")
 _SHORT = {"keepLogs": "kl"}
 _LONG = {short: long for long, short in (_POLICIES | _SHORT).items()}
 
@@ -258,4 +301,4 @@ def _snake(name: str) -> str:
 
 
 _CAMEL = {form: name for name in [*_READERS, *_POLICIES] for form in (name, _snake(name))}
-_NO_OPTIONS = JobOptions(wire={"attempts": 0})
+_NO_OPTIONS = JobOptions(wire={"attempts": 0}, bullmq={"attempts": 0})

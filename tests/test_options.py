@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from flownb.errors import OptionError
-from flownb.options import Backoff, JobOptions, milliseconds, seconds
+from flownb.options import Backoff, JobOptions, Keep, milliseconds, seconds
 
 WHERE = "root/left[3].opts"
 
@@ -68,8 +68,7 @@ def test_snake_case_means_the_same():
         ("failParentOnFailur", "did you mean 'failParentOnFailure'"),
         ("zzz", "there are attempts, backoff"),
         (5, "no such option"),
-        ("removeOnComplete", "does not have removeOnComplete yet"),
-        ("remove_on_fail", "does not have remove_on_fail yet"),
+        ("removeOnCompleted", "did you mean 'removeOnComplete'"),
     ],
 )
 def test_an_unknown_option_is_refused_with_the_nearest(given: object, says: str):
@@ -232,3 +231,47 @@ def test_a_bare_number_is_seconds_in_python_and_milliseconds_on_the_wire(value: 
     assert seconds(value, "x") == secs
     assert milliseconds(value, "x") == (secs if isinstance(value, (int, float)) else secs * 1000) // 1
     assert seconds(timedelta(seconds=secs), "x") == secs
+
+
+@pytest.mark.parametrize(
+    ("given", "means", "stored"),
+    [
+        (True, Keep(count=0), True),
+        (False, None, False),
+        (0, Keep(count=0), 0),
+        (5, Keep(count=5), 5),
+        ({"age": 3600}, Keep(age=3600), {"age": 3600}),
+        ({"age": "1h", "count": 9}, Keep(age=3600, count=9), {"age": 3600, "count": 9}),
+        ({"count": 9, "limit": 5}, Keep(count=9, limit=5), {"count": 9, "limit": 5}),
+    ],
+    ids=str,
+)
+def test_removal_is_said_as_in_bullmq_and_stored_only_for_it(given: object, means: object, stored: object):
+    options = JobOptions.read({"removeOnComplete": given, "remove_on_fail": given}, "root")
+    assert (options.remove_on_complete, options.remove_on_fail) == (means, means)
+    assert options.bullmq == {"attempts": 0, "removeOnComplete": stored, "removeOnFail": stored}
+    assert options.wire == {"attempts": 0}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (-1, "a whole number from 0"),
+        ("yes", "a whole number from 0"),
+        ({}, "nothing is said; there are age, count and limit"),
+        ({"ages": 1}, "no such part 'ages'"),
+        ({"count": True}, "removeOnFail.count: a whole number"),
+        ({"age": -1}, "removeOnFail.age: -1 is not between"),
+    ],
+    ids=str,
+)
+def test_removal_that_means_nothing_is_refused(given: object, says: str):
+    with pytest.raises(OptionError, match=says):
+        JobOptions.read({"removeOnFail": given}, "root")
+
+
+def test_bullmqs_own_form_keeps_the_id_and_an_explicit_false():
+    options = JobOptions.read({"jobId": "a", "failParentOnFailure": False, "lifo": True}, "root")
+    assert options.bullmq == {"attempts": 0, "jobId": "a", "fpof": False, "lifo": True}
+    assert options.wire == {"attempts": 0, "idof": True, "lifo": True}
+    assert (options.policy, options.bullmq_policy) == ("idof", None)

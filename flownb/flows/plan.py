@@ -53,6 +53,16 @@ class Plan:
     def root(self) -> PlannedJob:
         return self.jobs[0]
 
+    def path(self, key: str) -> str:
+        """Return where in the tree the job of this key stands, by its first parents: ``root/children[3]``."""
+        place = next(i for i, job in enumerate(self.jobs) if job.key == key)
+        steps: list[str] = []
+        while self.jobs[place].parents:
+            parent = next(iter(self.jobs[place].parents))
+            steps.append(f"children[{self.jobs[parent].children.index(place)}]")
+            place = parent
+        return "/".join(["root", *reversed(steps)])
+
 
 def plan(
     tree: Any,
@@ -60,23 +70,29 @@ def plan(
     prefix: str,
     flow: str | None = None,
     defaults: Mapping[str, Mapping[str, Any]] | None = None,
+    share: bool = True,
 ) -> Plan:
     """Check a tree and lay it out; `defaults` are options by queue, under each node's own.
 
     A job is shared when the same object stands under several parents, when two nodes have the same queue
     and ``jobId``, or when a node is mentioned again, bare, elsewhere: same name, queue and data, no children.
+    Without `share` each mention is a job of its own, as in BullMQ, and policies are BullMQ's.
     """
-    planner = _Planner(prefix, flow or keys.new_id(), defaults or {})
+    planner = _Planner(prefix, flow or keys.new_id(), defaults or {}, share)
     planner.walk(tree)
-    planner.merge_mentions()
+    if share:
+        planner.merge_mentions()
     return planner.finish()
 
 
 class _Planner:
-    def __init__(self, prefix: str, flow: str, defaults: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, prefix: str, flow: str, defaults: Mapping[str, Mapping[str, Any]], share: bool
+    ) -> None:
         self.prefix = prefix
         self.flow = flow
         self.defaults = defaults
+        self.share = share
         self.jobs: list[PlannedJob] = []
         self.nodes: list[Node] = []
         self.first: list[
@@ -109,12 +125,12 @@ class _Planner:
     def _known(self, mention: Any, parent: int) -> int | None:
         """The same object again: one job with two parents. Equal dicts side by side are several jobs."""
         known = self.by_object[id(mention)]
-        if isinstance(mention, Node) or parent not in self.jobs[known].parents:
+        if self.share and (isinstance(mention, Node) or parent not in self.jobs[known].parents):
             return known
         above = parent
-        while above >= 0:  # a dict that holds itself twice would go on for ever
-            if above == known:
-                return known
+        while above >= 0:  # a node that holds itself would go on for ever
+            if self.mentions[above] is mention:
+                return above
             above = self.first[above][0]
         return None
 
@@ -133,11 +149,17 @@ class _Planner:
             node = read(mention, "")
             if node.problem:
                 raise FlowError(node.problem)
+            if node.bind and not self.share:
+                raise FlowError(
+                    "a task with nodes as arguments is more than BullMQ can store; leave semantics='bullmq' out"
+                )
             base = self._base(node)
             problem = keys.problem_with_name(node.name)
             if problem:
                 raise FlowError(f"name {problem}")
             options = self._options(node) if node.opts or self.defaults else _PLAIN
+            if self.share and (options.remove_on_complete or options.remove_on_fail):
+                raise OptionError("opts: flownb's flows do not have removeOnComplete and removeOnFail yet")
             data = codec.encode(node.data, "data")
             if options.size_limit is not None and len(data.encode()) > options.size_limit:
                 raise FlowError(
@@ -150,6 +172,12 @@ class _Planner:
             raise type(error)(f"{path}: {str(error).removeprefix(': ').removeprefix('.')}") from None
         if given is not None and (base, given) in self.by_id:
             same = self.by_id[base, given]
+            if not self.share:
+                raise FlowError(
+                    f"{self._path((parent, place))}: opts.jobId {given!r} is also that of "
+                    f"{self._path(self.first[same])}, and BullMQ gives a job one parent: the second would wait "
+                    "for ever; leave semantics='bullmq' out to share the job, or give another jobId"
+                )
             self._mention_again(same, node, data, (parent, place))
             self._adopt(same, parent, options.policy)
             if children and same not in self.have_children:
@@ -157,7 +185,7 @@ class _Planner:
                 return same, children
             return same, ()
         position = len(self.jobs)
-        policy = options.policy or "fpof"
+        policy = (options.policy or "fpof") if self.share else (options.bullmq_policy or "")
         parents = {parent: policy} if parent >= 0 else {}
         self.jobs.append(PlannedJob(node.name, base, given or "", data, options, parents, []))
         self.nodes.append(node)

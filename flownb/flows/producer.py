@@ -6,18 +6,21 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal, overload
 
 from flownb import connection as connections
 from flownb import seams
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
+from flownb.flows.bullmq import store_as_bullmq
+from flownb.flows.chunks import calls_of
 from flownb.flows.flow import Flow
+from flownb.flows.job import Job, find_job
 from flownb.flows.plan import OPTIONAL, Plan, PlannedJob, plan
 from flownb.options import JobOptions
 from flownb.wire import codec, keys
 from flownb.wire.folding import MOST_SINGLE, group_siblings
-from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, MOST_JOBS_A_CALL, Store
+from flownb.wire.store import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL, Store
 
 _AHEAD = 2  # calls made ready before the server has answered
 _PIECE = 5000  #: children a piece of a parent's declared list
@@ -36,30 +39,79 @@ class FlowProducer:
     def __init__(self, *, connection: Connection | None = None) -> None:
         self._connection = connection
 
+    @overload
     def add(
         self,
         tree: Any,
         *,
         name: str | None = None,
         queues_options: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> Flow:
+        semantics: Literal["flownb"] = "flownb",
+    ) -> Flow: ...
+
+    @overload
+    def add(
+        self,
+        tree: Any,
+        *,
+        queues_options: Mapping[str, Mapping[str, Any]] | None = None,
+        semantics: Literal["bullmq"],
+    ) -> Job: ...
+
+    def add(
+        self,
+        tree: Any,
+        *,
+        name: str | None = None,
+        queues_options: Mapping[str, Mapping[str, Any]] | None = None,
+        semantics: str = "flownb",
+    ) -> Flow | Job:
         """Store a tree of dicts or `Node`s and return its `Flow`.
 
         `name` is what `flownb.attach` finds it by. `queues_options` are BullMQ's: by queue,
         ``{"defaultJobOptions": {...}}``. Raises `FlowError` or `OptionError` with the node's path before
         anything is written, `ServerError` when the server cannot take it.
-        """
-        return self._store([plan_for(tree, self._resolved().prefix, queues_options)], [name])[0]
 
-    def add_bulk(self, trees: Iterable[Any], *, queues_options: Any = None) -> list[Flow]:
-        """Store several trees; all of them are checked before the first is written."""
+        ``semantics="bullmq"`` writes the tree as BullMQ's producer would and nothing more: no job is shared,
+        a failed child without a policy leaves its parent waiting, ``removeOnComplete`` acts at once. Returned is
+        the root `Job`, as for a flow that a Node service added.
+
+        >>> tree = {"name": "total", "queueName": "doc-raw", "opts": {"removeOnComplete": True}}
+        >>> FlowProducer().add(tree, semantics="bullmq").opts
+        {'attempts': 0, 'removeOnComplete': True}
+        """
+        _check_choice("semantics", semantics, ("flownb", "bullmq"))
+        made = plan_for(tree, self._resolved().prefix, queues_options, share=semantics == "flownb")
+        if semantics == "flownb":
+            return self._store([made], [name])[0]
+        if name is not None:
+            raise OptionError("name: BullMQ's flows have none; leave it out, or leave semantics='bullmq' out")
+        return self._store_as_bullmq([made])[0]
+
+    @overload
+    def add_bulk(
+        self, trees: Iterable[Any], *, queues_options: Any = None, semantics: Literal["flownb"] = "flownb"
+    ) -> list[Flow]: ...
+
+    @overload
+    def add_bulk(
+        self, trees: Iterable[Any], *, queues_options: Any = None, semantics: Literal["bullmq"]
+    ) -> list[Job]: ...
+
+    def add_bulk(
+        self, trees: Iterable[Any], *, queues_options: Any = None, semantics: str = "flownb"
+    ) -> list[Flow] | list[Job]:
+        """Store several trees; all of them are checked before the first is written. See `add`."""
+        _check_choice("semantics", semantics, ("flownb", "bullmq"))
         prefix = self._resolved().prefix
         plans = []
         for i, tree in enumerate(trees):
             try:
-                plans.append(plan_for(tree, prefix, queues_options))
+                plans.append(plan_for(tree, prefix, queues_options, share=semantics == "flownb"))
             except (FlowError, OptionError) as error:
                 raise type(error)(f"trees[{i}]: {error}") from None
+        if semantics == "bullmq":
+            return self._store_as_bullmq(plans)
         return self._store(plans, [None] * len(plans))
 
     def _resolved(self) -> Connection:
@@ -77,6 +129,20 @@ class FlowProducer:
         return [
             Flow(known or made.flow, connection=connection) for made, known in zip(plans, there, strict=True)
         ]
+
+    def _store_as_bullmq(self, plans: list[Plan]) -> list[Job]:
+        connection = self._resolved()
+        connection.ensure_writable()
+        store = Store(connection.client(), connection.prefix)
+        for made in plans:
+            store_as_bullmq(store, made)
+        seams.serve_here(connection)
+        return [find_job(store, made.root.key, connection) for made in plans]
+
+
+def _check_choice(what: str, given: object, choices: Sequence[str]) -> None:
+    if given not in choices:
+        raise OptionError(f"{what}: {' or '.join(map(repr, choices))}, not {given!r}")
 
 
 def add(tree: Any, *, name: str | None = None, connection: Connection | None = None) -> Flow:
@@ -99,7 +165,7 @@ def _flow_there(store: Store, made: Plan) -> str | None:
     return found.flow
 
 
-def plan_for(tree: Any, prefix: str, queues_options: Any = None) -> Plan:
+def plan_for(tree: Any, prefix: str, queues_options: Any = None, *, share: bool = True) -> Plan:
     """Check a tree, with BullMQ's ``queuesOptions`` as defaults, and announce the jobs it shares."""
     defaults = {}
     for queue, options in (queues_options or {}).items():
@@ -109,7 +175,7 @@ def plan_for(tree: Any, prefix: str, queues_options: Any = None) -> Plan:
                 f"queues_options[{queue!r}]: no such part {unknown[0]!r}; write defaultJobOptions"
             )
         defaults[queue] = options.get("defaultJobOptions") or options.get("default_job_options") or {}
-    made = plan(tree, prefix=prefix, defaults=defaults)
+    made = plan(tree, prefix=prefix, defaults=defaults, share=share)
     for announcement in made.shared:
         print(announcement)
     return made
@@ -172,7 +238,7 @@ def _send_sealed(store: Store, made: Plan, record: Mapping[str, Any]) -> list[st
 
 def _sealed(made: Plan, prefix: str) -> Iterator[tuple[_Call, bool]]:
     missing = {i: len(job.children) for i, job in enumerate(made.jobs) if job.children}
-    for positions in _chunks([len(job.data) for job in made.jobs]):
+    for positions in calls_of([len(job.data) for job in made.jobs]):
         call = _Call(made, prefix)
         call.take(positions)
         whole = []
@@ -183,17 +249,6 @@ def _sealed(made: Plan, prefix: str) -> Iterator[tuple[_Call, bool]]:
                     whole.append(parent)
         call.close(whole)
         yield call, positions.stop == len(made.jobs)
-
-
-def _chunks(sizes: list[int]) -> Iterator[range]:
-    """Cut jobs into calls that are neither long nor large: the server does nothing else meanwhile."""
-    start = size = 0
-    for i, more in enumerate(sizes):
-        if i > start and (i - start == CHUNK or size + more > MOST_BYTES_A_CALL):
-            yield range(start, i)
-            start, size = i, 0
-        size += more
-    yield range(start, len(sizes))
 
 
 class _Call:

@@ -51,7 +51,7 @@ class Queue:
         self._connection.ensure_writable()
         for start in range(0, len(planned), CHUNK):
             some = planned[start : start + CHUNK]
-            opts = [json.dumps(dict(job.options.wire), separators=(",", ":")) for job in some]
+            opts = [json.dumps(dict(job.options.bullmq), separators=(",", ":")) for job in some]
             rows = [
                 [
                     1,

@@ -91,6 +91,7 @@ class Store(Steering):
         seal: str | None = None,
         unseal: Sequence[str] = (),
         chunks: Sequence[tuple[str, str, bytes]] = (),
+        bullmq: bool = False,
     ) -> tuple[int, list[str]]:
         """Store jobs; return how many are new, and the ids that were there. See ``lua/add_jobs.lua``."""
         _check_size("jobs", jobs)
@@ -104,6 +105,7 @@ class Store(Steering):
             seal=seal,
             unseal=unseal,
             chunks=chunks,
+            bullmq=bullmq,
         )
         return reply["added"], reply["existing"]
 

@@ -2,11 +2,12 @@
 -- Stores jobs, parents before their children, in one go. A job that is there already is not touched:
 -- it gains the parent it is added under, and that parent its value if it has one. Sent twice, it adds
 -- nothing twice. While `seal` stands among a parent's dependencies, the parent waits for later calls.
+-- With `bullmq` all is as BullMQ's own add does it: no job is shared, and `id` counts what was asked for.
 -- @keys    queues
--- @args    now jobs opts parents record seal unseal chunks
+-- @args    now jobs opts parents record seal unseal chunks bullmq
 -- @returns added existing
--- @errors  PARENT_MISSING
--- @use     queue counts place parent
+-- @errors  PARENT_MISSING PARENT_CANNOT_BE_REPLACED
+-- @use     queue counts place parent attach
 
 -- A job:    {queue, id, name, data, opts, parent} and, where it is more than that, {..., delay, priority, lifo,
 --           has_children, bind, prefix_of_flow}; queue, opts and parent are places in the lists beside it,
@@ -16,6 +17,12 @@
 -- 1. Refuse.
 for _, parent in ipairs(args.parents) do
   if parent[4] and redis.call('EXISTS', parent[1]) == 0 then return refuse('PARENT_MISSING', parent[1]) end
+end
+if args.bullmq then
+  for _, j in ipairs(args.jobs) do
+    local parent, job = args.parents[j[6]], job_key(queues[j[1]], j[2])
+    if parent and not may_be_adopted(job, parent[1]) then return refuse('PARENT_CANNOT_BE_REPLACED', job) end
+  end
 end
 
 -- 2. The flow's own record, once.
@@ -44,36 +51,6 @@ local function await(parent, child)
     awaited_order[#awaited_order + 1] = parent
   end
   children[#children + 1] = child
-end
-
--- Note a further parent of a shared job: its policy, and the flow that counts the job a second time.
-local function share(q, job, parent, in_flow)
-  local beside = q.base:match('^(.*):[^:]+$') .. ':flownb:parents:' .. job
-  redis.call('HSET', job, 'sh', '1')
-  return redis.call('HSETNX', beside, parent[1], parent[3] .. ' ' .. in_flow) == 1
-end
-
--- A job that is there already comes under one more parent; the first of them counts it for this flow.
-local function attach(q, id, job, parent, is_first)
-  local has = redis.call('HMGET', job, 'parentKey', 'returnvalue', 'finishedOn', 'failedReason', 'fl')
-  local mine = has[1] == parent[1]
-  local ended = has[3] and (has[2] and 'completed' or 'failed')
-  if has[5] ~= flow and flow then
-    if not mine and share(q, job, parent, is_first and flow or '') and is_first then
-      count_move(q, flow, nil, ended or 'waiting')
-    end
-  elseif not mine then
-    share(q, job, parent, '')
-  end
-  if ended == 'completed' then
-    redis.call('HSET', parent[1] .. ':processed', job, has[2])
-  elseif redis.call('HEXISTS', parent[1] .. ':failed', job) == 0
-      and not redis.call('ZSCORE', parent[1] .. ':unsuccessful', job) then
-    redis.call('SADD', parent[1] .. ':dependencies', job)
-    if ended then
-      settled[#settled + 1] = {job, has[4] or '', {{key = parent[1], policy = parent[3]}}}
-    end
-  end
 end
 
 local function parents_of_new(j)
@@ -145,7 +122,11 @@ for i, j in ipairs(args.jobs) do
   if not none_exists and redis.call('EXISTS', job) == 1 then
     existing[#existing + 1] = id
     emit(q, 'duplicated', 'jobId', id)
-    for n, p in ipairs(parents_of_new(j)) do attach(q, id, job, args.parents[p], n == 1) end
+    for n, p in ipairs(parents_of_new(j)) do
+      if args.bullmq then adopt(q, id, job, args.parents[p])
+      else attach(q, id, job, args.parents[p], flow, n == 1, settled) end
+    end
+    if args.bullmq then q.stored = (q.stored or 0) + 1 end
   else
     local in_flow = flow and (j[12] and j[12] .. flow or flow)
     local parent = in_flow and not j[11] and args.parents[j[6]]
