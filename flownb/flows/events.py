@@ -81,9 +81,10 @@ class Event:
 class QueueEvents(Service):
     """Listens to a queue: every step of every job, whichever program makes it.
 
-    ``with QueueEvents(...)``, `start` and `close`, or a ``for`` loop, which starts it. Functions given to `on`
-    run one after the other in a thread of its own. Told are the events from `start` on, or those after
-    `last_event_id`, an id in the stream (``"0"``: all that the server still has, about 10,000).
+    The first `on` or ``for`` loop starts it; so do `start` and ``with``; `close` ends it. Functions given to `on`
+    run one after the other in a thread of its own. Told are the events from then on, or those after
+    `last_event_id`, an id in the stream (``"0"``: all that the server still has, about 10,000); so that each of
+    several functions hears all of those, `on` does not start it then.
     How far a flow is, `Flow.progress` knows better: a stream forgets.
 
     >>> with QueueEvents("doc-heard") as events:
@@ -107,9 +108,19 @@ class QueueEvents(Service):
         self._functions: dict[str, list[Callable[[Event], object]]] = {}
         self._first_loops: list[_Loop] = []
         self._reader: _Reader | None = None
+        self._on_starts = self._last_event_id == "$"
+        self._started_by_on = False
+
+    def start(self) -> Self:
+        """Begin in the background and return; refused while it is running, unless `on` has started it."""
+        with self._lock:
+            if self._started_by_on:
+                self._started_by_on = False
+                return self
+            return super().start()
 
     def on(self, event: str, function: Callable[[Event], object]) -> Self:
-        """Have `function` called with every `Event` of this name from now on; returns the listener.
+        """Have `function` called with every `Event` of this name from now on; returns the listener, running.
 
         What the function raises is logged once and stops nothing. It may close the listener.
         """
@@ -120,7 +131,15 @@ class QueueEvents(Service):
         if not callable(function):
             raise OptionError(f"function: one that takes an event, not {type(function).__name__}")
         with self._lock:
-            self._functions[event] = [*self._functions.get(event, ()), function]
+            before = self._functions.get(event, [])
+            self._functions[event] = [*before, function]
+            if self._on_starts:
+                try:
+                    super().start()
+                except BaseException:
+                    self._functions[event] = before
+                    raise
+                self._started_by_on = True
         return self
 
     def __iter__(self) -> Iterator[Event]:
@@ -160,10 +179,12 @@ class QueueEvents(Service):
         for loop in self._first_loops:
             reader.feed(loop)
         self._reader = reader
+        self._on_starts = False
         self._unhook = connection.on_close(self.close)
         reader.start()
 
     def _end(self) -> None:
+        self._started_by_on = False
         self._unhook()
         if self._reader is not None:
             self._reader.stopped.set()

@@ -219,7 +219,6 @@ def test_a_loop_over_a_closed_listener_starts_it_again(until):
 
 def test_nothing_starts_before_it_is_asked_to():
     events = fn.QueueEvents("q")
-    events.on("completed", print)
     assert repr(events) == "QueueEvents('q', not running)"
     assert not threads()
     events.close()
@@ -231,6 +230,46 @@ def test_nothing_starts_before_it_is_asked_to():
     events.close()
     events.close()
     assert not threads()
+
+
+def test_the_first_function_starts_it_and_a_start_after_that_is_no_second_one(until):
+    heard = []
+    events = fn.QueueEvents("q").on("waiting", heard.append).on("added", heard.append)
+    assert events.running
+    assert events.start() is events
+    with pytest.raises(RuntimeError, match="is running already"):
+        events.start()
+    fn.Queue("q").add("j")
+    until(lambda: [event.name for event in heard] == ["added", "waiting"])
+    events.close()
+    events.on("completed", heard.append)
+    assert not events.running  # closed is closed
+    assert not threads()
+
+
+def test_a_listener_to_the_past_starts_when_all_its_functions_are_there(until):
+    fn.Queue("q").add("j")
+    heard = []
+    events = fn.QueueEvents("q", last_event_id="0").on("waiting", heard.append)
+    assert not events.running
+    with events.on("added", heard.append):
+        until(lambda: [event.name for event in heard] == ["added", "waiting"])
+
+
+def test_a_function_that_could_not_be_heard_is_not_kept(own_server, until):
+    connection = fn.Connection(own_server.url)
+    connection.client().ping()
+    own_server.kill()
+    heard = []
+    events = fn.QueueEvents("q", connection=connection)
+    with pytest.raises(fn.ServerUnreachable):
+        events.on("added", heard.append)
+    own_server.start()
+    with events.on("added", heard.append):
+        fn.Queue("q", connection=connection).add("j")
+        until(lambda: heard)
+    assert [event.name for event in heard] == ["added"]
+    connection.close()
 
 
 def test_a_function_may_close_the_listener(until):

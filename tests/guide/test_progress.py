@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 
-import pytest
-
 import flownb as fn
 
 
@@ -109,7 +107,6 @@ def test_the_flow_tells_what_is_active_and_what_has_failed():
     assert stages.loc["children", "failed"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="on() does not start a listener: start(), with or a loop does")
 def test_a_completed_event_is_heard():
     heard = threading.Event()
     events = fn.QueueEvents("children")
