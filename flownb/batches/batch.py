@@ -13,19 +13,19 @@ from flownb import seams
 from flownb.batches import again, frames, results
 from flownb.batches import failures as failing
 from flownb.batches.layout import Layout, RowJob
+from flownb.batches.reading import Row, StoredRows
 from flownb.batches.rows import Rows, fingerprint, identities
 from flownb.batches.rows import read as read_rows
 from flownb.connection import Connection
 from flownb.errors import FlowError, FlowFailed, OptionError
 from flownb.flows import flow as flows
-from flownb.flows import revival
 from flownb.flows.flow import Flow
 from flownb.flows.job import Job, store_of
 from flownb.flows.summary import BATCH_QUEUE, summarise
 from flownb.tasks.task import Task
 from flownb.wire import codec, keys
-from flownb.wire.records import COMPLETED, FAILED, JobRecord
-from flownb.wire.store import ALL_FIELDS, Store
+from flownb.wire.records import COMPLETED, FAILED
+from flownb.wire.store import Store
 
 
 class Batch(Flow):
@@ -40,7 +40,7 @@ class Batch(Flow):
         super().__init__(flow, connection=connection)
         self._spec = frames.spec_of(self._record)
         self._source = source
-        self._pieces: list[codec.Children] | None = None
+        self._found: StoredRows | None = None
 
     # ---- rows out -----------------------------------------------------------------------------------
 
@@ -51,8 +51,7 @@ class Batch(Flow):
         task; dtypes are nullable. Raises TimeoutError past `timeout`.
         """
         self.wait(timeout)
-        texts, index = self._values()
-        return results.results(texts, index, self._spec["task"])
+        return results.results(self._rows.values(), self._index(), self._spec["task"])
 
     def table(self) -> pd.DataFrame:
         """Return the rows with their results so far and ``_state _error _attempts _seconds``; never waits.
@@ -60,15 +59,10 @@ class Batch(Flow):
         In the kernel that made the batch the rows come with all their columns, after `attach` with those
         that travelled.
         """
-        records = self._row_records(frames.ROW_FIELDS)
+        rows = self._rows.read(inputs=self._source is None)
         if self._source is not None:
-            base = self._source.frame
-        else:
-            texts = [record.data if record else "{}" for record in records]
-            base = results.inputs_frame(
-                texts, self._spec["columns"], self._index(), whole_row=self._spec["whole_row"]
-            )
-        return frames.table_of(base, records, self._spec["task"])
+            return frames.table_of(self._source.frame, rows, self._spec["task"])
+        return frames.table_of(frames.inputs_of(rows, self._spec, self._index()), rows, self._spec["task"])
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -120,7 +114,7 @@ class Batch(Flow):
         places = again.chosen(table, self._index(), error=error, rows=rows)
         if not places:
             print(f"batch {self.name!r}: no failed row has the error {error!r}, nothing runs again")
-        revival.retry_jobs(self._store, self._id, [failed[place] for place in places])
+        self._rows.retry(self._id, [failed[place] for place in places])
         return self
 
     def to_html(self, path: Any = None) -> str:
@@ -163,52 +157,23 @@ class Batch(Flow):
                 return pd.DataFrame([value])
         return self.table().head(most)
 
-    def _row_pieces(self) -> list[codec.Children]:
-        """The rows' jobs in the order of the aggregates above them, read once: they do not change."""
-        if self._pieces is None:
-            parents: list[str] = [self._record["root"]]
-            found: list[codec.Children] = []
-            while parents and not found:
-                families = self._store.read_children_of(parents)
-                found = [p for pieces in families for p in pieces if p.positions is not None]
-                parents = [
-                    key for pieces in families for p in pieces if p.positions is None for key in p.keys
-                ]
-            self._pieces = found
-        return self._pieces
+    @property
+    def _rows(self) -> StoredRows:
+        """The rows on the server; where they are is read once."""
+        if self._found is None:
+            self._found = StoredRows.below(self._store, self._record["root"], self._spec)
+        return self._found
 
-    def _row_keys(self) -> list[str]:
-        """The rows' jobs, in the order of the rows."""
-        keys_: list[str] = [""] * self._spec["rows"]
-        for piece in self._row_pieces():
-            for position, key in zip(piece.positions or (), piece.keys, strict=True):
-                keys_[position] = key
-        return keys_
-
-    def _failures(self) -> tuple[list[str], pd.DataFrame]:
-        """The failed rows' jobs, and the table of them in the same order."""
-        records = self._row_records(("name",))
-        places = [i for i, record in enumerate(records) if record and record.state == FAILED]
-        jobs = self._row_keys()
-        whole = dict(zip(places, self._store.read_jobs([jobs[i] for i in places], ALL_FIELDS), strict=True))
-        failed = {i: record for i, record in whole.items() if record and record.state == FAILED}
+    def _failures(self) -> tuple[list[int], pd.DataFrame]:
+        """The failed rows' places, and the table of them in the same order."""
+        places = [place for place, row in enumerate(self._rows.read()) if row.state == FAILED]
+        whole = zip(places, self._rows.read(places, traces=True), strict=True)
+        failed = {place: row for place, row in whole if row.state == FAILED}
         table = failing.failures(map(_failure, failed.values()), self._index().take(list(failed)))
-        return [record.key for record in failed.values()], table
+        return list(failed), table
 
     def _index(self) -> pd.Index[Any]:
-        if self._source is not None:
-            return self._source.frame.index
-        pieces = self._row_pieces()
-        order = [position for piece in pieces for position in piece.positions or ()]
-        places = sorted(range(len(order)), key=order.__getitem__)
-        return frames.index_of(pieces, self._spec).take(places)
-
-    def _row_records(self, fields: Sequence[str]) -> list[JobRecord | None]:
-        return self._store.read_jobs(self._row_keys(), fields)
-
-    def _values(self) -> tuple[list[str | None], pd.Index[Any]]:
-        values = self._store.read_returnvalues(self._row_keys())
-        return values, self._index()
+        return self._rows.index if self._source is None else self._source.frame.index
 
     def _while_waiting(self) -> None:
         """A root that is nothing but the end of its rows is completed by whoever waits, if no worker does it."""
@@ -322,12 +287,9 @@ def _frame_of(data: Any, found: Rows) -> pd.DataFrame:
     return results.inputs_frame(found.texts, found.columns, found.index, whole_row=found.whole_row)
 
 
-def _failure(record: JobRecord) -> failing.Failure:
-    error, _, message = (record.failed_reason or "").partition(": ")
-    traces = codec.decode(record.stacktrace)
-    return failing.Failure(
-        None, error, message, record.attempts_made, frames.seconds_of(record), traces[-1] if traces else None
-    )
+def _failure(row: Row) -> failing.Failure:
+    error, _, message = (row.error or "").partition(": ")
+    return failing.Failure(None, error, message, row.attempts, row.seconds, row.traceback)
 
 
 def _finish_roots(store: Store, prefix: str) -> None:

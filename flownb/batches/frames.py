@@ -8,12 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from flownb.batches import labels, results
+from flownb.batches import results
+from flownb.batches.reading import JOB_FIELDS, Row, StoredRows, rows_of
 from flownb.flows.job import Job
 from flownb.wire import codec
-from flownb.wire.records import COMPLETED, FAILED, JobRecord
-
-ROW_FIELDS = ("name", "data", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why")
+from flownb.wire.records import JobRecord
 
 
 def frame_of_children(job: Job) -> pd.DataFrame:
@@ -26,15 +25,17 @@ def frame_of_children(job: Job) -> pd.DataFrame:
     store = job._store
     spec = spec_of(store.read_flow(job._record.flow or ""))
     pieces = store.read_children(job._record.key)
-    keys = [key for piece in pieces for key in piece.keys]
-    records = store.read_jobs(keys, ROW_FIELDS)
-    if pieces and pieces[0].positions is not None:
-        base = _inputs(records, spec, index_of(pieces, spec))
+    if any(piece.positions is not None for piece in pieces):
+        below = StoredRows(store, pieces, spec)
+        rows = below.read(inputs=True)
+        base, name = inputs_of(rows, spec, below.index), spec["task"]
         by = _by_values(job.data, spec)
     elif spec["stages"] and job.id == spec["stages"][0]:  # above no row at all
-        base = _inputs([], spec, index_of([], spec))
-        by = {}
+        rows, by, name = [], {}, spec["task"]
+        base = inputs_of([], spec, StoredRows(store, [], spec).index)
     else:
+        records = store.read_jobs([key for piece in pieces for key in piece.keys], JOB_FIELDS)
+        rows, by = list(rows_of(records)), {}
         base = pd.DataFrame(
             {
                 name: results.column([_by_values(_data(r), spec).get(name) for r in records])
@@ -42,11 +43,11 @@ def frame_of_children(job: Job) -> pd.DataFrame:
             },
             index=pd.RangeIndex(len(records)),
         )
-        by = {}
-    for place, (name, value) in enumerate(by.items()):
-        if name not in base.columns:
-            base.insert(place, name, value)
-    return table_of(base, records, _name_of(records, spec))
+        name = next((record.name for record in records if record), spec["task"])
+    for place, (column, value) in enumerate(by.items()):
+        if column not in base.columns:
+            base.insert(place, column, value)
+    return table_of(base, rows, name)
 
 
 def spec_of(record: Mapping[str, str]) -> dict[str, Any]:
@@ -55,40 +56,23 @@ def spec_of(record: Mapping[str, str]) -> dict[str, Any]:
     return spec
 
 
-def index_of(pieces: Sequence[codec.Children], spec: Mapping[str, Any]) -> pd.Index[Any]:
-    """Return the labels of the rows in `pieces`, in their order."""
-    positions = [position for piece in pieces for position in piece.positions or ()]
-    if spec["index"]["kind"] == "range":
-        return labels.index_from_json(spec["index"], []).take(positions)
-    found = [label for piece in pieces for label in piece.labels or ()]
-    return labels.index_from_json({**spec["index"], "length": len(found)}, found)
+def inputs_of(rows: Sequence[Row], spec: Mapping[str, Any], index: pd.Index[Any]) -> pd.DataFrame:
+    """Return the columns that travelled, from rows that were read with their inputs."""
+    texts = [row.data for row in rows]
+    return results.inputs_frame(texts, spec["columns"], index, whole_row=spec["whole_row"])
 
 
-def table_of(base: pd.DataFrame, records: Sequence[JobRecord | None], name: str) -> pd.DataFrame:
-    """Return `base` with the records' results and how they ended."""
+def table_of(base: pd.DataFrame, rows: Sequence[Row], name: str) -> pd.DataFrame:
+    """Return `base` with the rows' results and how they ended."""
     return results.table(
         base,
-        texts=[r.returnvalue if r and r.state == COMPLETED else None for r in records],
-        states=[(r.state if r else None) or "removed" for r in records],
-        errors=[r.failed_reason if r and r.state == FAILED else None for r in records],
-        attempts=[r.attempts_made if r else None for r in records],
-        seconds=[seconds_of(r) for r in records],
+        texts=[row.value for row in rows],
+        states=[row.state for row in rows],
+        errors=[row.error for row in rows],
+        attempts=[row.attempts for row in rows],
+        seconds=[row.seconds for row in rows],
         name=name,
     )
-
-
-def seconds_of(record: JobRecord | None) -> float | None:
-    """Return how long a job's last attempt ran."""
-    if record is None or record.finished_on is None or record.processed_on is None:
-        return None
-    return (record.finished_on - record.processed_on) / 1000
-
-
-def _inputs(
-    records: Sequence[JobRecord | None], spec: Mapping[str, Any], index: pd.Index[Any]
-) -> pd.DataFrame:
-    texts = [record.data if record else "{}" for record in records]
-    return results.inputs_frame(texts, spec["columns"], index, whole_row=spec["whole_row"])
 
 
 def _by_values(data: Any, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +81,3 @@ def _by_values(data: Any, spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _data(record: JobRecord | None) -> Any:
     return codec.decode(record.data) if record else {}
-
-
-def _name_of(records: Sequence[JobRecord | None], spec: Mapping[str, Any]) -> str:
-    return next((record.name for record in records if record), spec["task"])
