@@ -1,7 +1,8 @@
-"""Which failed rows of a batch are to run again: those of one error, those of some labels, or all."""
+"""Which rows of a batch are meant: the failed ones of one error, of some labels, or all; those of one label."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
@@ -27,9 +28,25 @@ def chosen(failures: pd.DataFrame, index: pd.Index[Any], *, error: str | None, r
             [rows] if isinstance(rows, (str, tuple)) or not pd.api.types.is_list_like(rows) else list(rows)
         )
         for label in labels:
-            if label not in index:
-                raise FlowError(f"rows: there is no row {label!r}")
+            places_of(index, label)
             if label not in failures.index:
                 raise FlowError(f"rows: row {label!r} has not failed; only failed rows are retried")
         wanted &= failures.index.isin(labels)
     return [int(place) for place in wanted.index[wanted]]
+
+
+def places_of(index: pd.Index[Any], label: Any) -> list[int]:
+    """Return the places of the rows with this label. Raises FlowError if there is none.
+
+    >>> places_of(pd.Index(["a", "b", "a"]), "a")
+    [0, 2]
+    """
+    wanted: Any = [label]
+    try:
+        found = index.get_indexer_for(wanted) if isinstance(label, Hashable) else ()
+        places = [int(place) for place in found if place >= 0]
+    except (TypeError, KeyError, ValueError):  # a label that no such index could hold
+        places = []
+    if not places:
+        raise FlowError(f"there is no row {label!r}; the labels are those of the frame's index")
+    return places

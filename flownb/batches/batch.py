@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from flownb import seams
-from flownb.batches import again, frames, results
+from flownb.batches import again, debugging, frames, results
 from flownb.batches import failures as failing
+from flownb.batches.ending import as_they_end
 from flownb.batches.layout import Layout, RowJob
 from flownb.batches.reading import Row, StoredRows
 from flownb.batches.rows import Rows, fingerprint, identities
@@ -24,7 +25,7 @@ from flownb.flows.job import Job, store_of
 from flownb.flows.summary import BATCH_QUEUE, summarise
 from flownb.tasks.task import Task
 from flownb.wire import codec, keys
-from flownb.wire.records import COMPLETED, FAILED
+from flownb.wire.records import COMPLETED, FAILED, JobRecord
 from flownb.wire.store import Store
 
 
@@ -80,19 +81,73 @@ class Batch(Flow):
             return self._groups() if self._has_root_of_its_own() else value
         found = self.results(timeout)
         if self._spec["rows"] and found.empty:
-            sample = self.failures.iloc[0]
+            first = next((row.error for row in self._rows.read() if row.error), "no reason was stored")
             raise FlowFailed(
                 f"batch {self.name!r} failed: none of its {self._spec['rows']:,} rows succeeded; "
-                f"the first failed with {sample['error']}: {sample['message']}"
+                f"the first failed with {first}"
             )
         return found
 
-    def retry(self, error: str | None = None, rows: Any = None) -> Batch:
+    def as_completed(self, timeout: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield ``(label, value)`` of each row as it ends, also of those that have ended already.
+
+        The value of a failed row is a `FlowFailed` that says why. Ends with the last row; what stands above the
+        rows may still run. Raises TimeoutError when `timeout` is over before.
+
+        >>> @task
+        ... def half(n):
+        ...     return n // (n != 3) / 2
+        >>> batch = fan_out([2, 3], half)
+        >>> for label, value in batch.as_completed(timeout=30):
+        ...     print(label, repr(value))
+        0 1.0
+        1 FlowFailed('ZeroDivisionError: integer division or modulo by zero')
+        """
+        rows, index = self._rows, self._index()
+        for place, row in as_they_end(
+            rows, self._looks(timeout), ended=self._rows_ended, is_over=self._is_over
+        ):
+            failure = FlowFailed(row.error or f"the row is {row.state}")
+            yield index[place], failure if row.value is None else results.decoded(row.value)
+
+    def debug(self, label: Any) -> Any:
+        """Call the task here with the inputs of one row, and return its value; nothing stored is changed.
+
+        If it raises, IPython's debugger opens where it did (in a script at a terminal Python's); where nobody can
+        answer a debugger the exception is raised. Of rows with the same label the first failed one is meant.
+        Raises `FlowError` for a label that is no row, and for a task that is not known here.
+
+        >>> @task
+        ... def share(part, whole):
+        ...     return part / whole
+        >>> batch = fan_out([{"part": 1, "whole": 0}], share).wait(timeout=30)
+        >>> batch.debug(0)
+        Traceback (most recent call last):
+            ...
+        ZeroDivisionError: division by zero
+        """
+        places = again.places_of(self._index(), label)
+        rows = self._rows.read(places, inputs=True)
+        place, row = next(
+            (at for at in zip(places, rows, strict=True) if at[1].state == FAILED), (places[0], rows[0])
+        )
+        _, queue, id = keys.split(self._rows.key(place))
+        record = JobRecord(
+            key=self._rows.key(place),
+            id=id,
+            queue=queue,
+            name=self._spec["task"],
+            state=row.state,
+            data=row.data,
+        )
+        return debugging.debug(debugging.RowHere(record, store=self._store))
+
+    def retry(self, error: str | type[Exception] | None = None, rows: Any = None) -> Batch:
         """Run failed rows again, then what stands above them, once; return the batch.
 
-        `error` is an error's type or kind, as in `failures`; `rows` are labels. Without both, all rows and
-        aggregates that failed run again. Rows that are done are kept. Raises `FlowError` for a label that is
-        no failed row, or when an aggregate above them runs right now.
+        `error` is an error's type or kind, as in `failures`, or its class; `rows` are labels. Without both, all
+        rows and aggregates that failed run again. Rows that are done are kept. Raises `FlowError` for a label
+        that is no failed row, or when an aggregate above them runs right now.
 
         >>> import pandas as pd
         >>> prices = {"a": 2}
@@ -110,6 +165,8 @@ class Batch(Flow):
             super().retry()
             return self
         self._connection.ensure_writable()
+        if isinstance(error, type):
+            error = error.__name__
         failed, table = self._failures()
         places = again.chosen(table, self._index(), error=error, rows=rows)
         if not places:
@@ -171,6 +228,14 @@ class Batch(Flow):
         failed = {place: row for place, row in whole if row.state == FAILED}
         table = failing.failures(map(_failure, failed.values()), self._index().take(list(failed)))
         return list(failed), table
+
+    def _rows_ended(self) -> int:
+        states = self._store.read_progress(self._id).by_stage.get(self._spec["queue"], {})
+        return states.get(COMPLETED, 0) + states.get(FAILED, 0)
+
+    def _is_over(self) -> bool:
+        self._while_waiting()
+        return self._store.read_flow_end(self._id)[0] is not None
 
     def _index(self) -> pd.Index[Any]:
         return self._rows.index if self._source is None else self._source.frame.index
@@ -288,7 +353,7 @@ def _frame_of(data: Any, found: Rows) -> pd.DataFrame:
 
 
 def _failure(row: Row) -> failing.Failure:
-    error, _, message = (row.error or "").partition(": ")
+    error, message = failing.type_and_message(row.error, row.traceback)
     return failing.Failure(None, error, message, row.attempts, row.seconds, row.traceback)
 
 

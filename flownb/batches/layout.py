@@ -194,6 +194,7 @@ class Layout:
         """What a new kernel needs to give the results their index and columns again."""
         return {
             "task": self.job.name,
+            "queue": self.job.queue,
             "rows": len(self.ids),
             "columns": list(self.rows.columns),
             "whole_row": self.rows.whole_row,

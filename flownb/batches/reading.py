@@ -87,6 +87,10 @@ class StoredRows:
         """Read the JSON text of each row that is done, None for any other: the fastest read there is."""
         return self._store.read_returnvalues(self._keys)
 
+    def key(self, place: int) -> str:
+        """The key of the job that a row is in."""
+        return self._keys[place]
+
     def retry(self, flow: str, places: Iterable[int]) -> None:
         """Run failed rows again, then what stands above them, once. Raises `FlowError` as `Flow.retry` does."""
         revival.retry_jobs(self._store, flow, self._jobs(places))

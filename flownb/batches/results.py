@@ -34,7 +34,7 @@ def values_frame(texts: Sequence[str | None], index: pd.Index[Any], name: str) -
     b  <NA>  <NA>
     c     2  True
     """
-    return _frame([None if text is None else _decoded(text) for text in texts], index, name)
+    return _frame([None if text is None else decoded(text) for text in texts], index, name)
 
 
 def results(texts: Sequence[str | None], index: pd.Index[Any], name: str) -> pd.DataFrame:
@@ -91,7 +91,7 @@ def inputs_frame(
     0     1    a
     1  <NA>    b
     """
-    rows = [_decoded(text) for text in data_texts]
+    rows = [decoded(text) for text in data_texts]
     if whole_row:
         rows = [row.get("row") if isinstance(row, dict) else None for row in rows]
     dicts = [row if isinstance(row, dict) else {} for row in rows]
@@ -165,7 +165,8 @@ def _filled(values: Sequence[Any], filler: Any) -> tuple[Sequence[Any], np.ndarr
     return [filler if value is None else value for value in values], missing
 
 
-def _decoded(text: str) -> Any:
+def decoded(text: str) -> Any:
+    """The value of a JSON text; of text that is not JSON the text."""
     try:
         value, end = _scan(text, 0)
     except (StopIteration, ValueError, RecursionError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -153,11 +153,22 @@ class Flow(Shown):
         `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow
         is. Interrupting the wait leaves the flow running.
         """
+        for _ in self._looks(timeout):
+            if self._store.read_flow_end(self._id)[0] is not None:
+                break
+            self._while_waiting()
+        return self
+
+    def _looks(self, timeout: Any) -> Iterator[None]:
+        """Yield whenever it is time to look again, ever more rarely; say once what a long silence is about.
+
+        Raises TimeoutError once `timeout` is over and there was a look after it.
+        """
         limit = None if timeout is None else seconds(timeout, "timeout")
         started, pause, told = time.monotonic(), _FIRST_LOOK, False
-        while self._store.read_flow_end(self._id)[0] is None:
-            self._while_waiting()
+        while True:
             waited = time.monotonic() - started
+            yield
             if limit is not None and waited >= limit:
                 raise TimeoutError(f"{self!r} has not ended after {limit:g} s; {self._waits_for()}")
             if waited > _SILENCE and not told:
@@ -165,7 +176,6 @@ class Flow(Shown):
                 self._tell()
             time.sleep(min(pause, limit - waited if limit is not None else pause))
             pause = min(pause * 1.3, _SLOWEST_LOOK)
-        return self
 
     def result(self, timeout: Any = None) -> Any:
         """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed."""

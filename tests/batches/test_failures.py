@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flownb.batches.failures import Failure, failures, kind_of
+from flownb.batches.failures import Failure, failures, kind_of, type_and_message
 from flownb.batches.results import TEXT_DTYPE
 
 TEXT = str(pd.array([], dtype=TEXT_DTYPE).dtype)
@@ -23,13 +23,19 @@ KINDS = {
     "object at 0x7f3a2b": "object at <id>",
     "commit deadbeef0 of 1234567890": "commit <id> of <n>",
     "open /var/data/a.csv: no": "open <path>: no",
-    "open ./a/b.txt, ~/c and C:\\x\\y.": "open <path>, <path> and <path>.",
+    "open ./a/b.txt, ~/c and C:\\x\\y.": "open <path>, ... and <path>.",
     "read data/2024/a.parquet": "read <path>",
     "GET https://host:80/a?b=1 gave 503": "GET <url> gave <n>",
     "true and/or false": "true and/or false",
     "bad value\nwith details 1": "bad value",
     "  \n": "",
     "utf8 col_1 sha256": "utf8 col_1 sha256",
+    "request req_011CQ8xYZabc9def7 failed": "request <id> failed",
+    "InternalServerErrorHandler500": "InternalServerErrorHandler500",
+    "['origin', 'dest'] not in index": "[<q>, ...] not in index",
+    "shapes (3, 4) and (5,6,7)": "shapes (<n>, ...) and (<n>)",
+    "Pool(host='a.com', port=443): url: /v1/17 (by E('<C at 0x7f>: no'))": "Pool(host=<q>, port=<n>): "
+    "url: <path> (by E(<q>))",
 }
 
 
@@ -54,6 +60,51 @@ def test_a_kind_of_a_kind_is_itself(message: str) -> None:
 @given(st.integers(), st.integers())
 def test_numbers_make_no_difference(one: int, other: int) -> None:
     assert kind_of("E", f"row {one} of 7") == kind_of("E", f"row {other} of 7")
+
+
+LETTERS = st.sampled_from("abcxyz")
+PARTICULARS = {
+    "quotes": st.text(st.characters(exclude_characters="'", exclude_categories=("Cc", "Zl", "Zp"))).map(
+        lambda text: f"'{text}'"
+    ),
+    "ids": st.uuids().map(str),
+    "hex": st.integers(2**32, 2**160).map(hex),
+    "request ids": st.text("abXY09", min_size=24, max_size=24).map(lambda text: f"req_a1b2{text}"),
+    "paths": st.lists(st.text("abc-_09", min_size=1), min_size=1, max_size=5).map(
+        lambda parts: "/" + "/".join(parts) + ".csv"
+    ),
+    "numbers": st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)).map(str),
+    "lists of numbers": st.lists(st.integers(0), min_size=2, max_size=30).map(str),
+}
+
+
+@pytest.mark.parametrize("sort", PARTICULARS)
+@given(data=st.data())
+def test_what_differs_from_row_to_row_makes_no_other_kind(sort: str, data: st.DataObject) -> None:
+    one, other = data.draw(PARTICULARS[sort]), data.draw(PARTICULARS[sort])
+    if len(one) < 200 and len(other) < 200:  # a longer message is cut
+        assert kind_of("E", f"no place for {one} here") == kind_of("E", f"no place for {other} here")
+
+
+@given(st.text(LETTERS, min_size=1), st.text(LETTERS, min_size=1))
+def test_other_words_are_another_kind(one: str, other: str) -> None:
+    assert (kind_of("E", f"no {one} here") == kind_of("E", f"no {other} here")) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("reason", "trace", "error", "message"),
+    [
+        ("KeyError: 'a'", "Traceback (most recent call last): ...", "KeyError", "'a'"),
+        ("KeyError", None, "KeyError", ""),
+        ("pkg.errors.Bad: a: b", None, "pkg.errors.Bad", "a: b"),
+        ("no route: 7", "TypeError: no route: 7\n    at f (a.js:1:2)", "TypeError", "no route: 7"),
+        ("no route: 7", None, None, "no route: 7"),
+        ("job stalled more than allowable limit", None, None, "job stalled more than allowable limit"),
+        (None, None, None, ""),
+    ],
+)
+def test_the_type_is_told_from_the_message(reason, trace, error, message) -> None:
+    assert type_and_message(reason, trace) == (error, message)
 
 
 @pytest.mark.parametrize("piece", ["a/", "'", "-1,", "0a", "../", "x-/", "1.", "ab:/"])

@@ -307,7 +307,7 @@ def test_1200_rows_run_again_and_their_aggregate_once(redis):
     batch = fn.fan_out(pd.DataFrame({"n": range(1_200)}), rate, into=total)
     assert batch.result(timeout=60) == 0
     mended.append(True)
-    assert batch.retry(error="TimeoutError").result(timeout=60) == sum(range(1_200))
+    assert batch.retry(error=TimeoutError).result(timeout=60) == sum(range(1_200))
     assert runs == [1_200, 1_200]
     sound(redis)
 
