@@ -42,7 +42,7 @@ lab: env-lab
 	@$(RUN) -m jupyterlab notebooks
 
 clean:
-	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules
 	@find . -name .flownb -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the private environment -------------------------------------------------------------------------
@@ -77,6 +77,7 @@ env-demo: venv
 
 env-test: venv
 	$(call install,test,test)
+	@$(RUN) scripts/install_peers.py
 
 env-lab: venv
 	$(call install,demo$(comma)lab,lab)

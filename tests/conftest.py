@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -56,10 +57,14 @@ def redis(connection: Connection) -> Redis:
 
 
 class OwnServer:
-    """A server of the test's own, with an append-only file, that can be killed and started again."""
+    """A server of the tests' own, without a password, that can be killed and started again.
 
-    def __init__(self, folder: Path) -> None:
+    It keeps its data in an append-only file, unless nobody is to need them.
+    """
+
+    def __init__(self, folder: Path, *, keeps_data: bool = True) -> None:
         self.folder = folder
+        self.keeps_data = keeps_data
         self.socket = str(folder / "s")
         self.url = f"unix://{self.socket}"
         self.process: subprocess.Popen[bytes]
@@ -71,7 +76,14 @@ class OwnServer:
         from flownb.connection.folder import find_server
 
         options = ["--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
-        options += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        options += [
+            "--save",
+            "",
+            "--appendfsync",
+            "always",
+            "--appendonly",
+            "yes" if self.keeps_data else "no",
+        ]
         self.process = subprocess.Popen([find_server(), *options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         with redis.Redis(unix_socket_path=self.socket) as client:
@@ -97,6 +109,15 @@ def own_server() -> Iterator[OwnServer]:
         server.kill()
 
 
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[OwnServer]:
+    """Give a server that every client may use, kept running till the tests of this process end."""
+    with tempfile.TemporaryDirectory(prefix="flownb-shared-") as folder:
+        server = OwnServer(Path(folder), keeps_data=False)
+        yield server
+        server.kill()
+
+
 @pytest.fixture
 def until() -> Callable[..., Any]:
     """Wait for a condition with a deadline; give what it returned."""
@@ -113,12 +134,12 @@ def until() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """Give the path of Node.js 20 or newer."""
-    path = shutil.which("node")
+    """Give the path of Node.js 20 or newer: this environment's, or the machine's."""
+    path = shutil.which("node", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     version = subprocess.run([path, "--version"], capture_output=True, text=True).stdout if path else ""
     if path and (found := re.match(r"v(\d+)", version)) and int(found[1]) >= 20:
         return path
-    missing("Node.js 20 or newer", "apt-get install nodejs npm")
+    missing("Node.js 20 or newer", "python scripts/install_peers.py")
 
 
 @pytest.fixture(scope="session")

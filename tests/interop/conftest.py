@@ -1,0 +1,76 @@
+"""Real peers on one server: processes that live as long as the tests do, each serving queues of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("scenarios", "stored")
+
+if TYPE_CHECKING:
+    from peers import Peer
+    from stored import Stored
+
+    from flownb.connection import Connection
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def npm_packages(request: pytest.FixtureRequest) -> None:
+    """See that the peers' npm packages are there."""
+    if not (HERE / "node" / "node_modules" / ".installed").is_file():
+        missing = request.config.pluginmanager.get_plugin(str(HERE.parent / "conftest.py")).missing
+        missing("the npm packages of the peers", "python scripts/install_peers.py")
+
+
+@pytest.fixture(scope="session")
+def start_peer(node: str, npm_packages: None, shared_server) -> Iterator[Callable[[str], Peer]]:
+    """Start a process of a peer; all are ended with the tests."""
+    from peers import Peer
+
+    started: list[Peer] = []
+
+    def start(name: str) -> Peer:
+        started.append(Peer(name, node=node, socket=shared_server.socket))
+        return started[-1]
+
+    yield start
+    for peer in started:
+        peer.close()
+
+
+@pytest.fixture(scope="session")
+def peers(start_peer: Callable[[str], Peer]) -> dict[str, Peer]:
+    """Give the four peers. Each serves ``<its name>-top``, ``-middle``, ``-items`` and ``-line``, all the time."""
+    from peers import PEERS
+
+    running = {name: start_peer(name) for name in PEERS}
+    for name, peer in running.items():
+        for queue, concurrency in {"top": 1, "middle": 4, "items": 20, "line": 1}.items():
+            peer.ask("work", queue=f"{name}-{queue}", concurrency=concurrency)
+    return running
+
+
+@pytest.fixture
+def connection(shared_server) -> Iterator[Connection]:
+    """Give the default connection, to the peers' server, without data."""
+    from flownb.connection import connect
+
+    default = connect(shared_server.url)
+    default.client().flushall()
+    yield default
+    default.close()
+
+
+@pytest.fixture
+def stored(redis) -> Stored:
+    """Give what reads the server, which is empty."""
+    from stored import Stored
+
+    return Stored(redis)

@@ -1,0 +1,107 @@
+"""A peer: flownb itself, told by `peers` what to do; the counterpart of node/peer.mjs, line for line."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import flownb as fn
+
+ME, SOCKET = sys.argv[1:]
+
+
+class Peer:
+    """What the tests ask for, each by the name of its method."""
+
+    def __init__(self) -> None:
+        self.connection = fn.connect(f"unix://{SOCKET}")
+        self.producer = fn.FlowProducer()
+        self.workers: list[fn.Worker] = []
+
+    def work(self, queue: str, concurrency: int = 1, lockDuration: int = 15_000, **more: Any) -> None:
+        settings = {"lock_duration": lockDuration / 1000}
+        if "stalledInterval" in more:
+            settings["stalled_interval"] = more["stalledInterval"] / 1000
+        worker = fn.Worker(queue, self.perform, concurrency=concurrency, **settings)
+        worker.start()
+        self.workers.append(worker)
+
+    def add_flow(self, tree: dict[str, Any]) -> None:
+        self.producer.add(tree)
+
+    def add_jobs(self, queue: str, jobs: list[dict[str, Any]]) -> None:
+        fn.Queue(queue).add_bulk(jobs)
+
+    def pause(self, queue: str) -> None:
+        fn.Queue(queue).pause()
+
+    def resume(self, queue: str) -> None:
+        fn.Queue(queue).resume()
+
+    def counts(self, queue: str) -> Any:
+        return fn.Queue(queue).get_job_counts()
+
+    def children_values(self, queue: str, id: str) -> Any:
+        job = fn.Queue(queue).get_job(id)
+        assert job
+        return {f"bull:{key}": value for key, value in job.get_children_values().items()}
+
+    # ---- what a job does, by its data -----------------------------------------------------------------
+
+    def perform(self, job: fn.Job) -> Any:
+        self.notes.rpush("test:runs", json.dumps({"name": job.name, "by": ME}))
+        return getattr(self, f"_{job.data['do']}")(job)
+
+    @property
+    def notes(self) -> Any:
+        return self.connection.client()
+
+    def _value(self, job: fn.Job) -> Any:
+        return job.data["value"]
+
+    def _gather(self, job: fn.Job) -> Any:
+        ignored = job.get_ignored_children_failures()
+        found = job.get_children_values()
+        assert all(found[key] is None for key in ignored)
+        return {"values": [value for key, value in found.items() if key not in ignored]}
+
+    def _fail(self, job: fn.Job) -> Any:
+        raise ValueError(job.data["why"])
+
+    def _give_up(self, job: fn.Job) -> Any:
+        raise fn.UnrecoverableError(job.data["why"])
+
+    def _fail_first(self, job: fn.Job) -> Any:
+        if job.attempts_made < job.data["times"]:
+            raise ValueError("not yet")
+        return job.data["value"]
+
+    def _hold(self, job: fn.Job) -> Any:
+        while not self.notes.exists("test:open"):
+            time.sleep(0.005)
+        return job.data["value"]
+
+    def _outlast(self, job: fn.Job) -> Any:
+        while job.get_dependencies_count()["unprocessed"]:
+            time.sleep(0.005)
+        return self._gather(job)
+
+    def _grow(self, job: fn.Job) -> Any:
+        return {"values": job.add_children(job.data["children"])}
+
+
+def main() -> None:
+    peer = Peer()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            answer = {"answer": getattr(peer, asked.pop("do"))(**asked)}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

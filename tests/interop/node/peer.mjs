@@ -1,0 +1,119 @@
+// A peer: the npm package named on the command line (bullmq or bullmq5), told by tests/interop/peers.py what to do.
+// One JSON object a line on stdin, {"do": name, ...}; one JSON object a line on stdout as the answer.
+// ../python_peer.py and ../flownb_peer.py do the same with their packages; a change here is a change there.
+
+import { createInterface } from 'node:readline';
+import Redis from 'ioredis';
+
+const [, , me, library, socket] = process.argv;
+const { FlowProducer, Queue, QueueEvents, UnrecoverableError, WaitingChildrenError, Worker } = await import(library);
+const connection = { path: socket, maxRetriesPerRequest: null };
+
+const notes = new Redis(connection); // what the tests keep beside BullMQ's data
+const producer = new FlowProducer({ connection });
+const queues = {};
+const workers = [];
+const heard = {};
+
+function queue(name) {
+  return (queues[name] ??= new Queue(name, { connection }));
+}
+
+// ---- what a job does, by its data --------------------------------------------------------------------
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function gather(job) {
+  return { values: Object.values(await job.getChildrenValues()) };
+}
+
+const deeds = {
+  value: (job) => job.data.value,
+  gather,
+  fail: (job) => {
+    throw new Error(job.data.why);
+  },
+  give_up: (job) => {
+    throw new UnrecoverableError(job.data.why);
+  },
+  fail_first(job) {
+    if (job.attemptsMade < job.data.times) throw new Error('not yet');
+    return job.data.value;
+  },
+  async hold(job) {
+    while (!(await notes.exists('test:open'))) await sleep(5);
+    return job.data.value;
+  },
+  async outlast(job) {
+    while ((await job.getDependenciesCount()).unprocessed) await sleep(5);
+    return gather(job);
+  },
+  async grow(job, token) {
+    if (!job.data.grown) {
+      const parent = { id: job.id, queue: job.queueQualifiedName };
+      for (const child of job.data.children) {
+        await queue(child.queueName).add(child.name, child.data, { parent });
+      }
+      await job.updateData({ ...job.data, grown: true });
+    }
+    if (await job.moveToWaitingChildren(token)) throw new WaitingChildrenError();
+    return gather(job);
+  },
+};
+
+async function perform(job, token) {
+  await notes.rpush('test:runs', JSON.stringify({ name: job.name, by: me }));
+  return deeds[job.data.do](job, token);
+}
+
+// ---- what the tests ask for ----------------------------------------------------------------------------
+
+const asked = {
+  async work({ queue, ...settings }) {
+    const worker = new Worker(queue, perform, { connection, ...settings });
+    worker.on('error', (error) => console.error(`${me}: ${error}`));
+    workers.push(worker);
+    await worker.waitUntilReady();
+  },
+  async add_flow({ tree }) {
+    await producer.add(tree);
+  },
+  async add_jobs({ queue: name, jobs }) {
+    await queue(name).addBulk(jobs);
+  },
+  async pause({ queue: name }) {
+    await queue(name).pause();
+  },
+  async resume({ queue: name }) {
+    await queue(name).resume();
+  },
+  async counts({ queue: name }) {
+    return queue(name).getJobCounts();
+  },
+  async children_values({ queue: name, id }) {
+    return (await queue(name).getJob(id)).getChildrenValues();
+  },
+  async listen({ queue: name }) {
+    const events = new QueueEvents(name, { connection, lastEventId: '0-0' });
+    await events.waitUntilReady();
+    heard[name] = [];
+    const emit = events.emit.bind(events);
+    events.emit = (event, ...args) => {
+      if (event !== 'error' && !event.includes(':')) heard[name].push([event, ...args]);
+      return emit(event, ...args);
+    };
+  },
+  async heard({ queue: name }) {
+    return heard[name];
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { do: name, ...more } = JSON.parse(line);
+  try {
+    console.log(JSON.stringify({ answer: (await asked[name](more)) ?? null }));
+  } catch (error) {
+    console.log(JSON.stringify({ error: `${error.name}: ${error.message}` }));
+  }
+}
+process.exit(0);
