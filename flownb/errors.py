@@ -12,6 +12,7 @@
      ├─ TransitionError                 a script refused a transition
      │   ├─ JobMissing
      │   ├─ JobActive
+     │   ├─ JobExists
      │   ├─ JobShared
      │   ├─ ParentMissing
      │   └─ ParentJobCannotBeReplaced
@@ -68,6 +69,10 @@ class JobActive(TransitionError):
     """The job runs right now."""
 
 
+class JobExists(TransitionError):
+    """The id is there already."""
+
+
 class JobShared(TransitionError):
     """Somebody else uses the job."""
 
@@ -109,6 +114,7 @@ class RateLimitError(FlownbError):
 
 BY_CODE: dict[str, type[TransitionError]] = {
     "JOB_ACTIVE": JobActive,
+    "JOB_EXISTS": JobExists,
     "JOB_MISSING": JobMissing,
     "JOB_SHARED": JobShared,
     "PARENT_CANNOT_BE_REPLACED": ParentJobCannotBeReplaced,

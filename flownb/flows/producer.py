@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 from flownb import connection as connections
 from flownb import seams
 from flownb.connection import Connection
-from flownb.errors import FlowError, OptionError
+from flownb.errors import FlowError, JobExists, OptionError
+from flownb.flows import existing
 from flownb.flows.bullmq import store_as_bullmq
 from flownb.flows.chunks import calls_of
 from flownb.flows.flow import Flow
@@ -22,6 +23,7 @@ from flownb.wire import codec, keys
 from flownb.wire.folding import MOST_SINGLE, group_siblings
 from flownb.wire.store import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL, Store
 
+_T = TypeVar("_T")
 _AHEAD = 2  # calls made ready before the server has answered
 _PIECE = 5000  #: children a piece of a parent's declared list
 
@@ -47,6 +49,7 @@ class FlowProducer:
         name: str | None = None,
         queues_options: Mapping[str, Mapping[str, Any]] | None = None,
         semantics: Literal["flownb"] = "flownb",
+        if_exists: str = "reuse",
     ) -> Flow: ...
 
     @overload
@@ -56,6 +59,7 @@ class FlowProducer:
         *,
         queues_options: Mapping[str, Mapping[str, Any]] | None = None,
         semantics: Literal["bullmq"],
+        if_exists: str = "reuse",
     ) -> Job: ...
 
     def add(
@@ -65,6 +69,7 @@ class FlowProducer:
         name: str | None = None,
         queues_options: Mapping[str, Mapping[str, Any]] | None = None,
         semantics: str = "flownb",
+        if_exists: str = "reuse",
     ) -> Flow | Job:
         """Store a tree of dicts or `Node`s and return its `Flow`.
 
@@ -72,72 +77,128 @@ class FlowProducer:
         ``{"defaultJobOptions": {...}}``. Raises `FlowError` or `OptionError` with the node's path before
         anything is written, `ServerError` when the server cannot take it.
 
+        `if_exists` says what a ``jobId`` means that is there already. ``"reuse"``: that job is used as it is, its
+        value or failure included; with the root's id, the flow that is there is returned. ``"rerun"``: what is there
+        is removed and all runs anew; refused while it runs or a flow that has not ended waits for it. ``"error"``:
+        refused.
+
         ``semantics="bullmq"`` writes the tree as BullMQ's producer would and nothing more: no job is shared,
         a failed child without a policy leaves its parent waiting, ``removeOnComplete`` acts at once. Returned is
         the root `Job`, as for a flow that a Node service added.
 
-        >>> tree = {"name": "total", "queueName": "doc-raw", "opts": {"removeOnComplete": True}}
+        >>> tree = {"name": "total", "queueName": "doc-raw", "opts": {"jobId": "november"}}
         >>> FlowProducer().add(tree, semantics="bullmq").opts
-        {'attempts': 0, 'removeOnComplete': True}
+        {'attempts': 0, 'jobId': 'november'}
+        >>> FlowProducer().add(tree, if_exists="error")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        flownb.errors.FlowError: root: opts.jobId 'november' is there already in queue 'doc-raw' (waiting); ...
         """
-        _check_choice("semantics", semantics, ("flownb", "bullmq"))
-        made = plan_for(tree, self._resolved().prefix, queues_options, share=semantics == "flownb")
-        if semantics == "flownb":
-            return self._store([made], [name])[0]
-        if name is not None:
+        adding = _Adding(self._connection, queues_options, semantics, if_exists)
+        if semantics == "bullmq" and name is not None:
             raise OptionError("name: BullMQ's flows have none; leave it out, or leave semantics='bullmq' out")
-        return self._store_as_bullmq([made])[0]
+        made = adding.plan(tree)
+        adding.check(made)
+        stored: Flow | Job = adding.store(tree, made, name)
+        return stored
 
     @overload
     def add_bulk(
-        self, trees: Iterable[Any], *, queues_options: Any = None, semantics: Literal["flownb"] = "flownb"
+        self,
+        trees: Iterable[Any],
+        *,
+        queues_options: Any = None,
+        semantics: Literal["flownb"] = "flownb",
+        if_exists: str = "reuse",
     ) -> list[Flow]: ...
 
     @overload
     def add_bulk(
-        self, trees: Iterable[Any], *, queues_options: Any = None, semantics: Literal["bullmq"]
+        self,
+        trees: Iterable[Any],
+        *,
+        queues_options: Any = None,
+        semantics: Literal["bullmq"],
+        if_exists: str = "reuse",
     ) -> list[Job]: ...
 
     def add_bulk(
-        self, trees: Iterable[Any], *, queues_options: Any = None, semantics: str = "flownb"
+        self,
+        trees: Iterable[Any],
+        *,
+        queues_options: Any = None,
+        semantics: str = "flownb",
+        if_exists: str = "reuse",
     ) -> list[Flow] | list[Job]:
         """Store several trees; all of them are checked before the first is written. See `add`."""
+        adding = _Adding(self._connection, queues_options, semantics, if_exists)
+        trees = list(trees)
+        plans = [_in_place(i, adding.plan, tree) for i, tree in enumerate(trees)]
+        for i, made in enumerate(plans):
+            _in_place(i, adding.check, made)
+        return [adding.store(tree, made, None) for tree, made in zip(trees, plans, strict=True)]
+
+
+class _Adding:
+    """One call of `add` or `add_bulk`: how its trees are read, and what ids mean that are there already."""
+
+    def __init__(
+        self, connection: Connection | None, queues_options: Any, semantics: str, if_exists: str
+    ) -> None:
         _check_choice("semantics", semantics, ("flownb", "bullmq"))
-        prefix = self._resolved().prefix
-        plans = []
-        for i, tree in enumerate(trees):
-            try:
-                plans.append(plan_for(tree, prefix, queues_options, share=semantics == "flownb"))
-            except (FlowError, OptionError) as error:
-                raise type(error)(f"trees[{i}]: {error}") from None
-        if semantics == "bullmq":
-            return self._store_as_bullmq(plans)
-        return self._store(plans, [None] * len(plans))
+        _check_choice("if_exists", if_exists, existing.CHOICES)
+        self.connection = connection or connections.current()
+        self.queues_options = queues_options
+        self.as_bullmq = semantics == "bullmq"
+        self.if_exists = if_exists
 
-    def _resolved(self) -> Connection:
-        return self._connection or connections.current()
+    def plan(self, tree: Any, flow: str | None = None) -> Plan:
+        """Read a tree; nothing is written."""
+        defaults = defaults_of(self.queues_options)
+        return plan(
+            tree, prefix=self.connection.prefix, flow=flow, defaults=defaults, share=not self.as_bullmq
+        )
 
-    def _store(self, plans: list[Plan], names: Sequence[str | None]) -> list[Flow]:
-        connection = self._resolved()
-        connection.ensure_writable()
-        store = Store(connection.client(), connection.prefix)
-        there = [_flow_there(store, made) for made in plans]
-        for made, name, known in zip(plans, names, there, strict=True):
-            if known is None:
-                store_plan(store, made, name)
-        seams.serve_here(connection)
-        return [
-            Flow(known or made.flow, connection=connection) for made, known in zip(plans, there, strict=True)
-        ]
+    def check(self, made: Plan) -> None:
+        """Do with ids that are there what the caller asked for."""
+        self.connection.ensure_writable()
+        if self.if_exists == "error":
+            existing.refuse(self._store, made)
+        elif self.if_exists == "rerun":
+            existing.clear(self._store, made)
+        elif not self.as_bullmq:
+            existing.flow_to_reuse(self._store, made)
 
-    def _store_as_bullmq(self, plans: list[Plan]) -> list[Job]:
-        connection = self._resolved()
-        connection.ensure_writable()
-        store = Store(connection.client(), connection.prefix)
-        for made in plans:
+    def store(self, tree: Any, made: Plan, name: str | None) -> Any:
+        """Store a plan, unless the flow of this root is there; return its handle."""
+        store = self._store
+        if self.as_bullmq:
             store_as_bullmq(store, made)
-        seams.serve_here(connection)
-        return [find_job(store, made.root.key, connection) for made in plans]
+            seams.serve_here(self.connection)
+            return find_job(store, made.root.key, self.connection)
+        known, is_whole = (None, False)
+        if self.if_exists != "error":
+            known, is_whole = existing.flow_to_reuse(store, made)
+        if known is None or not is_whole:
+            if known is not None:  # begun by a producer that died meanwhile
+                made = self.plan(tree, known)
+            for announcement in made.shared:
+                print(announcement)
+            store_plan(store, made, name, fresh=self.if_exists == "error")
+        seams.serve_here(self.connection)
+        return Flow(made.flow if known is None else known, connection=self.connection)
+
+    @property
+    def _store(self) -> Store:
+        return Store(self.connection.client(), self.connection.prefix)
+
+
+def _in_place(i: int, step: Callable[[Any], _T], about: Any) -> _T:
+    """Take a step for one tree of several; an error says which."""
+    try:
+        return step(about)
+    except (FlowError, OptionError) as error:
+        raise type(error)(f"trees[{i}]: {error}") from None
 
 
 def _check_choice(what: str, given: object, choices: Sequence[str]) -> None:
@@ -145,28 +206,15 @@ def _check_choice(what: str, given: object, choices: Sequence[str]) -> None:
         raise OptionError(f"{what}: {' or '.join(map(repr, choices))}, not {given!r}")
 
 
-def add(tree: Any, *, name: str | None = None, connection: Connection | None = None) -> Flow:
+def add(
+    tree: Any, *, name: str | None = None, if_exists: str = "reuse", connection: Connection | None = None
+) -> Flow:
     """Store a tree of dicts, `Node`s or task nodes and return its `Flow`; see `FlowProducer.add`."""
-    return FlowProducer(connection=connection).add(tree, name=name)
+    return FlowProducer(connection=connection).add(tree, name=name, if_exists=if_exists)
 
 
-def _flow_there(store: Store, made: Plan) -> str | None:
-    """Return the flow whose root has the id the caller gave this root: adding it again is the same flow."""
-    if made.root.id == made.flow:
-        return None
-    found = store.read_jobs([made.root.key], ("name", "fl"))[0]
-    if found is None:
-        return None
-    if found.flow is None:
-        raise FlowError(
-            f"root: opts.jobId {made.root.id!r} is a job of its own in queue {found.queue!r} already; "
-            "give another jobId"
-        )
-    return found.flow
-
-
-def plan_for(tree: Any, prefix: str, queues_options: Any = None, *, share: bool = True) -> Plan:
-    """Check a tree, with BullMQ's ``queuesOptions`` as defaults, and announce the jobs it shares."""
+def defaults_of(queues_options: Any) -> dict[str, Any]:
+    """Return BullMQ's ``queuesOptions`` as options by queue."""
     defaults = {}
     for queue, options in (queues_options or {}).items():
         unknown = [key for key in options if key not in ("defaultJobOptions", "default_job_options")]
@@ -175,19 +223,22 @@ def plan_for(tree: Any, prefix: str, queues_options: Any = None, *, share: bool 
                 f"queues_options[{queue!r}]: no such part {unknown[0]!r}; write defaultJobOptions"
             )
         defaults[queue] = options.get("defaultJobOptions") or options.get("default_job_options") or {}
-    made = plan(tree, prefix=prefix, defaults=defaults, share=share)
-    for announcement in made.shared:
-        print(announcement)
-    return made
+    return defaults
 
 
 def store_plan(
-    store: Store, made: Plan, name: str | None = None, about: Mapping[str, str] | None = None
+    store: Store,
+    made: Plan,
+    name: str | None = None,
+    about: Mapping[str, str] | None = None,
+    *,
+    fresh: bool = False,
 ) -> list[str]:
     """Store a plan; return the ids of the jobs that were there. `about` are further fields of the flow's record.
 
-    Up to 1,000 jobs go in one call, all or nothing. More go in chunks behind sealed parents: none of
-    them can run before its last child is stored. Storing the same plan again finishes what was begun.
+    Up to 1,000 jobs go in one call, all or nothing; with `fresh`, FlowError when one of them is there. More
+    go in chunks behind sealed parents: none of them can run before its last child is stored. Storing the same
+    plan again finishes what was begun.
     """
     if name is not None:
         problem = keys.problem_with_name(name)
@@ -201,7 +252,11 @@ def store_plan(
         call = _Call(made, store.prefix)
         call.take(range(len(made.jobs)))
         call.close(i for i, job in enumerate(made.jobs) if job.children)
-        return store.add_jobs(call.bases, record={**record, "stored": True}, **call.arguments())[1]
+        try:
+            whole = {**record, "stored": True}
+            return store.add_jobs(call.bases, record=whole, fresh=fresh, **call.arguments())[1]
+        except JobExists as error:  # since somebody looked
+            raise existing.taken(made, str(error)) from None
     return _send_sealed(store, made, record)
 
 

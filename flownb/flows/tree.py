@@ -201,12 +201,20 @@ def read_failures(store: Store, root: str, most: int = MOST_FAILURES) -> list[Jo
 def root_cause(store: Store, cause: str | None, root: str) -> tuple[JobRecord | None, list[str]]:
     """Return the job that failed the flow and the names on the way from the root down to it."""
     record = store.read_jobs([cause or root])[0]
+    top = store.read_jobs([root], ("fl",))[0]
     names: list[str] = []
     step = record
     while step is not None and len(names) < 100:
         names.append(step.name)
-        step = store.read_jobs([step.parent_key])[0] if step.parent_key and step.key != root else None
+        step = _parent_in_flow(store, step, top.flow if top else None) if step.key != root else None
     return record, names[::-1]
+
+
+def _parent_in_flow(store: Store, job: JobRecord, flow: str | None) -> JobRecord | None:
+    """The parent through which a job belongs to this flow: of a shared job it need not be the first."""
+    above = [*([job.parent_key] if job.parent_key else []), *store.read_parents([job.key])[job.key]]
+    found = [parent for parent in store.read_jobs(above) if parent]
+    return next((parent for parent in found if parent.flow == flow), found[0] if found else None)
 
 
 def snapshot_of_plan(plan: Plan) -> Snapshot:

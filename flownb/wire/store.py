@@ -92,6 +92,7 @@ class Store(Steering):
         unseal: Sequence[str] = (),
         chunks: Sequence[tuple[str, str, bytes]] = (),
         bullmq: bool = False,
+        fresh: bool = False,
     ) -> tuple[int, list[str]]:
         """Store jobs; return how many are new, and the ids that were there. See ``lua/add_jobs.lua``."""
         _check_size("jobs", jobs)
@@ -106,6 +107,7 @@ class Store(Steering):
             unseal=unseal,
             chunks=chunks,
             bullmq=bullmq,
+            fresh=fresh,
         )
         return reply["added"], reply["existing"]
 

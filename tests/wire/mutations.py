@@ -46,6 +46,10 @@ MUTATIONS = [
     Mutation("the lease is not freed", "finish_and_fetch", "if #free > 0 then", "if #free > 9 then", DONE),
     Mutation("a suspect stays suspected", "finish_and_fetch", "redis.call('SREM', q.stalled, unpack(q.left))", "", DONE),
     Mutation("a returned job forgets its token", "_finish", "redis.call('HSET', job, 'ft', outcome.token)", "", RETRY),
+    Mutation("a new job may be another's", "add_jobs", "args.fresh and", "false and", ADD),
+    Mutation("a resent call meets itself", "_attach", "has[2] ~= flow", "true", ADD),
+    Mutation("BullMQ's parent is replaced", "add_jobs", "args.bullmq and parent and", "false and", ADD),
+    Mutation("BullMQ's id counts what was stored", "add_jobs", "if args.bullmq then q.stored", "if false then q.stored", ADD),
     Mutation("a missing parent is not noticed", "add_jobs", "if parent[4] and", "if false and", ADD),
     # what is stored
     Mutation("the end's time is not stored", "_finish", "'returnvalue', outcome.value, 'finishedOn', now_text,", "'returnvalue', outcome.value,", DONE),
@@ -77,8 +81,8 @@ MUTATIONS = [
     Mutation("a shared parent is not counted in the other flow", "_parent", "for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end", "", FLOWS),
     Mutation("a policy-less failure counts as settled", "_parent", "if edge.policy ~= '' and", "if", FAIL),
     # adding to what is there
-    Mutation("a completed child has no value for a new parent", "add_jobs", "redis.call('HSET', parent[1] .. ':processed', job, has[2])", "", FLOWS),
-    Mutation("a job shared between flows is counted twice", "add_jobs", "parent, is_first and flow or '') and is_first then", "parent, flow) then", FLOWS),
+    Mutation("a completed child has no value for a new parent", "_attach", "redis.call('HSET', parent[1] .. ':processed', job, has[2])", "", FLOWS),
+    Mutation("a job shared between flows is counted twice", "_attach", "parent, is_first and flow or '') and is_first then", "parent, flow) then", FLOWS),
     Mutation("no seal", "add_jobs", "if j[10] and args.seal then", "if false then", FLOWS),
     Mutation("the seal stays", "add_jobs", "if args.seal then redis.call('SREM', parent .. ':dependencies', args.seal) end", "", FLOWS),
     # taking

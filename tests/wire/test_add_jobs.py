@@ -224,3 +224,51 @@ def test_the_parent_field_is_json_that_bullmq_reads(bench: Bench):
     bench.add(parent("p", queue="x:y:up"), node("c", ("x:y:up:p", "idof")))
 
     assert bench.hash(key("c"))["parentKey"] == "x:y:up:p"
+
+
+def test_a_job_that_is_to_be_new_and_is_not_refuses_the_whole_call(bench: Bench):
+    bench.add_plain("b")
+    bench.add(node("c"), flow="other")
+    before = bench.dump()
+
+    for there in ("b", "c"):
+        with pytest.raises(errors.JobExists, match=key(there)):
+            bench.add(parent("p", queue="up"), node(there, key("p", "up")), fresh=True)
+
+    assert bench.dump() == before
+
+
+def test_a_call_for_new_jobs_sent_twice_does_not_refuse_its_own(bench: Bench):
+    nodes = [parent("p", queue="up"), node("c", key("p", "up"))]
+    bench.add(*nodes, fresh=True)
+    before = bench.contents()
+
+    assert bench.add(*nodes, fresh=True) == (0, ["p", "c"])
+
+    assert bench.contents() == before
+
+
+def test_as_bullmq_does_it_an_attempt_counts_and_a_job_without_a_living_parent_gets_one(bench: Bench):
+    bench.add_plain("c")
+    for up in ("one", "two"):
+        bench.add(parent("p", queue=up), node("c", key("p", up)), flow=None, bullmq=True)
+        assert bench.hash(key("c"))["parentKey"] == key("p", up)
+        assert bench.set(key("p:dependencies", up)) == {key("c")}
+        bench.redis.delete(key("p", up))
+
+    assert bench.get(key("id")) == "3"
+    assert not [name for name in bench.contents(but=()) if ":flownb:" in name]
+
+
+@pytest.mark.parametrize("flow", [None, "f"])
+def test_as_bullmq_does_it_a_job_keeps_its_parent_and_a_flow_of_ours_its_root(bench: Bench, flow: str | None):
+    if flow is None:
+        bench.add(parent("p", queue="one"), node("c", key("p", "one")), flow=None, bullmq=True)
+    else:
+        bench.add(node("c"))
+    before = bench.dump()
+
+    with pytest.raises(errors.ParentJobCannotBeReplaced, match=key("c")):
+        bench.add(parent("p", queue="two"), node("c", key("p", "two")), flow=None, bullmq=True)
+
+    assert bench.dump() == before

@@ -33,6 +33,12 @@ local function attach(q, id, job, parent, flow, is_first, settled)
   end
 end
 
+-- Was this job there before the call that stores `flow`? What that call itself stored, when it came before, was not.
+local function is_anothers(job, flow)
+  local has = redis.call('HMGET', job, 'name', 'fl')
+  return has[1] and has[2] ~= flow
+end
+
 -- BullMQ gives a job one parent; another one takes its place only when the first is gone. The jobs of
 -- flownb's flows keep theirs: a root with a parent would not be found to be one.
 local function may_be_adopted(job, parent)

@@ -2,11 +2,12 @@
 -- Stores jobs, parents before their children, in one go. A job that is there already is not touched:
 -- it gains the parent it is added under, and that parent its value if it has one. Sent twice, it adds
 -- nothing twice. While `seal` stands among a parent's dependencies, the parent waits for later calls.
--- With `bullmq` all is as BullMQ's own add does it: no job is shared, and `id` counts what was asked for.
+-- With `fresh` none of another flow may be there. With `bullmq` all is as BullMQ's own add does it: no job is
+-- shared, and `id` counts what was asked for.
 -- @keys    queues
--- @args    now jobs opts parents record seal unseal chunks bullmq
+-- @args    now jobs opts parents record seal unseal chunks bullmq fresh
 -- @returns added existing
--- @errors  PARENT_MISSING PARENT_CANNOT_BE_REPLACED
+-- @errors  JOB_EXISTS PARENT_MISSING PARENT_CANNOT_BE_REPLACED
 -- @use     queue counts place parent attach
 
 -- A job:    {queue, id, name, data, opts, parent} and, where it is more than that, {..., delay, priority, lifo,
@@ -18,16 +19,28 @@
 for _, parent in ipairs(args.parents) do
   if parent[4] and redis.call('EXISTS', parent[1]) == 0 then return refuse('PARENT_MISSING', parent[1]) end
 end
-if args.bullmq then
-  for _, j in ipairs(args.jobs) do
-    local parent, job = args.parents[j[6]], job_key(queues[j[1]], j[2])
-    if parent and not may_be_adopted(job, parent[1]) then return refuse('PARENT_CANNOT_BE_REPLACED', job) end
+local job_keys, named, none_exists = {}, {}, true
+for i, j in ipairs(args.jobs) do
+  local job = job_key(queues[j[1]], j[2])
+  if named[job] then none_exists = false end -- an id that comes twice is there the second time
+  job_keys[i], named[job] = job, true
+end
+none_exists = none_exists and redis.call('EXISTS', unpack(job_keys)) == 0
+
+local record = args.record
+local flow = record and record.id
+if not none_exists then
+  for i, j in ipairs(args.jobs) do
+    local job, parent = job_keys[i], args.parents[j[6]]
+    if args.bullmq and parent and not may_be_adopted(job, parent[1]) then
+      return refuse('PARENT_CANNOT_BE_REPLACED', job)
+    elseif args.fresh and is_anothers(job, (j[12] or '') .. flow) then
+      return refuse('JOB_EXISTS', job)
+    end
   end
 end
 
 -- 2. The flow's own record, once.
-local record = args.record
-local flow = record and record.id
 if record then
   local key = flow_key('flow', queues[1], flow)
   if redis.call('EXISTS', key) == 0 then
@@ -108,14 +121,6 @@ local function place(q, id, j)
   emit(q, 'waiting', 'jobId', id)
   return 'waiting'
 end
-
-local job_keys, named, none_exists = {}, {}, true
-for i, j in ipairs(args.jobs) do
-  local job = job_key(queues[j[1]], j[2])
-  if named[job] then none_exists = false end -- an id that comes twice is there the second time
-  job_keys[i], named[job] = job, true
-end
-none_exists = none_exists and redis.call('EXISTS', unpack(job_keys)) == 0
 
 for i, j in ipairs(args.jobs) do
   local q, id, job = queues[j[1]], j[2], job_keys[i]
