@@ -41,5 +41,6 @@ def run(path: Path) -> None:
 
 if __name__ == "__main__":
     os.environ.pop("FLOWNB_URL", None)
+    os.environ["FLOWNB_STATIC"] = "1"  # pictures alone: a widget dies with its kernel
     for chosen in [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
         run(chosen)

@@ -1,8 +1,8 @@
-"""How flows show themselves: the one file of this room that knows the views, and asks for them late."""
+"""How flows show themselves: the one file of this room that knows views and widgets, and asks for them late."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flownb.errors import FlownbError
@@ -11,7 +11,9 @@ from flownb.wire.records import FAILED, FlowCounts, JobRecord, Snapshot
 if TYPE_CHECKING:
     import pandas as pd
 
+    from flownb.flows.flow import Flow
     from flownb.views.dot import Drawing
+    from flownb.widgets.view import FlowView
 
 
 class Shown:
@@ -21,7 +23,16 @@ class Shown:
     def name(self) -> str:
         raise NotImplementedError
 
-    def _snapshot(self, *, nodes: bool = True, failures: bool = False) -> Snapshot:
+    def _snapshot(
+        self,
+        *,
+        nodes: bool = True,
+        failures: bool = False,
+        opened: Mapping[str, Sequence[str]] | None = None,
+    ) -> Snapshot:
+        raise NotImplementedError
+
+    def _flow(self) -> Flow:
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -37,10 +48,29 @@ class Shown:
 
         return text.tree(self._snapshot())
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        from flownb.views import html
+    def _ipython_display_(self) -> None:
+        """Show the flow in a cell: live while its kernel lives, and a picture that stays in the notebook."""
+        from flownb.widgets import display
 
-        return {"text/plain": repr(self), "text/html": html.flow_html(self._snapshot(failures=True))}
+        display.show(self._flow())
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from flownb.widgets import display
+
+        return display.bundle(self._flow())
+
+    def watch(self) -> FlowView:
+        """Return the whole live view: tree, table of jobs, failures, timeline, and buttons that steer the flow.
+
+        As the last line of a cell it shows itself; closing it or its page ends the reading. Without a kernel,
+        or with the variable ``FLOWNB_STATIC`` set, the cell gets the picture alone.
+
+        >>> add({"name": "total", "queueName": "doc-views"}).watch()
+        FlowView('total')
+        """
+        from flownb.widgets import view
+
+        return view.view_of(self._flow(), whole=True)
 
     def _drawing(self, snapshot: Snapshot) -> Drawing:
         from flownb.views import dot

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from flownb.flows.plan import plan
 from flownb.flows.progress import Progress
 from flownb.options import seconds
 from flownb.wire import keys
+from flownb.wire.conditions import read_now
 from flownb.wire.pace import read_paces
 from flownb.wire.records import COMPLETED, STATES, FlowCounts, JobRecord, Snapshot
 
@@ -221,10 +222,19 @@ class Flow(Shown):
 
     # ---- what the views are made from -------------------------------------------------------------
 
-    def _snapshot(self, *, nodes: bool = True, failures: bool = False) -> Snapshot:
+    def _flow(self) -> Flow:
+        return self
+
+    def _snapshot(
+        self,
+        *,
+        nodes: bool = True,
+        failures: bool = False,
+        opened: Mapping[str, Sequence[str]] | None = None,
+    ) -> Snapshot:
         record = self._record_now()
         if nodes:
-            return tree.snapshot(self._store, self._id, failures=failures)
+            return tree.snapshot(self._store, self._id, failures=failures, opened=opened)
         root = self._store.read_jobs([record["root"]], ("name",))[0]
         return Snapshot(
             name=record["name"],
@@ -232,6 +242,8 @@ class Flow(Shown):
             nodes=(),
             counts=self._store.read_progress(self._id),
             created=int(record["created"]),
+            finished=int(record["finished"]) if "finished" in record else None,
+            now=read_now(self._store),
         )
 
     def _records(self) -> Sequence[JobRecord]:

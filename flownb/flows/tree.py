@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from flownb.errors import JobMissing
 from flownb.flows.plan import OPTIONAL, Plan
 from flownb.wire import keys
+from flownb.wire.conditions import read_now, read_oldest
 from flownb.wire.folding import group_siblings
 from flownb.wire.records import (
+    ACTIVE,
     COMPLETED,
     FAILED,
     MOST_FAILURES,
@@ -47,11 +51,18 @@ def jobs(store: Store, root: str, fields: Sequence[str] = BRIEF_FIELDS) -> list[
     return [record for record in store.read_jobs(list(job_keys(store, root)), fields) if record]
 
 
-def snapshot(store: Store, flow: str, *, failures: bool = False) -> Snapshot:
-    """Read a flow as a picture needs it: like siblings folded into one counted node, at most 60 nodes."""
+def snapshot(
+    store: Store, flow: str, *, failures: bool = False, opened: Mapping[str, Sequence[str]] | None = None
+) -> Snapshot:
+    """Read a flow as a picture needs it: like siblings folded into one counted node, at most 60 nodes.
+
+    `opened` says of folded nodes, by the key of their first job, which jobs stand for themselves.
+    """
     record = store.read_flow(flow)
+    if not record:
+        raise JobMissing("the flow is not on this server any more; it was removed")
     counts = store.read_progress(flow)
-    reader = _Reader(store, counts)
+    reader = _Reader(store, counts, opened or {})
     nodes = reader.read(record["root"])
     root = nodes[0].job
     drawn = sum(node.count for node in nodes)
@@ -62,6 +73,8 @@ def snapshot(store: Store, flow: str, *, failures: bool = False) -> Snapshot:
         counts=counts,
         created=int(record["created"]),
         finished=int(record["finished"]) if "finished" in record else None,
+        now=read_now(store),
+        oldest=read_oldest(store, flow) if counts.count(ACTIVE) else None,
         left_out=max(counts.total - drawn, 0),
         failures=tuple(read_failures(store, record["root"])) if failures and counts.count(FAILED) else (),
     )
@@ -78,9 +91,10 @@ def _state(record: Mapping[str, str], root: JobRecord | None) -> str:
 class _Reader:
     """Walks down from the root, level by level, reading jobs that are drawn and summaries of those that are not."""
 
-    def __init__(self, store: Store, counts: FlowCounts) -> None:
+    def __init__(self, store: Store, counts: FlowCounts, opened: Mapping[str, Sequence[str]]) -> None:
         self.store = store
         self.counts = counts
+        self.opened = opened
         self.nodes: list[dict[str, Any]] = []
         self.places: dict[str, int] = {}
 
@@ -94,10 +108,14 @@ class _Reader:
                 for group in groups or ():
                     below += self._adopt(i, group, family, alone=len(groups or ()) == 1)
             level = below
-        singles = [i for i, node in enumerate(self.nodes) if node["count"] == 1]
+        singles = [i for i, node in enumerate(self.nodes) if node["count"] == 1 and not node.get("apart")]
         records = self.store.read_jobs([self.nodes[i]["key"] for i in singles], BRIEF_FIELDS)
         for i, record in zip(singles, records, strict=True):
             self._fill(self.nodes[i], record)
+        for node in self.nodes:
+            for i in node.get("apart", ()):
+                state = next(iter(self.nodes[i]["states"]))
+                node["states"] = {s: n - (s == state) for s, n in node["states"].items() if n > (s == state)}
         return tuple(
             Node(
                 id=f"n{i}",
@@ -108,6 +126,7 @@ class _Reader:
                 job=node.get("job"),
                 optional=node["optional"],
                 children=tuple(f"n{child}" for child in node["children"]),
+                key=node["key"],
             )
             for i, node in enumerate(self.nodes)
         )
@@ -122,11 +141,18 @@ class _Reader:
             return []
         folded_above = self.nodes[parent]["count"] > 1
         if group["count"] == 1 and not folded_above:
-            child = self._single(group["first"][0], group["optional"])
+            children = [self._single(group["first"][0], group["optional"])]
         else:
-            child = self._folded(group, None if folded_above or not alone else family)
-        self.nodes[parent]["children"].append(child)
-        return [] if group["leaf"] else [child]
+            apart = () if folded_above else self.opened.get(group["first"][0], ())
+            children = [self._single(key, group["optional"]) for key in apart if key not in self.places]
+            if group["count"] > len(children):
+                rest = self._folded(group, None if folded_above or not alone else family)
+                self.nodes[rest]["count"] -= len(children)
+                self.nodes[rest]["apart"] = children
+                self.nodes[parent]["children"] += [*children, rest]
+                return [] if group["leaf"] else children or [rest]
+        self.nodes[parent]["children"] += children
+        return [] if group["leaf"] else children
 
     def _single(self, key: str, optional: bool) -> int:
         self.places[key] = len(self.nodes)
@@ -155,7 +181,8 @@ class _Reader:
             pending, completed, ignored, failed = family
             states = {WAITING: pending, COMPLETED: completed, FAILED: ignored + failed}
         key = group["first"][0]
-        self.places[key] = len(self.nodes)
+        place = len(self.nodes)
+        self.places.setdefault(key, place)
         self.nodes.append(
             {
                 "key": key,
@@ -167,7 +194,7 @@ class _Reader:
                 "children": [],
             }
         )
-        return self.places[key]
+        return place
 
     def _fill(self, node: dict[str, Any], record: JobRecord | None) -> None:
         if record is None:
@@ -179,23 +206,26 @@ class _Reader:
 
 def read_failures(store: Store, root: str, most: int = MOST_FAILURES) -> list[JobRecord]:
     """Read the failed jobs of a flow, those that failed by themselves, oldest first, at most `most`."""
-    found: dict[str, None] = {}
+    found = list(islice(failed_keys(store, root), 2 * most))
+    records = [r for r in store.read_jobs(found, ALL_FIELDS) if r and r.why != "child"]
+    return sorted(records, key=lambda r: r.finished_on or 0)[:most]
+
+
+def failed_keys(store: Store, root: str) -> Iterator[str]:
+    """Yield the keys of a flow's failed jobs: the root, then what failed each parent, from the top down."""
+    record = store.read_jobs([root], BRIEF_FIELDS)[0]
+    if record and record.state == FAILED:
+        yield root
     parents: deque[str] = deque([root])
     seen = {root}
-    record = store.read_jobs([root], BRIEF_FIELDS)[0]
-    if record and record.state == FAILED and record.why != "child":
-        found[root] = None
-    while parents and len(found) < most:
+    while parents:
         parent = parents.popleft()
-        failed = [*store.read_failed(parent), *store.read_ignored(parent)]
-        found.update(dict.fromkeys(failed))
+        yield from dict.fromkeys([*store.read_failed(parent), *store.read_ignored(parent)])
         groups = store.read_groups([parent])[0] or ()
         if any(not group["leaf"] for group in groups):
             below = [key for piece in store.read_children(parent) for key in piece.keys if key not in seen]
             seen.update(below)
             parents += below
-    records = [r for r in store.read_jobs(list(found)[: 2 * most], ALL_FIELDS) if r and r.why != "child"]
-    return sorted(records, key=lambda r: r.finished_on or 0)[:most]
 
 
 def root_cause(store: Store, cause: str | None, root: str) -> tuple[JobRecord | None, list[str]]:

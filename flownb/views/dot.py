@@ -10,6 +10,7 @@ import graphviz
 
 from flownb.views import engine, svg, tidy
 from flownb.views.scene import Box, Scene, scene_of
+from flownb.views.svg import Layout
 from flownb.views.words import SIGNS
 from flownb.wire.records import FAILED, Snapshot
 
@@ -43,17 +44,26 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         """The picture as SVG text, without an XML prolog. The same flow gives the same text."""
         return self._picture(scroll=False)
 
-    def _picture(self, *, scroll: bool) -> str:
+    def layout(self) -> Layout:
+        """Where the engine puts the boxes and arrows; without an engine, where flownb does."""
         command = engine.find()
         if command is not None:
             try:
-                picture = engine.run(command, self.source)
-                if self.source != self._built:
-                    return svg.cleaned(picture, f"Flow {self._scene.name}")
-                return svg.paint(self._scene, svg.read_layout(picture), scroll=scroll)
+                found = svg.read_layout(engine.run(command, self._built))
+                if found.holds(self._scene):
+                    return found
             except (engine.EngineFailed, SyntaxError, LookupError, ValueError):
                 pass  # a drawing never fails for want of an engine
-        return svg.paint(self._scene, tidy.layout(self._scene), scroll=scroll)
+        return tidy.layout(self._scene)
+
+    def _picture(self, *, scroll: bool) -> str:
+        command = engine.find()
+        if command is not None and self.source != self._built:
+            try:
+                return svg.cleaned(engine.run(command, self.source), f"Flow {self._scene.name}")
+            except (engine.EngineFailed, SyntaxError, LookupError, ValueError):
+                pass
+        return svg.paint(self._scene, self.layout(), scroll=scroll)
 
     def copy(self) -> Drawing:
         """An independent copy, as of any `graphviz.Digraph`."""
@@ -86,16 +96,18 @@ def digraph(snapshot: Snapshot) -> Drawing:
     >>> digraph(Snapshot(name="f", state="completed", nodes=nodes, counts=counts, created=0))
     <Drawing of 'f': 1 node, 0 edges>
     """
-    scene = scene_of(snapshot)
-    drawing = Drawing(
-        "flow", scene=scene, graph_attr=_graph_attributes(scene), node_attr=_NODE, edge_attr=_EDGE
-    )
+    return drawing(scene_of(snapshot))
+
+
+def drawing(scene: Scene) -> Drawing:
+    """The picture of a scene."""
+    made = Drawing("flow", scene=scene, graph_attr=_graph_attributes(scene), node_attr=_NODE, edge_attr=_EDGE)
     for box in scene.boxes:
-        drawing.node(box.id, label=_label(box), **_look(box))
+        made.node(box.id, label=_label(box), **_look(box))
     for arrow in scene.arrows:
-        drawing.edge(arrow.child, arrow.parent, **({"style": "dashed"} if arrow.optional else {}))
-    drawing._built = drawing.source
-    return drawing
+        made.edge(arrow.child, arrow.parent, **({"style": "dashed"} if arrow.optional else {}))
+    made._built = made.source
+    return made
 
 
 def picture(snapshot: Snapshot) -> str:

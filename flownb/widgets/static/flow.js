@@ -1,0 +1,219 @@
+// A flow's live view. The kernel fills the model; this draws it, asks for more, and says whether anybody looks.
+
+const LOOK_EVERY = 5000, STALE_AFTER = 16000;
+const ACTIONS = {
+  pause: ["Pause", "take no new jobs for now"],
+  resume: ["Resume", "go on"],
+  retry: ["Retry failed", "run what failed again, then what stands above it"],
+  cancel: ["Cancel", "end the flow", "Cancel the flow? What has not run will not run."],
+  remove: ["Remove", "delete the flow and its results from the server", "Remove the flow? Its jobs and results are deleted."],
+};
+
+function asker(model) {
+  const mine = Math.random().toString(36).slice(2), open = new Map();
+  let count = 0;
+  const hear = (message) => {
+    open.get(message.answer)?.(message);
+    open.delete(message.answer);
+  };
+  model.on("msg:custom", hear);
+  const ask = (what, more = {}) => new Promise((resolve) => {
+    const name = `${mine}-${++count}`;
+    open.set(name, resolve);
+    model.send({ ask: what, number: name, ...more });
+  });
+  return { ask, close: () => model.off("msg:custom", hear) };
+}
+
+function render({ model, el }) {
+  const whole = model.get("whole");
+  const { ask, close: hush } = asker(model);
+  const head = html("div", { class: "fn-head" });
+  const name = html("span", { class: "fn-title" }), state = html("span"), size = html("span", { class: "fn-muted" });
+  const fresh = html("span", { class: "fn-fresh", role: "status" });
+  const buttons = html("span", { class: "fn-actions" });
+  head.append(name, state, size, fresh, html("span", { class: "fn-gap" }), buttons);
+  const track = html("div", { class: "fn-track", role: "img" }), key = html("div", { class: "fn-key" });
+  const runs = html("span", { class: "fn-muted fn-runs" });
+  const trouble = html("p", { class: "fn-error", role: "alert", hidden: "" });
+  const failures = html("ul", { class: "fn-failures" });
+
+  const panels = [];
+  let fold = null, chosen = 0;
+  const tree = makeTree(model, { most: whole ? 520 : 420, pick });
+  const details = makeDetails(ask, { closed: () => tree.mark(null) });
+  const table = whole ? makeTable(model, ask, { picked: details.show }) : null;
+  const stage = html("div", { class: "fn-stage" }, html("div", { class: "fn-tree" }, tools(), tree.canvas), details.panel);
+  const root = html("div", { class: whole ? "fn-flow fn-live fn-whole" : "fn-flow fn-live" }, head, track, html("div", { class: "fn-facts" }, key, runs), trouble, stage, whole ? tabs() : failures);
+  el.replaceChildren(root);
+
+  // ---- what the kernel says ----------------------------------------------------------------------------
+  function heading() {
+    const { name: called = "", state: its = "", tone, total = 0, counts = [], actions = [], trouble: problem } = model.get("head");
+    say(name, called);
+    say(state, its);
+    state.setAttribute("class", `fn-state fn-${tone}`);
+    say(size, counted(total, "job"));
+    trouble.hidden = !problem;
+    say(trouble, problem || "");
+    const signs = model.get("signs"), toned = (s) => (signs[s] ? s : "unknown");
+    track.setAttribute("aria-label", counts.map(([s, n]) => `${number(n)} ${s}`).join(", ") || "no jobs");
+    const left = (s) => (["completed", "failed", "active"].includes(s) ? "" : " fn-left");
+    track.replaceChildren(...counts.map(([s, n]) => html("span", { class: `fn-share fn-${toned(s)}${left(s)}`, style: `flex-grow:${n}`, title: `${number(n)} ${s}` })));
+    key.replaceChildren(...counts.map(([s, n]) => html("span", { class: `fn-${toned(s)}` }, html("b", {}, `${signs[toned(s)].sign} ${number(n)}`), ` ${s}`)));
+    if (whole) steer(actions);
+    fold.hidden = !(model.get("head").opened || []).length;
+    running();
+  }
+
+  function running() {
+    const { counts = [], oldest, eta, created, finished } = model.get("head"), { at } = model.get("beat");
+    const active = counts.find(([s]) => s === "active")?.[1] || 0, since = at + (performance.now() - heard);
+    const parts = [];
+    if (active) parts.push(`${number(active)} running` + (oldest ? `, ${active > 1 ? "the oldest " : ""}for ${duration(Math.floor(Math.max(since - oldest, 0) / 1000) * 1000 || 1000)}` : ""));
+    if (eta && !finished) parts.push(eta[0] === eta[1] ? `about ${eta[0]} left` : `${eta[0]} to ${eta[1]} left`);
+    if (finished) parts.push(`took ${duration(finished - created)}`);
+    say(runs, parts.join(" · "));
+  }
+
+  let heard = performance.now(), beat = Date.now(), lookedAt = "";
+  function alive() {
+    heard = performance.now();
+    beat = Date.now();
+    running();
+    freshness();
+  }
+  function freshness() {
+    const stale = Date.now() - beat > STALE_AFTER;
+    root.classList.toggle("fn-stale", stale);
+    const text = stale ? `not live since ${clock(beat)}` : "live";
+    if (stale) fresh.title = "The kernel is gone or does not answer. In a new one: fn.attach(name)";
+    say(fresh, text);
+  }
+
+  const redraw = () => tree.draw(), words = () => tree.update();
+  const failing = () => drawFailures(failures, model.get("failures"), whole ? 8 : 3, details.show);
+  const listeners = { "change:frame": redraw, "change:nodes": words, "change:head": heading, "change:failures": failing, "change:beat": alive };
+  for (const [event, call] of Object.entries(listeners)) model.on(event, call);
+
+  // ---- what a person does ------------------------------------------------------------------------------
+  function pick(box) {
+    if (!box.folded) return details.show(box.key);
+    details.group(box, model.get("nodes")[box.id]);
+    if (box.parent && !(model.get("head").opened || []).includes(box.key)) ask("open", { key: box.key, parent: box.parent });
+  }
+
+  function tools() {
+    const found = html("span", { class: "fn-muted", role: "status" });
+    const search = html("input", { type: "search", placeholder: "find a job", "aria-label": "Find in the tree", input: () => {
+      const count = tree.search(search.value);
+      say(found, count === null ? "" : counted(count, "match").replace("matchs", "matches"));
+    }, keydown: (event) => event.stopPropagation() });
+    const small = (sign, label, click) => html("button", { type: "button", class: "fn-button", "aria-label": label, title: label, click }, sign);
+    fold = small("fold", "Fold the opened groups again", () => ask("fold"));
+    return html("div", { class: "fn-tools" }, ...(whole ? [search, found, html("span", { class: "fn-gap" })] : []), fold,
+      small("−", "Smaller", () => tree.zoom(0.8)), small("+", "Larger", () => tree.zoom(1.25)), small("fit", "Show all of it", () => tree.fit(true)));
+  }
+
+  function steer(actions) {
+    if (buttons.dataset.actions === actions.join()) return;
+    buttons.dataset.actions = actions.join();
+    const button = (label, click, more = {}) => html("button", { type: "button", class: "fn-button", click, ...more }, label);
+    const act = async (what) => {
+      say(fresh, `${ACTIONS[what][0].toLowerCase()} …`);
+      const answer = await ask("do", { what });
+      trouble.hidden = !answer.error;
+      say(trouble, answer.error || "");
+      freshness();
+    };
+    const offer = () => buttons.replaceChildren(...actions.map((what) => {
+      const [label, title, question] = ACTIONS[what];
+      return button(label, () => (question ? confirm(what, label, question) : act(what)), { title });
+    }));
+    const confirm = (what, label, question) => {
+      const no = button("Keep", offer);
+      buttons.replaceChildren(html("span", { role: "alert" }, question), button(label, () => { offer(); act(what); }, { class: "fn-button fn-danger" }), no);
+      no.focus();
+    };
+    offer();
+  }
+
+  function tabs() {
+    const picture = html("div", { class: "fn-scroll" });
+    const timeline = async () => {
+      const { svg: text, error } = await ask("timeline");
+      picture.replaceChildren(error ? html("p", { class: "fn-error" }, error) : adopt(text));
+    };
+    panels.push(["Jobs", table.panel, table.load], ["Failures", html("div", {}, failures), () => {}], ["Timeline", picture, timeline]);
+    const heads = panels.map(([label], n) => html("button", { type: "button", role: "tab", click: () => open(n), keydown: (event) => {
+      const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!way) return;
+      event.stopPropagation();
+      open((n + way + panels.length) % panels.length);
+      heads[chosen].focus();
+    } }, label));
+    const open = (n) => {
+      chosen = n;
+      heads.forEach((head, i) => { head.setAttribute("aria-selected", String(i === n)); head.setAttribute("tabindex", i === n ? "0" : "-1"); });
+      panels.forEach(([, panel], i) => { panel.hidden = i !== n; });
+      panels[n][2]();
+    };
+    panels.forEach(([, panel]) => panel.setAttribute("role", "tabpanel"));
+    queueMicrotask(() => open(0));
+    return html("div", { class: "fn-tabs" }, html("div", { role: "tablist", "aria-label": "Parts of the flow" }, ...heads), ...panels.map(([, panel]) => panel));
+  }
+
+  // ---- is anybody looking? -------------------------------------------------------------------------------
+  let inSight = true;
+  const look = () => model.send({ ask: "look", on_screen: inSight && document.visibilityState === "visible" });
+  const seen = new IntersectionObserver(([entry]) => { inSight = entry.isIntersecting; look(); });
+  seen.observe(root);
+  document.addEventListener("visibilitychange", look);
+  const looking = setInterval(look, LOOK_EVERY);
+  const ticking = setInterval(() => {
+    freshness();
+    running();
+    const now = JSON.stringify(model.get("head").counts);
+    if (now === lookedAt || !inSight) return;
+    lookedAt = now;
+    details.refresh();
+    if (whole && chosen !== 1) panels[chosen][2]();
+  }, 1000);
+  const still = hideStill(el);
+
+  redraw();
+  heading();
+  failing();
+  alive();
+  look();
+  return () => {
+    for (const [event, call] of Object.entries(listeners)) model.off(event, call);
+    clearInterval(looking);
+    clearInterval(ticking);
+    document.removeEventListener("visibilitychange", look);
+    seen.disconnect();
+    tree.close();
+    hush();
+    still();
+    try { model.send({ ask: "gone" }); } catch { /* the kernel is gone too */ }
+  };
+}
+
+// The picture that stays in the notebook is the output before this one: hidden while the live view is there.
+function hideStill(el) {
+  let hidden = null;
+  const hide = () => {
+    for (let step = el, n = 0; step && n < 8; step = step.parentElement, n++) {
+      const before = step.previousElementSibling;
+      if (before?.querySelector(".fn-flow:not(.fn-live)")) {
+        hidden = before;
+        hidden.style.display = "none";
+        return;
+      }
+    }
+  };
+  requestAnimationFrame(hide);
+  return () => { if (hidden) hidden.style.display = ""; };
+}
+
+export default { render };

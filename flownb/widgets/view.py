@@ -1,0 +1,199 @@
+"""A flow's live view: the model that pages show. The watcher fills it, pages ask it, it never raises."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from flownb.errors import FlownbError, JobMissing
+from flownb.views import html, live
+from flownb.views.words import plain
+from flownb.widgets import answers
+from flownb.widgets.watcher import Watcher
+from flownb.wire.records import COMPLETED, FAILED, Snapshot
+
+if TYPE_CHECKING:
+    from flownb.flows.flow import Flow
+
+_SCRIPTS = ("tree.js", "panels.js", "flow.js")
+_HEARTBEAT = 4.0  # seconds after which a view says that it lives although nothing has changed
+_FAILURES_PAUSE = 2.0  # seconds between two looks at what failed
+
+watcher = Watcher()
+
+
+@cache
+def _script() -> str:
+    folder = resources.files("flownb.widgets") / "static"
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+
+
+@cache
+def _style() -> str:
+    folder = resources.files("flownb.widgets") / "static"
+    return html.notebook_style() + "\n" + (folder / "flow.css").read_text(encoding="utf-8")
+
+
+class FlowView(anywidget.AnyWidget):
+    """A flow, live: what `flow.watch()` returns. Closing it, or its page, ends the reading."""
+
+    frame = traitlets.Dict().tag(sync=True)  #: where boxes and arrows stand; changes with the flow's shape
+    nodes = traitlets.Dict().tag(sync=True)  #: what the boxes say now
+    head = traitlets.Dict().tag(sync=True)  #: name, state, counts
+    failures: Any = traitlets.List().tag(sync=True)  #: failed jobs by message
+    beat = traitlets.Dict().tag(sync=True)  #: the server's time (ms) at the last sign of life
+    signs = traitlets.Dict(live.signs()).tag(sync=True)
+    whole = traitlets.Bool(False).tag(sync=True)  #: with table, timeline and buttons
+
+    def __init__(self, flow: Flow, *, whole: bool = False) -> None:
+        self._flow = flow
+        self._opened: dict[str, tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+        self._told = self._looked_at_failures = 0.0
+        self._pages = answers.Pages(flow)
+        self._when_ended: list[Callable[[], None]] = []
+        self._esm, self._css = _script(), _style()
+        super().__init__(whole=whole)
+        self.on_msg(self._heard)
+        self.poll()
+
+    def __repr__(self) -> str:
+        return f"FlowView({self._flow.name!r})"
+
+    # ---- from the server to the pages ------------------------------------------------------------------
+
+    def poll(self) -> bool:
+        """Read the flow and show what has changed; say whether anything has."""
+        with self._lock:
+            try:
+                return self._show(self._flow._snapshot(opened=self._opened))
+            except JobMissing:
+                return self._say({**self.head, "state": "removed", "tone": "unknown", "actions": []})
+            except FlownbError as problem:
+                return self._say({**self.head, "trouble": str(problem)})
+            except Exception as problem:  # a reader thread that dies would leave a picture that looks alive
+                return self._say({**self.head, "trouble": f"{type(problem).__name__}: {problem}"})
+
+    def _show(self, snapshot: Snapshot) -> bool:
+        frame = self.frame
+        if not frame or self._shape(snapshot) != self._drawn:
+            frame = live.frame_of(snapshot)
+            self._drawn = self._shape(snapshot)
+        nodes = live.nodes_of(snapshot, frame)
+        head = {**live.head_of(snapshot), "actions": answers.actions(self._flow, snapshot)}
+        head["opened"] = list(self._opened)
+        changed = self._say(head, frame=frame, nodes=nodes, at=snapshot.now)
+        self._look_at_failures(snapshot)
+        if snapshot.state in (COMPLETED, FAILED):
+            for tell in self._when_ended:
+                tell()
+            self._when_ended.clear()
+        return changed
+
+    _drawn: Any = None
+
+    @staticmethod
+    def _shape(snapshot: Snapshot) -> Any:
+        """What the layout depends on: it is made again only when this changes."""
+        return [(n.key, n.name, n.queue, n.count, n.optional, n.children) for n in snapshot.nodes]
+
+    def _say(self, head: Mapping[str, Any], *, at: int | None = None, **parts: Any) -> bool:
+        new = {"head": dict(head), **parts}
+        changed = any(getattr(self, name) != value for name, value in new.items())
+        if changed or time.monotonic() - self._told > _HEARTBEAT:
+            self._told = time.monotonic()
+            with self.hold_sync():  # one message
+                for name, value in new.items():
+                    setattr(self, name, value)
+                self.beat = {"at": at or self.beat.get("at", 0), "n": self.beat.get("n", 0) + 1}
+        return changed
+
+    def _look_at_failures(self, snapshot: Snapshot) -> None:
+        failed = snapshot.counts.count(FAILED)
+        known = self._failed_then == failed
+        if known or time.monotonic() - self._looked_at_failures < _FAILURES_PAUSE:
+            return
+        self._failed_then, self._looked_at_failures = failed, time.monotonic()
+        self.failures = live.failure_groups(self._flow._snapshot(failures=True).failures) if failed else []
+
+    _failed_then = 0
+
+    # ---- from the pages --------------------------------------------------------------------------------
+
+    def _heard(self, _: Any, message: Any, __: Any) -> None:
+        """Answer one message of a page. Whatever goes wrong is said there, not in a cell."""
+        try:
+            if message.get("ask") == "look":
+                return watcher.watch(self, on_screen=bool(message.get("on_screen")))
+            if message.get("ask") == "gone":
+                return watcher.forget(self)
+            answer = self._answer(message)
+        except FlownbError as problem:
+            answer = {"error": str(problem)}
+        except Exception as problem:
+            answer = {"error": f"{type(problem).__name__}: {problem}"}
+        self.send({"answer": message.get("number"), **answer})
+
+    def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        match message.get("ask"):
+            case "job":
+                return answers.job(self._flow, message["key"])
+            case "jobs":
+                return self._pages.page(message)
+            case "timeline":
+                return answers.timeline(self._flow)
+            case "open":
+                self._opened[message["key"]] = answers.members(self._flow, message["parent"], message["key"])
+                return self._looked({})
+            case "fold":
+                self._opened.clear()
+                return self._looked({})
+            case "do":
+                return self._looked(answers.act(self._flow, message["what"]))
+        return {"error": plain(f"no such question: {message.get('ask')}")}
+
+    def _looked(self, answer: dict[str, Any]) -> dict[str, Any]:
+        self.poll()
+        watcher.hurry(self)
+        return answer
+
+    # ---- where it is shown -----------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Take the view off its pages and read no more."""
+        watcher.forget(self)
+        _shown.pop((self._flow._id, self.whole), None)
+        super().close()
+
+    def when_ended(self, tell: Callable[[], None]) -> None:
+        """Call `tell` once when the flow is seen to have ended."""
+        self._when_ended.append(tell)
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        from flownb.widgets import display
+
+        return display.bundle(self._flow, self), {}
+
+    def _ipython_display_(self) -> None:
+        from flownb.widgets import display
+
+        display.show(self._flow, whole=self.whole)
+
+
+_shown: dict[tuple[str, bool], FlowView] = {}
+
+
+def view_of(flow: Flow, *, whole: bool) -> FlowView:
+    """Return the one live view of a flow in this kernel: a cell that runs twice makes no second one."""
+    view = _shown.get((flow._id, whole))
+    if view is None:
+        view = _shown[flow._id, whole] = FlowView(flow, whole=whole)
+    view._flow = flow  # the newest handle: an older one's connection may be closed
+    return view

@@ -1,0 +1,221 @@
+"""What a live view's model holds and answers, without a page: flows on a real server, moved job by job."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from stages import row
+
+import flownb as fn
+from flownb.widgets import answers
+from flownb.widgets.view import FlowView, view_of
+
+
+def view_on(flow):
+    """Make a view whose answers are kept instead of sent."""
+    view = FlowView(flow, whole=True)
+    view.said = []
+    view.send = view.said.append
+    return view
+
+
+def ask(view, question, **more):
+    view._heard(None, {"ask": question, "number": "1", **more}, None)
+    return view.said[-1]
+
+
+def box_of(view, name):
+    return next(box for box in view.frame["nodes"] if box["name"] == name)
+
+
+def test_the_frame_stays_the_same_while_jobs_run(stage):
+    flow = stage.add(*(row(f"row-{n}") for n in range(30)), row("other"))
+    view = view_on(flow)
+    frame, nodes = view.frame, view.nodes
+    (taken, *_) = stage.take("rows", 3)
+    stage.fail(taken, reason="ValueError: a text that is far longer than the box it stands in is cut")
+    assert view.poll()
+    assert view.frame is frame
+    assert view.nodes != nodes
+    assert view.nodes["n0"][0] == "failed"
+    assert dict(view.head["counts"])["failed"] == 2  # the row, and the parent that it fails
+
+
+def test_nothing_is_sent_while_nothing_changes(stage):
+    view = view_on(stage.add(row()))
+    beat = view.beat
+    assert not view.poll()
+    assert view.beat == beat
+
+
+def test_a_running_job_tells_since_when(stage):
+    view = view_on(stage.add(row()))
+    assert view.head["oldest"] is None
+    (taken,) = stage.take("rows")
+    view.poll()
+    started = stage.store.read_jobs([taken.record.key])[0].processed_on
+    assert view.head["oldest"] == started
+
+
+def test_the_oldest_running_job_of_another_flow_does_not_count(stage):
+    first, second = stage.add(row()), stage.add(row())
+    stage.take("rows")
+    assert view_on(first).head["oldest"] is not None
+    assert view_on(second).head["oldest"] is None
+
+
+def test_a_job_is_told_whole(stage):
+    view = view_on(stage.add(row("load", data={"day": 7, "text": "‮<script>\x00"})))
+    (taken,) = stage.take("rows")
+    stage.store.update_job(taken.base, taken.record.id, "log", "half way")
+    stage.fail(taken, stacktrace=json.dumps(["first", "Traceback: second"]))
+    told = ask(view, "job", key=box_of(view, "load")["key"])
+    assert told["state"] == "failed"
+    assert '"day": 7' in told["data"]
+    assert "‮" not in told["data"]
+    assert (told["error"], told["traceback"], told["log"]) == (
+        "ValueError: no",
+        "Traceback: second",
+        ["half way"],
+    )
+
+
+def test_a_huge_text_is_cut_and_says_so(stage):
+    view = view_on(stage.add(row("load", data={"text": "x" * 100_000})))
+    told = ask(view, "job", key=box_of(view, "load")["key"])
+    assert len(json.dumps(told)) < 20_000
+    assert "more characters" in told["data"]
+
+
+def test_an_opened_group_shows_its_failed_jobs_first_and_folds_again(stage):
+    flow = stage.add(*(row(f"row-{n}", opts={"ignoreDependencyOnFailure": True}) for n in range(30)))
+    *_, last = stage.take("rows", 20)
+    stage.fail(last)
+    view = view_on(flow)
+    group = box_of(view, "row-* × 30")
+    ask(view, "open", key=group["key"], parent=group["parent"])
+    names = [box["name"] for box in view.frame["nodes"]]
+    assert names[1] == "row-19"
+    assert names[2:5] == ["row-0", "row-1", "row-2"]
+    assert names[-1] == "row-* × 19"
+    assert dict(view.nodes[view.frame["nodes"][-1]["id"]][2]) == {"active": 9, "waiting": 10}
+    assert sum(count for _, count in view.head["counts"]) == 31
+
+    ask(view, "fold")
+    assert [box["name"] for box in view.frame["nodes"]] == ["total", "row-* × 30"]
+
+
+def test_a_small_group_opens_whole(stage):
+    view = view_on(stage.add(*(row(f"row-{n}") for n in range(7))))
+    group = box_of(view, "row-* × 7")
+    ask(view, "open", key=group["key"], parent=group["parent"])
+    assert len(view.frame["nodes"]) == 8
+
+
+@pytest.mark.parametrize("most_sorted", [answers.MOST_SORTED, 5])
+def test_the_table_is_paged_failed_jobs_first(stage, monkeypatch, most_sorted):
+    monkeypatch.setattr(answers, "MOST_SORTED", most_sorted)
+    flow = stage.add(*(row(f"row-{n}", opts={"ignoreDependencyOnFailure": True}) for n in range(120)))
+    for taken in stage.take("rows", 120)[100:103]:
+        stage.fail(taken)
+    view = view_on(flow)
+    first = ask(view, "jobs", start=0)
+    assert [line[1] for line in first["rows"][:3]] == ["row-100", "row-101", "row-102"]
+    assert first["sortable"] == (most_sorted > 5)
+    names, start = [], 0
+    while start is not None:
+        page = ask(view, "jobs", start=start)
+        names += [line[1] for line in page["rows"]]
+        start = page["next"]
+    assert sorted(names) == sorted(["total", *(f"row-{n}" for n in range(120))])
+    assert [line[1] for line in ask(view, "jobs", state="failed")["rows"]] == [
+        "row-100",
+        "row-101",
+        "row-102",
+    ]
+    assert [line[1] for line in ask(view, "jobs", queue="totals")["rows"]] == ["total"]
+
+
+def test_the_table_is_sorted_by_any_column(stage):
+    view = view_on(stage.add(*(row(f"row-{n}") for n in range(3))))
+    page = ask(view, "jobs", sort="name", descending=True)
+    assert [line[1] for line in page["rows"]] == ["total", "row-2", "row-1", "row-0"]
+
+
+def test_failures_stand_together_by_message(stage):
+    flow = stage.add(*(row(f"row-{n}", opts={"ignoreDependencyOnFailure": True}) for n in range(6)))
+    for n, taken in enumerate(stage.take("rows", 6)):
+        stage.fail(taken, reason="KeyError: 'tax'" if n else "ValueError: no")
+    (often, once) = view_on(flow).failures
+    assert (often["message"], often["count"]) == ("KeyError: 'tax'", 5)
+    assert [name for _, name in once["jobs"]] == ["row-0"]
+
+
+def test_a_button_retries_what_failed(stage):
+    flow = stage.add(row())
+    (taken,) = stage.take("rows")
+    stage.fail(taken)
+    view = view_on(flow)
+    assert "retry" in view.head["actions"]
+    assert ask(view, "do", what="retry")["done"] == "retry"
+    assert dict(view.head["counts"]) == {"waiting": 1, "waiting-children": 1}
+
+
+def test_a_button_removes_the_flow_and_the_view_says_so(stage):
+    view = view_on(stage.add(row()))
+    ask(view, "do", what="remove")
+    assert view.head["state"] == "removed"
+    assert stage.store.read_flow(view._flow._id) == {}
+
+
+def test_what_cannot_be_done_is_said_in_the_view(stage):
+    view = view_on(stage.add(row()))
+    stage.take("rows")
+    assert "runs" in ask(view, "do", what="remove")["error"]
+    assert "no such button" in ask(view, "do", what="_store")["error"]
+    assert "no such question" in ask(view, "anything")["error"]
+    assert ask(view, "job", key="bull:rows:none")["error"] == "no job rows:none on this server"
+
+
+def test_a_server_that_is_gone_is_said_in_the_view(own_server):
+    connection = fn.Connection(own_server.url)
+    view = view_on(fn.add({"name": "total", "queueName": "totals"}, connection=connection))
+    own_server.kill()
+    view.poll()
+    assert view.head["trouble"]
+    own_server.start()
+    view.poll()
+    assert "trouble" not in view.head
+    connection.close()
+
+
+def test_a_cell_that_runs_twice_makes_no_second_view(stage):
+    flow = stage.add(row())
+    flow._store.name_flow("twice", flow._id)
+    first = flow.watch()
+    assert fn.attach("twice").watch() is first
+    first.close()
+    assert view_of(flow, whole=True) is not first
+
+
+def test_polling_a_large_flow_costs_little(stage):
+    """Messages under 20 kB, and as many reads for 20,000 jobs as for 20."""
+    small, large = (
+        stage.add(*(row(f"row-{n}") for n in range(count)), name=f"of-{count}") for count in (20, 20_000)
+    )
+    views = [view_on(flow) for flow in (small, large)]
+    calls = []
+    for view in views:
+        stage.redis.config_resetstat()
+        view.poll()
+        stats = stage.redis.info("commandstats")
+        calls.append(
+            sum(
+                stat["calls"]
+                for name, stat in stats.items()
+                if not name.startswith(("cmdstat_config", "cmdstat_info"))
+            )
+        )
+        assert len(json.dumps([view.frame, view.nodes, view.head, view.failures])) < 20_000
+    assert calls[0] == calls[1]
