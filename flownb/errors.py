@@ -12,6 +12,7 @@
      ├─ TransitionError                 a script refused a transition
      │   ├─ JobMissing
      │   ├─ JobActive
+     │   ├─ JobElsewhere
      │   ├─ JobExists
      │   ├─ JobShared
      │   ├─ ParentMissing
@@ -20,6 +21,8 @@
      ├─ JobTimeout                      an attempt that ran past its `timeout`
      ├─ UnrecoverableError              raised by a processor: no further attempt
      └─ RateLimitError                  raised by a processor: hold the queue
+
+    WaitingChildren (BaseException)      no error: it ends a run that waits for children
 """
 
 from __future__ import annotations
@@ -69,6 +72,10 @@ class JobActive(TransitionError):
     """The job runs right now."""
 
 
+class JobElsewhere(TransitionError):
+    """Another worker has started the job since, or its run is over: this run counts no more."""
+
+
 class JobExists(TransitionError):
     """The id is there already."""
 
@@ -112,8 +119,13 @@ class RateLimitError(FlownbError):
         self.retry_after = retry_after
 
 
+class WaitingChildren(BaseException):
+    """Ends a run of a job that waits for children it has added; not an `Exception`, so that no handler keeps it."""
+
+
 BY_CODE: dict[str, type[TransitionError]] = {
     "JOB_ACTIVE": JobActive,
+    "JOB_ELSEWHERE": JobElsewhere,
     "JOB_EXISTS": JobExists,
     "JOB_MISSING": JobMissing,
     "JOB_SHARED": JobShared,

@@ -187,7 +187,8 @@ class Batch(Flow):
 
     def _groups(self) -> pd.DataFrame:
         """The values of the aggregates right below the root, one row a group."""
-        keys_ = [key for piece in self._store.read_children(self._record["root"]) for key in piece.keys]
+        pieces = self._store.read_children(self._record["root"])
+        keys_ = [key for piece in pieces if not piece.added for key in piece.keys]
         records = [r for r in self._store.read_jobs(keys_, ("name", "data", "returnvalue")) if r]
         by = self._spec["by"]
         labels_ = [[codec.decode(record.data).get(name) for record in records] for name in by]

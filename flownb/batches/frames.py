@@ -24,7 +24,7 @@ def frame_of_children(job: Job) -> pd.DataFrame:
     """
     store = job._store
     spec = spec_of(store.read_flow(job._record.flow or ""))
-    pieces = store.read_children(job._record.key)
+    pieces = [piece for piece in store.read_children(job._record.key) if not piece.added]
     if any(piece.positions is not None for piece in pieces):
         below = StoredRows(store, pieces, spec)
         rows = below.read(inputs=True)

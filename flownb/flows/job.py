@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from flownb import connection as connections
 from flownb.connection import Connection
-from flownb.errors import JobMissing
+from flownb.errors import FlowError, JobMissing
 from flownb.options import JobOptions
 from flownb.wire import codec
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 
 
+@dataclass(slots=True)
+class Run:
+    """One run of a job, as its worker knows it."""
+
+    token: str  #: the right to run it
+    calls: int = 0  #: of `add_children` in this run
+    waits: bool = False  #: it waits for children it has added, whatever its function makes of that
+
+
 class Job:
     """One job. Fields are as they were when it was read; methods ask the server.
 
-    In a processor the same object says how the run goes: `update_progress`, `log`, `update_data`.
+    In a processor the same object says how the run goes: `update_progress`, `log`, `update_data`; and gives the
+    job children: `add_children`.
     """
 
-    __slots__ = ("_connection", "_data", "_record", "_store")
+    __slots__ = ("_connection", "_data", "_record", "_run", "_store")
 
-    def __init__(self, record: JobRecord, *, store: Store, connection: Connection | None = None) -> None:
+    def __init__(
+        self,
+        record: JobRecord,
+        *,
+        store: Store,
+        connection: Connection | None = None,
+        run: Run | None = None,
+    ) -> None:
         self._record = record
         self._store = store
         self._connection = connection
+        self._run = run
         self._data: Any = _UNREAD
 
     # ---- fields -------------------------------------------------------------------------------------
@@ -198,6 +217,35 @@ class Job:
         """Add a row to the job's log; return how many rows it has."""
         keep = JobOptions.from_wire(self.opts).keep_logs
         return self._store.update_job(self._base, self.id, "log", str(row), keep) or 0
+
+    def add_children(self, children: Iterable[Any]) -> list[Any]:
+        """Give the running job children, and return their values in the order given once all are done.
+
+        **What stands above the call runs again.** The first time, the call stores the children and ends this
+        run, which charges no attempt and holds no slot. When they are done the function runs again from its
+        first line, with the stored answers, and the call returns. Several calls are answered in the order in
+        which they are made; they must ask for the same children in every run, else the job fails.
+
+        `children` are nodes as in a flow: dicts, `Node`s, task nodes, with children of their own. A child that
+        fails fails this job at once, unless its options make it optional: then its value is None, and
+        `get_ignored_children_failures` says why. None at all: an empty list, at once. A job outside any flow
+        becomes the root of one: ``attach("queue:id")`` is its handle. Raises `FlowError` or `OptionError`, with
+        the place, before anything is stored.
+
+        >>> def crawl(job):
+        ...     links = ["a", "b"]  # runs twice
+        ...     pages = job.add_children([{"name": link, "queueName": "doc-pages"} for link in links])
+        ...     return sum(pages)  # runs once
+        >>> flow = add({"name": "site", "queueName": "doc-sites"})
+        >>> with Worker("doc-sites", crawl), Worker("doc-pages", lambda job: 21):
+        ...     print(flow.result(timeout=30), flow.progress().total)
+        42 3
+        """
+        from flownb.flows import growth
+
+        if self._run is None:
+            raise FlowError("add_children is for the function that runs the job, on the job it was given")
+        return growth.values_of_children(self._store, self._record, self._run, children)
 
     @property
     def _base(self) -> str:

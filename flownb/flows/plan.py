@@ -48,6 +48,7 @@ class Plan:
     shared: list[str] = field(default_factory=list)  #: announcements of jobs that have several parents
     #: of a batch: the row numbers and index labels that a parent's children stand for
     rows: dict[int, tuple[list[int], list[Any]]] = field(default_factory=dict)
+    grows: bool = False  #: the root is there already and runs: it gets children
 
     @property
     def root(self) -> PlannedJob:

@@ -248,32 +248,57 @@ def store_plan(
         about or {}
     )
     record = {"id": made.flow, "named": name, "fields": [part for pair in fields.items() for part in pair]}
+    return send(store, made, record, fresh=fresh)
+
+
+def send(
+    store: Store,
+    made: Plan,
+    record: Mapping[str, Any] | None,
+    under: Mapping[str, Any] | None = None,
+    at_last: Sequence[tuple[str, str, Any]] = (),
+    *,
+    fresh: bool = False,
+) -> list[str]:
+    """Send a plan whose flow has this record; return the ids that were there, as `store_plan` does.
+
+    `under` is the run of the root that gets children; `at_last` are further fields, stored with the last job.
+    """
     if len(made.jobs) <= MOST_JOBS_A_CALL and sum(len(job.data) for job in made.jobs) <= MOST_BYTES_A_CALL:
-        call = _Call(made, store.prefix)
-        call.take(range(len(made.jobs)))
+        call = _Call(made)
+        call.take(range(made.grows, len(made.jobs)))
         call.close(i for i, job in enumerate(made.jobs) if job.children)
+        call.chunks += at_last
+        whole = record and {**record, "stored": True}
         try:
-            whole = {**record, "stored": True}
-            return store.add_jobs(call.bases, record=whole, fresh=fresh, **call.arguments())[1]
+            return store.add_jobs(call.bases, record=whole, fresh=fresh, under=under, **call.arguments())[1]
         except JobExists as error:  # since somebody looked
             raise existing.taken(made, str(error)) from None
-    return _send_sealed(store, made, record)
+    return _send_sealed(store, made, record, under, at_last)
 
 
-def _send_sealed(store: Store, made: Plan, record: Mapping[str, Any]) -> list[str]:
+def _send_sealed(
+    store: Store,
+    made: Plan,
+    record: Mapping[str, Any] | None,
+    under: Mapping[str, Any] | None,
+    at_last: Sequence[tuple[str, str, Any]],
+) -> list[str]:
     """Send a large plan call by call, each made ready while the server is busy with the one before.
 
     In order, and never one after a call that failed: the last call lets the parents go.
     """
-    seal = keys.seal(store.prefix, made.flow)
+    seal = keys.seal(made.prefix, made.flow)
     failed = threading.Event()
 
     def send(call: _Call, is_last: bool) -> list[str]:
         if failed.is_set():
             return []
         try:
-            about = {**record, "stored": is_last}
-            return store.add_jobs(call.bases, record=about, seal=seal, **call.arguments())[1]
+            about = record and {**record, "stored": is_last}
+            if is_last:
+                call.chunks += at_last
+            return store.add_jobs(call.bases, record=about, seal=seal, under=under, **call.arguments())[1]
         except BaseException:
             failed.set()
             raise
@@ -281,7 +306,7 @@ def _send_sealed(store: Store, made: Plan, record: Mapping[str, Any]) -> list[st
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="flownb-producer") as sender:
         sent: list[Future[list[str]]] = []
         try:
-            for call, is_last in _sealed(made, store.prefix):
+            for call, is_last in _sealed(made):
                 sent.append(sender.submit(send, call, is_last))
                 if len(sent) > _AHEAD:
                     sent[-1 - _AHEAD].result()
@@ -291,10 +316,12 @@ def _send_sealed(store: Store, made: Plan, record: Mapping[str, Any]) -> list[st
             raise
 
 
-def _sealed(made: Plan, prefix: str) -> Iterator[tuple[_Call, bool]]:
+def _sealed(made: Plan) -> Iterator[tuple[_Call, bool]]:
     missing = {i: len(job.children) for i, job in enumerate(made.jobs) if job.children}
-    for positions in calls_of([len(job.data) for job in made.jobs]):
-        call = _Call(made, prefix)
+    first = int(made.grows)  # the root is there already
+    for some in calls_of([len(job.data) for job in made.jobs[first:]]):
+        positions = range(some.start + first, some.stop + first)
+        call = _Call(made)
         call.take(positions)
         whole = []
         for i in positions:
@@ -309,9 +336,9 @@ def _sealed(made: Plan, prefix: str) -> Iterator[tuple[_Call, bool]]:
 class _Call:
     """The arguments of one `add_jobs`: what repeats is said once and pointed to."""
 
-    def __init__(self, made: Plan, prefix: str) -> None:
+    def __init__(self, made: Plan) -> None:
         self.made = made
-        self.prefix = prefix
+        self.prefix = made.prefix
         self.base_places: dict[str, int] = {}
         self.far: dict[str, str] = {}
         self.special: set[int] = set()  # options that say when or where a job runs
@@ -321,7 +348,7 @@ class _Call:
         self.parents: dict[tuple[int, str], int] = {}
         self.parent_rows: list[list[Any]] = []
         self.jobs: list[list[Any]] = []
-        self.chunks: list[tuple[str, str, bytes]] = []
+        self.chunks: list[tuple[str, str, Any]] = []
         self.unseal: list[str] = []
 
     @property
@@ -378,34 +405,45 @@ class _Call:
     def _parent(self, position: int, policy: str) -> int:
         parent = self.made.jobs[position]
         link = {"id": parent.id, "queueKey": parent.base, policy: True}
-        self.parent_rows.append([parent.key, json.dumps(link, separators=(",", ":")), policy, False])
+        self.parent_rows.append(
+            [parent.key, json.dumps(link, separators=(",", ":")), policy, self.made.grows and not position]
+        )
         self.parents[position, policy] = len(self.parent_rows)
         return len(self.parent_rows)
 
     def _declare(self, position: int, job: PlannedJob) -> None:
         """The declared order of a parent's children, and a summary that a picture is drawn from."""
         place = keys.own(self.prefix, "children", job.key)
-        children = [self.made.jobs[i] for i in job.children]
-        for number, start in enumerate(range(0, len(children), _PIECE)):
-            some = children[start : start + _PIECE]
-            rows = self.made.rows.get(position)
-            piece = codec.pack_children(
-                [child.base for child in some],
-                [child.id for child in some],
-                rows and (rows[0][start : start + _PIECE], rows[1][start : start + _PIECE]),
-            )
+        for number, piece in enumerate(pieces_of(self.made, position)):
             self.chunks.append((place, str(number), piece))
-        self.chunks.append((place, "groups", self._groups(position, children)))
+        groups = json.dumps(groups_of(self.made, position), separators=(",", ":")).encode()
+        self.chunks.append((place, "groups", groups))
 
-    def _groups(self, parent: int, children: Sequence[PlannedJob]) -> bytes:
-        groups = []
-        for base, name, positions in group_siblings([(child.base, child.name) for child in children]):
-            members = [children[i] for i in positions]
-            policy = members[0].parents[parent]
-            leaf = not any(member.children for member in members)
-            first = [member.key for member in members[:MOST_SINGLE]]
-            groups.append(group_of(base, name, first, len(members), policy, leaf))
-        return json.dumps(groups, separators=(",", ":")).encode()
+
+def pieces_of(made: Plan, parent: int) -> Iterator[bytes]:
+    """Yield the declared children of a planned job, in pieces as they are stored."""
+    children = [made.jobs[i] for i in made.jobs[parent].children]
+    rows = made.rows.get(parent)
+    for start in range(0, len(children), _PIECE):
+        some = children[start : start + _PIECE]
+        yield codec.pack_children(
+            [child.base for child in some],
+            [child.id for child in some],
+            rows and (rows[0][start : start + _PIECE], rows[1][start : start + _PIECE]),
+        )
+
+
+def groups_of(made: Plan, parent: int) -> list[dict[str, Any]]:
+    """Return the summary of a planned job's children that a picture is drawn from."""
+    children = [made.jobs[i] for i in made.jobs[parent].children]
+    groups = []
+    for base, name, positions in group_siblings([(child.base, child.name) for child in children]):
+        members = [children[i] for i in positions]
+        policy = members[0].parents[parent]
+        leaf = not any(member.children for member in members)
+        first = [member.key for member in members[:MOST_SINGLE]]
+        groups.append(group_of(base, name, first, len(members), policy, leaf))
+    return groups
 
 
 def group_of(base: str, name: str, first: list[str], count: int, policy: str, leaf: bool) -> dict[str, Any]:

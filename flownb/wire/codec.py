@@ -176,6 +176,7 @@ class Children:
     keys: list[str]
     positions: list[int] | None = None  #: row numbers in the frame
     labels: list[Any] | None = None  #: index labels, as JSON
+    added: bool = False  #: by the parent itself, while it ran
 
 
 def pack_children(bases: Sequence[str], ids: Sequence[str], rows: tuple[Any, Any] | None = None) -> bytes:
@@ -189,7 +190,7 @@ def pack_children(bases: Sequence[str], ids: Sequence[str], rows: tuple[Any, Any
     return zlib.compress(json.dumps(packed, ensure_ascii=False, separators=(",", ":")).encode(), 1)
 
 
-def unpack_children(packed: bytes) -> Children:
+def unpack_children(packed: bytes, *, added: bool = False) -> Children:
     """Undo `pack_children`."""
     found = json.loads(zlib.decompress(packed))
     bases, of, ids = found["bases"], found["of"], found["ids"]
@@ -197,4 +198,4 @@ def unpack_children(packed: bytes) -> Children:
         keys = [f"{bases[0]}:{id}" for id in ids]
     else:
         keys = [f"{bases[i]}:{id}" for i, id in zip(of, ids, strict=True)]
-    return Children(keys, found.get("positions"), found.get("labels"))
+    return Children(keys, found.get("positions"), found.get("labels"), added)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flownb import errors
 from flownb.wire import codec, keys
 from flownb.wire.faults import server_errors
+from flownb.wire.growing import Growing
 from flownb.wire.records import FlowCounts, JobRecord
 from flownb.wire.scripts import load
 from flownb.wire.steering import Steering
@@ -71,7 +72,7 @@ class Turn:
     again_ms: int | None  #: a queue has a job that is due, or a limit that ends, in so many ms
 
 
-class Store(Steering):
+class Store(Steering, Growing):
     """One server under one prefix. Safe to share between threads, as the client is."""
 
     def __init__(self, client: Redis, prefix: str) -> None:
@@ -90,9 +91,10 @@ class Store(Steering):
         record: Mapping[str, Any] | None = None,
         seal: str | None = None,
         unseal: Sequence[str] = (),
-        chunks: Sequence[tuple[str, str, bytes]] = (),
+        chunks: Sequence[tuple[str, str, Any]] = (),
         bullmq: bool = False,
         fresh: bool = False,
+        under: Mapping[str, Any] | None = None,
     ) -> tuple[int, list[str]]:
         """Store jobs; return how many are new, and the ids that were there. See ``lua/add_jobs.lua``."""
         _check_size("jobs", jobs)
@@ -108,6 +110,7 @@ class Store(Steering):
             chunks=chunks,
             bullmq=bullmq,
             fresh=fresh,
+            under=under,
         )
         return reply["added"], reply["existing"]
 
@@ -257,9 +260,13 @@ class Store(Steering):
         """Return the summary of each parent's children: groups of one queue and one name template."""
         with server_errors(), self.client.pipeline(transaction=False) as pipe:
             for key in parent_keys:
-                pipe.hget(keys.own(self.prefix, "children", key), "groups")
+                pipe.hmget(keys.own(self.prefix, "children", key), "groups", "grown")
             found = pipe.execute()
-        return [codec.decode(text) if text is not None else None for text in found]
+        groups = [codec.decode(text) if text is not None else None for text, _ in found]
+        for key, some, (_, grown) in zip(parent_keys, groups, found, strict=True):
+            if some and grown:
+                self.note_grown(key, some)
+        return groups
 
     def read_values(self, parent_key: str, child_keys: Sequence[str] | None = None) -> dict[str, str]:
         """Return the JSON texts of completed children by child key; of those named, or of all."""
@@ -364,8 +371,10 @@ class Store(Steering):
 
 
 def _pieces(found: Mapping[bytes, bytes]) -> list[codec.Children]:
-    numbered = sorted((int(number), piece) for number, piece in found.items() if number != b"groups")
-    return [codec.unpack_children(piece) for _, piece in numbered]
+    declared = sorted((int(field), piece) for field, piece in found.items() if field.isdigit())
+    added = sorted((int(field[4:]), piece) for field, piece in found.items() if field.startswith(b"run:"))
+    pieces = [codec.unpack_children(piece) for _, piece in declared]
+    return pieces + [codec.unpack_children(piece, added=True) for _, piece in added]
 
 
 def _queues_of(job_keys: Iterable[str]) -> list[str]:

@@ -9,8 +9,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from flownb.errors import FlowError, JobTimeout, OptionError, RateLimitError, UnrecoverableError
-from flownb.flows.job import Job
+from flownb.errors import (
+    FlowError,
+    JobTimeout,
+    OptionError,
+    RateLimitError,
+    UnrecoverableError,
+    WaitingChildren,
+)
+from flownb.flows.job import Job, Run
 from flownb.options import JobOptions, seconds
 from flownb.tasks.binding import GivenUp, UnknownTask
 from flownb.wire import codec
@@ -28,11 +35,20 @@ def run(taken: Taken, processor: Processor, store: Store, await_: Callable[[Any]
     """Run a job and return its outcome; whatever the function does, this returns."""
     if taken.deferred is not None:
         return failed(taken, taken.deferred, why=_why_deferred(taken.deferred))
+    this = Run(taken.token)
+    outcome = _outcome(taken, Job(taken.record, store=store, run=this), processor, await_)
+    # A function that catches everything cannot keep its job from waiting: its children are stored.
+    return _parked(taken) if this.waits else outcome
+
+
+def _outcome(taken: Taken, job: Job, processor: Processor, await_: Callable[[Any], Any]) -> Outcome:
     try:
-        value = processor(Job(taken.record, store=store))
+        value = processor(job)
         if inspect.isawaitable(value):
             value = await_(value)
         return _completed(taken, value)
+    except WaitingChildren:
+        return _parked(taken)
     except RateLimitError as error:
         return _held(taken, error)
     except UnknownTask:
@@ -77,6 +93,11 @@ def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | 
 def returned(taken: Taken) -> Outcome:
     """Not run at all: back to the head of the line, no attempt charged."""
     return {**_about(taken), "kind": "returned"}
+
+
+def _parked(taken: Taken) -> Outcome:
+    """It waits for its children, without a slot; no attempt charged."""
+    return {**_about(taken), "kind": "parked"}
 
 
 def options_of(taken: Taken) -> JobOptions:

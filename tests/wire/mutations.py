@@ -32,7 +32,7 @@ class Mutation(NamedTuple):
 
 ADD, FLOWS, FETCH = "test_add_jobs.py", "test_add_flows.py", "test_fetch.py"
 DONE, FAIL, RETRY = "test_complete.py", "test_fail.py", "test_retry.py"
-AGAIN, GONE = "test_retry_jobs.py", "test_remove_jobs.py"
+AGAIN, GONE, GROW = "test_retry_jobs.py", "test_remove_jobs.py", "test_grow.py"
 MUTATIONS = [
     # refusals and fencing
     Mutation("a foreign lock lets an end through", "_finish", "lock ~= outcome.token then", "false then", DONE),
@@ -51,6 +51,15 @@ MUTATIONS = [
     Mutation("BullMQ's parent is replaced", "add_jobs", "args.bullmq and parent and", "false and", ADD),
     Mutation("BullMQ's id counts what was stored", "add_jobs", "if args.bullmq then q.stored", "if false then q.stored", ADD),
     Mutation("a missing parent is not noticed", "add_jobs", "if parent[4] and", "if false and", ADD),
+    # children at run time
+    Mutation("a run that is over adds children", "_grow", "has[2] == under.token", "false", GROW),
+    Mutation("a foreign run adds children", "_grow", "return lock == under.token", "return true", GROW),
+    Mutation("a run that was overtaken adds children", "_grow", "tonumber(has[1]) == under.ats", "true", GROW),
+    Mutation("a new root keeps what an old one left", "_grow", "redis.call('DEL', flow_key", "redis.call('EXISTS', flow_key", GROW),
+    Mutation("a new root is not counted", "_grow", "count_move(q, flow, nil, state_of(q, id))", "", GROW),
+    Mutation("a wait for nobody goes on for ever", "_finish", "return store_returned(q, outcome, job) end", "end", GROW),
+    Mutation("a wait is taken although a child failed it", "_finish", "elseif outcome.kind == 'parked' and", "elseif false and", GROW),
+    Mutation("a wait forgets its token", "_finish", "redis.call('HSET', job, 'ft', outcome.token)\n  redis.call('ZADD', q.waiting_children", "redis.call('ZADD', q.waiting_children", GROW),
     # what is stored
     Mutation("the end's time is not stored", "_finish", "'returnvalue', outcome.value, 'finishedOn', now_text,", "'returnvalue', outcome.value,", DONE),
     Mutation("no attempt is counted", "finish_and_fetch", "(tonumber(a.has[5]) or 0) + 1", "(tonumber(a.has[5]) or 0)", DONE),

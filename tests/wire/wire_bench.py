@@ -293,6 +293,10 @@ def returned(taken: Taken, *, hold: int | None = None) -> dict[str, Any]:
     return {**about(taken), "kind": "returned", "hold": hold}
 
 
+def parked(taken: Taken) -> dict[str, Any]:
+    return {**about(taken), "kind": "parked"}
+
+
 def put_off(taken: Taken, delay: int = 5000) -> dict[str, Any]:
     return {**about(taken), "kind": "put_off", "delay": delay}
 

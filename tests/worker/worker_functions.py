@@ -44,3 +44,41 @@ def hog(job):
     started = time.monotonic()
     ctypes.PyDLL(None).usleep(int(job.data["seconds"] * 1e6))  # PyDLL keeps the lock, CDLL would not
     return time.monotonic() - started
+
+
+def _pages():
+    return [{"name": "page", "queueName": "pages", "data": i} for i in range(1500)]
+
+
+def adds(job):
+    """Add children and return what they did."""
+    return job.add_children(_pages())
+
+
+def adds_and_hangs(job):
+    """Add children; then reach a place from which only a kill leads away."""
+    try:
+        job.add_children(_pages())
+    finally:
+        _hang(job)
+
+
+def adds_half(job):
+    """Hang when the second of the calls that store the children would go out."""
+    store = job._store
+    sent = []
+
+    def add_jobs(*args, **named):
+        if sent:
+            _hang(job)
+        sent.append(1)
+        return type(store).add_jobs(store, *args, **named)
+
+    store.add_jobs = add_jobs
+    job.add_children(_pages())
+
+
+def _hang(job):
+    job._store.client.set("reached", 1)
+    while True:
+        time.sleep(0.05)

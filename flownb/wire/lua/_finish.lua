@@ -1,5 +1,5 @@
--- _finish: active -> completed, failed, delayed, waiting or prioritized.
--- @touches active stalled lock completed failed events limiter
+-- _finish: active -> completed, failed, delayed, waiting, prioritized or waiting-children.
+-- @touches active stalled lock completed failed events limiter waiting-children
 -- @use     queue place
 
 -- `has` is {ats, parentKey, fl, ft, atm, sh}.
@@ -15,6 +15,8 @@ local function refusal(outcome, job, lock, has)
     if redis.call('EXISTS', pending, failed) > 0 then
       return redis.call('EXISTS', failed) == 1 and 'failed-children' or 'pending-children'
     end
+  elseif outcome.kind == 'parked' and redis.call('EXISTS', job .. ':unsuccessful') == 1 then
+    return 'failed-children'
   end
 end
 
@@ -71,6 +73,15 @@ local function store_returned(q, outcome, job)
   q.has_new_work = true
   redis.call('ZADD', q.prioritized, int(priority * 4294967296), outcome.id)
   return 'prioritized'
+end
+
+-- It waits for children that it has added, no attempt charged. When they are done already, it runs again at once.
+local function store_parked(q, outcome, job)
+  if redis.call('EXISTS', job .. ':dependencies') == 0 then return store_returned(q, outcome, job) end
+  redis.call('HSET', job, 'ft', outcome.token)
+  redis.call('ZADD', q.waiting_children, now_text, outcome.id)
+  emit(q, 'waiting-children', 'jobId', outcome.id, 'prev', 'active')
+  return 'waiting-children'
 end
 
 -- Nobody here knows this job's name: later, perhaps another worker does. No attempt is charged.

@@ -3,12 +3,13 @@
 -- it gains the parent it is added under, and that parent its value if it has one. Sent twice, it adds
 -- nothing twice. While `seal` stands among a parent's dependencies, the parent waits for later calls.
 -- With `fresh` none of another flow may be there. With `bullmq` all is as BullMQ's own add does it: no job is
--- shared, and `id` counts what was asked for.
+-- shared, and `id` counts what was asked for. `under` is a running job that gets children: its run must be the
+-- one that asks, and without a flow it becomes a root.
 -- @keys    queues
--- @args    now jobs opts parents record seal unseal chunks bullmq fresh
+-- @args    now jobs opts parents record seal unseal chunks bullmq fresh under
 -- @returns added existing
--- @errors  JOB_EXISTS PARENT_MISSING PARENT_CANNOT_BE_REPLACED
--- @use     queue counts place parent attach
+-- @errors  JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED
+-- @use     queue counts place parent attach grow
 
 -- A job:    {queue, id, name, data, opts, parent} and, where it is more than that, {..., delay, priority, lifo,
 --           has_children, bind, prefix_of_flow}; queue, opts and parent are places in the lists beside it,
@@ -39,10 +40,12 @@ if not none_exists then
     end
   end
 end
+if args.under and not still_runs(args.under) then return refuse('JOB_ELSEWHERE', args.under.key) end
 
 -- 2. The flow's own record, once.
-if record then
+if record and record.fields then
   local key = flow_key('flow', queues[1], flow)
+  if args.under then make_root(args.under.key, flow) end
   if redis.call('EXISTS', key) == 0 then
     redis.call('HSET', key, 'created', now_text, unpack(record.fields))
     local about = key:match('^(.*):flow:[^:]*$')

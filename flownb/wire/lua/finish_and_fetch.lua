@@ -1,4 +1,4 @@
---- finish_and_fetch: active -> completed, failed, delayed or waiting; then waiting -> active.
+--- finish_and_fetch: active -> completed, failed, delayed, waiting or waiting-children; then waiting -> active.
 -- Many jobs of many queues end and the next ones start, in one call; the last child wakes its parent.
 -- A bad outcome spoils only itself: its answer says why it was refused. Sent twice, it changes nothing.
 -- @keys    queues
@@ -89,6 +89,8 @@ for _, a in ipairs(accepted) do
     state = store_retry(q, outcome, a.job, made)
   elseif outcome.kind == 'put_off' then
     state = store_put_off(q, outcome, a.job)
+  elseif outcome.kind == 'parked' then
+    state = store_parked(q, outcome, a.job)
   else
     state = store_returned(q, outcome, a.job)
   end

@@ -1,0 +1,179 @@
+"""Children that a running job adds: stored once, waited for without a slot, answered when the function runs again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flownb.errors import FlowError, OptionError, UnrecoverableError, WaitingChildren
+from flownb.flows.job import Run
+from flownb.flows.node import Node
+from flownb.flows.plan import Plan, plan
+from flownb.flows.producer import groups_of, pieces_of, send
+from flownb.wire import codec, keys
+from flownb.wire.folding import MOST_SINGLE, template_of
+from flownb.wire.growing import Growth, grown_field
+from flownb.wire.records import JobRecord
+from flownb.wire.store import Store
+
+
+def values_of_children(store: Store, job: JobRecord, run: Run, children: Iterable[Any]) -> list[Any]:
+    """Return what these children returned, in order; store them and end the run where they have not ended yet."""
+    mentions = _listed(children)
+    number, run.calls = run.calls, run.calls + 1
+    if not mentions:
+        return []
+    made = _planned(store, job, number, mentions)
+    growth = store.read_growth(job.key, made.prefix, number)
+    asked = _digest(made)
+    if growth.asked is None:
+        _store(store, job, run, made, growth, number, asked)
+    elif growth.asked != asked:
+        raise UnrecoverableError(_difference(store, made, number))
+    below = [made.jobs[i].key for i in made.root.children]
+    if growth.asked is None or (store.is_awaited(job.key, below) and not _goes_on(store, job, made)):
+        run.waits = True
+        raise WaitingChildren(f"job {job.name!r} waits for {len(below):,} children")
+    values = store.read_values(job.key, below)
+    return [codec.decode(values[key]) if key in values else None for key in below]
+
+
+def _listed(children: Iterable[Any]) -> list[Any]:
+    if isinstance(children, (str, bytes, Mapping, Node)) or not isinstance(children, Iterable):
+        raise FlowError(f"add_children takes a list of nodes, not {type(children).__name__}")
+    return list(children)
+
+
+# ---- what is asked for ----------------------------------------------------------------------------------
+
+
+def _planned(store: Store, job: JobRecord, number: int, mentions: Sequence[Any]) -> Plan:
+    """Lay out the children under the job; the same call of the same job gives the same ids in every run."""
+    prefix, queue, id = keys.split(job.key)
+    digest = hashlib.blake2b(job.key.encode(), digest_size=10).digest()
+    root = Node(job.name, queue, children=mentions, prefix=prefix)
+    home = _home(store, job)
+    try:
+        made = plan(root, prefix=home, flow=f"{base64.b32encode(digest).decode().lower()}-{number}")
+    except (FlowError, OptionError) as error:
+        raise type(error)(str(error).removeprefix("root/")) from None
+    if len(made.root.children) < len(mentions):
+        raise FlowError("add_children: two of the children are one job; give each once")
+    given = {planned.key for planned in made.jobs[1:] if not planned.id.startswith(f"{made.flow}-")}
+    made.root.id, made.grows = id, True
+    if given & _above(store, job, given):
+        raise FlowError(
+            f"add_children: job {job.name!r} cannot wait for itself or for a job that waits for it"
+        )
+    return made
+
+
+def _home(store: Store, job: JobRecord) -> str:
+    """Return the prefix under which the job's flow lives."""
+    return (job.flow or "").rpartition(":")[0] or store.prefix
+
+
+def _above(store: Store, job: JobRecord, given: set[str]) -> set[str]:
+    """Return the job and all that wait for it; read only where an id was given."""
+    above, level = {job.key}, [job.key] if given else []
+    while level:
+        further = store.read_parents(level)
+        records = store.read_jobs(level, ("name", "parentKey"))
+        first = [record.parent_key for record in records if record and record.parent_key]
+        level = list({*first, *(key for some in further.values() for key in some)} - above)
+        above.update(level)
+    return above
+
+
+def _digest(made: Plan) -> str:
+    parts = [[job.base, job.id, job.name, job.data, job.children, job.bind] for job in made.jobs[1:]]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _difference(store: Store, made: Plan, number: int) -> str:
+    """Say how the children asked for now differ from those that this call has added before."""
+    what = "other jobs below them"
+    places = made.root.children
+    stored = store.read_jobs([made.jobs[i].key for i in places], ("name", "data"))
+    for place, (i, there) in enumerate(zip(places, stored, strict=True)):
+        job = made.jobs[i]
+        if there is None:
+            what = f"{job.name!r} at children[{place}], which was not there"
+        elif (there.name, there.data) != (job.name, job.data):
+            was = f"{there.name!r} with {_short(there.data)}"
+            what = f"{job.name!r} with {_short(job.data)} at children[{place}], which was {was}"
+        else:
+            continue
+        break
+    return (
+        f"add_children, call {number + 1} of this function: asks for other children than in the run before, {what}. "
+        "What stands above the call runs again and must come to the same children: keep time, chance and what "
+        "changes meanwhile out of them"
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+# ---- storing them ---------------------------------------------------------------------------------------
+
+
+def _store(
+    store: Store, job: JobRecord, run: Run, made: Plan, growth: Growth, number: int, asked: str
+) -> None:
+    """Store the children; with the last of them, that this call is answered from now on."""
+    flow = growth.flow
+    if flow is None and job.parent_key is None:  # a job of its own becomes the root of a flow
+        made.flow = made.flow.rpartition("-")[0]
+        fields = {"name": job.name, "root": job.key, "total": str(len(made.jobs))}
+        record: dict[str, Any] | None = {
+            "id": made.flow,
+            "named": None,
+            "fields": [part for pair in fields.items() for part in pair],
+        }
+    else:  # in a flow of another program's its children are counted by nobody, as all its jobs
+        made.flow = flow.rpartition(":")[2] if flow else made.flow
+        record = {"id": made.flow} if flow else None
+    place = keys.own(made.prefix, "children", job.key)
+    more: list[tuple[str, str, Any]] = [
+        (place, f"run:{n}", piece) for n, piece in enumerate(pieces_of(made, 0), growth.pieces)
+    ]
+    groups = _joined(growth.groups, groups_of(made, 0))
+    more += [(place, "groups", json.dumps(groups, separators=(",", ":"))), (place, f"call:{number}", asked)]
+    more += [(job.key, "ac", str(max(number + 1, growth.calls)))]
+    if flow:
+        base = job.key.rsplit(":", 1)[0]
+        parents = [*store.read_parents([job.key])[job.key], *([job.parent_key] if job.parent_key else [])]
+        for parent in (keys.own(made.prefix, "children", key) for key in parents):
+            more += [(parent, "grown", "1"), (parent, grown_field(base, job.name), job.key)]
+    under = {"key": job.key, "token": run.token, "ats": job.attempts_started}
+    send(store, made, record, under, more)
+
+
+def _joined(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return two summaries as one: of siblings that look alike, few stand for themselves and many are one group."""
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for group in [*old, *new]:
+        alike.setdefault((group["base"], template_of(group["name"]), group["optional"]), []).append(group)
+    joined = []
+    for (_, template, _), groups in alike.items():
+        count = sum(group["count"] for group in groups)
+        if len(groups) == 1 or count <= MOST_SINGLE:
+            joined += groups
+            continue
+        names = {group["name"] for group in groups}
+        first = [key for group in groups for key in group["first"]][:MOST_SINGLE]
+        leaf = all(group["leaf"] for group in groups)
+        name = names.pop() if len(names) == 1 else template
+        joined.append({**groups[0], "name": name, "count": count, "first": first, "leaf": leaf})
+    return joined
+
+
+def _goes_on(store: Store, job: JobRecord, made: Plan) -> bool:
+    """Whether a child failed whose policy lets the parent go on without the others."""
+    eager = [made.jobs[i].key for i in made.root.children if made.jobs[i].parents[0] == "cpof"]
+    return bool(eager) and not store.read_ignored(job.key).keys().isdisjoint(eager)
