@@ -28,8 +28,12 @@ class Peer:
         worker.start()
         self.workers.append(worker)
 
-    def add_flow(self, tree: dict[str, Any]) -> None:
-        self.producer.add(tree)
+    def stop(self) -> None:
+        while self.workers:
+            self.workers.pop().close()
+
+    def add_flow(self, tree: dict[str, Any], semantics: str = "flownb") -> None:
+        self.producer.add(tree, semantics=semantics)
 
     def add_jobs(self, queue: str, jobs: list[dict[str, Any]]) -> None:
         fn.Queue(queue).add_bulk(jobs)
@@ -81,6 +85,12 @@ class Peer:
     def _hold(self, job: fn.Job) -> Any:
         while not self.notes.exists("test:open"):
             time.sleep(0.005)
+        return job.data["value"]
+
+    def _report(self, job: fn.Job) -> Any:
+        job.update_progress({"done": 0.5})
+        job.log("half done")
+        job.update_data({**job.data, "seen": []})
         return job.data["value"]
 
     def _outlast(self, job: fn.Job) -> Any:

@@ -34,6 +34,10 @@ class Peer:
         worker.on("error", lambda error, *_: print(f"{ME}: {error}", file=sys.stderr))
         self.workers.append(worker)
 
+    async def stop(self) -> None:
+        while self.workers:
+            await self.workers.pop().close()
+
     async def add_flow(self, tree: dict[str, Any]) -> None:
         await self.producer.add(tree)
 
@@ -65,6 +69,7 @@ class Peer:
             "give_up": self.give_up,
             "fail_first": self.fail_first,
             "hold": self.hold,
+            "report": self.report,
             "outlast": self.outlast,
             "grow": self.grow,
         }
@@ -90,6 +95,12 @@ class Peer:
     async def hold(self, job: Job, _: str) -> Any:
         while not await self.notes.exists("test:open"):
             await asyncio.sleep(0.005)
+        return job.data["value"]
+
+    async def report(self, job: Job, _: str) -> Any:
+        await job.updateProgress({"done": 0.5})
+        await job.log("half done")
+        await job.updateData({**job.data, "seen": []})
         return job.data["value"]
 
     async def outlast(self, job: Job, token: str) -> Any:

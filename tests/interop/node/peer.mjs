@@ -44,6 +44,12 @@ const deeds = {
     while (!(await notes.exists('test:open'))) await sleep(5);
     return job.data.value;
   },
+  async report(job) {
+    await job.updateProgress({ done: 0.5 });
+    await job.log('half done');
+    await job.updateData({ ...job.data, seen: [] });
+    return job.data.value;
+  },
   async outlast(job) {
     while ((await job.getDependenciesCount()).unprocessed) await sleep(5);
     return gather(job);
@@ -75,6 +81,9 @@ const asked = {
     workers.push(worker);
     await worker.waitUntilReady();
   },
+  async stop() {
+    await Promise.all(workers.splice(0).map((worker) => worker.close()));
+  },
   async add_flow({ tree }) {
     await producer.add(tree);
   },
@@ -94,17 +103,18 @@ const asked = {
     return (await queue(name).getJob(id)).getChildrenValues();
   },
   async listen({ queue: name }) {
+    await heard[name]?.listener.close();
     const events = new QueueEvents(name, { connection, lastEventId: '0-0' });
     await events.waitUntilReady();
-    heard[name] = [];
+    heard[name] = { listener: events, told: [] };
     const emit = events.emit.bind(events);
     events.emit = (event, ...args) => {
-      if (event !== 'error' && !event.includes(':')) heard[name].push([event, ...args]);
+      if (!['error', 'ioredis:close'].includes(event) && !event.includes(':')) heard[name].told.push([event, args[0]]);
       return emit(event, ...args);
     };
   },
   async heard({ queue: name }) {
-    return heard[name];
+    return heard[name].told.splice(0);
   },
 };
 
