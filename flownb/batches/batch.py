@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from flownb.batches import failures as failing
 from flownb.batches.ending import as_they_end
 from flownb.batches.layout import Layout, RowJob
 from flownb.batches.reading import Row, StoredRows
+from flownb.batches.rehearsal import rehearse
 from flownb.batches.rows import Rows, fingerprint, identities
 from flownb.batches.rows import read as read_rows
 from flownb.connection import Connection
@@ -254,6 +255,7 @@ class Source:
     frame: pd.DataFrame
 
 
+@overload
 def fan_out(
     rows: Any,
     task: Task | str,
@@ -262,9 +264,35 @@ def fan_out(
     by: str | Sequence[str] | None = None,
     into: Any = None,
     if_exists: str = "reuse",
+    dry_run: Literal[False] = False,
     connection: Connection | None = None,
     **opts: Any,
-) -> Batch:
+) -> Batch: ...
+@overload
+def fan_out(
+    rows: Any,
+    task: Task | str,
+    *,
+    name: str | None = None,
+    by: str | Sequence[str] | None = None,
+    into: Any = None,
+    if_exists: str = "reuse",
+    dry_run: Literal[True],
+    connection: Connection | None = None,
+    **opts: Any,
+) -> pd.DataFrame: ...
+def fan_out(
+    rows: Any,
+    task: Task | str,
+    *,
+    name: str | None = None,
+    by: str | Sequence[str] | None = None,
+    into: Any = None,
+    if_exists: str = "reuse",
+    dry_run: bool = False,
+    connection: Connection | None = None,
+    **opts: Any,
+) -> Batch | pd.DataFrame:
     """Run a task for each row of a DataFrame (Series, list) and return at once with the `Batch`.
 
     `task`: its parameters named like columns receive those columns; one parameter ``row`` receives the whole
@@ -275,7 +303,11 @@ def fan_out(
 
     The same name and rows again join what is there: rows that are done are kept, new, changed and failed ones
     run. ``if_exists="rerun"`` runs them all anew. Rows are optional: a failed one does not fail the batch,
-    unless an option says so.
+    unless an option says so. An edited function is announced; another `version` of the task runs all rows.
+
+    ``dry_run=True`` writes nothing: it says what would run and returns the rows with a column ``_would``, which is
+    *run* (new or changed), *retry* (failed before), *reuse*, *join* (waits or runs already) or *stay failed*
+    (an `UnrecoverableError`, or a batch that is still running).
 
     Raises `FlowError` with the row's label and column before anything is written.
 
@@ -297,14 +329,17 @@ def fan_out(
         rows, job.required, job.optional, by=by, whole_row=job.whole_row, any_column=job.any_column
     )
     resolved, store = store_of(connection)
-    resolved.ensure_writable()
-    identity = {"task": f"{job.queue}/{job.name}", "version": job.version}
+    queued = f"{job.queue}/{job.name}"
     if name is None:
-        name = f"{job.name}-{fingerprint(identities(found, name='', **identity))[1:9]}"
-    salt = secrets.token_hex(8) if if_exists == "rerun" else _salt_of(store, name)
-    identity["version"] += salt
-    ids = identities(found, name=name, **identity)
-    flow = Layout(store, name, job, stages, found, ids, salt).store()
+        name = f"{job.name}-{fingerprint(identities(found, name='', task=queued, version=job.version))[1:9]}"
+    earlier = _earlier(store, name) if if_exists == "reuse" else {"salt": secrets.token_hex(8)}
+    salt = earlier.get("salt", "")  # tells rows from those before the last "rerun"
+    ids = identities(found, name=name, task=queued, version=job.version + salt)
+    layout = Layout(store, name, job, stages, found, ids, earlier)
+    if dry_run:
+        return rehearse(layout, _frame_of(rows, found))
+    resolved.ensure_writable()
+    flow = layout.store()
     seams.serve_here(resolved)
     return Batch(flow, connection=resolved, source=Source(_frame_of(rows, found)))
 
@@ -323,11 +358,11 @@ def attach(name: str, *, connection: Connection | None = None) -> Flow | Batch:
     return Batch(flow._id, connection=flow._connection) if "spec" in flow._record else flow
 
 
-def _salt_of(store: Store, name: str) -> str:
-    """What told the rows of the newest batch of this name from those before its last ``if_exists="rerun"``."""
+def _earlier(store: Store, name: str) -> dict[str, Any]:
+    """Return what the newest batch of this name says of itself."""
     flow = store.find_flow(name)
     record = store.read_flow(flow) if flow else {}
-    return str(frames.spec_of(record).get("salt", "")) if "spec" in record else ""
+    return frames.spec_of(record) if "spec" in record else {}
 
 
 def _stages(into: Any, by: Any) -> list[Task]:

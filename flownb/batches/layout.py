@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from flownb.flows.plan import Plan, PlannedJob
 from flownb.flows.producer import store_plan
 from flownb.flows.summary import BATCH_QUEUE
 from flownb.options import JobOptions
+from flownb.tasks.code import code_of, is_edited
 from flownb.tasks.task import Task, _options
 from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, FAILED
@@ -31,6 +33,7 @@ class RowJob:
     options: JobOptions
     whole_row: bool = False
     any_column: bool = False
+    code: str | None = None  #: tells this function from an edited one; None where others serve the queue
 
     @classmethod
     def read(cls, task: Any, opts: dict[str, Any]) -> RowJob:
@@ -55,7 +58,11 @@ class RowJob:
             optional=task.optional,
             options=options,
             whole_row=[*task.required, *task.optional] == ["row"],
+            code=code_of(task.function),
         )
+
+
+NEW, RUNNING, WHOLE = "new", "running", "whole"  #: how much of a flow is there
 
 
 class Layout:
@@ -69,7 +76,7 @@ class Layout:
         stages: list[Task],
         found: Rows,
         ids: list[str],
-        salt: str,
+        earlier: Mapping[str, Any],
     ) -> None:
         self.store_ = store
         self.name = name
@@ -77,41 +84,54 @@ class Layout:
         self.stages = stages
         self.rows = found
         self.ids = ids
-        self.salt = salt
+        self.earlier = earlier  #: what the newest batch of this name says of itself
+        self.flow = ""  #: set by `settle`
         self.labels = labels.labels(found.index, 0, len(found))
 
     def store(self) -> str:
         """Store what is not there yet; return the flow's id."""
-        made = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.stages]
-        generation = 0
-        while True:
-            flow = fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
-            record = self.store_.read_flow(flow)
-            if record and "stored" not in record:
-                break  # begun by a kernel that died meanwhile
-            if record and "ended" not in record:
-                self.store_.name_flow(self.name, flow)
-                self._announce_joined(flow)
-                return flow
-            if self._renew_failed_rows():
-                generation = 0
-            elif not record:
-                break
-            elif self._aggregate_failed(flow):
-                generation += 1
-            else:
-                self.store_.name_flow(self.name, flow)
-                self._announce(len(self.ids))
-                return flow
-        plan = self._plan(flow)
+        there = self.settle()
+        if there != NEW:
+            self.store_.name_flow(self.name, self.flow)
+            self._announce_joined() if there == RUNNING else self._announce(len(self.ids))
+            return self.flow
+        plan = self._plan()
         spec = self._spec(plan)
         existing = store_plan(self.store_, plan, self.name, {"kind": "batch", "spec": json.dumps(spec)})
         self._announce(len(existing))
-        return flow
+        return self.flow
 
-    def _aggregate_failed(self, flow: str) -> bool:
+    def settle(self) -> str:
+        """Choose the flow's id and the rows' ids, and say how much of the flow is there. Writes nothing."""
+        made = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.stages]
+        generation = 0
+        while True:
+            self.flow = fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
+            record = self.store_.read_flow(self.flow)
+            if record and "stored" not in record:
+                return NEW  # begun by a kernel that died meanwhile
+            if record and "ended" not in record:
+                return RUNNING
+            if self._renew_failed_rows():
+                generation = 0
+            elif not record:
+                return NEW
+            elif self._aggregate_failed():
+                generation += 1
+            else:
+                return WHOLE
+
+    def states(self) -> list[tuple[str | None, str | None]]:
+        """Read each row's state and why it failed for good; None and None for a row that is not there."""
+        row_keys = [keys.job(self.store_.prefix, self.job.queue, id) for id in self.ids]
+        return [
+            (job.state, job.why) if job else (None, None)
+            for job in self.store_.read_jobs(row_keys, ("name", "why"))
+        ]
+
+    def _aggregate_failed(self) -> bool:
         """Did a job above the rows fail? Its function may have been mended since."""
-        ended, cause = self.store_.read_flow_end(flow)
+        ended, cause = self.store_.read_flow_end(self.flow)
         if ended != FAILED or not cause:
             return False
         found = self.store_.read_jobs([cause], ("name", "why"))[0]
@@ -121,11 +141,10 @@ class Layout:
         """Give rows that failed before a new job each; an `UnrecoverableError` said that no run can mend it."""
         if self.store_.find_flow(self.name) is None:
             return False
-        row_keys = [keys.job(self.store_.prefix, self.job.queue, id) for id in self.ids]
         failed = [
             place
-            for place, job in enumerate(self.store_.read_jobs(row_keys, ("name", "why")))
-            if job and job.state == FAILED and job.why != "unrecoverable"
+            for place, (state, why) in enumerate(self.states())
+            if state == FAILED and why != "unrecoverable"
         ]
         for place in failed:
             id, _, times = self.ids[place].partition("-")
@@ -137,20 +156,46 @@ class Layout:
             total = len(self.ids)
             rest = "none runs again" if kept == total else f"{total - kept:,} run"
             print(f"batch {self.name!r}: {kept:,} of {total:,} rows are there already, {rest}")
+            self.announce_edited(kept)
 
-    def _announce_joined(self, flow: str) -> None:
-        states = self.store_.read_progress(flow).by_stage.get(self.job.queue, {})
+    def announce_edited(self, kept: int) -> None:
+        """Say that rows which are kept ran another function than the one that is here now."""
+        if kept and is_edited(self._code_before(), self.job.code):
+            print(
+                f"batch {self.name!r}: {self.job.name} was edited since its first rows ran; {kept:,} rows are kept "
+                'as they are: if_exists="rerun", or another version= on the task, runs them again'
+            )
+
+    def _code_before(self) -> str | None:
+        """The code that the rows of the newest batch of this name ran, if it was this task in this version."""
+        job, before = self.job, self.earlier
+        same = (before.get("task"), before.get("queue"), before.get("version")) == (
+            job.name,
+            job.queue,
+            job.version,
+        )
+        return before.get("code") if same else None
+
+    def _oldest_code(self) -> str | None:
+        """The code that the oldest rows ran: those that are kept, if any."""
+        before = self._code_before()
+        kept = is_edited(before, self.job.code) and any(state for state, _ in self.states())
+        return before if kept else self.job.code
+
+    def _announce_joined(self) -> None:
+        states = self.store_.read_progress(self.flow).by_stage.get(self.job.queue, {})
         done = states.get(COMPLETED, 0) + states.get(FAILED, 0)
         print(f"batch {self.name!r} goes on: {done:,} of {len(self.ids):,} rows are done already")
+        self.announce_edited(done)
 
-    def _plan(self, flow: str) -> Plan:
-        plan = Plan(flow, self.store_.prefix, [])
+    def _plan(self) -> Plan:
+        plan = Plan(self.flow, self.store_.prefix, [])
         above: list[int] = []
         grouped = self.rows.groups
         if not self.stages or (grouped is not None and len(self.stages) == 1):  # one root, whatever is below
             options = JobOptions.read(None, "root")
             base = keys.base(self.store_.prefix, BATCH_QUEUE)
-            plan.jobs.append(PlannedJob(self.name, base, flow, "{}", options, {}, []))
+            plan.jobs.append(PlannedJob(self.name, base, self.flow, "{}", options, {}, []))
             above = [0]
         for i, stage in reversed(list(enumerate(self.stages))):
             groups = grouped if i == 0 and grouped is not None else [(None, None)]
@@ -195,11 +240,13 @@ class Layout:
         return {
             "task": self.job.name,
             "queue": self.job.queue,
+            "version": self.job.version,
             "rows": len(self.ids),
             "columns": list(self.rows.columns),
             "whole_row": self.rows.whole_row,
             "by": list(self.rows.by),
             "stages": [plan.jobs[i].id for i in range(len(plan.jobs)) if plan.jobs[i].bind][::-1],
-            "salt": self.salt,
+            "salt": self.earlier.get("salt", ""),
+            "code": self._oldest_code(),
             "index": labels.index_to_json(self.rows.index)[0],
         }

@@ -203,3 +203,64 @@ def test_the_aggregate_runs_again_only_when_a_row_has_changed(square, runs):
         assert fn.fan_out(rows, square, into=total, name="b").result(timeout=20) == expected
     assert totals == [2, 2]
     assert runs.fresh() == {1: 1, 2: 1, 3: 1}
+
+
+EDITED = (
+    "batch 'b': score was edited since its first rows ran; {} rows are kept as they are: "
+    'if_exists="rerun", or another version= on the task, runs them again\n'
+)
+
+
+def test_an_edited_function_is_announced_with_the_rows_that_are_kept_until_all_ran_it(capsys):
+    def said():
+        return capsys.readouterr().out.partition("was edited")[1:]
+
+    @fn.task
+    def score(n):
+        return n
+
+    fn.fan_out([1, 2, 3], score, name="b").wait(timeout=20)
+
+    @fn.task
+    def score(n):
+        """Say more, do the same."""
+        # and a comment
+        return n
+
+    fn.fan_out([1, 2, 3], score, name="b").wait(timeout=20)
+    assert said() == ("", "")
+
+    @fn.task
+    def score(n):
+        return -n
+
+    capsys.readouterr()
+    more = fn.fan_out([1, 2, 3, 4], score, name="b")
+    assert more.results(timeout=20)["score"].tolist() == [1, 2, 3, -4]
+    assert capsys.readouterr().out.endswith(EDITED.format(3))
+    fn.fan_out([1, 2, 3, 4], score, name="b")
+    assert capsys.readouterr().out.endswith(EDITED.format(4))
+    for options in ({"if_exists": "rerun"}, {}):
+        again = fn.fan_out([1, 2, 3, 4], score, name="b", **options)
+        assert again.results(timeout=20)["score"].tolist() == [-1, -2, -3, -4]
+        assert said() == ("", "")
+
+    @fn.task(version="2")
+    def score(n):
+        return n * 100
+
+    assert fn.fan_out([1], score, name="b").results(timeout=20)["score"].tolist() == [100]
+    fn.fan_out([1], score, name="b").wait(timeout=20)
+    assert said() == ("", "")
+
+
+def test_rows_that_none_of_the_earlier_ones_are_kept_of_make_no_announcement(capsys):
+    for change in (0, 1):
+
+        @fn.task
+        def score(n, change=change):
+            return n + change
+
+        for _ in range(2):
+            fn.fan_out([10 * change, 10 * change + 1], score, name="b").wait(timeout=20)
+    assert "edited" not in capsys.readouterr().out
