@@ -89,16 +89,19 @@ class _Plan:
         return plan
 
     def _shared(self, records: dict[str, JobRecord | None]) -> list[str]:
-        """Jobs that somebody else uses, and what is below them."""
+        """Jobs that somebody else uses, those of another flow (its root may have no other parent), all below them."""
         mine, kept = set(self.order), set[str]()
         above = self.store.read_parents(self.order)
+        top = records[self.top]
+        home = self.flow or (top.flow if top else None)
         for job in self.order:
             record = records[job]
             if record is None or (job == self.top and self.flow is None):
                 continue
             edges = [*above[job], *([record.parent_key] if record.parent_key else [])]
             outside = [parent for parent in edges if parent not in mine]
-            if any(parent in kept for parent in edges) or self.store.count_there(outside):
+            elsewhere = home is not None and record.flow not in (None, home)
+            if elsewhere or any(parent in kept for parent in edges) or self.store.count_there(outside):
                 kept.add(job)
         return [job for job in self.order if job in kept]
 

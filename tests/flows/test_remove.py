@@ -222,3 +222,34 @@ def test_a_removed_batch_runs_anew_and_rows_of_another_batch_stay(redis):
     assert sum(fn.Queue("square").get_job_counts().values()) == 0
     assert fn.fan_out(few, square, name="s").results(timeout=20)["square"].tolist() == [1, 4]
     assert sorted(runs) == [1, 1, 2, 2, 3]
+
+
+def test_another_flows_root_stays_with_its_jobs(redis):
+    """It has no parent but in the flow that goes."""
+    inner = fn.add({"name": "in", "queueName": "q", "opts": {"jobId": "in"}, "children": [TREE]})
+    outer = fn.add(
+        {
+            "name": "out",
+            "queueName": "q",
+            "children": [{"name": "in", "queueName": "q", "opts": {"jobId": "in"}}],
+        }
+    )
+
+    outer.remove()
+
+    sound(redis)
+    assert inner.progress().total == 7
+    assert inner.state == "waiting-children"
+
+
+def test_a_flow_that_took_over_a_job_counts_what_is_below_it(redis):
+    """Of three flows, each the child of the next, the middle one goes: its root stays, for the third."""
+    for name, child in (("a", None), ("b", "a"), ("c", "b")):
+        below = [{"name": child, "queueName": "q", "opts": {"jobId": child}}] if child else []
+        fn.add({"name": name, "queueName": "q", "opts": {"jobId": name}, "children": below}, name=name)
+
+    fn.attach("b").remove()
+
+    sound(redis)
+    assert fn.attach("a").progress().total == 1
+    assert fn.attach("c").progress().total == 3

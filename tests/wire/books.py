@@ -130,7 +130,11 @@ def read(client: Any, prefix: str = "bull") -> Books:
 
 def violations(client: Any, prefix: str = "bull", *, counts: bool = True) -> list[Violation]:
     """Return what is wrong under a prefix; `counts=False` leaves out flownb's own (C1, C2): Node keeps none."""
-    books = read(client, prefix)
+    return violations_in(read(client, prefix), counts=counts)
+
+
+def violations_in(books: Books, *, counts: bool = True) -> list[Violation]:
+    """Return what is wrong in books that were read."""
     found = [
         *books.mistyped,
         *_partition(books),

@@ -81,6 +81,19 @@ local function let_go(parent, child)
   end
 end
 
+-- The flow that counted a job through this parent goes, and the parent belongs to another one now: that counts it.
+local function count_again(at, edge, beside, edges)
+  local flow = redis.call('HGET', edge.key, 'fl')
+  if flow == redis.call('HGET', at.key, 'fl') then flow = false end
+  for _, other in ipairs(edges) do
+    if flow and other.flow == flow then flow = false end
+  end
+  count_move(at.q, edge.flow, counted_as(at), nil)
+  count_move(at.q, flow, nil, counted_as(at))
+  edge.flow = flow or nil
+  redis.call('HSET', beside, edge.key, edge.policy .. ' ' .. (flow or ''))
+end
+
 -- A shared job stays when some of its parents go: the next one becomes its first. A job whose flow goes, or
 -- has no parent left in its own, belongs to the flow of a parent that is left.
 local function detach(at, parents_gone, flow_gone)
@@ -108,6 +121,9 @@ local function detach(at, parents_gone, flow_gone)
     end
     count_move(at.q, next_flow, nil, at.state)
     if next_flow then redis.call('HSET', at.key, 'fl', next_flow) else redis.call('HDEL', at.key, 'fl') end
+  end
+  for _, edge in ipairs(left) do
+    if edge.flow and edge.flow == flow_gone then count_again(at, edge, beside, left) end
   end
   local first = left[1]
   if first and (at.first and parents_gone[at.first] or not at.first and homeless) then

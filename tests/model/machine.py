@@ -1,0 +1,466 @@
+"""The same requests, in any order, to a real server and to `world.World`; after each one everything that shows is compared."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import books
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from wire_bench import PREFIX, START, Bench, completed, failed, put_off, retry, returned, text
+from world import ENDED, Job, Queue, World
+
+from flownb.errors import FlowError
+from flownb.flows import removal, revival, tree
+from flownb.flows.job import Job as Handle
+from flownb.flows.node import Node
+from flownb.flows.plan import Plan, plan
+from flownb.flows.producer import store_plan
+from flownb.wire.store import Taken
+
+QUEUES = ("red", "green", "blue")
+POLICIES = {
+    "fpof": {},
+    "idof": {"failParentOnFailure": False},
+    "cpof": {"continueParentOnFailure": True},
+    "rdof": {"removeDependencyOnFailure": True},
+}
+TIMINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"delay": 50},
+    {"priority": 2},
+    {"priority": 5},
+    {"lifo": True},
+)
+KINDS = ("completed", "completed", "completed", "failed", "failed", "retry", "later", "returned", "put_off")
+MOST_STALLS = 1
+STATES_OF = {  # what a job's last event says of its state
+    "waiting": ("waiting", "prioritized"),
+    "stalled": ("waiting",),
+    "active": ("active",),
+    "delayed": ("delayed",),
+    "waiting-children": ("waiting-children",),
+    "completed": ("completed",),
+    "failed": ("failed",),
+    "retries-exhausted": ("failed",),
+}
+
+
+@st.composite
+def shapes(draw: st.DrawFn, least: int = 1) -> list[dict[str, Any]]:
+    """A DAG: each node hangs under one or two earlier ones, with a policy for each; the first is the root."""
+    nodes: list[dict[str, Any]] = []
+    for i in range(draw(st.integers(least, 6))):
+        above = draw(st.sets(st.integers(0, i - 1), min_size=1, max_size=min(i, 2))) if i else set()
+        under = {j: draw(st.sampled_from(sorted(POLICIES))) for j in sorted(above)}
+        nodes.append(
+            {"queue": draw(st.sampled_from(QUEUES)), "under": under, "timing": draw(st.sampled_from(TIMINGS))}
+        )
+    return nodes
+
+
+class FlowMachine(RuleBasedStateMachine):
+    """A server with flows and workers on it. `bench` is set by whoever runs it."""
+
+    bench: ClassVar[Bench]
+    done: ClassVar[Counter[str]] = Counter()  #: how often what was answered
+
+    @initialize(nodes=shapes(least=3), data=st.data())
+    def start(self, nodes: list[dict[str, Any]], data: st.DataObject) -> None:
+        self.bench.redis.flushall()
+        self.bench.store.now = START
+        self.store = self.bench.store
+        self.world = World(START)
+        self.plans: dict[str, Plan] = {}
+        self.held: list[Taken] = []  # what workers run
+        self.late: list[Taken] = []  # what workers run without the right to
+        self.sent: list[dict[str, Any]] = []  # the last ends that were accepted
+        self.seen: dict[str, str] = {}  # stream -> the last entry that was read
+        self.told: dict[str, str] = {}  # job -> its last event
+        self.done["history"] += 1
+        self.asked = 0  # retries
+        self._add(nodes, data)
+
+    # ---- adding -------------------------------------------------------------------------------------
+
+    @rule(nodes=shapes(), data=st.data())
+    def add(self, nodes: list[dict[str, Any]], data: st.DataObject) -> None:
+        """Add a flow; some of its leaves may be jobs that are there already, in whatever state."""
+        self._add(nodes, data)
+
+    def _add(self, nodes: list[dict[str, Any]], data: st.DataObject) -> None:
+        flow = f"f{len(self.plans)}"
+        there = sorted(self.world.jobs)
+        parents = {j for one in nodes for j in one["under"]}
+        names: list[tuple[str, str]] = []
+        for i, one in enumerate(nodes):
+            if i and i not in parents and there and data.draw(st.booleans(), label="shared"):
+                _, queue, id = data.draw(st.sampled_from(there)).split(":")
+                if (queue, id) not in names:
+                    names.append((queue, id))
+                    continue
+            names.append((one["queue"], f"{flow}-{i}"))
+        made = plan(_tree(nodes, names), prefix=PREFIX, flow=flow)
+        self.plans[flow] = made
+        jobs = []
+        for planned in made.jobs:
+            edges = {made.jobs[parent].key: policy for parent, policy in planned.parents.items()}
+            options = planned.options
+            jobs.append(
+                Job(
+                    planned.key,
+                    flow,
+                    [made.jobs[child].key for child in planned.children],
+                    first=next(iter(edges), None),
+                    edges=edges,
+                    priority=options.priority,
+                    delay=options.delay,
+                    lifo=options.lifo,
+                )
+            )
+        expected = [key.rsplit(":", 1)[1] for key in self.world.add(flow, jobs)]
+        assert store_plan(self.store, made, flow) == expected
+
+    @precondition(lambda self: self.plans)
+    @rule(data=st.data())
+    def add_again(self, data: st.DataObject) -> None:
+        """The answer was lost: the same request again changes nothing."""
+        flow = data.draw(st.sampled_from(sorted(self.plans)))
+        made = self.plans[flow]
+        if flow in self.world.flows and all(job.key in self.world.jobs for job in made.jobs):
+            before = self.bench.contents()
+            store_plan(self.store, made, flow)
+            assert self.bench.contents() == before
+
+    # ---- running ------------------------------------------------------------------------------------
+
+    @rule(queues=st.lists(st.sampled_from(QUEUES), min_size=1, unique=True), want=st.integers(1, 4))
+    def take(self, queues: list[str], want: int) -> None:
+        taken = self.bench.take(*queues, want=want)
+        bases = [f"{PREFIX}:{queue}" for queue in queues]
+        expected = self.world.take(bases, want, f"w:{self.bench.calls}")
+        assert [one.record.key for one in taken] == expected
+        for one in taken:
+            job = self.world.jobs[one.record.key]
+            assert (one.record.attempts_started, one.deferred) == (job.starts, job.deferred)
+        self.held += taken
+
+    @precondition(lambda self: self.held or self.late)
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def finish(self, data: st.DataObject, count: int) -> None:
+        """Some runs end, well or badly; among them some that have lost their right to."""
+        runs: list[Taken] = []
+        for _ in range(min(count, len(self.held) + len(self.late))):
+            run = data.draw(st.sampled_from([*self.held, *self.late]))
+            (self.held if run in self.held else self.late).remove(run)
+            if any(run.record.key == other.record.key for other in runs):
+                self.late.append(run)
+                continue
+            runs.append(run)
+        self._end(runs, data)
+
+    def _end(self, runs: list[Taken], data: st.DataObject) -> None:
+        outcomes = [self._outcome(run, data) for run in runs]
+        answers = self._finish(outcomes) if outcomes else []
+        self.sent = [one for one, answer in zip(outcomes, answers, strict=True) if answer == "done"]
+        for run, answer in zip(runs, answers, strict=True):
+            if answer in ("failed-children", "pending-children"):
+                again = [failed(run, f"children: {answer}", why="child")]
+                assert self._finish(again) == ["done"]
+                self.sent = []
+
+    def _outcome(self, run: Taken, data: st.DataObject) -> dict[str, Any]:
+        if run.deferred:
+            return failed(run, run.deferred, why="stalled" if "stalled" in run.deferred else "child")
+        kind = data.draw(st.sampled_from(KINDS))
+        if kind == "completed":
+            return completed(run, json.dumps(f"{run.record.id} {run.token}"))
+        if kind == "failed":
+            return failed(run, f"{run.record.id} broke")
+        if kind == "returned":
+            return returned(run)
+        if kind == "put_off":
+            return put_off(run, 40)
+        return retry(run, "not yet", delay=30 if kind == "later" else 0, lifo=self._is_lifo(run))
+
+    @rule(queues=st.permutations(QUEUES), want=st.integers(1, 6), data=st.data())
+    def work_more(self, queues: list[str], want: int, data: st.DataObject) -> None:
+        """The same, so that flows get on."""
+        self.work(queues, want, data)
+
+    @rule(queues=st.permutations(QUEUES), want=st.integers(1, 6), data=st.data())
+    def work(self, queues: list[str], want: int, data: st.DataObject) -> None:
+        """Some jobs run to the end of an attempt at once."""
+        before = len(self.held)
+        self.take(queues, want)
+        runs, self.held = self.held[before:], self.held[:before]
+        self._end(runs, data)
+
+    def _is_lifo(self, run: Taken) -> bool:
+        job = self.world.jobs.get(run.record.key)
+        return bool(job and job.lifo)
+
+    def _finish(self, outcomes: list[dict[str, Any]]) -> list[str]:
+        answers = self.bench.finish(*outcomes)
+        expected = self.world.finish(
+            [{**one, "key": f"{one['base']}:{one['id']}", "starts": one["ats"]} for one in outcomes]
+        )
+        assert answers == expected
+        self.done.update(f"{one['kind']} {answer}" for one, answer in zip(outcomes, answers, strict=True))
+        return answers
+
+    @precondition(lambda self: self.sent)
+    @rule()
+    def finish_again(self) -> None:
+        """The answer was lost: the same ends again change nothing, as long as nothing else happened to the jobs."""
+        before = self.bench.contents()
+        answers = self.bench.finish(*self.sent)
+        assert set(answers) <= {"repeated", "missing", "stale"}
+        assert self.bench.contents() == before
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def lose_a_lease(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.held))
+        self.held.remove(run)
+        self.late.append(run)
+        self.bench.lose_lease(run)
+        self.world.lose_lease(run.record.key)
+        if data.draw(st.booleans(), label="swept"):
+            self._sweep(MOST_STALLS)
+
+    def _sweep(self, most: int) -> None:
+        """Twice, as the first sweep only suspects. In which order it finds several is the server's affair."""
+        self.bench.sweep(*QUEUES, most=most)
+        found = self.bench.sweep(*QUEUES, most=most)
+        expected = self.world.sweep(most)
+        assert sorted(found) == sorted(key.rsplit(":", 1)[1] for key in expected)
+        for base, queue in self.world.queues.items():
+            real = [f"{base}:{id}" for id in self.bench.list(f"{base}:wait")[::-1]]
+            assert sorted(real) == sorted(queue.wait)
+            queue.wait = real
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), charge=st.booleans())
+    def give_back(self, data: st.DataObject, charge: bool) -> None:
+        run = data.draw(st.sampled_from(self.held))
+        self.held.remove(run)
+        self.late.append(run)
+        given = self.store.give_back(
+            run.base, [run.record.id], token=run.token, charge=charge, most=MOST_STALLS
+        )
+        expected = self.world.give_back([run.record.key], run.token, charge, MOST_STALLS)
+        assert given == [key.rsplit(":", 1)[1] for key in expected]
+
+    @rule(ms=st.integers(1, 60))
+    def pass_time(self, ms: int) -> None:
+        """Time passes, and meanwhile the server forgets its scripts, as it does in a failover."""
+        self.bench.wait(ms)
+        self.world.now += ms
+        self.bench.redis.script_flush()
+
+    # ---- steering -----------------------------------------------------------------------------------
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def pause_or_resume_a_queue(self, queue: str) -> None:
+        base = f"{PREFIX}:{queue}"
+        here = self.world.queues.get(base)
+        if here is not None:
+            (self.store.resume_queue if here.paused else self.store.pause_queue)(base)
+            here.paused = not here.paused
+
+    @precondition(lambda self: self.world.jobs)
+    @rule(data=st.data())
+    def retry_jobs(self, data: st.DataObject) -> None:
+        """Retry some jobs, most of them failed ones."""
+        some = [job.key for job in self.world.jobs.values() if job.state == "failed"]
+        some += sorted(self.world.jobs)[:1]
+        chosen = data.draw(st.lists(st.sampled_from(some), min_size=1, max_size=4, unique=True))
+        self.asked += 1
+        token = f"again-{self.asked}"
+        asked = [(key, self.world.jobs[key].lifo) for key in chosen]
+        answers = self.store.retry_jobs(asked, token=token)
+        assert answers == self.world.retry(chosen)
+        self.done.update(f"retry {answer.split()[0]}" for answer in answers)
+        before = self.bench.contents()
+        self.store.retry_jobs(asked, token=token)
+        if all(self.world.jobs[key].state != "failed" for key in chosen):
+            assert self.bench.contents() == before
+        self.sent = []
+
+    @precondition(lambda self: self.world.flows)
+    @rule(data=st.data())
+    def retry_flow(self, data: st.DataObject) -> None:
+        flow = data.draw(st.sampled_from(sorted(self.world.flows)))
+        below = [
+            key for key in tree.job_keys(self.store, self.world.flows[flow].root) if key in self.world.jobs
+        ]
+        chosen = [
+            key
+            for key in below[::-1]
+            if self.world.jobs[key].state == "failed" and not self.world.jobs[key].unsuccessful
+        ]
+        refused = [answer for answer in self.world.retry(chosen) if answer.startswith("parent-active")]
+        assert _is_done(revival.retry_flow, self.store, flow) is not bool(refused)
+        self.sent = []
+
+    @precondition(lambda self: self.world.flows)
+    @rule(data=st.data())
+    def remove_flow(self, data: st.DataObject) -> None:
+        flow = data.draw(st.sampled_from(sorted(self.world.flows)))
+        done = self.world.remove_flow(flow)
+        assert _is_done(removal.remove_flow, self.store, flow) is done
+        if done:
+            self.done["flow removed"] += 1
+            assert not [key for key in self.bench.redis.keys("*") if text(key).endswith(f":{flow}")]
+        self.sent = []
+
+    @precondition(lambda self: self.world.jobs)
+    @rule(data=st.data())
+    def remove_job(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.world.jobs)))
+        assert _is_done(removal.remove_job, self.store, key) is self.world.remove_job(key)
+        self.sent = []
+
+    # ---- what must hold -----------------------------------------------------------------------------
+
+    @invariant()
+    def the_server_is_as_the_model(self) -> None:
+        found = books.read(self.bench.redis)
+        self.jobs_are_as_the_model(found)
+        self.lines_stand_in_order(found)
+        assert [str(violation) for violation in books.violations_in(found)] == []
+
+    def jobs_are_as_the_model(self, found: books.Books) -> None:
+        assert set(found.jobs) == set(self.world.jobs)
+        where = found.where()
+        for key, job in self.world.jobs.items():
+            fields, sub = found.jobs[key], found.sub[key]
+            assert [books.STATES[place] for place in where[key]] == [job.state], key
+            shown = {
+                "made": int(fields.get("atm", 0)),
+                "starts": int(fields.get("ats", 0)),
+                "value": fields.get("returnvalue"),
+                "reason": fields.get("failedReason"),
+                "why": fields.get("why"),
+                "deferred": fields.get("defa"),
+                "first": fields.get("parentKey"),
+                "flow": fields.get("fl", ""),
+                "token": sub.get("lock"),
+                "pending": set(sub.get("dependencies", ())),
+                "values": sub.get("processed", {}),
+                "ignored": sub.get("failed", {}),
+                "unsuccessful": set(sub.get("unsuccessful", ())),
+                "edges": {parent: policy for parent, policy, _ in found.edges(key)},
+            }
+            expected = {name: getattr(job, name) for name in shown} | {"unsuccessful": set(job.unsuccessful)}
+            assert shown == expected, key
+
+    def lines_stand_in_order(self, found: books.Books) -> None:
+        for base, queue in self.world.queues.items():
+            places = found.queues[base].places if base in found.queues else {}
+            ids = {place: [f"{base}:{id}" for id, _ in entries] for place, entries in places.items()}
+            assert ids.get("wait", [])[::-1] == queue.wait
+            assert ids.get("prioritized", []) == [key for _, _, key in queue.ranked]
+            assert ids.get("delayed", []) == [key for _, _, key in queue.delayed]
+
+    @invariant()
+    def flows_say_how_they_are(self) -> None:
+        for flow, record in self.world.flows.items():
+            shown = tree.snapshot(self.store, flow)
+            assert shown.state == self.world.flow_state(flow), flow
+            counts = {
+                f"{queue} {state}": n
+                for queue, states in shown.counts.by_stage.items()
+                for state, n in states.items()
+                if n
+            }
+            assert counts == self.world.counts(flow), flow
+            assert self.store.read_flow_end(flow) == (record.ended, record.cause), flow
+
+    @invariant()
+    def a_job_that_may_run_finds_its_childrens_values(self) -> None:
+        ready = [
+            job for job in self.world.jobs.values() if job.children and job.state in ("waiting", "active")
+        ]
+        for job in ready[:3]:
+            record = self.store.read_jobs([job.key])[0]
+            assert record is not None
+            values = Handle(record, store=self.store).get_children_values()
+            ended = [key for key in job.children if key in job.values or key in job.ignored]
+            assert list(values) == [key.removeprefix(f"{PREFIX}:") for key in ended]
+            for key in ended:
+                expected = json.loads(job.values[key]) if key in job.values else None
+                assert values[key.removeprefix(f"{PREFIX}:")] == expected
+
+    @invariant()
+    def the_last_event_of_each_job_says_its_state(self) -> None:
+        for queue in QUEUES:
+            stream = f"{PREFIX}:{queue}:events"
+            for id, event in self.bench.redis.xrange(stream, min=f"({self.seen.get(stream, '0')}"):
+                self.seen[stream] = text(id)
+                fields = {text(name): text(value) for name, value in event.items()}
+                if "jobId" in fields and fields["event"] in STATES_OF:
+                    self.told[f"{PREFIX}:{queue}:{fields['jobId']}"] = fields["event"]
+        for key, job in self.world.jobs.items():
+            assert job.state in STATES_OF[self.told[key]], (key, self.told[key])
+
+    def teardown(self) -> None:
+        """Whatever happened, all that can run can be run to its end, and nothing waits for ever."""
+        if sys.exc_info()[0] is not None:
+            return  # a step went wrong; what comes after it would hide it
+        bases = [f"{PREFIX}:{queue}" for queue in QUEUES]
+        for base in bases:
+            self.store.resume_queue(base)
+            self.world.queues.setdefault(base, Queue()).paused = False
+        for run in self.held:
+            self.bench.lose_lease(run)
+            self.world.lose_lease(run.record.key)
+        for _ in range(100):
+            self.pass_time(100)
+            self._sweep(most=1000)
+            taken = self.bench.take(*QUEUES, want=100)
+            assert [one.record.key for one in taken] == self.world.take(bases, 100, f"w:{self.bench.calls}")
+            ends = [
+                failed(run, run.deferred, why="child") if run.deferred else completed(run, '"end"')
+                for run in taken
+            ]
+            for run, answer in zip(taken, self._finish(ends) if ends else [], strict=True):
+                if answer != "done":
+                    assert self._finish([failed(run, answer, why="child")]) == ["done"]
+            if not taken and not any(queue.delayed for queue in self.world.queues.values()):
+                break
+        self.the_server_is_as_the_model()
+        for job in self.world.jobs.values():
+            assert job.state in ENDED, f"{job.key} is {job.state} for ever"
+
+
+def _is_done(act: Callable[[Any, str], None], store: Any, name: str) -> bool:
+    """Did it, or was it refused?"""
+    try:
+        act(store, name)
+    except FlowError:
+        return False
+    return True
+
+
+def _tree(nodes: list[dict[str, Any]], names: list[tuple[str, str]]) -> Node:
+    """The nodes as a tree of mentions: one for each edge, all with the job's id, so that each has its own policy."""
+    mentions: dict[tuple[int, int], Node] = {}
+
+    def mention(i: int, above: int, policy: str) -> Node:
+        if (i, above) not in mentions:
+            queue, id = names[i]
+            mentions[i, above] = Node(
+                id, queue, None, {"jobId": id, **nodes[i]["timing"], **POLICIES[policy]}
+            )
+            below = [(j, one["under"][i]) for j, one in enumerate(nodes) if i in one["under"]]
+            mentions[i, above].children = [mention(j, i, its) for j, its in below]
+        return mentions[i, above]
+
+    return mention(0, -1, "fpof")

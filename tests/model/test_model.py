@@ -1,0 +1,38 @@
+"""Flows, workers and people in any order: after every step the server is where a model in plain Python is.
+
+``FLOWNB_MODEL_MINUTES=30 pytest -s tests/model`` goes on with other dice for so long, and prints how often what happened.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+from hypothesis import HealthCheck, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+from machine import FlowMachine
+from wire_bench import Bench
+
+MINUTES = float(os.environ.get("FLOWNB_MODEL_MINUTES", "0"))
+SAME_EACH_TIME = settings(
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.timeout(300 + MINUTES * 60 * 2)
+def test_flows_do_what_the_model_says(bench: Bench):
+    machine = type("Machine", (FlowMachine,), {"bench": bench})
+    run_state_machine_as_test(machine, settings=SAME_EACH_TIME)
+
+    ends = time.monotonic() + MINUTES * 60
+    while time.monotonic() < ends:
+        dice = random.randrange(2**32)
+        print(f"seed {dice}, so far {dict(machine.done.most_common())}", flush=True)
+        run_state_machine_as_test(seed(dice)(machine), settings=settings(SAME_EACH_TIME, derandomize=False))

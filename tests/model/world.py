@@ -1,0 +1,585 @@
+"""What a server does with flows, in plain Python: no Redis, no Lua, and nothing of flownb.
+
+One method is one request. It answers what the server should answer and leaves the world as the server should leave it;
+`machine.py` sends the same requests to a real server and compares. Written from docs/wire-format.md, not from the scripts.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+ENDED = ("completed", "failed")
+IN_LINE = ("waiting", "prioritized", "delayed")
+
+
+@dataclass
+class Job:
+    """One stored job."""
+
+    key: str
+    flow: str
+    children: list[str] = field(default_factory=list)
+    first: str | None = None  #: the parent it was made under; a root has none
+    edges: dict[str, str] = field(default_factory=dict)  #: every parent's key -> policy
+    counted: dict[str, str] = field(
+        default_factory=dict
+    )  #: a further parent -> the flow that counts the job too
+    attempts: int = 1
+    priority: int = 0
+    delay: int = 0
+    lifo: bool = False
+    state: str = ""
+    made: int = 0  #: attempts that ended
+    starts: int = 0
+    stalls: int = 0
+    value: str | None = None
+    reason: str | None = None
+    why: str | None = None
+    deferred: str | None = None  #: the next worker fails it with this
+    token: str | None = None  #: the lease, while there is one
+    last: str | None = None  #: the token of the last end that was written
+    pending: set[str] = field(default_factory=set)
+    values: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    unsuccessful: list[str] = field(default_factory=list)
+
+    @property
+    def queue(self) -> str:
+        return self.key.rsplit(":", 1)[0]
+
+    @property
+    def id(self) -> str:
+        return self.key.rsplit(":", 1)[1]
+
+
+@dataclass
+class Queue:
+    """The lines of one queue, each in the order in which its jobs come out."""
+
+    wait: list[str] = field(default_factory=list)
+    ranked: list[tuple[int, int, str]] = field(
+        default_factory=list
+    )  #: (priority, turn, key); turn 0: before its rank
+    delayed: list[tuple[int, int, str]] = field(default_factory=list)  #: (due, turn, key)
+    paused: bool = False
+
+
+@dataclass
+class Flow:
+    """A flow's record."""
+
+    root: str
+    ended: str | None = None
+    cause: str | None = None
+
+
+class World:
+    """Everything under one prefix."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.jobs: dict[str, Job] = {}
+        self.flows: dict[str, Flow] = {}
+        self.queues: dict[str, Queue] = {}
+        self.turns = 0
+
+    # ---- adding -------------------------------------------------------------------------------------
+
+    def add(self, flow: str, jobs: Sequence[Job]) -> list[str]:
+        """Store a flow, parents before children, the root first; return the keys that were there already."""
+        there, late = [], []
+        if flow not in self.flows:
+            self.flows[flow] = Flow(jobs[0].key)
+        line: list[Job] = []
+        for job in jobs:
+            if job.key in self.jobs:
+                there.append(job.key)
+                for number, (parent, policy) in enumerate(job.edges.items()):
+                    late += self._attach(self.jobs[job.key], parent, policy, flow, number == 0)
+                continue
+            self.jobs[job.key] = job
+            for parent in job.edges:
+                self.jobs[parent].pending.add(job.key)
+            if job.children:
+                job.state = "waiting-children"
+            elif job.delay:
+                self._delay(job, self.now + job.delay)
+            elif job.priority:
+                self._rank(job)
+            elif job.lifo:
+                self._head(job)
+            else:
+                job.state = "waiting"
+                line.append(job)
+        for job in line:
+            self.queue(job).wait.append(job.key)
+        for job, parent, policy in late:
+            self._climb(job, [(parent, policy)])
+        for job in jobs:
+            if job.children:
+                self._release_if_settled(self.jobs[job.key])
+        return there
+
+    def _attach(
+        self, job: Job, parent: str, policy: str, flow: str, counts: bool
+    ) -> Iterator[tuple[Job, str, str]]:
+        above = self.jobs[parent]
+        if parent not in job.edges:
+            job.edges[parent] = policy
+            if job.flow != flow and counts:
+                job.counted[parent] = flow
+        if job.state == "completed":
+            above.values[job.key] = job.value or ""
+        elif job.key not in above.ignored and job.key not in above.unsuccessful:
+            above.pending.add(job.key)
+            if job.state == "failed":
+                yield job, parent, policy
+
+    # ---- lines --------------------------------------------------------------------------------------
+
+    def queue(self, job: Job) -> Queue:
+        return self.queues.setdefault(job.queue, Queue())
+
+    def _turn(self) -> int:
+        self.turns += 1
+        return self.turns
+
+    def _tail(self, job: Job) -> None:
+        job.state = "waiting"
+        self.queue(job).wait.append(job.key)
+
+    def _head(self, job: Job) -> None:
+        job.state = "waiting"
+        self.queue(job).wait.insert(0, job.key)
+
+    def _rank(self, job: Job, turn: int | None = None) -> None:
+        job.state = "prioritized"
+        bisect.insort(self.queue(job).ranked, (job.priority, self._turn() if turn is None else turn, job.key))
+
+    def _delay(self, job: Job, due: int, *, first: bool = False) -> None:
+        """Jobs due in one millisecond keep the order in which they came; a released parent goes before them."""
+        job.state = "delayed"
+        turns = [turn for at, turn, _ in self.queue(job).delayed if at == due]
+        turn = 0 if first or not turns else max(turns) + 1
+        bisect.insort(self.queue(job).delayed, (due, turn, job.key))
+
+    def _enqueue(self, job: Job, *, head: bool) -> None:
+        if job.priority:
+            self._rank(job)
+        elif head:
+            self._head(job)
+        else:
+            self._tail(job)
+
+    def _return(self, job: Job) -> None:
+        """Back to the head of its line, before all others of its priority."""
+        if job.priority:
+            self._rank(job, turn=0)
+        else:
+            self._head(job)
+
+    def _leave(self, job: Job) -> None:
+        queue = self.queue(job)
+        if job.state == "waiting":
+            queue.wait.remove(job.key)
+        elif job.state == "prioritized":
+            queue.ranked = [entry for entry in queue.ranked if entry[2] != job.key]
+        elif job.state == "delayed":
+            queue.delayed = [entry for entry in queue.delayed if entry[2] != job.key]
+
+    # ---- running ------------------------------------------------------------------------------------
+
+    def take(self, queues: Iterable[str], want: int, token: str) -> list[str]:
+        """Start up to `want` jobs, queue by queue; return their keys in the order of starting."""
+        taken: list[str] = []
+        for name in queues:
+            queue = self.queues.setdefault(name, Queue())
+            if len(taken) >= want:
+                break
+            while queue.delayed and queue.delayed[0][0] <= self.now:
+                job = self.jobs[queue.delayed.pop(0)[2]]
+                job.delay = 0
+                self._enqueue(job, head=False)
+            while not queue.paused and len(taken) < want and (queue.wait or queue.ranked):
+                key = queue.wait.pop(0) if queue.wait else queue.ranked.pop(0)[2]
+                job = self.jobs[key]
+                job.state, job.token = "active", token
+                job.starts += 1
+                taken.append(key)
+        return taken
+
+    def finish(self, outcomes: Sequence[dict]) -> list[str]:
+        """Write the ends of runs; an outcome is {key, token, starts, kind, ...}. Return an answer each."""
+        answers, accepted = [], []
+        for outcome in outcomes:
+            job = self.jobs.get(outcome["key"])
+            answer = self._answer(job, outcome)
+            answers.append(answer)
+            if job is not None and answer == "done":
+                accepted.append((job, outcome, job.state))
+                self._leave(job)
+                job.state, job.token = "active", None
+        parents: dict[str, list[tuple[Job, str]]] = {}
+        for job, outcome, _ in accepted:
+            if outcome["kind"] == "completed":
+                for parent in job.edges:
+                    parents.setdefault(parent, []).append((job, outcome["value"]))
+        for parent, children in parents.items():
+            above = self.jobs.get(parent)
+            told = [(job, value) for job, value in children if above and job.key in above.pending]
+            for job, value in told:
+                above.pending.discard(job.key)
+                above.values[job.key] = value
+            if told:
+                self._release_if_settled(above)
+        for job, outcome, before in accepted:
+            self._end(job, outcome, late=before != "active")
+        return answers
+
+    def _answer(self, job: Job | None, outcome: dict) -> str:
+        if job is None:
+            return "missing"
+        if job.last == outcome["token"]:
+            return "repeated"
+        if job.token is not None and job.token != outcome["token"]:
+            return "stale"
+        if job.token is None and job.starts != outcome["starts"]:
+            return "stale"
+        if outcome["kind"] == "completed" and (job.pending or job.unsuccessful):
+            return "failed-children" if job.unsuccessful else "pending-children"
+        return "done" if job.state in ("active", "waiting", "prioritized") else "stale"
+
+    def _end(self, job: Job, outcome: dict, *, late: bool) -> None:
+        job.last = outcome["token"]
+        kind = outcome["kind"]
+        if kind in ("completed", "failed", "retry"):
+            job.made += 1
+        if kind == "completed":
+            job.state, job.value = "completed", outcome["value"]
+            if late:
+                job.deferred = None
+        elif kind == "failed":
+            job.reason, job.why = outcome["reason"], outcome.get("why") or job.why
+            self._climb(job, list(job.edges.items()))
+            job.state, job.deferred = "failed", None
+        elif kind == "retry":
+            job.reason = outcome["reason"]
+            if outcome["delay"]:
+                job.delay = outcome["delay"]
+                self._delay(job, self.now + outcome["delay"])
+            else:
+                self._enqueue(job, head=job.lifo)
+        elif kind == "put_off":
+            job.delay = outcome["delay"]
+            self._delay(job, self.now + outcome["delay"])
+        else:
+            self._return(job)
+        flow = self.flows.get(job.flow)
+        if flow and job.first is None and job.state in ENDED:
+            if job.state == "failed":
+                flow.cause = flow.cause or job.key
+            flow.ended = job.state
+
+    def _release_if_settled(self, parent: Job) -> None:
+        if not parent.pending:
+            self._release(parent)
+
+    def _release(self, parent: Job) -> None:
+        if parent.state != "waiting-children":
+            return
+        if parent.delay:
+            self._delay(parent, self.now + parent.delay, first=True)
+        else:
+            self._enqueue(parent, head=True)
+
+    def _climb(self, job: Job, edges: Iterable[tuple[str, str]]) -> None:
+        """A job failed for good: every parent's policy for it says what that means."""
+        failed = [(job, job.reason or "", list(edges))]
+        while failed:
+            child, reason, above = failed.pop()
+            for key, policy in above:
+                parent = self.jobs.get(key)
+                if parent is None or child.key not in parent.pending:
+                    continue
+                parent.pending.discard(child.key)
+                if policy == "fpof":
+                    parent.unsuccessful.append(child.key)
+                    if self._fail_at_once(parent, child.key, job.key):
+                        failed.append((parent, parent.reason or "", list(parent.edges.items())))
+                elif policy == "rdof":
+                    self._release_if_settled(parent)
+                else:
+                    parent.ignored[child.key] = reason
+                    if policy == "cpof":
+                        self._release(parent)
+                    else:
+                        self._release_if_settled(parent)
+
+    def _fail_at_once(self, parent: Job, child: str, cause: str) -> bool:
+        flow = self.flows.get(parent.flow)
+        if flow:
+            flow.cause = flow.cause or cause
+        reason = f"child {child} failed"
+        if parent.state not in ("waiting-children", "delayed"):
+            if parent.state != "failed":
+                parent.deferred = reason
+            return False
+        self._leave(parent)
+        parent.state, parent.reason, parent.why, parent.deferred = "failed", reason, "child", None
+        if flow and parent.first is None:
+            flow.ended = "failed"
+        return True
+
+    # ---- losing the right to run ----------------------------------------------------------------------
+
+    def lose_lease(self, key: str) -> None:
+        self.jobs[key].token = None
+
+    def sweep(self, most: int) -> list[str]:
+        """Put back what runs without a lease (two sweeps: the first only suspects); return the keys."""
+        lost = [job for job in self.jobs.values() if job.state == "active" and job.token is None]
+        for job in lost:
+            self._charge(job, most)
+            self._head(job)
+        return [job.key for job in lost]
+
+    def give_back(self, keys: Sequence[str], token: str, charge: bool, most: int) -> list[str]:
+        given = []
+        for key in keys:
+            job = self.jobs.get(key)
+            if job and job.state == "active" and (job.token or "").startswith(token):
+                job.token = None
+                if charge:
+                    self._charge(job, most)
+                self._return(job)
+                given.append(key)
+        return given
+
+    def _charge(self, job: Job, most: int) -> None:
+        job.stalls += 1
+        if job.stalls > most:
+            job.deferred = "job stalled more than allowable limit"
+
+    # ---- again ----------------------------------------------------------------------------------------
+
+    def retry(self, keys: Sequence[str]) -> list[str]:
+        """Run failed jobs again; what stands above them waits again. Return an answer each."""
+        answers, accepted = dict[int, str](), dict[int, Job]()
+        for i, key in enumerate(keys):
+            job = self.jobs.get(key)
+            if job is None:
+                answers[i] = "missing"
+            elif job in accepted.values():
+                answers[i] = "repeated"
+            elif job.state != "failed":
+                answers[i] = "not-failed"
+            elif running := self._running_above(job):
+                answers[i] = f"parent-active {running}"
+            else:
+                accepted[i] = job
+        while held := [i for i, job in accepted.items() if self._held_down(job, accepted.values())]:
+            for i in held[:1]:
+                answers[i] = f"failed-children {accepted[i].unsuccessful[0]}"
+                del accepted[i]
+        reviewed: dict[str, str | None] = {}
+        above: list[str] = []
+        for job in accepted.values():
+            self._forget_end(job, above, reviewed)
+        for job in accepted.values():
+            answers[list(accepted)[list(accepted.values()).index(job)]] = "done"
+            if job.pending:
+                job.state = "waiting-children"
+            else:
+                self._enqueue(job, head=job.lifo)
+        while above:
+            self._revive(self.jobs[above.pop(0)], above, reviewed)
+        for flow, blame in reviewed.items():
+            self._review(flow, blame)
+        return [answers[i] for i in range(len(keys))]
+
+    def _keeps(self, parent: str, child: str) -> bool:
+        above = self.jobs.get(parent)
+        if above is None:
+            return False
+        if child in above.unsuccessful or child in above.ignored or child in above.values:
+            return True
+        return self.jobs[child].edges[parent] == "rdof" and child not in above.pending
+
+    def _running_above(self, child: Job) -> str | None:
+        for parent in child.edges:
+            if self._keeps(parent, child.key):
+                above = self.jobs[parent]
+                if above.state == "active":
+                    return parent
+                if above.state in ENDED and (running := self._running_above(above)):
+                    return running
+        return None
+
+    def _held_down(self, job: Job, accepted: Iterable[Job]) -> bool:
+        mended = sum(job.key in other.edges and other.key in job.unsuccessful for other in accepted)
+        return len(job.unsuccessful) > mended
+
+    def _forget_end(self, job: Job, above: list[str], reviewed: dict[str, str | None]) -> None:
+        job.value = job.reason = job.why = job.deferred = None
+        job.made = job.stalls = 0
+        if job.first is None and job.flow in self.flows:
+            self.flows[job.flow].ended = self.flows[job.flow].cause = None
+        reviewed.setdefault(job.flow, None)
+        for parent in job.edges:
+            if self._keeps(parent, job.key):
+                holder = self.jobs[parent]
+                if job.key in holder.unsuccessful:
+                    holder.unsuccessful.remove(job.key)
+                holder.ignored.pop(job.key, None)
+                holder.values.pop(job.key, None)
+                holder.pending.add(job.key)
+                above.append(parent)
+            if parent in job.counted:
+                reviewed.setdefault(job.counted[parent], None)
+        job.state = ""
+
+    def _revive(self, job: Job, above: list[str], reviewed: dict[str, str | None]) -> None:
+        if job.unsuccessful:
+            reviewed[job.flow] = job.key
+        elif job.state not in ("waiting-children", "active"):
+            if job.state in ENDED:
+                self._forget_end(job, above, reviewed)
+            else:
+                self._leave(job)
+                job.deferred = None
+                if job.starts:
+                    job.starts += 1
+            job.state = "waiting-children"
+            reviewed.setdefault(job.flow, None)
+
+    def _review(self, name: str, blame: str | None) -> None:
+        """A flow's cause that is no failed job any more is none; what still holds a parent down takes its place."""
+        flow = self.flows.get(name)
+        if flow is None or flow.cause is None:
+            return
+        cause = self.jobs.get(flow.cause)
+        if cause is not None and cause.state == "failed":
+            return
+        while blame and (below := self.jobs[blame].unsuccessful[:1] if blame in self.jobs else []):
+            blame = below[0]
+        flow.cause = blame
+
+    # ---- no more --------------------------------------------------------------------------------------
+
+    def below(self, top: str) -> list[str]:
+        """Every job below one, each after all its parents there."""
+        found, level = {top: None}, [top]
+        while level:
+            level = [key for parent in level if parent in self.jobs for key in self.jobs[parent].children]
+            for key in level:
+                found.pop(key, None)
+                found[key] = None
+        return [key for key in found if key in self.jobs]
+
+    def staying(self, top: str, home: str) -> list[str]:
+        """The jobs below one that somebody else uses, or that belong elsewhere, and what is below them."""
+        mine, stay = self.below(top), list[str]()
+        for key in mine:
+            job = self.jobs[key]
+            others = [
+                parent
+                for parent in job.edges
+                if parent in self.jobs and (parent not in mine or parent in stay)
+            ]
+            if job.flow != home or (others and not (key == top and job.first)):
+                stay.append(key)
+        return stay
+
+    def remove_flow(self, flow: str) -> bool:
+        """Remove a flow; False, and nothing is done, when a job of it runs."""
+        root = self.flows[flow].root
+        if not self._remove(self.below(root), self.staying(root, flow), flow):
+            return False
+        del self.flows[flow]
+        return True
+
+    def remove_job(self, top: str) -> bool:
+        """Remove a job and what is below it; its parents wait for it no more, and are not failed by it."""
+        job = self.jobs[top]
+        if job.flow in self.flows and self.flows[job.flow].root == top:
+            return self.remove_flow(job.flow)
+        if not self._remove(self.below(top), self.staying(top, job.flow), None):
+            return False
+        for parent in job.edges:
+            if parent in self.jobs:
+                self._let_go(self.jobs[parent], top)
+        return True
+
+    def _remove(self, mine: list[str], stay: list[str], flow: str | None) -> bool:
+        going = [key for key in mine if key not in stay]
+        if any(self.jobs[key].state == "active" for key in going):
+            return False
+        for key in stay:
+            self._detach(self.jobs[key], [parent for parent in self.jobs[key].edges if parent in going], flow)
+        for key in going:
+            self._leave(self.jobs[key])
+            del self.jobs[key]
+        return True
+
+    def _let_go(self, parent: Job, child: str) -> None:
+        if child in parent.unsuccessful:
+            parent.unsuccessful.remove(child)
+        if child in parent.pending:
+            parent.pending.discard(child)
+            if not parent.pending and parent.state == "waiting-children":
+                self._head(parent)
+        flow = self.flows.get(parent.flow)
+        if flow and flow.cause and flow.cause not in self.jobs:
+            if parent.state == "failed":
+                flow.cause = parent.key
+            else:
+                flow.cause = flow.root if flow.ended else None
+
+    def _detach(self, job: Job, gone: Sequence[str], flow: str | None) -> None:
+        was_root = job.first is None
+        for parent in gone:
+            del job.edges[parent]
+            job.counted.pop(parent, None)
+        flows = [self.jobs[parent].flow for parent in job.edges if parent in self.jobs]
+        homeless = job.flow == flow or (job.flow not in flows and not was_root)
+        if homeless:
+            home = next((one for one in flows if one != flow), None)
+            for parent, counts in list(job.counted.items()):
+                if counts == home:
+                    del job.counted[parent]
+            job.flow = home or ""
+        for parent in [parent for parent, counts in job.counted.items() if counts == flow]:
+            home = self.jobs[parent].flow
+            del job.counted[parent]
+            if home != job.flow and home not in job.counted.values():
+                job.counted[parent] = home
+        if job.first in gone or (job.first is None and homeless):
+            job.first = next(iter(job.edges), None)
+            job.counted.pop(job.first or "", None)
+
+    # ---- looking --------------------------------------------------------------------------------------
+
+    def counts(self, flow: str) -> dict[str, int]:
+        """How many jobs of a flow are in which state, as ``queue state``."""
+        found: dict[str, int] = {}
+        for job in self.jobs.values():
+            names = []
+            if job.flow == flow:
+                names.append(job.state)
+            names += [
+                job.state if job.state in ENDED else "waiting"
+                for counts in job.counted.values()
+                if counts == flow
+            ]
+            for state in names:
+                word = f"{job.queue.rsplit(':', 1)[1]} {state}"
+                found[word] = found.get(word, 0) + 1
+        return found
+
+    def flow_state(self, flow: str) -> str:
+        record = self.flows[flow]
+        if record.ended:
+            return record.ended
+        return "failing" if record.cause else self.jobs[record.root].state
