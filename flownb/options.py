@@ -128,6 +128,11 @@ class JobOptions:
         return _read(opts, where)
 
     @property
+    def removes(self) -> bool:
+        """Is the job to be removed some time after its end?"""
+        return self.remove_on_complete is not None or self.remove_on_fail is not None
+
+    @property
     def bullmq_policy(self) -> str | None:
         """The policy as BullMQ reads it, to which an explicit False means the same as none."""
         return next((short for short in _POLICIES.values() if self.bullmq.get(short)), None)

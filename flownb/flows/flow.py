@@ -42,6 +42,7 @@ class Flow(Shown):
     def __init__(self, flow: str, *, connection: Connection | None = None) -> None:
         self._connection, self._store = store_of(connection)
         self._id = flow
+        self._outcome: tuple[Any, errors.FlowFailed | None] | None = None  # of one that will be removed
         self._record = self._store.read_flow(flow)
         if not self._record:
             raise errors.JobMissing(f"no flow {flow} on this server; it was removed, or never stored here")
@@ -79,6 +80,7 @@ class Flow(Shown):
         """
         self._connection.ensure_writable()
         self._record_now()
+        self._outcome = None
         revival.retry_flow(self._store, self._id)
         return self
 
@@ -152,12 +154,16 @@ class Flow(Shown):
         """Wait until the flow has ended, well or badly, and return it.
 
         `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow
-        is. Interrupting the wait leaves the flow running.
+        is. Interrupting the wait leaves the flow running. A flow that is removed after its end stays for ten
+        seconds; a handle that waited for it keeps the result.
         """
-        for _ in self._looks(timeout):
-            if self._store.read_flow_end(self._id)[0] is not None:
-                break
-            self._while_waiting()
+        if self._outcome is None:
+            for _ in self._looks(timeout):
+                if self._store.read_flow_end(self._id)[0] is not None:
+                    break
+                self._while_waiting()
+            if "tidy" in self._record:
+                self._outcome = self._read_outcome()
         return self
 
     def _looks(self, timeout: Any) -> Iterator[None]:
@@ -181,10 +187,14 @@ class Flow(Shown):
     def result(self, timeout: Any = None) -> Any:
         """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed."""
         self.wait(timeout)
+        value, failure = self._outcome or self._read_outcome()
+        if failure is not None:
+            raise failure
+        return value
+
+    def _read_outcome(self) -> tuple[Any, errors.FlowFailed | None]:
         ended, cause = self._store.read_flow_end(self._id)
-        if ended != COMPLETED:
-            raise self._failure(cause)
-        return self.job.returnvalue
+        return (self.job.returnvalue, None) if ended == COMPLETED else (None, self._failure(cause))
 
     def _failure(self, cause: str | None) -> errors.FlowFailed:
         record, names = tree.root_cause(self._store, cause, self._record["root"])

@@ -159,8 +159,6 @@ class _Planner:
             if problem:
                 raise FlowError(f"name {problem}")
             options = self._options(node) if node.opts or self.defaults else _PLAIN
-            if self.share and (options.remove_on_complete or options.remove_on_fail):
-                raise OptionError("opts: flownb's flows do not have removeOnComplete and removeOnFail yet")
             data = codec.encode(node.data, "data")
             if options.size_limit is not None and len(data.encode()) > options.size_limit:
                 raise FlowError(

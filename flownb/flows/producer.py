@@ -12,7 +12,7 @@ from flownb import connection as connections
 from flownb import seams
 from flownb.connection import Connection
 from flownb.errors import FlowError, JobExists, OptionError
-from flownb.flows import existing
+from flownb.flows import existing, tidy
 from flownb.flows.bullmq import store_as_bullmq
 from flownb.flows.chunks import calls_of
 from flownb.flows.flow import Flow
@@ -244,9 +244,8 @@ def store_plan(
         problem = keys.problem_with_name(name)
         if problem:
             raise FlowError(f"name {problem}")
-    fields = {"name": name or made.root.name, "root": made.root.key, "total": str(len(made.jobs))} | dict(
-        about or {}
-    )
+    fields = {"name": name or made.root.name, "root": made.root.key, "total": str(len(made.jobs))}
+    fields |= tidy.field_of(made) | dict(about or {})
     record = {"id": made.flow, "named": name, "fields": [part for pair in fields.items() for part in pair]}
     return send(store, made, record, fresh=fresh)
 
@@ -342,6 +341,7 @@ class _Call:
         self.base_places: dict[str, int] = {}
         self.far: dict[str, str] = {}
         self.special: set[int] = set()  # options that say when or where a job runs
+        self.keeps: dict[int, str] = {}  # what is removed after the flow's end
         self._place(made.root.base)  # the first queue tells where the flow's record lives
         self.opts: dict[int, int] = {}
         self.opts_texts: list[str] = []
@@ -379,7 +379,7 @@ class _Call:
             row = [place, job.id, job.name, job.data, opts, parent]
             if job.children or job.bind or base in self.far or id(options) in self.special:
                 more = [options.delay, options.priority, options.lifo, bool(job.children), job.bind]
-                row.extend([*more, self.far.get(base)])
+                row.extend([*more, self.far.get(base), self.keeps.get(id(options))])
             self.jobs.append(row)
             if job.children:
                 self._declare(i, job)
@@ -400,6 +400,9 @@ class _Call:
         self.opts[id(options)] = len(self.opts_texts)
         if options.delay or options.priority or options.lifo:
             self.special.add(id(options))
+        if options.removes:
+            self.special.add(id(options))
+            self.keeps[id(options)] = tidy.keep_of(options)
         return len(self.opts_texts)
 
     def _parent(self, position: int, policy: str) -> int:

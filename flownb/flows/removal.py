@@ -26,7 +26,10 @@ def remove_flow(store: Store, flow: str) -> None:
         if not record:
             return
         try:
-            _Plan.read(store, record["root"], flow).carry_out(record["name"])
+            plan = _Plan.read(store, record["root"], flow)
+            plan.carry_out(record["name"])
+            if "tidy" in record:
+                store.forget_kept(plan.order)
         except JobShared:
             if look == _MOST_LOOKS - 1:
                 raise

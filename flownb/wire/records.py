@@ -44,6 +44,7 @@ class JobRecord:
     flow: str | None = None  #: id of the flow that counts this job
     bind: str | None = None  #: how a task's parameters are filled; see docs/wire-format.md
     why: str | None = None  #: why it ended so: unrecoverable, timeout, stalled, child
+    keep: str | None = None  #: what is removed of a flow after its end; see docs/wire-format.md
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -64,6 +64,42 @@ class Steering:
         removed: int = self._call("remove_jobs", [base], prefix=self.prefix, **parts)["removed"]
         return removed
 
+    def claim_tidy(self, most: int = 10) -> tuple[list[str], int]:
+        """Return flows of which something is to be removed now, claimed for a minute, and the server's time in ms."""
+        reply = self._call("claim_tidy", [keys.base(self.prefix, "flownb")], prefix=self.prefix, most=most)
+        return reply["flows"], reply["now"]
+
+    def put_off_tidy(self, flow: str, due: int | None) -> None:
+        """Look at a flow again at `due` (ms), or no more."""
+        place = keys.own(self.prefix, "tidy")
+        with server_errors():
+            if due is None:
+                self.client.zrem(place, flow)
+            else:
+                self.client.zadd(place, {flow: due}, xx=True)
+
+    def keep_newest(self, state: str, job: str, finished: int, count: int) -> list[str]:
+        """Count an ended job among those of its queue that are kept by number; return those that are too many."""
+        place = self._kept(state, job)
+        with server_errors():
+            self.client.zadd(place, {job: finished})
+            kept = [_text(key) for key in self.client.zrange(place, 0, -1, desc=True)]
+            gone = [key for key in kept if not self.client.exists(key)]
+            if gone:
+                self.client.zrem(place, *gone)
+        return [key for key in kept if key not in gone][count:]
+
+    def forget_kept(self, jobs: Sequence[str]) -> None:
+        """Count these jobs no more among those that are kept by number."""
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
+            for job in jobs:
+                for state in ("completed", "failed"):
+                    pipe.zrem(self._kept(state, job), job)
+            pipe.execute()
+
+    def _kept(self, state: str, job: str) -> str:
+        return keys.own(self.prefix, f"kept:{state}", job.rsplit(":", 1)[0])
+
     def read_parents(self, jobs: Sequence[str]) -> dict[str, list[str]]:
         """Return the further parents of each shared job, nothing for other jobs."""
         found: dict[str, list[str]] = {}

@@ -36,6 +36,7 @@ _TEXTS = {
     "fl": "flow",
     "bind": "bind",
     "why": "why",
+    "keep": "keep",
 }
 _NUMBERS = {
     "timestamp": "timestamp",
@@ -47,7 +48,7 @@ _NUMBERS = {
     "ats": "attempts_started",
     "stc": "stalled",
 }
-ALL_FIELDS = (*_TEXTS, *_NUMBERS)
+ALL_FIELDS = (*(field for field in _TEXTS if field != "keep"), *_NUMBERS)
 #: what tables and pictures show: everything but the payload
 BRIEF_FIELDS = ("name", "failedReason", "parent", "parentKey", "why", *_NUMBERS)
 

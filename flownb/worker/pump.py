@@ -17,6 +17,7 @@ from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, Store, Taken, Turn
 from flownb.worker.keeper import Watch, keeper
 from flownb.worker.run import Outcome, returned
 from flownb.worker.slots import Held, Slots
+from flownb.worker.tidier import Tidier
 
 log = logging.getLogger("flownb.worker")
 
@@ -76,6 +77,7 @@ class Pump:
     def start(self) -> None:
         self._client = self.connection.worker_client()
         self._store = Store(self._client, self.connection.prefix)
+        self._tidier = Tidier(self.name, Store(self.connection.client(), self.connection.prefix))
         self._slots = Slots(self.name, self.concurrency, self._run, self._done)
         self._blocker = Blocker(self.name, self.connection, self.inbox)
         self._watch_queues()
@@ -87,6 +89,7 @@ class Pump:
         self._grace_ends = time.monotonic() + grace
         self.inbox.put(_STOP)
         self._thread.join(grace + 15)
+        self._tidier.close()
         self._blocker.close()
         self._slots.close()
         keeper.forget(f"{self.identity}:")
@@ -324,6 +327,7 @@ class Pump:
         if not bases:
             return
         try:
+            self._tidier.look()
             stalled = self._store.sweep_stalled(
                 bases, interval=max(int(self.stalled_interval * 1000), 1), most=self.max_stalled_count
             )

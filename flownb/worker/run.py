@@ -18,7 +18,7 @@ from flownb.errors import (
     WaitingChildren,
 )
 from flownb.flows.job import Job, Run
-from flownb.options import JobOptions, seconds
+from flownb.options import JobOptions, Keep, seconds
 from flownb.tasks.binding import GivenUp, UnknownTask
 from flownb.wire import codec
 from flownb.wire.conditions import PUT_OFF_MS
@@ -87,6 +87,7 @@ def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | 
         "stacktrace": stacktrace or taken.record.stacktrace,
         "attempts": max(options_of(taken).attempts, 1),
         "why": why,
+        **_kept(taken, "remove_on_fail"),
     }
 
 
@@ -145,7 +146,18 @@ def _completed(taken: Taken, value: Any) -> Outcome:
             text = codec.encode(value, "the returned value", nan=nan)
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
-    return {**_about(taken), "kind": "completed", "value": text}
+    return {**_about(taken), "kind": "completed", "value": text, **_kept(taken, "remove_on_complete")}
+
+
+def _kept(taken: Taken, option: str) -> Outcome:
+    """What BullMQ's removal at once asks for; jobs of flownb's flows go with their flow."""
+    if taken.record.flow is not None:
+        return {}
+    rule: Keep | None = getattr(options_of(taken), option)
+    if rule is None:
+        return {}
+    age = None if rule.age is None else rule.age * 1000
+    return {"keep": {"count": rule.count, "age": age, "limit": rule.limit}}
 
 
 def _held(taken: Taken, error: RateLimitError) -> Outcome:

@@ -110,9 +110,25 @@ def test_priority_zero_runs_before_priority_one():
     assert ran == ["p0", "p0", "p1", "p1", "p2", "p3"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the next release: removal belongs to the flow, after its root has ended"
-)
 @pytest.mark.parametrize("option", ["removeOnComplete", "removeOnFail"])
-def test_completed_flows_are_cleaned_up_as_configured(option):
-    fn.add({"name": "root", "queueName": "roots", "opts": {option: True}})
+def test_completed_flows_are_cleaned_up_as_configured(redis, until, option):
+    """Best practice 6, "Clean up completed flows": the whole flow goes with its root, ten seconds after its end."""
+
+    def end(job):
+        if option == "removeOnFail":
+            raise ValueError("broken")
+        return sum(job.get_children_values().values())
+
+    children = [{"name": f"part-{n}", "queueName": "parts", "data": n} for n in range(3)]
+    flow = fn.add({"name": "root", "queueName": "roots", "opts": {option: True}, "children": children})
+    root = flow.job.id
+    with fn.Worker("parts", lambda job: job.data), fn.Worker("roots", end, stalled_interval=0.1):
+        assert flow.wait(timeout=20).state == ("completed" if option == "removeOnComplete" else "failed")
+        assert redis.exists(f"bull:roots:{root}")  # whoever waits still gets the value
+        redis.zadd(
+            "bull:flownb:tidy", dict.fromkeys(redis.zrange("bull:flownb:tidy", 0, -1), 0)
+        )  # ten seconds pass
+        until(lambda: not list(redis.scan_iter(f"*{root}*")))
+    assert not list(redis.scan_iter("bull:flownb:children:*"))
+    if option == "removeOnComplete":
+        assert flow.result() == 3  # kept by the handle that waited

@@ -33,7 +33,17 @@ class Mutation(NamedTuple):
 ADD, FLOWS, FETCH = "test_add_jobs.py", "test_add_flows.py", "test_fetch.py"
 DONE, FAIL, RETRY = "test_complete.py", "test_fail.py", "test_retry.py"
 AGAIN, GONE, GROW = "test_retry_jobs.py", "test_remove_jobs.py", "test_grow.py"
+KEEP = "test_keep.py"
 MUTATIONS = [
+    # removing by option
+    Mutation("a job of a flow is removed at once", "_keep", "if has[1] then return end", "", KEEP),
+    Mutation("one more is kept", "_keep", "int(keep.count), int", "int(keep.count + 1), int", KEEP),
+    Mutation("the limit is forgotten", "_keep", "math.min(keep.limit, 1000)", "1000", KEEP),
+    Mutation("failures and successes share a set", "_keep", "q.completed or q.failed", "q.completed or q.completed", KEEP),
+    Mutation("a removed failure keeps its parent", "_keep", "then release_softly(has[2]) end", "then end", KEEP),
+    Mutation("a flow is due whoever asks", "_counts", "redis.call('HEXISTS', record, 'tidy') == 1", "true", KEEP),
+    Mutation("a claim is for nobody", "claim_tidy", "redis.call('ZADD', about .. ':tidy', int(now + 60000), flow)", "", KEEP),
+    Mutation("a retried flow is removed", "claim_tidy", ", 'ended') == 1", ", 'ended') >= 0", KEEP),
     # refusals and fencing
     Mutation("a foreign lock lets an end through", "_finish", "lock ~= outcome.token then", "false then", DONE),
     Mutation("no look at ats", "_finish", "~= outcome.ats then return 'stale'", "== -1 then return 'stale'", DONE),

@@ -1,5 +1,5 @@
 -- _counts: how many jobs of each flow are in which state, and the flow's own record.
--- @touches flownb:counts flownb:flow
+-- @touches flownb:counts flownb:flow flownb:tidy
 -- @use     queue
 
 local moves = {}
@@ -47,7 +47,15 @@ local function write_counts()
   end
 end
 
+-- A flow of which something is to be removed is kept for a while after its end: whoever waits still gets the value.
+local function note_end(record)
+  local about, id = record:match('^(.*):flow:([^:]+)$')
+  if redis.call('HEXISTS', record, 'tidy') == 1 then redis.call('ZADD', about .. ':tidy', int(now + 10000), id) end
+end
+
 -- The root has ended, and with it the flow.
 local function end_flow(q, flow, state)
-  redis.call('HSET', flow_key('flow', q, flow), 'ended', state, 'finished', now_text)
+  local record = flow_key('flow', q, flow)
+  redis.call('HSET', record, 'ended', state, 'finished', now_text)
+  note_end(record)
 end

@@ -12,7 +12,7 @@
 -- @use     queue counts place parent attach grow
 
 -- A job:    {queue, id, name, data, opts, parent} and, where it is more than that, {..., delay, priority, lifo,
---           has_children, bind, prefix_of_flow}; queue, opts and parent are places in the lists beside it,
+--           has_children, bind, prefix_of_flow, keep}; queue, opts and parent are places in the lists beside it,
 --           parent is a list of places for a job that has several, false for one that has none.
 -- A parent: {key, json, policy, outside}: `outside` when it is not added by this flow.
 
@@ -74,7 +74,7 @@ local function parents_of_new(j)
   return type(j[6]) == 'table' and j[6] or {j[6]}
 end
 
--- The hash of a job that has no parent, or several, or bound parameters.
+-- The hash of a job that has no parent, or several, or more than most.
 local function store(q, job, j, in_flow)
   local fields = {'name', j[3], 'data', j[4], 'opts', args.opts[j[5]], 'timestamp', now_text,
                   'delay', int(j[7] or 0), 'priority', int(j[8] or 0)}
@@ -84,6 +84,7 @@ local function store(q, job, j, in_flow)
   end
   if in_flow then also('fl', in_flow) end
   if j[11] then also('bind', j[11]) end
+  if j[13] then also('keep', j[13]) end
   for i, p in ipairs(parents_of_new(j)) do
     local parent = args.parents[p]
     if i == 1 then
@@ -137,7 +138,7 @@ for i, j in ipairs(args.jobs) do
     if args.bullmq then q.stored = (q.stored or 0) + 1 end
   else
     local in_flow = flow and (j[12] and j[12] .. flow or flow)
-    local parent = in_flow and not j[11] and args.parents[j[6]]
+    local parent = in_flow and not j[11] and not j[13] and args.parents[j[6]]
     if parent then -- nearly every job: one call without a list in between
       redis.call('HSET', job, 'name', j[3], 'data', j[4], 'opts', args.opts[j[5]], 'timestamp', now_text,
                  'delay', int(j[7] or 0), 'priority', int(j[8] or 0), 'fl', in_flow,

@@ -5,7 +5,7 @@
 -- @args    now outcomes want worker
 -- @returns answers jobs again
 -- @errors
--- @use     queue counts parent finish take
+-- @use     queue counts parent finish keep take
 
 -- 1. Look at every outcome; nothing is written yet.
 local answers, accepted, locks = {}, {}, {}
@@ -95,6 +95,7 @@ for _, a in ipairs(accepted) do
     state = store_returned(q, outcome, a.job)
   end
   count_move(q, flow, a.from, state)
+  if outcome.keep and not a.has[3] then keep_newest(q, state, outcome.keep) end
   if flow and not a.has[2] and (state == 'completed' or state == 'failed') then
     if state == 'failed' then note_cause(q, flow, a.job) end
     end_flow(q, flow, state)

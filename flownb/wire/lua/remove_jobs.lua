@@ -65,6 +65,7 @@ write_counts()
 if args.name then
   redis.call('DEL', flow_key('flow', queues[1], args.flow), flow_key('counts', queues[1], args.flow))
   redis.call('ZREM', about .. ':flows', args.flow)
+  redis.call('ZREM', about .. ':tidy', args.flow)
   if redis.call('HGET', about .. ':names', args.name) == args.flow then
     redis.call('HDEL', about .. ':names', args.name)
   end

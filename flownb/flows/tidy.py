@@ -1,0 +1,81 @@
+"""``removeOnComplete`` and ``removeOnFail`` of a flow's jobs: applied after the flow has ended, never before.
+
+A root's removes the whole flow, any other job's removes that job and what is below it. `count` keeps the newest
+among those of a queue that ask for it, `age` those that ended less than so many seconds ago.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from flownb.flows import removal, tree
+from flownb.options import JobOptions
+from flownb.wire.store import CHUNK, Store
+
+if TYPE_CHECKING:
+    from flownb.flows.plan import Plan
+
+_FIELDS = ("name", "fl", "finishedOn", "keep")
+
+
+def keep_of(options: JobOptions) -> str:
+    """Return a job's stored field ``keep``: count and age (s) by the state it ends in.
+
+    >>> keep_of(JobOptions.read({"removeOnComplete": True, "removeOnFail": {"age": 60}}, "root"))
+    '{"completed":[0,null],"failed":[null,60.0]}'
+    """
+    rules = {"completed": options.remove_on_complete, "failed": options.remove_on_fail}
+    kept = {state: [rule.count, rule.age] for state, rule in rules.items() if rule}
+    return json.dumps(kept, separators=(",", ":"))
+
+
+def field_of(made: Plan) -> dict[str, str]:
+    """Return what a flow's record says of it: nothing, or whose options ask for a removal."""
+    options = {id(job.options): job.options for job in made.jobs[1:]}
+    if any(each.removes for each in options.values()):
+        return {"tidy": "jobs"}
+    return {"tidy": "root"} if made.root.options.removes else {}
+
+
+def tidy(store: Store, flow: str, now: int) -> None:
+    """Remove what a flow that has ended asks for, as far as it is due at `now` (ms); note when the rest is."""
+    record = store.read_flow(flow)
+    if "ended" not in record:
+        return store.put_off_tidy(flow, None)
+    root = record["root"]
+    later: list[int] = []
+    jobs: Iterable[str] = [root] if record["tidy"] == "root" else tree.job_keys(store, root)
+    for key in list(_due(store, jobs, now, later)):
+        removal.remove_job(store, key)  # a root goes with its whole flow
+    store.put_off_tidy(flow, min(later, default=None))
+
+
+def _due(store: Store, jobs: Iterable[str], now: int, later: list[int]) -> Iterator[str]:
+    """Yield the jobs that go now, also those of other flows that are too many by now."""
+    for some in _pieces(jobs, CHUNK):
+        for job in store.read_jobs(some, _FIELDS):
+            rule = json.loads(job.keep).get(job.state) if job and job.keep else None
+            if job is None or rule is None:
+                continue
+            count, age = rule
+            ended = job.finished_on or now
+            if count == 0 or (age is not None and ended + age * 1000 <= now):
+                yield job.key
+                continue
+            if age is not None:
+                later.append(int(ended + age * 1000))
+            if count is not None:
+                yield from store.keep_newest(str(job.state), job.key, ended, count)
+
+
+def _pieces(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    piece: list[str] = []
+    for item in items:
+        piece.append(item)
+        if len(piece) == size:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
