@@ -9,7 +9,7 @@ from typing import Any
 
 from flownb.batches import labels
 from flownb.batches.rows import Rows, fingerprint
-from flownb.errors import FlowError
+from flownb.errors import FlowError, OptionError
 from flownb.flows.plan import Plan, PlannedJob
 from flownb.flows.producer import store_plan
 from flownb.flows.summary import BATCH_QUEUE
@@ -41,7 +41,7 @@ class RowJob:
             problem = keys.problem_with_queue(task)
             if problem:
                 raise FlowError(f"task {task!r}: a queue's name {problem}")
-            options = JobOptions.read(_options(opts, "fan_out"), "fan_out")
+            options = _options_of_rows(opts)
             return cls(
                 name=task, queue=task, version="1", required=[], optional=[], options=options, any_column=True
             )
@@ -49,7 +49,7 @@ class RowJob:
             raise FlowError(
                 f"task: make it a task first: @flownb.task above {getattr(task, '__name__', task)!s}"
             )
-        options = JobOptions.read({**task.options, **_options(opts, "fan_out")}, "fan_out")
+        options = _options_of_rows(opts, task.options)
         return cls(
             name=task.name,
             queue=task.queue,
@@ -60,6 +60,16 @@ class RowJob:
             whole_row=[*task.required, *task.optional] == ["row"],
             code=code_of(task.function),
         )
+
+
+def _options_of_rows(opts: dict[str, Any], of_task: Mapping[str, Any] | None = None) -> JobOptions:
+    options = JobOptions.read({**(of_task or {}), **_options(opts, "fan_out")}, "fan_out")
+    if options.removes:
+        raise OptionError(
+            "fan_out: removeOnComplete and removeOnFail would take the rows' results and errors away; remove the "
+            "whole batch when you have them: batch.remove()"
+        )
+    return options
 
 
 NEW, RUNNING, WHOLE = "new", "running", "whole"  #: how much of a flow is there

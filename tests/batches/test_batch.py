@@ -218,3 +218,10 @@ def test_what_is_wrong_is_said_before_anything_is_written(redis, rows, task, opt
         fn.fan_out(rows, task, **options)
     assert says in str(refusal.value)
     assert redis.dbsize() == 0
+
+
+@pytest.mark.parametrize("option", ["removeOnComplete", "remove_on_fail"])
+def test_rows_that_would_be_removed_with_their_results_are_refused(redis, option):
+    with pytest.raises(fn.OptionError, match="would take the rows' results and errors away"):
+        fn.fan_out([1, 2], "rows", **{option: True})
+    assert redis.dbsize() == 0
