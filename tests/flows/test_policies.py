@@ -77,6 +77,19 @@ def test_a_parent_continues_at_once_when_its_child_says_so(until):
     assert flow.job.get_dependencies()["unprocessed"] == ["good:g1"]
 
 
+@pytest.mark.parametrize("late", [lambda job: 7, fail], ids=["completes", "fails"])
+def test_s28_a_parent_that_continued_may_end_while_other_children_run(until, late):
+    flow = fn.add(
+        family(POLICIES["continue"][0], {"name": "late", "queueName": "late", "opts": {"jobId": "l1"}})
+    )
+    with fn.Worker("bad", fail), fn.Worker("top", lambda job: dict(job.get_children_values())):
+        assert flow.result(timeout=20) == {"bad:bad-1": None}
+    with fn.Worker("late", late):
+        until(lambda: flow.progress().fraction == 1)
+    assert (flow.state, flow.result()) == ("completed", {"bad:bad-1": None})
+    assert flow.job.get_state() == "completed"
+
+
 def test_alone_a_child_to_continue_after_is_like_an_optional_one():
     flow = fn.add(family(POLICIES["continue"][0]))
     with fn.Worker("bad", fail), fn.Worker("top", lambda job: list(job.get_children_values().values())):

@@ -13,7 +13,9 @@ local function refusal(outcome, job, lock, has)
   if outcome.kind == 'completed' then
     local pending, failed = job .. ':dependencies', job .. ':unsuccessful'
     if redis.call('EXISTS', pending, failed) > 0 then
-      return redis.call('EXISTS', failed) == 1 and 'failed-children' or 'pending-children'
+      if redis.call('EXISTS', failed) == 1 then return 'failed-children' end
+      -- In flownb's flows a parent that a failed child let run (cpof) does not wait for the others.
+      if not (has[3] and redis.call('EXISTS', job .. ':failed') == 1) then return 'pending-children' end
     end
   elseif outcome.kind == 'parked' and redis.call('EXISTS', job .. ':unsuccessful') == 1 then
     return 'failed-children'

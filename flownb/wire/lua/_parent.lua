@@ -78,6 +78,7 @@ local function fail_at_once(parent, child, cause)
   local has = redis.call('HMGET', parent, 'fl', 'parentKey', 'parent', 'sh', 'name', 'atm')
   if not has[5] then return false end
   local reason, flow = 'child ' .. child .. ' failed', has[1]
+  if flow and redis.call('ZSCORE', q.completed, id) then return false end -- it ended without this child (cpof)
   note_cause(q, flow, cause)
   local from
   if flow and redis.call('ZREM', q.waiting_children, id) == 1 then from = 'waiting-children'
