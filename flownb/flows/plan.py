@@ -17,6 +17,7 @@ from flownb.options import JobOptions
 from flownb.wire import codec, keys
 
 _PLAIN = JobOptions.read(None, "opts")
+_MOST_TOLD = 5  # shared jobs that are announced, and parents that are named of each
 OPTIONAL = ("idof", "rdof", "cpof")
 
 
@@ -302,7 +303,9 @@ class _Planner:
     # ---- the result ---------------------------------------------------------------------------------
 
     def finish(self) -> Plan:
-        announcements = [self._announcement(position) for position in self.shared]
+        announcements = [self._announcement(position) for position in list(self.shared)[:_MOST_TOLD]]
+        if len(self.shared) > _MOST_TOLD:
+            announcements.append(f"shared: {len(self.shared) - _MOST_TOLD:,} more jobs")
         order = self._order()
         place = {position: i for i, position in enumerate(order)}
         jobs = [self.jobs[position] for position in order]
@@ -357,4 +360,6 @@ class _Planner:
     def _announcement(self, position: int) -> str:
         job = self.jobs[position]
         parents = [self.jobs[parent].name for parent in job.parents]
+        if len(parents) > _MOST_TOLD:
+            parents[_MOST_TOLD - 1 :] = [f"{len(parents) - _MOST_TOLD + 1:,} more"]
         return f"shared: {job.name} under {', '.join(parents[:-1])} and {parents[-1]}"

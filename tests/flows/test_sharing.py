@@ -29,6 +29,15 @@ def test_a_node_used_twice_is_one_job_with_two_parents(capsys):
     assert capsys.readouterr().out == "shared: s under a and b\n"
 
 
+def test_of_many_shared_jobs_and_parents_few_are_named(capsys):
+    shared = [fn.Node(f"s{n}", "q-s") for n in range(7)]
+    fn.add(node("root", *[node(f"p{n}", *shared) for n in range(10_000 // 7)]))
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "shared: s0 under p0, p1, p2, p3 and 1,424 more"
+    assert told[-1] == "shared: 2 more jobs"
+    assert len(told) == 6
+
+
 def test_the_same_dict_under_two_parents_is_one_job():
     shared = node("s", node("below"))
     flow = fn.add(node("root", node("a", shared), node("b", shared)))
