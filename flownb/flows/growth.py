@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flownb.errors import FlowError, OptionError, UnrecoverableError, WaitingChildren
+from flownb.flows import tidy
 from flownb.flows.job import Run
 from flownb.flows.node import Node
 from flownb.flows.plan import Plan, plan
@@ -150,6 +151,8 @@ def _store(
         parents = [*store.read_parents([job.key])[job.key], *([job.parent_key] if job.parent_key else [])]
         for parent in (keys.own(made.prefix, "children", key) for key in parents):
             more += [(parent, "grown", "1"), (parent, grown_field(base, job.name), job.key)]
+    if record and "tidy" in tidy.field_of(made):
+        more.append((keys.own(made.prefix, "flow", made.flow), "tidy", "jobs"))
     under = {"key": job.key, "token": run.token, "ats": job.attempts_started}
     send(store, made, record, under, more)
 
