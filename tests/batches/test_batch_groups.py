@@ -150,3 +150,79 @@ def test_after_attach_the_batch_knows_its_groups_and_its_index(tasks):
     pd.testing.assert_frame_equal(attached.results(), batch.results())
     assert attached.result() == batch.result()
     assert attached.failures["message"].to_dict() == {"d": "below 0"}
+
+
+MISSING = pd.DataFrame(
+    {"n": [1, 2, 3, 4], "g": ["a", None, "a", None], "h": [1.5, float("nan"), 2.5, float("nan")]}
+)
+
+
+@pytest.mark.parametrize(
+    ("by", "sums"),
+    [
+        ("g", [("a", 10), (None, 20)]),
+        ("h", [(1.5, 1), (None, 20), (2.5, 9)]),
+        (["g", "h"], [(("a", 1.5), 1), ((None, None), 20), (("a", 2.5), 9)]),
+    ],
+    ids=["text", "numbers", "both"],
+)
+def test_rows_without_a_label_are_a_group_of_their_own(tasks, by, sums):
+    square, _, _ = tasks
+
+    @fn.task
+    def total(rows, g=None, h=None):
+        return {"total": int(rows["square"].sum())}
+
+    found = fn.fan_out(MISSING, square, by=by, into=total).result(timeout=20)
+
+    def plain(label):
+        return tuple(map(plain, label)) if isinstance(label, tuple) else None if pd.isna(label) else label
+
+    assert [(plain(label), value) for label, value in found["total"].items()] == sums
+
+
+def test_after_a_retry_only_what_stands_above_the_row_runs_again_once(tasks):
+    mended, runs = [], []
+
+    @fn.task
+    def square(n):
+        if n < 0 and not mended:
+            raise TimeoutError("too long")
+        runs.append(n)
+        return {"square": n * n}
+
+    @fn.task
+    def per_country(rows, country):
+        runs.append(country)
+        return {"total": int(rows["square"].sum())}
+
+    @fn.task
+    def summary(countries):
+        runs.append("summary")
+        return countries.set_index("country")["total"].to_dict()
+
+    batch = fn.fan_out(FRAME, square, by="country", into=[per_country, summary], name="b")
+    assert batch.result(timeout=20) == {"de": 10, "fr": 4, "it": 25}
+    mended.append(True)
+    runs.clear()
+    assert fn.attach("b").retry(error=TimeoutError).result(timeout=20) == {"de": 10, "fr": 20, "it": 25}
+    assert runs == [-4, "fr", "summary"]
+    assert batch.failures.empty
+    assert batch.results()["square"].tolist() == [1, 4, 9, 16, 25]
+
+
+def test_the_result_is_what_the_last_stage_returns_or_the_rows(tasks):
+    square, per_country, summary = tasks
+
+    @fn.task
+    def count(rows):
+        return len(rows)
+
+    assert fn.fan_out(FRAME, square).result(timeout=20)["square"].tolist() == [1, 4, 9, 25]
+    assert fn.fan_out(FRAME, square, into=count).result(timeout=20) == 5
+    assert fn.fan_out(FRAME, square, into=[count]).result(timeout=20) == 5
+    by_country = fn.fan_out(FRAME, square, by="country", into=count).result(timeout=20)
+    assert by_country["count"].to_dict() == {"de": 2, "fr": 2, "it": 1}
+    assert isinstance(
+        fn.fan_out(FRAME, square, by="country", into=[per_country, summary]).result(timeout=20), list
+    )

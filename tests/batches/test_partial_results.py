@@ -1,0 +1,72 @@
+"""Shows that a batch can be read at any moment: nothing, some or all of its rows done, from any kernel."""
+
+from __future__ import annotations
+
+import threading
+
+import pandas as pd
+import pytest
+
+import flownb as fn
+from flownb.tasks import registry
+
+VALUES = {
+    "ints": [1, 2, 3],
+    "floats": [0.5, 1.5, 2.5],
+    "bools": [True, False, True],
+    "texts": ["a", "b", "c"],
+    "lists": [[1], [], [2, 3]],
+    "dicts": [{"count": 1, "ok": True}, {"count": 2, "ok": False}, {"count": 3, "ok": True}],
+    "dicts of other keys": [{"count": 1}, {"text": "b"}, {"count": 3, "text": "c"}],
+}
+
+
+@pytest.fixture(autouse=True)
+def _only_this_test(connection, monkeypatch):
+    monkeypatch.setattr(registry, "_by_queue", {})
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_columns_keep_their_dtypes_from_the_first_row_to_the_last(kind, server_folder):
+    values = VALUES[kind]
+    may_end = [threading.Event() for _ in values]
+
+    @fn.task
+    def pick(n):
+        assert may_end[n].wait(60)
+        return values[n]
+
+    frame = pd.DataFrame({"n": range(len(values))}, index=list("xyz"))
+    batch = fn.fan_out(frame, pick, name="b")
+    colleague = fn.Connection(path=server_folder, read_only=True)
+    theirs = fn.attach("b", connection=colleague)
+    tables = [batch.table()]
+    assert tables[0]["_state"].isin(["waiting", "active"]).all()
+    pairs = batch.as_completed(timeout=60)
+    for n, gate in enumerate(may_end):
+        gate.set()
+        assert next(pairs) == ("xyz"[n], values[n])
+        tables.append(batch.table())
+        assert theirs.table()["_state"].tolist()[: n + 1] == ["completed"] * (n + 1)
+    last = batch.results(timeout=60)
+    assert list(last.index) == list("xyz")
+    for table in tables:
+        assert list(table.index) == list("xyz")
+        for column in last.columns.intersection(table.columns):
+            there = table[column].notna()
+            if there.any():
+                assert table[column].dtype == last[column].dtype
+            assert table.loc[there, column].tolist() == last.loc[there[there].index, column].tolist()
+    pd.testing.assert_frame_equal(theirs.results(timeout=60), last)
+    colleague.close()
+
+
+def test_a_row_that_waits_for_another_attempt_says_what_went_wrong_so_far(until):
+    @fn.task(attempts=2, backoff="fixed 60s")
+    def later(n):
+        raise TimeoutError("too long")
+
+    batch = fn.fan_out([1], later)
+    until(lambda: batch.table()["_state"].tolist() == ["delayed"])
+    assert batch.table()["_attempts"].tolist() == [1]
+    assert batch.failures.empty  # it has not failed yet
