@@ -127,6 +127,7 @@ class Batch(Flow):
             ...
         ZeroDivisionError: division by zero
         """
+        __tracebackhide__ = True  # in IPython the traceback goes from the cell to the function
         places = again.places_of(self._index(), label)
         rows = self._rows.read(places, inputs=True)
         place, row = next(

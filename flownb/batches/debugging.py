@@ -36,6 +36,7 @@ class RowHere(Job):
 
 def debug(job: RowHere) -> Any:
     """Call the task a job is for; on an exception open the debugger, or raise where nobody can answer it."""
+    __tracebackhide__ = True
     task = registry.find(job.queue_name, job.name)
     if task is None:
         raise FlowError(

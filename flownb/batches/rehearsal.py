@@ -33,7 +33,7 @@ def rehearse(layout: Layout, frame: pd.DataFrame) -> pd.DataFrame:
     parts = [words.format(f"{counts[fate]:,}") for fate, words in _IN_WORDS.items() if fate in counts]
     rows = f"{len(would):,} rows: {', '.join(parts)}" if parts else "no rows"
     print(f"batch {layout.name!r}, dry run: {rows}{_above(layout, there)}")
-    layout.announce_edited(int(counts.get(REUSE, 0)))
+    layout.announce_edited(int(would.isin([REUSE, JOIN, STAY_FAILED]).sum()))
     return frame.assign(_would=would)
 
 
