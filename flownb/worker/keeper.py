@@ -3,7 +3,8 @@
 The worker's process holds the other end of a pipe. While the pipe is open the keeper renews, every third
 of a lease, each lock that starts with a watched token: a function that hogs the interpreter for minutes
 keeps its job. When the pipe closes without a goodbye - a killed kernel, a crash - the keeper puts the
-jobs back at once instead of letting their leases run out.
+jobs back at once instead of letting their leases run out. It stays for a while when the last worker has
+closed: a cell that opens one worker after another does not wait for an interpreter each time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import Any
 from flownb.connection import Connection
 from flownb.errors import FlownbError
 from flownb.wire.store import Store
+
+LINGER = 10.0  # seconds a keeper stays with nobody to look after
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,6 @@ class Keeper:
                 del self._watches[watch]
             if self._process is not None:
                 self._say({"forget": token})
-            if not self._watches:
-                self._end()
 
     def check(self) -> None:
         """Start the keeper anew if it died by itself."""
@@ -71,7 +72,8 @@ class Keeper:
                     self._say({"watch": watch.__dict__, "address": address})
 
     def _say(self, message: dict[str, Any]) -> None:
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
+            self._let_go()
             self._process = _spawn()
         pipe = self._process.stdin
         assert pipe is not None
@@ -86,16 +88,6 @@ class Keeper:
         if process is not None and process.stdin is not None:
             with contextlib.suppress(OSError):
                 process.stdin.close()
-
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            try:
-                process.stdin.write(b"{}\n")
-                process.stdin.close()
-            except OSError:
-                pass
-            threading.Thread(target=process.wait, name="flownb-keeper-reaper", daemon=True).start()
 
     def _after_fork(self) -> None:
         """A forked child must not hold the pipe open: it would hide its parent's death."""
@@ -114,7 +106,7 @@ if hasattr(os, "register_at_fork"):
 def _spawn() -> subprocess.Popen[bytes]:
     # A session of its own: an interrupt of the kernel's process group does not reach it.
     path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", "from flownb.worker.keeper import main; main()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -122,28 +114,31 @@ def _spawn() -> subprocess.Popen[bytes]:
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
     )
+    threading.Thread(target=process.wait, name="flownb-keeper-reaper", daemon=True).start()
+    return process
 
 
 # ---- the process itself ------------------------------------------------------------------------------
 
 
 def main() -> None:
-    """Renew until the pipe closes; then give back what was not said goodbye to."""
+    """Renew until the pipe closes, then give back what was not said goodbye to; or end when nobody came for a while."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     watches: dict[Watch, Store] = {}
     lines = _Lines(sys.stdin.fileno())
     while not lines.closed:
-        pause = min((watch.lock_ms for watch in watches), default=30_000) / 3000
-        for message in lines.read(pause):
+        pause = min((watch.lock_ms / 3000 for watch in watches), default=LINGER)
+        messages = lines.read(pause)
+        if messages is None and not watches:
+            return
+        for message in messages or ():
             if "watch" in message:
                 watch = Watch(**message["watch"])
                 watches[watch] = Store(Connection.client_from_address(message["address"]), watch.prefix)
-            elif "forget" in message:
+            else:
                 for watch in [watch for watch in watches if watch.token == message["forget"]]:
                     watches.pop(watch).client.close()
-            else:
-                return
         for watch, store in watches.items():
             _renew(watch, store)
     for watch, store in watches.items():
@@ -182,9 +177,10 @@ class _Lines:
         self._rest = b""
         self.closed = False
 
-    def read(self, seconds: float) -> list[dict[str, Any]]:
+    def read(self, seconds: float) -> list[dict[str, Any]] | None:
+        """Return what has come; None when nothing did."""
         if not select.select([self._fd], [], [], seconds)[0]:
-            return []
+            return None
         got = os.read(self._fd, 1 << 16)
         self.closed = not got
         *whole, self._rest = (self._rest + got).split(b"\n")
