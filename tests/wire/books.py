@@ -253,7 +253,8 @@ def _families(books: Books) -> Iterator[Violation]:
             yield Violation("I22", parent, "waits for no child")
         if place in ("wait", "prioritized", "delayed", "completed") and pending:
             early = any(_policy(books, child, parent) == "cpof" for child in groups["failed"])
-            if "defa" not in books.jobs[parent] and not early:
+            grown = "ac" in books.jobs[parent]  # it ran, added children, and its worker died
+            if "defa" not in books.jobs[parent] and not early and not grown:
                 yield Violation("I23", parent, f"is in {place}, {len(pending)} children pending")
         for child in pending:
             if where.get(child) == ["completed"]:

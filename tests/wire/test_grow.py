@@ -168,3 +168,19 @@ def test_a_parked_parent_fails_at_once_when_a_child_does(bench: Bench):
 
     assert (bench.state_of(P), bench.state_of(key("top", "up"))) == ("failed", "failed")
     assert bench.hash("bull:flownb:flow:f")["cause"] == key("a")
+
+
+def test_adding_a_flow_again_leaves_what_its_jobs_have_got_since(bench: Bench):
+    nodes = [parent("p", queue="up"), node("a", (P, "fpof"))]
+    place = f"bull:flownb:children:{P}"
+    bench.add(*nodes, chunks=[(place, "groups", b"one")])
+    bench.finish(completed(bench.take_one("q")))
+    taken = bench.take_one("up")
+    record = {"id": "f"}
+    under = {"key": P, "token": taken.token, "ats": taken.record.attempts_started}
+    grown = node("b", (P, "fpof"), outside=True)
+    bench.add(grown, flow=None, record=record, under=under, chunks=[(place, "groups", b"two")])
+
+    bench.add(*nodes, chunks=[(place, "groups", b"one")])
+
+    assert bench.redis.hget(place, "groups") == b"two"

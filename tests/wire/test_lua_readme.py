@@ -51,9 +51,19 @@ def test_every_script_and_every_key_is_on_the_page(writer: ModuleType):
 
 
 def test_every_state_is_in_the_picture_and_can_be_left_the_last_two_only_by_a_retry(writer: ModuleType):
-    arrows = {tuple(found) for found in re.findall(r"^  (\S+) --> (\S+) :", writer.generate(), re.MULTILINE)}
+    arrows = {tuple(found) for found in re.findall(r"^  (\S+) --> (\S+) :", writer.diagram(), re.MULTILINE)}
 
+    assert len(arrows) == len(writer.transitions())
     for state in ("waiting", "prioritized", "active", "delayed", "waiting_children", "completed", "failed"):
         assert any(target == state for _, target in arrows)
         assert any(origin == state for origin, _ in arrows)
     assert {target for origin, target in arrows if origin == "completed"} == {"waiting_children"}
+
+
+def test_a_stale_diagram_is_found(writer: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    page = writer.STATE_MACHINE.read_text(encoding="utf-8")
+    writer.STATE_MACHINE = tmp_path / "state-machine.md"
+    writer.STATE_MACHINE.write_text(page.replace("active --> completed", "active --> delayed"))
+
+    assert writer.main(["--check"]) == 1
+    assert "active --> completed" in capsys.readouterr().out

@@ -162,7 +162,9 @@ for _, q in pairs(queues_seen) do
   if q.stored then redis.call('INCRBY', q.id, q.stored) end
 end
 for _, q in ipairs(queues) do trim_events(q) end -- once a call: trimming at each event costs a third of it
-for _, chunk in ipairs(args.chunks) do redis.call('HSET', chunk[1], chunk[2], chunk[3]) end
+-- What a parent is said to wait for is kept when it comes again: it may have got children of its own since.
+local write = args.under and 'HSET' or 'HSETNX'
+for _, chunk in ipairs(args.chunks) do redis.call(write, chunk[1], chunk[2], chunk[3]) end
 
 -- 5. What was there already may have ended badly, or be all that a parent waits for.
 for _, s in ipairs(settled) do settle_failed(s[1], s[2], s[3]) end
