@@ -1,4 +1,7 @@
-"""Write flownb/wire/lua/README.md from the headers of the Lua files; `--check` says whether it is up to date."""
+"""Write flownb/wire/lua/README.md from the headers of the Lua files, and the diagram in docs/state-machine.md.
+
+`--check` says whether both are up to date.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "flownb" / "wire" / "lua"
 README = FOLDER / "README.md"
+STATE_MACHINE = ROOT / "docs" / "state-machine.md"
+DIAGRAM = re.compile(r"```mermaid\nstateDiagram-v2\n.*?```", re.DOTALL)
 
 STATES = ("waiting", "prioritized", "active", "delayed", "waiting-children", "completed", "failed")
 QUEUE_KEYS = {  # what each key of a queue holds; the names are BullMQ's
@@ -106,9 +111,8 @@ def generate() -> str:
         "Made by `scripts/write_lua_readme.py` from the headers of the files here; do not edit. What is stored is "
         "on [docs/wire-format.md](../../../docs/wire-format.md), the rules for Lua are in "
         "[ARCHITECTURE.md](../../../ARCHITECTURE.md).",
-        "## States",
-        _diagram(files),
-        "A late end (its lease had run out) leaves from where the job was put back to: waiting or prioritized.",
+        "Which script takes a job from which state to which is drawn in "
+        "[docs/state-machine.md](../../../docs/state-machine.md).",
         "## Scripts: one transition or one read each",
         _table(
             ["script", "what it does", "args", "returns", "errors", "uses"],
@@ -133,12 +137,24 @@ def generate() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _diagram(files: list[Lua]) -> str:
+def with_diagram(page: str) -> str:
+    """Return the page about states with its first diagram made anew."""
+    return DIAGRAM.sub(lambda _: diagram(), page, count=1)
+
+
+def transitions() -> dict[tuple[str, str], list[str]]:
+    """Return the transitions of a job, ``(from, to)``, with the files that declare them; ``nothing``: not there yet."""
     by: dict[tuple[str, str], list[str]] = {}
-    for file in files:
+    for file in (Lua(path) for path in sorted(FOLDER.glob("*.lua"))):
         for arrow in file.arrows():
             if file.name not in by.setdefault(arrow, []):
                 by[arrow].append(file.name)
+    return by
+
+
+def diagram() -> str:
+    """Return the transitions as a diagram."""
+    by = transitions()
     order = {state: i for i, state in enumerate(("nothing", *STATES))}
     lines = ["```mermaid", "stateDiagram-v2", '  state "waiting-children" as waiting_children']
     for origin, target in sorted(by, key=lambda arrow: (order[arrow[0]], order[arrow[1]])):
@@ -168,22 +184,24 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or compare it."""
-    made = generate()
-    stored = README.read_text(encoding="utf-8") if README.exists() else ""
-    if "--check" not in arguments:
-        README.write_text(made, encoding="utf-8")
-        return 0
-    if made == stored:
-        return 0
-    sys.stdout.writelines(
-        f"{line}\n"
-        for line in difflib.unified_diff(
-            stored.splitlines(), made.splitlines(), "README.md", "made", lineterm=""
-        )
-    )
-    print("flownb/wire/lua/README.md is out of date: run scripts/write_lua_readme.py", file=sys.stderr)
-    return 1
+    """Write the pages, or compare them."""
+    stale = 0
+    for page, made in ((README, generate()), (STATE_MACHINE, with_diagram(_stored(STATE_MACHINE)))):
+        stored = _stored(page)
+        if "--check" not in arguments:
+            page.write_text(made, encoding="utf-8")
+        elif made != stored:
+            stale = 1
+            old, new = stored.splitlines(), made.splitlines()
+            sys.stdout.writelines(
+                f"{line}\n" for line in difflib.unified_diff(old, new, page.name, "made", lineterm="")
+            )
+            print(f"{page.name} is out of date: run scripts/write_lua_readme.py", file=sys.stderr)
+    return stale
+
+
+def _stored(page: Path) -> str:
+    return page.read_text(encoding="utf-8") if page.exists() else ""
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import books
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from wire_bench import PREFIX, START, Bench, completed, failed, put_off, retry, returned, text
+from wire_bench import PREFIX, START, Bench, completed, failed, parked, put_off, retry, returned, text
 from world import ENDED, Job, Queue, World
 
-from flownb.errors import FlowError
+from flownb.errors import FlowError, TransitionError, WaitingChildren
 from flownb.flows import removal, revival, tree
 from flownb.flows.job import Job as Handle
+from flownb.flows.job import Run
 from flownb.flows.node import Node
 from flownb.flows.plan import Plan, plan
 from flownb.flows.producer import store_plan
@@ -84,6 +85,9 @@ class FlowMachine(RuleBasedStateMachine):
         self.told: dict[str, str] = {}  # job -> its last event
         self.done["history"] += 1
         self.asked = 0  # retries
+        self.asked_for: dict[str, list[list[Any]]] = {}  # job -> the children that each of its calls asks for
+        self.calls: dict[tuple[str, str], int] = {}  # (job, token): calls that were answered in this run
+        self.grown = 0  # children added at run time
         self._add(nodes, data)
 
     # ---- adding -------------------------------------------------------------------------------------
@@ -188,10 +192,12 @@ class FlowMachine(RuleBasedStateMachine):
             return put_off(run, 40)
         return retry(run, "not yet", delay=30 if kind == "later" else 0, lifo=self._is_lifo(run))
 
-    @rule(queues=st.permutations(QUEUES), want=st.integers(1, 6), data=st.data())
-    def work_more(self, queues: list[str], want: int, data: st.DataObject) -> None:
-        """The same, so that flows get on."""
-        self.work(queues, want, data)
+    @rule(data=st.data())
+    def work_for_long(self, data: st.DataObject) -> None:
+        """Whatever can run does, a few times over: most flows end."""
+        for _ in range(5):
+            self.pass_time(60)
+            self.work(list(QUEUES), 9, data)
 
     @rule(queues=st.permutations(QUEUES), want=st.integers(1, 6), data=st.data())
     def work(self, queues: list[str], want: int, data: st.DataObject) -> None:
@@ -200,6 +206,56 @@ class FlowMachine(RuleBasedStateMachine):
         self.take(queues, want)
         runs, self.held = self.held[before:], self.held[:before]
         self._end(runs, data)
+
+    @precondition(lambda self: self.held)
+    @rule(
+        data=st.data(),
+        policy=st.sampled_from(sorted(POLICIES)),
+        timing=st.sampled_from(TIMINGS),
+        count=st.integers(1, 2),
+    )
+    def add_children(self, data: st.DataObject, policy: str, timing: dict[str, Any], count: int) -> None:
+        """A running job adds children, or asks again for those that it added in an earlier run."""
+        run = data.draw(st.sampled_from([*self.held, *self.late]))
+        if run.deferred:
+            return
+        key = run.record.key
+        call = self.calls.get((key, run.token), 0)
+        asked = self.asked_for.setdefault(key, [])
+        if call == len(asked):
+            queue = data.draw(st.sampled_from(QUEUES))
+            self.grown += count
+            asked.append([(queue, f"g{self.grown - i}", timing, policy) for i in range(count)])
+        wanted = asked[call]
+        nodes = [
+            Node(id, queue, None, {"jobId": id, **its, **POLICIES[word]}) for queue, id, its, word in wanted
+        ]
+        flow = self.world.jobs[key].flow if key in self.world.jobs else ""
+        children = [
+            Job(f"{PREFIX}:{queue}:{id}", flow, first=key, edges={key: word}, **its)
+            for queue, id, its, word in wanted
+        ]
+        expected = self.world.add_children(key, run.token, run.record.attempts_started, call, children)
+        if expected == "elsewhere":
+            asked.pop()
+        found: Any
+        try:
+            found = Handle(run.record, store=self.store, run=Run(run.token, calls=call)).add_children(nodes)
+        except WaitingChildren:
+            found = "waits"
+        except TransitionError:
+            found = "elsewhere"
+        if isinstance(expected, list):
+            expected = [None if value is None else json.loads(value) for value in expected]
+            self.calls[key, run.token] = call + 1
+        assert found == expected
+        self.done[f"children {'values' if isinstance(found, list) else found}"] += 1
+        if found == "waits" and data.draw(st.booleans(), label="goes on to wait"):
+            (self.held if run in self.held else self.late).remove(run)
+            answers = self._finish([parked(run)])
+            if answers == ["failed-children"]:
+                assert self._finish([failed(run, "children", why="child")]) == ["done"]
+            self.sent = []
 
     def _is_lifo(self, run: Taken) -> bool:
         job = self.world.jobs.get(run.record.key)

@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import time
+from pathlib import Path
 
 import pytest
+import world
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from machine import FlowMachine
 from wire_bench import Bench
 
+ROOT = Path(__file__).resolve().parents[2]
 MINUTES = float(os.environ.get("FLOWNB_MODEL_MINUTES", "0"))
 SAME_EACH_TIME = settings(
-    max_examples=60,
-    stateful_step_count=30,
+    max_examples=40,
+    stateful_step_count=25,
     deadline=None,
     database=None,
     derandomize=True,
@@ -36,3 +40,16 @@ def test_flows_do_what_the_model_says(bench: Bench):
         dice = random.randrange(2**32)
         print(f"seed {dice}, so far {dict(machine.done.most_common())}", flush=True)
         run_state_machine_as_test(seed(dice)(machine), settings=settings(SAME_EACH_TIME, derandomize=False))
+    assert set(world.MOVES) <= _arrows(), "a way that the diagram in docs/state-machine.md does not show"
+
+
+def _arrows() -> set[tuple[str, str]]:
+    """The transitions that the scripts declare; a renewed lease is none to the model."""
+    spec = importlib.util.spec_from_file_location(
+        "write_lua_readme", ROOT / "scripts" / "write_lua_readme.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    writer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(writer)
+    return set(writer.transitions()) - {("active", "active")}

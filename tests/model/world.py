@@ -7,11 +7,15 @@ One method is one request. It answers what the server should answer and leaves t
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 ENDED = ("completed", "failed")
 IN_LINE = ("waiting", "prioritized", "delayed")
+
+
+MOVES: Counter[tuple[str, str]] = Counter()  #: ``(from, to)``: how often a job went from one state to another
 
 
 @dataclass
@@ -44,6 +48,17 @@ class Job:
     values: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
     unsuccessful: list[str] = field(default_factory=list)
+    grown: list[list[str]] = field(
+        default_factory=list
+    )  #: the children that each of its `add_children` calls added
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "state" and value:
+            before = self.__dict__.get("was", "nothing")
+            if before != value:
+                MOVES[before, str(value)] += 1
+            self.__dict__["was"] = value
+        object.__setattr__(self, name, value)
 
     @property
     def queue(self) -> str:
@@ -99,20 +114,7 @@ class World:
                 for number, (parent, policy) in enumerate(job.edges.items()):
                     late += self._attach(self.jobs[job.key], parent, policy, flow, number == 0)
                 continue
-            self.jobs[job.key] = job
-            for parent in job.edges:
-                self.jobs[parent].pending.add(job.key)
-            if job.children:
-                job.state = "waiting-children"
-            elif job.delay:
-                self._delay(job, self.now + job.delay)
-            elif job.priority:
-                self._rank(job)
-            elif job.lifo:
-                self._head(job)
-            else:
-                job.state = "waiting"
-                line.append(job)
+            self._store(job, line)
         for job in line:
             self.queue(job).wait.append(job.key)
         for job, parent, policy in late:
@@ -121,6 +123,49 @@ class World:
             if job.children:
                 self._release_if_settled(self.jobs[job.key])
         return there
+
+    def _store(self, job: Job, line: list[Job]) -> None:
+        """Store a new job; those that join the end of a line do so together, after all others of the request."""
+        self.jobs[job.key] = job
+        for parent in job.edges:
+            self.jobs[parent].pending.add(job.key)
+        if job.children:
+            job.state = "waiting-children"
+        elif job.delay:
+            self._delay(job, self.now + job.delay)
+        elif job.priority:
+            self._rank(job)
+        elif job.lifo:
+            self._head(job)
+        else:
+            job.state = "waiting"
+            line.append(job)
+
+    def add_children(
+        self, key: str, token: str, starts: int, call: int, children: Sequence[Job]
+    ) -> str | list[str | None]:
+        """What a running job's call of `add_children` comes to: ``waits``, ``elsewhere``, or the children's values."""
+        job = self.jobs.get(key)
+        if job is None:
+            return "elsewhere"
+        if call == len(job.grown):
+            lost = job.token is None and job.starts != starts
+            if job.last == token or job.token not in (None, token) or lost:
+                return "elsewhere"
+            line: list[Job] = []
+            for child in children:
+                self._store(child, line)
+            for child in line:
+                self.queue(child).wait.append(child.key)
+            job.grown.append([child.key for child in children])
+            job.children += job.grown[-1]
+            return "waits"
+        asked = job.grown[call]
+        ignored = [child for child in asked if child in job.ignored and child in self.jobs]
+        eager = any(self.jobs[child].edges[key] == "cpof" for child in ignored)
+        if job.pending.intersection(asked) and not eager:
+            return "waits"
+        return [job.values.get(child) for child in asked]
 
     def _attach(
         self, job: Job, parent: str, policy: str, flow: str, counts: bool
@@ -247,8 +292,13 @@ class World:
             return "stale"
         if job.token is None and job.starts != outcome["starts"]:
             return "stale"
-        if outcome["kind"] == "completed" and (job.pending or job.unsuccessful):
-            return "failed-children" if job.unsuccessful else "pending-children"
+        if outcome["kind"] == "completed":
+            if job.unsuccessful:
+                return "failed-children"
+            if job.pending and not job.ignored:  # a failed child may have let it run before the others
+                return "pending-children"
+        if outcome["kind"] == "parked" and job.unsuccessful:
+            return "failed-children"
         return "done" if job.state in ("active", "waiting", "prioritized") else "stale"
 
     def _end(self, job: Job, outcome: dict, *, late: bool) -> None:
@@ -274,6 +324,8 @@ class World:
         elif kind == "put_off":
             job.delay = outcome["delay"]
             self._delay(job, self.now + outcome["delay"])
+        elif kind == "parked" and job.pending:
+            job.state = "waiting-children"
         else:
             self._return(job)
         flow = self.flows.get(job.flow)
@@ -318,6 +370,8 @@ class World:
                         self._release_if_settled(parent)
 
     def _fail_at_once(self, parent: Job, child: str, cause: str) -> bool:
+        if parent.state == "completed":
+            return False
         flow = self.flows.get(parent.flow)
         if flow:
             flow.cause = flow.cause or cause
