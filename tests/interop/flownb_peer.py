@@ -103,6 +103,7 @@ class Peer:
 
 
 def main() -> None:
+    answers, sys.stdout = sys.stdout, sys.stderr  # flownb tells the user of shared jobs
     peer = Peer()
     for line in sys.stdin:
         asked = json.loads(line)
@@ -110,7 +111,7 @@ def main() -> None:
             answer = {"answer": getattr(peer, asked.pop("do"))(**asked)}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -65,9 +65,9 @@ def add_all(peer: Peer, **how: str) -> None:
 def work_all(peer: Peer, stored: Stored, until: Any) -> None:
     """Work off each queue after the one before, one job at a time."""
     for queue in QUEUES:
+        to_do = [f"bull:{queue}:{state}" for state in ("wait", "active", "prioritized", "delayed")]
         peer.ask("work", queue=queue)
-        until(lambda queue=queue: all(not stored.redis.exists(f"bull:{queue}:{state}") for state in
-                                      ("wait", "active", "prioritized", "delayed")))  # fmt: skip
+        until(lambda keys=to_do: not stored.redis.exists(*keys))
         peer.ask("stop")
 
 

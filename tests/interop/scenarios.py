@@ -12,12 +12,16 @@ from stored import Stored
 
 Scenario = Callable[["Cell"], None]
 SCENARIOS: dict[str, Scenario] = {}
+LIMITS: dict[
+    str, Scenario
+] = {}  # what happens instead where BullMQ's producer adds, and BullMQ has no such thing
+STOCK = ("node6", "node5", "python")
 FAN_OUT = 1000
 
 
-def scenario(words: str) -> Callable[[Scenario], Scenario]:
+def scenario(words: str, into: dict[str, Scenario] = SCENARIOS) -> Callable[[Scenario], Scenario]:
     def keep(function: Scenario) -> Scenario:
-        SCENARIOS[words] = function
+        into[words] = function
         return function
 
     return keep
@@ -26,10 +30,13 @@ def scenario(words: str) -> Callable[[Scenario], Scenario]:
 class Cell:
     """One producer, one worker, an empty server; what one says and then expects."""
 
-    def __init__(self, producer: Peer, worker: Peer, stored: Stored) -> None:
+    def __init__(
+        self, producer: Peer, worker: Peer, stored: Stored, start_peer: Callable[[str], Peer]
+    ) -> None:
         self.producer = producer
         self.worker = worker
         self.stored = stored
+        self.start_peer = start_peer
 
     def node(self, name: str, queue: str, do: str, *children: Any, opts: Any = None, **data: Any) -> Any:
         """Describe a job on a queue that this cell's worker serves."""
@@ -110,7 +117,7 @@ def tree_of_three_levels(cell: Cell) -> None:
 def fan_out(cell: Cell) -> None:
     rows = [cell.node(f"row-{i}", "items", "value", value=i) for i in range(FAN_OUT)]
     cell.add_flow(cell.node("top", "top", "gather", *rows))
-    cell.wait_until(lambda: cell.stored.ended(cell.queue("top")) == 1, 60)
+    cell.wait_until(lambda: cell.stored.ended(cell.queue("top")) == 1, 90)
     cell.ends(top="completed", **{f"row_{i}": "completed" for i in range(FAN_OUT)})
     cell.got("top", *range(FAN_OUT))
     cell.ran(top=1, **{f"row_{i}": 1 for i in range(FAN_OUT)})
@@ -282,3 +289,60 @@ def children_at_run_time(cell: Cell) -> None:
     cell.ends(top="completed", grows="completed", new_0="completed", new_1="completed", new_2="completed")
     cell.got("grows", 0, 1, 2)
     cell.ran(top=1, grows=2, new_0=1, new_1=1, new_2=1)
+
+
+@scenario("stalled worker (killed)")
+def stalled_worker(cell: Cell) -> None:
+    queue = f"doomed-by-{cell.producer.name}"  # of this cell alone
+    soon = {"lockDuration": 1000, "stalledInterval": 200}
+    doomed = cell.start_peer(cell.worker.name)
+    doomed.ask("work", queue=cell.queue(queue), **soon)
+    cell.add_flow(cell.node("top", "top", "gather", cell.node("held", queue, "hold", value=7)))
+    cell.wait_until(lambda: cell.stored.runs() == ["held"])
+    doomed.kill()
+    cell.stored.redis.set("test:open", 1)
+    cell.worker.ask("work", queue=cell.queue(queue), **soon)
+    cell.ends(top="completed", held="completed")
+    cell.got("top", 7)
+    cell.ran(top=1, held=2)
+    assert cell.stored.jobs()["held"].hash["stc"] == "1"
+
+
+def with_a_shared_child(cell: Cell) -> Any:
+    """Two parents of one job; one of them has another child too."""
+    shared = cell.node("shared", "items", "hold", value=1, opts={"jobId": "shared-1"})
+    return cell.node(
+        "top",
+        "top",
+        "gather",
+        cell.node("first", "middle", "gather", shared),
+        cell.node("second", "middle", "gather", shared, cell.node("other", "items", "value", value=2)),
+        cell.node("third", "middle", "gather", shared),
+    )
+
+
+@scenario("shared child")
+def shared_child(cell: Cell) -> None:
+    cell.add_flow(with_a_shared_child(cell))
+    cell.stored.redis.set("test:open", 1)
+    names = ("top", "first", "second", "third", "shared", "other")
+    cell.ends(**dict.fromkeys(names, "completed"))
+    cell.got("first", 1)
+    cell.got("second", 1, 2)
+    cell.got("third", 1)
+    cell.ran(**dict.fromkeys(names, 1))
+
+
+@scenario("shared child", LIMITS)
+def shared_child_of_a_stock_producer(cell: Cell) -> None:
+    """Nothing is said; the second parent runs without the value, the third one waits for ever, and so does the top."""
+    cell.add_flow(with_a_shared_child(cell))
+    cell.wait_until(lambda: "second" in cell.stored.runs())
+    cell.stored.redis.set("test:open", 1)
+    ended = dict.fromkeys(("first", "second", "shared", "other"), "completed")
+    cell.ends(top="waiting_children", third="waiting_children", **ended)
+    cell.got("first", 1)
+    cell.got("second", 2)
+    third = cell.stored.jobs()["third"].key
+    assert not cell.stored.redis.exists(f"{third}:dependencies"), "it waits for nothing"
+    cell.ran(first=1, second=1, shared=1, other=1)
