@@ -162,3 +162,24 @@ def test_a_flow_under_the_root_of_another_waits_for_it():
         assert outer.result(timeout=20) == {"outer": [{"inner": []}]}
     assert first.state == "completed"
     assert first.result(timeout=5) == {"inner": []}
+
+
+def test_r2_ten_thousand_parents_of_one_child_are_added_in_no_more_calls_than_with_children_of_their_own(
+    redis, until
+):
+    def calls(tree):
+        before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+        flow = fn.add(tree)
+        return flow, redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before
+
+    def parents(child):
+        return fn.Node("top", "q", children=[fn.Node("p", "q", children=[child()]) for _ in range(10_000)])
+
+    fn.add(fn.Node("warm", "warm"))
+    s = fn.Node("s", "shared")
+    flow, shared = calls(parents(lambda: s))
+    _, own = calls(parents(lambda: fn.Node("s", "own")))
+    assert shared <= own
+    with fn.Worker("shared", Runs()):
+        until(lambda: fn.Queue("q").get_job_counts()["waiting"] == 10_000, 60)
+    assert flow.progress().completed == 1
