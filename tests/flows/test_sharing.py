@@ -177,3 +177,85 @@ def test_a_chain_of_ten_thousand_is_stored_and_drawn():
         "waiting-children": 9_999,
     }
     assert fn.Queue("q-n").get_jobs("waiting")[0].data == {"depth": 0}
+
+
+# ---- each way to share a job, however it goes -------------------------------------------------------------------
+
+
+def by_object():
+    shared = fn.Node("s", "q-s", {"n": 1}, {"jobId": "s1"}, [fn.Node("below", "q-s")])
+    return node("root", node("a", shared), node("b", shared))
+
+
+def by_id():
+    full = node("s", {"name": "below", "queueName": "q-s"}, data={"n": 1}, jobId="s1")
+    return node("root", node("a", full), node("b", node("s", jobId="s1")))
+
+
+def by_bare_mention():
+    full = node("s", {"name": "below", "queueName": "q-s"}, data={"n": 1}, jobId="s1")
+    return node("root", node("a", full), node("b", node("s", data={"n": 1})))
+
+
+SHARED = pytest.mark.parametrize("tree", [by_object, by_id, by_bare_mention], ids=lambda made: made.__name__)
+
+
+class Work:
+    def __init__(self, failures=0):
+        self.ran = []
+        self.failures = failures
+
+    def __call__(self, job):
+        self.ran.append(job.name)
+        if job.name == "s" and self.failures:
+            self.failures -= 1
+            raise ValueError("s is broken")
+        return {job.name: dict(job.get_children_values())} if job.name in "ab" else job.name
+
+
+def work_off(flow, work):
+    with fn.Worker(["q-root", "q-a", "q-b", "q-s"], work):
+        return flow.wait(timeout=30)
+
+
+@SHARED
+def test_both_parents_get_the_value_of_the_one_run_under_the_jobs_own_key(tree):
+    flow, work = fn.add(tree()), Work()
+    assert work_off(flow, work).state == "completed"
+    assert sorted(work.ran) == ["a", "b", "below", "root", "s"]
+    assert list(flow.job.get_children_values().values()) == [{"a": {"q-s:s1": "s"}}, {"b": {"q-s:s1": "s"}}]
+
+
+@SHARED
+def test_a_shared_job_that_fails_fails_both_and_runs_once_more_when_the_flow_is_retried(tree):
+    flow, work = fn.add(tree()), Work(failures=1)
+    assert work_off(flow, work).state == "failed"
+    assert work.ran == ["below", "s"]
+    assert sorted(flow.jobs(state="failed")["name"]) == ["a", "b", "root", "s"]
+    assert work_off(flow.retry(), work).state == "completed"
+    assert sorted(work.ran) == ["a", "b", "below", "root", "s", "s"]
+
+
+@SHARED
+def test_a_shared_job_that_is_removed_lets_both_run_without_it(tree):
+    flow, work = fn.add(tree()), Work()
+    fn.Queue("q-s").get_job("s1").remove()
+    assert work_off(flow, work).state == "completed"
+    assert sorted(work.ran) == ["a", "b", "root"]
+    assert list(flow.job.get_children_values().values()) == [{"a": {}}, {"b": {}}]
+
+
+@SHARED
+@pytest.mark.parametrize("failures", [0, 1], ids=["completed", "failed"])
+def test_a_shared_job_that_had_ended_before_counts_for_both(tree, failures):
+    before, work = fn.add(node("old", node("s", jobId="s1", data={"n": 1}))), Work(failures)
+    with fn.Worker(["q-old", "q-s"], work):
+        before.wait(timeout=30)
+    flow = fn.add(tree())
+    if failures:
+        assert flow.state == "failed"
+        assert sorted(flow.jobs(state="failed")["name"]) == ["a", "b", "root", "s"]
+        return
+    assert work_off(flow, work).state == "completed"
+    assert work.ran.count("s") == 1
+    assert list(flow.job.get_children_values().values()) == [{"a": {"q-s:s1": "s"}}, {"b": {"q-s:s1": "s"}}]
