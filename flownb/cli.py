@@ -111,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how many jobs at a time (default: 4)",
     )
+    worker.add_argument(
+        "--executor",
+        choices=["threads", "processes"],
+        default="threads",
+        help="where they run: in threads, or each in a process",
+    )
     worker.set_defaults(run=_worker)
     return parser
 
@@ -157,7 +163,11 @@ def _worker(options: argparse.Namespace) -> int:
     with flownb.connect() as connection:
         # The name of a kernel's own worker: a task that adds a flow must not start another.
         worker = TaskWorker(
-            concurrency=options.concurrency, queues=queues, name="flownb-kernel", connection=connection
+            concurrency=options.concurrency,
+            executor=options.executor,
+            queues=queues,
+            name="flownb-kernel",
+            connection=connection,
         )
         _serve(
             worker, f"serves {', '.join(queues)}, {options.concurrency} at a time, on {_place(connection)}"

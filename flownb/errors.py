@@ -18,6 +18,7 @@
      │   ├─ ParentMissing
      │   └─ ParentJobCannotBeReplaced
      ├─ FlowFailed                      what `result()` raises
+     ├─ JobCrashed                      an attempt whose process died
      ├─ JobTimeout                      an attempt that ran past its `timeout`
      ├─ UnrecoverableError              raised by a processor: no further attempt
      └─ RateLimitError                  raised by a processor: hold the queue
@@ -98,6 +99,10 @@ class FlowFailed(FlownbError):
 
 class JobTimeout(FlownbError):
     """An attempt ran past its ``timeout``."""
+
+
+class JobCrashed(FlownbError):
+    """The process that ran an attempt died: a crash in C code, ``os._exit``, out of memory."""
 
 
 class UnrecoverableError(FlownbError):

@@ -20,6 +20,8 @@ from flownb.errors import OptionError
 
 TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
 MOST_PRIORITY = 2_097_151
+CUSTOM = "custom"  # the type of a backoff that a function decides
+_BACKOFFS = ("fixed", "exponential", CUSTOM)
 
 _UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _TEXT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d)\s*$")
@@ -60,11 +62,44 @@ def _duration(value: Any, what: str, unit: float) -> float:
     return number
 
 
+def read_limiter(limiter: Any) -> dict[str, int] | None:
+    """Return BullMQ's ``{"max", "duration"}`` for a limiter typed as such or as ``"5/s"``.
+
+    >>> read_limiter("5/s"), read_limiter("100/min")
+    ({'max': 5, 'duration': 1000}, {'max': 100, 'duration': 60000})
+    """
+    if limiter is None:
+        return None
+    if isinstance(limiter, str):
+        count, _, unit = limiter.partition("/")
+        try:
+            most = int(count)
+        except ValueError:
+            raise OptionError(f"limiter: {limiter!r} is no rate; write '5/s' or '100/min'") from None
+        return {
+            "max": whole("limiter", most, 1, 10**9),
+            "duration": round(seconds(f"1{unit.strip()}", "limiter") * 1000),
+        }
+    if isinstance(limiter, Mapping) and set(limiter) == {"max", "duration"}:
+        return {
+            "max": whole("limiter.max", limiter["max"], 1, 10**9),
+            "duration": whole("limiter.duration", limiter["duration"], 1, 10**9),
+        }
+    raise OptionError("limiter: write '5/s' or {'max': 5, 'duration': 1000}")
+
+
+def whole(what: str, value: Any, least: int, most: int) -> int:
+    """Return a whole number between two others, or say that it is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise OptionError(f"{what}: a whole number from {least} to {most}, not {value!r}")
+    return value
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backoff:
     """How long to wait before the next attempt."""
 
-    type: str = "fixed"  #: ``fixed`` or ``exponential``
+    type: str = "fixed"  #: ``fixed``, ``exponential`` or ``custom``: a function of the worker's says how long
     delay: int = 0  #: ms; of an exponential backoff, before the second attempt
     jitter: float = 0.0  #: 0 to 1: the part of the wait that is left to chance
 
@@ -142,6 +177,11 @@ class JobOptions:
         """Read stored options as they are; what flownb does not know or cannot read is left alone."""
         known = {_LONG.get(name, name): value for name, value in opts.items()}
         kept = {name: known[name] for name in _READERS if known.get(name) is not None}
+        backoff = kept.get("backoff")
+        if isinstance(backoff, Mapping):
+            kind = backoff.get("type")
+            if isinstance(kind, str) and kind not in _BACKOFFS:  # BullMQ's clients give their own any name
+                kept["backoff"] = {**backoff, "type": CUSTOM}
         while True:
             try:
                 return _read(kept, "opts")
@@ -205,12 +245,7 @@ def _flag(value: Any, what: str) -> bool:
 
 
 def _whole(least: int, most: int) -> Callable[[Any, str], int]:
-    def read(value: Any, what: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise OptionError(f"{what}: a whole number from {least} to {most}, not {value!r}")
-        return value
-
-    return read
+    return lambda value, what: whole(what, value, least, most)
 
 
 def _text(value: Any, what: str) -> str:
@@ -231,8 +266,8 @@ def _backoff(value: Any, what: str) -> Backoff:
     if unknown:
         raise OptionError(f"{what}: no such part {unknown[0]!r}; a backoff has type, delay and jitter")
     kind = value.get("type", "fixed")
-    if kind not in ("fixed", "exponential"):
-        raise OptionError(f"{what}: the type is 'fixed' or 'exponential', not {kind!r}")
+    if kind not in _BACKOFFS:
+        raise OptionError(f"{what}: the type is 'fixed', 'exponential' or 'custom', not {kind!r}")
     jitter = value.get("jitter") or 0
     if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter <= 1:
         raise OptionError(f"{what}: jitter is a number from 0 to 1, not {jitter!r}")

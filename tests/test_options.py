@@ -102,7 +102,7 @@ def test_a_value_that_does_not_fit_is_refused_with_its_place(name: str, value: o
     ("value", "says"),
     [
         (-3, "not between 0 and ten years"),
-        ({"type": "nope", "delay": 1}, "'fixed' or 'exponential'"),
+        ({"type": "nope", "delay": 1}, "'fixed', 'exponential' or 'custom'"),
         ({"type": "fixed", "delay": -3}, "not between 0 and ten years"),
         ({"type": "fixed", "delay": 1, "jitter": 2}, "from 0 to 1"),
         ({"type": "fixed", "delay": 1, "jitter": -0.1}, "from 0 to 1"),
@@ -211,7 +211,7 @@ def test_what_was_stored_is_read_back():
     "stored",
     [
         {"attempts": "3", "delay": 5},
-        {"attempts": -1, "backoff": {"type": "custom"}, "delay": 5},
+        {"attempts": -1, "backoff": {"type": 7}, "delay": 5},
         {"backoff": {"type": "fixed", "delay": "x"}, "unknown": {"a": 1}, "delay": 5},
         {"parent": {"id": "p", "queue": "bull:q"}, "repeat": {}, "delay": 5, "fpof": True},
         {"delay": 5, "kl": -1, "stackTraceLimit": None},

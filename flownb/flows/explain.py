@@ -60,6 +60,7 @@ def _root_cause(store: Store, record: Mapping[str, str]) -> Reason:
         return Reason(wording.plain(record["name"]), "the job that failed it was removed", again)
     mend = {
         "timeout": "mend what hangs, or give it a longer timeout",
+        "crashed": "see whether it takes too much memory, or what it calls crashes",
         "stalled": "its workers died while it ran: see whether it takes too much memory",
         "missing": "set the server's maxmemory-policy to noeviction",
     }.get(job.why or "", "mend its function or its data")

@@ -9,7 +9,6 @@ from typing import Any
 from flownb import seams
 from flownb.errors import FlownbError, UnrecoverableError
 from flownb.flows.job import Job, bound_to
-from flownb.tasks import registry
 from flownb.tasks.task import Task
 
 
@@ -17,44 +16,14 @@ class UnknownTask(FlownbError):
     """No task of this process takes the job; it is put off for another worker."""
 
 
-def call(job: Job) -> Any:
-    """Call the task a job is for; an async one returns its coroutine.
-
-    An exception that the task's `retry_on` does not name leaves as the cause of an `UnrecoverableError`.
-    """
-    task = registry.find(job.queue_name, job.name)
-    if task is None:
-        raise UnknownTask(f"no task of this process takes {job.name!r} of queue {job.queue_name!r}")
-    arguments = arguments_of(task, job)
-    if task.retry_on is None:
-        return task.function(**arguments)
-    if inspect.iscoroutinefunction(task.function):
-        return _awaited(task, arguments)
-    try:
-        return task.function(**arguments)
-    except Exception as error:
-        raise _judged(task, error) from error
+def call(task: Task, job: Job) -> Any:
+    """Call a task's function for a job; of an async one, return its coroutine."""
+    return task.function(**arguments_of(task, job))
 
 
-async def _awaited(task: Task, arguments: dict[str, Any]) -> Any:
-    try:
-        return await task.function(**arguments)
-    except Exception as error:
-        raise _judged(task, error) from error
-
-
-def _judged(task: Task, error: Exception) -> Exception:
-    if task.retry_on is None or isinstance(error, (*task.retry_on, FlownbError)):
-        return error
-    return GivenUp(error)
-
-
-class GivenUp(UnrecoverableError):
-    """An exception that is not in the task's `retry_on`; reported as what it is."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
+def unknown(job: Job) -> Any:
+    """Raise `UnknownTask`: what a worker does with a job for which it has no task."""
+    raise UnknownTask(f"no task of this process takes {job.name!r} of queue {job.queue_name!r}")
 
 
 def arguments_of(task: Task, job: Job) -> dict[str, Any]:

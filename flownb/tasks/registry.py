@@ -37,6 +37,12 @@ def find(queue: str, name: str) -> Task | None:
     return tasks.get(name)
 
 
+def limiter(queue: str) -> dict[str, int] | None:
+    """Return the limiter of a queue: of its tasks' limiters, the one that lets the fewest start."""
+    limiters = [task.limiter for task in _by_queue.get(queue, {}).values() if task.limiter]
+    return min(limiters, key=lambda limiter: limiter["max"] / limiter["duration"], default=None)
+
+
 def listen(listener: Callable[[], None]) -> Callable[[], None]:
     """Call `listener` whenever a task is added; returns the call that ends it."""
     _listeners.append(listener)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 from flownb.errors import FlowError, OptionError
 from flownb.flows.node import Node, check_names
-from flownb.options import JobOptions, seconds
+from flownb.options import CUSTOM, JobOptions, read_limiter, seconds
 from flownb.tasks import registry
 
 _IN_SECONDS = ("timeout", "delay")  # Python arguments say seconds where a tree's options say milliseconds
@@ -25,6 +26,7 @@ class Task:
         queue: str | None,
         version: str,
         retry_on: Iterable[type[BaseException]] | None,
+        limiter: Any,
         options: Mapping[str, Any],
     ) -> None:
         self.parameters = _parameters(function)
@@ -34,6 +36,11 @@ class Task:
         self.queue = queue or self.name
         self.version = version
         self.retry_on = None if retry_on is None else tuple(retry_on)
+        self.limiter = read_limiter(limiter)
+        backoff = options.get("backoff")
+        self.backoff: Callable[[int, BaseException], Any] | None = backoff if callable(backoff) else None
+        if self.backoff is not None:
+            options = {**options, "backoff": {"type": CUSTOM}}
         self.options = _options(options, f"task {self.name}")
         try:
             check_names(self.name, self.queue)
@@ -42,6 +49,13 @@ class Task:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Go to another process by name where it can be imported there, else as a copy, code and all."""
+        module = sys.modules.get(self.__module__)
+        if self.__module__ != "__main__" and getattr(module, self.name, None) is self:
+            return self.name
+        return super().__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
         return f"Task({self.name!r})" if self.queue == self.name else f"Task({self.name!r} on {self.queue!r})"
@@ -107,6 +121,7 @@ def task(
     queue: str | None = None,
     version: str = "1",
     retry_on: Iterable[type[BaseException]] | None = None,
+    limiter: Any = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Task]: ...
 def task(
@@ -116,13 +131,18 @@ def task(
     queue: str | None = None,
     version: str = "1",
     retry_on: Iterable[type[BaseException]] | None = None,
+    limiter: Any = None,
     **options: Any,
 ) -> Task | Callable[[Callable[..., Any]], Task]:
     """Make a function a task: ``@task`` or ``@task(attempts=3, backoff="exponential 1s", timeout="30s")``.
 
     `queue` is where its jobs wait (default: the function's name). Options are a job's, in snake_case;
     durations that are bare numbers are seconds. `retry_on`: only these exceptions are worth another
-    attempt. `version`: another one makes batches run their rows again. Defining a task again replaces it.
+    attempt; flownb's own, such as a `JobTimeout`, are in any case. `backoff` may be a function too: called with
+    the attempts made and the error, it returns how long to wait, None for no further attempt. `limiter`
+    (``"5/s"``) binds all workers of the queue that know the task, retries included; of several tasks of a
+    queue the strictest counts. `version`: another one makes batches run their rows again. Defining a task
+    again replaces it.
 
     >>> @task(attempts=3)
     ... def double(x):
@@ -132,7 +152,9 @@ def task(
     """
 
     def decorate(function: Callable[..., Any]) -> Task:
-        made = Task(function, queue=queue, version=version, retry_on=retry_on, options=options)
+        made = Task(
+            function, queue=queue, version=version, retry_on=retry_on, limiter=limiter, options=options
+        )
         registry.register(made)
         return made
 

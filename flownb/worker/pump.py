@@ -15,6 +15,7 @@ from flownb.connection import Connection
 from flownb.errors import FlownbError, ServerError
 from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, Store, Taken, Turn
 from flownb.worker.keeper import Watch, keeper
+from flownb.worker.places import Here
 from flownb.worker.run import Outcome, returned
 from flownb.worker.slots import Held, Slots
 from flownb.worker.tidier import Tidier
@@ -39,12 +40,12 @@ class Pump:
         name: str,
         connection: Connection,
         bases: Callable[[], list[str]],
-        run: Callable[[Taken], Outcome],
+        open_place: Callable[[], Here],
         concurrency: int,
         lock_ms: int,
         stalled_interval: float,
         max_stalled_count: int,
-        limiter: dict[str, int] | None,
+        limiter_of: Callable[[str], dict[str, int] | None],
     ) -> None:
         self.name = name
         self.connection = connection
@@ -53,11 +54,11 @@ class Pump:
         self.lock_ms = lock_ms
         self.stalled_interval = stalled_interval
         self.max_stalled_count = max_stalled_count
-        self.limiter = limiter
+        self.limiter_of = limiter_of
         self.identity = secrets.token_hex(6)
         self.inbox: SimpleQueue[Any] = SimpleQueue()
         self.held: dict[tuple[str, str], Held] = {}
-        self._run = run
+        self._open_place = open_place
         self._pending: list[Outcome] = []  # written, but not known to have arrived
         self._calls = 0
         self._seconds_a_job = 0.0
@@ -78,7 +79,7 @@ class Pump:
         self._client = self.connection.worker_client()
         self._store = Store(self._client, self.connection.prefix)
         self._tidier = Tidier(self.name, Store(self.connection.client(), self.connection.prefix))
-        self._slots = Slots(self.name, self.concurrency, self._run, self._done)
+        self._slots = Slots(self.name, self.concurrency, self._open_place, self._done)
         self._blocker = Blocker(self.name, self.connection, self.inbox)
         self._watch_queues()
         self._thread = threading.Thread(target=self._loop, name=f"flownb-{self.name}-pump", daemon=True)
@@ -235,7 +236,7 @@ class Pump:
         bases = self._rotated()
         try:
             turn = self._store.finish_and_fetch(
-                bases, outcomes=outcomes, want=want if bases else 0, worker=self._about(token)
+                bases, outcomes=outcomes, want=want if bases else 0, worker=self._about(token, bases)
             )
         except ServerError as error:
             self._pending = outcomes + self._pending
@@ -257,8 +258,9 @@ class Pump:
             if not self._more and not self._stopping:
                 self._blocker.arm([f"{base}:marker" for base in bases])
 
-    def _about(self, token: str) -> dict[str, Any]:
-        return {"token": token, "lock_ms": self.lock_ms, "name": None, "limiter": self.limiter}
+    def _about(self, token: str, bases: list[str]) -> dict[str, Any]:
+        limiters = {base: limiter for base in bases if (limiter := self.limiter_of(base))}
+        return {"token": token, "lock_ms": self.lock_ms, "name": None, "limiters": limiters or None}
 
     def _rotated(self) -> list[str]:
         """The queues in turn: with many, each is asked first in some calls."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from flownb.errors import (
     FlowError,
+    FlownbError,
+    JobCrashed,
     JobTimeout,
     OptionError,
     RateLimitError,
@@ -18,11 +22,13 @@ from flownb.errors import (
     WaitingChildren,
 )
 from flownb.flows.job import Job, Run
-from flownb.options import JobOptions, Keep, seconds
-from flownb.tasks.binding import GivenUp, UnknownTask
+from flownb.options import CUSTOM, JobOptions, Keep, seconds
+from flownb.tasks.binding import UnknownTask
 from flownb.wire import codec
 from flownb.wire.conditions import PUT_OFF_MS
 from flownb.wire.store import Store, Taken
+
+log = logging.getLogger("flownb.worker")
 
 MOST_REASON = 2_000  # characters of an error's message that are stored
 MOST_TRACE = 16_000  # characters of a traceback that are stored
@@ -31,51 +37,90 @@ Processor = Callable[[Job], Any]
 Outcome = dict[str, Any]
 
 
-def run(taken: Taken, processor: Processor, store: Store, await_: Callable[[Any], Any]) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker does with a job: the function, and what its errors mean."""
+
+    processor: Processor
+    retry_on: tuple[type[BaseException], ...] | None = None  #: only these are worth another attempt
+    #: how long to wait before the next attempt: called with attempts made, type of backoff, error, job
+    backoff: Callable[[int, str, BaseException, Job], Any] | None = None
+    stays: bool = False  #: it runs in the worker's own process in any case
+
+
+def run(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> Outcome:
     """Run a job and return its outcome; whatever the function does, this returns."""
     if taken.deferred is not None:
         return failed(taken, taken.deferred, why=_why_deferred(taken.deferred))
     this = Run(taken.token)
-    outcome = _outcome(taken, Job(taken.record, store=store, run=this), processor, await_)
+    outcome = _outcome(taken, Job(taken.record, store=store, run=this), work, await_)
     # A function that catches everything cannot keep its job from waiting: its children are stored.
     return _parked(taken) if this.waits else outcome
 
 
-def _outcome(taken: Taken, job: Job, processor: Processor, await_: Callable[[Any], Any]) -> Outcome:
+def _outcome(taken: Taken, job: Job, work: Work, await_: Callable[[Any], Any]) -> Outcome:
     try:
-        value = processor(job)
+        value = work.processor(job)
         if inspect.isawaitable(value):
             value = await_(value)
         return _completed(taken, value)
     except WaitingChildren:
         return _parked(taken)
     except RateLimitError as error:
-        return _held(taken, error)
+        return _held(taken, error, work, job)
     except UnknownTask:
         return {**_about(taken), "kind": "put_off", "delay": PUT_OFF_MS}
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: the job failed, the worker lives
-        return judge(taken, error)
+        return judge(taken, error, work, job)
 
 
-def judge(taken: Taken, error: BaseException) -> Outcome:
+def judge(taken: Taken, error: BaseException, work: Work, job: Job) -> Outcome:
     """Another attempt, or the end: what an exception means for its job."""
-    final = isinstance(error, UnrecoverableError)
-    if isinstance(error, GivenUp):
-        error = error.error
     options = options_of(taken)
     reason, stacktrace = reason_of(error), _stacktrace(taken, error, options)
+    final = isinstance(error, UnrecoverableError) or not _is_worth_another(error, work)
     made = taken.record.attempts_made + 1
     if not final and made < max(options.attempts, 1):
-        return {
-            **_about(taken),
-            "kind": "retry",
-            "reason": reason,
-            "stacktrace": stacktrace,
-            "delay": options.backoff.wait_ms(made),
-            "lifo": options.lifo,
-        }
-    why = "unrecoverable" if final else "timeout" if isinstance(error, JobTimeout) else None
+        try:
+            delay = _wait_ms(taken, error, work, job)
+        except Exception as problem:
+            return failed(taken, f"{reason} (and its backoff: {reason_of(problem)})", stacktrace)
+        if delay is not None:
+            return {
+                **_about(taken),
+                "kind": "retry",
+                "reason": reason,
+                "stacktrace": stacktrace,
+                "delay": delay,
+                "lifo": options.lifo,
+            }
+        final = True
+    why = "unrecoverable" if final else _WHY.get(type(error))
     return failed(taken, reason, stacktrace, why)
+
+
+_WHY: dict[type[BaseException], str] = {JobTimeout: "timeout", JobCrashed: "crashed"}
+
+
+def _is_worth_another(error: BaseException, work: Work) -> bool:
+    """What is flownb's own is, always: the server was away, the time was over, the process died."""
+    return work.retry_on is None or isinstance(error, (*work.retry_on, FlownbError))
+
+
+def _wait_ms(taken: Taken, error: BaseException, work: Work, job: Job) -> int | None:
+    """Return the wait before the next attempt; None when a function of the user's says that there is none."""
+    backoff, made = options_of(taken).backoff, taken.record.attempts_made + 1
+    if backoff.type != CUSTOM:
+        return backoff.wait_ms(made)
+    if work.backoff is None:
+        log.warning(
+            "job %s asks for a backoff of its own, for which this worker has no function: it waits %d ms",
+            taken.record.key,
+            backoff.delay,
+        )
+        return backoff.delay
+    wait = work.backoff(made, json.loads(taken.record.opts)["backoff"]["type"], error, job)
+    return None if wait is None else round(seconds(wait, "backoff") * 1000)
 
 
 def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | None = None) -> Outcome:
@@ -160,11 +205,11 @@ def _kept(taken: Taken, option: str) -> Outcome:
     return {"keep": {"count": rule.count, "age": age, "limit": rule.limit}}
 
 
-def _held(taken: Taken, error: RateLimitError) -> Outcome:
+def _held(taken: Taken, error: RateLimitError, work: Work, job: Job) -> Outcome:
     try:
         hold = max(round(seconds(error.retry_after, "RateLimitError") * 1000), 1)
     except OptionError as problem:
-        return judge(taken, UnrecoverableError(str(problem)))
+        return judge(taken, UnrecoverableError(str(problem)), work, job)
     return {**_about(taken), "kind": "returned", "hold": hold}
 
 
@@ -193,8 +238,10 @@ _OWN_FRAMES = ("flownb.worker.", "flownb.tasks.")
 
 
 def _in_user_code(error: BaseException) -> Any:
-    """The traceback from the first frame that is not the worker's own."""
-    step = error.__traceback__
-    while step is not None and step.tb_frame.f_globals.get("__name__", "").startswith(_OWN_FRAMES):
+    """The traceback from behind the last frame that is the worker's own: a coroutine's has several."""
+    start = step = error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_globals.get("__name__", "").startswith(_OWN_FRAMES):
+            start = step.tb_next
         step = step.tb_next
-    return step or error.__traceback__
+    return start or error.__traceback__

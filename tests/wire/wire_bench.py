@@ -75,8 +75,9 @@ class Bench:
         token: str | None = None,
     ) -> Turn:
         self.calls += 1
-        worker = {"token": token or f"w:{self.calls}", "lock_ms": lock_ms, "name": name, "limiter": limiter}
         bases = [base(queue) for queue in queues or ("q",)]
+        limiters = dict.fromkeys(bases, limiter) if limiter else None
+        worker = {"token": token or f"w:{self.calls}", "lock_ms": lock_ms, "name": name, "limiters": limiters}
         return self.store.finish_and_fetch(bases, outcomes=list(outcomes), want=want, worker=worker)
 
     def take(self, *queues: str, want: int = 1, **worker: Any) -> list[Taken]:

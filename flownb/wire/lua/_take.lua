@@ -59,10 +59,10 @@ local function park_ghost(q, id, job)
 end
 
 -- Take up to `want` jobs of one queue into the list `taken`. `worker` says token, lock_ms, name
--- and limiter. Returns in how many ms to come again when fewer were there.
+-- and the limiters of queues that have one. Returns in how many ms to come again when fewer were there.
 local function take(q, want, worker, taken)
   promote_due(q)
-  local room, again = allowance(q, want, worker.limiter)
+  local room, again = allowance(q, want, worker.limiters and worker.limiters[q.base])
   if room == 0 then return again end
   local ids, started, charged = pop(q, room), {}, 0
   for i, id in ipairs(ids) do

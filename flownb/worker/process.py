@@ -1,0 +1,134 @@
+"""A process that runs jobs, one at a time: killed when one runs too long, and gone when its worker is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from flownb.errors import JobCrashed
+from flownb.worker.parcel import run_parcel
+from flownb.worker.run import Outcome
+
+_LENGTH = struct.Struct(">Q")
+
+
+class JobProcess:
+    """The worker's end: a parcel goes in, an outcome comes out. Started with the first parcel."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._busy = self._closed = False
+
+    def run(self, parcel: bytes) -> Outcome:
+        """Run one job and return its outcome; raise `JobCrashed` if the process dies of it."""
+        with self._lock:
+            if self._closed:
+                raise JobCrashed("its worker closed")
+            self._process = self._process or _spawn()
+            self._busy = True
+        answer = _ask(self._process, parcel)
+        if answer is not None:
+            self._busy = False
+            return answer
+        with self._lock:
+            process, self._process, self._busy = self._process, None, False
+        raise JobCrashed(_how_it_died(_bury(process)))
+
+    def kill(self) -> None:
+        """End the process and all it has started, now; what runs in it ends in `JobCrashed`."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                _kill(self._process)
+                if not self._busy:
+                    _bury(self._process)
+
+
+def _ask(process: subprocess.Popen[bytes], parcel: bytes) -> Outcome | None:
+    """Send a parcel and return the outcome; None when the process ends instead."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(_LENGTH.pack(len(parcel)) + parcel)
+        process.stdin.flush()
+        answer = process.stdout.readline()
+    except OSError:
+        return None
+    return json.loads(answer) if answer.endswith(b"\n") else None
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+
+
+def _bury(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a process that is dead, or does not answer any more; return its exit code."""
+    try:
+        code = process.wait(1)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        code = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    return code
+
+
+def _how_it_died(code: int) -> str:
+    if code >= 0:
+        return f"the process that ran it ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    hint = "; out of memory, perhaps" if name == "SIGKILL" else ""
+    return f"the process that ran it died of {name}{hint}"
+
+
+def _spawn() -> subprocess.Popen[bytes]:
+    # A session of its own: an interrupt of the kernel's process group does not reach it, and a kill reaches
+    # what the job has started.
+    here = [str(Path(__file__).parents[2]), *(folder or os.getcwd() for folder in sys.path)]
+    return subprocess.Popen(
+        [sys.executable, "-c", "from flownb.worker.process import main; main()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(here))},
+    )
+
+
+# ---- the process itself ------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run parcel after parcel until the worker is gone; then end at once, whatever runs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parcels_in = os.fdopen(os.dup(0), "rb")
+    answers_out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a function prints is no answer
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    parcels: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        while len(length := parcels_in.read(_LENGTH.size)) == _LENGTH.size:
+            parcels.put(parcels_in.read(_LENGTH.unpack(length)[0]))
+        os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        outcome = run_parcel(parcels.get())
+        sys.stdout.flush()
+        answers_out.write(json.dumps(outcome).encode() + b"\n")
+        answers_out.flush()
