@@ -18,6 +18,7 @@
      │   ├─ ParentMissing
      │   └─ ParentJobCannotBeReplaced
      ├─ FlowFailed                      what `result()` raises
+     ├─ FlowStuck                       what `wait()` raises for a flow that cannot end
      ├─ JobCrashed                      an attempt whose process died
      ├─ JobTimeout                      an attempt that ran past its `timeout`
      ├─ UnrecoverableError              raised by a processor: no further attempt
@@ -95,6 +96,10 @@ class ParentJobCannotBeReplaced(TransitionError):
 
 class FlowFailed(FlownbError):
     """A flow ended in failure. The message is the root cause: path, error type, message."""
+
+
+class FlowStuck(FlownbError):
+    """A flow cannot end by itself. The message says what keeps it, and what mends that."""
 
 
 class JobTimeout(FlownbError):

@@ -82,10 +82,10 @@ class Shown:
 
         return table.jobs_frame(records)
 
-    def _reasons_frame(self, reasons: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    def _reasons_frame(self, reasons: Sequence[tuple[str, str, str, bool]]) -> pd.DataFrame:
         from flownb.views import table
 
-        return table.reasons_frame(reasons)
+        return table.reasons_frame([reason[:3] for reason in reasons])
 
     def _timeline_frame(self, records: Sequence[JobRecord]) -> pd.DataFrame:
         from flownb.views import timeline

@@ -21,8 +21,9 @@ LONG_RUN_MS = 60_000  # a run of which one may wonder whether it hangs
 _FIELDS = (*BRIEF_FIELDS, "opts", "fl")
 _OLDEST = 3
 
-# In which order the reasons are told: what never mends by itself, what waits for a person, and so on.
-_NEVER, _NOW, _LATER, _IN_TIME, _WELL, _REST = range(6)
+# In which order the reasons are told: what holds up everything, what never mends by itself, what waits for
+# a person, and so on.
+_WHOLE, _NEVER, _NOW, _LATER, _IN_TIME, _WELL, _REST = range(7)
 
 
 class Reason(NamedTuple):
@@ -31,6 +32,7 @@ class Reason(NamedTuple):
     job: str  #: the names from the root down; and how many more jobs it keeps
     why: str
     fix: str
+    lasts: bool = False  #: it does not mend by itself, nor by a worker that starts
 
 
 def explain(store: Store, flow: str, record: Mapping[str, str]) -> list[Reason]:
@@ -100,7 +102,7 @@ class _Explainer:
 
     def reasons(self) -> list[Reason]:
         if problem := conditions.read_server(self.store):
-            self._find(_NEVER, "server", "", self.record["root"], *problem)
+            self._find(_WHOLE, "server", "", self.record["root"], *problem)
         self._walk()
         jobs = [*(job for job, _ in self.parents), *(job for job, _ in self.others)]
         self.queues = conditions.read_queues(self.store, (_base(job) for job in jobs))
@@ -116,7 +118,10 @@ class _Explainer:
         self._whole_flow()
         found = sorted(self.findings.values(), key=lambda finding: finding.stage)
         return [
-            Reason(f"{f.job} and {f.jobs - 1:,} more" if f.jobs > 1 else f.job, f.why, f.fix) for f in found
+            Reason(
+                f"{f.job} and {f.jobs - 1:,} more" if f.jobs > 1 else f.job, f.why, f.fix, f.stage == _NEVER
+            )
+            for f in found
         ]
 
     def _walk(self) -> None:
@@ -354,7 +359,7 @@ class _Explainer:
                 fix = "if it died, run the same fan_out again: it stores the rest"
             elif root.rsplit(":", 1)[1] != self.flow:
                 fix = "if it died, add it again with another jobId"
-            self._find(_NEVER, "half", "", root, why, fix)
+            self._find(_WHOLE, "half", "", root, why, fix)
         well = all(finding.stage >= _WELL for finding in self.findings.values())
         looked = {key for key in self.above if key in self.names}
         unseen = counts.total - counts.count(COMPLETED) - counts.count(FAILED) - len(self.above)

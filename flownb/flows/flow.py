@@ -20,7 +20,7 @@ from flownb.options import seconds
 from flownb.wire import keys
 from flownb.wire.conditions import read_now
 from flownb.wire.pace import read_paces
-from flownb.wire.records import COMPLETED, STATES, FlowCounts, JobRecord, Snapshot
+from flownb.wire.records import ACTIVE, COMPLETED, STATES, FlowCounts, JobRecord, Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.005, 0.25  # seconds between two questions whether the flow has ended
 _SILENCE = 10.0  # seconds after which a wait says what it waits for
+_SECOND_LOOK = 1.0  # seconds after which what keeps a flow from ending is looked for again
 
 
 class Flow(Shown):
@@ -153,6 +154,8 @@ class Flow(Shown):
     def wait(self, timeout: Any = None) -> Flow:
         """Wait until the flow has ended, well or badly, and return it.
 
+        After 10 s in which nothing runs it prints once what may mend (no worker serves a queue, it is paused),
+        and raises `FlowStuck` for what cannot (a job was removed by hand, or its data are missing).
         `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow
         is. Interrupting the wait leaves the flow running. A flow that is removed after its end stays for ten
         seconds; a handle that waited for it keeps the result.
@@ -172,15 +175,14 @@ class Flow(Shown):
         Raises TimeoutError once `timeout` is over and there was a look after it.
         """
         limit = None if timeout is None else seconds(timeout, "timeout")
-        started, pause, told = time.monotonic(), _FIRST_LOOK, False
+        started, pause, told, speak_at = time.monotonic(), _FIRST_LOOK, False, _SILENCE
         while True:
             waited = time.monotonic() - started
             yield
             if limit is not None and waited >= limit:
                 raise TimeoutError(f"{self!r} has not ended after {limit:g} s; {self._waits_for()}")
-            if waited > _SILENCE and not told:
-                told = True
-                self._tell()
+            if waited > speak_at:
+                told, speak_at = self._speak(told), waited + _SILENCE
             time.sleep(min(pause, limit - waited if limit is not None else pause))
             pause = min(pause * 1.3, _SLOWEST_LOOK)
 
@@ -207,10 +209,22 @@ class Flow(Shown):
     def _while_waiting(self) -> None:
         """Called at each look; a batch may have something to do meanwhile."""
 
-    def _tell(self) -> None:
-        counts = self._store.read_progress(self._id)
-        if not counts.count("active"):
-            print(f"flow {self.name!r} waits: {self._waits_for()}")
+    def _speak(self, told: bool) -> bool:
+        """Raise FlowStuck if the flow cannot end; say once what it waits for. Returns whether that is said."""
+        if self._store.read_progress(self._id).count(ACTIVE):
+            return told
+        reasons = self._reasons()
+        lasting = [reason for reason in reasons if reason.lasts]
+        if lasting:
+            time.sleep(_SECOND_LOOK)  # jobs move while they are looked at: what lasts is there again
+            again = self._reasons()
+            lasting = [reason for reason in lasting if reason in again]
+        if lasting:
+            rest = [reason for reason in reasons if reason is not lasting[0]]
+            raise errors.FlowStuck(f"flow {self.name!r} cannot end: {in_words([lasting[0], *rest])}")
+        if not told:
+            print(f"flow {self.name!r} waits: {in_words(reasons)}")
+        return True
 
     def _waits_for(self) -> str:
         """Say in one line what keeps the flow from ending."""

@@ -11,6 +11,7 @@ from typing import Any
 from flownb.errors import FlowError, OptionError, UnrecoverableError, WaitingChildren
 from flownb.flows import tidy
 from flownb.flows.job import Run
+from flownb.flows.journal import tell
 from flownb.flows.node import Node
 from flownb.flows.plan import Plan, plan
 from flownb.flows.producer import groups_of, pieces_of, send
@@ -155,6 +156,8 @@ def _store(
         more.append((keys.own(made.prefix, "flow", made.flow), "tidy", "jobs"))
     under = {"key": job.key, "token": run.token, "ats": job.attempts_started}
     send(store, made, record, under, more)
+    flow = str(record["id"]) if record else None
+    tell(f"has added children: {len(made.root.children):,}", flow=flow, job=job.key)
 
 
 def _joined(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

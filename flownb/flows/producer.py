@@ -17,6 +17,7 @@ from flownb.flows.bullmq import store_as_bullmq
 from flownb.flows.chunks import calls_of
 from flownb.flows.flow import Flow
 from flownb.flows.job import Job, find_job
+from flownb.flows.journal import tell
 from flownb.flows.plan import OPTIONAL, Plan, PlannedJob, plan
 from flownb.options import JobOptions
 from flownb.wire import codec, keys
@@ -247,7 +248,9 @@ def store_plan(
     fields = {"name": name or made.root.name, "root": made.root.key, "total": str(len(made.jobs))}
     fields |= tidy.field_of(made) | dict(about or {})
     record = {"id": made.flow, "named": name, "fields": [part for pair in fields.items() for part in pair]}
-    return send(store, made, record, fresh=fresh)
+    existing = send(store, made, record, fresh=fresh)
+    tell(f"is stored, jobs: {len(made.jobs):,}", flow=made.flow)
+    return existing
 
 
 def send(

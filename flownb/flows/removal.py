@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from flownb.errors import FlowError, JobActive, JobShared
+from flownb.flows.journal import tell
 from flownb.wire import keys
 from flownb.wire.records import ACTIVE, JobRecord
 from flownb.wire.steering import MOST_STEERED, Removal
@@ -30,6 +31,7 @@ def remove_flow(store: Store, flow: str) -> None:
             plan.carry_out(record["name"])
             if "tidy" in record:
                 store.forget_kept(plan.order)
+            tell("is removed", flow=flow)
         except JobShared:
             if look == _MOST_LOOKS - 1:
                 raise
@@ -47,6 +49,7 @@ def remove_job(store: Store, job: str) -> None:
             return remove_flow(store, found.flow)
         try:
             _Plan.read(store, job, None).carry_out(None)
+            tell("is removed", flow=found.flow, job=job)
         except JobShared:
             if look == _MOST_LOOKS - 1:
                 raise

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from flownb.errors import FlowError
 from flownb.flows import tree
+from flownb.flows.journal import tell
 from flownb.options import JobOptions
 from flownb.wire import codec, keys
 from flownb.wire.records import FAILED
@@ -19,6 +20,7 @@ def retry_one(store: Store, job: str) -> None:
     answer = _ask(store, [job], secrets.token_hex(8))[0]
     if answer != "done":
         raise FlowError(_refused(store, job, answer))
+    tell("is retried by hand", flow=None, job=job)
 
 
 def retry_flow(store: Store, flow: str) -> None:
@@ -43,6 +45,7 @@ def retry_jobs(store: Store, flow: str, jobs: Sequence[str]) -> None:
         answers += _ask(store, jobs[start : start + MOST_STEERED], token, flow, seal)
     if seal:
         _unseal(store, flow)
+    tell(f"is retried by hand, failed jobs: {answers.count('done'):,}", flow=flow)
     held = [
         (job, answer) for job, answer in zip(jobs, answers, strict=True) if answer.startswith("parent-active")
     ]

@@ -28,9 +28,10 @@ class Stage:
             self.redis.delete(f"bull:{queue}:stalled-check")
         self.store.sweep_stalled([f"bull:{queue}" for queue in queues], interval=interval, most=most)
 
-    def take(self, queue, want=1, **worker):
+    def take(self, queue, want=1, limiter=None):
         self.calls += 1
-        worker = {"token": f"w:{self.calls}", "lock_ms": 600_000, "name": None, "limiter": None, **worker}
+        limiters = {f"bull:{queue}": limiter} if limiter else None
+        worker = {"token": f"w:{self.calls}", "lock_ms": 600_000, "name": None, "limiters": limiters}
         return self.store.finish_and_fetch([f"bull:{queue}"], outcomes=[], want=want, worker=worker).taken
 
     def finish(self, taken, kind, **outcome):
@@ -40,7 +41,7 @@ class Stage:
             "token": taken.token,
             "ats": taken.record.attempts_started,
         }
-        worker = {"token": "w", "lock_ms": 60_000, "name": None, "limiter": None}
+        worker = {"token": "w", "lock_ms": 60_000, "name": None, "limiters": None}
         turn = self.store.finish_and_fetch(
             [], outcomes=[{**about, "kind": kind, **outcome}], want=0, worker=worker
         )

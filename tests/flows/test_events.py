@@ -76,7 +76,7 @@ def test_a_stalled_job_is_told_of(redis, until):
     with listening("q", heard):
         job = fn.Queue("q").add("j")
         store = Store(redis, "bull")
-        worker = {"token": "t", "lock_ms": 60_000, "name": None, "limiter": None}
+        worker = {"token": "t", "lock_ms": 60_000, "name": None, "limiters": None}
         store.finish_and_fetch(["bull:q"], outcomes=[], want=1, worker=worker)
         redis.delete(f"bull:q:{job.id}:lock")
         for _ in range(2):
