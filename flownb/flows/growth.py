@@ -36,7 +36,8 @@ def values_of_children(store: Store, job: JobRecord, run: Run, children: Iterabl
     elif growth.asked != asked:
         raise UnrecoverableError(_difference(store, made, number))
     below = [made.jobs[i].key for i in made.root.children]
-    if growth.asked is None or (store.is_awaited(job.key, below) and not _goes_on(store, job, made)):
+    run.eager = [made.jobs[i].key for i in made.root.children if made.jobs[i].parents[0] == "cpof"]
+    if growth.asked is None or (store.is_awaited(job.key, below) and not _goes_on(store, job, run)):
         run.waits = True
         raise WaitingChildren(f"job {job.name!r} waits for {len(below):,} children")
     values = store.read_values(job.key, below)
@@ -179,7 +180,6 @@ def _joined(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> lis
     return joined
 
 
-def _goes_on(store: Store, job: JobRecord, made: Plan) -> bool:
+def _goes_on(store: Store, job: JobRecord, run: Run) -> bool:
     """Whether a child failed whose policy lets the parent go on without the others."""
-    eager = [made.jobs[i].key for i in made.root.children if made.jobs[i].parents[0] == "cpof"]
-    return bool(eager) and not store.read_ignored(job.key).keys().isdisjoint(eager)
+    return bool(run.eager) and not store.read_ignored(job.key).keys().isdisjoint(run.eager)

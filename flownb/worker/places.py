@@ -28,6 +28,9 @@ class Here:
         self._store = store
         self._await = await_
 
+    def prepare(self) -> None:
+        """Get ready for a job; what this takes is no part of the job's time."""
+
     def run(self, taken: Taken) -> Outcome:
         """Run a job and return its outcome; whatever happens, this returns."""
         return run(taken, self._work_for(taken), self._store, self._await)
@@ -73,6 +76,9 @@ class OwnProcess(Elsewhere):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._process = JobProcess()
+
+    def prepare(self) -> None:
+        self._process.prepare()
 
     def _send(self, taken: Taken, packed: bytes) -> Outcome:
         return self._process.run(packed)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from flownb.errors import JobCrashed
 from flownb.worker.parcel import run_parcel
@@ -21,49 +22,69 @@ _LENGTH = struct.Struct(">Q")
 
 
 class JobProcess:
-    """The worker's end: a parcel goes in, an outcome comes out. Started with the first parcel."""
+    """The worker's end: a parcel goes in, an outcome comes out."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._busy = self._closed = False
 
+    def prepare(self) -> None:
+        """Start the process unless it runs, and wait until it takes parcels."""
+        with self._lock:
+            if self._closed or self._process is not None:
+                return
+            self._process, self._busy = _spawn(), True
+        if not _answer(self._process):
+            self._give_up(self._process)
+        self._busy = False
+
     def run(self, parcel: bytes) -> Outcome:
         """Run one job and return its outcome; raise `JobCrashed` if the process dies of it."""
         with self._lock:
-            if self._closed:
-                raise JobCrashed("its worker closed")
-            self._process = self._process or _spawn()
-            self._busy = True
-        answer = _ask(self._process, parcel)
-        if answer is not None:
+            process, self._busy = self._process, True
+        if process is None:
+            raise JobCrashed("its process could not be started, or its worker closed")
+        if outcome := _ask(process, parcel):
             self._busy = False
-            return answer
+            return outcome
+        raise JobCrashed(_how_it_died(self._give_up(process)))
+
+    def _give_up(self, process: subprocess.Popen[bytes]) -> int:
         with self._lock:
-            process, self._process, self._busy = self._process, None, False
-        raise JobCrashed(_how_it_died(_bury(process)))
+            self._process, self._busy = None, False
+        return _bury(process)
 
     def kill(self) -> None:
         """End the process and all it has started, now; what runs in it ends in `JobCrashed`."""
         with self._lock:
-            self._closed = True
-            if self._process is not None:
-                _kill(self._process)
+            self._closed, process = True, self._process
+            if process is not None:
+                _kill(process)
                 if not self._busy:
-                    _bury(self._process)
+                    self._process = None
+                    _bury(process)
 
 
 def _ask(process: subprocess.Popen[bytes], parcel: bytes) -> Outcome | None:
     """Send a parcel and return the outcome; None when the process ends instead."""
     assert process.stdin is not None
-    assert process.stdout is not None
     try:
         process.stdin.write(_LENGTH.pack(len(parcel)) + parcel)
         process.stdin.flush()
-        answer = process.stdout.readline()
     except OSError:
         return None
-    return json.loads(answer) if answer.endswith(b"\n") else None
+    return _answer(process)
+
+
+def _answer(process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
+    """Return what the process says next; None when it ends instead."""
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+    except OSError:
+        return None
+    return json.loads(line) if line.endswith(b"\n") else None
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -127,8 +148,9 @@ def main() -> None:
         os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
+    answer: dict[str, Any] = {"ready": True}
     while True:
-        outcome = run_parcel(parcels.get())
-        sys.stdout.flush()
-        answers_out.write(json.dumps(outcome).encode() + b"\n")
+        answers_out.write(json.dumps(answer).encode() + b"\n")
         answers_out.flush()
+        answer = run_parcel(parcels.get())
+        sys.stdout.flush()

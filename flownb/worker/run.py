@@ -55,7 +55,7 @@ def run(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) ->
     this = Run(taken.token)
     outcome = _outcome(taken, Job(taken.record, store=store, run=this), work, await_)
     # A function that catches everything cannot keep its job from waiting: its children are stored.
-    return _parked(taken) if this.waits else outcome
+    return _parked(taken, this) if this.waits else outcome
 
 
 def _outcome(taken: Taken, job: Job, work: Work, await_: Callable[[Any], Any]) -> Outcome:
@@ -65,7 +65,7 @@ def _outcome(taken: Taken, job: Job, work: Work, await_: Callable[[Any], Any]) -
             value = await_(value)
         return _completed(taken, value)
     except WaitingChildren:
-        return _parked(taken)
+        return returned(taken)  # the run says so itself
     except RateLimitError as error:
         return _held(taken, error, work, job)
     except UnknownTask:
@@ -141,9 +141,9 @@ def returned(taken: Taken) -> Outcome:
     return {**_about(taken), "kind": "returned"}
 
 
-def _parked(taken: Taken) -> Outcome:
+def _parked(taken: Taken, this: Run) -> Outcome:
     """It waits for its children, without a slot; no attempt charged."""
-    return {**_about(taken), "kind": "parked"}
+    return {**_about(taken), "kind": "parked", **({"eager": this.eager} if this.eager else {})}
 
 
 def options_of(taken: Taken) -> JobOptions:

@@ -89,6 +89,7 @@ class Slots:
         place = self._open_place()
         self._places.add(place)
         while (held := self._line.get()) is not None:
+            place.prepare()
             held.place = place
             held.started = started = time.monotonic()
             outcome = place.run(held.taken)
@@ -96,6 +97,7 @@ class Slots:
                 break
             self._done(held, outcome, time.monotonic() - started)
         self._places.discard(place)
+        place.kill()
 
 
 class Loop:

@@ -47,6 +47,12 @@ def first_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().rstrip("\n")
 
 
+def test_it_serves_in_processes_where_it_is_told_to(terminal, served):
+    squared = add(served, "square", 7)
+    terminal.start("worker", "cli_tasks", "--executor", "processes")
+    assert squared.result(timeout=60) == 49
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_and_when_stopped_finishes_what_runs(terminal, served, number):
     squared, running = add(served, "square", 7), add(served, "patient", 3)

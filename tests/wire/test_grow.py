@@ -67,6 +67,17 @@ def test_when_its_children_are_done_already_it_goes_to_the_head_of_the_line(benc
     assert "atm" not in bench.hash(P)
 
 
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_child_that_lets_it_go_on_and_failed_meanwhile_ends_the_wait_before_it_began(bench: Bench, eager):
+    taken = running(bench)
+    grow(bench, taken, "a", "b", policy="cpof")
+    bench.finish(failed(bench.take_one("q")))
+
+    bench.finish({**parked(taken), "eager": [key("b"), key("a")] if eager else [key("b")]})
+
+    assert bench.state_of(P) == ("waiting" if eager else "waiting-children")
+
+
 def test_a_child_that_has_failed_it_meanwhile_keeps_it_from_waiting(bench: Bench):
     taken = running(bench)
     grow(bench, taken, "a", "b")

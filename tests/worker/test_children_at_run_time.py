@@ -248,6 +248,43 @@ def test_r10_ten_thousand_children_go_in_calls_of_five_hundred_and_come_back_in_
     assert flow.progress().total == flow.progress().completed == 10_001
 
 
+@pytest.mark.parametrize("how", ["throws", "is unrecoverable", "is no JSON", "is timed out", "stalls"])
+def test_r1_every_policy_ends_the_job_however_its_child_fails(redis, start_worker, until, how):
+    may_end = threading.Event()
+
+    def fail(job):
+        if how == "is unrecoverable":
+            raise fn.UnrecoverableError("no")
+        if how == "is timed out":
+            may_end.wait(30)
+        if how == "is no JSON":
+            return {1, 2}
+        raise ValueError("no")
+
+    def site(job):
+        opts = {job.data: True, "timeout": 200 if how == "is timed out" else None}
+        return job.add_children([{"name": "bad", "queueName": "bad", "opts": opts}])
+
+    policies = {
+        "failParentOnFailure": "failed",
+        "ignoreDependencyOnFailure": "completed",
+        "removeDependencyOnFailure": "completed",
+        "continueParentOnFailure": "completed",
+    }
+    flows = {policy: fn.add({**SITE, "data": policy}) for policy in policies}
+    with fn.Worker("sites", site):
+        if how == "stalls":
+            worker = start_worker("bad", "gated", concurrency=4, max_stalled_count=0)
+            until(lambda: redis.llen("ran") == 4)
+            worker.kill()
+        with fn.Worker("bad", fail, concurrency=4):
+            assert {policy: flow.wait(timeout=30).state for policy, flow in flows.items()} == policies
+        may_end.set()
+    assert {policy: flow.job.returnvalue for policy, flow in flows.items() if flow.state == "completed"} == {
+        policy: [None] for policy, state in policies.items() if state == "completed"
+    }
+
+
 # ---- crashes -----------------------------------------------------------------------------------------------
 
 

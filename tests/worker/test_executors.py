@@ -139,14 +139,14 @@ def test_an_attempt_past_its_timeout_is_killed_and_the_others_are_not(redis, unt
 
     queue = fn.Queue("q")
     other = queue.add("other")
-    job = queue.add("hangs", opts={"timeout": 1500, "attempts": 2})
+    job = queue.add("hangs", opts={"timeout": 2000, "attempts": 2})
     with fn.Worker("q", work, executor="processes", concurrency=2):
         job = finished(until, job)
         pids = [int(pid) for pid in job.get_logs()]
         until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
         redis.set("gate", 1)
         other = finished(until, other)
-    assert (job.failed_reason, job.attempts_made) == ("JobTimeout: ran longer than its timeout of 1.5 s", 2)
+    assert (job.failed_reason, job.attempts_made) == ("JobTimeout: ran longer than its timeout of 2 s", 2)
     assert len(set(pids)) == 2
     assert (other.returnvalue, other.attempts_made, len(other.get_logs())) == ("done", 1, 1)
 

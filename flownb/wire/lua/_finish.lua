@@ -77,9 +77,14 @@ local function store_returned(q, outcome, job)
   return 'prioritized'
 end
 
--- It waits for children that it has added, no attempt charged. When they are done already, it runs again at once.
+-- It waits for children that it has added, no attempt charged. When they are done already, or one of those that
+-- let it go on has failed, it runs again at once.
 local function store_parked(q, outcome, job)
-  if redis.call('EXISTS', job .. ':dependencies') == 0 then return store_returned(q, outcome, job) end
+  local done = redis.call('EXISTS', job .. ':dependencies') == 0
+  for _, child in ipairs(outcome.eager or {}) do
+    done = done or redis.call('HEXISTS', job .. ':failed', child) == 1
+  end
+  if done then return store_returned(q, outcome, job) end
   redis.call('HSET', job, 'ft', outcome.token)
   redis.call('ZADD', q.waiting_children, now_text, outcome.id)
   emit(q, 'waiting-children', 'jobId', outcome.id, 'prev', 'active')
