@@ -18,6 +18,8 @@ from flownb.wire.store import Taken
 from flownb.worker.places import Here
 from flownb.worker.run import Outcome, options_of
 
+_LAST_WORDS = 2.0  # seconds that cancelled coroutines have at the end
+
 
 class Held:
     """A job this worker holds: waiting for a slot, or running in one."""
@@ -126,7 +128,17 @@ class Loop:
             return self._loop
 
     def close(self) -> None:
+        """Cancel what still runs, so that no thread waits for it any more, and end."""
         with self._lock:
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._loop.stop)
+                asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop)
                 self._loop = None
+
+
+async def _cancel_all() -> None:
+    running = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running, timeout=_LAST_WORDS)
+    asyncio.get_running_loop().stop()
