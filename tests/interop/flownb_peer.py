@@ -20,10 +20,13 @@ class Peer:
         self.producer = fn.FlowProducer()
         self.workers: list[fn.Worker] = []
 
-    def work(self, queue: str, concurrency: int = 1, lockDuration: int = 15_000, **more: Any) -> None:
-        settings = {"lock_duration": lockDuration / 1000}
-        if "stalledInterval" in more:
-            settings["stalled_interval"] = more["stalledInterval"] / 1000
+    def work(self, queue: str, concurrency: int = 1, **asked: int) -> None:
+        settings: dict[str, Any] = {}
+        for theirs, ours in (("lockDuration", "lock_duration"), ("stalledInterval", "stalled_interval")):
+            if theirs in asked:
+                settings[ours] = asked[theirs] / 1000
+        if "maxStalledCount" in asked:
+            settings["max_stalled_count"] = asked["maxStalledCount"]
         worker = fn.Worker(queue, self.perform, concurrency=concurrency, **settings)
         worker.start()
         self.workers.append(worker)
@@ -91,6 +94,10 @@ class Peer:
         job.update_progress({"done": 0.5})
         job.log("half done")
         job.update_data({**job.data, "seen": []})
+        return job.data["value"]
+
+    def _nap(self, job: fn.Job) -> Any:
+        time.sleep(0.003)
         return job.data["value"]
 
     def _outlast(self, job: fn.Job) -> Any:

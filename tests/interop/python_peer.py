@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -70,6 +71,7 @@ class Peer:
             "fail_first": self.fail_first,
             "hold": self.hold,
             "report": self.report,
+            "nap": self.nap,
             "outlast": self.outlast,
             "grow": self.grow,
         }
@@ -103,6 +105,10 @@ class Peer:
         await job.updateData({**job.data, "seen": []})
         return job.data["value"]
 
+    async def nap(self, job: Job, _: str) -> Any:
+        await asyncio.sleep(0.003)
+        return job.data["value"]
+
     async def outlast(self, job: Job, token: str) -> Any:
         while await self.notes.scard(
             f"bull:{job.queue.name}:{job.id}:dependencies"
@@ -131,6 +137,7 @@ async def main() -> None:
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
+    os._exit(0)  # its connections cannot be closed once the loop is
 
 
 if __name__ == "__main__":

@@ -50,6 +50,10 @@ const deeds = {
     await job.updateData({ ...job.data, seen: [] });
     return job.data.value;
   },
+  async nap(job) {
+    await sleep(3);
+    return job.data.value;
+  },
   async outlast(job) {
     while ((await job.getDependenciesCount()).unprocessed) await sleep(5);
     return gather(job);
