@@ -24,6 +24,7 @@ from flownb.flows import flow as flows
 from flownb.flows.flow import Flow
 from flownb.flows.job import Job, store_of
 from flownb.flows.summary import BATCH_QUEUE, summarise
+from flownb.options import read_limiter
 from flownb.tasks.task import Task
 from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, FAILED, JobRecord
@@ -300,7 +301,8 @@ def fan_out(
     row as a dict; a queue's name stands for whoever serves that queue. `into`: a task or a list of tasks up to
     the root; each receives a DataFrame of what is below it. `by`: the first of them runs once for each group (a
     group in which no row succeeded has no columns of results).
-    Other keywords override the task's options.
+    Other keywords override the task's options. A `limiter` (``"5/s"``) is the queue's own from then on, BullMQ's
+    global rate limit: it holds all workers, retries included, until another is given; None ends it.
 
     The same name and rows again join what is there: rows that are done are kept, new, changed and failed ones
     run. ``if_exists="rerun"`` runs them all anew. Rows are optional: a failed one does not fail the batch,
@@ -322,6 +324,8 @@ def fan_out(
     a    10
     b    21
     """
+    is_limited = "limiter" in opts
+    limiter = read_limiter(opts.pop("limiter", None))
     job = RowJob.read(task, opts)
     stages = _stages(into, by)
     if if_exists not in ("reuse", "rerun"):
@@ -340,6 +344,8 @@ def fan_out(
     if dry_run:
         return rehearse(layout, _frame_of(rows, found))
     resolved.ensure_writable()
+    if is_limited:
+        store.limit_queue(keys.base(store.prefix, job.queue), limiter)
     flow = layout.store()
     seams.serve_here(resolved)
     return Batch(flow, connection=resolved, source=Source(_frame_of(rows, found)))

@@ -161,6 +161,16 @@ class Store(Steering, Growing):
         )
         return rows
 
+    def limit_queue(self, base: str, limiter: Mapping[str, int] | None) -> None:
+        """Let all workers of a queue together start so many jobs in a while (ms); None ends the limit."""
+        with server_errors():
+            if limiter is None:
+                self.client.hdel(f"{base}:meta", "max", "duration")
+            else:
+                self.client.hset(
+                    f"{base}:meta", mapping={name: limiter[name] for name in ("max", "duration")}
+                )
+
     def pause_queue(self, base: str) -> None:
         self._call("pause_queue", [base])
 
