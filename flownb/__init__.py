@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flownb.batches.batch import Batch, attach, fan_out
     from flownb.connection import Connection, connect
     from flownb.errors import (
+        Cancelled,
         FlowError,
         FlowFailed,
         FlownbError,
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Batch": "batches.batch",
+    "Cancelled": "errors",
     "Connection": "connection",
     "Flow": "flows.flow",
     "FlowError": "errors",
@@ -104,6 +106,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "JobTimeout",
     "UnrecoverableError",
     "RateLimitError",
+    "Cancelled",
     "ServerError",
     "ServerUnreachable",
     "ServerRefused",

@@ -10,6 +10,7 @@
      │   ├─ ServerRefused               reached, but not fit or not allowed for flownb
      │   └─ ReadOnly                    a write on a read-only connection
      ├─ TransitionError                 a script refused a transition
+     │   ├─ Cancelled                   also raised in a function that runs for nobody any more
      │   ├─ JobMissing
      │   ├─ JobActive
      │   ├─ JobElsewhere
@@ -64,6 +65,14 @@ class ReadOnly(ServerError):
 
 class TransitionError(FlownbError):
     """A script refused a transition; nothing was written."""
+
+
+class Cancelled(TransitionError):
+    """Nobody needs the job any more: its flow was cancelled, or what it was for has failed.
+
+    Raised in a running function by its next `update_progress`, `log` or `update_data`; let it pass, after
+    cleaning up. The job ends there, without a further attempt. `Job.is_cancelled` asks without raising.
+    """
 
 
 class JobMissing(TransitionError):
@@ -134,7 +143,9 @@ class WaitingChildren(BaseException):
 
 
 BY_CODE: dict[str, type[TransitionError]] = {
+    "FLOW_CANCELLED": Cancelled,
     "JOB_ACTIVE": JobActive,
+    "JOB_CANCELLED": Cancelled,
     "JOB_ELSEWHERE": JobElsewhere,
     "JOB_EXISTS": JobExists,
     "JOB_MISSING": JobMissing,

@@ -27,7 +27,7 @@ from flownb.flows.summary import BATCH_QUEUE, summarise
 from flownb.options import read_limiter
 from flownb.tasks.task import Task
 from flownb.wire import codec, keys
-from flownb.wire.records import COMPLETED, FAILED, JobRecord
+from flownb.wire.records import CANCELLED, COMPLETED, FAILED, JobRecord
 from flownb.wire.store import Store
 
 
@@ -82,6 +82,8 @@ class Batch(Flow):
             value = super().result(timeout)
             return self._groups() if self._has_root_of_its_own() else value
         found = self.results(timeout)
+        if self._store.read_flow_end(self._id)[0] == CANCELLED:
+            raise self._was_cancelled()
         if self._spec["rows"] and found.empty:
             first = next((row.error for row in self._rows.read() if row.error), "no reason was stored")
             raise FlowFailed(

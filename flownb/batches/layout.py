@@ -17,7 +17,7 @@ from flownb.options import JobOptions
 from flownb.tasks.code import code_of, is_edited
 from flownb.tasks.task import Task, _options
 from flownb.wire import codec, keys
-from flownb.wire.records import COMPLETED, FAILED
+from flownb.wire.records import CANCELLED, COMPLETED, FAILED
 from flownb.wire.store import Store
 
 
@@ -118,7 +118,7 @@ class Layout:
         while True:
             self.flow = fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
             record = self.store_.read_flow(self.flow)
-            if record and "stored" not in record:
+            if record and "stored" not in record and "ended" not in record:
                 return NEW  # begun by a kernel that died meanwhile
             if record and "ended" not in record:
                 return RUNNING
@@ -140,8 +140,10 @@ class Layout:
         ]
 
     def _aggregate_failed(self) -> bool:
-        """Did a job above the rows fail? Its function may have been mended since."""
+        """Did a job above the rows fail, or was it cancelled? Its function may have been mended since."""
         ended, cause = self.store_.read_flow_end(self.flow)
+        if ended == CANCELLED:
+            return True
         if ended != FAILED or not cause:
             return False
         found = self.store_.read_jobs([cause], ("name", "why"))[0]

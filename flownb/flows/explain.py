@@ -12,7 +12,16 @@ from flownb.flows.summary import BATCH_QUEUE
 from flownb.options import JobOptions
 from flownb.wire import codec, conditions, keys
 from flownb.wire.conditions import HELD_BY_HAND, PUT_OFF_MS, JobCondition, Pending, QueueCondition
-from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, WAITING_CHILDREN, JobRecord
+from flownb.wire.records import (
+    ACTIVE,
+    CANCELLED,
+    COMPLETED,
+    DELAYED,
+    FAILED,
+    WAITING,
+    WAITING_CHILDREN,
+    JobRecord,
+)
 from flownb.wire.store import BRIEF_FIELDS, Store
 
 MOST_JOBS = 500  # unfinished jobs below the root that are looked at
@@ -56,6 +65,10 @@ def in_words(reasons: Sequence[Reason]) -> str:
 
 
 def _root_cause(store: Store, record: Mapping[str, str]) -> Reason:
+    if record["ended"] == CANCELLED:
+        return Reason(
+            wording.plain(record["name"]), "it was cancelled", "run what is left of it with retry()"
+        )
     job, names = tree.root_cause(store, record.get("cause"), record["root"])
     again = "run fan_out again" if record.get("kind") == "batch" else "add the flow again"
     if job is None:
@@ -93,6 +106,7 @@ class _Explainer:
         self.flow = flow
         self.record = record
         self.now = conditions.read_now(store)
+        self.counts = store.read_progress(flow)
         self.above: dict[str, str | None] = {record["root"]: None}  # job -> the parent it was reached from
         self.names: dict[str, str] = {record["root"]: record["name"]}
         self.parents: list[tuple[JobRecord, Pending]] = []
@@ -103,6 +117,8 @@ class _Explainer:
     def reasons(self) -> list[Reason]:
         if problem := conditions.read_server(self.store):
             self._find(_WHOLE, "server", "", self.record["root"], *problem)
+        if self.counts.paused:
+            self._find(_NOW, "held", "", self.record["root"], "the flow is paused", "resume it with resume()")
         self._walk()
         jobs = [*(job for job, _ in self.parents), *(job for job, _ in self.others)]
         self.queues = conditions.read_queues(self.store, (_base(job) for job in jobs))
@@ -243,7 +259,9 @@ class _Explainer:
         elif job.state == DELAYED and condition.due is not None and condition.due > self.now:
             self._delayed(job, condition.due)
             self._queue(job, _NOW)
-        elif not self._queue(job, _NOW) and not self._limited(job) and not condition.deferred:
+        elif self._queue(job, _NOW) or self._limited(job) or condition.deferred or self.counts.paused:
+            return
+        else:
             queue, about = self._name_of_queue(job), self.queues[_base(job)]
             why = f"in line: {about.waiting:,} wait in queue {queue!r}, {about.active:,} run"
             self._find(
@@ -350,7 +368,7 @@ class _Explainer:
         return full or over
 
     def _whole_flow(self) -> None:
-        root, counts = self.record["root"], self.store.read_progress(self.flow)
+        root, counts = self.record["root"], self.counts
         if "stored" not in self.record or any(pending.sealed for _, pending in self.parents):
             why = f"half stored, {counts.total:,} of {int(self.record['total']):,} jobs: "
             why += "the program that adds it died, or is still at it"

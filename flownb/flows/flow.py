@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flownb import errors, seams
 from flownb.connection import Connection
-from flownb.flows import removal, revival, tree
+from flownb.flows import cancelling, removal, revival, tree
 from flownb.flows.display import Shown
 from flownb.flows.eta import estimate
 from flownb.flows.explain import Reason, explain, in_words
@@ -20,7 +20,7 @@ from flownb.options import seconds
 from flownb.wire import keys
 from flownb.wire.conditions import read_now
 from flownb.wire.pace import read_paces
-from flownb.wire.records import ACTIVE, COMPLETED, STATES, FlowCounts, JobRecord, Snapshot
+from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED, STATES, FlowCounts, JobRecord, Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ class Flow(Shown):
 
     @property
     def state(self) -> str:
-        """The root's state; ``failing`` while a failure is on its way up."""
+        """The root's state; ``failing`` while a failure is on its way up; ``cancelled`` from `cancel` on."""
         return self._snapshot(nodes=False).state
 
     @property
@@ -63,13 +63,60 @@ class Flow(Shown):
         """The root job."""
         return find_job(self._store, self._record["root"], self._connection)
 
+    # ---- holding it ----------------------------------------------------------------------------------
+
+    def pause(self) -> Flow:
+        """Let no further job of the flow start, until `resume`; return the flow. Running jobs go on.
+
+        Other flows on the same queues run as before. It holds for all of flownb's workers and outlives this
+        kernel; workers of BullMQ know nothing of it. A job that another flow needs too is not held.
+
+        >>> flow = add({"name": "total", "queueName": "doc-pauses"}).pause()
+        >>> flow.progress()
+        Progress(completed=0, failed=0, active=0, total=1, fraction=0.000, paused)
+        >>> with Worker("doc-pauses", lambda job: 7):
+        ...     print(flow.resume().result(timeout=30))
+        7
+        """
+        self._connection.ensure_writable()
+        self._store.pause_flow(self._root_base(), self._id)
+        return self
+
+    def resume(self) -> Flow:
+        """Let the jobs of a paused flow start again, where they stood in line; return the flow."""
+        self._connection.ensure_writable()
+        bases = self._store.read_bases(self._id) or [self._root_base()]
+        self._store.resume_flow(bases, self._id)
+        return self
+
+    def cancel(self) -> Flow:
+        """End the flow now, without what has not run yet; return the flow.
+
+        It is ``cancelled`` at once, and `result` raises `FlowFailed`. Jobs that wait end as failed, with the
+        reason ``cancelled``. Jobs that run are told: by `Job.is_cancelled`, and by `Cancelled` at their next
+        `update_progress`, `log` or `update_data`; what they complete all the same is kept. Jobs that another
+        flow needs stay. Nothing happens to a flow that has completed; of one that has failed, what is left is
+        cancelled. `retry` takes it back.
+
+        >>> flow = add({"name": "total", "queueName": "doc-cancels"}).cancel()
+        >>> flow.state
+        'cancelled'
+        """
+        self._connection.ensure_writable()
+        cancelling.cancel_flow(self._store, self._id, self._record_now())
+        return self
+
+    def _root_base(self) -> str:
+        return self._record["root"].rsplit(":", 1)[0]
+
     # ---- again, or no more ---------------------------------------------------------------------------
 
     def retry(self) -> Flow:
         """Run every job again that failed by itself, then what stands above them, once; return the flow.
 
         Attempts start anew, values that are there are kept. Optional jobs that failed run again too, also
-        when the flow has completed without them. Raises `FlowError` when a job above them runs right now.
+        when the flow has completed without them. What was cancelled runs too. Raises `FlowError` when a job
+        above them runs right now.
 
         >>> flow = add({"name": "total", "queueName": "doc-retries"})
         >>> with Worker("doc-retries", lambda job: 1 / 0):
@@ -88,7 +135,8 @@ class Flow(Shown):
     def remove(self) -> None:
         """Remove the flow: its jobs, logs, values, counts and name. Jobs that another flow uses stay with that.
 
-        Raises `FlowError` when a job of it runs right now; then nothing is removed. Cut short, call it again.
+        It is cancelled first: nothing of it starts any more. Jobs that run are not waited for: they are told, as
+        by `cancel`, and what they return goes nowhere. Cut short, call it again.
 
         >>> flow = add({"name": "total", "queueName": "doc-removals"}, name="no-more")
         >>> flow.remove()
@@ -196,7 +244,12 @@ class Flow(Shown):
 
     def _read_outcome(self) -> tuple[Any, errors.FlowFailed | None]:
         ended, cause = self._store.read_flow_end(self._id)
+        if ended == CANCELLED:
+            return None, self._was_cancelled()
         return (self.job.returnvalue, None) if ended == COMPLETED else (None, self._failure(cause))
+
+    def _was_cancelled(self) -> errors.FlowFailed:
+        return errors.FlowFailed(f"flow {self.name!r} was cancelled; retry() runs what is left of it")
 
     def _failure(self, cause: str | None) -> errors.FlowFailed:
         record, names = tree.root_cause(self._store, cause, self._record["root"])

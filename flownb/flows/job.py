@@ -29,8 +29,8 @@ class Run:
 class Job:
     """One job. Fields are as they were when it was read; methods ask the server.
 
-    In a processor the same object says how the run goes: `update_progress`, `log`, `update_data`; and gives the
-    job children: `add_children`.
+    In a processor the same object says how the run goes: `update_progress`, `log`, `update_data`, which raise
+    `Cancelled` once nobody needs the job any more; and gives the job children: `add_children`.
     """
 
     __slots__ = ("_connection", "_data", "_record", "_run", "_store")
@@ -120,6 +120,13 @@ class Job:
         """Return where the job is now: one of BullMQ's states, or ``unknown`` when it is gone."""
         found = self._store.read_jobs([self._record.key], ("name",))[0]
         return found.state or "unknown" if found else "unknown"
+
+    def is_cancelled(self) -> bool:
+        """Say whether nobody needs the job any more: its flow was cancelled, or what it was for has failed.
+
+        A running function asks it now and then, and returns. One small read.
+        """
+        return self._store.read_cancelled([self._record.key])[0]
 
     def get_children_values(self) -> ChildrenValues:
         """Return the children's values by ``queue:id``, in the order the children were declared.

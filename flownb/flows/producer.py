@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, overload
 from flownb import connection as connections
 from flownb import seams
 from flownb.connection import Connection
-from flownb.errors import FlowError, JobExists, OptionError
+from flownb.errors import Cancelled, FlowError, JobExists, OptionError
 from flownb.flows import existing, tidy
 from flownb.flows.bullmq import store_as_bullmq
 from flownb.flows.chunks import calls_of
@@ -248,7 +248,12 @@ def store_plan(
     fields = {"name": name or made.root.name, "root": made.root.key, "total": str(len(made.jobs))}
     fields |= tidy.field_of(made) | dict(about or {})
     record = {"id": made.flow, "named": name, "fields": [part for pair in fields.items() for part in pair]}
-    existing = send(store, made, record, fresh=fresh)
+    try:
+        existing = send(store, made, record, fresh=fresh)
+    except Cancelled:
+        raise FlowError(
+            f"flow {fields['name']!r} was cancelled while it was being stored; the rest of it was not stored"
+        ) from None
     tell(f"is stored, jobs: {len(made.jobs):,}", flow=made.flow)
     return existing
 

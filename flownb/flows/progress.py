@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Progress:
     """Counts of jobs over the whole tree, at one moment.
 
-    `fraction` is the part of all jobs that has ended, well or badly: 1.0 when the root has ended.
+    `fraction` is the part of all jobs that has ended, well or badly: 1.0 when the root has ended. `paused`
+    says that the flow is held by `Flow.pause`.
     """
 
     completed: int
@@ -53,6 +54,10 @@ class Progress:
         return self._estimate()
 
     @property
+    def paused(self) -> bool:
+        return self.counts.paused
+
+    @property
     def stages(self) -> pd.DataFrame:
         """A DataFrame with one row a queue and one column a state."""
         from flownb.flows import display
@@ -62,5 +67,5 @@ class Progress:
     def __repr__(self) -> str:
         return (
             f"Progress(completed={self.completed}, failed={self.failed}, active={self.active}, "
-            f"total={self.total}, fraction={self.fraction:.3f})"
+            f"total={self.total}, fraction={self.fraction:.3f}{', paused' if self.paused else ''})"
         )

@@ -21,11 +21,12 @@ _MOST_LOOKS = 5  # somebody may share a job between our look and our call
 
 
 def remove_flow(store: Store, flow: str) -> None:
-    """Remove a flow; nothing to do when it is gone. Raises FlowError when a job of it runs."""
+    """Remove a flow; nothing to do when it is gone. It is cancelled first, so that nothing of it starts meanwhile."""
     for look in range(_MOST_LOOKS):
         record = store.read_flow(flow)
         if not record:
             return
+        store.cancel_flow(record["root"].rsplit(":", 1)[0], flow)
         try:
             plan = _Plan.read(store, record["root"], flow)
             plan.carry_out(record["name"])
@@ -35,8 +36,6 @@ def remove_flow(store: Store, flow: str) -> None:
         except JobShared:
             if look == _MOST_LOOKS - 1:
                 raise
-        except JobActive as error:
-            raise _running(store, str(error)) from None
 
 
 def remove_job(store: Store, job: str) -> None:
@@ -90,7 +89,7 @@ class _Plan:
         kept = set(plan.kept)
         running = [job for job, record in records.items() if record and record.state == ACTIVE]
         for job in running:
-            if job not in kept:
+            if flow is None and job not in kept:
                 raise JobActive(job)
         return plan
 

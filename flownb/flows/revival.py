@@ -10,7 +10,7 @@ from flownb.flows import tree
 from flownb.flows.journal import tell
 from flownb.options import JobOptions
 from flownb.wire import codec, keys
-from flownb.wire.records import FAILED
+from flownb.wire.records import CANCELLED, FAILED
 from flownb.wire.steering import MOST_STEERED
 from flownb.wire.store import Store
 
@@ -26,9 +26,13 @@ def retry_one(store: Store, job: str) -> None:
 def retry_flow(store: Store, flow: str) -> None:
     """Run every job of a flow again that failed by itself, from the leaves up."""
     record = store.read_flow(flow)
+    if "stored" not in record and record.get("ended") == CANCELLED:
+        raise FlowError(f"flow {record['name']!r} was cancelled before all of it was stored; add it again")
     below = list(tree.job_keys(store, record["root"]))[::-1]
     failed = [found.key for found in store.read_jobs(below, ("name",)) if found and found.state == FAILED]
     families = store.read_families(failed)
+    if record.get("ended") == CANCELLED:  # it is no more, also when there is nothing to run again
+        store.retry_jobs([], token="", flow=flow, base=record["root"].rsplit(":", 1)[0])
     retry_jobs(store, flow, [job for job, family in zip(failed, families, strict=True) if not family[3]])
     if "stored" in record:  # what a retry that was cut short has left sealed
         _unseal(store, flow)

@@ -30,19 +30,26 @@ from flownb.wire.store import ALL_FIELDS, BRIEF_FIELDS, Store
 
 def job_keys(store: Store, root: str) -> Iterator[str]:
     """Yield the key of every job of a flow, the root first, each once, level by level."""
-    seen = {root}
-    parents = [root]
     yield root
+    for level in levels_below(store, [root]):
+        yield from level
+
+
+def levels_below(store: Store, tops: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the keys of all jobs below these, level by level, each once."""
+    parents, seen = list(tops), set(tops)
     while parents:
+        level: list[str] = []
         below: list[str] = []
         for parent, groups in zip(parents, store.read_groups(parents), strict=True):
             if groups is None:
                 continue
             fresh = [key for piece in store.read_children(parent) for key in piece.keys if key not in seen]
             seen.update(fresh)
-            yield from fresh
+            level += fresh
             if not all(group["leaf"] for group in groups):
                 below += fresh
+        yield level
         parents = below
 
 

@@ -14,7 +14,7 @@ from flownb.views.words import (
     shown,
     tone,
 )
-from flownb.wire.records import COMPLETED, FAILED, Node, Snapshot
+from flownb.wire.records import CANCELLED, COMPLETED, FAILED, Node, Snapshot
 
 
 def summary(snapshot: Snapshot) -> str:
@@ -25,6 +25,10 @@ def summary(snapshot: Snapshot) -> str:
     counts = snapshot.counts
     ended = [(state, counts.count(state)) for state in (COMPLETED, FAILED)]
     parts = [jobs(counts.total)] + [f"{count} {state}" for state, count in ended if count]
+    if snapshot.state == CANCELLED:
+        parts.append(CANCELLED)
+    elif counts.paused:
+        parts.append("paused")
     return f"Flow({cut(snapshot.name, 60)!r}: {', '.join(parts)})"
 
 

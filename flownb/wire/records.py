@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 WAITING, ACTIVE, DELAYED, PRIORITIZED = "waiting", "active", "delayed", "prioritized"
 WAITING_CHILDREN, COMPLETED, FAILED = "waiting-children", "completed", "failed"
 
+CANCELLED = (
+    "cancelled"  #: how a flow ended that was cancelled; its jobs are in one of BullMQ's states all the same
+)
+
 STATES = (WAITING, ACTIVE, DELAYED, PRIORITIZED, WAITING_CHILDREN, COMPLETED, FAILED)
 """A job's states: BullMQ's words, in the order tables and pictures show them."""
 
@@ -43,7 +47,7 @@ class JobRecord:
     parent: str | None = None  #: JSON text of BullMQ's ``parent`` field
     flow: str | None = None  #: id of the flow that counts this job
     bind: str | None = None  #: how a task's parameters are filled; see docs/wire-format.md
-    why: str | None = None  #: why it ended so: unrecoverable, timeout, stalled, child
+    why: str | None = None  #: why it ended so: unrecoverable, timeout, stalled, child, cancelled
     keep: str | None = None  #: what is removed of a flow after its end; see docs/wire-format.md
 
 
@@ -52,6 +56,7 @@ class FlowCounts:
     """How many jobs of a whole tree are in which state, and in which queue."""
 
     by_stage: Mapping[str, Mapping[str, int]]  #: queue -> state -> jobs, in order of adding
+    paused: bool = False  #: the flow is held: none of its jobs starts
 
     def count(self, state: str) -> int:
         return sum(states.get(state, 0) for states in self.by_stage.values())
@@ -89,7 +94,7 @@ class Snapshot:
     """A flow at one moment, as small as a picture of it needs: what every view is made from."""
 
     name: str
-    state: str  #: the root's state, or ``failing``
+    state: str  #: the root's state, or ``failing``, or ``cancelled``
     nodes: tuple[Node, ...]  #: the root first; a shared job stands here once
     counts: FlowCounts
     created: int

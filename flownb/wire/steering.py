@@ -1,4 +1,4 @@
-"""What a person does to jobs that are stored: retry them, remove them. The part of `Store` for it."""
+"""What a person does to what is stored: hold it, cancel it, retry it, remove it. The part of `Store` for it."""
 
 from __future__ import annotations
 
@@ -35,6 +35,42 @@ class Steering:
     client: Redis
     prefix: str
 
+    def pause_flow(self, base: str, flow: str) -> None:
+        """Let no worker start a job of the flow; `base` is its root's queue."""
+        self._call("pause_flow", [base], flow=flow)
+
+    def resume_flow(self, bases: Sequence[str], flow: str) -> None:
+        """Let workers start jobs of the flow again; `bases` are the queues of its jobs."""
+        for base in bases:
+            start: int | None = 0
+            while start is not None:
+                start = self._call("resume_flow", [base], flow=flow, start=start).get("after")
+
+    def cancel_flow(self, base: str, flow: str) -> str | None:
+        """Let no job of the flow start any more; return how the flow has ended by now, None if it is gone."""
+        ended: str | None = self._call("cancel_flow", [base], flow=flow).get("ended")
+        return ended
+
+    def cancel_jobs(self, jobs: Sequence[str]) -> int:
+        """End those jobs that nobody needs any more and that do not run; return how many."""
+        _check(jobs)
+        base = jobs[0].rsplit(":", 1)[0]
+        cancelled: int = self._call("cancel_jobs", [base], jobs=jobs)["cancelled"]
+        return cancelled
+
+    def read_cancelled(self, jobs: Sequence[str]) -> list[bool]:
+        """Say of each job whether nobody needs it any more, or it is gone."""
+        _check(jobs)
+        base = jobs[0].rsplit(":", 1)[0]
+        cancelled: list[bool] = self._call("read_cancelled", [base], jobs=jobs)["cancelled"]
+        return cancelled
+
+    def read_bases(self, flow: str) -> list[str]:
+        """Return the queues in which a flow has, or had, jobs."""
+        with server_errors():
+            found: Any = self.client.hkeys(keys.own(self.prefix, "counts", flow))
+        return list(dict.fromkeys(_text(field).partition("@")[2] for field in found))
+
     def retry_jobs(
         self,
         jobs: Sequence[tuple[str, bool]],
@@ -43,14 +79,18 @@ class Steering:
         flow: str | None = None,
         seal: str | None = None,
         unseal: Sequence[str] = (),
+        base: str | None = None,
     ) -> list[str]:
         """Run failed jobs ``(key, lifo)`` again; return an answer each. See ``lua/retry_jobs.lua``.
 
-        The same `token` sent again changes nothing. `seal` keeps parents of `flow` waiting until `unseal`.
+        The same `token` sent again changes nothing. A `flow` that was cancelled goes on; `seal` keeps parents of
+        it waiting until `unseal`. `base` is a queue under the flow's prefix, where no job is named.
         """
         _check(jobs)
         _check(unseal)
-        queues = [key.rsplit(":", 1)[0] for key in [*(job for job, _ in jobs[:1]), *unseal[:1]]][:1]
+        queues = (
+            [base] if base else [key.rsplit(":", 1)[0] for key in [*(job for job, _ in jobs), *unseal]][:1]
+        )
         parts = {"jobs": jobs, "token": token, "flow": flow, "seal": seal, "unseal": unseal}
         reply = self._call("retry_jobs", queues, **parts)
         answers: list[str] = reply["answers"]

@@ -71,6 +71,9 @@ class Turn:
     answers: list[str]
     taken: list[Taken]
     again_ms: int | None  #: a queue has a job that is due, or a limit that ends, in so many ms
+    doomed: list[
+        str
+    ]  #: keys of parents that failed in this call: what they still wait for is to be cancelled
 
 
 class Store(Steering, Growing):
@@ -131,6 +134,7 @@ class Store(Steering, Growing):
             answers=reply["answers"],
             taken=[_taken(base, id, fields, worker["token"]) for base, id, fields in reply["jobs"]],
             again_ms=reply.get("again"),
+            doomed=reply["doomed"],
         )
 
     def extend_leases(
@@ -175,10 +179,9 @@ class Store(Steering, Growing):
         self._call("pause_queue", [base])
 
     def resume_queue(self, base: str) -> None:
-        self._call("resume_queue", [base])
-        with server_errors():
-            while self.client.exists(f"{base}:paused"):
-                self._call("resume_queue", [base])
+        start = self._call("resume_queue", [base], start=None).get("after")
+        while start is not None:
+            start = self._call("resume_queue", [base], start=start).get("after")
 
     # ---- reads --------------------------------------------------------------------------------------
 
@@ -210,9 +213,10 @@ class Store(Steering, Growing):
         return {_text(name): _text(value) for name, value in found.items()}
 
     def read_flow_end(self, flow: str) -> tuple[str | None, str | None]:
-        """Return how a flow ended (``completed``, ``failed`` or None) and the key of its first failure.
+        """Return how a flow ended (``completed``, ``failed``, ``cancelled`` or None) and the key of its first failure.
 
-        Raises `JobMissing` for a flow that is not (or no longer) on the server: it will not end.
+        A cancelled one ended as ``cancelled``. Raises `JobMissing` for a flow that is not (or no longer) on
+        the server: it will not end.
         """
         with server_errors():
             found: Any = self.client.hmget(keys.own(self.prefix, "flow", flow), "ended", "cause", "root")
@@ -223,8 +227,10 @@ class Store(Steering, Growing):
 
     def read_progress(self, flow: str) -> FlowCounts:
         """Return how many jobs of the whole tree are in which state; one small read whatever its size."""
-        with server_errors():
-            found: Any = self.client.hgetall(keys.own(self.prefix, "counts", flow))
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.own(self.prefix, "counts", flow))
+            pipe.sismember(keys.own(self.prefix, "paused"), flow)
+            found, paused = pipe.execute()
         stages: dict[str, dict[str, int]] = {}
         for field, count in found.items():
             state, _, base = _text(field).partition("@")
@@ -232,7 +238,7 @@ class Store(Steering, Growing):
             states = stages.setdefault(queue, {})
             if int(count):
                 states[state] = states.get(state, 0) + int(count)
-        return FlowCounts(by_stage=stages)
+        return FlowCounts(by_stage=stages, paused=bool(paused))
 
     def name_flow(self, name: str, flow: str) -> None:
         """Let a name mean this flow from now on."""

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from flownb.errors import (
+    Cancelled,
     FlowError,
     FlownbError,
     JobCrashed,
@@ -78,6 +79,8 @@ def judge(taken: Taken, error: BaseException, work: Work, job: Job) -> Outcome:
     """Another attempt, or the end: what an exception means for its job."""
     options = options_of(taken)
     reason, stacktrace = reason_of(error), _stacktrace(taken, error, options)
+    if isinstance(error, Cancelled):
+        return failed(taken, reason, stacktrace, "cancelled")
     final = isinstance(error, UnrecoverableError) or not _is_worth_another(error, work)
     made = taken.record.attempts_made + 1
     if not final and made < max(options.attempts, 1):

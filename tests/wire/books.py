@@ -336,6 +336,8 @@ def _ends(books: Books) -> Iterator[Violation]:
         ):
             root = record["root"]
             ended = where[root][0] if where[root][0] in ("completed", "failed") else None
+            if record.get("ended") == "cancelled":
+                continue  # it has ended whatever its root does
             if record.get("ended") != ended:
                 yield Violation("C2", name, f"ended {record.get('ended')}, its root is in {where[root][0]}")
             if ended and record.get("finished") != books.jobs[root].get("finishedOn"):

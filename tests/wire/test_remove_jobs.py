@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_properties import QUEUES, Model, check, fresh, graphs, renamed, tries
-from wire_bench import Bench, base, completed, failed, key, node, parent
+from wire_bench import Bench, base, completed, failed, key, node, parent, retry
 
 from flownb import errors
 from flownb.flows import removal
@@ -190,15 +190,21 @@ def test_the_name_of_a_newer_flow_stays(bench: Bench):
     assert bench.hash("bull:flownb:names") == {"n": "newer"}
 
 
-def test_a_running_job_anywhere_keeps_the_whole_flow_as_it_is(bench: Bench):
+def test_s25_a_running_job_goes_with_its_whole_flow_and_its_late_end_changes_nothing(bench: Bench):
     bench.add(parent("p", queue="up"), *(node(f"c{i}", (P, "fpof")) for i in range(3)))
-    bench.take_one()
+    late = bench.take_one()
+
+    whole(bench)
+
+    assert left(bench) == []
     before = bench.dump()
-
-    with pytest.raises(errors.FlowError, match=r"name-c0.*runs right now"):
-        whole(bench)
-
-    assert bench.dump() == before
+    lease = (late.base, late.record.id, late.token, late.record.attempts_started)
+    assert bench.finish(completed(late, "1"), retry(late)) == ["missing", "missing"]
+    assert bench.store.extend_leases([late.base], [lease], lock_ms=9000) == ["c0"]
+    with pytest.raises(errors.JobMissing):
+        bench.store.update_job(late.base, "c0", "progress", "1")
+    assert bench.sweep() == []
+    assert bench.dump().keys() - before.keys() <= {"bull:flownb:served", key("stalled-check")}
 
 
 def test_a_removal_that_was_cut_short_is_finished_by_the_next_one(bench: Bench, monkeypatch):
@@ -216,7 +222,7 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next_one(bench: Bench, 
     with pytest.raises(ConnectionError):
         whole(bench)
     assert 0 < sum(bench.counts().values()) < 21
-    assert bench.state_of(P) == "waiting-children", "half of a flow never runs"
+    assert bench.state_of(P) == "failed", "half of a flow never runs"
     assert books.violations(bench.redis) == []
 
     whole(bench)

@@ -53,9 +53,10 @@ local function note_end(record)
   if redis.call('HEXISTS', record, 'tidy') == 1 then redis.call('ZADD', about .. ':tidy', int(now + 10000), id) end
 end
 
--- The root has ended, and with it the flow.
+-- The root has ended, and with it the flow; one that was cancelled has ended before.
 local function end_flow(q, flow, state)
   local record = flow_key('flow', q, flow)
-  redis.call('HSET', record, 'ended', state, 'finished', now_text)
+  if redis.call('HSETNX', record, 'ended', state) == 0 then return end
+  redis.call('HSET', record, 'finished', now_text)
   note_end(record)
 end

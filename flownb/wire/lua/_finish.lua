@@ -25,7 +25,7 @@ end
 -- Out of `active`; or, when its lease had run out, out of the line to which it was put back.
 local function leave(q, id)
   if redis.call('LREM', q.active, -1, id) == 1 then return 'active' end
-  if redis.call('LREM', q.wait, -1, id) == 1 then return 'waiting' end
+  if redis.call('LREM', q.wait, -1, id) == 1 or redis.call('LREM', q.paused, 1, id) == 1 then return 'waiting' end
   if redis.call('ZREM', q.prioritized, id) == 1 then return 'prioritized' end
 end
 
@@ -63,12 +63,14 @@ local function store_retry(q, outcome, job, made)
   return enqueue(q, outcome.id, priority_of(job), outcome.lifo and 'R' or 'L')
 end
 
--- Back to the head of the line, no attempt charged. `hold` ms keep the whole queue still.
+-- A job may ask for the whole queue to be kept still for `hold` ms.
+local function hold_queue(q, outcome)
+  if outcome.hold then redis.call('SET', q.limiter, '9007199254740991', 'PX', int(outcome.hold)) end
+end
+
+-- Back to the head of the line, no attempt charged.
 local function store_returned(q, outcome, job)
   redis.call('HSET', job, 'ft', outcome.token)
-  if outcome.hold then
-    redis.call('SET', q.limiter, '9007199254740991', 'PX', int(outcome.hold))
-  end
   emit_and_trim(q, 'waiting', 'jobId', outcome.id, 'prev', 'active')
   local priority = priority_of(job)
   if priority == 0 then return enqueue(q, outcome.id, 0, 'R') end

@@ -2,48 +2,70 @@
 -- @touches completed failed delayed prioritized waiting-children wait paused stalled flownb:parents flownb:flow
 -- @use     queue counts
 
-local PIECE = 5000
+local PIECE = 1000
 
 -- What a further flow counts a shared job of another flow as.
 local function counted_as(at)
   return (at.state == 'completed' or at.state == 'failed') and at.state or 'waiting'
 end
 
--- Take many ids out of a list: read it once from its left end, where the newest are, as far as they stand.
-local function strike(list, ids, n)
-  local read, kept = 0, {}
-  while n > 0 do
-    local piece = redis.call('LRANGE', list, read, read + PIECE - 1)
-    for _, id in ipairs(piece) do
-      if ids[id] then n = n - 1 else kept[#kept + 1] = id end
+-- Take many ids out of a list. Those of one call mostly stand together: it is read from the first or the last of
+-- them on, wherever that is, and from its beginning only when some stand elsewhere.
+local function strike(list, ids, wanted)
+  local first = redis.call('LPOS', list, ids[1])
+  local start = math.min(first or math.huge, redis.call('LPOS', list, ids[#ids]) or first or 0)
+  local left, struck = #ids, 0
+  for _, part in ipairs({{start, math.huge}, {0, start}}) do
+    local at = part[1]
+    while left > 0 and at < part[2] do
+      local piece = redis.call('LRANGE', list, at, math.min(at + PIECE, part[2]) - 1)
+      if #piece == 0 then break end
+      for i, id in ipairs(piece) do
+        if wanted[id] then
+          redis.call('LSET', list, at + i - 1, '')
+          left, struck = left - 1, struck + 1
+        end
+      end
+      at = at + #piece
     end
-    read = read + #piece
-    if #piece < PIECE then break end
   end
-  if read == #kept then return end
-  redis.call('LTRIM', list, read, -1)
-  for last = #kept, 1, -PIECE do
-    local back = {}
-    for i = last, math.max(last - PIECE + 1, 1), -1 do back[#back + 1] = kept[i] end
-    redis.call('LPUSH', list, unpack(back))
-  end
+  if struck > 0 then redis.call('LREM', list, struck, '') end
 end
 
 local function take_off(q, ids)
   local wanted = {}
   for _, id in ipairs(ids) do wanted[id] = true end
-  for _, list in ipairs({q.wait, q.base .. ':paused'}) do
+  for _, list in ipairs({q.wait, q.paused}) do
     if #ids > 3 then
-      strike(list, wanted, #ids)
+      strike(list, ids, wanted)
     else
       for _, id in ipairs(ids) do redis.call('LREM', list, 1, id) end
     end
   end
 end
 
+-- A job that is to be ended without having run leaves its place; false when it runs or has ended. Where `line`
+-- is given, those that wait are noted there, to be taken off together.
+local function leave_line(at, line)
+  if at.state == 'active' or at.state == 'completed' or at.state == 'failed' then return false end
+  if at.state ~= 'waiting' then
+    redis.call('ZREM', at.q.base .. ':' .. at.state, at.id)
+  elseif line then
+    line[at.q] = line[at.q] or {}
+    table.insert(line[at.q], at.id)
+  else
+    take_off(at.q, {at.id})
+  end
+  return true
+end
+
 -- Forget one job, but for its place in `wait`: those are taken off together. Returns BullMQ's word for its place.
 local function forget_job(at)
-  if at.state ~= 'waiting' then redis.call('ZREM', at.q.base .. ':' .. at.state, at.id) end
+  if at.state == 'active' then
+    redis.call('LREM', at.q.active, 1, at.id)
+  elseif at.state ~= 'waiting' then
+    redis.call('ZREM', at.q.base .. ':' .. at.state, at.id)
+  end
   redis.call('SREM', at.q.stalled, at.id)
   count_move(at.q, at.flow, at.state, nil)
   for _, edge in ipairs(at.edges) do count_move(at.q, edge.flow, counted_as(at), nil) end

@@ -1,5 +1,5 @@
 -- _parent: what a child's end means for its parents.
--- @touches dependencies processed failed unsuccessful waiting-children flownb:parents
+-- @touches dependencies processed failed unsuccessful waiting-children flownb:parents flownb:cancelled
 -- @use     queue counts place
 
 -- waiting-children -> waiting, prioritized or delayed; nothing when it is not waiting for children.
@@ -71,6 +71,18 @@ local function note_cause(q, flow, cause)
   if flow then redis.call('HSETNX', flow_key('flow', q, flow), 'cause', cause) end
 end
 
+local doomed = {} -- parents that failed in this call while children of theirs were pending
+
+-- Where a flow asks for it, what a failed parent still waits for is not run: nobody needs it any more.
+local function doom(q, flow, parent)
+  if redis.call('EXISTS', parent .. ':dependencies') == 0 then return end
+  local record = flow_key('flow', q, flow)
+  if redis.call('HGET', record, 'on_failure') ~= 'cancel' then return end
+  local about, id = record:match('^(.*):flow:([^:]+)$')
+  redis.call('SADD', about .. ':cancelled', id)
+  doomed[#doomed + 1] = parent
+end
+
 -- waiting-children or delayed -> failed, without a worker of its queue. Returns false when the
 -- parent is elsewhere: then it carries `defa`, and the worker that has it or takes it fails it.
 local function fail_at_once(parent, child, cause)
@@ -101,6 +113,7 @@ local function fail_at_once(parent, child, cause)
   redis.call('ZADD', q.failed, now_text, id)
   emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', from)
   count_move(q, flow, from, 'failed')
+  doom(q, flow, parent)
   if not has[2] then end_flow(q, flow, 'failed') end
   local edges = parents_of(parent, has[3], has[2], has[4])
   for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end

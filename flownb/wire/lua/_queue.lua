@@ -14,7 +14,7 @@ local queues_seen = {}
 -- A queue's keys, each made when it is first asked for: a call touches few of them.
 local KEYS_OF_A_QUEUE = {
   id = ':id', meta = ':meta', events = ':events', marker = ':marker', limiter = ':limiter', pc = ':pc',
-  wait = ':wait', active = ':active', delayed = ':delayed', prioritized = ':prioritized',
+  wait = ':wait', paused = ':paused', active = ':active', delayed = ':delayed', prioritized = ':prioritized',
   waiting_children = ':waiting-children', completed = ':completed', failed = ':failed',
   stalled = ':stalled', stalled_check = ':stalled-check',
 }

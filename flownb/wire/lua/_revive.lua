@@ -1,6 +1,6 @@
 -- _revive: failed or completed -> waiting-children; an ancestor waits again for a child that runs again.
 -- @touches waiting-children completed failed delayed wait prioritized dependencies processed unsuccessful flownb:flow
--- @use     queue counts where
+-- @use     queue counts where marks
 
 local revived = {queue = {}, causes = {}}
 
@@ -53,7 +53,7 @@ end
 local function out_of_line(at)
   if at.state == 'delayed' then redis.call('ZREM', at.q.delayed, at.id)
   elseif at.state == 'prioritized' then redis.call('ZREM', at.q.prioritized, at.id)
-  else redis.call('LREM', at.q.wait, -1, at.id) end
+  elseif redis.call('LREM', at.q.wait, -1, at.id) == 0 then redis.call('LREM', at.q.paused, 1, at.id) end
   redis.call('HDEL', at.key, 'defa')
   if at.started then redis.call('HINCRBY', at.key, 'ats', 1) end
 end
@@ -78,6 +78,30 @@ local function revive_parents()
         review_cause(at.q, at.flow)
       end
     end
+  end
+end
+
+-- Jobs of this flow may run again.
+local function unmark(q, flow)
+  if flow and marks_of(q, flow).cancelled then
+    local flows, id = marked_in('cancelled', q, flow)
+    redis.call('SREM', flows, id)
+    forget_marks()
+  end
+end
+
+-- A cancelled flow is as far as its root is.
+local function reopen(q, flow)
+  unmark(q, flow)
+  local record = flow_key('flow', q, flow)
+  local has = redis.call('HMGET', record, 'ended', 'root')
+  if has[1] ~= 'cancelled' then return end
+  local root = redis.call('HMGET', has[2], 'finishedOn', 'returnvalue', 'why')
+  if root[3] == 'cancelled' then return end -- it runs again with its children
+  if root[1] then
+    redis.call('HSET', record, 'ended', root[2] and 'completed' or 'failed', 'finished', root[1])
+  else
+    redis.call('HDEL', record, 'ended', 'finished')
   end
 end
 

@@ -1,8 +1,9 @@
 -- _take: waiting or prioritized -> active.
 -- @touches wait prioritized pc active limiter lock events marker
--- @use     queue counts place
+-- @use     queue counts place marks aside cancel
 
 local LIMITED_BY_HAND = 9007199254740991
+local MOST_LOOKED_AT = 1000 -- jobs a call that are taken from the line and may turn out not to start
 
 -- The fields a worker needs, in the order in which `store.py` reads them.
 local FIELDS = {
@@ -58,37 +59,55 @@ local function park_ghost(q, id, job)
   emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'active')
 end
 
+-- A job of a paused flow is put aside when it comes to the head of its line, one that nobody needs any more ends.
+local function may_start(q, id, job, flow, from)
+  if is_over(q, job, flow) then
+    cancel(q, id, from)
+  elseif not is_needed(q, job, flow, 'paused') then
+    put_aside(q, id, flow, from)
+  else
+    return true
+  end
+end
+
 -- Take up to `want` jobs of one queue into the list `taken`. `worker` says token, lock_ms, name
 -- and the limiters of queues that have one. Returns in how many ms to come again when fewer were there.
 local function take(q, want, worker, taken)
   promote_due(q)
   local room, again = allowance(q, want, worker.limiters and worker.limiters[q.base])
   if room == 0 then return again end
-  local ids, started, charged = pop(q, room), {}, 0
-  for i, id in ipairs(ids) do
-    local job = job_key(q, id)
-    local fields = redis.call('HMGET', job, unpack(FIELDS))
-    if not (fields[1] and fields[2]) then
-      park_ghost(q, id, job)
-    else
-      started[#started + 1] = id
-      if not fields[8] then charged = charged + 1 end
-      redis.call('SET', job .. ':lock', worker.token, 'PX', worker.lock_ms)
-      emit(q, 'active', 'jobId', id, 'prev', 'waiting')
-      fields[7] = (tonumber(fields[7]) or 0) + 1
-      redis.call('HSET', job, 'processedOn', now_text, 'ats', fields[7])
-      if worker.name then redis.call('HSET', job, 'pb', worker.name) end
-      count_move(q, fields[12], i <= q.from_wait and 'waiting' or 'prioritized', 'active')
-      taken[#taken + 1] = {q.base, id, fields}
+  local started, charged, looked, held = {}, 0, 0, 0
+  repeat
+    local ids = pop(q, room - #started)
+    for i, id in ipairs(ids) do
+      local job, from = job_key(q, id), i <= q.from_wait and 'waiting' or 'prioritized'
+      local fields = redis.call('HMGET', job, unpack(FIELDS))
+      if not (fields[1] and fields[2]) then
+        park_ghost(q, id, job)
+      elseif fields[12] and not may_start(q, id, job, fields[12], from) then
+        held = held + 1
+      else
+        started[#started + 1] = id
+        if not fields[8] then charged = charged + 1 end
+        redis.call('SET', job .. ':lock', worker.token, 'PX', worker.lock_ms)
+        emit(q, 'active', 'jobId', id, 'prev', 'waiting')
+        fields[7] = (tonumber(fields[7]) or 0) + 1
+        redis.call('HSET', job, 'processedOn', now_text, 'ats', fields[7])
+        if worker.name then redis.call('HSET', job, 'pb', worker.name) end
+        count_move(q, fields[12], from, 'active')
+        taken[#taken + 1] = {q.base, id, fields}
+      end
     end
-  end
+    looked = looked + #ids
+  until #ids == 0 or held == 0 or #started == room or looked >= MOST_LOOKED_AT
   if #started > 0 then
     redis.call('LPUSH', q.active, unpack(started))
     count_against_limit(q, charged)
   end
   -- Waking took the marker away: whoever takes an id puts it back for the next idle worker.
-  if #ids > 0 then redis.call('ZADD', q.marker, 0, '0') end
-  if #ids < room then
+  if looked > 0 then redis.call('ZADD', q.marker, 0, '0') end
+  if #started < room then
+    if looked >= MOST_LOOKED_AT then return 1 end
     local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')
     if first[2] then return math.max(math.floor(first[2] / 4096) - now, 1) end
   end

@@ -8,8 +8,8 @@
 -- @keys    queues
 -- @args    now jobs opts parents record seal unseal chunks bullmq fresh under
 -- @returns added existing
--- @errors  JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED
--- @use     queue counts place parent attach grow
+-- @errors  JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED FLOW_CANCELLED
+-- @use     queue counts place parent attach grow marks
 
 -- A job:    {queue, id, name, data, opts, parent} and, where it is more than that, {..., delay, priority, lifo,
 --           has_children, bind, prefix_of_flow, keep}; queue, opts and parent are places in the lists beside it,
@@ -41,6 +41,11 @@ if not none_exists then
   end
 end
 if args.under and not still_runs(args.under) then return refuse('JOB_ELSEWHERE', args.under.key) end
+
+if flow and marks_of(queues[1], flow).cancelled
+    and redis.call('HGET', flow_key('flow', queues[1], flow), 'ended') == 'cancelled' then
+  return refuse('FLOW_CANCELLED', flow)
+end
 
 -- 2. The flow's own record, once.
 if record and record.fields then

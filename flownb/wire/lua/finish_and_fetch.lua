@@ -3,9 +3,9 @@
 -- A bad outcome spoils only itself: its answer says why it was refused. Sent twice, it changes nothing.
 -- @keys    queues
 -- @args    now outcomes want worker
--- @returns answers jobs again
+-- @returns answers jobs again doomed
 -- @errors
--- @use     queue counts parent finish keep take
+-- @use     queue counts parent finish marks cancel keep take
 
 -- 1. Look at every outcome; nothing is written yet.
 local answers, accepted, locks = {}, {}, {}
@@ -70,11 +70,23 @@ for _, parent in ipairs(order) do
   settle_completed(parent, families[parent].children, families[parent].values)
 end
 
--- 4. Write each job's end.
+-- 4. Write each job's end. What nobody needs any more gets no further attempt.
+local function end_for_good(a, made)
+  local outcome = a.outcome
+  if outcome.kind == 'completed' or outcome.kind == 'failed' and outcome.why ~= 'cancelled' then return false end
+  if not is_over(a.q, a.job, a.has[3]) then return false end
+  redis.call('HSET', a.job, 'ft', outcome.token)
+  if outcome.reason then redis.call('HSET', a.job, 'atm', made, 'stacktrace', outcome.stacktrace) end
+  hold_queue(a.q, outcome)
+  cancel(a.q, outcome.id, a.from, outcome.reason)
+  return true
+end
 for _, a in ipairs(accepted) do
   local outcome, q, flow = a.outcome, a.q, a.has[3]
   local made, state = (tonumber(a.has[5]) or 0) + 1, nil
-  if outcome.kind == 'completed' then
+  if flow and end_for_good(a, made) then
+    flow = nil
+  elseif outcome.kind == 'completed' then
     store_completed(q, outcome, a.job, made)
     -- A late end: it was put back meanwhile, perhaps to be failed as stalled.
     if a.from ~= 'active' then redis.call('HDEL', a.job, 'defa') end
@@ -84,6 +96,8 @@ for _, a in ipairs(accepted) do
     settle_failed(a.job, outcome.reason, edges)
     for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end
     store_failed(q, outcome, a.job, made)
+    if flow then doom(q, flow, a.job) end
+    if #doomed > 0 then forget_marks() end
     state = 'failed'
   elseif outcome.kind == 'retry' then
     state = store_retry(q, outcome, a.job, made)
@@ -92,6 +106,7 @@ for _, a in ipairs(accepted) do
   elseif outcome.kind == 'parked' then
     state = store_parked(q, outcome, a.job)
   else
+    hold_queue(q, outcome)
     state = store_returned(q, outcome, a.job)
   end
   count_move(q, flow, a.from, state)
@@ -109,7 +124,7 @@ for _, q in ipairs(queues) do
     local before = #jobs
     local wait = take(q, args.want - #jobs, args.worker, jobs)
     if wait and (not again or wait < again) then again = wait end
-    if #jobs == before and q.left and redis.call('EXISTS', q.wait, q.active, q.prioritized, q.delayed) == 0 then
+    if #jobs == before and q.left and redis.call('EXISTS', q.wait, q.active, q.prioritized, q.delayed, q.paused) == 0 then
       emit(q, 'drained')
     end
   end
@@ -117,4 +132,4 @@ end
 
 write_counts()
 wake_workers()
-return reply{answers = answers, jobs = jobs, again = again}
+return reply{answers = answers, jobs = jobs, again = again, doomed = doomed}

@@ -5,7 +5,7 @@
 -- @args    now ids token charge most
 -- @returns given
 -- @errors
--- @use     queue counts
+-- @use     queue counts cancel
 
 local q, given = queues[1], {}
 for _, id in ipairs(args.ids) do
@@ -18,16 +18,20 @@ for _, id in ipairs(args.ids) do
     if args.charge and redis.call('HINCRBY', job, 'stc', 1) > args.most then
       redis.call('HSET', job, 'defa', 'job stalled more than allowable limit')
     end
-    local priority, state = tonumber(has[1]) or 0, 'waiting'
-    q.has_new_work = true
-    if priority > 0 then
-      redis.call('ZADD', q.prioritized, int(priority * 4294967296), id)
-      state = 'prioritized'
+    if is_over(q, job, has[2]) then
+      cancel(q, id, 'active')
     else
-      redis.call('RPUSH', q.wait, id)
+      local priority, state = tonumber(has[1]) or 0, 'waiting'
+      q.has_new_work = true
+      if priority > 0 then
+        redis.call('ZADD', q.prioritized, int(priority * 4294967296), id)
+        state = 'prioritized'
+      else
+        redis.call('RPUSH', q.wait, id)
+      end
+      emit_and_trim(q, 'waiting', 'jobId', id, 'prev', 'active')
+      count_move(q, has[2], 'active', state)
     end
-    emit_and_trim(q, 'waiting', 'jobId', id, 'prev', 'active')
-    count_move(q, has[2], 'active', state)
     given[#given + 1] = id
   end
 end

@@ -1,6 +1,7 @@
---- remove_jobs: jobs of any state but active are gone with all their keys, and at the last call their flow's record too.
--- Refused as a whole when one of them runs, or when somebody shares one that was not told. A shared job that
--- stays is detached from the parents that go. Sent twice, it removes nothing twice.
+--- remove_jobs: jobs are gone with all their keys, and at the last call their flow's record too.
+-- Refused as a whole when one of them runs, unless its whole flow goes: then the end of that run is refused. Refused
+-- too when somebody shares one that was not told. A shared job that stays is detached from the parents that go.
+-- Sent twice, it removes nothing twice.
 -- @keys    queues
 -- @args    now prefix jobs going keep top flow name
 -- @returns removed
@@ -17,7 +18,8 @@ for _, key in ipairs(args.going) do going[key] = true end
 for _, job in ipairs(args.jobs) do
   local at = look_at(job)
   if at then
-    if at.state == 'active' or redis.call('EXISTS', job .. ':lock') == 1 then return refuse('JOB_ACTIVE', job) end
+    local runs = at.state == 'active' or redis.call('EXISTS', job .. ':lock') == 1
+    if runs and not args.flow then return refuse('JOB_ACTIVE', job) end
     if job ~= args.top then
       for _, edge in ipairs(at.edges) do
         if not going[edge.key] and redis.call('EXISTS', edge.key) == 1 then return refuse('JOB_SHARED', job) end
@@ -66,6 +68,8 @@ if args.name then
   redis.call('DEL', flow_key('flow', queues[1], args.flow), flow_key('counts', queues[1], args.flow))
   redis.call('ZREM', about .. ':flows', args.flow)
   redis.call('ZREM', about .. ':tidy', args.flow)
+  redis.call('SREM', about .. ':paused', args.flow)
+  redis.call('SREM', about .. ':cancelled', args.flow)
   if redis.call('HGET', about .. ':names', args.name) == args.flow then
     redis.call('HDEL', about .. ':names', args.name)
   end

@@ -1,20 +1,18 @@
 --- resume_queue: workers start jobs of this queue again.
 -- @keys    queues
--- @args    now
--- @returns
+-- @args    now start
+-- @returns after
 -- @errors
--- @use     queue
+-- @use     queue counts aside
 
 local q = queues[1]
-local was_paused = redis.call('HDEL', q.meta, 'paused') == 1
--- BullMQ 5 kept the jobs of a paused queue in a list of its own; the caller asks again until it is empty.
-local legacy = redis.call('LRANGE', q.base .. ':paused', 0, 6999)
-if #legacy > 0 then
-  redis.call('RPUSH', q.wait, unpack(legacy))
-  redis.call('LTRIM', q.base .. ':paused', #legacy, -1)
-end
+redis.call('HDEL', q.meta, 'paused')
+-- BullMQ 5 kept the jobs of a paused queue in a list of its own, where those of paused flows stay; the caller
+-- asks again from `after` on until there is none.
+local after = put_back(q, args.start or 0)
 q.has_new_work = redis.call('EXISTS', q.wait, q.prioritized) > 0
 q.has_new_delay = not q.has_new_work
-if was_paused or #legacy == 0 then emit(q, 'resumed') end
+if not args.start then emit(q, 'resumed') end
+write_counts()
 wake_workers()
-return reply{}
+return reply{after = after}

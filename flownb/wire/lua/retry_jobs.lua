@@ -76,8 +76,9 @@ for _, at in ipairs(looked) do
   end
 end
 
--- 2. Undo each end; parents take back what they keep of it.
+-- 2. Undo each end; parents take back what they keep of it. Of a cancelled flow the cancel is taken back.
 for _, at in ipairs(accepted) do
+  unmark(at.q, at.flow)
   redis.call('HSET', at.key, 'rt', args.token)
   forget_end(at)
 end
@@ -93,6 +94,7 @@ for _, at in ipairs(accepted) do
 end
 
 -- 4. What stands above them, up to the roots.
+if args.flow then reopen(queues[1], args.flow) end
 revive_parents()
 write_causes()
 for _, parent in ipairs(args.unseal) do

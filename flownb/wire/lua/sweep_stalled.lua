@@ -5,7 +5,7 @@
 -- @args    now interval most
 -- @returns stalled
 -- @errors
--- @use     queue counts
+-- @use     queue counts cancel
 
 -- It is also how a worker says that it is there: whoever wonders why a job waits can see who serves.
 local stalled = {}
@@ -21,11 +21,16 @@ for _, q in ipairs(queues) do
         if redis.call('HINCRBY', job, 'stc', 1) > args.most then
           redis.call('HSET', job, 'defa', 'job stalled more than allowable limit')
         end
-        redis.call('RPUSH', q.wait, id)
-        q.has_new_work = true
-        emit(q, 'waiting', 'jobId', id, 'prev', 'active')
+        local flow = redis.call('HGET', job, 'fl')
+        if is_over(q, job, flow) then
+          cancel(q, id, 'active')
+        else
+          redis.call('RPUSH', q.wait, id)
+          q.has_new_work = true
+          emit(q, 'waiting', 'jobId', id, 'prev', 'active')
+          count_move(q, flow, 'active', 'waiting')
+        end
         emit(q, 'stalled', 'jobId', id)
-        count_move(q, redis.call('HGET', job, 'fl'), 'active', 'waiting')
         stalled[#stalled + 1] = id
       end
     end

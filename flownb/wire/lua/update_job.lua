@@ -2,12 +2,16 @@
 -- @keys    queues
 -- @args    now id field value keep
 -- @returns rows
--- @errors  JOB_MISSING
--- @use     queue
+-- @errors  JOB_MISSING JOB_CANCELLED
+-- @use     queue cancel
 
 local q = queues[1]
 local job = job_key(q, args.id)
-if redis.call('EXISTS', job) == 0 then return refuse('JOB_MISSING', job) end
+local has = redis.call('HMGET', job, 'name', 'fl')
+if not has[1] then return refuse('JOB_MISSING', job) end
+if is_over(q, job, has[2]) then
+  return refuse('JOB_CANCELLED', 'its flow was cancelled, or what it is for has failed')
+end
 local rows
 if args.field == 'log' then
   rows = redis.call('RPUSH', job .. ':logs', args.value)
