@@ -35,6 +35,19 @@ def test_the_example_of_the_readme_is_short_and_prints_what_it_says(connection):
     assert len([line for line in example[1].splitlines() if line.strip()]) <= 12
 
 
+def test_the_page_for_those_who_come_from_bullmq_prints_what_it_says(connection):
+    text = (ROOT / "docs" / "coming-from-bullmq.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == text.count("```python") == text.count("\n## ") + 1
+    names: dict[str, object] = {}
+
+    for code, says in examples:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), flownb.workers():  # tasks of other tests are not announced
+            exec(compile(code, "coming-from-bullmq.md", "exec"), names)
+        assert printed.getvalue() == says
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_docstrings_run(name, connection):
     public = {word: getattr(flownb, word) for word in flownb.__all__}
