@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ class Run:
     token: str  #: the right to run it
     calls: int = 0  #: of `add_children` in this run
     waits: bool = False  #: it waits for children it has added, whatever its function makes of that
-    eager: list[str] = field(default_factory=list)  #: of these children, one that fails ends the wait
+    eager: Sequence[str] = ()  #: of these children, one that fails ends the wait
 
 
 class Job:
