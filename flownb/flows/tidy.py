@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from flownb.flows import removal, tree
 from flownb.options import JobOptions
+from flownb.wire.records import COMPLETED, FAILED
 from flownb.wire.store import CHUNK, Store
 
 if TYPE_CHECKING:
     from flownb.flows.plan import Plan
 
+LOOK_AGAIN_MS = 10_000  # while jobs of an ended flow are still to end
 _FIELDS = ("name", "fl", "finishedOn", "keep")
 
 
@@ -40,10 +42,16 @@ def field_of(made: Plan) -> dict[str, str]:
 
 
 def tidy(store: Store, flow: str, now: int) -> None:
-    """Remove what a flow that has ended asks for, as far as it is due at `now` (ms); note when the rest is."""
+    """Remove what a flow that has ended asks for, as far as it is due at `now` (ms); note when the rest is.
+
+    While jobs of it are still to end, as after a failure that lets the others finish, nothing goes.
+    """
     record = store.read_flow(flow)
     if "ended" not in record:
         return store.put_off_tidy(flow, None)
+    counts = store.read_progress(flow)
+    if counts.count(COMPLETED) + counts.count(FAILED) < counts.total:
+        return store.put_off_tidy(flow, now + LOOK_AGAIN_MS)
     root = record["root"]
     later: list[int] = []
     jobs: Iterable[str] = [root] if record["tidy"] == "root" else tree.job_keys(store, root)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 import flownb as fn
@@ -153,6 +155,37 @@ def test_an_age_removes_the_flow_when_it_is_over(redis, cleaner):
     assert due == finished + 3_600_000
     redis.hset(f"bull:totals:{flow.job.id}", "finishedOn", finished - 3_600_000)
     cleaner.due_now(3_600_000)
+    cleaner.clean()
+    assert job_keys(redis) == []
+
+
+def test_a_cancelled_flow_goes_as_a_failed_one(redis, cleaner):
+    flow = fn.add(tree(row(), removeOnFail=True))
+    flow.cancel()
+    cleaner.due_now()
+    cleaner.clean()
+    assert job_keys(redis) == []
+
+
+def test_a_failed_flow_stays_while_jobs_of_it_run(redis, cleaner):
+    go_on, started = threading.Event(), threading.Event()
+
+    def work(job):
+        if job.name == "bad":
+            assert started.wait(20)
+            raise ValueError("broken")
+        started.set()
+        assert go_on.wait(20)
+
+    flow = fn.add(tree(row("slow"), row("bad"), removeOnFail=True))
+    with fn.Worker("rows", work, concurrency=2, stalled_interval=0.1):
+        assert flow.wait(timeout=20).state == "failed"
+        cleaner.due_now()
+        cleaner.until(lambda: redis.zscore("bull:flownb:tidy", flow._id) > redis.time()[0] * 1000)
+        assert flow.progress().total == 3
+        go_on.set()
+        cleaner.until(lambda: flow.progress().active == 0)
+    cleaner.due_now(100_000)
     cleaner.clean()
     assert job_keys(redis) == []
 
