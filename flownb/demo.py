@@ -146,7 +146,7 @@ def run(rows: int | str | None, *, fresh: bool, html: Path) -> int:
     what = "in January 2013" if len(flights) == JANUARY else "in 2013"
     console.print(f"flownb {fn.__version__}: {len(flights):,} flights from New York {what}, a job each.\n")
     console.print(f'    batch = fn.fan_out(flights, track, name="{NAME}",')
-    console.print('                       by="carrier", into=[per_carrier, report])\n')
+    console.print('                       by="carrier", into=[per_carrier, report], rows_per_job=1)\n')
     console.print("track follows a flight by the clocks, per_carrier sums up an airline, report")
     console.print("ranks them.\n")
     with fn.connect(path=".flownb"):
@@ -156,6 +156,7 @@ def run(rows: int | str | None, *, fresh: bool, html: Path) -> int:
             name=NAME,
             by="carrier",
             into=[per_carrier, report],
+            rows_per_job=1,
             if_exists="rerun" if fresh else "reuse",
         )
         try:

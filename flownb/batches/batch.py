@@ -5,19 +5,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, overload
 
 import pandas as pd
 
 from flownb import seams
-from flownb.batches import again, debugging, frames, results
+from flownb.batches import again, debugging, frames, grouping, results
 from flownb.batches import failures as failing
 from flownb.batches.ending import as_they_end
 from flownb.batches.layout import Layout, RowJob
 from flownb.batches.reading import Row, StoredRows
 from flownb.batches.rehearsal import rehearse
-from flownb.batches.rows import Rows, fingerprint, identities
+from flownb.batches.rows import Rows, fingerprint, identities, ungrouped
 from flownb.batches.rows import read as read_rows
+from flownb.batches.stream import MOST_ROWS, store_as_they_come
 from flownb.connection import Connection
 from flownb.errors import FlowError, FlowFailed, OptionError
 from flownb.flows import flow as flows
@@ -54,7 +56,7 @@ class Batch(Flow):
         task; dtypes are nullable. Raises TimeoutError past `timeout`.
         """
         self.wait(timeout)
-        return results.results(self._rows.values(), self._index(), self._spec["task"])
+        return results.of_values(self._rows.values(), self._index(), self._spec["task"])
 
     def table(self) -> pd.DataFrame:
         """Return the rows with their results so far and ``_state _error _attempts _seconds``; never waits.
@@ -166,13 +168,14 @@ class Batch(Flow):
         0      2
         1      3
         """
-        if error is None and rows is None:
-            super().retry()
-            return self
         self._connection.ensure_writable()
         if isinstance(error, type):
             error = error.__name__
         failed, table = self._failures()
+        if error is None and rows is None:
+            self._rows.retry(self._id, failed)
+            super().retry()
+            return self
         places = again.chosen(table, self._index(), error=error, rows=rows)
         if not places:
             print(f"batch {self.name!r}: no failed row has the error {error!r}, nothing runs again")
@@ -267,6 +270,7 @@ def fan_out(
     name: str | None = None,
     by: str | Sequence[str] | None = None,
     into: Any = None,
+    rows_per_job: int | str = "auto",
     if_exists: str = "reuse",
     dry_run: Literal[False] = False,
     connection: Connection | None = None,
@@ -280,6 +284,7 @@ def fan_out(
     name: str | None = None,
     by: str | Sequence[str] | None = None,
     into: Any = None,
+    rows_per_job: int | str = "auto",
     if_exists: str = "reuse",
     dry_run: Literal[True],
     connection: Connection | None = None,
@@ -292,12 +297,13 @@ def fan_out(
     name: str | None = None,
     by: str | Sequence[str] | None = None,
     into: Any = None,
+    rows_per_job: int | str = "auto",
     if_exists: str = "reuse",
     dry_run: bool = False,
     connection: Connection | None = None,
     **opts: Any,
 ) -> Batch | pd.DataFrame:
-    """Run a task for each row of a DataFrame (Series, list) and return at once with the `Batch`.
+    """Run a task for each row of a DataFrame (Series, list, iterator) and return at once with the `Batch`.
 
     `task`: its parameters named like columns receive those columns; one parameter ``row`` receives the whole
     row as a dict; a queue's name stands for whoever serves that queue. `into`: a task or a list of tasks up to
@@ -305,6 +311,17 @@ def fan_out(
     group in which no row succeeded has no columns of results).
     Other keywords override the task's options. A `limiter` (``"5/s"``) is the queue's own from then on, BullMQ's
     global rate limit: it holds all workers, retries included, until another is given; None ends it.
+
+    `rows_per_job`: many short rows in one job save most of what a job costs; a row that fails still fails, and
+    is retried, alone. "auto" puts as many rows into a job as take about a tenth of a second: as far as it is
+    known from earlier runs, else a job finds out and hands on what does not fit. It is one row for a queue's
+    name, for a task that takes the `job`, is ``async`` or has a timeout or limiter, and where there are few rows.
+    All rows of a job have the `job.id` in common.
+
+    An iterator with a `name` is read piece by piece: what has come runs while the rest is waited for, and is not
+    kept here; the call returns when the iterator ends. If it raises, or the kernel dies, the rows that came are
+    there, and the same call again goes on; what was not read is not. Without a name, or with `by`, it is read first.
+    ``df.groupby(columns)`` stands for the DataFrame and `by`.
 
     The same name and rows again join what is there: rows that are done are kept, new, changed and failed ones
     run. ``if_exists="rerun"`` runs them all anew. Rows are optional: a failed one does not fail the batch,
@@ -329,28 +346,52 @@ def fan_out(
     is_limited = "limiter" in opts
     limiter = read_limiter(opts.pop("limiter", None))
     job = RowJob.read(task, opts)
+    rows, by = ungrouped(rows, by)
+    asked = grouping.checked(rows_per_job)
+    if asked not in (None, 1) and job.options.timeout:
+        raise OptionError(
+            f"rows_per_job={asked}: a timeout is for a whole job, so a job holds one row; leave one out"
+        )
     stages = _stages(into, by)
     if if_exists not in ("reuse", "rerun"):
         raise OptionError(f"if_exists: 'reuse' or 'rerun', not {if_exists!r}")
-    found = read_rows(
-        rows, job.required, job.optional, by=by, whole_row=job.whole_row, any_column=job.any_column
+    read = partial(
+        read_rows,
+        required=job.required,
+        optional=job.optional,
+        by=by,
+        whole_row=job.whole_row,
+        any_column=job.any_column,
     )
     resolved, store = store_of(connection)
     queued = f"{job.queue}/{job.name}"
+    comes = isinstance(rows, Iterator) and name is not None and by is None and not dry_run
+    found = read([] if comes else rows)
     if name is None:
         name = f"{job.name}-{fingerprint(identities(found, name='', task=queued, version=job.version))[1:9]}"
     earlier = _earlier(store, name) if if_exists == "reuse" else {"salt": secrets.token_hex(8)}
     salt = earlier.get("salt", "")  # tells rows from those before the last "rerun"
-    ids = identities(found, name=name, task=queued, version=job.version + salt)
-    layout = Layout(store, name, job, stages, found, ids, earlier)
+    identify = partial(identities, name=name, task=queued, version=job.version + salt)
+
+    def lay_out(found: Rows, ids: list[str]) -> Layout:
+        return Layout(store, name, job, stages, found, ids, earlier, asked, MOST_ROWS if comes else 0)
+
+    if comes:
+        resolved.ensure_writable()
+        seams.serve_here(resolved)
+        streamed = store_as_they_come(store, rows, name=name, read=read, identify=identify, lay_out=lay_out)
+        if streamed is not None:
+            return Batch(streamed, connection=resolved)
+    layout = lay_out(found, identify(found))
+    frame = _frame_of(rows, found)
     if dry_run:
-        return rehearse(layout, _frame_of(rows, found))
+        return rehearse(layout, frame)
     resolved.ensure_writable()
     if is_limited:
         store.limit_queue(keys.base(store.prefix, job.queue), limiter)
     flow = layout.store()
     seams.serve_here(resolved)
-    return Batch(flow, connection=resolved, source=Source(_frame_of(rows, found)))
+    return Batch(flow, connection=resolved, source=Source(frame))
 
 
 def attach(name: str, *, connection: Connection | None = None) -> Flow | Batch:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flownb.batches import labels
+from flownb.batches import grouping, labels
+from flownb.batches.reading import END_FIELDS, Home, Jobs, Row, known_rows
 from flownb.batches.rows import Rows, fingerprint
 from flownb.errors import FlowError, OptionError
 from flownb.flows.plan import Plan, PlannedJob
@@ -16,7 +18,7 @@ from flownb.flows.summary import BATCH_QUEUE
 from flownb.options import JobOptions
 from flownb.tasks.code import code_of, is_edited
 from flownb.tasks.task import Task, _options
-from flownb.wire import codec, keys
+from flownb.wire import codec, keys, manyrows
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED
 from flownb.wire.store import Store
 
@@ -31,6 +33,7 @@ class RowJob:
     required: list[str]
     optional: list[str]
     options: JobOptions
+    alone: bool  #: a job holds one row, unless the caller says otherwise
     whole_row: bool = False
     any_column: bool = False
     code: str | None = None  #: tells this function from an edited one; None where others serve the queue
@@ -43,7 +46,14 @@ class RowJob:
                 raise FlowError(f"task {task!r}: a queue's name {problem}")
             options = _options_of_rows(opts)
             return cls(
-                name=task, queue=task, version="1", required=[], optional=[], options=options, any_column=True
+                name=task,
+                queue=task,
+                version="1",
+                required=[],
+                optional=[],
+                options=options,
+                alone=True,
+                any_column=True,
             )
         if not isinstance(task, Task):
             raise FlowError(
@@ -57,6 +67,7 @@ class RowJob:
             required=task.required,
             optional=task.optional,
             options=options,
+            alone=task.needs_its_own_job or bool(options.timeout),
             whole_row=[*task.required, *task.optional] == ["row"],
             code=code_of(task.function),
         )
@@ -87,6 +98,8 @@ class Layout:
         found: Rows,
         ids: list[str],
         earlier: Mapping[str, Any],
+        rows_per_job: int | None,
+        expected: int = 0,
     ) -> None:
         self.store_ = store
         self.name = name
@@ -96,19 +109,27 @@ class Layout:
         self.ids = ids
         self.earlier = earlier  #: what the newest batch of this name says of itself
         self.flow = ""  #: set by `settle`
+        self.parents = 0  #: jobs above the rows; set by `plan`
+        self.start = 0  #: the position of the first row; of a batch that comes piece by piece more than 0
+        self.homes: dict[str, Home] | None = (
+            None  #: of rows in many-row jobs of this name, once they were read
+        )
         self.labels = labels.labels(found.index, 0, len(found))
+        self.base = keys.base(store.prefix, job.queue)
+        self.size, self.slice_ms = self._size(rows_per_job, max(len(ids), expected))
+        #: where each row is on the server already, and how it is doing
+        self.there: list[tuple[Home, Row] | None] = [None] * len(ids)
 
     def store(self) -> str:
         """Store what is not there yet; return the flow's id."""
         there = self.settle()
         if there != NEW:
             self.store_.name_flow(self.name, self.flow)
-            self._announce_joined() if there == RUNNING else self._announce(len(self.ids))
+            self._announce_joined() if there == RUNNING else self.announce(len(self.ids))
             return self.flow
-        plan = self._plan()
-        spec = self._spec(plan)
-        existing = store_plan(self.store_, plan, self.name, {"kind": "batch", "spec": json.dumps(spec)})
-        self._announce(len(existing))
+        plan = self.plan()
+        store_plan(self.store_, plan, self.name, self.record())
+        self.announce(sum(found is not None for found in self.there))
         return self.flow
 
     def settle(self) -> str:
@@ -119,10 +140,12 @@ class Layout:
             self.flow = fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
             record = self.store_.read_flow(self.flow)
             if record and "stored" not in record and "ended" not in record:
+                self.size = json.loads(record["spec"])["rows_per_job"]
+                self._look_for_rows()
                 return NEW  # begun by a kernel that died meanwhile
             if record and "ended" not in record:
                 return RUNNING
-            if self._renew_failed_rows():
+            if self.is_known and self.renew_failed_rows():
                 generation = 0
             elif not record:
                 return NEW
@@ -131,13 +154,33 @@ class Layout:
             else:
                 return WHOLE
 
+    @property
+    def is_known(self) -> bool:
+        """Is there a batch of this name already?"""
+        return self.store_.find_flow(self.name) is not None
+
+    @property
+    def is_grouped(self) -> bool:
+        """Do jobs hold several rows, or did they in earlier batches of this name?"""
+        return self.size > 1 or bool(self.homes)
+
+    def count(self, state: str) -> int:
+        """Return how many rows were there already in this state."""
+        return sum(found is not None and found[1].state == state for found in self.there)
+
     def states(self) -> list[tuple[str | None, str | None]]:
         """Read each row's state and why it failed for good; None and None for a row that is not there."""
-        row_keys = [keys.job(self.store_.prefix, self.job.queue, id) for id in self.ids]
-        return [
-            (job.state, job.why) if job else (None, None)
-            for job in self.store_.read_jobs(row_keys, ("name", "why"))
-        ]
+        self._look_for_rows()
+        return [(found[1].state, found[1].why) if found else (None, None) for found in self.there]
+
+    def _size(self, rows_per_job: int | None, rows: int) -> tuple[int, int | None]:
+        """How many rows a job holds, of a batch of so many, and how long it may take if that is to be found out."""
+        if rows_per_job is not None:
+            return rows_per_job, None
+        if self.job.alone:
+            return 1, None
+        known = self.store_.read_run_time(self.job.queue, self.job.name)
+        return grouping.fitting(rows, known), round(grouping.SLICE * 1000)
 
     def _aggregate_failed(self) -> bool:
         """Did a job above the rows fail, or was it cancelled? Its function may have been mended since."""
@@ -149,10 +192,8 @@ class Layout:
         found = self.store_.read_jobs([cause], ("name", "why"))[0]
         return found is None or found.why != "unrecoverable"
 
-    def _renew_failed_rows(self) -> bool:
+    def renew_failed_rows(self) -> bool:
         """Give rows that failed before a new job each; an `UnrecoverableError` said that no run can mend it."""
-        if self.store_.find_flow(self.name) is None:
-            return False
         failed = [
             place
             for place, (state, why) in enumerate(self.states())
@@ -163,9 +204,20 @@ class Layout:
             self.ids[place] = f"{id}-{int(times or 0) + 1}"
         return bool(failed)
 
-    def _announce(self, kept: int) -> None:
+    def _look_for_rows(self) -> None:
+        """Find the rows that are on the server already, whichever jobs they are in, and how they are doing."""
+        if self.homes is None:
+            self.homes = known_rows(self.store_, self.name)
+        mine: list[Home] = [self.homes.get(id) or (f"{self.base}:{id}", None) for id in self.ids]
+        jobs = Jobs(self.store_, END_FIELDS)
+        found = jobs.rows(mine)
+        self.there = [
+            None if row.state == "removed" else (home, row) for home, row in zip(mine, found, strict=True)
+        ]
+
+    def announce(self, kept: int, total: int | None = None) -> None:
         if kept:
-            total = len(self.ids)
+            total = len(self.ids) if total is None else total
             rest = "none runs again" if kept == total else f"{total - kept:,} run"
             print(f"batch {self.name!r}: {kept:,} of {total:,} rows are there already, {rest}")
             self.announce_edited(kept)
@@ -191,7 +243,7 @@ class Layout:
     def _oldest_code(self) -> str | None:
         """The code that the oldest rows ran: those that are kept, if any."""
         before = self._code_before()
-        kept = is_edited(before, self.job.code) and any(state for state, _ in self.states())
+        kept = is_edited(before, self.job.code) and any(self.there)
         return before if kept else self.job.code
 
     def _announce_joined(self) -> None:
@@ -200,9 +252,12 @@ class Layout:
         print(f"batch {self.name!r} goes on: {done:,} of {len(self.ids):,} rows are done already")
         self.announce_edited(done)
 
-    def _plan(self) -> Plan:
+    def plan(self) -> Plan:
+        """Lay out the jobs above the rows, then those of the rows."""
         plan = Plan(self.flow, self.store_.prefix, [])
         above: list[int] = []
+        self.stage_ids: list[str] = []
+        self.kept: dict[str, int] = {}
         grouped = self.rows.groups
         if not self.stages or (grouped is not None and len(self.stages) == 1):  # one root, whatever is below
             options = JobOptions.read(None, "root")
@@ -213,8 +268,13 @@ class Layout:
             groups = grouped if i == 0 and grouped is not None else [(None, None)]
             above = [self._stage(plan, i, stage, n, label, above) for n, (label, _) in enumerate(groups)]
         members = [positions for _, positions in grouped] if grouped is not None else [range(len(self.ids))]
+        self.parents = len(plan.jobs)
+        add = self._members_in_groups if self.is_grouped else self._members
         for parent, positions in zip(above, members, strict=True):
-            self._members(plan, parent, list(positions))
+            add(plan, parent, list(positions))
+        if self.is_grouped:
+            note = manyrows.note_of(len(self.ids), self.count(COMPLETED), self.count(FAILED))
+            plan.notes.append((keys.own(self.store_.prefix, "counts", self.flow), f"rows@{self.base}", note))
         return plan
 
     def _stage(self, plan: Plan, i: int, stage: Task, n: int, label: Any, above: list[int]) -> int:
@@ -229,6 +289,7 @@ class Layout:
         id = plan.flow if not plan.jobs else f"{plan.flow}-{i}-{n}"
         base = keys.base(self.store_.prefix, stage.queue)
         bind = json.dumps({"frame": frame})
+        self.stage_ids.insert(0, id)
         plan.jobs.append(
             PlannedJob(stage.name, base, id, codec.encode(data, "by"), options, parents, [], bind)
         )
@@ -237,7 +298,7 @@ class Layout:
         return place
 
     def _members(self, plan: Plan, parent: int, positions: list[int]) -> None:
-        job, base, start = self.job, keys.base(self.store_.prefix, self.job.queue), len(plan.jobs)
+        job, base, start = self.job, self.base, len(plan.jobs)
         parents, childless = {parent: job.options.policy or "idof"}, list[int]()  # the same for every row
         for position in positions:
             text = self.rows.texts[position]
@@ -245,9 +306,70 @@ class Layout:
                 PlannedJob(job.name, base, self.ids[position], text, job.options, parents, childless)
             )
         plan.jobs[parent].children.extend(range(start, len(plan.jobs)))
-        plan.rows[parent] = (positions, [self.labels[p] for p in positions] if self.labels else [])
+        plan.rows[parent] = self._rows(positions)
 
-    def _spec(self, plan: Plan) -> dict[str, Any]:
+    def _rows(self, order: list[int], *more: Any) -> codec.PlannedRows:
+        labels_ = [self.labels[position] for position in order] if self.labels else []
+        return codec.PlannedRows([self.start + position for position in order], labels_, *more)
+
+    def _members_in_groups(self, plan: Plan, parent: int, positions: list[int]) -> None:
+        """The same where jobs hold several rows: those that are there already, then new ones."""
+        kept: dict[str, list[tuple[int, int | None]]] = {}  # by a job's id: its rows, and their places in it
+        new = []
+        for position in positions:
+            found = self.there[position]
+            if found is None:
+                new.append(position)
+            else:
+                key, place = found[0]
+                kept.setdefault(key.rsplit(":", 1)[1], []).append((position, place))
+        for id in kept:
+            self._keep(plan, parent, id)
+        rows = list(kept.values())
+        for some in grouping.cut(new, self.rows.texts, self.size):
+            plan.jobs[parent].children.append(len(plan.jobs))
+            plan.jobs.append(self._group(parent, some))
+            rows.append([(position, place) for place, position in enumerate(some)])
+        order = [position for some in rows for position, _ in some]
+        places = [place for some in rows for _, place in some]
+        plan.rows[parent] = self._rows(order, [len(some) for some in rows], places)
+
+    def _keep(self, plan: Plan, parent: int, id: str) -> None:
+        """A job that is there already, with whatever rows, goes below one parent more."""
+        policy = self.job.options.policy or "idof"
+        if id in self.kept:
+            plan.jobs[self.kept[id]].parents[parent] = policy
+        else:
+            self.kept[id] = len(plan.jobs)
+            plan.jobs.append(
+                PlannedJob(self.job.name, self.base, id, "{}", self.job.options, {parent: policy}, [])
+            )
+        plan.jobs[parent].children.append(self.kept[id])
+
+    def _group(self, parent: int, positions: list[int]) -> PlannedJob:
+        job, ids = self.job, [self.ids[position] for position in positions]
+        id = grouping.id_of(ids)
+        holds = zlib.compress(",".join(ids).encode(), 1)
+        data = manyrows.data_of([self.rows.texts[position] for position in positions])
+        for position in positions:
+            self.rows.texts[position] = ""  # a large batch is not held twice
+        return PlannedJob(
+            job.name,
+            self.base,
+            id,
+            data,
+            job.options,
+            {parent: job.options.policy or "idof"},
+            [],
+            manyrows.bind_of(len(positions), self.start + positions[0], self.slice_ms),
+            (keys.own(self.store_.prefix, "rows", self.name), f"{self.base}:{id}", holds),
+        )
+
+    def record(self) -> dict[str, str]:
+        """What the flow's record says of the batch."""
+        return {"kind": "batch", "spec": json.dumps(self.spec())}
+
+    def spec(self) -> dict[str, Any]:
         """What a new kernel needs to give the results their index and columns again."""
         return {
             "task": self.job.name,
@@ -257,7 +379,8 @@ class Layout:
             "columns": list(self.rows.columns),
             "whole_row": self.rows.whole_row,
             "by": list(self.rows.by),
-            "stages": [plan.jobs[i].id for i in range(len(plan.jobs)) if plan.jobs[i].bind][::-1],
+            "stages": self.stage_ids,
+            "rows_per_job": self.size,
             "salt": self.earlier.get("salt", ""),
             "code": self._oldest_code(),
             "index": labels.index_to_json(self.rows.index)[0],

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from flownb.batches import labels
+from flownb.batches import labels, results
+from flownb.batches.results import NOTHING
 from flownb.flows import revival
 from flownb.wire import codec
+from flownb.wire.manyrows import RowsValue
 from flownb.wire.records import COMPLETED, FAILED, JobRecord
 from flownb.wire.store import Store
 
-_END = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why")
-JOB_FIELDS = (*_END, "data")  #: what `rows_of` shows of a job
+END_FIELDS = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why")
+JOB_FIELDS = (*END_FIELDS, "data")  #: what `rows_of` shows of a job
+
+Home = tuple[str, int | None]
+"""The key of a row's job, and its place there; None where the job is the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,12 @@ class StoredRows:
 
     def __init__(self, store: Store, pieces: Sequence[codec.Children], spec: Mapping[str, Any]) -> None:
         self._store = store
-        self._pieces = pieces
+        self._pieces = [piece for piece in pieces if piece.positions is not None]
         self._spec = spec
-        positions = [position for piece in pieces for position in piece.positions or ()]
+        positions = [position for piece in self._pieces for position in piece.positions or ()]
         self._order = sorted(range(len(positions)), key=positions.__getitem__)
-        keys = [key for piece in pieces for key in piece.keys]
-        self._keys = [keys[place] for place in self._order]
+        homes = [home for piece in self._pieces for home in piece.homes()]
+        self._homes = [homes[place] for place in self._order]
 
     @classmethod
     def below(cls, store: Store, root: str, spec: Mapping[str, Any]) -> StoredRows:
@@ -65,7 +71,7 @@ class StoredRows:
         return cls(store, found, spec)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._homes)
 
     @property
     def index(self) -> pd.Index[Any]:
@@ -80,23 +86,127 @@ class StoredRows:
         self, places: Iterable[int] | None = None, *, inputs: bool = False, traces: bool = False
     ) -> list[Row]:
         """Read all rows, or those at `places` (0 is the first row); with their `inputs`, their `traces`."""
-        fields = [*_END, *(["data"] if inputs else []), *(["stacktrace"] if traces else [])]
-        return list(rows_of(self._store.read_jobs(self._jobs(places), fields)))
+        fields = [*END_FIELDS, *(["data"] if inputs else []), *(["stacktrace"] if traces else [])]
+        homes = self._homes if places is None else [self._homes[place] for place in places]
+        return Jobs(self._store, fields).rows(homes, traces=traces)
 
-    def values(self) -> list[str | None]:
-        """Read the JSON text of each row that is done, None for any other: the fastest read there is."""
-        return self._store.read_returnvalues(self._keys)
+    def values(self) -> list[Any]:
+        """Read what each row returned, `NOTHING` for a row that is not done: the fastest read there is."""
+        keys = list(dict.fromkeys(key for key, _ in self._homes))
+        texts = dict(zip(keys, self._store.read_returnvalues(keys), strict=True))
+        whole = {key: results.decoded(text) for key, text in texts.items() if text is not None}
+        if all(place is None for _, place in self._homes):
+            return [whole.get(key, NOTHING) for key, _ in self._homes]
+        values: list[Any] = []
+        rest = []  # of jobs that are not completed, or have handed on the row
+        for at, (key, place) in enumerate(self._homes):
+            value = whole.get(key, NOTHING)
+            if place is not None and value is not NOTHING:
+                value = value["values"][place] if _has(value, place) else NOTHING
+            if place is not None and value is NOTHING:
+                rest.append(at)
+            values.append(value)
+        if rest:
+            for at, row in zip(rest, self.read(rest), strict=True):
+                if row.value is not None:
+                    values[at] = codec.decode(row.value)
+        return values
 
     def key(self, place: int) -> str:
         """The key of the job that a row is in."""
-        return self._keys[place]
+        return self._homes[place][0]
 
     def retry(self, flow: str, places: Iterable[int]) -> None:
-        """Run failed rows again, then what stands above them, once. Raises `FlowError` as `Flow.retry` does."""
-        revival.retry_jobs(self._store, flow, self._jobs(places))
+        """Run failed rows again, then what stands above them, once. Raises `FlowError` as `Flow.retry` does.
 
-    def _jobs(self, places: Iterable[int] | None) -> list[str]:
-        return self._keys if places is None else [self._keys[place] for place in places]
+        Where a many-row job failed as a whole, all its rows that are not done run again.
+        """
+        homes = Jobs(self._store, END_FIELDS).settle([self._homes[place] for place in places])
+        again: dict[str, list[int]] = {}
+        for key, at in homes:
+            if at is not None:
+                again.setdefault(key, []).append(at)
+        revival.retry_jobs(self._store, flow, list(dict.fromkeys(key for key, _ in homes)), again)
+
+
+class Jobs:
+    """Jobs of rows, each read once, also those to which a many-row job has handed on some of its rows."""
+
+    def __init__(self, store: Store, fields: Sequence[str]) -> None:
+        self._store = store
+        self._fields = fields
+        self.records: dict[str, JobRecord | None] = {}
+        self._values: dict[str, RowsValue] = {}
+        self._inputs: dict[str, list[Any]] = {}
+
+    def rows(self, homes: Sequence[Home], *, traces: bool = False) -> list[Row]:
+        """Read what became of these rows."""
+        homes = self.settle(homes)
+        single = rows_of(self.records[key] for key, place in homes if place is None)
+        return [next(single) if place is None else self._row(key, place, traces) for key, place in homes]
+
+    def settle(self, homes: Sequence[Home]) -> list[Home]:
+        """Read the jobs of these rows; return where the rows are now."""
+        settled = list(homes)
+        unread = list(dict.fromkeys(key for key, _ in settled))
+        while unread:
+            many = {key for key, place in settled if place is not None}
+            fields = [*self._fields, "part"] if many else self._fields
+            self.records.update(zip(unread, self._store.read_jobs(unread, fields), strict=True))
+            for key in unread:
+                record = self.records[key]
+                text = record and (record.returnvalue or record.part)
+                if key in many and text:
+                    self._values[key] = RowsValue.read(text)
+            settled = [self._moved(*home) for home in settled]
+            unread = list(dict.fromkeys(key for key, _ in settled if key not in self.records))
+        return settled
+
+    def _moved(self, key: str, place: int | None) -> Home:
+        value = self._values.get(key)
+        if place is None or value is None or value.rest is None or place < len(value.values):
+            return key, place
+        number, place = divmod(place - len(value.values), value.rest)
+        return f"{key}-{number + 1}", place
+
+    def _row(self, key: str, place: int, traces: bool) -> Row:
+        record = self.records[key]
+        if record is None:
+            return Row("removed")
+        value = self._values.get(key) or RowsValue()
+        made, took = record.attempts_made, None
+        if place < len(value.seconds):
+            took = value.seconds[place]
+        data = self._input(record, place) if "data" in self._fields else "{}"
+        if value.is_done(place):
+            text = codec.encode(value.values[place], "value")
+            return Row(COMPLETED, text, None, value.attempts.get(place, 1), took, None, data)
+        error = value.errors.get(place)
+        if error is not None and place not in (value.open or ()):
+            trace = error["traceback"] if traces else None
+            return Row(FAILED, None, error["error"], error["attempts"], took, error.get("why"), data, trace)
+        state = record.state or "removed"
+        if state != FAILED:
+            return Row(state, attempts=made, data=data)
+        return Row(FAILED, None, record.failed_reason, made, took, record.why, data)
+
+    def _input(self, record: JobRecord, place: int) -> str:
+        if record.key not in self._inputs:
+            self._inputs[record.key] = codec.decode(record.data)["rows"]
+        return codec.encode(self._inputs[record.key][place], "row")
+
+
+def _has(value: Mapping[str, Any], place: int) -> bool:
+    return place < len(value["values"]) and (not value["errors"] or str(place) not in value["errors"])
+
+
+def known_rows(store: Store, name: str) -> dict[str, Home]:
+    """Return the rows that many-row jobs of this name hold, by the rows' ids."""
+    known: dict[str, Home] = {}
+    for key, packed in store.read_row_ids(name).items():
+        for place, id in enumerate(zlib.decompress(packed).decode().split(",")):
+            known[id] = key, place
+    return known
 
 
 def rows_of(records: Iterable[JobRecord | None]) -> Iterator[Row]:

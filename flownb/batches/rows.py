@@ -22,6 +22,7 @@ import pandas as pd
 from flownb.batches.columns import Refused, fragments_of, is_broken, shown, type_name
 from flownb.errors import FlowError
 
+AT_A_TIME = 10_000  #: rows that are turned into text together
 MOST_CHARACTERS = 10_000_000  #: how long the JSON text of one row may be
 
 
@@ -52,6 +53,7 @@ def read(
     by: str | Sequence[str] | None = None,
     whole_row: bool = False,
     any_column: bool = False,
+    start: int = 0,
 ) -> Rows:
     """Turn `rows` into the JSON texts that fill a task's parameters.
 
@@ -59,7 +61,7 @@ def read(
     the task's one parameter; or an iterable of dicts, read like a table (if the
     task has one parameter and no dict has its name as a key, each dict is an item;
     a key that some dicts lack is null there). An iterator is used up. Nothing of
-    `rows` is kept or changed.
+    `rows` is kept or changed. `start` is the number of the first of the items.
 
     Only columns named in `required` or `optional` travel; a required one must
     exist. With `any_column` all travel. With `whole_row` all travel inside ``row``.
@@ -79,38 +81,52 @@ def read(
     (('text', 'lang'), [('de', [0, 1])])
     """
     everything = whole_row or any_column
-    table = _tabulated(rows, [*required] or [*optional][:1], everything)
+    table = _tabulated(rows, [*required] or [*optional][:1], everything, start)
     travelling = list(table.columns) if everything else _travelling(table, required, optional)
     grouping = _grouping(table, by)
-    fragments = {name: _column_fragments(table, name) for name in dict.fromkeys([*travelling, *grouping])}
     order = travelling if whole_row else sorted(travelling)
-    texts = _texts(order, [fragments[name] for name in order], len(table.index), whole_row)
+    texts: list[str] = []
+    by_columns: list[list[str]] = [[] for _ in grouping]
+    for start in range(
+        0, len(table.index), AT_A_TIME
+    ):  # all columns of a large table at once are large as text
+        piece = slice(start, start + AT_A_TIME)
+        fragments = {
+            name: _column_fragments(table, name, piece) for name in dict.fromkeys([*travelling, *grouping])
+        }
+        length = len(table.index[piece])
+        texts += _texts(order, [fragments[name] for name in order], length, whole_row)
+        for column, name in zip(by_columns, grouping, strict=True):
+            column += fragments[name]
     _refuse_long_texts(texts, table.index)
-    by_columns = [fragments[name] for name in grouping]
     groups = None if by is None else _groups(by_columns, alone=isinstance(by, str))
     return Rows(tuple(travelling), texts, table.index, groups, tuple(grouping), whole_row)
 
 
-def identities(rows: Rows, *, name: str, task: str, version: str) -> list[str]:
+def identities(
+    rows: Rows, *, name: str, task: str, version: str, earlier: dict[bytes, int] | None = None
+) -> list[str]:
     """One job id a row: who asks (`name`, `task`, `version`), the row's text, and which one of equal rows.
 
     An id is ``r`` and 16 characters of ``a-z2-7``. A re-sorted table gives the same
-    set of ids, equal rows get ids of their own, a changed cell changes one id.
+    set of ids, equal rows get ids of their own, a changed cell changes one id. Rows that come piece by piece
+    hand on what came `earlier`.
 
     >>> ids = identities(read([1, 1, 2], ["n"]), name="b", task="t", version="1")
     >>> len(set(ids)), set(ids) == set(identities(read([2, 1, 1], ["n"]), name="b", task="t", version="1"))
     (3, True)
     """
     start = hashlib.blake2b(json.dumps([name, task, version]).encode(), digest_size=10)
-    seen: dict[str, int] = {}
+    seen: dict[Any, int] = {} if earlier is None else earlier
     digests = []
     for text in rows.texts:
-        earlier = seen.get(text, 0)
-        seen[text] = earlier + 1
+        key = text if earlier is None else hashlib.blake2b(text.encode(), digest_size=8).digest()
+        before = seen.get(key, 0)
+        seen[key] = before + 1
         one = start.copy()
-        one.update((f"{text}\0{earlier}" if earlier else text).encode())
+        one.update((f"{text}\0{before}" if before else text).encode())
         digests.append(one.digest())
-    letters = _base32(b"".join(digests))
+    letters = base32(b"".join(digests))
     return ["r" + letters[at : at + 16] for at in range(0, len(letters), 16)]
 
 
@@ -127,17 +143,41 @@ def fingerprint(ids: Iterable[str], *more: str) -> str:
     20
     """
     known = json.dumps([more, list(ids)]).encode()
-    return "b" + _base32(hashlib.blake2b(known, digest_size=15).digest())[:19]
+    return "b" + base32(hashlib.blake2b(known, digest_size=15).digest())[:19]
 
 
 _LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)
 _WEIGHTS = np.array([16, 8, 4, 2, 1], dtype=np.uint8)
 
 
-def _base32(data: bytes) -> str:
+def base32(data: bytes) -> str:
     """Base32 in small letters, of a multiple of five bytes; many times faster than base64's for a million."""
     bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8)).reshape(-1, 5)
     return bytes(_LETTERS[bits @ _WEIGHTS]).decode()
+
+
+def ungrouped(rows: Any, by: Any) -> tuple[Any, Any]:
+    """Turn ``df.groupby("carrier")`` into its rows and the columns it goes by; leave anything else as it is.
+
+    Rows without a group are left out where pandas leaves them out.
+
+    >>> frame = pd.DataFrame({"team": ["x", None], "n": [1, 2]})
+    >>> rows, by = ungrouped(frame.groupby("team"), None)
+    >>> by, len(rows)
+    (['team'], 1)
+    """
+    if not hasattr(rows, "ngroups"):
+        return rows, by
+    if by is not None:
+        raise FlowError("by: the rows are grouped already; leave by= out, or give the DataFrame itself")
+    frame, names = rows.obj, list(rows.grouper.names if hasattr(rows, "grouper") else rows._grouper.names)
+    if not isinstance(frame, pd.DataFrame) or not all(name in frame.columns for name in names):
+        raise FlowError(
+            "rows: they are grouped by what is no column of theirs; make it one with df.assign, and give by="
+        )
+    if rows.dropna:
+        frame = frame.dropna(subset=names)
+    return frame, [str(name) for name in names]
 
 
 @dataclass(frozen=True)
@@ -146,7 +186,7 @@ class _Table:
     index: pd.Index[Any]
 
 
-def _tabulated(rows: object, parameters: list[str], everything: bool) -> _Table:
+def _tabulated(rows: object, parameters: list[str], everything: bool, start: int) -> _Table:
     if isinstance(rows, pd.DataFrame):
         return _of_frame(rows, parameters)
     if isinstance(rows, np.ndarray):
@@ -164,11 +204,9 @@ def _tabulated(rows: object, parameters: list[str], everything: bool) -> _Table:
         raise FlowError("rows: a set has no order, so its rows could not be found again; give sorted(rows)")
     if hasattr(rows, "to_pandas"):
         raise FlowError(f"rows: {type_name(rows)} is not a pandas DataFrame; give rows.to_pandas()")
-    if hasattr(rows, "ngroups"):
-        raise FlowError("rows: this is already grouped; give the DataFrame itself, and by= the column")
     if not isinstance(rows, Iterable):
         raise FlowError(f"rows: {type_name(rows)} holds no rows; give a DataFrame, a Series or a list")
-    return _of_items(list(rows), parameters, everything)
+    return _of_items(list(rows), parameters, everything, start)
 
 
 def _of_one_dimension(array: np.ndarray[Any, Any]) -> pd.Series[Any]:
@@ -191,8 +229,8 @@ def _of_frame(frame: pd.DataFrame, parameters: list[str]) -> _Table:
     return _Table({name: frame.iloc[:, place] for place, name in enumerate(names)}, frame.index)
 
 
-def _of_items(items: list[Any], parameters: list[str], everything: bool) -> _Table:
-    index = pd.RangeIndex(len(items))
+def _of_items(items: list[Any], parameters: list[str], everything: bool, start: int) -> _Table:
+    index = pd.RangeIndex(start, start + len(items))
     if not items:
         return _nothing(parameters, index)
     if not all(isinstance(item, dict) for item in items) or (
@@ -310,11 +348,12 @@ def _refuse_long_texts(texts: list[str], index: pd.Index[Any]) -> None:
         )
 
 
-def _column_fragments(table: _Table, name: str) -> list[str]:
+def _column_fragments(table: _Table, name: str, piece: slice) -> list[str]:
     if is_broken(name):
         raise FlowError(f"column {name!r}: its name has half a character (a lone surrogate); rename it")
+    column = table.columns[name]
     try:
-        return fragments_of(table.columns[name])
+        return fragments_of(column[piece] if isinstance(column, list) else column.iloc[piece])
     except Refused as refused:
-        row = shown(table.index[refused.position])
+        row = shown(table.index[piece][refused.position])
         raise FlowError(f"row {row}, column {name!r}: {refused}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL
+from flownb.wire.store import CHUNK, CHUNK_BYTES
 
 
 def calls_of(sizes: Sequence[int]) -> Iterator[range]:
@@ -12,12 +12,12 @@ def calls_of(sizes: Sequence[int]) -> Iterator[range]:
 
     The server does nothing else during a call.
 
-    >>> [list(call) for call in calls_of([1, 9_000_000, 9_000_000])]
+    >>> [list(call) for call in calls_of([1, 3_000_000, 3_000_000])]
     [[0, 1], [2]]
     """
     start = size = 0
     for i, more in enumerate(sizes):
-        if i > start and (i - start == CHUNK or size + more > MOST_BYTES_A_CALL):
+        if i > start and (i - start == CHUNK or size + more > CHUNK_BYTES):
             yield range(start, i)
             start, size = i, 0
         size += more

@@ -157,8 +157,12 @@ class Flow(Shown):
 
     def _time_left(self, counts: FlowCounts) -> tuple[float, float] | None:
         bases = [keys.base(self._store.prefix, queue) for queue in counts.by_stage]
-        paces = read_paces(self._store, bases, int(self._record["created"]))
-        return estimate(counts, dict(zip(counts.by_stage, paces, strict=True)))
+        paces = dict(
+            zip(counts.by_stage, read_paces(self._store, bases, int(self._record["created"])), strict=True)
+        )
+        for queue, rows in counts.rows_a_job.items():
+            paces[queue] = paces[queue].of_rows(rows)
+        return estimate(counts, paces)
 
     def jobs(self, state: str | None = None) -> pd.DataFrame:
         """Return a DataFrame with one row a job: name queue state attempts wait_s run_s error.

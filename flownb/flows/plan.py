@@ -33,6 +33,7 @@ class PlannedJob:
     parents: dict[int, str]  #: position -> policy, the first parent first
     children: list[int]
     bind: str | None = None
+    beside: tuple[str, str, bytes] | None = None  #: key, field, value: a note that is stored with the job
 
     @property
     def key(self) -> str:
@@ -47,8 +48,9 @@ class Plan:
     prefix: str
     jobs: list[PlannedJob]
     shared: list[str] = field(default_factory=list)  #: announcements of jobs that have several parents
-    #: of a batch: the row numbers and index labels that a parent's children stand for
-    rows: dict[int, tuple[list[int], list[Any]]] = field(default_factory=dict)
+    #: of a batch: the rows that a parent's children stand for
+    rows: dict[int, codec.PlannedRows] = field(default_factory=dict)
+    notes: list[tuple[str, str, bytes]] = field(default_factory=list)  #: stored too: key, field, value
     grows: bool = False  #: the root is there already and runs: it gets children
 
     @property

@@ -388,9 +388,13 @@ class _Call:
             if job.children or job.bind or base in self.far or id(options) in self.special:
                 more = [options.delay, options.priority, options.lifo, bool(job.children), job.bind]
                 row.extend([*more, self.far.get(base), self.keeps.get(id(options))])
+                if job.beside:
+                    self.chunks.append(job.beside)
             self.jobs.append(row)
             if job.children:
                 self._declare(i, job)
+            if not i:
+                self.chunks += self.made.notes
 
     def close(self, whole: Iterable[int]) -> None:
         """Parents whose last child is in this call (or was before) wait for nothing but their children."""
@@ -435,13 +439,10 @@ def pieces_of(made: Plan, parent: int) -> Iterator[bytes]:
     """Yield the declared children of a planned job, in pieces as they are stored."""
     children = [made.jobs[i] for i in made.jobs[parent].children]
     rows = made.rows.get(parent)
-    for start in range(0, len(children), _PIECE):
-        some = children[start : start + _PIECE]
-        yield codec.pack_children(
-            [child.base for child in some],
-            [child.id for child in some],
-            rows and (rows[0][start : start + _PIECE], rows[1][start : start + _PIECE]),
-        )
+    pieces = rows.pieces(len(children), _PIECE) if rows else _alone(len(children))
+    for start, stop, some_rows in pieces:
+        some = children[start:stop]
+        yield codec.pack_children([child.base for child in some], [child.id for child in some], some_rows)
 
 
 def groups_of(made: Plan, parent: int) -> list[dict[str, Any]]:
@@ -455,6 +456,12 @@ def groups_of(made: Plan, parent: int) -> list[dict[str, Any]]:
         first = [member.key for member in members[:MOST_SINGLE]]
         groups.append(group_of(base, name, first, len(members), policy, leaf))
     return groups
+
+
+def _alone(children: int) -> Iterator[tuple[int, int, None]]:
+    """Cut children that stand for no rows into pieces."""
+    for start in range(0, children, _PIECE):
+        yield start, min(start + _PIECE, children), None
 
 
 def group_of(base: str, name: str, first: list[str], count: int, policy: str, leaf: bool) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from flownb.errors import FlowError
 from flownb.flows import tree
@@ -35,20 +36,24 @@ def retry_flow(store: Store, flow: str) -> None:
         store.retry_jobs([], token="", flow=flow, base=record["root"].rsplit(":", 1)[0])
     retry_jobs(store, flow, [job for job, family in zip(failed, families, strict=True) if not family[3]])
     if "stored" in record:  # what a retry that was cut short has left sealed
-        _unseal(store, flow)
+        unseal(store, flow)
 
 
-def retry_jobs(store: Store, flow: str, jobs: Sequence[str]) -> None:
+def retry_jobs(
+    store: Store, flow: str, jobs: Sequence[str], rows: Mapping[str, list[int]] | None = None
+) -> None:
     """Run failed jobs of a flow again; those that wait again or run already go on, others are told.
+
+    `rows` says of many-row jobs at which places they have rows to run again; the others are kept.
 
     More than one call holds 500: then the parents are sealed until the last, so that none runs twice.
     """
     answers, token = list[str](), secrets.token_hex(8)
     seal = keys.seal(store.prefix, flow) if len(jobs) > MOST_STEERED else None
     for start in range(0, len(jobs), MOST_STEERED):
-        answers += _ask(store, jobs[start : start + MOST_STEERED], token, flow, seal)
+        answers += _ask(store, jobs[start : start + MOST_STEERED], token, flow, seal, rows or {})
     if seal:
-        _unseal(store, flow)
+        unseal(store, flow)
     tell(f"is retried by hand, failed jobs: {answers.count('done'):,}", flow=flow)
     held = [
         (job, answer) for job, answer in zip(jobs, answers, strict=True) if answer.startswith("parent-active")
@@ -58,7 +63,8 @@ def retry_jobs(store: Store, flow: str, jobs: Sequence[str]) -> None:
         raise FlowError(_refused(store, *held[0]) + others)
 
 
-def _unseal(store: Store, flow: str) -> None:
+def unseal(store: Store, flow: str) -> None:
+    """Let the parents of a flow go that a seal keeps waiting."""
     seal = keys.seal(store.prefix, flow)
     sealed = store.read_sealed(list(_parents(store, store.read_flow(flow)["root"])), seal)
     for start in range(0, len(sealed), MOST_STEERED):
@@ -84,11 +90,19 @@ def _parents(store: Store, root: str) -> Iterator[str]:
 
 
 def _ask(
-    store: Store, jobs: Sequence[str], token: str, flow: str | None = None, seal: str | None = None
+    store: Store,
+    jobs: Sequence[str],
+    token: str,
+    flow: str | None = None,
+    seal: str | None = None,
+    rows: Mapping[str, list[int]] = MappingProxyType({}),
 ) -> list[str]:
     found = store.read_jobs(jobs, ("name", "opts"))
-    lifo = [JobOptions.from_wire(codec.decode(job.opts)).lifo if job else False for job in found]
-    return store.retry_jobs(list(zip(jobs, lifo, strict=True)), token=token, flow=flow, seal=seal)
+    asked = [
+        (key, JobOptions.from_wire(codec.decode(job.opts)).lifo if job else False, rows.get(key))
+        for key, job in zip(jobs, found, strict=True)
+    ]
+    return store.retry_jobs(asked, token=token, flow=flow, seal=seal)
 
 
 def _refused(store: Store, job: str, answer: str) -> str:

@@ -182,7 +182,7 @@ class _Reader:
         queue = group["base"].rsplit(":", 1)[1]
         stage = {state: n for state, n in self.counts.by_stage.get(queue, {}).items() if n}
         count = group["count"]
-        if family is None or sum(stage.values()) == count:
+        if family is None or queue in self.counts.rows_a_job or sum(stage.values()) == count:
             states, count = stage, sum(stage.values()) or count
         else:
             pending, completed, ignored, failed = family

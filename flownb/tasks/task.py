@@ -70,6 +70,12 @@ class Task:
         """Names of the parameters that have a default."""
         return [p.name for p in self._fillable() if p.default is not inspect.Parameter.empty]
 
+    @property
+    def needs_its_own_job(self) -> bool:
+        """Must each call be a job of its own: it asks for the job, is limited, or waits better side by side?"""
+        asks = any(p.name == "job" for p in self.parameters)
+        return asks or self.limiter is not None or inspect.iscoroutinefunction(self.function)
+
     def _fillable(self) -> list[inspect.Parameter]:
         return [p for p in self.parameters if p.name != "job" and p.kind is not inspect.Parameter.VAR_KEYWORD]
 

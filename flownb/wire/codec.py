@@ -10,12 +10,13 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import itertools
 import json
 import json.encoder
 import os
 import uuid
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flownb.errors import FlowError
@@ -176,17 +177,64 @@ class Children:
     keys: list[str]
     positions: list[int] | None = None  #: row numbers in the frame
     labels: list[Any] | None = None  #: index labels, as JSON
+    counts: list[int] | None = None  #: rows in each child; None: each child is one row
+    places: list[int | None] | None = None
+    """Where in its child each row is, None where the child is the row; without it they are all there, in order."""
     added: bool = False  #: by the parent itself, while it ran
 
+    def homes(self) -> Iterator[tuple[str, int | None]]:
+        """Yield for each row the key of its job and its place in that job; None where the job is the row."""
+        if self.counts is None:
+            return zip(self.keys, itertools.repeat(None))
+        keys = itertools.chain.from_iterable(map(itertools.repeat, self.keys, self.counts))
+        places = self.places or itertools.chain.from_iterable(map(range, self.counts))
+        return zip(keys, places, strict=True)
 
-def pack_children(bases: Sequence[str], ids: Sequence[str], rows: tuple[Any, Any] | None = None) -> bytes:
+
+@dataclasses.dataclass(slots=True)
+class PlannedRows:
+    """Which rows a parent's children stand for, child by child; see `Children`."""
+
+    positions: list[int]
+    labels: list[Any]  #: empty where the index needs none
+    counts: list[int] | None = None
+    places: list[int | None] | None = None
+
+    def pieces(self, children: int, most: int) -> Iterator[tuple[int, int, PlannedRows]]:
+        """Cut into pieces of about `most` rows: from child, to child, and the rows of those."""
+        if self.counts is None:
+            for start in range(0, children, most):
+                stop = min(start + most, children)
+                yield start, stop, PlannedRows(self.positions[start:stop], self.labels[start:stop])
+            return
+        start = row = rows = 0
+        for stop, count in enumerate(self.counts, 1):
+            rows += count
+            if rows >= most or stop == children:
+                end = row + rows
+                yield (
+                    start,
+                    stop,
+                    PlannedRows(
+                        self.positions[row:end],
+                        self.labels[row:end],
+                        self.counts[start:stop],
+                        self.places and self.places[row:end],
+                    ),
+                )
+                start, row, rows = stop, end, 0
+
+
+def pack_children(bases: Sequence[str], ids: Sequence[str], rows: PlannedRows | None = None) -> bytes:
     """Pack children for the server: their queues' qualified names, their ids, and maybe their rows."""
     names = list(dict.fromkeys(bases))
     place = {name: i for i, name in enumerate(names)}
     of = [place[base] for base in bases] if len(names) > 1 else 0
     packed: dict[str, Any] = {"bases": names, "of": of, "ids": list(ids)}
     if rows is not None:
-        packed["positions"], packed["labels"] = rows
+        packed["positions"], packed["labels"] = rows.positions, rows.labels
+        if rows.counts is not None:
+            packed["counts"], packed["places"] = rows.counts, rows.places
     return zlib.compress(json.dumps(packed, ensure_ascii=False, separators=(",", ":")).encode(), 1)
 
 
@@ -198,4 +246,5 @@ def unpack_children(packed: bytes, *, added: bool = False) -> Children:
         keys = [f"{bases[0]}:{id}" for id in ids]
     else:
         keys = [f"{bases[i]}:{id}" for i, id in zip(of, ids, strict=True)]
-    return Children(keys, found.get("positions"), found.get("labels"), added)
+    rows = {name: found.get(name) for name in ("positions", "labels", "counts", "places")}
+    return Children(keys, **rows, added=added)

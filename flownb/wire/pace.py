@@ -24,6 +24,11 @@ class Pace:
     runs: Sequence[float]  #: seconds that those ran which ended last, whenever that was
     due: float  #: seconds until the last delayed job may run; 0: none is delayed
 
+    def of_rows(self, rows: float) -> Pace:
+        """Return the pace of rows, where each job holds so many of them."""
+        runs = [run / rows for run in self.runs]
+        return Pace(ended=round(self.ended * rows), ends=self.ends, runs=runs, due=self.due)
+
 
 def read_paces(store: Store, bases: Sequence[str], since: int) -> list[Pace]:
     """Read each queue's pace since a moment (ms). Costs a queue some 60 small reads, in three round trips."""

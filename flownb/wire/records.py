@@ -49,13 +49,15 @@ class JobRecord:
     bind: str | None = None  #: how a task's parameters are filled; see docs/wire-format.md
     why: str | None = None  #: why it ended so: unrecoverable, timeout, stalled, child, cancelled
     keep: str | None = None  #: what is removed of a flow after its end; see docs/wire-format.md
+    part: str | None = None  #: JSON text: what the rows of a many-row job have come to so far
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowCounts:
     """How many jobs of a whole tree are in which state, and in which queue."""
 
-    by_stage: Mapping[str, Mapping[str, int]]  #: queue -> state -> jobs, in order of adding
+    by_stage: Mapping[str, Mapping[str, int]]  #: queue -> state -> jobs (or rows), in order of adding
+    rows_a_job: Mapping[str, float] = field(default_factory=dict)  #: of stages that are counted in rows
     paused: bool = False  #: the flow is held: none of its jobs starts
 
     def count(self, state: str) -> int:

@@ -73,7 +73,7 @@ class Steering:
 
     def retry_jobs(
         self,
-        jobs: Sequence[tuple[str, bool]],
+        jobs: Sequence[tuple[Any, ...]],
         *,
         token: str,
         flow: str | None = None,
@@ -81,7 +81,9 @@ class Steering:
         unseal: Sequence[str] = (),
         base: str | None = None,
     ) -> list[str]:
-        """Run failed jobs ``(key, lifo)`` again; return an answer each. See ``lua/retry_jobs.lua``.
+        """Run failed jobs ``(key, lifo, rows)`` again; return an answer each. See ``lua/retry_jobs.lua``.
+
+        `rows` are the places of the rows that a many-row job is to run again, None for any other job.
 
         The same `token` sent again changes nothing. A `flow` that was cancelled goes on; `seal` keeps parents of
         it waiting until `unseal`. `base` is a queue under the flow's prefix, where no job is named.
@@ -89,7 +91,7 @@ class Steering:
         _check(jobs)
         _check(unseal)
         queues = (
-            [base] if base else [key.rsplit(":", 1)[0] for key in [*(job for job, _ in jobs), *unseal]][:1]
+            [base] if base else [key.rsplit(":", 1)[0] for key in [*(job[0] for job in jobs), *unseal]][:1]
         )
         parts = {"jobs": jobs, "token": token, "flow": flow, "seal": seal, "unseal": unseal}
         reply = self._call("retry_jobs", queues, **parts)

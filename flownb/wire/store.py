@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flownb import errors
-from flownb.wire import codec, keys
+from flownb.wire import codec, keys, manyrows
 from flownb.wire.faults import server_errors
 from flownb.wire.growing import Growing
 from flownb.wire.records import FlowCounts, JobRecord
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_JOBS_A_CALL = 1000  #: a flow up to this size is stored by one call, all or nothing
 CHUNK = 500  #: jobs a call of a larger flow
+CHUNK_BYTES = 4_000_000  #: of data in such a call
 MOST_BYTES_A_CALL = 16_000_000  #: of data; the server takes no argument over 512 MB, and stalls long before
 
 # The fields of a job's hash, and what `JobRecord` calls them.
@@ -37,6 +38,7 @@ _TEXTS = {
     "bind": "bind",
     "why": "why",
     "keep": "keep",
+    "part": "part",
 }
 _NUMBERS = {
     "timestamp": "timestamp",
@@ -226,19 +228,16 @@ class Store(Steering, Growing):
         return ended, cause
 
     def read_progress(self, flow: str) -> FlowCounts:
-        """Return how many jobs of the whole tree are in which state; one small read whatever its size."""
+        """Return how many jobs of the whole tree are in which state; one small read whatever its size.
+
+        A stage of many-row jobs is counted in rows.
+        """
         with server_errors(), self.client.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.own(self.prefix, "counts", flow))
             pipe.sismember(keys.own(self.prefix, "paused"), flow)
             found, paused = pipe.execute()
-        stages: dict[str, dict[str, int]] = {}
-        for field, count in found.items():
-            state, _, base = _text(field).partition("@")
-            queue = base.rsplit(":", 1)[1]
-            states = stages.setdefault(queue, {})
-            if int(count):
-                states[state] = states.get(state, 0) + int(count)
-        return FlowCounts(by_stage=stages, paused=bool(paused))
+        fields = {_text(field): _text(count) for field, count in found.items()}
+        return manyrows.counts_of(fields, paused=bool(paused))
 
     def name_flow(self, name: str, flow: str) -> None:
         """Let a name mean this flow from now on."""
@@ -272,6 +271,39 @@ class Store(Steering, Growing):
                     pipe.hget(key, "returnvalue")
                 values += [None if text is None else _text(text) for text in pipe.execute()]
         return values
+
+    def read_part(self, job_key: str) -> str | None:
+        """Return what a many-row job has so far, None if it has nothing."""
+        with server_errors():
+            found: Any = self.client.hget(job_key, "part")
+        return None if found is None else _text(found)
+
+    def read_row_ids(self, name: str) -> dict[str, bytes]:
+        """Return which rows the many-row jobs of a batch's name hold: packed ids, by the key of a job that is there."""
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
+            found: Any = self.client.hgetall(keys.own(self.prefix, "rows", name))
+            for key in found:
+                pipe.exists(key)
+            there = pipe.execute()
+        return {_text(key): ids for (key, ids), exists in zip(found.items(), there, strict=True) if exists}
+
+    def write_fields(self, fields: Iterable[tuple[str, str, Any]]) -> None:
+        """Write fields ``(key, field, value)`` of flownb's own hashes."""
+        with server_errors(), self.client.pipeline(transaction=False) as pipe:
+            for key, field, value in fields:
+                pipe.hset(key, field, value)
+            pipe.execute()
+
+    def read_run_time(self, queue: str, name: str) -> float | None:
+        """Return how many seconds a row took when such jobs were last run, None if that is not known."""
+        with server_errors():
+            found: Any = self.client.hget(keys.own(self.prefix, "run-times"), f"{queue}/{name}")
+        return None if found is None else float(found)
+
+    def note_run_time(self, queue: str, name: str, seconds: float) -> None:
+        """Remember how many seconds a row took."""
+        with server_errors():
+            self.client.hset(keys.own(self.prefix, "run-times"), f"{queue}/{name}", f"{seconds:.3g}")
 
     def read_groups(self, parent_keys: Sequence[str]) -> list[list[dict[str, Any]] | None]:
         """Return the summary of each parent's children: groups of one queue and one name template."""

@@ -27,6 +27,7 @@ from flownb.options import CUSTOM, JobOptions, Keep, seconds
 from flownb.tasks.binding import UnknownTask
 from flownb.wire import codec
 from flownb.wire.conditions import PUT_OFF_MS
+from flownb.wire.manyrows import holds_rows
 from flownb.wire.store import Store, Taken
 
 log = logging.getLogger("flownb.worker")
@@ -51,6 +52,15 @@ class Work:
 
 def run(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> Outcome:
     """Run a job and return its outcome; whatever the function does, this returns."""
+    if holds_rows(taken.record.bind):
+        from flownb.worker.many import run_rows  # which is made of what is here
+
+        return run_rows(taken, work, store, await_)
+    return run_one(taken, work, store, await_)
+
+
+def run_one(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> Outcome:
+    """The same for a job that is one call of the function."""
     if taken.deferred is not None:
         return failed(taken, taken.deferred, why=_why_deferred(taken.deferred))
     this = Run(taken.token)
@@ -70,7 +80,7 @@ def _outcome(taken: Taken, job: Job, work: Work, await_: Callable[[Any], Any]) -
     except RateLimitError as error:
         return _held(taken, error, work, job)
     except UnknownTask:
-        return {**_about(taken), "kind": "put_off", "delay": PUT_OFF_MS}
+        return put_off(taken)
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: the job failed, the worker lives
         return judge(taken, error, work, job)
 
@@ -142,6 +152,11 @@ def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | 
 def returned(taken: Taken) -> Outcome:
     """Not run at all: back to the head of the line, no attempt charged."""
     return {**_about(taken), "kind": "returned"}
+
+
+def put_off(taken: Taken) -> Outcome:
+    """Nobody here knows what to do with it: later, perhaps somebody else does."""
+    return {**_about(taken), "kind": "put_off", "delay": PUT_OFF_MS}
 
 
 def _parked(taken: Taken, this: Run) -> Outcome:

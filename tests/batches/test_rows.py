@@ -352,7 +352,6 @@ REFUSALS = {
     "set": (({1}, ["a"]), {}, "a set has no order", "sorted(rows)"),
     "number": ((5, ["a"]), {}, "int holds no rows", "give a DataFrame"),
     "matrix": ((np.zeros((2, 2)), ["a"]), {}, "2 dimensions", "give a DataFrame"),
-    "grouped": ((TWO.groupby("lang"), ["text"]), {}, "already grouped", "by="),
     "column's name": (
         (pd.DataFrame([[1]], columns=pd.Index(["a\ud800"], dtype=object)), []),
         {"any_column": True},

@@ -207,7 +207,8 @@ def test_children_of_one_queue_come_back_in_order():
 
 
 def test_children_of_several_queues_come_back_in_order_with_their_rows():
-    packed = codec.pack_children(["x:q", "bull:w", "x:q"], ["a", "b", "c"], ([4, 5, 6], ["i", None, [1, 2]]))
+    rows = codec.PlannedRows([4, 5, 6], ["i", None, [1, 2]])
+    packed = codec.pack_children(["x:q", "bull:w", "x:q"], ["a", "b", "c"], rows)
 
     found = codec.unpack_children(packed)
 

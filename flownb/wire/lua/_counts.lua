@@ -38,6 +38,14 @@ local function count_move(q, flow, from, to)
   if to then tally[to] = (tally[to] or 0) + 1 end
 end
 
+-- Note how many rows of a many-row job were done, and how many failed for good.
+local function count_rows(q, flow, rows)
+  if not flow or not rows then return end
+  local tally = tally_of(q, flow)
+  tally['rows-completed'] = (tally['rows-completed'] or 0) + rows[1]
+  tally['rows-failed'] = (tally['rows-failed'] or 0) + rows[2]
+end
+
 -- Write what was noted: one HINCRBY a flow, queue and state, however many jobs moved.
 local function write_counts()
   for _, move in ipairs(moves) do

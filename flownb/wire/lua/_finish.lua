@@ -31,6 +31,7 @@ end
 
 local function store_completed(q, outcome, job, made)
   redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token)
+  if outcome.rows then redis.call('HDEL', job, 'part') end
   redis.call('ZADD', q.completed, now_text, outcome.id)
   emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', outcome.value, 'prev', 'active')
 end

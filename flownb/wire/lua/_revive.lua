@@ -35,9 +35,22 @@ local function take_back(at)
   end
 end
 
+-- A many-row job keeps in `part` what its rows have come to, but for the places in `rows`: those are open again.
+local function keep_rows(at)
+  local value = redis.call('HGET', at.key, 'returnvalue')
+  if value then
+    local open = ',"open":[' .. table.concat(at.rows, ',') .. ']}'
+    redis.call('HSET', at.key, 'part', value:sub(1, -2) .. open)
+  end
+  count_rows(at.q, at.flow, {0, -#at.rows})
+end
+
 -- A job that had ended has not: what it left is gone, its attempts start anew. `ats` never goes down:
 -- it tells a late worker that others came after it. The logs and the tracebacks stay, as BullMQ's do.
 local function forget_end(at)
+  if at.rows then keep_rows(at) end
+  local rows = at.rows and {0, -#at.rows} or at.state == 'failed' and {0, -1} or {-1, 0}
+  for _, edge in ipairs(at.edges) do count_rows(at.q, edge.flow, rows) end
   redis.call('ZREM', at.state == 'failed' and at.q.failed or at.q.completed, at.id)
   redis.call('HDEL', at.key, 'finishedOn', 'processedOn', 'failedReason', 'returnvalue', 'why', 'defa', 'stc')
   redis.call('HSET', at.key, 'atm', '0')

@@ -110,6 +110,11 @@ for _, a in ipairs(accepted) do
     state = store_returned(q, outcome, a.job)
   end
   count_move(q, flow, a.from, state)
+  count_rows(q, flow, outcome.rows)
+  if a.has[6] then -- another flow may count a job of one row among rows
+    local rows = outcome.rows or state == 'completed' and {1, 0} or state == 'failed' and {0, 1}
+    for _, edge in ipairs(parents_of(a.job, nil, nil, true)) do count_rows(q, edge.flow, rows) end
+  end
   if outcome.keep and not a.has[3] then keep_newest(q, state, outcome.keep) end
   if flow and not a.has[2] and (state == 'completed' or state == 'failed') then
     if state == 'failed' then note_cause(q, flow, a.job) end

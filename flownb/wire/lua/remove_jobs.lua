@@ -72,6 +72,7 @@ if args.name then
   redis.call('SREM', about .. ':cancelled', args.flow)
   if redis.call('HGET', about .. ':names', args.name) == args.flow then
     redis.call('HDEL', about .. ':names', args.name)
+    redis.call('DEL', about .. ':rows:' .. args.name)
   end
 end
 wake_workers()

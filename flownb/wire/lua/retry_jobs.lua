@@ -7,7 +7,7 @@
 -- @errors
 -- @use     queue counts place parent where revive
 
--- A job: {key, lifo}. An answer: done, repeated, missing, not-failed, failed-children or parent-active, each
+-- A job: {key, lifo} or, of a many-row job, which may have completed, {key, lifo, places of rows}. An answer: done, repeated, missing, not-failed, failed-children or parent-active, each
 -- of the last two with a key behind it: whose child, or which ancestor. `seal` keeps parents of `flow` waiting
 -- while calls follow; the last of them names them in `unseal`.
 
@@ -39,14 +39,14 @@ for i, job in ipairs(args.jobs) do
   local above = false
   if not at then answers[i] = 'missing'
   elseif at.token == args.token or seen[at.key] then answers[i] = 'repeated'
-  elseif at.state ~= 'failed' then answers[i] = 'not-failed'
+  elseif at.state ~= 'failed' and not (job[3] and at.state == 'completed') then answers[i] = 'not-failed'
   else
     seen[at.key] = true
     above = running_above(at)
     if above then answers[i] = 'parent-active ' .. above end
   end
   if not answers[i] then
-    at.side, at.place = job[2] and 'R' or 'L', i
+    at.side, at.place, at.rows = job[2] and 'R' or 'L', i, job[3]
     looked[#looked + 1] = at
     for _, edge in ipairs(at.edges) do
       if kept_in(edge, at.key) == 'unsuccessful' then mending[edge.key] = (mending[edge.key] or 0) + 1 end
@@ -88,8 +88,8 @@ for _, at in ipairs(accepted) do
   if redis.call('EXISTS', at.key .. ':dependencies') == 1 then
     await_children(at)
   else
-    count_move(at.q, at.flow, 'failed', enqueue(at.q, at.id, at.priority, at.side))
-    emit_and_trim(at.q, 'waiting', 'jobId', at.id, 'prev', 'failed')
+    count_move(at.q, at.flow, at.state, enqueue(at.q, at.id, at.priority, at.side))
+    emit_and_trim(at.q, 'waiting', 'jobId', at.id, 'prev', at.state)
   end
 end
 

@@ -1,0 +1,147 @@
+"""Shows that an iterator's rows run as they come, and that nothing of it is kept or lost."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+
+import pandas as pd
+import pytest
+
+import flownb as fn
+from flownb.tasks import registry
+
+
+@pytest.fixture(autouse=True)
+def _only_this_test(connection, monkeypatch):
+    monkeypatch.setattr(registry, "_by_queue", {})
+
+
+@pytest.fixture
+def ran():
+    return []
+
+
+@pytest.fixture
+def square(ran):
+    @fn.task
+    def square(n):
+        ran.append(n)
+        return n * n
+
+    return square
+
+
+@pytest.mark.parametrize("size", ["auto", 1, 100])
+def test_first_rows_run_before_the_iterator_ends(square, ran, until, size):
+    def numbers():
+        yield from range(600)
+        until(lambda: len(ran) >= 500)
+        yield from range(600, 700)
+
+    batch = fn.fan_out(numbers(), square, name="b", rows_per_job=size)
+    results = batch.results(timeout=60)
+    assert results["square"].tolist() == [n * n for n in range(700)]
+    assert results.index.equals(pd.RangeIndex(700))
+    assert sorted(ran) == list(range(700))
+    assert batch.progress().total == 701
+    assert batch.progress().fraction == 1.0
+
+
+def test_a_slow_iterator_does_not_hold_up_what_has_come(square, ran, until):
+    def numbers():
+        for n in range(3):
+            threading.Event().wait(0.3)  # longer than rows wait for each other
+            yield n
+            if n < 2:
+                continue
+            until(lambda: len(ran) >= 2)
+
+    assert len(fn.fan_out(numbers(), square, name="b").results(timeout=60)) == 3
+
+
+def test_what_stands_above_waits_for_the_last_row(square):
+    @fn.task
+    def total(rows):
+        return [len(rows), int(rows["square"].sum())]
+
+    batch = fn.fan_out(({"n": n} for n in range(1200)), square, name="b", into=total)
+    assert batch.result(timeout=60) == [1200, sum(n * n for n in range(1200))]
+
+
+def test_the_same_iterator_again_runs_new_rows_alone(square, ran, capsys):
+    fn.fan_out(iter([n % 500 for n in range(1000)]), square, name="b").wait(timeout=60)
+    ran.clear()
+    capsys.readouterr()
+    batch = fn.fan_out(iter([n % 500 for n in range(1003)]), square, name="b")
+    assert batch.results(timeout=60)["square"].tolist() == [(n % 500) ** 2 for n in range(1003)]
+    assert sorted(ran) == [0, 1, 2]
+    assert "batch 'b': 1,000 of 1,003 rows are there already, 3 run" in capsys.readouterr().out
+    assert batch.progress().completed == 1004
+
+
+@pytest.mark.parametrize("size", [1, 50])
+def test_an_iterator_that_breaks_leaves_the_rows_before_it(square, ran, size):
+    def numbers(breaks):
+        for n in range(800):
+            if breaks and n == 730:
+                raise OSError("the disk is gone")
+            yield n
+
+    with pytest.raises(OSError, match="the disk is gone") as error:
+        fn.fan_out(numbers(True), square, name="b", rows_per_job=size)
+    assert "batch 'b' has the 730 rows before" in error.value.__notes__[0]
+    assert len(fn.attach("b").wait(timeout=60).results()) == 730
+    assert len(fn.fan_out(numbers(False), square, name="b", rows_per_job=size).results(timeout=60)) == 800
+    assert sorted(ran) == list(range(800))
+
+
+def test_a_bad_item_says_which_one_it_is(square):
+    with pytest.raises(fn.FlowError, match="row 620, column 'n': a set has no order"):
+        fn.fan_out(({1} if n == 620 else n for n in range(800)), square, name="b")
+
+
+def test_another_handle_finds_its_table(square):
+    fn.fan_out(iter(range(900)), square, name="b").wait(timeout=60)
+    table = fn.attach("b").table()
+    assert table["n"].tolist() == list(range(900))
+    assert table["_state"].eq("completed").all()
+
+
+def test_items_that_were_sent_are_not_kept_here():
+    def texts():
+        for n in range(6000):
+            yield f"{n:06}" * 2000
+
+    tracemalloc.start()
+    fn.fan_out(texts(), "elsewhere", name="b", rows_per_job=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 36_000_000  # of 72 MB
+
+
+def test_without_a_name_it_is_read_first(square):
+    first = fn.fan_out(iter(range(700)), square).wait(timeout=60)
+    assert fn.fan_out(iter(range(700)), square).name == first.name
+
+
+def test_no_items_are_an_empty_batch(square):
+    assert fn.fan_out(iter([]), square, name="b").wait(timeout=60).results().empty
+
+
+def test_groups_stand_for_the_frame_and_its_columns(square):
+    @fn.task
+    def count(rows):
+        return len(rows)
+
+    frame = pd.DataFrame({"n": range(6), "team": ["x", "y", None, "x", "y", "x"], "year": [1, 1, 1, 1, 2, 1]})
+    found = fn.fan_out(frame.groupby("team"), square, into=count).result(timeout=60)
+    assert found["count"].to_dict() == {"x": 3, "y": 2}
+    found = fn.fan_out(frame.groupby(["team", "year"]), square, into=count).result(timeout=60)
+    assert found["count"].to_dict() == {("x", 1): 3, ("y", 1): 1, ("y", 2): 1}
+    with pytest.raises(fn.FlowError, match="grouped by what is no column"):
+        fn.fan_out(frame.groupby(lambda label: label % 2), square, into=count)
+    with pytest.raises(fn.FlowError, match="give into="):
+        fn.fan_out(frame.groupby("team"), square)
+    with pytest.raises(fn.FlowError, match="leave by= out"):
+        fn.fan_out(frame.groupby("team"), square, by="team", into=count)
