@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flownb.flows import tree
+from flownb.flows.journal import tell
 from flownb.wire.records import COMPLETED
 from flownb.wire.steering import MOST_STEERED
 from flownb.wire.store import Store
@@ -17,6 +18,7 @@ def cancel_flow(store: Store, flow: str, record: Mapping[str, str]) -> None:
     """Cancel what has not run yet; nothing to do when the flow has completed."""
     root = record["root"]
     if store.cancel_flow(root.rsplit(":", 1)[0], flow) != COMPLETED:
+        tell("is cancelled", flow=flow)
         cancel_below(store, [root])
 
 

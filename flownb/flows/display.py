@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flownb.errors import FlownbError
-from flownb.wire.records import FAILED, FlowCounts, JobRecord, Snapshot
+from flownb.wire.records import FAILED, NO_CAUSE, FlowCounts, JobRecord, Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,7 @@ class Shown:
         picture = timeline.timeline_svg(records, now=snapshot.finished or snapshot.now)
         # The snapshot's failures are a sample with tracebacks; all of them are to be counted.
         sampled = {record.key for record in snapshot.failures}
-        others = [r for r in records if r.state == FAILED and r.why != "child" and r.key not in sampled]
+        others = [r for r in records if r.state == FAILED and r.why not in NO_CAUSE and r.key not in sampled]
         failures = [*snapshot.failures, *others]
         return html.report(
             snapshot, table_html=table_html, failures=failures, timeline=picture, title=snapshot.name

@@ -14,6 +14,7 @@ from flownb.flows.display import Shown
 from flownb.flows.eta import estimate
 from flownb.flows.explain import Reason, explain, in_words
 from flownb.flows.job import Job, find_job, key_of, store_of
+from flownb.flows.journal import tell
 from flownb.flows.plan import plan
 from flownb.flows.progress import Progress
 from flownb.options import seconds
@@ -80,6 +81,7 @@ class Flow(Shown):
         """
         self._connection.ensure_writable()
         self._store.pause_flow(self._root_base(), self._id)
+        tell("is paused", flow=self._id)
         return self
 
     def resume(self) -> Flow:
@@ -87,6 +89,7 @@ class Flow(Shown):
         self._connection.ensure_writable()
         bases = self._store.read_bases(self._id) or [self._root_base()]
         self._store.resume_flow(bases, self._id)
+        tell("is resumed", flow=self._id)
         return self
 
     def cancel(self) -> Flow:

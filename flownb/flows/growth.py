@@ -132,7 +132,7 @@ def _store(
     flow = growth.flow
     if flow is None and job.parent_key is None:  # a job of its own becomes the root of a flow
         made.flow = made.flow.rpartition("-")[0]
-        fields = {"name": job.name, "root": job.key, "total": str(len(made.jobs))}
+        fields = {"name": job.name, "root": job.key, "total": str(len(made.jobs)), "on_failure": "cancel"}
         record: dict[str, Any] | None = {
             "id": made.flow,
             "named": None,

@@ -51,6 +51,7 @@ class FlowProducer:
         queues_options: Mapping[str, Mapping[str, Any]] | None = None,
         semantics: Literal["flownb"] = "flownb",
         if_exists: str = "reuse",
+        on_failure: str | None = None,
     ) -> Flow: ...
 
     @overload
@@ -71,6 +72,7 @@ class FlowProducer:
         queues_options: Mapping[str, Mapping[str, Any]] | None = None,
         semantics: str = "flownb",
         if_exists: str = "reuse",
+        on_failure: str | None = None,
     ) -> Flow | Job:
         """Store a tree of dicts or `Node`s and return its `Flow`.
 
@@ -82,6 +84,10 @@ class FlowProducer:
         value or failure included; with the root's id, the flow that is there is returned. ``"rerun"``: what is there
         is removed and all runs anew; refused while it runs or a flow that has not ended waits for it. ``"error"``:
         refused.
+
+        `on_failure` says what becomes of jobs that have not run yet when a failure makes the job above them fail:
+        ``"cancel"`` (the default) ends them with the reason ``cancelled``, ``"finish"`` runs them all the same. Jobs
+        that something else needs run in any case.
 
         ``semantics="bullmq"`` writes the tree as BullMQ's producer would and nothing more: no job is shared,
         a failed child without a policy leaves its parent waiting, ``removeOnComplete`` acts at once. Returned is
@@ -95,7 +101,7 @@ class FlowProducer:
             ...
         flownb.errors.FlowError: root: opts.jobId 'november' is there already in queue 'doc-raw' (waiting); ...
         """
-        adding = _Adding(self._connection, queues_options, semantics, if_exists)
+        adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
         if semantics == "bullmq" and name is not None:
             raise OptionError("name: BullMQ's flows have none; leave it out, or leave semantics='bullmq' out")
         made = adding.plan(tree)
@@ -111,6 +117,7 @@ class FlowProducer:
         queues_options: Any = None,
         semantics: Literal["flownb"] = "flownb",
         if_exists: str = "reuse",
+        on_failure: str | None = None,
     ) -> list[Flow]: ...
 
     @overload
@@ -130,9 +137,10 @@ class FlowProducer:
         queues_options: Any = None,
         semantics: str = "flownb",
         if_exists: str = "reuse",
+        on_failure: str | None = None,
     ) -> list[Flow] | list[Job]:
         """Store several trees; all of them are checked before the first is written. See `add`."""
-        adding = _Adding(self._connection, queues_options, semantics, if_exists)
+        adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
         trees = list(trees)
         plans = [_in_place(i, adding.plan, tree) for i, tree in enumerate(trees)]
         for i, made in enumerate(plans):
@@ -144,14 +152,24 @@ class _Adding:
     """One call of `add` or `add_bulk`: how its trees are read, and what ids mean that are there already."""
 
     def __init__(
-        self, connection: Connection | None, queues_options: Any, semantics: str, if_exists: str
+        self,
+        connection: Connection | None,
+        queues_options: Any,
+        semantics: str,
+        if_exists: str,
+        on_failure: str | None,
     ) -> None:
         _check_choice("semantics", semantics, ("flownb", "bullmq"))
         _check_choice("if_exists", if_exists, existing.CHOICES)
+        if on_failure is not None:
+            _check_choice("on_failure", on_failure, ("cancel", "finish"))
+            if semantics == "bullmq":
+                raise OptionError("on_failure: BullMQ's flows have none; leave it out, or semantics='bullmq'")
         self.connection = connection or connections.current()
         self.queues_options = queues_options
         self.as_bullmq = semantics == "bullmq"
         self.if_exists = if_exists
+        self.on_failure = on_failure or "cancel"
 
     def plan(self, tree: Any, flow: str | None = None) -> Plan:
         """Read a tree; nothing is written."""
@@ -185,7 +203,8 @@ class _Adding:
                 made = self.plan(tree, known)
             for announcement in made.shared:
                 print(announcement)
-            store_plan(store, made, name, fresh=self.if_exists == "error")
+            about = {"on_failure": self.on_failure}
+            store_plan(store, made, name, about, fresh=self.if_exists == "error")
         seams.serve_here(self.connection)
         return Flow(made.flow if known is None else known, connection=self.connection)
 
@@ -208,10 +227,16 @@ def _check_choice(what: str, given: object, choices: Sequence[str]) -> None:
 
 
 def add(
-    tree: Any, *, name: str | None = None, if_exists: str = "reuse", connection: Connection | None = None
+    tree: Any,
+    *,
+    name: str | None = None,
+    if_exists: str = "reuse",
+    on_failure: str | None = None,
+    connection: Connection | None = None,
 ) -> Flow:
     """Store a tree of dicts, `Node`s or task nodes and return its `Flow`; see `FlowProducer.add`."""
-    return FlowProducer(connection=connection).add(tree, name=name, if_exists=if_exists)
+    producer = FlowProducer(connection=connection)
+    return producer.add(tree, name=name, if_exists=if_exists, on_failure=on_failure)
 
 
 def defaults_of(queues_options: Any) -> dict[str, Any]:

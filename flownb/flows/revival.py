@@ -17,11 +17,28 @@ from flownb.wire.store import Store
 
 
 def retry_one(store: Store, job: str) -> None:
-    """Run one failed job again; raise FlowError, with the reason, when it cannot."""
+    """Run one failed job again; raise FlowError, with the reason, when it cannot.
+
+    Jobs that were cancelled because it failed run again too: what stands above it waits for them.
+    """
+    found = store.read_jobs([job], ("name", "fl"))[0]
+    flow = found.flow if found else None
+    doomed = flow is not None and store.is_doomed(flow)
     answer = _ask(store, [job], secrets.token_hex(8))[0]
     if answer != "done":
         raise FlowError(_refused(store, job, answer))
-    tell("is retried by hand", flow=None, job=job)
+    tell("is retried by hand", flow=flow, job=job)
+    if flow is not None and doomed:
+        retry_jobs(store, flow, _cancelled_in(store, flow))
+
+
+def _cancelled_in(store: Store, flow: str) -> list[str]:
+    """Return the cancelled jobs of a flow that has ended by a failure, the leaves first."""
+    record = store.read_flow(flow)
+    if record.get("ended") == CANCELLED:
+        return []
+    found = store.read_jobs(list(tree.job_keys(store, record["root"]))[::-1], ("name", "why"))
+    return [job.key for job in found if job and job.why == "cancelled"]
 
 
 def retry_flow(store: Store, flow: str) -> None:

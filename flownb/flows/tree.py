@@ -18,6 +18,7 @@ from flownb.wire.records import (
     FAILED,
     MOST_FAILURES,
     MOST_NODES,
+    NO_CAUSE,
     WAITING,
     WAITING_CHILDREN,
     FlowCounts,
@@ -214,7 +215,7 @@ class _Reader:
 def read_failures(store: Store, root: str, most: int = MOST_FAILURES) -> list[JobRecord]:
     """Read the failed jobs of a flow, those that failed by themselves, oldest first, at most `most`."""
     found = list(islice(failed_keys(store, root), 2 * most))
-    records = [r for r in store.read_jobs(found, ALL_FIELDS) if r and r.why != "child"]
+    records = [r for r in store.read_jobs(found, ALL_FIELDS) if r and r.why not in NO_CAUSE]
     return sorted(records, key=lambda r: r.finished_on or 0)[:most]
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 WAITING, ACTIVE, DELAYED, PRIORITIZED = "waiting", "active", "delayed", "prioritized"
 WAITING_CHILDREN, COMPLETED, FAILED = "waiting-children", "completed", "failed"
 
-CANCELLED = (
-    "cancelled"  #: how a flow ended that was cancelled; its jobs are in one of BullMQ's states all the same
-)
+CANCELLED = "cancelled"
+"""How a flow ended that was cancelled; its jobs are in one of BullMQ's states all the same."""
+
+NO_CAUSE = ("child", "cancelled")
+"""What the `why` of a job says that did not fail by itself."""
 
 STATES = (WAITING, ACTIVE, DELAYED, PRIORITIZED, WAITING_CHILDREN, COMPLETED, FAILED)
 """A job's states: BullMQ's words, in the order tables and pictures show them."""

@@ -65,6 +65,11 @@ class Steering:
         cancelled: list[bool] = self._call("read_cancelled", [base], jobs=jobs)["cancelled"]
         return cancelled
 
+    def is_doomed(self, flow: str) -> bool:
+        """Say whether the flow has jobs that nobody needs any more."""
+        with server_errors():
+            return bool(self.client.sismember(keys.own(self.prefix, "cancelled"), flow))
+
     def read_bases(self, flow: str) -> list[str]:
         """Return the queues in which a flow has, or had, jobs."""
         with server_errors():

@@ -13,6 +13,7 @@ from typing import Any
 
 from flownb.connection import Connection
 from flownb.errors import FlownbError, ServerError
+from flownb.flows import cancelling
 from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, Store, Taken, Turn
 from flownb.worker.journal import Journal
 from flownb.worker.keeper import Watch, keeper
@@ -249,6 +250,9 @@ class Pump:
         self._settle(outcomes, turn)
         self._journal.ended(outcomes, turn.answers)
         self._journal.started(turn.taken)
+        if turn.doomed:
+            self._return_unstarted()  # some of them, perhaps, are needed no more
+            self._cancel_below(turn.doomed)
         self._last_move = time.monotonic()
         for taken in turn.taken:
             held = Held(taken)
@@ -283,6 +287,19 @@ class Pump:
                 self._pending.append(
                     _as_failure(outcome, "the job returned while children of it were pending", None)
                 )
+
+    def _cancel_below(self, doomed: list[str]) -> None:
+        """What these failed parents still waited for is not to run. Beside the work, as it may be much; cut
+        short, each of these jobs is ended by the worker that meets it.
+        """
+
+        def cancel() -> None:
+            try:
+                cancelling.cancel_below(Store(self.connection.client(), self.connection.prefix), doomed)
+            except Exception as error:  # also the end of a closed connection
+                log.debug("could not cancel what nobody needs any more: %s", error)
+
+        threading.Thread(target=cancel, name=f"flownb-{self.name}-cancel", daemon=True).start()
 
     def _pass_on_the_wake(self) -> None:
         """All slots are taken since the blocker was armed: the wake is for another worker."""

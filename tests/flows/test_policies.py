@@ -43,7 +43,8 @@ def test_a_policy_stands_in_the_childs_link_to_its_parent(redis, policy):
 
 @pytest.mark.parametrize("policy", ["default", "fail"])
 def test_a_failure_fails_the_parent_at_once(redis, policy):
-    flow = fn.add(family(POLICIES[policy][0], {"name": "good", "queueName": "idle"}))
+    tree = family(POLICIES[policy][0], {"name": "good", "queueName": "idle"})
+    flow = fn.add(tree, on_failure="finish")
     with fn.Worker("bad", fail), pytest.raises(fn.FlowFailed, match="top > bad: ValueError: broken"):
         flow.result(timeout=20)
     assert states(flow) == {"top": "failed", "bad": "failed", "good": "waiting"}
@@ -104,7 +105,7 @@ def test_a_failure_climbs_three_levels_without_a_worker_of_their_queues():
             "queueName": level,
             "children": [tree, {"name": "beside", "queueName": "idle"}],
         }
-    flow = fn.add(tree)
+    flow = fn.add(tree, on_failure="finish")
     with fn.Worker("leaf", fail), pytest.raises(fn.FlowFailed) as failure:
         flow.result(timeout=20)
     assert str(failure.value) == "flow 'high' failed: high > middle > low > leaf: ValueError: broken"

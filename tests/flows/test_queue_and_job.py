@@ -149,7 +149,7 @@ def test_dependencies_are_told_by_how_the_children_ended(until):
     ids = ["ok", "bad", "ignored", "open"]
     children = [{"name": id, "queueName": f"q-{id}", "opts": {"jobId": f"{id}1"}} for id in ids]
     children[2]["opts"]["failParentOnFailure"] = False
-    flow = fn.add({"name": "top", "queueName": "top", "children": children})
+    flow = fn.add({"name": "top", "queueName": "top", "children": children}, on_failure="finish")
     assert flow.job.parent is None
     assert fn.Queue("q-ok").get_job("ok1").parent == f"top:{flow.job.id}"
     with fn.Worker(["q-ok", "q-ignored"], lambda job: 1 / 0 if job.name == "ignored" else "fine"):

@@ -48,7 +48,10 @@ def refuse(redis, opts, **arguments):
         ({"priority": 2**21}, "not 2097152"),
         ({"priority": True}, "not True"),
         ({"backoff": -3}, "opts.backoff: -3 is not between"),
-        ({"backoff": {"type": "nope", "delay": 1}}, "the type is 'fixed' or 'exponential', not 'nope'"),
+        (
+            {"backoff": {"type": "nope", "delay": 1}},
+            "the type is 'fixed', 'exponential' or 'custom', not 'nope'",
+        ),
         ({"backoff": {"type": "fixed", "delay": 1, "jitter": 2}}, "jitter is a number from 0 to 1, not 2"),
         ({"backoff": {"typ": "fixed"}}, "no such part 'typ'; a backoff has type, delay and jitter"),
         ({"backoff": "sometimes 3s"}, "no duration"),

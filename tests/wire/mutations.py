@@ -32,6 +32,7 @@ class Mutation(NamedTuple):
 
 ADD, FLOWS, FETCH = "test_add_jobs.py", "test_add_flows.py", "test_fetch.py"
 DONE, FAIL, RETRY = "test_complete.py", "test_fail.py", "test_retry.py"
+CANCEL, PAUSE, DOOM = "test_cancel.py", "test_pause_flow.py", "test_on_failure.py"
 AGAIN, GONE, GROW = "test_retry_jobs.py", "test_remove_jobs.py", "test_grow.py"
 KEEP = "test_keep.py"
 MUTATIONS = [
@@ -139,10 +140,39 @@ MUTATIONS = [
     Mutation("a locked job is removed", "remove_jobs", " or redis.call('EXISTS', job .. ':lock') == 1", "", GONE),
     Mutation("a shared job is removed", "remove_jobs", "if job ~= args.top then", "if false then", GONE),
     Mutation("the newest name goes", "remove_jobs", "if redis.call('HGET', about .. ':names', args.name) == args.flow then", "if true then", GONE),
-    Mutation("a long line changes its order", "_gone", "for i = last, math.max(last - PIECE + 1, 1), -1 do", "for i = math.max(last - PIECE + 1, 1), last do", GONE),
+    Mutation("a line loses another job", "_gone", "redis.call('LSET', list, at + i - 1, '')", "redis.call('LSET', list, at + i, '')", CANCEL),
+    Mutation("a line is searched from one place on only", "_gone", "{{start, math.huge}, {0, start}}", "{{start, math.huge}}", CANCEL),
     Mutation("a removed failure holds its parent down", "_gone", "redis.call('ZREM', parent .. ':unsuccessful', child)", "redis.call('EXISTS', child)", GONE),
     Mutation("a job that stays keeps its flow", "_gone", "redis.call('HSET', at.key, 'fl', next_flow)", "redis.call('HSET', at.key, 'fl', at.flow)", GONE),
     Mutation("a parent is not released softly", "_gone", "release_softly(parent) end", "end", GONE),
+    # cancelling
+    Mutation("the root of a cancelled flow stays", "cancel_flow", "cancel(root.q, root.id, root.state)", "", CANCEL),
+    Mutation("a completed flow is cancelled", "cancel_flow", "has[2] ~= 'completed'", "true", CANCEL),
+    Mutation("a later end overwrites the cancel", "_counts", "'ended', state) == 0 then return end", "'ended', state) == 9 then return end", CANCEL),
+    Mutation("jobs that are needed are cancelled", "cancel_jobs", "is_over(at.q, at.key, at.flow, at.edges) and", "", CANCEL),
+    Mutation("a shared job is cancelled", "_marks", "if leads then needed = true break end", "", CANCEL),
+    Mutation("a waiting parent is left behind", "_cancel", "if redis.call('ZREM', above.waiting_children, above_id) == 1 then", "if false then", CANCEL),
+    Mutation("parents are not told of a cancelled child", "_cancel", "tell_parent(edge, job, at.reason)", "", CANCEL),
+    Mutation("a cancelled job is attempted again", "finish_and_fetch", "if flow and end_for_good(a, made) then", "if false then", CANCEL),
+    Mutation("a cancelled job loses a rate limit", "finish_and_fetch", "hold_queue(a.q, outcome)", "", CANCEL),
+    Mutation("a cancelled job comes back from a lost worker", "give_back", "if is_over(q, job, has[2]) then", "if false then", CANCEL),
+    Mutation("a cancelled job comes back when stalled", "sweep_stalled", "if is_over(q, job, flow) then", "if false then", CANCEL),
+    Mutation("a running job is not told", "update_job", "if is_over(q, job, has[2]) then", "if false then", CANCEL),
+    Mutation("a chunk is stored after the cancel", "add_jobs", "'ended') == 'cancelled' then", "'ended') == '' then", CANCEL),
+    Mutation("a retry leaves the mark", "_revive", "redis.call('SREM', flows, id)", "", CANCEL),
+    Mutation("a fetch looks on for ever", "_take", " or looked >= MOST_LOOKED_AT", "", CANCEL),
+    # pausing
+    Mutation("a paused flow starts", "_take", "put_aside(q, id, flow, from)", "return true", PAUSE),
+    Mutation("jobs are put back in the wrong order", "_aside", "redis.call('RPUSH', q.wait, id)", "redis.call('LPUSH', q.wait, id)", PAUSE),
+    Mutation("jobs of other paused flows are put back", "_aside", "if is_needed(q, job, has[1], 'paused') then", "if true then", PAUSE),
+    Mutation("a late end leaves an id put aside", "_finish", " or redis.call('LREM', q.paused, 1, id) == 1", "", PAUSE),
+    Mutation("a parent that waits again stays put aside", "_revive", "redis.call('LREM', at.q.paused, 1, at.id)", "", PAUSE),
+    # failures that doom
+    Mutation("every failure dooms", "_parent", "~= 'cancel' then return end", "== '' then return end", DOOM),
+    Mutation("what had no pending child is marked", "_parent", "if redis.call('EXISTS', parent .. ':dependencies') == 0 then return end", "", DOOM),
+    Mutation("a failed parent leads on", "_marks", "(word == 'cancelled' and above[3] and not above[4])", "false", DOOM),
+    Mutation("the call that dooms takes on", "finish_and_fetch", "if #doomed > 0 then forget_marks() end", "", DOOM),
+    Mutation("what a job failed with its children pending is run", "finish_and_fetch", "if flow then doom(q, flow, a.job) end", "", DOOM),
 ]  # fmt: skip
 
 
