@@ -196,3 +196,29 @@ def test_the_rows_that_an_aggregate_receives_stay_the_same_when_it_adds_children
     frame = pd.DataFrame({"x": [1, 2, 3]})
     with fn.workers():
         assert fn.fan_out(frame, double, into=total).result(timeout=30) == [3, 12, True]
+
+
+def test_a_job_of_a_cancelled_flow_adds_nothing_and_one_that_waits_ends(until):
+    import threading
+
+    runs, may_add = threading.Event(), threading.Event()
+
+    def crawl_late(job):
+        if job.data.get("late"):
+            runs.set()
+            assert may_add.wait(30)
+        return crawl(job)
+
+    sites = [
+        {"name": "site", "queueName": "sites", "data": {"pages": [1], "late": late}} for late in (False, True)
+    ]
+    flow = fn.add({"name": "all", "queueName": "tops", "children": sites})
+    with fn.Worker("sites", crawl_late, concurrency=2):
+        until(lambda: flow.progress().counts.count("waiting-children") == 2)
+        assert runs.wait(20)
+        flow.cancel()
+        may_add.set()
+        until(lambda: not flow.progress().active)
+    assert flow.state == "cancelled"
+    assert flow.jobs(state="failed").name.tolist() == ["all", "site", "site", "page-1"]
+    assert fn.Queue("pages").get_job_counts()["waiting"] == 0

@@ -20,8 +20,6 @@ from scenarios import LIMITS, SCENARIOS, STOCK, Cell
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 NOT_YET = {  # (what, producer, worker)
-    *(("children added at run time", "flownb", worker) for worker in PEERS),
-    *(("children added at run time", producer, "flownb") for producer in STOCK),
     *(
         (words, "flownb", worker)
         for words in ("shared child", "job removed on completion")

@@ -123,6 +123,23 @@ def test_what_a_function_prints_and_reads_does_not_disturb_its_answer(until):
         assert finished(until, job).returnvalue == ""
 
 
+def test_a_function_in_a_process_hears_that_nobody_needs_it_any_more(until):
+    def work(job):
+        import time
+
+        job.log("runs")
+        while not job.is_cancelled():
+            time.sleep(0.01)
+        job.log("heard")  # raises Cancelled
+
+    flow = fn.add({"name": "j", "queueName": "q", "opts": {"attempts": 3}})
+    with fn.Worker("q", work, executor="processes"):
+        until(lambda: flow.job.get_logs() == ["runs"], seconds=60)
+        flow.cancel()
+        until(lambda: flow.job.get_state() == "failed")
+    assert (flow.state, flow.job.get_logs()) == ("cancelled", ["runs"])
+
+
 # ---- timeouts, crashes, ends --------------------------------------------------------------------------------
 
 
