@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from flownb.flows.events import QueueEvents
     from flownb.flows.flow import Flow, draw
     from flownb.flows.job import Job
+    from flownb.flows.listing import flows
     from flownb.flows.node import Node
     from flownb.flows.producer import FlowProducer, add
     from flownb.flows.progress import Progress
@@ -74,6 +75,7 @@ _HOMES = {
     "connect": "connection",
     "draw": "flows.flow",
     "fan_out": "batches.batch",
+    "flows": "flows",
     "task": "tasks.task",
     "workers": "worker.worker",
 }
@@ -96,6 +98,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "fan_out",
     "Batch",
     "attach",
+    "flows",
     "draw",
     "FlownbError",
     "FlowError",

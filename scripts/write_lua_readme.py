@@ -50,6 +50,7 @@ OWN_KEYS = {
     "flownb:flows": "ids of flows by time of adding",
     "flownb:names": "name -> the newest flow of that name",
     "flownb:parents": "`:<job's key>`: further parents of a shared job",
+    "flownb:shared": "shared jobs that have not ended -> their first parent's policy and key",
     "flownb:served": "queues with a worker, until when",
 }
 

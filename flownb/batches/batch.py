@@ -22,7 +22,7 @@ from flownb.batches.rows import read as read_rows
 from flownb.batches.stream import MOST_ROWS, store_as_they_come
 from flownb.connection import Connection
 from flownb.errors import FlowError, FlowFailed, OptionError
-from flownb.flows import flow as flows
+from flownb.flows import found
 from flownb.flows.flow import Flow
 from flownb.flows.job import Job, store_of
 from flownb.flows.summary import BATCH_QUEUE, summarise
@@ -173,13 +173,13 @@ class Batch(Flow):
             error = error.__name__
         failed, table = self._failures()
         if error is None and rows is None:
-            self._rows.retry(self._id, failed)
+            self._rows.retry(self._books, failed)
             super().retry()
             return self
         places = again.chosen(table, self._index(), error=error, rows=rows)
         if not places:
             print(f"batch {self.name!r}: no failed row has the error {error!r}, nothing runs again")
-        self._rows.retry(self._id, [failed[place] for place in places])
+        self._rows.retry(self._books, [failed[place] for place in places])
         return self
 
     def to_html(self, path: Any = None) -> str:
@@ -212,7 +212,7 @@ class Batch(Flow):
 
     def _top_table(self, most: int = 200) -> pd.DataFrame:
         """What the page shows of the outcome: the root's value if it is a table, else the first rows."""
-        if self._spec["stages"] and self._store.read_flow_end(self._id)[0] == COMPLETED:
+        if self._spec["stages"] and self._books.end()[0] == COMPLETED:
             if self._has_root_of_its_own():
                 return self._groups().head(most)
             value = self.job.returnvalue
@@ -239,19 +239,19 @@ class Batch(Flow):
         return list(failed), table
 
     def _rows_ended(self) -> int:
-        states = self._store.read_progress(self._id).by_stage.get(self._spec["queue"], {})
+        states = self._books.counts().by_stage.get(self._spec["queue"], {})
         return states.get(COMPLETED, 0) + states.get(FAILED, 0)
 
     def _is_over(self) -> bool:
         self._while_waiting()
-        return self._store.read_flow_end(self._id)[0] is not None
+        return self._books.end()[0] is not None
 
     def _index(self) -> pd.Index[Any]:
         return self._rows.index if self._source is None else self._source.frame.index
 
     def _while_waiting(self) -> None:
         """A root that is nothing but the end of its rows is completed by whoever waits, if no worker does it."""
-        if self._has_root_of_its_own():
+        if self._has_root_of_its_own() and not self._connection.read_only:
             _finish_roots(self._store, self._connection.prefix)
 
 
@@ -394,17 +394,18 @@ def fan_out(
     return Batch(flow, connection=resolved, source=Source(frame))
 
 
-def attach(name: str, *, connection: Connection | None = None) -> Flow | Batch:
+def attach(name: str | Job, *, connection: Connection | None = None) -> Flow | Batch:
     """Return the handle of a flow or batch that is on the server already, in a new kernel or another one.
 
-    `name` is a flow's name (the newest of that name), or ``queue:id`` of any job of it. Raises `JobMissing`.
+    `name` is a flow's name (the newest of that name), ``queue:id`` of any job of it, or such a `Job`; of another
+    program's flow too: the handle stands for the whole tree around that job. Raises `JobMissing`.
 
     >>> attach("nobody-knows-it")
     Traceback (most recent call last):
         ...
     flownb.errors.JobMissing: no flow named 'nobody-knows-it' on this server; names are given with name=...
     """
-    flow = flows.attach(name, connection=connection)
+    flow = found.attach(name, connection=connection)
     return Batch(flow._id, connection=flow._connection) if "spec" in flow._record else flow
 
 

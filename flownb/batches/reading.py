@@ -12,6 +12,7 @@ import pandas as pd
 from flownb.batches import labels, results
 from flownb.batches.results import NOTHING
 from flownb.flows import revival
+from flownb.flows.books import Books
 from flownb.wire import codec
 from flownb.wire.manyrows import RowsValue
 from flownb.wire.records import COMPLETED, FAILED, JobRecord
@@ -116,7 +117,7 @@ class StoredRows:
         """The key of the job that a row is in."""
         return self._homes[place][0]
 
-    def retry(self, flow: str, places: Iterable[int]) -> None:
+    def retry(self, books: Books, places: Iterable[int]) -> None:
         """Run failed rows again, then what stands above them, once. Raises `FlowError` as `Flow.retry` does.
 
         Where a many-row job failed as a whole, all its rows that are not done run again.
@@ -126,7 +127,7 @@ class StoredRows:
         for key, at in homes:
             if at is not None:
                 again.setdefault(key, []).append(at)
-        revival.retry_jobs(self._store, flow, list(dict.fromkeys(key for key, _ in homes)), again)
+        revival.retry_jobs(self._store, books, list(dict.fromkeys(key for key, _ in homes)), again)
 
 
 class Jobs:

@@ -113,3 +113,10 @@ def stages(counts: FlowCounts) -> pd.DataFrame:
     from flownb.views import table
 
     return table.counts_frame(counts)
+
+
+def flows(lines: Sequence[tuple[str, str, str, int, int, int, float, str]]) -> pd.DataFrame:
+    """Return a list of flows as a DataFrame: one row a flow, in the order given."""
+    from flownb.views import table
+
+    return table.flows_frame(lines)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from flownb.flows import tree, wording
+from flownb.flows.books import Books
 from flownb.flows.summary import BATCH_QUEUE
 from flownb.options import JobOptions
 from flownb.wire import codec, conditions, keys
@@ -29,6 +30,7 @@ MOST_IN_LINE = 2000  # waiting jobs of a queue among which one is searched for
 LONG_RUN_MS = 60_000  # a run of which one may wonder whether it hangs
 _FIELDS = (*BRIEF_FIELDS, "opts", "fl")
 _OLDEST = 3
+_PATIENCE = 1.0  # seconds for counting jobs that nobody counted
 
 # In which order the reasons are told: what holds up everything, what never mends by itself, what waits for
 # a person, and so on.
@@ -44,10 +46,13 @@ class Reason(NamedTuple):
     lasts: bool = False  #: it does not mend by itself, nor by a worker that starts
 
 
-def explain(store: Store, flow: str, record: Mapping[str, str]) -> list[Reason]:
-    """Return what keeps a flow from ending, the worst first; of a failed flow its root cause; else nothing."""
+def explain(store: Store, books: Books, record: Mapping[str, str], most: int = MOST_JOBS) -> list[Reason]:
+    """Return what keeps a flow from ending, the worst first; of a failed flow its root cause; else nothing.
+
+    At most `most` unfinished jobs below the root are looked at.
+    """
     if "ended" not in record:
-        return _Explainer(store, flow, record).reasons()
+        return _Explainer(store, books, record, most).reasons()
     return [] if record["ended"] == COMPLETED else [_root_cause(store, record)]
 
 
@@ -101,12 +106,13 @@ class _Finding:
 class _Explainer:
     """Walks down from the root through what each parent still waits for."""
 
-    def __init__(self, store: Store, flow: str, record: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, books: Books, record: Mapping[str, str], most: int) -> None:
+        self.most = most
         self.store = store
-        self.flow = flow
+        self.books = books
         self.record = record
         self.now = conditions.read_now(store)
-        self.counts = store.read_progress(flow)
+        self.counts = books.counts(_PATIENCE)
         self.above: dict[str, str | None] = {record["root"]: None}  # job -> the parent it was reached from
         self.names: dict[str, str] = {record["root"]: record["name"]}
         self.parents: list[tuple[JobRecord, Pending]] = []
@@ -141,7 +147,7 @@ class _Explainer:
         ]
 
     def _walk(self) -> None:
-        level, left = [self.record["root"]], MOST_JOBS
+        level, left = [self.record["root"]], self.most
         while level:
             records = self.store.read_jobs(level, _FIELDS)
             found = conditions.read_conditions(self.store, level)
@@ -166,7 +172,7 @@ class _Explainer:
         """What parents of one level wait for: each has its share of what may still be looked at."""
         if not parents:
             return []
-        asked = [(job.key, job.flow or self.flow) for job in parents]
+        asked = [(job.key, job.flow or self.books.flow) for job in parents]
         share = max(left // len(parents), 1)
         families = list(zip(parents, conditions.read_pending_of(self.store, asked, share), strict=True))
         self.parents += families
@@ -375,7 +381,7 @@ class _Explainer:
             fix = "if it died, run the same add again: it makes a whole one"
             if self.record.get("kind") == "batch":
                 fix = "if it died, run the same fan_out again: it stores the rest"
-            elif root.rsplit(":", 1)[1] != self.flow:
+            elif root.rsplit(":", 1)[1] != self.books.flow:
                 fix = "if it died, add it again with another jobId"
             self._find(_WHOLE, "half", "", root, why, fix)
         well = all(finding.stage >= _WELL for finding in self.findings.values())

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flownb import errors, seams
+from flownb import errors
 from flownb.connection import Connection
 from flownb.flows import cancelling, removal, revival, tree
+from flownb.flows.books import Books, OwnBooks
 from flownb.flows.display import Shown
 from flownb.flows.eta import estimate
 from flownb.flows.explain import Reason, explain, in_words
-from flownb.flows.job import Job, find_job, key_of, store_of
+from flownb.flows.job import Job, find_job, store_of
 from flownb.flows.journal import tell
 from flownb.flows.plan import plan
 from flownb.flows.progress import Progress
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from flownb.views.dot import Drawing
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.005, 0.25  # seconds between two questions whether the flow has ended
+_LOOK = 1.0  # seconds for which a picture lets the tree of another program's flow be walked
 _SILENCE = 10.0  # seconds after which a wait says what it waits for
 _SECOND_LOOK = 1.0  # seconds after which what keeps a flow from ending is looked for again
 
@@ -45,7 +47,8 @@ class Flow(Shown):
         self._connection, self._store = store_of(connection)
         self._id = flow
         self._outcome: tuple[Any, errors.FlowFailed | None] | None = None  # of one that will be removed
-        self._record = self._store.read_flow(flow)
+        self._books: Books = OwnBooks(self._store, flow)
+        self._record = self._books.first
         if not self._record:
             raise errors.JobMissing(f"no flow {flow} on this server; it was removed, or never stored here")
 
@@ -132,7 +135,7 @@ class Flow(Shown):
         self._connection.ensure_writable()
         self._record_now()
         self._outcome = None
-        revival.retry_flow(self._store, self._id)
+        revival.retry_flow(self._store, self._books)
         return self
 
     def remove(self) -> None:
@@ -155,7 +158,7 @@ class Flow(Shown):
 
     def progress(self) -> Progress:
         """Return counts over the whole tree; one small read, whatever the size of the flow."""
-        counts = self._store.read_progress(self._id)
+        counts = self._books.counts()
         return Progress.of(counts, partial(self._time_left, counts))
 
     def _time_left(self, counts: FlowCounts) -> tuple[float, float] | None:
@@ -217,7 +220,7 @@ class Flow(Shown):
         """
         if self._outcome is None:
             for _ in self._looks(timeout):
-                if self._store.read_flow_end(self._id)[0] is not None:
+                if self._books.end()[0] is not None:
                     break
                 self._while_waiting()
             if "tidy" in self._record:
@@ -250,7 +253,7 @@ class Flow(Shown):
         return value
 
     def _read_outcome(self) -> tuple[Any, errors.FlowFailed | None]:
-        ended, cause = self._store.read_flow_end(self._id)
+        ended, cause = self._books.end()
         if ended == CANCELLED:
             return None, self._was_cancelled()
         return (self.job.returnvalue, None) if ended == COMPLETED else (None, self._failure(cause))
@@ -271,7 +274,7 @@ class Flow(Shown):
 
     def _speak(self, told: bool) -> bool:
         """Raise FlowStuck if the flow cannot end; say once what it waits for. Returns whether that is said."""
-        if self._store.read_progress(self._id).count(ACTIVE):
+        if self._books.counts(_LOOK).count(ACTIVE):
             return told
         reasons = self._reasons()
         lasting = [reason for reason in reasons if reason.lasts]
@@ -291,13 +294,12 @@ class Flow(Shown):
         return in_words(self._reasons())
 
     def _reasons(self) -> list[Reason]:
-        record = self._store.read_flow(self._id)
-        if not record:
-            raise errors.JobMissing(f"flow {self.name!r} is gone from this server: it was removed")
-        return explain(self._store, self._id, record)
+        return explain(self._store, self._books, self._there(self._books.as_stored()))
 
     def _record_now(self) -> dict[str, str]:
-        record = self._store.read_flow(self._id)
+        return self._there(self._books.record())
+
+    def _there(self, record: dict[str, str]) -> dict[str, str]:
         if not record:
             raise errors.JobMissing(
                 f"flow {self.name!r} is not on this server any more; its data were removed"
@@ -317,37 +319,24 @@ class Flow(Shown):
         opened: Mapping[str, Sequence[str]] | None = None,
     ) -> Snapshot:
         record = self._record_now()
+        counts = self._books.counts(_LOOK)
         if nodes:
-            return tree.snapshot(self._store, self._id, failures=failures, opened=opened)
+            shape = self._books.shape
+            return tree.snapshot(self._store, shape, record, counts, failures=failures, opened=opened)
         root = self._store.read_jobs([record["root"]], ("name",))[0]
         return Snapshot(
             name=record["name"],
-            state=tree._state(record, root),
+            state=tree.state_of(record, root),
             nodes=(),
-            counts=self._store.read_progress(self._id),
+            counts=counts,
             created=int(record["created"]),
             finished=int(record["finished"]) if "finished" in record else None,
             now=read_now(self._store),
         )
 
     def _records(self) -> Sequence[JobRecord]:
-        return tree.jobs(self._store, self._record["root"])
-
-
-def attach(name: str, *, connection: Connection | None = None) -> Flow:
-    """Return the handle of a flow that is on the server already, after a restart or in another kernel.
-
-    `name` is a flow's name (the newest of that name), or ``queue:id`` of any job of it.
-    """
-    resolved, store = store_of(connection)
-    flow = store.find_flow(name)
-    if flow is None and ":" in name:
-        job: Job | None = find_job(store, key_of(resolved.prefix, name), resolved)
-        flow = job._record.flow if job else None
-    if flow is None:
-        raise errors.JobMissing(f"no flow named {name!r} on this server; names are given with name=...")
-    seams.serve_here(resolved)
-    return Flow(flow, connection=resolved)
+        self._books.shape.look()
+        return tree.jobs(self._store, self._books.shape)
 
 
 def draw(tree_: Any) -> Drawing:

@@ -333,7 +333,7 @@ def find_job(store: Store, key: str, connection: Connection | None = None) -> Jo
 def store_of(connection: Connection | None) -> tuple[Connection, Store]:
     """Return the given or the default connection, and its store."""
     found = connection or connections.current()
-    return found, Store(found.client(), found.prefix)
+    return found, Store(found.client(), found.prefix, read_only=found.read_only)
 
 
 def key_of(prefix: str, text: str) -> str:

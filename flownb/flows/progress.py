@@ -44,6 +44,11 @@ class Progress:
     def fraction(self) -> float:
         return (self.completed + self.failed) / self.total if self.total else 0.0
 
+    @property
+    def counting(self) -> bool:
+        """Whether the numbers are not exact yet: of a large flow that other programs run, not all was seen."""
+        return self.counts.counting
+
     @cached_property
     def eta(self) -> tuple[float, float] | None:
         """Seconds until the flow has ended, as a range ``(low, high)`` that the end should fall into.

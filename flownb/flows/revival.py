@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from flownb.errors import FlowError
-from flownb.flows import tree
+from flownb.flows.books import Books, OwnBooks
 from flownb.flows.journal import tell
 from flownb.options import JobOptions
 from flownb.wire import codec, keys
@@ -29,35 +29,37 @@ def retry_one(store: Store, job: str) -> None:
         raise FlowError(_refused(store, job, answer))
     tell("is retried by hand", flow=flow, job=job)
     if flow is not None and doomed:
-        retry_jobs(store, flow, _cancelled_in(store, flow))
+        books = OwnBooks(store, flow)
+        retry_jobs(store, books, _cancelled_in(store, books))
 
 
-def _cancelled_in(store: Store, flow: str) -> list[str]:
+def _cancelled_in(store: Store, books: Books) -> list[str]:
     """Return the cancelled jobs of a flow that has ended by a failure, the leaves first."""
-    record = store.read_flow(flow)
-    if record.get("ended") == CANCELLED:
+    if books.record().get("ended") == CANCELLED:
         return []
-    found = store.read_jobs(list(tree.job_keys(store, record["root"]))[::-1], ("name", "why"))
+    found = store.read_jobs(list(books.shape.jobs())[::-1], ("name", "why"))
     return [job.key for job in found if job and job.why == "cancelled"]
 
 
-def retry_flow(store: Store, flow: str) -> None:
+def retry_flow(store: Store, books: Books) -> None:
     """Run every job of a flow again that failed by itself, from the leaves up."""
-    record = store.read_flow(flow)
+    record = books.record()
     if "stored" not in record and record.get("ended") == CANCELLED:
         raise FlowError(f"flow {record['name']!r} was cancelled before all of it was stored; add it again")
-    below = list(tree.job_keys(store, record["root"]))[::-1]
+    books.shape.look()
+    below = list(books.shape.jobs())[::-1]
     failed = [found.key for found in store.read_jobs(below, ("name",)) if found and found.state == FAILED]
     families = store.read_families(failed)
     if record.get("ended") == CANCELLED:  # it is no more, also when there is nothing to run again
-        store.retry_jobs([], token="", flow=flow, base=record["root"].rsplit(":", 1)[0])
-    retry_jobs(store, flow, [job for job, family in zip(failed, families, strict=True) if not family[3]])
+        store.retry_jobs([], token="", flow=books.flow, base=books.root.rsplit(":", 1)[0])
+    own = [job for job, family in zip(failed, families, strict=True) if not family.failed]
+    retry_jobs(store, books, own)
     if "stored" in record:  # what a retry that was cut short has left sealed
-        unseal(store, flow)
+        unseal(store, books)
 
 
 def retry_jobs(
-    store: Store, flow: str, jobs: Sequence[str], rows: Mapping[str, list[int]] | None = None
+    store: Store, books: Books, jobs: Sequence[str], rows: Mapping[str, list[int]] | None = None
 ) -> None:
     """Run failed jobs of a flow again; those that wait again or run already go on, others are told.
 
@@ -66,12 +68,12 @@ def retry_jobs(
     More than one call holds 500: then the parents are sealed until the last, so that none runs twice.
     """
     answers, token = list[str](), secrets.token_hex(8)
-    seal = keys.seal(store.prefix, flow) if len(jobs) > MOST_STEERED else None
+    seal = _seal(store, books) if len(jobs) > MOST_STEERED else None
     for start in range(0, len(jobs), MOST_STEERED):
-        answers += _ask(store, jobs[start : start + MOST_STEERED], token, flow, seal, rows or {})
+        answers += _ask(store, jobs[start : start + MOST_STEERED], token, books.flow, seal, rows or {})
     if seal:
-        unseal(store, flow)
-    tell(f"is retried by hand, failed jobs: {answers.count('done'):,}", flow=flow)
+        unseal(store, books)
+    tell(f"is retried by hand, failed jobs: {answers.count('done'):,}", flow=books.flow or books.root)
     held = [
         (job, answer) for job, answer in zip(jobs, answers, strict=True) if answer.startswith("parent-active")
     ]
@@ -80,30 +82,17 @@ def retry_jobs(
         raise FlowError(_refused(store, *held[0]) + others)
 
 
-def unseal(store: Store, flow: str) -> None:
+def _seal(store: Store, books: Books) -> str:
+    return keys.seal(store.prefix, books.flow or keys.split(books.root)[2])
+
+
+def unseal(store: Store, books: Books) -> None:
     """Let the parents of a flow go that a seal keeps waiting."""
-    seal = keys.seal(store.prefix, flow)
-    sealed = store.read_sealed(list(_parents(store, store.read_flow(flow)["root"])), seal)
+    parents = [parent for parent, groups in books.shape.branches() if groups]
+    sealed = store.read_sealed(parents, _seal(store, books))
     for start in range(0, len(sealed), MOST_STEERED):
         some = sealed[start : start + MOST_STEERED]
-        store.retry_jobs([], token="", flow=flow, seal=seal, unseal=some)
-
-
-def _parents(store: Store, root: str) -> Iterator[str]:
-    """Yield the jobs of a flow that have children, level by level."""
-    level, seen = [root], {root}
-    while level:
-        below: list[str] = []
-        for parent, groups in zip(level, store.read_groups(level), strict=True):
-            if groups is None:
-                continue
-            yield parent
-            if not all(group["leaf"] for group in groups):
-                below += [
-                    key for piece in store.read_children(parent) for key in piece.keys if key not in seen
-                ]
-                seen.update(below)
-        level = list(dict.fromkeys(below))
+        store.retry_jobs([], token="", flow=books.flow, seal=_seal(store, books), unseal=some)
 
 
 def _ask(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flownb.flows import revival
+from flownb.flows.books import OwnBooks
 from flownb.flows.chunks import calls_of
 from flownb.flows.plan import Plan
 from flownb.flows.producer import _Call, groups_of, pieces_of
@@ -67,5 +68,5 @@ class Stream:
         self.store.write_fields(
             [(self._place, "groups", groups), *((record, *field) for field in fields.items())]
         )
-        revival.unseal(self.store, self.flow)
+        revival.unseal(self.store, OwnBooks(self.store, self.flow))
         self.store.write_fields([(record, "stored", "1")])

@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from flownb.flows import removal, tree
+from flownb.flows import removal
+from flownb.flows.shape import Declared
 from flownb.options import JobOptions
 from flownb.wire.records import COMPLETED, FAILED
 from flownb.wire.store import CHUNK, Store
@@ -54,7 +55,7 @@ def tidy(store: Store, flow: str, now: int) -> None:
         return store.put_off_tidy(flow, now + LOOK_AGAIN_MS)
     root = record["root"]
     later: list[int] = []
-    jobs: Iterable[str] = [root] if record["tidy"] == "root" else tree.job_keys(store, root)
+    jobs: Iterable[str] = [root] if record["tidy"] == "root" else Declared(store, root).jobs()
     for key in list(_due(store, jobs, now, later)):
         removal.remove_job(store, key)  # a root goes with its whole flow
     store.put_off_tidy(flow, min(later, default=None))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from flownb.errors import JobMissing
 from flownb.flows.plan import OPTIONAL, Plan
+from flownb.flows.shape import REMOVED, Shape
 from flownb.wire import keys
 from flownb.wire.conditions import read_now, read_oldest
 from flownb.wire.folding import group_siblings
@@ -29,13 +28,6 @@ from flownb.wire.records import (
 from flownb.wire.store import ALL_FIELDS, BRIEF_FIELDS, Store
 
 
-def job_keys(store: Store, root: str) -> Iterator[str]:
-    """Yield the key of every job of a flow, the root first, each once, level by level."""
-    yield root
-    for level in levels_below(store, [root]):
-        yield from level
-
-
 def levels_below(store: Store, tops: Sequence[str]) -> Iterator[list[str]]:
     """Yield the keys of all jobs below these, level by level, each once."""
     parents, seen = list(tops), set(tops)
@@ -54,41 +46,52 @@ def levels_below(store: Store, tops: Sequence[str]) -> Iterator[list[str]]:
         parents = below
 
 
-def jobs(store: Store, root: str, fields: Sequence[str] = BRIEF_FIELDS) -> list[JobRecord]:
+def jobs(store: Store, shape: Shape, fields: Sequence[str] = BRIEF_FIELDS) -> list[JobRecord]:
     """Read every job of a flow."""
-    return [record for record in store.read_jobs(list(job_keys(store, root)), fields) if record]
+    return [record for record in store.read_jobs(list(shape.jobs()), fields) if record]
 
 
 def snapshot(
-    store: Store, flow: str, *, failures: bool = False, opened: Mapping[str, Sequence[str]] | None = None
+    store: Store,
+    shape: Shape,
+    record: Mapping[str, str],
+    counts: FlowCounts,
+    *,
+    failures: bool = False,
+    opened: Mapping[str, Sequence[str]] | None = None,
 ) -> Snapshot:
     """Read a flow as a picture needs it: like siblings folded into one counted node, at most 60 nodes.
 
     `opened` says of folded nodes, by the key of their first job, which jobs stand for themselves.
     """
-    record = store.read_flow(flow)
-    if not record:
-        raise JobMissing("the flow is not on this server any more; it was removed")
-    counts = store.read_progress(flow)
-    reader = _Reader(store, counts, opened or {})
-    nodes = reader.read(record["root"])
-    root = nodes[0].job
+    nodes = _Reader(store, shape, counts, opened or {}).read()
     drawn = sum(node.count for node in nodes)
     return Snapshot(
         name=record["name"],
-        state=_state(record, root),
+        state=state_of(record, nodes[0].job),
         nodes=nodes,
         counts=counts,
         created=int(record["created"]),
         finished=int(record["finished"]) if "finished" in record else None,
         now=read_now(store),
-        oldest=read_oldest(store, flow) if counts.count(ACTIVE) else None,
+        oldest=_oldest(store, shape, counts),
         left_out=max(counts.total - drawn, 0),
-        failures=tuple(read_failures(store, record["root"])) if failures and counts.count(FAILED) else (),
+        failures=tuple(read_failures(store, shape, counts.count(FAILED))) if failures else (),
     )
 
 
-def _state(record: Mapping[str, str], root: JobRecord | None) -> str:
+def _oldest(store: Store, shape: Shape, counts: FlowCounts) -> int | None:
+    """When the job that runs longest was started."""
+    running = [queue for queue, states in counts.by_stage.items() if states.get(ACTIVE)]
+    if not running:
+        return None
+    parents = {parent for parent, _ in shape.branches()}
+    bases = [keys.base(store.prefix, queue) for queue in running]
+    return read_oldest(store, bases, lambda job, parent: job == shape.root or parent in parents)
+
+
+def state_of(record: Mapping[str, str], root: JobRecord | None) -> str:
+    """Return a flow's state: how it ended, ``failing`` while a failure climbs, else its root's."""
     if "ended" in record:
         return record["ended"]
     if "cause" in record:
@@ -99,20 +102,23 @@ def _state(record: Mapping[str, str], root: JobRecord | None) -> str:
 class _Reader:
     """Walks down from the root, level by level, reading jobs that are drawn and summaries of those that are not."""
 
-    def __init__(self, store: Store, counts: FlowCounts, opened: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, store: Store, shape: Shape, counts: FlowCounts, opened: Mapping[str, Sequence[str]]
+    ) -> None:
         self.store = store
+        self.shape = shape
         self.counts = counts
         self.opened = opened
         self.nodes: list[dict[str, Any]] = []
         self.places: dict[str, int] = {}
 
-    def read(self, root: str) -> tuple[Node, ...]:
-        level = [self._single(root, optional=False)]
+    def read(self) -> tuple[Node, ...]:
+        level = [self._single(self.shape.root, optional=False)]
         while level:
             below: list[int] = []
             keys_ = [self.nodes[i]["key"] for i in level]
             families = self.store.read_families(keys_)
-            for i, groups, family in zip(level, self.store.read_groups(keys_), families, strict=True):
+            for i, groups, family in zip(level, self.shape.groups(keys_), families, strict=True):
                 for group in groups or ():
                     below += self._adopt(i, group, family, alone=len(groups or ()) == 1)
             level = below
@@ -120,6 +126,7 @@ class _Reader:
         records = self.store.read_jobs([self.nodes[i]["key"] for i in singles], BRIEF_FIELDS)
         for i, record in zip(singles, records, strict=True):
             self._fill(self.nodes[i], record)
+        self._fill_those_gone()
         for node in self.nodes:
             for i in node.get("apart", ()):
                 state = next(iter(self.nodes[i]["states"]))
@@ -204,36 +211,54 @@ class _Reader:
         )
         return place
 
+    def _fill_those_gone(self) -> None:
+        """Jobs that were removed as they ended: their parent has kept how."""
+        self.nodes[0]["states"] = self.nodes[0]["states"] or {FAILED: 1}
+        for parent in self.nodes:
+            children = [self.nodes[i] for i in parent["children"]]
+            gone = [node for node in children if node["count"] == 1 and not node["states"]]
+            kept = self.store.read_kept_states(parent["key"], [node["key"] for node in gone])
+            for node, state in zip(gone, kept, strict=True):
+                node["name"], node["states"] = REMOVED, {state or FAILED: 1}
+
     def _fill(self, node: dict[str, Any], record: JobRecord | None) -> None:
         if record is None:
-            node["states"] = {FAILED: 1}
             return
         node["job"], node["name"] = record, record.name
         node["states"] = {record.state or WAITING: 1}
 
 
-def read_failures(store: Store, root: str, most: int = MOST_FAILURES) -> list[JobRecord]:
-    """Read the failed jobs of a flow, those that failed by themselves, oldest first, at most `most`."""
-    found = list(islice(failed_keys(store, root), 2 * most))
+def read_failures(store: Store, shape: Shape, failed: int, most: int = MOST_FAILURES) -> list[JobRecord]:
+    """Read the failed jobs of a flow, of which there are `failed`: those that failed by themselves, oldest first.
+
+    At most `most` of them.
+    """
+    if not failed:
+        return []
+    found = list(islice(failed_keys(store, shape), min(failed, 2 * most)))
     records = [r for r in store.read_jobs(found, ALL_FIELDS) if r and r.why not in NO_CAUSE]
     return sorted(records, key=lambda r: r.finished_on or 0)[:most]
 
 
-def failed_keys(store: Store, root: str) -> Iterator[str]:
+def failed_keys(store: Store, shape: Shape) -> Iterator[str]:
     """Yield the keys of a flow's failed jobs: the root, then what failed each parent, from the top down."""
-    record = store.read_jobs([root], BRIEF_FIELDS)[0]
+    record = store.read_jobs([shape.root], BRIEF_FIELDS)[0]
     if record and record.state == FAILED:
-        yield root
-    parents: deque[str] = deque([root])
-    seen = {root}
-    while parents:
-        parent = parents.popleft()
-        yield from dict.fromkeys([*store.read_failed(parent), *store.read_ignored(parent)])
-        groups = store.read_groups([parent])[0] or ()
-        if any(not group["leaf"] for group in groups):
-            below = [key for piece in store.read_children(parent) for key in piece.keys if key not in seen]
-            seen.update(below)
-            parents += below
+        yield shape.root
+    seen = {shape.root}
+    for parent, _ in shape.branches():
+        fresh = [key for key in [*store.read_failed(parent), *store.read_ignored(parent)] if key not in seen]
+        seen.update(fresh)
+        yield from dict.fromkeys(fresh)
+    yield from (key for key in _unforgiven(store, shape) if key not in seen)
+
+
+def _unforgiven(store: Store, shape: Shape) -> list[str]:
+    """Failed jobs without a policy: no parent keeps them, but each names its parent. The newest of each queue."""
+    branches = dict(shape.branches())
+    bases = dict.fromkeys(group["base"] for groups in branches.values() for group in groups)
+    places = [f"{base}:{id}" for base in bases for id in store.read_ids(base, FAILED, 0, 10 * MOST_FAILURES)]
+    return [job.key for job in store.read_jobs(places, ("parentKey",)) if job and job.parent_key in branches]
 
 
 def root_cause(store: Store, cause: str | None, root: str) -> tuple[JobRecord | None, list[str]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flownb.views.dot import picture
 from flownb.views.markup import Markup, fill, joined
 from flownb.views.timeline import duration
-from flownb.views.words import SIGNS, UNKNOWN, counts_in_words, cut, in_reading_order, jobs, shown
+from flownb.views.words import SIGNS, UNKNOWN, counts_in_words, cut, in_reading_order, jobs, shown, size
 from flownb.wire.records import COMPLETED, FAILED, STATES, FlowCounts, JobRecord, Snapshot
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _heading(snapshot: Snapshot) -> dict[str, Any]:
         "name": shown(snapshot.name),
         "state": shown(state),
         "tone": tone,
-        "size": jobs(snapshot.counts.total),
+        "size": size(snapshot.counts),
         "progress": _progress(snapshot.counts),
         "picture": Markup(picture(snapshot)),
     }

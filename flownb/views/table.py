@@ -48,6 +48,22 @@ def reasons_frame(reasons: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
     )
 
 
+FLOW_COLUMNS = ("flow", "name", "state", "completed", "failed", "total", "age_s", "why")
+
+
+def flows_frame(lines: Sequence[tuple[str, str, str, int, int, int, float, str]]) -> pd.DataFrame:
+    """One row a flow, in the order given: flow, name, state, completed, failed, total, age_s, why.
+
+    >>> flows_frame([("totals:f1", "total", "completed", 3, 0, 3, 12.5, "")]).loc[0, "total"]
+    np.int64(3)
+    """
+    columns = dict(zip(FLOW_COLUMNS, zip(*lines, strict=True) if lines else [()] * 8, strict=True))
+    kinds = dict.fromkeys(("completed", "failed", "total"), "int64") | {"age_s": "float64"}
+    return pd.DataFrame(
+        {name: pd.Series(list(values), dtype=kinds.get(name, object)) for name, values in columns.items()}
+    )
+
+
 def _texts(values: Sequence[str | None]) -> pd.Series:
     """Text as objects, the missing as None: the same with every pandas, and ``==`` works on it."""
     return pd.Series(values, dtype=object)

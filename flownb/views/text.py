@@ -12,6 +12,7 @@ from flownb.views.words import (
     jobs,
     plain,
     shown,
+    size,
     tone,
 )
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, Node, Snapshot
@@ -24,7 +25,7 @@ def summary(snapshot: Snapshot) -> str:
     """
     counts = snapshot.counts
     ended = [(state, counts.count(state)) for state in (COMPLETED, FAILED)]
-    parts = [jobs(counts.total)] + [f"{count} {state}" for state, count in ended if count]
+    parts = [size(counts)] + [f"{count} {state}" for state, count in ended if count]
     if snapshot.state == CANCELLED:
         parts.append(CANCELLED)
     elif counts.paused:

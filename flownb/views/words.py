@@ -12,6 +12,7 @@ from flownb.wire.records import (
     PRIORITIZED,
     WAITING,
     WAITING_CHILDREN,
+    FlowCounts,
 )
 
 UNKNOWN = "unknown"
@@ -66,6 +67,15 @@ def first_line(text: str, most: int) -> str:
     """The first line of an error's text that says something."""
     lines = (line.strip() for line in text[:4000].splitlines())
     return shown(next((line for line in lines if line), "no message"), most)
+
+
+def size(counts: FlowCounts) -> str:
+    """How many jobs a flow has, as far as that is known.
+
+    >>> size(FlowCounts(by_stage={"rows": {"waiting": 500}}, counting=True))
+    '500 jobs so far, counting'
+    """
+    return f"{jobs(counts.total)} so far, counting" if counts.counting else jobs(counts.total)
 
 
 def jobs(count: int) -> str:

@@ -79,10 +79,10 @@ def _text(text: str | None, *, end: bool = False) -> str:
 def members(flow: Flow, parent: str, first: str) -> tuple[str, ...]:
     """The jobs of a folded group to draw one by one: the failed ones, then the first declared ones."""
     store = flow._store
-    groups = store.read_groups([parent])[0] or ()
+    shape = flow._books.shape
+    groups = shape.groups([parent])[0] or ()
     group = next(group for group in groups if first in group["first"])
-    declared = [key for piece in store.read_children(parent) for key in piece.keys]
-    of_queue = [key for key in declared if key.rpartition(":")[0] == group["base"]]
+    of_queue = [key for key in shape.children(parent) if key.rpartition(":")[0] == group["base"]]
     if sum(other["base"] == group["base"] for other in groups) > 1:
         others = {key for other in groups if other is not group for key in other["first"]}
         of_queue = [key for key in of_queue if key not in others]
@@ -108,9 +108,9 @@ class Pages:
 
     def page(self, ask: Mapping[str, Any]) -> dict[str, Any]:
         """Rows from ``ask["start"]`` on, and where the next page starts (None: there is none)."""
-        total = self._flow._store.read_progress(self._flow._id).total
+        total = self._flow._books.counts().total
         if total != self._total:
-            self._keys = list(tree.job_keys(self._flow._store, self._flow._record["root"]))
+            self._keys = list(self._flow._books.shape.jobs())
             self._total = total
         sortable = len(self._keys) <= MOST_SORTED
         found = self._sorted(ask) if sortable else self._searched(ask)
@@ -157,7 +157,7 @@ class Pages:
         wanted = self._wanted(ask)
         if ask.get("state") not in (None, "", FAILED):
             return wanted
-        failed = dict.fromkeys(tree.failed_keys(self._flow._store, self._flow._record["root"]))
+        failed = dict.fromkeys(tree.failed_keys(self._flow._store, self._flow._books.shape))
         mine = set(wanted)
         first = [key for key in failed if key in mine]
         return first if ask.get("state") == FAILED else first + [k for k in wanted if k not in failed]
@@ -193,7 +193,8 @@ def timeline(flow: Flow) -> dict[str, Any]:
 
 def actions(flow: Flow, snapshot: Snapshot) -> list[str]:
     """The buttons that make sense now."""
-    return [name for name in _possible(snapshot) if hasattr(flow, name)]
+    live = _LIVE if flow._books.flow else ()  # other programs' workers would not honour them
+    return [name for name in _possible(snapshot) if name not in _LIVE or name in live]
 
 
 def _possible(snapshot: Snapshot) -> Iterator[str]:

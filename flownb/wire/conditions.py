@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flownb.wire import codec, keys
 from flownb.wire.faults import server_errors
-from flownb.wire.records import ACTIVE
 from flownb.wire.store import Store
 
 PUT_OFF_MS = 5_000  #: until a job that no task of a worker takes is looked at again
@@ -65,26 +64,25 @@ def read_now(store: Store) -> int:
 _LONGEST = 20  # jobs at the old end of a queue's running ones among which the flow's are looked for
 
 
-def read_oldest(store: Store, flow: str) -> int | None:
-    """Return when the flow's job that runs longest was started (ms); None if none is found running.
+def read_oldest(store: Store, bases: Sequence[str], is_ours: Callable[[str, str], bool]) -> int | None:
+    """Return when the flow's job that runs longest in these queues was started (ms); None if none is found running.
 
-    A queue that many flows share is looked at where its oldest running jobs are.
+    `is_ours` knows the flow's jobs, by a job's key and its parent's. A queue that many flows share is looked at
+    where its oldest running jobs are.
     """
-    with server_errors():
-        counts: Any = store.client.hgetall(keys.own(store.prefix, "counts", flow))
-    running = [str(_text(field)).partition("@") for field, count in counts.items() if int(count) > 0]
-    bases = [base for state, _, base in running if state == ACTIVE]
-    if not bases:
-        return None
     with server_errors(), store.client.pipeline(transaction=False) as pipe:
         for base in bases:
             pipe.lrange(f"{base}:active", -_LONGEST, -1)
         lines = pipe.execute()
         jobs = [f"{base}:{_text(id)}" for base, line in zip(bases, lines, strict=True) for id in line]
         for job in jobs:
-            pipe.hmget(job, "processedOn", "fl")
+            pipe.hmget(job, "processedOn", "parentKey")
         found = pipe.execute()
-    starts = [_whole(start) for start, owner in found if _text(owner) in (flow, f"{store.prefix}:{flow}")]
+    starts = [
+        _whole(start)
+        for job, (start, parent) in zip(jobs, found, strict=True)
+        if is_ours(job, _text(parent) or "")
+    ]
     return min((start for start in starts if start is not None), default=None)
 
 
@@ -96,6 +94,7 @@ def read_queues(store: Store, bases: Iterable[str]) -> dict[str, QueueCondition]
         for base in bases:
             pipe.hmget(f"{base}:meta", "paused", "concurrency", "max")
             pipe.llen(f"{base}:wait")
+            pipe.llen(f"{base}:paused")
             pipe.zcard(f"{base}:prioritized")
             pipe.llen(f"{base}:active")
             pipe.get(f"{base}:limiter")
@@ -104,13 +103,13 @@ def read_queues(store: Store, bases: Iterable[str]) -> dict[str, QueueCondition]
         found = pipe.execute()
     conditions = {}
     for i, base in enumerate(bases):
-        meta, wait, prioritized, active, used, limited, sweep = found[7 * i : 7 * i + 7]
+        meta, wait, aside, prioritized, active, used, limited, sweep = found[8 * i : 8 * i + 8]
         # Which queues flownb's own workers serve is noted under one prefix: of others we may not know.
         known = served is not None and base.rsplit(":", 1)[0] == store.prefix
         conditions[base] = QueueCondition(
             served=base in (served or ()) or (False if known else None),
             paused=meta[0] is not None,
-            waiting=wait + prioritized,
+            waiting=wait + aside + prioritized,
             active=active,
             most_active=_whole(meta[1]),
             most_started=_whole(meta[2]),

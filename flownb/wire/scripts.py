@@ -54,11 +54,23 @@ class Script:
 
         `queues` are qualified names (``prefix:queue``). Arguments that are None are absent in Lua.
         """
+        return _unpacked(self._run(client, len(queues), self._operands(queues, args)))
+
+    def ask(self, client: Redis, queues: Sequence[str], **args: Any) -> dict[str, Any]:
+        """Run a script that reads, in the way in which the server sees to it that nothing is written (Redis 7)."""
+        from redis.exceptions import NoScriptError
+
+        operands = self._operands(queues, args)
+        try:
+            reply: Any = client.evalsha_ro(self.sha, len(queues), *operands)
+        except NoScriptError:
+            reply = client.eval_ro(self.source, len(queues), *operands)
+        return _unpacked(reply)
+
+    def _operands(self, queues: Sequence[str], args: dict[str, Any]) -> list[Any]:
         if args.keys() != self.args:
             raise TypeError(f"{self.name}() takes {sorted(self.args)}, not {sorted(args)}")
-        operands = [*(f"{base}:meta" for base in queues), msgpack.packb(args, use_bin_type=False)]
-        reply = self._run(client, len(queues), operands)
-        return msgpack.unpackb(reply, unicode_errors="surrogateescape", strict_map_key=False) or {}
+        return [*(f"{base}:meta" for base in queues), msgpack.packb(args, use_bin_type=False)]
 
     def _run(self, client: Redis, n_keys: int, operands: list[Any]) -> Any:
         from redis.exceptions import NoScriptError, ResponseError
@@ -73,6 +85,10 @@ class Script:
             if code in errors.BY_CODE:
                 raise errors.BY_CODE[code](about) from None
             raise
+
+
+def _unpacked(reply: Any) -> dict[str, Any]:
+    return msgpack.unpackb(reply, unicode_errors="surrogateescape", strict_map_key=False) or {}
 
 
 @cache

@@ -166,16 +166,6 @@ class Steering:
                 pipe.sismember(f"{key}:dependencies", seal)
             return [key for key, sealed in zip(parents, pipe.execute(), strict=True) if sealed]
 
-    def read_every_child(self, parent: str) -> list[str]:
-        """Return the children that a parent knows by any of its keys, pending or ended."""
-        with server_errors(), self.client.pipeline(transaction=False) as pipe:
-            pipe.smembers(f"{parent}:dependencies")
-            pipe.hkeys(f"{parent}:processed")
-            pipe.hkeys(f"{parent}:failed")
-            pipe.zrange(f"{parent}:unsuccessful", 0, -1)
-            found = [_text(key) for part in pipe.execute() for key in part]
-        return [key for key in found if ":flownb:seal:" not in key]
-
     def count_there(self, jobs: Sequence[str]) -> int:
         """Return how many of these jobs are on the server."""
         with server_errors():

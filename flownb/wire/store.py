@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flownb import errors
-from flownb.wire import codec, keys, manyrows
+from flownb.wire import codec, keys, manyrows, plain, versions
+from flownb.wire.families import PIECE, Families
 from flownb.wire.faults import server_errors
 from flownb.wire.growing import Growing
 from flownb.wire.records import FlowCounts, JobRecord
-from flownb.wire.scripts import load
+from flownb.wire.scripts import Script, load
+from flownb.wire.settling import Settling
 from flownb.wire.steering import Steering
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ _NUMBERS = {
     "ats": "attempts_started",
     "stc": "stalled",
 }
+STATES_BY_RANK = ("delayed", "prioritized", "waiting-children", "completed", "failed")
 ALL_FIELDS = (*(field for field in _TEXTS if field != "keep"), *_NUMBERS)
 #: what tables and pictures show: everything but the payload
 BRIEF_FIELDS = ("name", "failedReason", "parent", "parentKey", "why", *_NUMBERS)
@@ -78,12 +81,14 @@ class Turn:
     ]  #: keys of parents that failed in this call: what they still wait for is to be cancelled
 
 
-class Store(Steering, Growing):
+class Store(Steering, Families, Growing, Settling):
     """One server under one prefix. Safe to share between threads, as the client is."""
 
-    def __init__(self, client: Redis, prefix: str) -> None:
+    def __init__(self, client: Redis, prefix: str, *, read_only: bool = False) -> None:
         self.client = client
         self.prefix = prefix
+        self.read_only = read_only
+        self._may_run_scripts = True
 
     # ---- transitions ------------------------------------------------------------------------------
 
@@ -192,21 +197,13 @@ class Store(Steering, Growing):
     ) -> list[JobRecord | None]:
         """Read jobs with their states; None for one that is not there."""
         records: list[JobRecord | None] = []
-        for some in _slices(job_keys, CHUNK):
+        for some in _slices(job_keys, PIECE):
             reply = self._call("read_jobs", _queues_of(some[:1]), keys=some, fields=fields)
             for key, found in zip(some, reply["jobs"], strict=True):
                 records.append(
                     _record(key, found[0], dict(zip(fields, found[1], strict=True))) if found else None
                 )
         return records
-
-    def read_families(self, parent_keys: Sequence[str]) -> list[tuple[int, int, int, int]]:
-        """Count each parent's children: pending, completed, ignored failures, failures."""
-        families: list[tuple[int, int, int, int]] = []
-        for some in _slices(parent_keys, CHUNK):
-            reply = self._call("read_family", _queues_of(some[:1]), keys=some)
-            families += [tuple(family) for family in reply["families"]]
-        return families
 
     def read_flow(self, flow: str) -> dict[str, str]:
         """Return a flow's record, empty if there is none."""
@@ -238,6 +235,19 @@ class Store(Steering, Growing):
             found, paused = pipe.execute()
         fields = {_text(field): _text(count) for field, count in found.items()}
         return manyrows.counts_of(fields, paused=bool(paused))
+
+    def read_flows(self, page: int) -> Iterator[tuple[str, int]]:
+        """Yield the flows that flownb stored and when (ms), the newest first, reading so many at a time."""
+        start = 0
+        while True:
+            with server_errors():
+                found: Any = self.client.zrange(
+                    keys.own(self.prefix, "flows"), start, start + page - 1, desc=True, withscores=True
+                )
+            yield from ((_text(flow), int(created)) for flow, created in found)
+            start += page
+            if len(found) < page:
+                return
 
     def name_flow(self, name: str, flow: str) -> None:
         """Let a name mean this flow from now on."""
@@ -317,37 +327,6 @@ class Store(Steering, Growing):
                 self.note_grown(key, some)
         return groups
 
-    def read_values(self, parent_key: str, child_keys: Sequence[str] | None = None) -> dict[str, str]:
-        """Return the JSON texts of completed children by child key; of those named, or of all."""
-        place = f"{parent_key}:processed"
-        with server_errors():
-            if child_keys is None:
-                found: Any = self.client.hgetall(place)
-                return {_text(key): _text(value) for key, value in found.items()}
-            values: dict[str, str] = {}
-            for some in _slices(child_keys, MOST_JOBS_A_CALL):
-                texts: Any = self.client.hmget(place, some)
-                values |= {k: _text(text) for k, text in zip(some, texts, strict=True) if text is not None}
-        return values
-
-    def read_ignored(self, parent_key: str) -> dict[str, str]:
-        """Return why optional children failed, by child key."""
-        with server_errors():
-            found: Any = self.client.hgetall(f"{parent_key}:failed")
-        return {_text(key): _text(reason) for key, reason in found.items()}
-
-    def read_failed(self, parent_key: str) -> list[str]:
-        """Return the keys of the children that failed their parent, oldest first."""
-        with server_errors():
-            found: Any = self.client.zrange(f"{parent_key}:unsuccessful", 0, -1)
-        return [_text(key) for key in found]
-
-    def read_pending(self, parent_key: str) -> list[str]:
-        """Return the keys of the children a parent still waits for, in no order."""
-        with server_errors():
-            found: Any = self.client.smembers(f"{parent_key}:dependencies")
-        return [key for key in map(_text, found) if ":flownb:seal:" not in key]
-
     def read_logs(self, job_key: str) -> list[str]:
         with server_errors():
             found: Any = self.client.lrange(f"{job_key}:logs", 0, -1)
@@ -355,25 +334,40 @@ class Store(Steering, Growing):
 
     def read_ids(self, base: str, state: str, start: int, end: int) -> list[str]:
         """Return job ids of one state, those to run next (or finished last) first."""
-        name = {"waiting": "wait"}.get(state, state)
         with server_errors():
-            if name in ("wait", "active"):
-                rows: Any = self.client.lrange(f"{base}:{name}", -end - 1, -start - 1)
-                return [_text(id) for id in reversed(rows)]
-            newest_first = name in ("completed", "failed")
-            found: Any = self.client.zrange(f"{base}:{name}", start, end, desc=newest_first)
+            if state == "waiting":
+                return self._read_line(base, start, end)
+            if state == "active":
+                rows: Any = self.client.lrange(f"{base}:active", -end - 1, -start - 1)
+                return [id for id in map(_text, reversed(rows)) if not _is_marker(id)]
+            newest_first = state in ("completed", "failed")
+            found: Any = self.client.zrange(f"{base}:{state}", start, end, desc=newest_first)
         return [_text(id) for id in found]
+
+    def _read_line(self, base: str, start: int, end: int) -> list[str]:
+        """The line of a queue: of one that BullMQ 5 paused, also what it put aside to `paused`."""
+        waiting: Any = self.client.llen(f"{base}:wait")
+        parts = [("wait", start, min(end, waiting - 1)), ("paused", max(start - waiting, 0), end - waiting)]
+        ids: list[str] = []
+        for name, first, last in parts:
+            if last >= first:
+                rows: Any = self.client.lrange(f"{base}:{name}", -last - 1, -first - 1)
+                ids += [id for id in map(_text, reversed(rows)) if not _is_marker(id)]
+        return ids
 
     def count_states(self, base: str) -> dict[str, int]:
         """Return how many jobs of a queue are in which state."""
+        lists, ranked = ("wait", "paused", "active"), STATES_BY_RANK
         with server_errors(), self.client.pipeline(transaction=False) as pipe:
-            for name in ("wait", "paused", "active"):
+            for name in lists:
                 pipe.llen(f"{base}:{name}")
-            for name in ("delayed", "prioritized", "waiting-children", "completed", "failed"):
+                pipe.lindex(f"{base}:{name}", 0)
+                pipe.lindex(f"{base}:{name}", -1)
+            for name in ranked:
                 pipe.zcard(f"{base}:{name}")
-            wait, paused, active, *rest = pipe.execute()
-        states = ("delayed", "prioritized", "waiting-children", "completed", "failed")
-        return {"waiting": wait + paused, "active": active, **dict(zip(states, rest, strict=True))}
+            found = pipe.execute()
+        wait, paused, active = (_jobs_in_list(*found[i : i + 3]) for i in (0, 3, 6))
+        return {"waiting": wait + paused, "active": active, **dict(zip(ranked, found[9:], strict=True))}
 
     def is_paused(self, base: str) -> bool:
         with server_errors():
@@ -415,8 +409,36 @@ class Store(Steering, Growing):
         made = load(script)
         if "now" in made.args:
             args["now"] = None
+        if script not in plain.READS:
+            versions.refuse_newer(self.client, queues)
         with server_errors():
-            return made(self.client, queues, **args)
+            return self._ask(made, queues, args) if self.read_only else made(self.client, queues, **args)
+
+    def _ask(self, script: Script, queues: Sequence[str], args: dict[str, Any]) -> dict[str, Any]:
+        """Have a script read where the server promises that it only reads; else ask in plain commands."""
+        from redis.exceptions import NoPermissionError, ResponseError
+
+        if script.name not in plain.READS:
+            raise errors.ReadOnly("this connection only reads: connect without read_only=True to write")
+        if self._may_run_scripts:
+            try:
+                return script.ask(self.client, queues, **args)
+            except ResponseError as error:
+                if not isinstance(error, NoPermissionError) and "unknown command" not in str(error).lower():
+                    raise
+                self._may_run_scripts = False
+        found: dict[str, Any] = plain.READS[script.name](self.client, queues, **args)
+        return found
+
+
+def _is_marker(id: str) -> bool:
+    """BullMQ 4 kept markers in its lists, at their ends."""
+    return id.startswith("0:")
+
+
+def _jobs_in_list(length: int, first: Any, last: Any) -> int:
+    ends = [id for id in (first, last)[: min(length, 2)] if id is not None]
+    return length - sum(_is_marker(_text(id)) for id in ends)
 
 
 def _pieces(found: Mapping[bytes, bytes]) -> list[codec.Children]:

@@ -14,6 +14,7 @@ from typing import Any
 from flownb.connection import Connection
 from flownb.errors import FlownbError, ServerError
 from flownb.flows import cancelling
+from flownb.flows.coordinator import SharedJobs
 from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, Store, Taken, Turn
 from flownb.worker.journal import Journal
 from flownb.worker.keeper import Watch, keeper
@@ -82,6 +83,7 @@ class Pump:
         self._client = self.connection.worker_client()
         self._store = Store(self._client, self.connection.prefix)
         self._tidier = Tidier(self.name, Store(self.connection.client(), self.connection.prefix))
+        self._shared_jobs = SharedJobs(self._store)
         self._slots = Slots(self.name, self.concurrency, self._open_place, self._done)
         self._blocker = Blocker(self.name, self.connection, self.inbox)
         self._watch_queues()
@@ -357,11 +359,19 @@ class Pump:
         except ServerError as error:
             self._complain(error)
             return
+        self._look_after_shared_jobs()
         if stalled:
             log.warning(
                 "%d jobs had lost their worker and wait again: %s", len(stalled), ", ".join(stalled[:5])
             )
             self._more = True
+
+    def _look_after_shared_jobs(self) -> None:
+        """Further parents of jobs that another program's worker ended: they are told by whoever is there."""
+        try:
+            self._shared_jobs.look()
+        except ServerError as error:
+            self._complain(error)
 
     def _end_overdue(self) -> None:
         now = time.monotonic()

@@ -19,6 +19,7 @@ from flownb.options import read_limiter, seconds, whole
 from flownb.tasks import binding, registry
 from flownb.wire import keys
 from flownb.wire.store import Store, Taken
+from flownb.wire.versions import refuse_newer
 from flownb.worker.places import places, read_executor
 from flownb.worker.pump import Pump
 from flownb.worker.run import Processor, Work
@@ -120,6 +121,7 @@ class Worker(Service):
         connection.ensure_writable()
         self._prefix = connection.prefix
         self._store = Store(connection.client(), connection.prefix)
+        refuse_newer(connection.client(), self._bases())
         # A cell run again replaces the worker it made before, instead of doubling it.
         if self.name is not None and self.name in _running:
             _running[self.name].close()

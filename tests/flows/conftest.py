@@ -24,3 +24,14 @@ def stage(connection):
     from stages import Stage
 
     return Stage(connection)
+
+
+@pytest.fixture
+def peer(connection):
+    """Give BullMQ's own Python client on the same server."""
+    pytest.importorskip("bullmq")
+    from bullmq_peer import Peer
+
+    other = Peer(connection)
+    yield other
+    other.close()

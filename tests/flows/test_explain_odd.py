@@ -110,7 +110,7 @@ def test_a_root_that_was_removed(stage):
     stage.redis.delete(f"bull:totals:{flow._id}")
     assert stage.only(flow)[:2] == ("total", "it was removed, and the flow still waits for it")
     stage.redis.delete(f"bull:flownb:flow:{flow._id}")
-    with pytest.raises(fn.JobMissing, match="flow 'total' is gone from this server"):
+    with pytest.raises(fn.JobMissing, match="flow 'total' is not on this server any more"):
         flow.explain()
 
 

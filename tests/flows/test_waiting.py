@@ -214,12 +214,6 @@ def test_attach_to_nothing_says_so(name):
         fn.attach(name)
 
 
-def test_attach_to_a_job_of_no_flow_says_so():
-    job = fn.Queue("q").add("alone")
-    with pytest.raises(fn.JobMissing):
-        fn.attach(f"q:{job.id}")
-
-
 def test_one_handle_serves_several_threads(until):
     flow = fn.add(tree(20))
     values = []

@@ -1,6 +1,6 @@
 -- _attach: a job that is there already comes under one more parent.
 -- @touches dependencies processed failed unsuccessful completed flownb:parents
--- @use     counts
+-- @use     counts parent
 
 -- Note a further parent of a shared job: its policy, and the flow that counts the job a second time.
 local function share(q, job, parent, in_flow)
@@ -21,6 +21,9 @@ local function attach(q, id, job, parent, flow, is_first, settled)
     end
   elseif not mine then
     share(q, job, parent, '')
+  end
+  if not mine and not ended then
+    list_shared(job, parents_of(job, redis.call('HGET', job, 'parent'), has[1])[1])
   end
   if ended == 'completed' then
     redis.call('HSET', parent[1] .. ':processed', job, has[2])

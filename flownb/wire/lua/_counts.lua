@@ -61,6 +61,17 @@ local function note_end(record)
   if redis.call('HEXISTS', record, 'tidy') == 1 then redis.call('ZADD', about .. ':tidy', int(now + 10000), id) end
 end
 
+-- The deepest job that failed this one: down by who failed whom first; itself when no child did.
+local function first_failure(job)
+  local below = job
+  for _ = 1, 1000 do
+    below = redis.call('ZRANGE', job .. ':unsuccessful', 0, 0)[1]
+    if not below then return job end
+    job = below
+  end
+  return job
+end
+
 -- The root has ended, and with it the flow; one that was cancelled has ended before.
 local function end_flow(q, flow, state)
   local record = flow_key('flow', q, flow)

@@ -1,6 +1,6 @@
 -- _gone: a job leaves every place and every key; its parents, its flow and a list it stood in forget it.
--- @touches completed failed delayed prioritized waiting-children wait paused stalled flownb:parents flownb:flow
--- @use     queue counts
+-- @touches completed failed delayed prioritized waiting-children wait paused stalled flownb:parents flownb:flow flownb:shared
+-- @use     queue counts parent
 
 local PIECE = 1000
 
@@ -67,6 +67,7 @@ local function forget_job(at)
     redis.call('ZREM', at.q.base .. ':' .. at.state, at.id)
   end
   redis.call('SREM', at.q.stalled, at.id)
+  if at.shared then redis.call('HDEL', shared_key(at.key), at.key) end
   count_move(at.q, at.flow, at.state, nil)
   for _, edge in ipairs(at.edges) do count_move(at.q, edge.flow, counted_as(at), nil) end
   return at.state == 'waiting' and 'wait' or at.state
@@ -157,5 +158,11 @@ local function detach(at, parents_gone, flow_gone)
   elseif not first and at.first and parents_gone[at.first] then
     redis.call('HDEL', at.key, 'parentKey', 'parent')
   end
-  if redis.call('EXISTS', beside) == 0 then redis.call('HDEL', at.key, 'sh') end
+  local listed = shared_key(at.key)
+  if redis.call('EXISTS', beside) == 0 then
+    redis.call('HDEL', at.key, 'sh')
+    redis.call('HDEL', listed, at.key)
+  elseif redis.call('HEXISTS', listed, at.key) == 1 then
+    list_shared(at.key, first)
+  end
 end

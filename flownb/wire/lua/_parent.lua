@@ -1,5 +1,5 @@
 -- _parent: what a child's end means for its parents.
--- @touches dependencies processed failed unsuccessful waiting-children flownb:parents flownb:cancelled
+-- @touches dependencies processed failed unsuccessful waiting-children flownb:parents flownb:cancelled flownb:shared
 -- @use     queue counts place
 
 -- waiting-children -> waiting, prioritized or delayed; nothing when it is not waiting for children.
@@ -24,6 +24,15 @@ local function release_if_settled(parent)
   if redis.call('SCARD', parent .. ':dependencies') == 0 then release(parent) end
 end
 
+local function further_parents_key(job) return job:match('^(.*):[^:]+:[^:]+$') .. ':flownb:parents:' .. job end
+local function shared_key(job) return job:match('^(.*):[^:]+:[^:]+$') .. ':flownb:shared' end
+
+-- Shared jobs that have not ended stand in one list, with their first parent: who looks for those that another
+-- program's worker ended goes through it. See settle_shared.
+local function list_shared(job, first)
+  redis.call('HSET', shared_key(job), job, first and (first.policy .. ' ' .. first.key) or ' ')
+end
+
 -- A job's parents: the first stands in its own hash, further ones of a shared job in a key beside it.
 -- Each is {key, policy, flow}, where policy is BullMQ's short word or ''.
 local function parents_of(job, parent_json, parent_key, shared)
@@ -37,8 +46,7 @@ local function parents_of(job, parent_json, parent_key, shared)
     edges[1] = edge
   end
   if shared then
-    local prefix = job:match('^(.*):[^:]+:[^:]+$')
-    local further = redis.call('HGETALL', prefix .. ':flownb:parents:' .. job)
+    local further = redis.call('HGETALL', further_parents_key(job))
     for i = 1, #further, 2 do
       local policy, flow = further[i + 1]:match('^(%a*) (%S*)$')
       edges[#edges + 1] = {key = further[i], policy = policy, flow = flow ~= '' and flow or nil}
@@ -83,13 +91,25 @@ local function doom(q, flow, parent)
   doomed[#doomed + 1] = parent
 end
 
+-- A parent has failed because a child did; its root's end is its flow's.
+local function store_doomed(q, id, parent, reason, from, flow, is_root)
+  redis.call('HSET', parent, 'failedReason', reason, 'finishedOn', now_text, 'why', 'child')
+  redis.call('HDEL', parent, 'defa')
+  redis.call('ZADD', q.failed, now_text, id)
+  emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', from)
+  count_move(q, flow, from, 'failed')
+  doom(q, flow, parent)
+  if is_root then end_flow(q, flow, 'failed') end
+end
+
 -- waiting-children or delayed -> failed, without a worker of its queue. Returns false when the
 -- parent is elsewhere: then it carries `defa`, and the worker that has it or takes it fails it.
-local function fail_at_once(parent, child, cause)
+-- `fate` is what became of the child, in words.
+local function fail_at_once(parent, child, cause, fate)
   local q, id = queue_and_id(parent)
   local has = redis.call('HMGET', parent, 'fl', 'parentKey', 'parent', 'sh', 'name', 'atm')
   if not has[5] then return false end
-  local reason, flow = 'child ' .. child .. ' failed', has[1]
+  local reason, flow = 'child ' .. child .. ' ' .. fate, has[1]
   if flow and redis.call('ZSCORE', q.completed, id) then return false end -- it ended without this child (cpof)
   note_cause(q, flow, cause)
   local from
@@ -108,21 +128,16 @@ local function fail_at_once(parent, child, cause)
     end
     return false
   end
-  redis.call('HSET', parent, 'failedReason', reason, 'finishedOn', now_text, 'why', 'child')
-  redis.call('HDEL', parent, 'defa')
-  redis.call('ZADD', q.failed, now_text, id)
-  emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', from)
-  count_move(q, flow, from, 'failed')
-  doom(q, flow, parent)
-  if not has[2] then end_flow(q, flow, 'failed') end
+  store_doomed(q, id, parent, reason, from, flow, not has[2])
   local edges = parents_of(parent, has[3], has[2], has[4])
   for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end
   return {key = parent, reason = reason, edges = edges}
 end
 
 -- A job failed for good: each parent's own policy says what that means; failures climb to the root.
-local function settle_failed(job, reason, edges)
-  local failed = {{key = job, reason = reason, edges = edges}}
+-- `cause` is the job to blame where it is another one, `fate` what became of this one where it did not just fail.
+local function settle_failed(job, reason, edges, cause, fate)
+  local failed = {{key = job, reason = reason, edges = edges, fate = fate}}
   while #failed > 0 do
     local child = table.remove(failed)
     for _, edge in ipairs(child.edges) do
@@ -130,7 +145,7 @@ local function settle_failed(job, reason, edges)
       if edge.policy ~= '' and redis.call('SREM', pending, child.key) == 1 then
         if edge.policy == 'fpof' then
           redis.call('ZADD', edge.key .. ':unsuccessful', now_text, child.key)
-          failed[#failed + 1] = fail_at_once(edge.key, child.key, job) or nil
+          failed[#failed + 1] = fail_at_once(edge.key, child.key, cause or job, child.fate or 'failed') or nil
         elseif edge.policy == 'cpof' then
           redis.call('HSET', edge.key .. ':failed', child.key, child.reason)
           release(edge.key)

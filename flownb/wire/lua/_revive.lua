@@ -25,7 +25,7 @@ local function take_back(at)
     if place then
       redis.call('SADD', edge.key .. ':dependencies', at.key)
       -- More calls follow: a parent of the same flow waits for the last one, and so does all above it.
-      if args.seal and redis.call('HGET', edge.key, 'fl') == args.flow then
+      if args.seal and (redis.call('HGET', edge.key, 'fl') or nil) == args.flow then
         redis.call('SADD', edge.key .. ':dependencies', args.seal)
       end
       table.insert(revived.queue, edge.key)
@@ -57,6 +57,7 @@ local function forget_end(at)
   if at.is_root then
     redis.call('HDEL', flow_key('flow', at.q, at.flow), 'ended', 'finished', 'cause')
   end
+  if at.shared then list_shared(at.key, at.edges[1] and at.edges[1].key == at.first and at.edges[1]) end
   review_cause(at.q, at.flow)
   take_back(at)
 end
@@ -125,11 +126,11 @@ local function write_causes()
     local q, id
     if cause then q, id = queue_and_id(cause) end
     if cause and not redis.call('ZSCORE', q.failed, id) then
-      local below = blame
-      while blame and below do
-        blame, below = below, redis.call('ZRANGE', below .. ':unsuccessful', 0, 0)[1]
+      if blame then
+        redis.call('HSET', record, 'cause', first_failure(blame))
+      else
+        redis.call('HDEL', record, 'cause')
       end
-      if blame then redis.call('HSET', record, 'cause', blame) else redis.call('HDEL', record, 'cause') end
     end
   end
 end

@@ -83,7 +83,7 @@ local function take(q, want, worker, taken)
       local job, from = job_key(q, id), i <= q.from_wait and 'waiting' or 'prioritized'
       local fields = redis.call('HMGET', job, unpack(FIELDS))
       if not (fields[1] and fields[2]) then
-        park_ghost(q, id, job)
+        if id:sub(1, 2) ~= '0:' then park_ghost(q, id, job) end -- BullMQ 4 kept markers in the line: `0:...`
       elseif fields[12] and not may_start(q, id, job, fields[12], from) then
         held = held + 1
       else

@@ -16,7 +16,7 @@ local function look_at(job)
   if not has[1] then return nil end
   local q, id = queue_and_id(job)
   return {key = job, q = q, id = id, flow = has[2], first = has[3], is_root = has[2] and not has[3],
-          started = has[6], priority = tonumber(has[7]) or 0, token = has[8], state = state_of(q, id),
+          started = has[6], shared = has[5], priority = tonumber(has[7]) or 0, token = has[8], state = state_of(q, id),
           edges = parents_of(job, has[4], has[3], has[5])}
 end
 

@@ -90,11 +90,13 @@ local function store(q, job, j, in_flow)
   if in_flow then also('fl', in_flow) end
   if j[11] then also('bind', j[11]) end
   if j[13] then also('keep', j[13]) end
-  for i, p in ipairs(parents_of_new(j)) do
+  local above = parents_of_new(j)
+  for i, p in ipairs(above) do
     local parent = args.parents[p]
     if i == 1 then
       also('parentKey', parent[1])
       also('parent', parent[2])
+      if above[2] then list_shared(job, {key = parent[1], policy = parent[3]}) end
     else
       share(q, job, parent, '')
     end

@@ -109,6 +109,7 @@ for _, a in ipairs(accepted) do
     hold_queue(q, outcome)
     state = store_returned(q, outcome, a.job)
   end
+  if a.has[6] and (state == 'completed' or state == 'failed') then redis.call('HDEL', shared_key(a.job), a.job) end
   count_move(q, flow, a.from, state)
   count_rows(q, flow, outcome.rows)
   if a.has[6] then -- another flow may count a job of one row among rows

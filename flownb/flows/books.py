@@ -1,0 +1,150 @@
+"""What is known of a stored flow: its record, its end, its counts. flownb's own flows keep books; others are read.
+
+A handle asks its books and does not care who made the flow.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+from flownb.errors import JobMissing
+from flownb.flows import census
+from flownb.flows.audit import Audit
+from flownb.flows.coordinator import Coordinator
+from flownb.flows.shape import Declared, Found, Shape
+from flownb.wire.records import COMPLETED, FAILED, FlowCounts
+from flownb.wire.store import Store
+
+_GONE = "the flow is not on this server any more; its data were removed"
+
+
+class Books(ABC):
+    """The books of one flow."""
+
+    flow: str | None = None  #: the id of a flow that flownb stored
+    root: str  #: its root job's key
+    first: dict[
+        str, str
+    ]  #: the record as it was when the books were opened; empty when there is no such flow
+    shape: Shape
+
+    @abstractmethod
+    def record(self) -> dict[str, str]:
+        """Return name, root, created (ms), and ended, finished, cause where it has come to that.
+
+        Empty when the flow is not on the server. What other programs left unwritten is written first.
+        """
+
+    @abstractmethod
+    def as_stored(self) -> dict[str, str]:
+        """Return the same, and write nothing."""
+
+    @abstractmethod
+    def end(self) -> tuple[str | None, str | None]:
+        """Return how the flow ended (``completed``, ``failed`` or None), and the key of its first failure.
+
+        Raises `JobMissing` for a flow that is gone: it will not end.
+        """
+
+    @abstractmethod
+    def counts(self, patience: float | None = None) -> FlowCounts:
+        """Count the jobs of the whole tree; where the tree must be walked, for at most `patience` seconds."""
+
+
+class OwnBooks(Books):
+    """Of a flow that flownb stored: its scripts write down every step, but for what other programs' workers do.
+
+    Whoever looks makes up for those: a parent that a failed child dooms fails at once, further parents of a
+    shared job are told how it ended, the flow's end is written down. On a read-only connection nobody does.
+    """
+
+    def __init__(self, store: Store, flow: str) -> None:
+        self._store = store
+        self.flow = self._flow = flow
+        self.first = store.read_flow(flow)
+        self.root = self.first.get("root", "")
+        self.shape = Declared(store, self.root)
+        self._audit = Audit(store, flow, self.shape)
+        self._coordinator = Coordinator(store, self.shape)
+
+    def record(self) -> dict[str, str]:
+        if self._store.read_only:
+            return self.as_stored()
+        record = self._store.read_flow(self._flow)
+        if record and "ended" not in record and self._catch_up():
+            record = self._store.read_flow(self._flow)
+        return record
+
+    def as_stored(self) -> dict[str, str]:
+        record = self._store.read_flow(self._flow)
+        return record | _end_of(self._store, self.root) if record and "ended" not in record else record
+
+    def end(self) -> tuple[str | None, str | None]:
+        ended, cause = self._store.read_flow_end(self._flow)
+        if ended is None and self._catch_up():
+            ended, cause = self._store.read_flow_end(self._flow)
+        if ended is None and self._store.read_only:
+            found = _end_of(self._store, self.root)
+            return found.get("ended"), found.get("cause", cause)
+        return ended, cause
+
+    def _catch_up(self) -> bool:
+        """Write what other programs' workers left unwritten; say whether there was anything."""
+        if self._store.read_only:
+            return False
+        if self._store.has_ended(self.root):
+            self._store.write_end(self.root)
+            return True
+        return self._coordinator.look()
+
+    def counts(self, patience: float | None = None) -> FlowCounts:
+        counts = self._audit.counts()
+        if not self._audit.touched:
+            return counts
+        return replace(census.count(self._store, self.shape), paused=counts.paused)
+
+
+class FoundBooks(Books):
+    """Of a flow that another program stored, or flownb as that would: only BullMQ's own keys tell."""
+
+    def __init__(self, store: Store, root: str) -> None:
+        self._store = store
+        self.root = root
+        self.shape = Found(store, root)
+        self.first = self.record()
+
+    def record(self) -> dict[str, str]:
+        root = self._store.read_jobs([self.root], ("name", "timestamp"))[0]
+        if root is None:
+            return {}
+        record = {"name": root.name, "root": self.root, "created": str(root.timestamp), "stored": "1"}
+        return record | _end_of(self._store, self.root)
+
+    def as_stored(self) -> dict[str, str]:
+        return self.record()
+
+    def end(self) -> tuple[str | None, str | None]:
+        record = self.record()
+        if not record:
+            raise JobMissing(_GONE)
+        return record.get("ended"), record.get("cause")
+
+    def counts(self, patience: float | None = None) -> FlowCounts:
+        self.shape.look(patience)
+        return census.count(self._store, self.shape)
+
+
+def _end_of(store: Store, root: str) -> dict[str, str]:
+    """Return ended, finished and cause as far as the root's own keys tell them."""
+    job = store.read_jobs([root], ("finishedOn",))[0]
+    if job is None:
+        return {}
+    found: dict[str, str] = {}
+    if job.state in (COMPLETED, FAILED):
+        found = {"ended": job.state, "finished": str(job.finished_on or 0)}
+    if job.state != COMPLETED:
+        cause = store.read_first_failure(root)
+        if cause != root or job.state == FAILED:
+            found["cause"] = cause
+    return found

@@ -1,0 +1,93 @@
+"""Flows that are on the server already: by name, or around a job, also those that another program made."""
+
+from __future__ import annotations
+
+from flownb import seams
+from flownb.connection import Connection
+from flownb.errors import FlowError, JobMissing
+from flownb.flows import removal
+from flownb.flows.books import FoundBooks
+from flownb.flows.flow import Flow
+from flownb.flows.job import Job, key_of, short_key, store_of
+from flownb.wire.store import Store
+
+
+class FoundFlow(Flow):
+    """A flow that another program made: the same handle, read from BullMQ's own keys.
+
+    Children come in key order, as nobody stored theirs. Of a large one the first look takes a moment; pictures
+    say that they are still counting until then. A failed child fails its parent when a worker of the parent's
+    queue comes to it, as the other program's workers have it.
+    """
+
+    def __init__(self, root: str, *, connection: Connection | None = None) -> None:
+        self._connection, self._store = store_of(connection)
+        self._books = FoundBooks(self._store, root)
+        self._id = root.rsplit(":", 1)[1]
+        self._outcome = None
+        self._record = self._books.first
+        if not self._record:
+            raise JobMissing(f"no job {short_key(root, self._store.prefix)} on this server")
+
+    def pause(self) -> Flow:
+        """Raise `FlowError`: the workers of other programs know no pause of a flow, only of a queue."""
+        raise FlowError(
+            f"flow {self.name!r} was made by another program, whose workers know no pause of a flow; "
+            "pause its queues: Queue(name).pause()"
+        )
+
+    def resume(self) -> Flow:
+        """Raise `FlowError`, as `pause` does: there is nothing to resume."""
+        raise FlowError(f"flow {self.name!r} was made by another program and cannot have been paused")
+
+    def cancel(self) -> Flow:
+        """Raise `FlowError`: the workers of other programs would run what was cancelled."""
+        raise FlowError(
+            f"flow {self.name!r} was made by another program, whose workers know no cancelled flow; "
+            "remove() takes it away while none of its jobs runs"
+        )
+
+    def remove(self) -> None:
+        """Remove the flow: its jobs, logs and values. Jobs that another flow uses stay with that.
+
+        Raises `FlowError` when a job of it runs right now; then nothing is removed. Cut short, call it again.
+        """
+        self._connection.ensure_writable()
+        removal.remove_job(self._store, self._books.root)
+
+
+def attach(flow: str | Job, *, connection: Connection | None = None) -> Flow:
+    """Return the handle of a flow: by its name, by ``queue:id`` of any job of it, or by such a job."""
+    if isinstance(flow, Job) and connection is None:
+        connection = flow._connection
+    resolved, store = store_of(connection)
+    named = store.find_flow(flow) if isinstance(flow, str) else None
+    if named is not None:
+        found: Flow = Flow(named, connection=resolved)
+    elif isinstance(flow, Job) or ":" in flow:
+        key = flow._record.key if isinstance(flow, Job) else key_of(resolved.prefix, flow)
+        found = flow_around(store, key, resolved)
+    else:
+        raise JobMissing(f"no flow named {flow!r} on this server; names are given with name=...")
+    seams.serve_here(resolved)
+    return found
+
+
+def flow_around(store: Store, job: str, connection: Connection) -> Flow:
+    """Return the flow that a job belongs to: the one that counts it, or the tree up to its topmost parent."""
+    top, seen = "", set[str]()
+    step: str | None = job
+    while step and step not in seen:
+        seen.add(step)
+        found = store.read_jobs([step], ("name", "fl", "parentKey"))[0]
+        if found is None:
+            break
+        if found.flow is not None:
+            home, _, flow = found.flow.rpartition(":")
+            if home:
+                raise JobMissing(f"the flow of this job lives under another prefix: connect(prefix={home!r})")
+            return Flow(flow, connection=connection)
+        top, step = step, found.parent_key
+    if not top:
+        raise JobMissing(f"no job {short_key(job, store.prefix)} on this server")
+    return FoundFlow(top, connection=connection)

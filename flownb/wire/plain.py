@@ -1,0 +1,168 @@
+"""The reading scripts as plain commands: for users that may not run scripts, and servers without read-only ones.
+
+Each answers what its script in ``lua/`` does, job by job and not at one moment: a job that moves meanwhile
+may be seen between two places, and is waiting then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flownb.wire import keys
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_PARENT_KEYS = ("dependencies", "processed", "failed", "unsuccessful")
+MOST_LOOKED_AT, UUID = 100, 32  # as in read_books.lua
+_RANKED = ("waiting-children", "delayed", "prioritized")
+
+
+def read_jobs(client: Redis, queues: Sequence[str], *, keys: Sequence[str], fields: Sequence[str]) -> Any:
+    """As ``read_jobs.lua``."""
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            base, id = key.rsplit(":", 1)
+            pipe.hmget(key, ["finishedOn", "returnvalue", "name", *fields])
+            pipe.exists(f"{key}:lock")
+            for state in _RANKED:
+                pipe.zscore(f"{base}:{state}", id)
+        found = pipe.execute()
+    jobs: list[Any] = []
+    for i in range(len(keys)):
+        (finished, value, name, *values), lock, *scores = found[5 * i : 5 * i + 5]
+        ranked = [state for state, score in zip(_RANKED, scores, strict=True) if score is not None]
+        ended = ("failed" if value is None else "completed") if finished is not None else ""
+        state = ended or ("active" if lock else "") or "".join(ranked[:1])
+        jobs.append(name is not None and [state, [*map(_text, values)]])
+    unknown = [i for i, job in enumerate(jobs) if job and not job[0]]
+    for i, place in zip(unknown, _places(client, [keys[i] for i in unknown]), strict=True):
+        jobs[i][0] = "waiting" if place is None else "active"
+    return {"jobs": jobs}
+
+
+def _places(client: Redis, jobs: Sequence[str]) -> list[Any]:
+    """Where in `active` jobs stand that no other place and no lock tells of."""
+    with client.pipeline(transaction=False) as pipe:
+        for key in jobs:
+            base, id = key.rsplit(":", 1)
+            pipe.lpos(f"{base}:active", id)
+        return list(pipe.execute())
+
+
+def read_family(client: Redis, queues: Sequence[str], *, keys: Sequence[str]) -> Any:
+    """As ``read_family.lua``."""
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.scard(f"{key}:dependencies")
+            pipe.hlen(f"{key}:processed")
+            pipe.hlen(f"{key}:failed")
+            pipe.zcard(f"{key}:unsuccessful")
+        found = pipe.execute()
+    return {"families": [found[i : i + 4] for i in range(0, len(found), 4)]}
+
+
+def read_kin(client: Redis, queues: Sequence[str], *, keys: Sequence[str]) -> Any:
+    """As ``read_kin.lua``."""
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.hget(key, "name")
+            pipe.exists(*(f"{key}:{kept}" for kept in _PARENT_KEYS))
+        found = pipe.execute()
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return {"kin": [name is not None and [_text(name), n] for name, n in pairs]}
+
+
+def read_books(
+    client: Redis,
+    queues: Sequence[str],
+    *,
+    now: None,
+    flow: str,
+    root: str,
+    parents: Sequence[str],
+    shared: Sequence[tuple[str, int]],
+    seal: str,
+    bases: Sequence[str],
+) -> Any:
+    """As ``read_books.lua``."""
+    prefix = queues[0].rsplit(":", 1)[0]
+    with client.pipeline(transaction=False) as pipe:
+        pipe.hgetall(keys.own(prefix, "counts", flow))
+        pipe.hexists(root, "finishedOn")
+        pipe.sismember(keys.own(prefix, "paused"), flow)
+        for parent in parents:
+            pipe.scard(f"{parent}:dependencies")
+            pipe.sismember(f"{parent}:dependencies", seal)
+        for job, _ in shared:
+            pipe.hexists(job, "finishedOn")
+        counts, ended, paused, *found = pipe.execute()
+    waits, sealed = found[: 2 * len(parents) : 2], found[1 : 2 * len(parents) : 2]
+    unended = [n for (_, n), has in zip(shared, found[2 * len(parents) :], strict=True) if not has]
+    flat = [part for field, n in counts.items() for part in (_text(field), n)]
+    pending = sum(waits) - sum(map(int, sealed)) - sum(unended)
+    counted = {_text(field): int(n) for field, n in counts.items()}
+    others = any(_in_other_hands(client, base, flow, counted) for base in bases)
+    return {
+        "counts": flat,
+        "pending": pending,
+        "ended": bool(ended),
+        "others": others,
+        "paused": bool(paused),
+    }
+
+
+def _in_other_hands(client: Redis, base: str, flow: str, counted: Mapping[str, int]) -> bool:
+    """Does another program's worker run a job of this flow, or has it put one off?"""
+    with client.pipeline(transaction=False) as pipe:
+        pipe.llen(f"{base}:active")
+        pipe.lrange(f"{base}:active", 0, MOST_LOOKED_AT - 1)
+        pipe.zcard(f"{base}:delayed")
+        pipe.zrange(f"{base}:delayed", 0, MOST_LOOKED_AT - 1)
+        n_active, active, n_delayed, delayed = pipe.execute()
+    active = active if n_active > counted.get(f"active@{base}", 0) else []
+    delayed = delayed if n_delayed > counted.get(f"delayed@{base}", 0) else []
+    with client.pipeline(transaction=False) as pipe:
+        for id in [*active, *delayed]:
+            pipe.hmget(f"{base}:{_text(id)}", "fl", "atm", "ft")
+        for id in active:
+            pipe.get(f"{base}:{_text(id)}:lock")
+        found = pipe.execute()
+    ours = [_text(has[0]) == flow for has in found[: len(active)]]
+    tokens = found[len(active) + len(delayed) :]
+    runs = any(mine and token and len(token) >= UUID for mine, token in zip(ours, tokens, strict=True))
+    put_off = found[len(active) : len(active) + len(delayed)]
+    return runs or any(_text(has[0]) == flow and has[1] and not has[2] for has in put_off)
+
+
+def read_cancelled(client: Redis, queues: Sequence[str], *, now: None, jobs: Sequence[str]) -> Any:
+    """As ``read_cancelled.lua``, but for jobs that only some parents need no more."""
+    with client.pipeline(transaction=False) as pipe:
+        for job in jobs:
+            pipe.hmget(job, "name", "fl", "why")
+        found = pipe.execute()
+        for job, (_, flow, _) in zip(jobs, found, strict=True):
+            home, _, id = (_text(flow) or "").rpartition(":")
+            pipe.hget(keys.own(home or job.rsplit(":", 2)[0], "flow", id or "none"), "ended")
+        ended = pipe.execute()
+    return {
+        "cancelled": [
+            name is None or _text(why) == "cancelled" or _text(end) == "cancelled"
+            for (name, _, why), end in zip(found, ended, strict=True)
+        ]
+    }
+
+
+def _text(value: Any) -> Any:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else False
+
+
+READS: Mapping[str, Callable[..., Any]] = {
+    "read_jobs": read_jobs,
+    "read_family": read_family,
+    "read_kin": read_kin,
+    "read_books": read_books,
+    "read_cancelled": read_cancelled,
+}
+"""Script -> what asks the same in plain commands."""

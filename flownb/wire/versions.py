@@ -1,0 +1,38 @@
+"""Queues whose layout a newer BullMQ may have changed: they are read, not written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from flownb.errors import ServerRefused
+from flownb.wire.faults import server_errors
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+NEWEST = 6  #: the major version of BullMQ whose layout is known
+_VERSION = re.compile(rb"bullmq:(\d+)\.")  # what a Node `Queue` writes into its queue's `meta`
+_looked_at: WeakKeyDictionary[Redis, set[str]] = WeakKeyDictionary()
+
+
+def refuse_newer(client: Redis, bases: Iterable[str]) -> None:
+    """Raise ServerRefused for a queue that a newer major version of BullMQ wrote; each is looked at once a client."""
+    known = _looked_at.setdefault(client, set())
+    fresh = [base for base in dict.fromkeys(bases) if base not in known]
+    if not fresh:
+        return
+    with server_errors(), client.pipeline(transaction=False) as pipe:
+        for base in fresh:
+            pipe.hget(f"{base}:meta", "version")
+        found = pipe.execute()
+    for base, version in zip(fresh, found, strict=True):
+        match = _VERSION.match(version or b"")
+        if match and int(match[1]) > NEWEST:
+            raise ServerRefused(
+                f"queue {base.rsplit(':', 1)[1]!r} belongs to BullMQ {version.decode().partition(':')[2]}, and flownb "
+                f"knows the layout up to BullMQ {NEWEST}: upgrade flownb; to look at it, connect with read_only=True"
+            )
+    known.update(fresh)

@@ -1,0 +1,208 @@
+"""A read-only connection never writes: watched on the server, command by command."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+import pytest
+import redis as redis_py
+
+import flownb as fn
+from flownb.tasks import registry
+from flownb.wire import scripts
+from flownb.wire.plain import READS
+
+
+@pytest.fixture(autouse=True)
+def double(monkeypatch):
+    """Give a task that no other test knows."""
+    monkeypatch.setattr(registry, "_by_queue", {})
+
+    @fn.task
+    def double(x):
+        if x == 3:
+            raise ValueError("three")
+        return 2 * x
+
+    return double
+
+
+@pytest.fixture
+def production(own_server, double) -> Iterator[str]:
+    """Give the URL of a server with flows in every state."""
+    writing = fn.connect(own_server.url)
+    fn.fan_out(pd.DataFrame({"x": [1, 2, 3]}), double, name="doubled", connection=writing)
+    with fn.workers():
+        fn.attach("doubled").wait(timeout=30)
+    tree = {
+        "name": "report",
+        "queueName": "reports",
+        "children": [{"name": f"row-{i}", "queueName": "rows"} for i in range(8)],
+    }
+    fn.add(tree, name="half-way")
+    fn.FlowProducer().add(
+        {**tree, "opts": {"jobId": "theirs"}}, semantics="bullmq"
+    )  # as another program stores it
+    with fn.Worker("rows", lambda job: job.name, concurrency=2):
+        flow = fn.attach("half-way")
+        while flow.progress().completed < 2:
+            pass
+    fn.Queue("rows").add("delayed", {}, {"delay": 3_600_000})
+    yield own_server.url
+    fn.connect(own_server.url).close()
+
+
+def read_everything(connection, *, passing: bool = True) -> list[Any]:
+    """Ask for all there is to read; `passing`: also for what differs from look to look, and from user to user."""
+    seen: list[Any] = [connection]
+    for name in ("doubled", "half-way", "reports:theirs"):
+        flow = fn.attach(name, connection=connection)
+        seen += [
+            flow,
+            str(flow),
+            flow.state,
+            flow.progress(),
+            flow.jobs(),
+            flow.timeline(),
+        ]
+        seen += [flow.draw()]
+        seen += (
+            [flow.explain(), flow.to_html(), flow._repr_mimebundle_(), flow.progress().eta] if passing else []
+        )
+        job = flow.job
+        seen += [job.get_state(), job.get_children_values(), job.get_dependencies(), job.get_logs()]
+        seen += [job.get_dependencies_count(), job.get_ignored_children_failures()]
+    batch = fn.attach("doubled", connection=connection)
+    seen += [batch.results(), batch.table(), batch.failures, batch.result()]
+    with pytest.raises(TimeoutError):
+        fn.attach("half-way", connection=connection).wait(timeout=0.3)
+    queue = fn.Queue("rows", connection=connection)
+    seen += [queue.get_job_counts(), queue.is_paused(), queue.get_jobs(["waiting", "completed", "delayed"])]
+    return [repr(one) for one in seen]
+
+
+@contextmanager
+def watched(url: str) -> Iterator[list[str]]:
+    """Note every command that the server gets, those inside scripts too."""
+    noted: list[str] = []
+    ready = threading.Event()
+
+    def watch() -> None:
+        with redis_py.Redis.from_url(url) as client, client.monitor() as monitor:
+            ready.set()
+            for command in monitor.listen():
+                if "stop-watching" in command["command"]:
+                    return
+                noted.append(command["command"])
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    assert ready.wait(10)
+    yield noted
+    with redis_py.Redis.from_url(url) as client:
+        client.echo("stop-watching")
+    thread.join(10)
+
+
+def contents(client: redis_py.Redis) -> dict[bytes, Any]:
+    """Everything that is stored; the bytes of a dump change when a table is only looked at."""
+    read = {
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"string": client.get,
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+        b"stream": client.xlen,
+    }
+    return {key: read[client.type(key)](key) for key in client.scan_iter()}
+
+
+def writes_among(url: str, commands: list[str]) -> set[str]:
+    with redis_py.Redis.from_url(url) as client:
+        known = {name.upper(): about for name, about in client.command().items()}
+    names = {command.split()[0].upper() for command in commands}
+    return {name for name in names if "write" in known[name]["flags"] or name in ("EVAL", "EVALSHA")}
+
+
+def test_reading_everything_writes_nothing(production):
+    with redis_py.Redis.from_url(production) as client:
+        before = contents(client)
+        with watched(production) as commands:
+            read_everything(fn.Connection(production, read_only=True))
+        assert contents(client) == before
+
+    assert len(commands) > 100
+    assert writes_among(production, commands) == set()
+
+
+def test_a_user_that_may_only_read_sees_the_same(production):
+    expected = read_everything(fn.Connection(production, read_only=True), passing=False)
+    with redis_py.Redis.from_url(production) as client:
+        client.acl_setuser(
+            "looker",
+            reset=True,
+            enabled=True,
+            passwords=["+secret"],
+            keys=["*"],
+            categories=["+@read"],
+            commands=["+ping", "+time"],
+        )
+    url = production.replace("unix://", "unix://looker:secret@")
+
+    looking = fn.Connection(url, read_only=True)
+
+    assert read_everything(looking, passing=False)[1:] == expected[1:]
+    assert fn.attach("half-way", connection=looking).explain()["why"].str.contains("in line").any()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda connection: fn.add({"name": "a", "queueName": "q"}, connection=connection),
+        lambda connection: fn.Queue("rows", connection=connection).add("a"),
+        lambda connection: fn.Queue("rows", connection=connection).pause(),
+        lambda connection: fn.attach("half-way", connection=connection).retry(),
+        lambda connection: fn.attach("half-way", connection=connection).remove(),
+        lambda connection: fn.attach("half-way", connection=connection).job.log("row"),
+        lambda connection: fn.attach("reports:theirs", connection=connection).remove(),
+        lambda connection: fn.Worker("rows", print, connection=connection).start(),
+        lambda connection: fn.fan_out([1], "rows", connection=connection),
+    ],
+)
+def test_what_writes_is_refused(production, write):
+    with pytest.raises(fn.ReadOnly, match="connect without read_only=True"):
+        write(fn.Connection(production, read_only=True))
+
+
+def test_every_script_that_only_reads_can_be_asked_in_plain_commands():
+    folder = scripts.resources.files("flownb.wire") / "lua"
+    reads = {
+        path.name.removesuffix(".lua")
+        for path in folder.iterdir()
+        if path.name.endswith(".lua")
+        and "nothing is written" in path.read_text(encoding="utf-8").splitlines()[0]
+    }
+    assert reads == READS.keys()
+
+
+def test_scripts_and_plain_commands_answer_the_same(production):
+    writing, reading = fn.Connection(production), fn.Connection(production, read_only=True)
+    from flownb.flows.job import store_of
+
+    _, asks = store_of(writing)
+    _, plain = store_of(reading)
+    plain._may_run_scripts = False
+    jobs = [f"bull:{name}" for name in ("reports:theirs", "rows:nobody")]
+    for state in ("waiting", "completed", "delayed"):
+        jobs += [f"bull:rows:{job.id}" for job in fn.Queue("rows", connection=writing).get_jobs(state)]
+
+    assert plain.read_jobs(jobs) == asks.read_jobs(jobs)
+    assert plain.read_families(jobs) == asks.read_families(jobs)
+    assert plain.read_kin(jobs) == asks.read_kin(jobs)
+    flow = fn.attach("half-way", connection=writing)
+    about = (flow._id, flow._record["root"], [flow._record["root"]], [(jobs[2], 1)], ["bull:rows"])
+    assert plain.read_books(*about) == asks.read_books(*about)

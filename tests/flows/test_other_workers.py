@@ -1,0 +1,158 @@
+"""flownb's flows beside another program's clients: what those do not know is made up for, once."""
+
+from __future__ import annotations
+
+import pytest
+
+import flownb as fn
+from flownb.flows.job import store_of
+
+
+def two_parents(policy=None):
+    """A root over two parents that share one job."""
+    paid = fn.Node("paid", "paid", {}, {"jobId": "paid-1", **(policy or {})})
+    parents = [fn.Node(name, name, children=[paid], opts={"jobId": f"{name}-1"}) for name in ("ship", "bill")]
+    return fn.add(fn.Node("order", "orders", children=parents, opts={"jobId": "order-1"}))
+
+
+async def remove(queue, id):
+    from bullmq import Job
+
+    job = await Job.fromId(queue, id)
+    await job.remove()
+
+
+def test_a_shared_job_that_went_with_one_parent_fails_the_other_with_a_reason(peer, redis, until):
+    flow = two_parents()
+    peer.on_queue("bill", lambda queue: remove(queue, "bill-1"))
+    assert not redis.exists("bull:paid:paid-1"), "another client's remove() takes the children along"
+
+    until(lambda: flow.state == "failed")
+    job = fn.Queue("ship").get_job("ship-1")
+    assert job.failed_reason == "child bull:paid:paid-1 was removed by another program"
+    with pytest.raises(fn.FlowFailed):
+        flow.result(timeout=30)
+    assert not redis.exists("bull:flownb:shared", "bull:flownb:parents:bull:paid:paid-1")
+
+
+def test_a_parent_that_can_do_without_goes_on(peer, redis, until):
+    flow = two_parents({"ignoreDependencyOnFailure": True})
+    peer.on_queue("bill", lambda queue: remove(queue, "bill-1"))
+
+    with (
+        fn.Worker("ship", lambda job: job.get_ignored_children_failures()),
+        fn.Worker("orders", lambda job: 1),
+    ):
+        assert flow.result(timeout=30) == 1
+    shipped = fn.Queue("ship").get_job("ship-1").returnvalue
+    assert shipped == {"paid:paid-1": "the job was removed by another program"}
+
+
+def test_shared_jobs_are_listed_until_they_end(redis):
+    flow = two_parents()
+    listed = redis.hgetall("bull:flownb:shared")
+    assert listed in (
+        {b"bull:paid:paid-1": f"fpof bull:{name}:{name}-1".encode()} for name in ("ship", "bill")
+    )
+
+    with fn.Worker(["paid", "ship", "bill", "orders"], lambda job: 1):
+        flow.result(timeout=30)
+    assert not redis.exists("bull:flownb:shared")
+
+
+def test_a_shared_job_that_is_retried_is_listed_again(peer, redis, until):
+    flow = two_parents()
+    with fn.Worker("paid", lambda job: 1 / 0):
+        flow.wait(timeout=30)
+    assert not redis.exists("bull:flownb:shared")
+
+    flow.retry()
+    assert redis.hlen("bull:flownb:shared") == 1
+    peer.work("paid", lambda job: 5)
+    with (
+        fn.Worker(["ship", "bill"], lambda job: job.get_children_values()["paid:paid-1"]),
+        fn.Worker("orders", lambda job: sum(job.get_children_values().values())),
+    ):
+        assert flow.result(timeout=30) == 10
+
+
+def test_being_told_twice_changes_nothing(peer, connection, redis, until):
+    flow = two_parents()
+    peer.work("paid", lambda job: 5)
+    until(lambda: redis.zscore("bull:paid:completed", "paid-1"))
+    peer.rest()
+    _, store = store_of(connection)
+    listed = redis.hgetall("bull:flownb:shared")
+
+    assert store.settle_shared()[1] == 1
+    redis.hset("bull:flownb:shared", mapping=listed)
+    before = _everything(redis)
+    assert store.settle_shared()[1] == 0
+    assert _everything(redis) == {key: dump for key, dump in before.items() if key != b"bull:flownb:shared"}
+
+    with fn.Worker(["ship", "bill", "orders"], lambda job: 1):
+        flow.result(timeout=30)
+
+
+def test_a_doomed_parent_fails_once_and_its_end_is_noted_once(peer, connection, redis, until):
+    flow = fn.add(
+        {"name": "top", "queueName": "tops", "children": [{"name": "low", "queueName": "lows", "data": {}}]}
+    )
+    peer.work("lows", raise_error)
+    until(lambda: redis.llen("bull:tops:wait") and not redis.llen("bull:lows:active"))
+    peer.rest()
+    root = f"bull:tops:{flow.job.id}"
+    _, store = store_of(connection)
+
+    assert store.fail_doomed([root]) == 1
+    before = _everything(redis)
+    assert store.fail_doomed([root]) == 0
+    store.write_end(root)
+    assert _everything(redis) == before
+    assert redis.hget(f"bull:flownb:flow:{flow._id}", "cause").startswith(b"bull:lows:")
+
+
+def raise_error(job):
+    raise ValueError("no")
+
+
+def test_a_parent_that_runs_is_left_alone(connection, redis):
+    flow = fn.add({"name": "top", "queueName": "tops", "children": [{"name": "low", "queueName": "lows"}]})
+    root = f"bull:tops:{flow.job.id}"
+    redis.hset(root, "defa", "child x failed")
+    redis.zadd(f"{root}:unsuccessful", {"x": 1})
+    redis.zrem("bull:tops:waiting-children", flow.job.id)
+    redis.lpush("bull:tops:active", flow.job.id)
+    before = _everything(redis)
+
+    assert store_of(connection)[1].fail_doomed([root]) == 0
+    assert _everything(redis) == before
+
+
+def test_the_end_of_what_has_not_ended_is_not_noted(connection, redis):
+    flow = fn.add({"name": "top", "queueName": "tops"})
+    before = _everything(redis)
+
+    store_of(connection)[1].write_end(f"bull:tops:{flow.job.id}")
+    store_of(connection)[1].write_end("bull:tops:nobody")
+    assert _everything(redis) == before
+
+
+def test_a_flow_that_only_flownb_ran_is_not_walked(connection, redis, monkeypatch):
+    """Counts stay one read, however large the flow, as long as nobody else had a job of it."""
+    from flownb.flows import census
+
+    monkeypatch.setattr(census, "count", lambda *_: pytest.fail("it was walked"))
+    rows = [{"name": f"row-{i}", "queueName": "rows", "data": {"i": i}} for i in range(300)]
+    flow = fn.add({"name": "top", "queueName": "tops", "children": rows})
+    with fn.Worker("rows", lambda job: 1 / (job.data["i"] - 7), concurrency=4):
+        while flow.progress().failed == 0:
+            assert flow.progress().total == 301
+        flow.retry()
+        flow.wait(timeout=30)
+        assert flow.progress().total == 301
+    assert flow.progress().failed == 2
+
+
+def _everything(redis):
+    return {key: redis.dump(key) for key in redis.scan_iter()}

@@ -1,0 +1,156 @@
+"""A flow's handle is right whoever ran its jobs: flownb's flows on queues that Node serves, and Node's flows."""
+
+from __future__ import annotations
+
+import pytest
+
+import flownb as fn
+
+PEERS = ("node6", "node5", "python")
+
+
+def leaf(peer, name, do="value", opts=None, **data):
+    data = {"do": do, "value": 1, "why": "no such row", **data}
+    return {"name": name, "queueName": f"{peer}-items", "data": data, "opts": opts or {}}
+
+
+def tree(peer, *children):
+    return {"name": "top", "queueName": f"{peer}-top", "data": {"do": "gather"}, "children": list(children)}
+
+
+def middle(peer, *children):
+    return {
+        "name": "middle",
+        "queueName": f"{peer}-middle",
+        "data": {"do": "gather"},
+        "children": list(children),
+    }
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_flow_that_others_ran_to_its_root_has_ended_here_too(peer, peers, connection):
+    flow = fn.add(tree(peer, middle(peer, leaf(peer, "a"), leaf(peer, "b")), leaf(peer, "c")))
+
+    assert flow.result(timeout=30) in (
+        {"values": [{"values": [1, 1]}, 1]},
+        {"values": [1, {"values": [1, 1]}]},
+    )
+    assert flow.state == "completed"
+    assert repr(flow) == "Flow('top': 5 jobs, 5 completed)"
+    assert flow.progress().fraction == 1.0
+    assert flow.explain().empty
+    record = connection.client().hgetall(f"bull:flownb:flow:{flow._id}")
+    assert record[b"ended"] == b"completed"
+    assert record[b"finished"] == connection.client().hget(f"bull:{peer}-top:{flow.job.id}", "finishedOn")
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_progress_counts_what_others_did_and_do(peer, peers, connection, until):
+    rows = [leaf(peer, f"row-{i}", opts={"ignoreDependencyOnFailure": True}) for i in range(30)]
+    rows += [leaf(peer, "bad", do="fail", opts={"ignoreDependencyOnFailure": True})]
+    rows += [leaf(peer, "held", do="hold"), leaf(peer, "again", do="fail", opts=_much_later())]
+    flow = fn.add(tree(peer, *rows))
+
+    until(lambda: flow.progress().completed == 30 and flow.progress().counts.count("delayed"))
+
+    assert flow.progress().counts.by_stage == {
+        f"{peer}-top": {"waiting-children": 1},
+        f"{peer}-items": {"completed": 30, "failed": 1, "active": 1, "delayed": 1},
+    }
+    assert "30 completed" in str(flow)
+    assert flow.jobs()["state"].value_counts()["completed"] == 30
+    connection.client().set("test:open", 1)
+
+
+def _much_later():
+    return {"attempts": 2, "backoff": {"type": "fixed", "delay": 3_600_000}}
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_what_others_only_hold_is_counted_as_active(peer, peers, connection, until):
+    flow = fn.add(tree(peer, leaf(peer, "held", do="hold")))
+
+    until(lambda: flow.progress().active == 1)
+    connection.client().set("test:open", 1)
+    assert flow.result(timeout=30) == {"values": [1]}
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_child_that_others_failed_fails_the_flow_at_once_without_a_worker_above(peer, peers, connection):
+    top = {"name": "top", "queueName": "nobody-top", "children": []}
+    top["children"] = [{"name": "mid", "queueName": "nobody-mid", "children": [leaf(peer, "bad", do="fail")]}]
+    flow = fn.add(top)
+
+    with pytest.raises(fn.FlowFailed, match=r"top > mid > bad: .*no such row"):
+        flow.result(timeout=30)
+    assert flow.state == "failed"
+    assert flow.progress().failed == 3
+    assert connection.client().llen("bull:nobody-mid:wait") == 0
+
+
+def test_looking_is_enough_to_notice_a_failure(peers, connection, until):
+    flow = fn.add({"name": "top", "queueName": "nobody-top", "children": [leaf("node6", "bad", do="fail")]})
+
+    until(lambda: flow.state == "failed")
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_flow_that_others_failed_runs_again(peer, peers, connection, until):
+    flow = fn.add(tree(peer, leaf(peer, "bad", do="fail"), leaf(peer, "good")))
+    assert flow.wait(timeout=30).state == "failed"
+    bad = next(job for job in fn.Queue(f"{peer}-items").get_jobs("failed"))
+    bad.update_data({"do": "value", "value": 7})
+
+    assert sorted(flow.retry().result(timeout=30)["values"]) == [1, 7]
+    assert repr(flow) == "Flow('top': 3 jobs, 3 completed)"
+    flow.remove()
+    assert not [
+        key for key in connection.client().scan_iter() if b":flownb:" in key and b":served" not in key
+    ]
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_job_shared_by_two_parents_that_others_ran_is_told_to_both(peer, peers, connection):
+    paid = fn.Node("paid", f"{peer}-items", {"do": "value", "value": 3})
+    parents = [
+        fn.Node(name, f"{peer}-middle", {"do": "gather"}, children=[paid]) for name in ("ship", "bill")
+    ]
+    flow = fn.add(fn.Node("top", f"{peer}-top", {"do": "gather"}, children=parents))
+
+    assert flow.result(timeout=30) == {"values": [{"values": [3]}, {"values": [3]}]}
+    assert repr(flow) == "Flow('top': 4 jobs, 4 completed)"
+    assert not connection.client().exists("bull:flownb:shared")
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_shared_job_that_others_failed_fails_both_parents(peer, peers, connection):
+    paid = fn.Node("paid", f"{peer}-items", {"do": "fail", "why": "no money"})
+    parents = [fn.Node(name, "nobody", children=[paid]) for name in ("ship", "bill")]
+    flow = fn.add(fn.Node("top", "nobody-top", children=parents))
+
+    with pytest.raises(fn.FlowFailed, match="no money"):
+        flow.result(timeout=30)
+    assert flow.progress().failed == 4
+
+
+def test_any_worker_of_flownb_tells_further_parents(peers, connection, until):
+    paid = fn.Node("paid", "node6-items", {"do": "value", "value": 3})
+    parents = [fn.Node(name, "node6-middle", {"do": "gather"}, children=[paid]) for name in ("ship", "bill")]
+    flow = fn.add(fn.Node("top", "node6-top", {"do": "gather"}, children=parents))
+
+    with fn.Worker("elsewhere", print, stalled_interval=0.2):
+        until(lambda: connection.client().hget(f"bull:node6-top:{flow.job.id}", "finishedOn"))
+
+
+def test_a_batch_whose_rows_others_run_comes_back_on_its_index(peers, connection):
+    import pandas as pd
+
+    rows = pd.DataFrame({"do": "value", "value": [3, 5]}, index=["a", "b"])
+    rows.loc["c"] = ["fail", 0]
+    rows["why"] = "no such row"
+    batch = fn.fan_out(rows, "node6-items", name="enriched")
+
+    assert batch.results(timeout=30)["node6-items"].to_dict() == {"a": 3, "b": 5}
+    assert batch.failures.loc["c", "message"].endswith("no such row")
+    assert batch.progress().fraction == 1.0
+    assert batch.state == "completed"
