@@ -69,6 +69,7 @@ MUTATIONS = [
     Mutation("a new root keeps what an old one left", "_grow", "redis.call('DEL', flow_key", "redis.call('EXISTS', flow_key", GROW),
     Mutation("a new root is not counted", "_grow", "count_move(q, flow, nil, state_of(q, id))", "", GROW),
     Mutation("a wait for nobody goes on for ever", "_finish", "return store_returned(q, outcome, job) end", "end", GROW),
+    Mutation("a failure that lets it go on is not seen", "_finish", "done = done or redis.call('HEXISTS'", "done = done and redis.call('HEXISTS'", GROW),
     Mutation("a wait is taken although a child failed it", "_finish", "elseif outcome.kind == 'parked' and", "elseif false and", GROW),
     Mutation("a wait forgets its token", "_finish", "redis.call('HSET', job, 'ft', outcome.token)\n  redis.call('ZADD', q.waiting_children", "redis.call('ZADD', q.waiting_children", GROW),
     # what is stored
