@@ -140,7 +140,8 @@ def test_jobs_of_a_flow_that_was_not_cancelled_are_not_touched(bench: Bench):
     assert bench.dump() == before
 
 
-def test_many_jobs_leave_a_line_in_which_others_stand_before_behind_and_between(bench: Bench):
+@pytest.mark.parametrize("first", [0, 100, 399])
+def test_many_jobs_leave_a_line_in_which_others_stand_before_behind_and_between(bench: Bench, first: int):
     def others(word: str) -> list[str]:
         return [f"{word}{i}" for i in range(1500)]
 
@@ -152,7 +153,7 @@ def test_many_jobs_leave_a_line_in_which_others_stand_before_behind_and_between(
     bench.add_plain(*others("y")[:900])
     cancel(bench)
 
-    assert bench.store.cancel_jobs([key(id) for id in mine]) == 400
+    assert bench.store.cancel_jobs([key(id) for id in mine[first:] + mine[:first]]) == 400
 
     line = bench.list(key("wait"))
     assert line == [*reversed(others("y")[:900]), "between", *reversed(others("x")[:900])]
