@@ -9,9 +9,9 @@ local function counted_as(at)
   return (at.state == 'completed' or at.state == 'failed') and at.state or 'waiting'
 end
 
--- Take many ids out of a list. Those of one call mostly stand together: it is read from the first or the last of
--- them on, wherever that is, and from its beginning only when some stand elsewhere.
-local function strike(list, ids, wanted)
+-- Take many ids out of a list and note them in `found`. Those of one call mostly stand together: it is read from the
+-- first or the last of them on, wherever that is, and from its beginning only when some stand elsewhere.
+local function strike(list, ids, wanted, found)
   local first = redis.call('LPOS', list, ids[1])
   local start = math.min(first or math.huge, redis.call('LPOS', list, ids[#ids]) or first or 0)
   local left, struck = #ids, 0
@@ -23,6 +23,7 @@ local function strike(list, ids, wanted)
       for i, id in ipairs(piece) do
         if wanted[id] then
           redis.call('LSET', list, at + i - 1, '')
+          found[id] = true
           left, struck = left - 1, struck + 1
         end
       end
@@ -30,18 +31,26 @@ local function strike(list, ids, wanted)
     end
   end
   if struck > 0 then redis.call('LREM', list, struck, '') end
+  return struck
 end
 
+-- Out of the line, or out of what was put aside of it. Returns a set of those that stood there.
 local function take_off(q, ids)
-  local wanted = {}
+  local wanted, found, left = {}, {}, #ids
   for _, id in ipairs(ids) do wanted[id] = true end
   for _, list in ipairs({q.wait, q.paused}) do
-    if #ids > 3 then
-      strike(list, ids, wanted)
-    else
-      for _, id in ipairs(ids) do redis.call('LREM', list, 1, id) end
+    if left > 3 then
+      left = left - strike(list, ids, wanted, found)
+    elseif left > 0 then
+      for _, id in ipairs(ids) do
+        if not found[id] and redis.call('LREM', list, 1, id) == 1 then
+          found[id] = true
+          left = left - 1
+        end
+      end
     end
   end
+  return found
 end
 
 -- A job that is to be ended without having run leaves its place; false when it runs or has ended. Where `line`

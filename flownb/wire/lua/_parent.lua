@@ -33,14 +33,21 @@ local function list_shared(job, first)
   redis.call('HSET', shared_key(job), job, first and (first.policy .. ' ' .. first.key) or ' ')
 end
 
+local POLICIES = {'fpof', 'cpof', 'idof', 'rdof'}
+local links = {} -- what siblings hold of their parent is the same text: read once
+
 -- A job's parents: the first stands in its own hash, further ones of a shared job in a key beside it.
 -- Each is {key, policy, flow}, where policy is BullMQ's short word or ''.
 local function parents_of(job, parent_json, parent_key, shared)
   local edges = {}
   if parent_key then
     local edge = {key = parent_key, policy = ''}
-    local link = parent_json and cjson.decode(parent_json) or {}
-    for _, word in ipairs({'fpof', 'cpof', 'idof', 'rdof'}) do
+    local link = parent_json and links[parent_json]
+    if parent_json and not link then
+      link = cjson.decode(parent_json)
+      links[parent_json] = link
+    end
+    for _, word in ipairs(link and POLICIES or {}) do
       if link[word] then edge.policy = word end
     end
     edges[1] = edge
