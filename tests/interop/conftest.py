@@ -30,14 +30,14 @@ def npm_packages(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="session")
-def start_peer(node: str, npm_packages: None, shared_server) -> Iterator[Callable[[str], Peer]]:
+def start_peer(node: str, npm_packages: None, shared_server) -> Iterator[Callable[..., Peer]]:
     """Start a process of a peer; all are ended with the tests."""
     from peers import Peer
 
     started: list[Peer] = []
 
-    def start(name: str) -> Peer:
-        started.append(Peer(name, node=node, socket=shared_server.socket))
+    def start(name: str, **how) -> Peer:
+        started.append(Peer(name, node=node, socket=shared_server.socket, **how))
         return started[-1]
 
     yield start
@@ -46,14 +46,13 @@ def start_peer(node: str, npm_packages: None, shared_server) -> Iterator[Callabl
 
 
 @pytest.fixture(scope="session")
-def peers(start_peer: Callable[[str], Peer]) -> dict[str, Peer]:
-    """Give the four peers. Each serves ``<its name>-top``, ``-middle``, ``-items`` and ``-line``, all the time."""
+def peers(start_peer: Callable[..., Peer]) -> dict[str, Peer]:
+    """Give the four peers; each serves its queues all the time."""
     from peers import PEERS
 
     running = {name: start_peer(name) for name in PEERS}
-    for name, peer in running.items():
-        for queue, concurrency in {"top": 1, "middle": 4, "items": 20, "line": 1}.items():
-            peer.ask("work", queue=f"{name}-{queue}", concurrency=concurrency)
+    for peer in running.values():
+        peer.serve()
     return running
 
 

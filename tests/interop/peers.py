@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 PATIENCE = 60  # seconds for one answer
 
 #: name -> what docs/compatibility.md calls it
@@ -23,14 +25,15 @@ class PeerError(Exception):
 class Peer:
     """One process of one peer. What it can be asked for is listed in node/peer.mjs."""
 
-    def __init__(self, name: str, *, node: str, socket: str) -> None:
-        self.name = name
+    def __init__(self, name: str, *, node: str, socket: str, package: Path = ROOT) -> None:
+        self.name = name  # of its queues, too
+        self.kind = name
         self._process = subprocess.Popen(
             [*_command(name, node), socket],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=HERE.parents[1],  # where flownb's package is, when it is not installed
+            env={**os.environ, "PYTHONPATH": str(package)},  # where flownb's package is
         )
 
     def ask(self, what: str, **more: Any) -> Any:
@@ -47,6 +50,11 @@ class Peer:
         if "error" in told:
             raise PeerError(told["error"])
         return told["answer"]
+
+    def serve(self) -> None:
+        """Work from now on for the queues ``<name>-top``, ``-middle``, ``-items`` and ``-line``."""
+        for queue, concurrency in {"top": 1, "middle": 4, "items": 20, "line": 1}.items():
+            self.ask("work", queue=f"{self.name}-{queue}", concurrency=concurrency)
 
     def kill(self) -> None:
         """SIGKILL: nothing is tidied up."""

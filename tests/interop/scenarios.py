@@ -30,13 +30,12 @@ def scenario(words: str, into: dict[str, Scenario] = SCENARIOS) -> Callable[[Sce
 class Cell:
     """One producer, one worker, an empty server; what one says and then expects."""
 
-    def __init__(
-        self, producer: Peer, worker: Peer, stored: Stored, start_peer: Callable[[str], Peer]
-    ) -> None:
+    def __init__(self, producer: Peer, worker: Peer, stored: Stored, start_peer: Callable[..., Peer]) -> None:
         self.producer = producer
         self.worker = worker
         self.stored = stored
         self.start_peer = start_peer
+        self.patience = 30.0  # seconds
 
     def node(self, name: str, queue: str, do: str, *children: Any, opts: Any = None, **data: Any) -> Any:
         """Describe a job on a queue that this cell's worker serves."""
@@ -48,7 +47,7 @@ class Cell:
 
     def reason(self, message: str) -> str:
         """Return what this cell's worker stores of a failure: flownb's tells the type of the error too."""
-        return f"ValueError: {message}" if self.worker.name == "flownb" else message
+        return f"ValueError: {message}" if self.worker.kind == "flownb" else message
 
     def add_flow(self, tree: Any) -> None:
         self.producer.ask("add_flow", tree=tree)
@@ -57,8 +56,8 @@ class Cell:
         plain = [{part: job[part] for part in ("name", "data", "opts")} for job in jobs]
         self.producer.ask("add_jobs", queue=self.queue(queue), jobs=plain)
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-        deadline = time.monotonic() + seconds
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 0.0) -> bool:
+        deadline = time.monotonic() + (seconds or self.patience)
         while not (true := condition()) and time.monotonic() < deadline:
             time.sleep(0.005)
         return true
@@ -134,7 +133,7 @@ def one_child_fails(cell: Cell, **policy: bool) -> None:
 def no_policy(cell: Cell) -> None:
     one_child_fails(cell)
     # flownb's flows fail with their child unless it is optional; in BullMQ's the parent waits until it is retried.
-    top = "failed" if cell.producer.name == "flownb" else "waiting_children"
+    top = "failed" if cell.producer.kind == "flownb" else "waiting_children"
     cell.ends(top=top, well="completed", broken="failed")
     cell.ran(well=1, broken=1)
 
@@ -295,7 +294,7 @@ def children_at_run_time(cell: Cell) -> None:
 def stalled_worker(cell: Cell) -> None:
     queue = f"doomed-by-{cell.producer.name}"  # of this cell alone
     soon = {"lockDuration": 1000, "stalledInterval": 200}
-    doomed = cell.start_peer(cell.worker.name)
+    doomed = cell.start_peer(cell.worker.kind)
     doomed.ask("work", queue=cell.queue(queue), **soon)
     cell.add_flow(cell.node("top", "top", "gather", cell.node("held", queue, "hold", value=7)))
     cell.wait_until(lambda: cell.stored.runs() == ["held"])
