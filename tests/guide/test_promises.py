@@ -1,7 +1,7 @@
 """The guide's sentences that BullMQ does not keep, one test each, named by the row of the table they stand in (S1 to S28).
 
-The rows on re-adding ids (S21, S22, S27) and on removal (S20) have their matrices in tests/flows/test_existing_ids.py and
-tests/flows/test_removal_options.py, S28 in tests/flows/test_policies.py.
+In tests/flows are S24 (test_on_failure.py), S25 (test_remove.py), and the matrices of re-adding ids (S21, S22, S27:
+test_existing_ids.py) and of removal (S20: test_removal_options.py).
 """
 
 from __future__ import annotations

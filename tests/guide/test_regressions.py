@@ -1,7 +1,9 @@
 """What BullMQ's users asked for, one test each, named by the row of the table it stands in (R1 to R30).
 
-Elsewhere: R2 with 10,000 parents in tests/flows/test_diamonds.py, R13 in test_removal_options.py there, R17's suite of stuck
-flows in test_explain.py and test_explain_odd.py, R22's matrix in test_existing_ids.py, R28 (bullmq-py, Node) in tests/interop.
+In tests/flows are R2 with 10,000 parents (test_diamonds.py), R4 (test_on_failure.py), R13 (test_removal_options.py), R15
+(test_remove.py), R17's suite of stuck flows (test_explain.py, test_explain_odd.py) and R22's matrix (test_existing_ids.py); in
+tests/worker R10 (test_children_at_run_time.py) and R21 (test_executors.py); R28 is tests/interop. R9 (a flow that repeats), R11 (one
+flow before the next) and R14 (mending by a command) have no name in the API.
 """
 
 from __future__ import annotations
