@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar
 
 from flownb import connection as connections
 from flownb import seams
@@ -16,7 +16,7 @@ from flownb.flows import existing, tidy
 from flownb.flows.bullmq import store_as_bullmq
 from flownb.flows.chunks import calls_of
 from flownb.flows.flow import Flow
-from flownb.flows.job import Job, find_job
+from flownb.flows.found import flow_around
 from flownb.flows.journal import tell
 from flownb.flows.plan import OPTIONAL, Plan, PlannedJob, plan
 from flownb.options import JobOptions
@@ -42,28 +42,6 @@ class FlowProducer:
     def __init__(self, *, connection: Connection | None = None) -> None:
         self._connection = connection
 
-    @overload
-    def add(
-        self,
-        tree: Any,
-        *,
-        name: str | None = None,
-        queues_options: Mapping[str, Mapping[str, Any]] | None = None,
-        semantics: Literal["flownb"] = "flownb",
-        if_exists: str = "reuse",
-        on_failure: str | None = None,
-    ) -> Flow: ...
-
-    @overload
-    def add(
-        self,
-        tree: Any,
-        *,
-        queues_options: Mapping[str, Mapping[str, Any]] | None = None,
-        semantics: Literal["bullmq"],
-        if_exists: str = "reuse",
-    ) -> Job: ...
-
     def add(
         self,
         tree: Any,
@@ -73,7 +51,7 @@ class FlowProducer:
         semantics: str = "flownb",
         if_exists: str = "reuse",
         on_failure: str | None = None,
-    ) -> Flow | Job:
+    ) -> Flow:
         """Store a tree of dicts or `Node`s and return its `Flow`.
 
         `name` is what `flownb.attach` finds it by. `queues_options` are BullMQ's: by queue,
@@ -90,11 +68,11 @@ class FlowProducer:
         that something else needs run in any case.
 
         ``semantics="bullmq"`` writes the tree as BullMQ's producer would and nothing more: no job is shared,
-        a failed child without a policy leaves its parent waiting, ``removeOnComplete`` acts at once. Returned is
-        the root `Job`, as for a flow that a Node service added.
+        a failed child without a policy leaves its parent waiting, ``removeOnComplete`` acts at once. The `Flow` is
+        like that of a tree which a Node service added.
 
         >>> tree = {"name": "total", "queueName": "doc-raw", "opts": {"jobId": "november"}}
-        >>> FlowProducer().add(tree, semantics="bullmq").opts
+        >>> FlowProducer().add(tree, semantics="bullmq").job.opts
         {'attempts': 0, 'jobId': 'november'}
         >>> FlowProducer().add(tree, if_exists="error")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
@@ -106,29 +84,7 @@ class FlowProducer:
             raise OptionError("name: BullMQ's flows have none; leave it out, or leave semantics='bullmq' out")
         made = adding.plan(tree)
         adding.check(made)
-        stored: Flow | Job = adding.store(tree, made, name)
-        return stored
-
-    @overload
-    def add_bulk(
-        self,
-        trees: Iterable[Any],
-        *,
-        queues_options: Any = None,
-        semantics: Literal["flownb"] = "flownb",
-        if_exists: str = "reuse",
-        on_failure: str | None = None,
-    ) -> list[Flow]: ...
-
-    @overload
-    def add_bulk(
-        self,
-        trees: Iterable[Any],
-        *,
-        queues_options: Any = None,
-        semantics: Literal["bullmq"],
-        if_exists: str = "reuse",
-    ) -> list[Job]: ...
+        return adding.store(tree, made, name)
 
     def add_bulk(
         self,
@@ -138,7 +94,7 @@ class FlowProducer:
         semantics: str = "flownb",
         if_exists: str = "reuse",
         on_failure: str | None = None,
-    ) -> list[Flow] | list[Job]:
+    ) -> list[Flow]:
         """Store several trees; all of them are checked before the first is written. See `add`."""
         adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
         trees = list(trees)
@@ -188,13 +144,13 @@ class _Adding:
         elif not self.as_bullmq:
             existing.flow_to_reuse(self._store, made)
 
-    def store(self, tree: Any, made: Plan, name: str | None) -> Any:
+    def store(self, tree: Any, made: Plan, name: str | None) -> Flow:
         """Store a plan, unless the flow of this root is there; return its handle."""
         store = self._store
         if self.as_bullmq:
             store_as_bullmq(store, made)
             seams.serve_here(self.connection)
-            return find_job(store, made.root.key, self.connection)
+            return flow_around(store, made.root.key, self.connection)
         known, is_whole = (None, False)
         if self.if_exists != "error":
             known, is_whole = existing.flow_to_reuse(store, made)
@@ -230,13 +186,21 @@ def add(
     tree: Any,
     *,
     name: str | None = None,
+    queues_options: Mapping[str, Mapping[str, Any]] | None = None,
+    semantics: str = "flownb",
     if_exists: str = "reuse",
     on_failure: str | None = None,
     connection: Connection | None = None,
 ) -> Flow:
     """Store a tree of dicts, `Node`s or task nodes and return its `Flow`; see `FlowProducer.add`."""
-    producer = FlowProducer(connection=connection)
-    return producer.add(tree, name=name, if_exists=if_exists, on_failure=on_failure)
+    return FlowProducer(connection=connection).add(
+        tree,
+        name=name,
+        queues_options=queues_options,
+        semantics=semantics,
+        if_exists=if_exists,
+        on_failure=on_failure,
+    )
 
 
 def defaults_of(queues_options: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import flownb as fn
 
 
 def add(tree, **more):
-    return fn.FlowProducer().add(tree, semantics="bullmq", **more)
+    """Add as BullMQ would; return the root job."""
+    return fn.add(tree, semantics="bullmq", **more).job
 
 
 def node(name, *children, queue="q", **opts):
@@ -91,9 +92,6 @@ def test_a_policy_stands_in_the_options_and_in_the_link_to_the_parent(redis, pol
 def test_a_failed_child_without_a_policy_leaves_its_parent_waiting(until):
     root = add(node("root", node("c", queue="c")))
     with fn.Worker("c", lambda job: 1 / 0), fn.Worker("q", lambda job: "ran"):
-        until(lambda: fn.Queue("c").get_job_counts()["failed"] == 1)
-        assert root.get_state() == "waiting-children"
-        fn.Queue("c").get_jobs("failed")[0].retry()
         until(lambda: fn.Queue("c").get_job_counts()["failed"] == 1)
         assert root.get_state() == "waiting-children"
     with fn.Worker("c", lambda job: 7), fn.Worker("q", lambda job: list(job.get_children_values().values())):
@@ -213,5 +211,27 @@ def test_a_node_that_holds_itself_is_a_cycle(redis):
 
 
 def test_many_trees_are_added_in_one_go():
-    jobs = fn.FlowProducer().add_bulk([node(f"r{n}", node("c")) for n in range(3)], semantics="bullmq")
-    assert [job.get_state() for job in jobs] == ["waiting-children"] * 3
+    flows = fn.FlowProducer().add_bulk([node(f"r{n}", node("c")) for n in range(3)], semantics="bullmq")
+    assert [flow.state for flow in flows] == ["waiting-children"] * 3
+
+
+def test_the_handle_follows_the_flow_as_one_that_a_node_service_added():
+    flow = fn.add(node("root", node("a", queue="c"), node("b", queue="c")), semantics="bullmq")
+    assert flow.progress().total == 3
+    with (
+        fn.Worker("c", lambda job: 7),
+        fn.Worker("q", lambda job: sum(job.get_children_values().values())),
+    ):
+        assert flow.result(timeout=30) == 14
+    assert (flow.state, flow.progress().completed) == ("completed", 3)
+    assert fn.attach(f"q:{flow.job.id}").result(timeout=5) == 14
+
+
+def test_the_same_ids_can_be_replaced_or_refused_here_too(redis):
+    tree = node("root", node("c", queue="c", jobId="c1"), jobId="r1")
+    add(tree)
+    with pytest.raises(fn.FlowError, match=r"root: opts.jobId 'r1' is there already"):
+        add(tree, if_exists="error")
+    add({**tree, "data": {"n": 2}}, if_exists="rerun")
+    assert stored(redis, "bull:q:r1")["data"] == {"n": 2}
+    assert fn.Queue("c").get_job_counts()["waiting"] == 1

@@ -346,14 +346,14 @@ def test_the_removal_of_jobs_of_their_own_never_takes_one_of_a_flow(until):
 
 def test_as_bullmq_does_it_a_removed_failure_without_a_policy_releases_its_parent(until):
     """BullMQ's own surprise, which flownb's semantics do not have (S20)."""
-    root = fn.FlowProducer().add(tree(row(removeOnFail=True)), semantics="bullmq")
+    root = fn.FlowProducer().add(tree(row(removeOnFail=True)), semantics="bullmq").job
     with fn.Worker("rows", broken), fn.Worker("totals", lambda job: "ran"):
         until(lambda: root.get_state() == "completed")
     assert fn.Queue("rows").get_job_counts()["failed"] == 0
 
 
 def test_as_bullmq_does_it_a_child_is_gone_at_once_and_its_value_is_there(until):
-    root = fn.FlowProducer().add(tree(row(removeOnComplete=True)), semantics="bullmq")
+    root = fn.FlowProducer().add(tree(row(removeOnComplete=True)), semantics="bullmq").job
     with fn.Worker("rows", lambda job: 7):
         until(lambda: root.get_state() == "waiting")
     assert fn.Queue("rows").get_job_counts()["completed"] == 0
