@@ -150,7 +150,7 @@ MUTATIONS = [
     Mutation("the root of a cancelled flow stays", "cancel_flow", "cancel(root.q, root.id, root.state)", "", CANCEL),
     Mutation("a completed flow is cancelled", "cancel_flow", "has[2] ~= 'completed'", "true", CANCEL),
     Mutation("a later end overwrites the cancel", "_counts", "'ended', state) == 0 then return end", "'ended', state) == 9 then return end", CANCEL),
-    Mutation("jobs that are needed are cancelled", "cancel_jobs", "is_over(at.q, at.key, at.flow, at.edges) and", "", CANCEL),
+    Mutation("jobs that are needed are cancelled", "cancel_jobs", "if is_over(q, job, has[3], edges) then", "if true then", CANCEL),
     Mutation("a shared job is cancelled", "_marks", "if leads then needed = true break end", "", CANCEL),
     Mutation("a waiting parent is left behind", "_cancel", "if redis.call('ZREM', above.waiting_children, above_id) == 1 then", "if false then", CANCEL),
     Mutation("parents are not told of a cancelled child", "_cancel", "tell_parent(edge, job, at.reason)", "", CANCEL),

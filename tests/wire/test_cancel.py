@@ -320,8 +320,10 @@ def test_it_is_cancelled_when_the_last_flow_that_needs_it_is(bench: Bench):
     bench.add(parent("g", queue="top"), node("a", (G, "idof")), flow="g2")
     bench.store.cancel_flow(base("top"), "f")
 
+    assert bench.redis.exists("bull:flownb:shared")
     bench.store.cancel_flow(base("top"), "g2")
     assert bench.store.cancel_jobs([key("a")]) == 1
+    assert not bench.redis.exists("bull:flownb:shared"), "nobody looks for its end any more"
 
     assert bench.hash(f"{G}:failed") == {key("a"): "cancelled"}
     assert bench.counts("g2") == {"top failed": 1, "q failed": 1}

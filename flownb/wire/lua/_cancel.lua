@@ -1,5 +1,5 @@
 -- _cancel: any state -> failed, of a job that nobody needs any more; parents that wait only for such jobs go with it.
--- @touches failed waiting-children dependencies unsuccessful
+-- @touches failed waiting-children dependencies unsuccessful flownb:shared
 -- @use     queue counts parent marks
 
 local climbed = {} -- parents that were looked at in this call, each once
@@ -32,6 +32,7 @@ local function cancel(q, id, from, reason, flow, edges)
     for _, edge in ipairs(at.edges) do
       count_move(at.q, edge.flow, 'waiting', 'failed')
       tell_parent(edge, job, at.reason)
+      if edge.beside then redis.call('HDEL', shared_key(job), job) end -- it has ended
       if not climbed[edge.key] then
         climbed[edge.key] = true
         local above, above_id = queue_and_id(edge.key)

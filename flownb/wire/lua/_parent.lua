@@ -37,7 +37,7 @@ local POLICIES = {'fpof', 'cpof', 'idof', 'rdof'}
 local links = {} -- what siblings hold of their parent is the same text: read once
 
 -- A job's parents: the first stands in its own hash, further ones of a shared job in a key beside it.
--- Each is {key, policy, flow}, where policy is BullMQ's short word or ''.
+-- Each is {key, policy, flow}, where policy is BullMQ's short word or ''; the further ones are `beside`.
 local function parents_of(job, parent_json, parent_key, shared)
   local edges = {}
   if parent_key then
@@ -56,7 +56,7 @@ local function parents_of(job, parent_json, parent_key, shared)
     local further = redis.call('HGETALL', further_parents_key(job))
     for i = 1, #further, 2 do
       local policy, flow = further[i + 1]:match('^(%a*) (%S*)$')
-      edges[#edges + 1] = {key = further[i], policy = policy, flow = flow ~= '' and flow or nil}
+      edges[#edges + 1] = {key = further[i], policy = policy, flow = flow ~= '' and flow or nil, beside = true}
     end
   end
   return edges
