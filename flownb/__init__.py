@@ -129,6 +129,12 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
 
 
+def _settle_here(connection: Any) -> None:
+    from flownb.worker.worker import settle_here
+
+    settle_here(connection)
+
+
 def _serve_here(connection: Any) -> None:
     from flownb.worker.worker import serve_here
 
@@ -141,5 +147,6 @@ def _frame_of_children(job: Any) -> Any:
     return frame_of_children(job)
 
 
+seams.settle_here = _settle_here
 seams.serve_here = _serve_here
 seams.frame_of_children = _frame_of_children

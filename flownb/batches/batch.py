@@ -387,6 +387,7 @@ def fan_out(
     if dry_run:
         return rehearse(layout, frame)
     resolved.ensure_writable()
+    seams.settle_here(resolved)
     if is_limited:
         store.limit_queue(keys.base(store.prefix, job.queue), limiter)
     flow = layout.store()

@@ -147,6 +147,7 @@ class _Adding:
     def store(self, tree: Any, made: Plan, name: str | None) -> Flow:
         """Store a plan, unless the flow of this root is there; return its handle."""
         store = self._store
+        seams.settle_here(self.connection)
         if self.as_bullmq:
             store_as_bullmq(store, made)
             seams.serve_here(self.connection)

@@ -29,6 +29,11 @@ def queues() -> list[str]:
     return list(_by_queue)
 
 
+def tasks(queue: str) -> list[Task]:
+    """Return the tasks of a queue."""
+    return list(_by_queue.get(queue, {}).values())
+
+
 def find(queue: str, name: str) -> Task | None:
     """Return the task for a job: the only one of its queue, or the one of that name."""
     tasks = _by_queue.get(queue, {})

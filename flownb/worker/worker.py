@@ -20,6 +20,7 @@ from flownb.tasks import binding, registry
 from flownb.wire import keys
 from flownb.wire.store import Store, Taken
 from flownb.wire.versions import refuse_newer
+from flownb.worker.cells import cells_on
 from flownb.worker.places import places, read_executor
 from flownb.worker.pump import Pump
 from flownb.worker.run import Processor, Work
@@ -221,6 +222,25 @@ def workers(
 
 class _KernelWorkers(TaskWorker):
     """There is one of these a process: starting another closes the one before."""
+
+    def _served(self) -> list[str]:
+        return [queue for queue in super()._served() if self._cells.may_serve(queue)]
+
+    def _begin(self) -> None:
+        self._cells = cells_on(self._connection or connections.current())
+        self._cells.settle()
+        self._unsettle = registry.listen(self._cells.settle)  # before the pump hears of a task
+        super()._begin()
+
+    def _end(self) -> None:
+        self._unsettle()
+        super()._end()
+
+
+def settle_here(connection: Connection) -> None:
+    """See that no other kernel on the embedded server runs other functions of cells; raises FlowError."""
+    if connection.embedded and not connection.read_only:
+        cells_on(connection).settle()
 
 
 def serve_here(connection: Connection) -> None:

@@ -1,0 +1,121 @@
+"""Shows that two kernels never run different functions for one queue: the second is refused, and told what mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flownb as fn
+
+ROOT = str(Path(fn.__file__).parents[1])
+
+KERNEL = """
+import contextlib, io, json, sys
+import flownb as fn
+connection = fn.connect(path=sys.argv[1])
+for line in sys.stdin:
+    printed, error = io.StringIO(), None
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(json.loads(line), globals())
+    except Exception as raised:
+        error = f"{type(raised).__name__}: {raised}"
+    print(json.dumps([printed.getvalue(), error]), flush=True)
+"""
+
+DOUBLE = """
+@fn.task
+def score(n):
+    return n * 2
+"""
+SQUARE = DOUBLE.replace("n * 2", "n * n")
+RUN = "print(fn.fan_out({rows}, score, name={name!r}).results(timeout=60)['score'].tolist())"
+
+REFUSED = (
+    "FlowError: task 'score': another kernel runs another function for queue 'score', and each would run the "
+    'other\'s jobs; give this one a queue of its own: @fn.task(queue="score-2")'
+)
+
+
+class Kernel:
+    """A process that runs cells, as a notebook's kernel does."""
+
+    def __init__(self, folder):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", KERNEL, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": ROOT},
+        )
+
+    def run(self, cell):
+        """Return what a cell printed, without the announcement of its workers, and its error."""
+        self.process.stdin.write(json.dumps(cell) + "\n")
+        self.process.stdin.flush()
+        printed, error = json.loads(self.process.stdout.readline())
+        return "".join(line for line in printed.splitlines() if "this kernel serves" not in line), error
+
+    def kill(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def kernels(server_folder, connection):
+    made = [Kernel(server_folder) for _ in range(2)]
+    yield made
+    for kernel in made:
+        kernel.kill()
+
+
+def test_the_second_kernel_with_another_function_is_refused_before_it_writes_and_told_to_give_a_queue(
+    kernels, redis
+):
+    first, second = kernels
+    assert first.run(DOUBLE + RUN.format(rows=[1, 2, 3], name="a")) == ("[2, 4, 6]", None)
+    keys = sorted(redis.keys())
+    assert second.run(SQUARE + RUN.format(rows=[5], name="b")) == ("", REFUSED)
+    assert second.run(SQUARE + "fn.add(score.node(5))") == ("", REFUSED)
+    assert sorted(redis.keys()) == keys
+    assert first.run(RUN.format(rows=list(range(50)), name="a"))[0].endswith(str([2 * n for n in range(50)]))
+    mended = SQUARE.replace("@fn.task", "@fn.task(queue='score-2')")
+    assert second.run(mended + RUN.format(rows=[5, 6], name="b")) == ("[25, 36]", None)
+
+
+def test_a_function_that_is_defined_while_workers_run_is_refused_in_its_cell_and_serves_nothing(kernels):
+    first, second = kernels
+    other = "@fn.task\ndef other(n): return n\nfn.fan_out([1], other).wait(timeout=60)"
+    assert second.run(other) == ("", None)
+    assert first.run(DOUBLE + RUN.format(rows=[1], name="a")) == ("[2]", None)
+    assert second.run(SQUARE) == ("", REFUSED)
+    rows = list(range(200))
+    assert first.run(RUN.format(rows=rows, name="b")) == (str([2 * n for n in rows]), None)
+    assert second.run(other.replace("[1]", "[2]")) == ("", REFUSED)  # until it is mended
+    assert second.run(SQUARE.replace("@fn.task", "@fn.task(queue='mine')")) == ("", None)
+    assert second.run(other.replace("[1]", "[2]")) == ("", None)
+
+
+def test_kernels_with_the_same_function_share_the_work_until_one_of_them_edits_it(kernels):
+    for kernel in kernels:
+        assert kernel.run(DOUBLE + RUN.format(rows=[1, 2], name="a"))[0].endswith("[2, 4]")
+    assert kernels[0].run(SQUARE) == ("", REFUSED)
+
+
+def test_a_kernel_that_is_gone_refuses_nobody(kernels, until):
+    first, second = kernels
+    assert first.run(DOUBLE + RUN.format(rows=[1, 2], name="a")) == ("[2, 4]", None)
+    assert second.run(SQUARE + RUN.format(rows=[3], name="b")) == ("", REFUSED)
+    first.kill()
+    until(lambda: second.run(SQUARE + RUN.format(rows=[3], name="b")) == ("[9]", None))
+
+
+def test_a_kernel_may_edit_its_own_function(kernels):
+    kernel = kernels[0]
+    assert kernel.run(DOUBLE + RUN.format(rows=[3], name="a")) == ("[6]", None)
+    assert kernel.run(SQUARE + RUN.format(rows=[3], name="b")) == ("[9]", None)
