@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,8 +31,8 @@ from flownb.flows.summary import BATCH_QUEUE, summarise
 from flownb.options import read_limiter
 from flownb.tasks.task import Task
 from flownb.wire import codec, keys
-from flownb.wire.records import CANCELLED, COMPLETED, FAILED, JobRecord
-from flownb.wire.store import Store
+from flownb.wire.records import CANCELLED, COMPLETED, FAILED, MOST_FAILURES, JobRecord, Snapshot
+from flownb.wire.store import CHUNK, Store
 
 
 class Batch(Flow):
@@ -229,6 +231,34 @@ class Batch(Flow):
         if self._found is None:
             self._found = StoredRows.below(self._store, self._record["root"], self._spec)
         return self._found
+
+    def _snapshot(self, *, failures: bool = False, **parts: Any) -> Snapshot:
+        """As of any flow; rows that failed inside a job of many stand among the failures too."""
+        snapshot = super()._snapshot(failures=failures, **parts)
+        failed = min(snapshot.counts.count(FAILED), MOST_FAILURES)
+        if not failures or self._spec.get("rows_per_job") == 1:
+            return snapshot
+        known = {record.key for record in snapshot.failures}
+        rows = (record for record in self._failed_rows() if record.key not in known)
+        more = itertools.islice(rows, max(failed - len(known), 0))
+        return dataclasses.replace(snapshot, failures=(*snapshot.failures, *more))
+
+    def _failed_rows(self) -> Iterator[JobRecord]:
+        """Each failed row as if it were a job of its own."""
+        for start in range(0, len(self._rows), CHUNK):
+            places = range(start, min(start + CHUNK, len(self._rows)))
+            for place, row in zip(places, self._rows.read(places, traces=True), strict=True):
+                if row.state == FAILED:
+                    yield JobRecord(
+                        key=self._rows.key(place),
+                        id=self._rows.key(place).rsplit(":", 1)[1],
+                        queue=self._spec["queue"],
+                        name=self._spec["task"],
+                        state=FAILED,
+                        failed_reason=row.error,
+                        stacktrace=codec.encode([row.traceback] if row.traceback else [], "traceback"),
+                        attempts_made=row.attempts or 0,
+                    )
 
     def _failures(self) -> tuple[list[int], pd.DataFrame]:
         """The failed rows' places, and the table of them in the same order."""

@@ -70,3 +70,17 @@ def test_a_row_that_waits_for_another_attempt_says_what_went_wrong_so_far(until)
     until(lambda: batch.table()["_state"].tolist() == ["delayed"])
     assert batch.table()["_attempts"].tolist() == [1]
     assert batch.failures.empty  # it has not failed yet
+
+
+def test_rows_that_fail_inside_a_job_of_many_are_told_in_the_picture_too():
+    @fn.task
+    def pick(n):
+        if n % 10 == 3:
+            raise KeyError("none")
+        return n
+
+    batch = fn.fan_out(range(40), pick, rows_per_job=20).wait(timeout=60)
+    told = batch._snapshot(failures=True).failures
+    assert [record.failed_reason for record in told] == ["KeyError: 'none'"] * 4
+    assert all("in pick" in record.stacktrace for record in told)
+    assert "<b>4 ×</b>" in batch.to_html()
