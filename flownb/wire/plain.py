@@ -100,7 +100,7 @@ def read_books(
         counts, ended, paused, *found = pipe.execute()
     waits, sealed = found[: 2 * len(parents) : 2], found[1 : 2 * len(parents) : 2]
     unended = [n for (_, n), has in zip(shared, found[2 * len(parents) :], strict=True) if not has]
-    flat = [part for field, n in counts.items() for part in (_text(field), n)]
+    flat = [_text(part) for pair in counts.items() for part in pair]
     pending = sum(waits) - sum(map(int, sealed)) - sum(unended)
     counted = {_text(field): int(n) for field, n in counts.items()}
     others = any(_in_other_hands(client, base, flow, counted) for base in bases)
