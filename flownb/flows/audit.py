@@ -16,8 +16,7 @@ from flownb.wire.records import COMPLETED, FAILED, FlowCounts
 from flownb.wire.settling import BooksRead
 from flownb.wire.store import Store
 
-_SHARE = 50  # looking at many parents takes at most this part of the time: 2 %
-_LONG = 0.005  # seconds
+_SHARE = 50  # comparing takes at most this part of the time: 2 %
 
 
 class Audit:
@@ -35,6 +34,10 @@ class Audit:
         self._next = 0.0
         self.touched = False  #: another program's worker has had a job of the flow
 
+    def look_again(self) -> None:
+        """Compare at the next question, however short ago the last one was: something has ended."""
+        self._next = 0.0
+
     def counts(self) -> FlowCounts:
         """Return the stored counts. See `touched` whether they can be believed."""
         began = time.monotonic()
@@ -51,9 +54,7 @@ class Audit:
             or min(last.jobs.values(), default=0) < 0
             or (self._is_as_declared and not _agree(reads))
         )
-        took = time.monotonic() - began
-        if took > _LONG:
-            self._next = began + _SHARE * took
+        self._next = began + _SHARE * (time.monotonic() - began)
         return counts_of(last.fields, paused=last.paused)
 
     def _read(self) -> list[BooksRead]:

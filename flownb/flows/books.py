@@ -67,6 +67,7 @@ class OwnBooks(Books):
         self.shape = Declared(store, self.root)
         self._audit = Audit(store, flow, self.shape)
         self._coordinator = Coordinator(store, self.shape)
+        self._over = False
 
     def record(self) -> dict[str, str]:
         if self._store.read_only:
@@ -74,11 +75,15 @@ class OwnBooks(Books):
         record = self._store.read_flow(self._flow)
         if record and "ended" not in record and self._catch_up():
             record = self._store.read_flow(self._flow)
+        self._see("ended" in record)
         return record
 
     def as_stored(self) -> dict[str, str]:
         record = self._store.read_flow(self._flow)
-        return record | _end_of(self._store, self.root) if record and "ended" not in record else record
+        if record and "ended" not in record:
+            record |= _end_of(self._store, self.root)
+        self._see("ended" in record)
+        return record
 
     def end(self) -> tuple[str | None, str | None]:
         ended, cause = self._store.read_flow_end(self._flow)
@@ -86,7 +91,8 @@ class OwnBooks(Books):
             ended, cause = self._store.read_flow_end(self._flow)
         if ended is None and self._store.read_only:
             found = _end_of(self._store, self.root)
-            return found.get("ended"), found.get("cause", cause)
+            ended, cause = found.get("ended"), found.get("cause", cause)
+        self._see(ended is not None)
         return ended, cause
 
     def _catch_up(self) -> bool:
@@ -97,6 +103,12 @@ class OwnBooks(Books):
             self._store.write_end(self.root)
             return True
         return self._coordinator.look()
+
+    def _see(self, over: bool) -> None:
+        """Once it is known that the flow has ended, counts from before are not good enough."""
+        if over != self._over:
+            self._over = over
+            self._audit.look_again()
 
     def counts(self, patience: float | None = None) -> FlowCounts:
         counts = self._audit.counts()

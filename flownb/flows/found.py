@@ -20,12 +20,14 @@ class FoundFlow(Flow):
     queue comes to it, as the other program's workers have it.
     """
 
-    def __init__(self, root: str, *, connection: Connection | None = None) -> None:
+    def __init__(self, root: str, *, connection: Connection | None = None, name: str | None = None) -> None:
         self._connection, self._store = store_of(connection)
         self._books = FoundBooks(self._store, root)
         self._id = root.rsplit(":", 1)[1]
         self._outcome = None
         self._record = self._books.first
+        if not self._record and name is not None:  # just added, and run and removed already
+            self._record = {"name": name, "root": root, "created": "0"}
         if not self._record:
             raise JobMissing(f"no job {short_key(root, self._store.prefix)} on this server")
 
@@ -73,8 +75,11 @@ def attach(flow: str | Job, *, connection: Connection | None = None) -> Flow:
     return found
 
 
-def flow_around(store: Store, job: str, connection: Connection) -> Flow:
-    """Return the flow that a job belongs to: the one that counts it, or the tree up to its topmost parent."""
+def flow_around(store: Store, job: str, connection: Connection, *, name: str | None = None) -> Flow:
+    """Return the flow that a job belongs to: the one that counts it, or the tree up to its topmost parent.
+
+    `name` is that of a root which was just added: it may have been run and removed already.
+    """
     top, seen = "", set[str]()
     step: str | None = job
     while step and step not in seen:
@@ -88,6 +93,6 @@ def flow_around(store: Store, job: str, connection: Connection) -> Flow:
                 raise JobMissing(f"the flow of this job lives under another prefix: connect(prefix={home!r})")
             return Flow(flow, connection=connection)
         top, step = step, found.parent_key
-    if not top:
+    if not top and name is None:
         raise JobMissing(f"no job {short_key(job, store.prefix)} on this server")
-    return FoundFlow(top, connection=connection)
+    return FoundFlow(top or job, connection=connection, name=name)

@@ -151,7 +151,7 @@ class _Adding:
         if self.as_bullmq:
             store_as_bullmq(store, made)
             seams.serve_here(self.connection)
-            return flow_around(store, made.root.key, self.connection)
+            return flow_around(store, made.root.key, self.connection, name=made.root.name)
         known, is_whole = (None, False)
         if self.if_exists != "error":
             known, is_whole = existing.flow_to_reuse(store, made)

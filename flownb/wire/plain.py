@@ -102,8 +102,7 @@ def read_books(
     unended = [n for (_, n), has in zip(shared, found[2 * len(parents) :], strict=True) if not has]
     flat = [_text(part) for pair in counts.items() for part in pair]
     pending = sum(waits) - sum(map(int, sealed)) - sum(unended)
-    counted = {_text(field): int(n) for field, n in counts.items()}
-    others = any(_in_other_hands(client, base, flow, counted) for base in bases)
+    others = any(_in_other_hands(client, base, flow, counts) for base in bases)
     return {
         "counts": flat,
         "pending": pending,
@@ -113,7 +112,7 @@ def read_books(
     }
 
 
-def _in_other_hands(client: Redis, base: str, flow: str, counted: Mapping[str, int]) -> bool:
+def _in_other_hands(client: Redis, base: str, flow: str, counts: Mapping[bytes, bytes]) -> bool:
     """Does another program's worker run a job of this flow, or has it put one off?"""
     with client.pipeline(transaction=False) as pipe:
         pipe.llen(f"{base}:active")
@@ -121,8 +120,8 @@ def _in_other_hands(client: Redis, base: str, flow: str, counted: Mapping[str, i
         pipe.zcard(f"{base}:delayed")
         pipe.zrange(f"{base}:delayed", 0, MOST_LOOKED_AT - 1)
         n_active, active, n_delayed, delayed = pipe.execute()
-    active = active if n_active > counted.get(f"active@{base}", 0) else []
-    delayed = delayed if n_delayed > counted.get(f"delayed@{base}", 0) else []
+    active = active if n_active > int(counts.get(f"active@{base}".encode(), 0)) else []
+    delayed = delayed if n_delayed > int(counts.get(f"delayed@{base}".encode(), 0)) else []
     with client.pipeline(transaction=False) as pipe:
         for id in [*active, *delayed]:
             pipe.hmget(f"{base}:{_text(id)}", "fl", "atm", "ft")

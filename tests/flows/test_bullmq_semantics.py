@@ -235,3 +235,10 @@ def test_the_same_ids_can_be_replaced_or_refused_here_too(redis):
     add({**tree, "data": {"n": 2}}, if_exists="rerun")
     assert stored(redis, "bull:q:r1")["data"] == {"n": 2}
     assert fn.Queue("c").get_job_counts()["waiting"] == 1
+
+
+def test_a_flow_that_is_gone_as_soon_as_it_is_added_is_no_error():
+    with fn.Worker("q", lambda job: 7):
+        for _ in range(20):
+            flow = fn.add({**node("r"), "opts": {"removeOnComplete": True}}, semantics="bullmq")
+            assert flow.name == "r"
