@@ -378,6 +378,8 @@ def fan_out(
     job = RowJob.read(task, opts)
     rows, by = ungrouped(rows, by)
     asked = grouping.checked(rows_per_job)
+    if asked is None and limiter is not None:  # a limit counts jobs
+        asked = 1
     if asked not in (None, 1) and job.options.timeout:
         raise OptionError(
             f"rows_per_job={asked}: a timeout is for a whole job, so a job holds one row; leave one out"

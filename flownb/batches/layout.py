@@ -177,7 +177,7 @@ class Layout:
         """How many rows a job holds, of a batch of so many, and how long it may take if that is to be found out."""
         if rows_per_job is not None:
             return rows_per_job, None
-        if self.job.alone:
+        if self.job.alone or self.store_.is_limited(self.base):
             return 1, None
         known = self.store_.read_run_time(self.job.queue, self.job.name)
         return grouping.fitting(rows, known), round(grouping.SLICE * 1000)

@@ -182,6 +182,11 @@ class Store(Steering, Families, Growing, Settling):
                     f"{base}:meta", mapping={name: limiter[name] for name in ("max", "duration")}
                 )
 
+    def is_limited(self, base: str) -> bool:
+        """Say whether the queue has a limit of its own."""
+        with server_errors():
+            return bool(self.client.hexists(f"{base}:meta", "max"))
+
     def pause_queue(self, base: str) -> None:
         self._call("pause_queue", [base])
 

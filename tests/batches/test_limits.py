@@ -68,6 +68,23 @@ def test_a_limiter_of_a_call_stays_until_another_is_given(redis, shaky):
         fn.fan_out([4], shaky, limiter="often")
 
 
+def test_a_limit_counts_rows_also_where_they_would_share_jobs():
+    @fn.task
+    def quick(n):
+        return n
+
+    def jobs():
+        return fn.Queue("quick").get_job_counts()["completed"]
+
+    fn.fan_out(range(300), quick, name="a", limiter="10000/s").wait(timeout=60)
+    assert jobs() == 300
+    fn.fan_out(range(300), quick, name="b").wait(timeout=60)  # the queue's limit still holds
+    assert jobs() == 600
+    fn.fan_out(range(300), quick, name="c", limiter=None).wait(timeout=60)
+    fn.fan_out(range(300), quick, name="d").wait(timeout=60)
+    assert jobs() < 1200
+
+
 class Service(ThreadingHTTPServer):
     """Answers so many requests, then 429 for a second, then so many again."""
 
