@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from peers import CONCURRENCY, Peer, prepare_node  # noqa: E402
 from private_server import PrivateServer  # noqa: E402
-from report import Figures, page, table  # noqa: E402
+from report import Figures, page, section_of, table  # noqa: E402
 
 SMALL_BLOCKS = {"hash_max_listpack_value": 64}  # the server's own setting
 EMBEDDED_BLOCKS = {"hash_max_listpack_value": 512}  # that of flownb's embedded server
@@ -62,7 +62,8 @@ def main() -> None:
     say("")
     print(table(figures, n))
     if options.write:
-        (ROOT / "docs" / "performance.md").write_text(page(figures, n, rounds, version), encoding="utf-8")
+        path = ROOT / "docs" / "performance.md"
+        path.write_text(page(figures, n, rounds, version) + "\n" + section_of(path), encoding="utf-8")
 
 
 def read_options() -> argparse.Namespace:

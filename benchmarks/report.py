@@ -8,7 +8,8 @@ import platform
 import statistics
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import NamedTuple
 
 from peers import CONCURRENCY, NODE
@@ -86,6 +87,83 @@ def _figure(value: float) -> str:
     ('12,346', '12.3', '0.123')
     """
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def batches(figures: Mapping[str, Mapping[str, float]], rows: int, node_rows: int, server: str) -> str:
+    """Return the section on batches."""
+
+    def ratio(ours: str, theirs: str, what: str = "seconds") -> str:
+        one, other = figures[ours].get(what), figures[theirs].get(what)
+        return f"{_figure(one / other)}x" if one and other else "not measured"
+
+    def seconds(name: str) -> str:
+        found = figures[name].get("seconds")
+        return f"{found:.1f}" if found else "not measured"
+
+    many, single = figures["flownb 100"], figures["flownb 1"]
+    results = [f"{found['results'] / found['raw']:.2g}x" for found in (many, single)]
+    in_server = _figure(many["bytes"] / many["json"])
+    return f"""\
+## Batches
+
+{rows:,} rows of ten columns, a task that does nothing, from `fan_out()` to `results()`. Measured by
+
+    .venv/bin/python benchmarks/bench_batches.py --write
+
+{server}, unix socket, no persistence, `hash-max-listpack-value 512`. flownb with 4 threads in the process that
+asks, dask with two workers of two threads, joblib with two processes: all on the same {os.cpu_count()} cores,
+shared with other work.
+
+| | seconds | beside dask | mark |
+|---|---:|---:|---|
+| flownb, `rows_per_job="auto"`, for the first time | {seconds("flownb auto")} | {ratio("flownb auto", "dask 1")} | |
+| flownb, `rows_per_job=100` | {seconds("flownb 100")} | {ratio("flownb 100", "dask 1")} | under 0.25x |
+| flownb, `rows_per_job=1` | {seconds("flownb 1")} | {ratio("flownb 1", "dask 1")} | under 1x |
+| dask.distributed {_version("distributed")}, `client.map` | {seconds("dask 1")} | 1x | |
+| joblib {_version("joblib")}, `Parallel(n_jobs=2)` | {seconds("joblib 1")} | {ratio("joblib 1", "dask 1")} | |
+
+| | flownb | mark |
+|---|---:|---|
+| the producer's memory beside the frame's, 100 rows a job | {_times(figures["producer 100"])} | at most 3x |
+| … 1 row a job | {_times(figures["producer 1"])} | at most 3x |
+| memory in the server beside the JSON text of the rows, 100 rows a job | {in_server}x | at most 1.5x |
+| … beside bullmq's for {node_rows:,} rows, 1 a job | {ratio("flownb small", "bullmq", "bytes")} | at most 1.1x |
+| time for {node_rows:,} rows, 1 a job, beside bullmq's flow | {ratio("flownb small", "bullmq")} | |
+| `results()` beside reading and decoding the bytes raw, 100 rows a job | {results[0]} | at most 3x |
+| … 1 row a job | {results[1]} | at most 3x |
+
+dask and joblib keep the rows in memory: when the process dies, rows and results are gone.
+"""
+
+
+def _times(found: Mapping[str, float]) -> str:
+    return f"{_figure(found['times'])}x" if found else "not measured"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+_SECTION = "## Batches"
+
+
+def write_section(path: Path, text: str) -> None:
+    """Put the section on batches into the page, in place of the one that is there."""
+    path.write_text(page_without(path) + text, encoding="utf-8")
+
+
+def page_without(path: Path) -> str:
+    """Return the page without the section on batches, which is its last."""
+    return path.read_text(encoding="utf-8").partition(_SECTION)[0]
+
+
+def section_of(path: Path) -> str:
+    """Return the section on batches."""
+    _, title, text = path.read_text(encoding="utf-8").partition(_SECTION)
+    return title + text
 
 
 def page(figures: Figures, n: int, rounds: int, server: str) -> str:

@@ -134,6 +134,22 @@ const doing = {
     return { ms, shown };
   },
 
+  async rows({ rows }) {
+    await serve('rows', async () => null, 100);
+    await serve('agg', async () => null, 1);
+    const ended = new Promise((resolve) => (whenEnded = resolve));
+    root = 'rows-root';
+    return measured(async () => {
+      await producer.add({
+        name: 'all',
+        queueName: 'agg',
+        opts: { jobId: root },
+        children: rows.map((data) => ({ name: 'row', queueName: 'rows', data })),
+      });
+      await ended;
+    });
+  },
+
   async start_chain() {
     await serve('chain', async (job) => job.data.index, 1);
     await serve('end', async (job) => job.data.index, 1);
