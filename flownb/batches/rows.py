@@ -291,7 +291,13 @@ def _travelling(table: _Table, required: Sequence[str], optional: Sequence[str])
                 f"parameter {name!r}: no column has this name{_nearest(name, table)}; "
                 "rename a column, add one with df.assign, or give the parameter a default"
             )
-    return [name for name in table.columns if name in required or name in optional]
+    travelling = [name for name in table.columns if name in required or name in optional]
+    if optional and table.columns and not travelling:
+        raise FlowError(
+            f"parameter {optional[0]!r}: no column has this name{_nearest(optional[0], table)}, nor that of any other "
+            "parameter, so every row would run the same; rename a column"
+        )
+    return travelling
 
 
 def _grouping(table: _Table, by: str | Sequence[str] | None) -> list[str]:

@@ -393,6 +393,59 @@ nested = st.recursive(
 )
 moment = st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))
 
+
+def test_a_task_none_of_whose_parameters_is_a_column_is_refused() -> None:
+    table = pd.DataFrame({"Text": ["a"], "lang": ["de"]})
+    with pytest.raises(FlowError) as refused:
+        read(table, [], ["text", "model"])
+    assert str(refused.value).startswith(
+        "parameter 'text': no column has this name (columns: Text, lang, did you mean 'Text'?), nor that of any other"
+    )
+    assert read(table, [], ["lang", "model"]).columns == ("lang",)
+    assert read(table, []).texts == ["{}"]  # it asks for nothing
+
+
+ARROW = {
+    "int64[pyarrow]": ([1, None], [1, None]),
+    "double[pyarrow]": ([0.5, None], [0.5, None]),
+    "bool[pyarrow]": ([True, None], [True, None]),
+    "string[pyarrow]": (["é", None], ["é", None]),
+    "timestamp[us][pyarrow]": (
+        [dt.datetime(2024, 2, 29, 1, 2, 3, 250_000), None],
+        ["2024-02-29T01:02:03.250000", None],
+    ),
+    "timestamp[ns, tz=Europe/Paris][pyarrow]": (
+        [pd.Timestamp("2024-02-29 01:02:03", tz="Europe/Paris"), None],
+        ["2024-02-29T00:02:03Z", None],
+    ),
+    "date32[day][pyarrow]": ([dt.date(2024, 2, 29), None], ["2024-02-29", None]),
+    "duration[us][pyarrow]": ([dt.timedelta(seconds=1.5), None], [1.5, None]),
+}
+
+
+@pytest.mark.parametrize("dtype", sorted(ARROW))
+def test_arrow_backed_columns_travel_as_others_of_their_kind(dtype: str) -> None:
+    values, expected = ARROW[dtype]
+    rows = read(pd.DataFrame({"x": pd.Series(values, dtype=dtype)}), ["x"])
+    assert [json.loads(text)["x"] for text in rows.texts] == expected
+
+
+def test_nested_arrow_columns_and_decimals_travel_and_bytes_do_not() -> None:
+    import pyarrow as pa
+
+    def column(values: list[Any], kind: Any) -> pd.DataFrame:
+        return pd.DataFrame({"x": pd.Series(values, dtype=pd.ArrowDtype(kind))})
+
+    for values, kind, expected in (
+        ([[1, 2], None], pa.list_(pa.int64()), ['{"x":[1,2]}', '{"x":null}']),
+        ([{"y": 1}, None], pa.struct([("y", pa.int64())]), ['{"x":{"y":1}}', '{"x":null}']),
+        ([decimal.Decimal("1.10")], pa.decimal128(5, 2), ['{"x":"1.10"}']),
+    ):
+        assert read(column(values, kind), ["x"]).texts == expected
+    with pytest.raises(FlowError, match="row 0, column 'x': bytes do not travel"):
+        read(column([b"a"], pa.binary()), ["x"])
+
+
 CELLS: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
     "int64": (st.integers(-(2**63), 2**63 - 1), int),
     "float64": (st.floats(allow_infinity=False), lambda value: None if value != value else value),
