@@ -89,16 +89,31 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def batches(figures: Mapping[str, Mapping[str, float]], rows: int, node_rows: int, server: str) -> str:
+def batches(
+    figures: Mapping[str, Mapping[str, float]], rows: Mapping[str, int], node_rows: int, server: str
+) -> str:
     """Return the section on batches."""
 
     def ratio(ours: str, theirs: str, what: str = "seconds") -> str:
         one, other = figures[ours].get(what), figures[theirs].get(what)
         return f"{_figure(one / other)}x" if one and other else "not measured"
 
-    def seconds(name: str) -> str:
-        found = figures[name].get("seconds")
-        return f"{found:.1f}" if found else "not measured"
+    def a_row(name: str) -> float:
+        """Microseconds."""
+        return figures[name].get("seconds", 0) / rows[name.split()[0]] * 1e6
+
+    def line(title: str, name: str, mark: str = "") -> str:
+        ours, dask = a_row(name), a_row("dask 1")
+        beside = f"{_figure(ours / dask)}x" if ours and dask else "not measured"
+        return f"| {title} | {rows[name.split()[0]]:,} | {_figure(ours)} | {beside} | {mark} |"
+
+    times = [
+        line('flownb, `rows_per_job="auto"`, for the first time', "flownb auto"),
+        line("flownb, `rows_per_job=100`", "flownb 100", "under 0.25x"),
+        line("flownb, `rows_per_job=1`", "flownb 1", "under 1x"),
+        line(f"dask.distributed {_version('distributed')}, `client.map`", "dask 1"),
+        line(f"joblib {_version('joblib')}, `Parallel(n_jobs=2)`", "joblib 1"),
+    ]
 
     many, single = figures["flownb 100"], figures["flownb 1"]
     results = [f"{found['results'] / found['raw']:.2g}x" for found in (many, single)]
@@ -106,7 +121,7 @@ def batches(figures: Mapping[str, Mapping[str, float]], rows: int, node_rows: in
     return f"""\
 ## Batches
 
-{rows:,} rows of ten columns, a task that does nothing, from `fan_out()` to `results()`. Measured by
+{rows["flownb"]:,} rows of ten columns, a task that does nothing, from `fan_out()` to `results()`. Measured by
 
     .venv/bin/python benchmarks/bench_batches.py --write
 
@@ -114,13 +129,9 @@ def batches(figures: Mapping[str, Mapping[str, float]], rows: int, node_rows: in
 asks, dask with two workers of two threads, joblib with two processes: all on the same {os.cpu_count()} cores,
 shared with other work.
 
-| | seconds | beside dask | mark |
-|---|---:|---:|---|
-| flownb, `rows_per_job="auto"`, for the first time | {seconds("flownb auto")} | {ratio("flownb auto", "dask 1")} | |
-| flownb, `rows_per_job=100` | {seconds("flownb 100")} | {ratio("flownb 100", "dask 1")} | under 0.25x |
-| flownb, `rows_per_job=1` | {seconds("flownb 1")} | {ratio("flownb 1", "dask 1")} | under 1x |
-| dask.distributed {_version("distributed")}, `client.map` | {seconds("dask 1")} | 1x | |
-| joblib {_version("joblib")}, `Parallel(n_jobs=2)` | {seconds("joblib 1")} | {ratio("joblib 1", "dask 1")} | |
+| | rows | µs a row | beside dask | mark |
+|---|---:|---:|---:|---|
+{chr(10).join(times)}
 
 | | flownb | mark |
 |---|---:|---|

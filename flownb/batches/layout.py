@@ -331,7 +331,7 @@ class Layout:
             plan.jobs.append(self._group(parent, some))
             rows.append([(position, place) for place, position in enumerate(some)])
         order = [position for some in rows for position, _ in some]
-        places = [place for some in rows for _, place in some]
+        places = [place for some in rows for _, place in some] if kept else None  # None: all, in order
         plan.rows[parent] = self._rows(order, [len(some) for some in rows], places)
 
     def _keep(self, plan: Plan, parent: int, id: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -51,8 +53,11 @@ class StoredRows:
         self._spec = spec
         positions = [position for piece in self._pieces for position in piece.positions or ()]
         self._order = sorted(range(len(positions)), key=positions.__getitem__)
+
+    @cached_property
+    def _homes(self) -> list[Home]:
         homes = [home for piece in self._pieces for home in piece.homes()]
-        self._homes = [homes[place] for place in self._order]
+        return [homes[place] for place in self._order]
 
     @classmethod
     def below(cls, store: Store, root: str, spec: Mapping[str, Any]) -> StoredRows:
@@ -72,7 +77,7 @@ class StoredRows:
         return cls(store, found, spec)
 
     def __len__(self) -> int:
-        return len(self._homes)
+        return len(self._order)
 
     @property
     def index(self) -> pd.Index[Any]:
@@ -93,24 +98,18 @@ class StoredRows:
 
     def values(self) -> list[Any]:
         """Read what each row returned, `NOTHING` for a row that is not done: the fastest read there is."""
-        keys = list(dict.fromkeys(key for key, _ in self._homes))
-        texts = dict(zip(keys, self._store.read_returnvalues(keys), strict=True))
-        whole = {key: results.decoded(text) for key, text in texts.items() if text is not None}
-        if all(place is None for _, place in self._homes):
-            return [whole.get(key, NOTHING) for key, _ in self._homes]
-        values: list[Any] = []
-        rest = []  # of jobs that are not completed, or have handed on the row
-        for at, (key, place) in enumerate(self._homes):
-            value = whole.get(key, NOTHING)
-            if place is not None and value is not NOTHING:
-                value = value["values"][place] if _has(value, place) else NOTHING
-            if place is not None and value is NOTHING:
-                rest.append(at)
-            values.append(value)
-        if rest:
-            for at, row in zip(rest, self.read(rest), strict=True):
-                if row.value is not None:
-                    values[at] = codec.decode(row.value)
+        keys = list(dict.fromkeys(key for piece in self._pieces for key in piece.keys))
+        texts = zip(keys, self._store.read_returnvalues(keys), strict=True)
+        whole = {key: results.decoded(text) for key, text in texts if text is not None}
+        found: list[Any] = []
+        for piece in self._pieces:
+            found += _values_of(piece, whole)
+        values = [found[place] for place in self._order]
+        # What else there is stands in jobs that are not completed, or to which rows were handed on.
+        rest = [at for at, value in enumerate(values) if value is NOTHING and self._homes[at][1] is not None]
+        for at, row in zip(rest, self.read(rest) if rest else (), strict=True):
+            if row.value is not None:
+                values[at] = codec.decode(row.value)
         return values
 
     def key(self, place: int) -> str:
@@ -197,8 +196,29 @@ class Jobs:
         return codec.encode(self._inputs[record.key][place], "row")
 
 
-def _has(value: Mapping[str, Any], place: int) -> bool:
-    return place < len(value["values"]) and (not value["errors"] or str(place) not in value["errors"])
+def _values_of(piece: codec.Children, whole: Mapping[str, Any]) -> Iterator[Any]:
+    """The values of a piece's rows, from what their completed jobs returned; `NOTHING` where that does not say."""
+    if piece.counts is None:
+        return (whole.get(key, NOTHING) for key in piece.keys)
+    if piece.places is None:
+        jobs = zip(piece.keys, piece.counts, strict=True)
+        return chain.from_iterable(_all_of(whole.get(key), count) for key, count in jobs)
+    return (_one_of(whole.get(key, NOTHING), place) for key, place in piece.homes())
+
+
+def _all_of(value: Mapping[str, Any] | None, count: int) -> list[Any]:
+    if value is None:
+        return [NOTHING] * count
+    if not value["errors"] and len(value["values"]) == count:
+        return list(value["values"])
+    return [_one_of(value, place) for place in range(count)]
+
+
+def _one_of(value: Any, place: int | None) -> Any:
+    if place is None or value is NOTHING:
+        return value
+    has = place < len(value["values"]) and str(place) not in value["errors"]
+    return value["values"][place] if has else NOTHING
 
 
 def known_rows(store: Store, name: str) -> dict[str, Home]:
