@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flownb.batches import rows as rows_module
@@ -491,6 +491,7 @@ def without_missing(values: list[Any]) -> list[Any]:
     ]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the first frame of a process, on a busy machine
 @given(frames(), st.booleans())
 def test_any_frame_comes_back_as_documented(
     made: tuple[pd.DataFrame, dict[str, list[Any]]], whole: bool
@@ -508,6 +509,7 @@ def ids(rows: Rows, **more: str) -> list[str]:
     return identities(rows, **{"name": "n", "task": "t", "version": "1", **more})
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(frames(), st.randoms(use_true_random=False))
 def test_ids_are_those_of_the_rows_in_any_order(made: tuple[pd.DataFrame, Any], random: Any) -> None:
     frame, _ = made
