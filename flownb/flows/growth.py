@@ -98,7 +98,7 @@ def _digest(made: Plan) -> str:
 
 def _difference(store: Store, made: Plan, number: int) -> str:
     """Say how the children asked for now differ from those that this call has added before."""
-    what = "other jobs below them"
+    what = "fewer of them, or other jobs below them"
     places = made.root.children
     stored = store.read_jobs([made.jobs[i].key for i in places], ("name", "data"))
     for place, (i, there) in enumerate(zip(places, stored, strict=True)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from flownb.errors import JobCrashed, OptionError, UnrecoverableError
@@ -62,12 +62,15 @@ class Elsewhere(Here):
         if work.stays or taken.deferred is not None:
             return run(taken, work, self._store, self._await)
         try:
-            return self._send(taken, parcel.pack(taken, work, self._store.prefix, self._address))
+            return self._send(taken, work)
         except (UnrecoverableError, JobCrashed) as error:
             return judge(taken, error, work, Job(taken.record, store=self._store))
 
-    def _send(self, taken: Taken, packed: bytes) -> Outcome:
+    def _send(self, taken: Taken, work: Work) -> Outcome:
         raise NotImplementedError
+
+    def _packed(self, taken: Taken, work: Work) -> bytes:
+        return parcel.pack(taken, work, self._store.prefix, self._address)
 
 
 class OwnProcess(Elsewhere):
@@ -80,8 +83,8 @@ class OwnProcess(Elsewhere):
     def prepare(self) -> None:
         self._process.prepare()
 
-    def _send(self, taken: Taken, packed: bytes) -> Outcome:
-        return self._process.run(packed)
+    def _send(self, taken: Taken, work: Work) -> Outcome:
+        return self._process.run(self._packed(taken, work))
 
     def kill(self) -> None:
         self._process.kill()
@@ -95,27 +98,23 @@ class InExecutor(Elsewhere):
         self._executor = executor
         self._future: Future[Outcome] | None = None
 
-    def run(self, taken: Taken) -> Outcome:
+    def _send(self, taken: Taken, work: Work) -> Outcome:
         if isinstance(self._executor, ThreadPoolExecutor):  # the same process: nothing to pack
-            return self._submit(taken, super(Elsewhere, self).run, taken)
-        return super().run(taken)
-
-    def _send(self, taken: Taken, packed: bytes) -> Outcome:
-        return self._submit(taken, parcel.run_parcel, packed)
-
-    def _submit(self, taken: Taken, function: Callable[..., Outcome], argument: Any) -> Outcome:
+            call: tuple[Any, ...] = (run, taken, work, self._store, self._await)
+        else:
+            call = (parcel.run_parcel, self._packed(taken, work))
         try:
-            self._future = self._executor.submit(function, argument)
-        except RuntimeError as error:  # broken or shut down: the job has not begun
+            self._future = self._executor.submit(*call)
+        except Exception as error:  # broken or shut down: the job has not begun
             log.error("the executor takes no jobs (%s); close the worker and give another", error)
             time.sleep(_PAUSE)
             return returned(taken)
         try:
             return self._future.result()
-        except BrokenExecutor as error:
-            raise JobCrashed(f"the executor broke while it ran: {error}") from None
         except CancelledError:
             raise JobCrashed("the executor cancelled it") from None
+        except Exception as error:  # what the function raises is an outcome: this is the executor's own
+            raise JobCrashed(f"the executor broke while it ran: {error}") from None
 
     def kill(self) -> None:
         if self._future is not None:

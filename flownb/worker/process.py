@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import signal
@@ -17,6 +18,8 @@ from typing import Any
 from flownb.errors import JobCrashed
 from flownb.worker.parcel import run_parcel
 from flownb.worker.run import Outcome
+
+log = logging.getLogger("flownb.worker")
 
 _LENGTH = struct.Struct(">Q")
 
@@ -34,7 +37,11 @@ class JobProcess:
         with self._lock:
             if self._closed or self._process is not None:
                 return
-            self._process, self._busy = _spawn(), True
+            try:
+                self._process, self._busy = _spawn(), True
+            except OSError as error:  # too many processes, no memory
+                log.error("no process could be started: %s", error)
+                return
         if not _answer(self._process):
             self._give_up(self._process)
         self._busy = False

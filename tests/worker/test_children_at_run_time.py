@@ -342,6 +342,18 @@ def test_a_run_that_was_given_up_adds_nothing(until):
 # ---- refused ------------------------------------------------------------------------------------------------
 
 
+def test_fewer_children_at_the_same_call_fail_the_job_too():
+    runs = []
+
+    def site(job):
+        runs.append(1)
+        return job.add_children(pages("a", "b")[: 3 - len(runs)])
+
+    flow = fn.add(SITE)
+    with serve(site), pytest.raises(fn.FlowFailed, match="than in the run before, fewer of them"):
+        flow.result(timeout=30)
+
+
 def test_other_children_at_the_same_call_fail_the_job_and_say_what_differs():
     runs = []
 

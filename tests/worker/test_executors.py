@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -299,6 +299,49 @@ def test_an_executor_that_broke_fails_what_ran_in_it_and_nothing_that_waits(unti
         assert (waits.get_state(), fn.Queue("q").get_job(waits.id).attempts_made) == ("waiting", 0)
     with fn.Worker("q", work, executor="processes"):
         assert finished(until, waits).returnvalue == "ran"
+
+
+class Odd(ThreadPoolExecutor):
+    """Takes jobs, and loses the first."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.lost = False
+
+    def submit(self, *call):
+        future = super().submit(*call) if self.lost else Future()
+        if not self.lost:
+            self.lost = True
+            future.set_exception(ConnectionError("the scheduler is gone"))
+        return future
+
+
+def test_an_error_of_the_executor_itself_is_a_failed_attempt_and_the_slot_goes_on(until):
+    queue = fn.Queue("q")
+    first, second = queue.add_bulk([{"name": "j"}, {"name": "j"}])
+    with Odd() as executor, fn.Worker("q", lambda job: "ran", executor=executor):
+        first, second = finished(until, first), finished(until, second)
+    assert first.failed_reason == "JobCrashed: the executor broke while it ran: the scheduler is gone"
+    assert second.returnvalue == "ran"
+
+
+def test_a_process_that_cannot_be_started_fails_the_attempt_and_the_next_one_may_do(until, monkeypatch):
+    from flownb.worker import process
+
+    spawn, tries = process._spawn, []
+
+    def spawn_late():
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("Resource temporarily unavailable")
+        return spawn()
+
+    monkeypatch.setattr(process, "_spawn", spawn_late)
+    job = fn.Queue("q").add("j", opts={"attempts": 2})
+    with fn.Worker("q", lambda job: "ran", executor="processes"):
+        job = finished(until, job)
+    assert (job.returnvalue, job.attempts_made) == ("ran", 2)
+    assert "its process could not be started" in job.failed_reason
 
 
 # ---- refused ------------------------------------------------------------------------------------------------
