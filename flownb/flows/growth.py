@@ -130,7 +130,7 @@ def _store(
 ) -> None:
     """Store the children; with the last of them, that this call is answered from now on."""
     flow = growth.flow
-    if flow is None and job.parent_key is None:  # a job of its own becomes the root of a flow
+    if flow is None and _is_alone(store, job):  # it becomes the root of a flow
         made.flow = made.flow.rpartition("-")[0]
         fields = {"name": job.name, "root": job.key, "total": str(len(made.jobs)), "on_failure": "cancel"}
         record: dict[str, Any] | None = {
@@ -159,6 +159,11 @@ def _store(
     send(store, made, record, under, more)
     flow = str(record["id"]) if record else None
     tell(f"has added children: {len(made.root.children):,}", flow=flow, job=job.key)
+
+
+def _is_alone(store: Store, job: JobRecord) -> bool:
+    """Whether the job stands in no tree, that of another program included."""
+    return job.parent_key is None and not any(store.read_families([job.key])[0])
 
 
 def _joined(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

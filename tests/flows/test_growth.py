@@ -160,6 +160,17 @@ def test_a_job_that_another_program_removed_and_added_again_asks_anew(redis, unt
         redis.delete("bull:sites:completed", "bull:pages:completed")
 
 
+def test_the_root_of_another_programs_flow_stays_its_root(redis):
+    root = {"name": "site", "queueName": "sites", "data": {"pages": [1, 2]}}
+    root["children"] = [{"name": "first", "queueName": "pages", "data": 0}]
+    flow = fn.FlowProducer().add(root, semantics="bullmq")
+    with fn.Worker("sites", crawl), fn.Worker("pages", page):
+        assert flow.result(timeout=30) == [1, 2]
+    assert sorted(flow.jobs().name) == ["first", "page-1", "page-2", "site"]
+    assert flow.progress().completed == 4
+    assert redis.hget(f"bull:sites:{flow.job.id}", "fl") is None
+
+
 def test_a_job_of_another_programs_flow_waits_and_fails_as_its_flow_does(redis, until):
     """BullMQ's flows stay BullMQ's: nothing of flownb's is written into them but the children themselves."""
     top = {"name": "top", "queueName": "tops"}
