@@ -66,6 +66,7 @@ def test_a_resume_leaves_those_of_other_paused_flows_aside(bench: Bench):
 
     resume(bench, "g")
 
+    assert (bench.list(key("wait")), bench.list(key("paused"))) == (["g1"], ["f1"])
     assert ids(bench.take(want=9)) == ["g1"]
     assert bench.list(key("paused")) == ["f1"]
 

@@ -103,6 +103,15 @@ def test_sent_twice_it_removes_nothing_twice(bench: Bench):
     assert bench.dump() == before
 
 
+def test_many_jobs_leave_a_line_in_whatever_order_they_are_named(bench: Bench):
+    ids = [f"a{i}" for i in range(10)]
+    bench.add_plain("y", *ids, "z")
+
+    assert remove(bench, *(key(id) for id in ids[5:] + ids[:5])) == 10
+
+    assert bench.list(key("wait")) == ["z", "y"]
+
+
 def test_the_last_child_that_is_removed_releases_its_parent_softly(bench: Bench):
     bench.add(parent("p", queue="up", delay=1000), node("a", (P, "fpof")), node("b", (P, "fpof")))
     bench.finish(completed(bench.take_one(), "1"))
