@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from flownb.flows import removal
+from flownb.flows.books import OwnBooks
 from flownb.flows.shape import Declared
 from flownb.options import JobOptions
 from flownb.wire.records import COMPLETED, FAILED
@@ -50,7 +51,7 @@ def tidy(store: Store, flow: str, now: int) -> None:
     record = store.read_flow(flow)
     if "ended" not in record:
         return store.put_off_tidy(flow, None)
-    counts = store.read_progress(flow)
+    counts = OwnBooks(store, flow).counts()  # also where other programs' workers ended its jobs
     if counts.count(COMPLETED) + counts.count(FAILED) < counts.total:
         return store.put_off_tidy(flow, now + LOOK_AGAIN_MS)
     root = record["root"]

@@ -274,6 +274,16 @@ def test_children_added_at_run_time_go_too(redis, cleaner):
     assert job_keys(redis) == []
 
 
+def test_a_flow_that_other_programs_workers_ran_goes_once_a_handle_has_seen_its_end(peer, redis, cleaner):
+    flow = fn.add(tree(row(removeOnComplete=True), row(), removeOnComplete=True))
+    peer.work("rows", lambda job: 7)
+    peer.work("totals", lambda job: "done")
+    assert flow.result(timeout=30) == "done"
+    cleaner.due_now()
+    cleaner.clean()
+    assert [key for key in job_keys(redis) if not key.endswith(b":stalled")] == []
+
+
 # ---- cost and others ----------------------------------------------------------------------------------------
 
 
