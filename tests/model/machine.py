@@ -16,6 +16,7 @@ from world import ENDED, Job, Queue, World
 
 from flownb.errors import FlowError, TransitionError, WaitingChildren
 from flownb.flows import removal, revival, tree
+from flownb.flows.books import OwnBooks
 from flownb.flows.job import Job as Handle
 from flownb.flows.job import Run
 from flownb.flows.node import Node
@@ -78,12 +79,14 @@ class FlowMachine(RuleBasedStateMachine):
         self.store = self.bench.store
         self.world = World(START)
         self.plans: dict[str, Plan] = {}
+        self.abouts: dict[str, dict[str, str]] = {}
         self.held: list[Taken] = []  # what workers run
         self.late: list[Taken] = []  # what workers run without the right to
         self.sent: list[dict[str, Any]] = []  # the last ends that were accepted
         self.seen: dict[str, str] = {}  # stream -> the last entry that was read
         self.told: dict[str, str] = {}  # job -> its last event
         self.done["history"] += 1
+        self.doomed: list[str] = []  # failed parents whose worker has not yet cancelled what is below them
         self.asked = 0  # retries
         self.asked_for: dict[str, list[list[Any]]] = {}  # job -> the children that each of its calls asks for
         self.calls: dict[tuple[str, str], int] = {}  # (job, token): calls that were answered in this run
@@ -127,8 +130,10 @@ class FlowMachine(RuleBasedStateMachine):
                     lifo=options.lifo,
                 )
             )
-        expected = [key.rsplit(":", 1)[1] for key in self.world.add(flow, jobs)]
-        assert store_plan(self.store, made, flow) == expected
+        cancels = data.draw(st.booleans(), label="cancels on failure")
+        self.abouts[flow] = {"on_failure": "cancel"} if cancels else {}
+        expected = [key.rsplit(":", 1)[1] for key in self.world.add(flow, jobs, cancels=cancels)]
+        assert store_plan(self.store, made, flow, self.abouts[flow]) == expected
 
     @precondition(lambda self: self.plans)
     @rule(data=st.data())
@@ -136,9 +141,10 @@ class FlowMachine(RuleBasedStateMachine):
         """The answer was lost: the same request again changes nothing."""
         flow = data.draw(st.sampled_from(sorted(self.plans)))
         made = self.plans[flow]
-        if flow in self.world.flows and all(job.key in self.world.jobs for job in made.jobs):
+        known = self.world.flows.get(flow)
+        if known and known.ended != "cancelled" and all(job.key in self.world.jobs for job in made.jobs):
             before = self.bench.contents()
-            store_plan(self.store, made, flow)
+            store_plan(self.store, made, flow, self.abouts[flow])
             assert self.bench.contents() == before
 
     # ---- running ------------------------------------------------------------------------------------
@@ -262,11 +268,14 @@ class FlowMachine(RuleBasedStateMachine):
         return bool(job and job.lifo)
 
     def _finish(self, outcomes: list[dict[str, Any]]) -> list[str]:
-        answers = self.bench.finish(*outcomes)
+        turn = self.bench.fetch(outcomes=outcomes, want=0)
+        answers = turn.answers
         expected = self.world.finish(
             [{**one, "key": f"{one['base']}:{one['id']}", "starts": one["ats"]} for one in outcomes]
         )
         assert answers == expected
+        assert turn.doomed == self.world.doomed
+        self.doomed += turn.doomed
         self.done.update(f"{one['kind']} {answer}" for one, answer in zip(outcomes, answers, strict=True))
         return answers
 
@@ -328,7 +337,47 @@ class FlowMachine(RuleBasedStateMachine):
         here = self.world.queues.get(base)
         if here is not None:
             (self.store.resume_queue if here.paused else self.store.pause_queue)(base)
+            if here.paused:
+                self.world.put_back(here)
             here.paused = not here.paused
+
+    @precondition(lambda self: self.world.flows)
+    @rule(data=st.data())
+    def pause_or_resume_a_flow(self, data: st.DataObject) -> None:
+        flow = data.draw(st.sampled_from(sorted(self.world.flows)))
+        record = self.world.flows[flow]
+        if record.paused:
+            bases = self.store.read_bases(flow)
+            self.store.resume_flow(bases, flow)
+            self.world.resume_flow(flow, bases)
+        else:
+            self.store.pause_flow(record.root.rsplit(":", 1)[0], flow)
+            record.paused = True
+
+    @precondition(lambda self: self.doomed)
+    @rule()
+    def cancel_what_a_failure_made_useless(self) -> None:
+        self._cancel_below(self.doomed)
+        self.doomed = []
+
+    def _cancel_below(self, tops: list[str]) -> None:
+        """Those that the sender of the request does not find are ended by the worker that meets them."""
+        below = [key for top in tops if top in self.world.jobs for key in self.world.below(top)]
+        if below:
+            self.store.cancel_jobs(below)
+        self.world.cancel_below(tops)
+        self.sent = []
+
+    @precondition(lambda self: self.world.flows)
+    @rule(data=st.data())
+    def cancel_flow(self, data: st.DataObject) -> None:
+        flow = data.draw(st.sampled_from(sorted(self.world.flows)))
+        root = self.world.flows[flow].root
+        self.store.cancel_flow(root.rsplit(":", 1)[0], flow)
+        if self.world.cancel_flow(flow):
+            self._cancel_below([root])
+        self.done["flow cancelled"] += 1
+        self.sent = []
 
     @precondition(lambda self: self.world.jobs)
     @rule(data=st.data())
@@ -353,16 +402,16 @@ class FlowMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def retry_flow(self, data: st.DataObject) -> None:
         flow = data.draw(st.sampled_from(sorted(self.world.flows)))
-        below = [
-            key for key in tree.job_keys(self.store, self.world.flows[flow].root) if key in self.world.jobs
-        ]
+        ledger = OwnBooks(self.store, flow)
+        below = [key for key in ledger.shape.jobs() if key in self.world.jobs]
         chosen = [
             key
             for key in below[::-1]
             if self.world.jobs[key].state == "failed" and not self.world.jobs[key].unsuccessful
         ]
-        refused = [answer for answer in self.world.retry(chosen) if answer.startswith("parent-active")]
-        assert _is_done(revival.retry_flow, self.store, flow) is not bool(refused)
+        answers = self.world.retry_flow(flow, chosen)
+        refused = [answer for answer in answers if answer.startswith("parent-active")]
+        assert _is_done(revival.retry_flow, self.store, ledger) is not bool(refused)
         self.sent = []
 
     @precondition(lambda self: self.world.flows)
@@ -422,17 +471,18 @@ class FlowMachine(RuleBasedStateMachine):
             places = found.queues[base].places if base in found.queues else {}
             ids = {place: [f"{base}:{id}" for id, _ in entries] for place, entries in places.items()}
             assert ids.get("wait", [])[::-1] == queue.wait
+            assert ids.get("paused", []) == queue.aside
             assert ids.get("prioritized", []) == [key for _, _, key in queue.ranked]
             assert ids.get("delayed", []) == [key for _, _, key in queue.delayed]
 
     @invariant()
     def flows_say_how_they_are(self) -> None:
         for flow, record in self.world.flows.items():
-            shown = tree.snapshot(self.store, flow)
-            assert shown.state == self.world.flow_state(flow), flow
+            root = self.store.read_jobs([record.root], ("name",))[0]
+            assert tree.state_of(self.store.read_flow(flow), root) == self.world.flow_state(flow), flow
             counts = {
                 f"{queue} {state}": n
-                for queue, states in shown.counts.by_stage.items()
+                for queue, states in self.store.read_progress(flow).by_stage.items()
                 for state, n in states.items()
                 if n
             }
@@ -471,9 +521,15 @@ class FlowMachine(RuleBasedStateMachine):
         if sys.exc_info()[0] is not None:
             return  # a step went wrong; what comes after it would hide it
         bases = [f"{PREFIX}:{queue}" for queue in QUEUES]
+        for flow, record in self.world.flows.items():
+            if record.paused:
+                self.store.resume_flow(bases, flow)
+                self.world.resume_flow(flow, bases)
         for base in bases:
             self.store.resume_queue(base)
-            self.world.queues.setdefault(base, Queue()).paused = False
+            queue = self.world.queues.setdefault(base, Queue())
+            self.world.put_back(queue)
+            queue.paused = False
         for run in self.held:
             self.bench.lose_lease(run)
             self.world.lose_lease(run.record.key)
@@ -496,7 +552,7 @@ class FlowMachine(RuleBasedStateMachine):
             assert job.state in ENDED, f"{job.key} is {job.state} for ever"
 
 
-def _is_done(act: Callable[[Any, str], None], store: Any, name: str) -> bool:
+def _is_done(act: Callable[[Any, Any], None], store: Any, name: Any) -> bool:
     """Did it, or was it refused?"""
     try:
         act(store, name)

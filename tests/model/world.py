@@ -47,7 +47,7 @@ class Job:
     pending: set[str] = field(default_factory=set)
     values: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
-    unsuccessful: list[str] = field(default_factory=list)
+    unsuccessful: dict[str, int] = field(default_factory=dict)  #: children that failed it -> when
     grown: list[list[str]] = field(
         default_factory=list
     )  #: the children that each of its `add_children` calls added
@@ -65,6 +65,11 @@ class Job:
         return self.key.rsplit(":", 1)[0]
 
     @property
+    def blamed(self) -> str:
+        """The first child that failed it."""
+        return min(self.unsuccessful, key=lambda child: (self.unsuccessful[child], child))
+
+    @property
     def id(self) -> str:
         return self.key.rsplit(":", 1)[1]
 
@@ -78,6 +83,7 @@ class Queue:
         default_factory=list
     )  #: (priority, turn, key); turn 0: before its rank
     delayed: list[tuple[int, int, str]] = field(default_factory=list)  #: (due, turn, key)
+    aside: list[str] = field(default_factory=list)  #: of paused flows, the newest first
     paused: bool = False
 
 
@@ -88,6 +94,9 @@ class Flow:
     root: str
     ended: str | None = None
     cause: str | None = None
+    paused: bool = False
+    cancelled: bool = False  #: some jobs of it are needed by nobody
+    cancels: bool = False  #: what a failure makes useless is cancelled
 
 
 class World:
@@ -99,14 +108,17 @@ class World:
         self.flows: dict[str, Flow] = {}
         self.queues: dict[str, Queue] = {}
         self.turns = 0
+        self.doomed: list[
+            str
+        ] = []  # jobs that failed in the last request while children of theirs were pending
 
     # ---- adding -------------------------------------------------------------------------------------
 
-    def add(self, flow: str, jobs: Sequence[Job]) -> list[str]:
+    def add(self, flow: str, jobs: Sequence[Job], *, cancels: bool = False) -> list[str]:
         """Store a flow, parents before children, the root first; return the keys that were there already."""
         there, late = [], []
         if flow not in self.flows:
-            self.flows[flow] = Flow(jobs[0].key)
+            self.flows[flow] = Flow(jobs[0].key, cancels=cancels)
         line: list[Job] = []
         for job in jobs:
             if job.key in self.jobs:
@@ -150,7 +162,9 @@ class World:
             return "elsewhere"
         if call == len(job.grown):
             lost = job.token is None and job.starts != starts
-            if job.last == token or job.token not in (None, token) or lost:
+            flow = self.flows.get(job.flow)
+            over = flow is not None and flow.cancelled and flow.ended == "cancelled"
+            if over or job.last == token or job.token not in (None, token) or lost:
                 return "elsewhere"
             line: list[Job] = []
             for child in children:
@@ -227,7 +241,9 @@ class World:
 
     def _leave(self, job: Job) -> None:
         queue = self.queue(job)
-        if job.state == "waiting":
+        if job.key in queue.aside:
+            queue.aside.remove(job.key)
+        elif job.state == "waiting":
             queue.wait.remove(job.key)
         elif job.state == "prioritized":
             queue.ranked = [entry for entry in queue.ranked if entry[2] != job.key]
@@ -250,6 +266,13 @@ class World:
             while not queue.paused and len(taken) < want and (queue.wait or queue.ranked):
                 key = queue.wait.pop(0) if queue.wait else queue.ranked.pop(0)[2]
                 job = self.jobs[key]
+                if not self.is_needed(job, "cancelled"):
+                    self._cancel(job)
+                    continue
+                if not self.is_needed(job, "paused"):
+                    job.state = "waiting"
+                    queue.aside.insert(0, key)
+                    continue
                 job.state, job.token = "active", token
                 job.starts += 1
                 taken.append(key)
@@ -258,6 +281,7 @@ class World:
     def finish(self, outcomes: Sequence[dict]) -> list[str]:
         """Write the ends of runs; an outcome is {key, token, starts, kind, ...}. Return an answer each."""
         answers, accepted = [], []
+        self.doomed = []
         for outcome in outcomes:
             job = self.jobs.get(outcome["key"])
             answer = self._answer(job, outcome)
@@ -306,6 +330,9 @@ class World:
         kind = outcome["kind"]
         if kind in ("completed", "failed", "retry"):
             job.made += 1
+        if kind != "completed" and outcome.get("why") != "cancelled" and not self.is_needed(job, "cancelled"):
+            self._cancel(job, outcome.get("reason") or "cancelled")
+            return
         if kind == "completed":
             job.state, job.value = "completed", outcome["value"]
             if late:
@@ -314,6 +341,7 @@ class World:
             job.reason, job.why = outcome["reason"], outcome.get("why") or job.why
             self._climb(job, list(job.edges.items()))
             job.state, job.deferred = "failed", None
+            self._doom(job)
         elif kind == "retry":
             job.reason = outcome["reason"]
             if outcome["delay"]:
@@ -332,7 +360,7 @@ class World:
         if flow and job.first is None and job.state in ENDED:
             if job.state == "failed":
                 flow.cause = flow.cause or job.key
-            flow.ended = job.state
+            flow.ended = flow.ended or job.state
 
     def _release_if_settled(self, parent: Job) -> None:
         if not parent.pending:
@@ -357,7 +385,7 @@ class World:
                     continue
                 parent.pending.discard(child.key)
                 if policy == "fpof":
-                    parent.unsuccessful.append(child.key)
+                    parent.unsuccessful[child.key] = self.now
                     if self._fail_at_once(parent, child.key, job.key):
                         failed.append((parent, parent.reason or "", list(parent.edges.items())))
                 elif policy == "rdof":
@@ -382,21 +410,32 @@ class World:
             return False
         self._leave(parent)
         parent.state, parent.reason, parent.why, parent.deferred = "failed", reason, "child", None
+        self._doom(parent)
         if flow and parent.first is None:
-            flow.ended = "failed"
+            flow.ended = flow.ended or "failed"
         return True
+
+    def _doom(self, parent: Job) -> None:
+        flow = self.flows.get(parent.flow)
+        if flow and flow.cancels and parent.pending:
+            flow.cancelled = True
+            self.doomed.append(parent.key)
 
     # ---- losing the right to run ----------------------------------------------------------------------
 
     def lose_lease(self, key: str) -> None:
-        self.jobs[key].token = None
+        if key in self.jobs:
+            self.jobs[key].token = None
 
     def sweep(self, most: int) -> list[str]:
         """Put back what runs without a lease (two sweeps: the first only suspects); return the keys."""
         lost = [job for job in self.jobs.values() if job.state == "active" and job.token is None]
         for job in lost:
             self._charge(job, most)
-            self._head(job)
+            if self.is_needed(job, "cancelled"):
+                self._head(job)
+            else:
+                self._cancel(job)
         return [job.key for job in lost]
 
     def give_back(self, keys: Sequence[str], token: str, charge: bool, most: int) -> list[str]:
@@ -407,7 +446,10 @@ class World:
                 job.token = None
                 if charge:
                     self._charge(job, most)
-                self._return(job)
+                if self.is_needed(job, "cancelled"):
+                    self._return(job)
+                else:
+                    self._cancel(job)
                 given.append(key)
         return given
 
@@ -416,7 +458,81 @@ class World:
         if job.stalls > most:
             job.deferred = "job stalled more than allowable limit"
 
+    # ---- holding and cancelling -----------------------------------------------------------------------
+
+    def is_needed(self, job: Job, word: str) -> bool:
+        """Whether a way up from a job leads out of the flows that are paused, or cancelled."""
+        flow = self.flows.get(job.flow)
+        if flow is None or not getattr(flow, word):
+            return True
+        if not job.edges:
+            return word == "cancelled" and flow.ended != "cancelled"
+        above = [self.jobs[parent] for parent in job.edges if parent in self.jobs]
+        return any(self.is_needed(one, word) for one in above if word == "paused" or one.state != "failed")
+
+    def resume_flow(self, name: str, queues: Iterable[str]) -> None:
+        self.flows[name].paused = False
+        for queue in queues:
+            self.put_back(self.queues.setdefault(queue, Queue()))
+
+    def put_back(self, queue: Queue) -> None:
+        """Jobs put aside that may run go to the head of their line, the oldest at its very head."""
+        for job in [self.jobs[key] for key in queue.aside]:
+            if self.is_needed(job, "paused"):
+                queue.aside.remove(job.key)
+                self._return(job)
+
+    def cancel_below(self, tops: Sequence[str]) -> None:
+        """What waits below these, and is needed by nobody, ends."""
+        below = [key for top in tops if top in self.jobs for key in self.below(top)]
+        for job in [self.jobs[key] for key in below]:
+            if job.state not in ("active", *ENDED) and not self.is_needed(job, "cancelled"):
+                self._leave(job)
+                self._cancel(job)
+
+    def cancel_flow(self, name: str) -> bool:
+        """The flow has ended, and with it its root if it waits; False for one that has completed."""
+        flow = self.flows[name]
+        if flow.ended == "completed":
+            return False
+        flow.cancelled = True
+        if flow.ended is None:
+            flow.ended = "cancelled"
+            root = self.jobs[flow.root]
+            if root.state not in ("active", *ENDED) and not self.is_needed(root, "cancelled"):
+                self._leave(root)
+                self._cancel(root)
+        return True
+
+    def _cancel(self, job: Job, reason: str = "cancelled") -> None:
+        """A job that nobody needs ends; parents that wait for it go with it, they are not failed by it."""
+        job.state, job.reason, job.why, job.deferred = "failed", reason, "cancelled", None
+        for key, policy in job.edges.items():
+            parent = self.jobs.get(key)
+            if parent is None:
+                continue
+            if job.key in parent.pending:
+                parent.pending.discard(job.key)
+                if policy == "fpof":
+                    parent.unsuccessful[job.key] = self.now
+                elif policy != "rdof":
+                    parent.ignored[job.key] = reason
+            if parent.state == "waiting-children":
+                self._cancel(parent)
+
     # ---- again ----------------------------------------------------------------------------------------
+
+    def retry_flow(self, name: str, keys: Sequence[str]) -> list[str]:
+        """Run failed jobs of a flow again; one that was cancelled is as far as its root is."""
+        flow = self.flows[name]
+        was = flow.ended
+        answers = self.retry(keys)
+        if was == "cancelled" or keys:
+            flow.cancelled = False
+            root = self.jobs[flow.root]
+            if flow.ended == "cancelled" and root.why != "cancelled":
+                flow.ended = root.state if root.state in ENDED else None
+        return answers
 
     def retry(self, keys: Sequence[str]) -> list[str]:
         """Run failed jobs again; what stands above them waits again. Return an answer each."""
@@ -435,11 +551,13 @@ class World:
                 accepted[i] = job
         while held := [i for i, job in accepted.items() if self._held_down(job, accepted.values())]:
             for i in held[:1]:
-                answers[i] = f"failed-children {accepted[i].unsuccessful[0]}"
+                answers[i] = f"failed-children {accepted[i].blamed}"
                 del accepted[i]
         reviewed: dict[str, str | None] = {}
         above: list[str] = []
         for job in accepted.values():
+            if job.flow in self.flows:
+                self.flows[job.flow].cancelled = False
             self._forget_end(job, above, reviewed)
         for job in accepted.values():
             answers[list(accepted)[list(accepted.values()).index(job)]] = "done"
@@ -484,8 +602,7 @@ class World:
         for parent in job.edges:
             if self._keeps(parent, job.key):
                 holder = self.jobs[parent]
-                if job.key in holder.unsuccessful:
-                    holder.unsuccessful.remove(job.key)
+                holder.unsuccessful.pop(job.key, None)
                 holder.ignored.pop(job.key, None)
                 holder.values.pop(job.key, None)
                 holder.pending.add(job.key)
@@ -516,8 +633,8 @@ class World:
         cause = self.jobs.get(flow.cause)
         if cause is not None and cause.state == "failed":
             return
-        while blame and (below := self.jobs[blame].unsuccessful[:1] if blame in self.jobs else []):
-            blame = below[0]
+        while blame in self.jobs and self.jobs[blame].unsuccessful:
+            blame = self.jobs[blame].blamed
         flow.cause = blame
 
     # ---- no more --------------------------------------------------------------------------------------
@@ -547,10 +664,11 @@ class World:
         return stay
 
     def remove_flow(self, flow: str) -> bool:
-        """Remove a flow; False, and nothing is done, when a job of it runs."""
+        """Cancel a flow and remove it, running jobs too."""
+        if self.flows[flow].ended != "completed":
+            self.cancel_flow(flow)
         root = self.flows[flow].root
-        if not self._remove(self.below(root), self.staying(root, flow), flow):
-            return False
+        self._remove(self.below(root), self.staying(root, flow), flow)
         del self.flows[flow]
         return True
 
@@ -568,7 +686,7 @@ class World:
 
     def _remove(self, mine: list[str], stay: list[str], flow: str | None) -> bool:
         going = [key for key in mine if key not in stay]
-        if any(self.jobs[key].state == "active" for key in going):
+        if flow is None and any(self.jobs[key].state == "active" for key in going):
             return False
         for key in stay:
             self._detach(self.jobs[key], [parent for parent in self.jobs[key].edges if parent in going], flow)
@@ -578,8 +696,7 @@ class World:
         return True
 
     def _let_go(self, parent: Job, child: str) -> None:
-        if child in parent.unsuccessful:
-            parent.unsuccessful.remove(child)
+        parent.unsuccessful.pop(child, None)
         if child in parent.pending:
             parent.pending.discard(child)
             if not parent.pending and parent.state == "waiting-children":

@@ -1,7 +1,7 @@
 """Does any test notice? Changes one line of a Lua script at a time, in a copy of the package, and runs the tests of it.
 
-Run it by hand: ``python tests/wire/mutations.py [word ...]`` (only mutations whose name holds a word). Prints which test killed
-each mutation; ends with 1 if one survived. Not collected by pytest.
+Run it by hand: ``python tests/wire/mutations.py [--model] [word ...]`` (only mutations whose name holds a word; ``--model``: nobody but the
+model of flows is asked). Prints which test killed each mutation; ends with 1 if one survived. Not collected by pytest.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "wire"
+MODEL = ROOT / "tests" / "model" / "test_model.py"
 
 
 class Mutation(NamedTuple):
@@ -177,8 +180,8 @@ MUTATIONS = [
 ]  # fmt: skip
 
 
-def kill(mutation: Mutation) -> str | None:
-    """Return the test that noticed, or None."""
+def kill(mutation: Mutation, by: Sequence[Path]) -> str | None:
+    """Return the test that noticed, or None; `by` are files of tests."""
     with tempfile.TemporaryDirectory(prefix="flownb-mutant-") as folder:
         package = Path(folder, "flownb")
         shutil.copytree(ROOT / "flownb", package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -196,9 +199,9 @@ def kill(mutation: Mutation) -> str | None:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no"]
-        for tests in (mutation.tests, "test_properties.py"):
+        for tests in by or (TESTS / mutation.tests, TESTS / "test_properties.py"):
             done = subprocess.run(
-                [*command, str(TESTS / tests)], cwd=ROOT, env=environment, capture_output=True, text=True
+                [*command, str(tests)], cwd=ROOT, env=environment, capture_output=True, text=True
             )
             if done.returncode not in (0, 1):
                 raise SystemExit(
@@ -212,12 +215,14 @@ def kill(mutation: Mutation) -> str | None:
 
 def main(words: list[str]) -> int:
     """Try the mutations, two at a time, and print a table."""
+    by = [MODEL] if "--model" in words else []
+    words = [word for word in words if word != "--model"]
     chosen = [
         one for one in MUTATIONS if not words or any(word in f"{one.file} {one.name}" for word in words)
     ]
     survivors = 0
     with ThreadPoolExecutor(2) as pool:
-        for one, killer in zip(chosen, pool.map(kill, chosen), strict=True):
+        for one, killer in zip(chosen, pool.map(partial(kill, by=by), chosen), strict=True):
             survivors += killer is None
             print(f"{one.file + ': ' + one.name:<72} {killer or 'SURVIVED'}", flush=True)
     print(f"{len(chosen) - survivors} of {len(chosen)} killed")

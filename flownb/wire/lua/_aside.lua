@@ -4,14 +4,14 @@
 
 local PIECE_ASIDE = 1000
 
--- waiting or prioritized -> put aside, which counts as waiting. The job has left its line.
+-- Put aside, which counts as waiting (prioritized -> waiting). The job has left its line.
 local function put_aside(q, id, flow, from)
   redis.call('LPUSH', q.paused, id)
   count_move(q, flow, from, 'waiting')
 end
 
 -- Look at 1,000 jobs put aside, from `start` on, the newest first; those that may run go back to the head of
--- their line, the oldest at its very head. Returns where to go on; nil when all were looked at.
+-- their line (waiting -> prioritized for some), the oldest at its very head. Returns where to go on; nil when all were looked at.
 local function put_back(q, start)
   local ids = redis.call('LRANGE', q.paused, start, start + PIECE_ASIDE - 1)
   local back = 0

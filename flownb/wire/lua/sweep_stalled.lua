@@ -23,14 +23,15 @@ for _, q in ipairs(queues) do
         end
         local flow = redis.call('HGET', job, 'fl')
         if is_over(q, job, flow) then
+          emit(q, 'stalled', 'jobId', id)
           cancel(q, id, 'active')
         else
           redis.call('RPUSH', q.wait, id)
           q.has_new_work = true
           emit(q, 'waiting', 'jobId', id, 'prev', 'active')
+          emit(q, 'stalled', 'jobId', id)
           count_move(q, flow, 'active', 'waiting')
         end
-        emit(q, 'stalled', 'jobId', id)
         stalled[#stalled + 1] = id
       end
     end
