@@ -16,6 +16,8 @@ from flownb.wire.records import FAILED, Snapshot
 
 # The parent on top and its children below in declared order; arrows go up, the way the values go.
 _GRAPH = {"rankdir": "BT", "bgcolor": "transparent", "nodesep": "0.3", "ranksep": "0.5", "pad": "0.25"}
+_SIDEWAYS = {"rankdir": "RL", "nodesep": "0.18", "ranksep": "0.6"}
+_PAGE = 1300.0  # pixels: what a notebook shows at a readable size
 WIDE_FAMILY = 6
 _NODE = {
     "shape": "box",
@@ -49,7 +51,8 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         command = engine.find()
         if command is not None:
             try:
-                found = svg.read_layout(engine.run(command, self._built))
+                upright = self.graph_attr.get("rankdir") == _GRAPH["rankdir"]
+                found = svg.read_layout(engine.run(command, self._built), upright=upright)
                 if found.holds(self._scene):
                     return found
             except (engine.EngineFailed, SyntaxError, LookupError, ValueError):
@@ -99,9 +102,10 @@ def digraph(snapshot: Snapshot) -> Drawing:
     return drawing(scene_of(snapshot))
 
 
-def drawing(scene: Scene) -> Drawing:
-    """The picture of a scene."""
-    made = Drawing("flow", scene=scene, graph_attr=_graph_attributes(scene), node_attr=_NODE, edge_attr=_EDGE)
+def drawing(scene: Scene, *, sideways: bool = False) -> Drawing:
+    """The picture of a scene; `sideways` puts the parent to the left and its children below each other."""
+    attributes = _graph_attributes(scene) | (_SIDEWAYS if sideways else {})
+    made = Drawing("flow", scene=scene, graph_attr=attributes, node_attr=_NODE, edge_attr=_EDGE)
     for box in scene.boxes:
         made.node(box.id, label=_label(box), **_look(box))
     for arrow in scene.arrows:
@@ -110,9 +114,19 @@ def drawing(scene: Scene) -> Drawing:
     return made
 
 
+def fitting(scene: Scene) -> Drawing:
+    """The picture of a scene, on its side where it would be wider than a page."""
+    upright = drawing(scene)
+    width = upright.layout().width
+    if width <= _PAGE or engine.find() is None:
+        return upright
+    sideways = drawing(scene, sideways=True)
+    return sideways if sideways.layout().width < width else upright
+
+
 def picture(snapshot: Snapshot) -> str:
     """The SVG of a flow for a page that lets wide pictures scroll."""
-    return digraph(snapshot)._picture(scroll=True)
+    return fitting(scene_of(snapshot))._picture(scroll=True)
 
 
 def _graph_attributes(scene: Scene) -> dict[str, str]:

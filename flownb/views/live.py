@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flownb.views import dot, tidy
+from flownb.views import dot, pace, tidy
 from flownb.views.scene import MOST_NAME, Box, Scene, scene_of
 from flownb.views.svg import NOTE_SIZE, SIGN_PATHS
 from flownb.views.words import (
@@ -50,7 +50,7 @@ def frame_of(snapshot: Snapshot) -> dict[str, Any]:
     scene = scene_of(snapshot)
     boxes = tuple(_empty(box, node) for box, node in zip(scene.boxes, snapshot.nodes, strict=True))
     roomy = Scene(name=scene.name, boxes=boxes, arrows=scene.arrows, note=scene.note)
-    layout = dot.drawing(roomy).layout()
+    layout = dot.fitting(roomy).layout()
     places = [layout.places[box.id] for box in boxes]
     above = {child: node.key for node in snapshot.nodes if node.count == 1 for child in node.children}
     return {
@@ -166,6 +166,7 @@ def head_of(snapshot: Snapshot) -> dict[str, Any]:
         "counts": [list(pair) for pair in whole_counts(snapshot.counts)],
         "queues": [shown(queue) for queue in snapshot.counts.by_stage],
         "oldest": snapshot.oldest,
+        "left": pace.time_left(snapshot.eta) if snapshot.eta else "",
         "created": snapshot.created,
         "finished": snapshot.finished,
     }

@@ -326,8 +326,11 @@ SHAPES = frozenset({"path", "polygon", "polyline", "ellipse", "circle", "rect"})
 KEPT = SHAPES | {"svg", "g", "title", "text"}
 
 
-def read_layout(picture: str) -> Layout:
-    """Where an engine put things: boxes and arrows found by the titles it writes (``n1``, ``n1->n0``)."""
+def read_layout(picture: str, *, upright: bool = True) -> Layout:
+    """Where an engine put things: boxes and arrows found by the titles it writes (``n1``, ``n1->n0``).
+
+    Of an `upright` picture the arrows from one layer to the next are drawn anew, so that all look alike.
+    """
     svg = _local(ET.fromstring(picture))
     _, _, width, height = _numbers(svg.get("viewBox", ""))
     graph = next((group for group in svg.iter("g") if group.get("class") == "graph"), svg)
@@ -341,7 +344,8 @@ def read_layout(picture: str) -> Layout:
     for title, group in titled:
         if _kind(group) == "edge":
             child, _, parent = title.partition("->")
-            wires[child, parent] = _short_wire(places, child, parent) or _wire(group)
+            short = _short_wire(places, child, parent) if upright else None
+            wires[child, parent] = short or _wire(group)
     shift = (float(moved.group(1)), float(moved.group(2))) if moved else (0.0, 0.0)
     return Layout(width, height, places, wires, shift)
 

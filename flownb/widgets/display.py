@@ -8,11 +8,12 @@ the picture, not only a widget that is gone.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flownb.views import html
 from flownb.widgets.view import FlowView, view_of, watcher
-from flownb.wire.records import COMPLETED, FAILED, Snapshot
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED, Snapshot
 
 if TYPE_CHECKING:
     from flownb.flows.flow import Flow
@@ -58,6 +59,8 @@ def bundle(flow: Flow, view: FlowView | None = None) -> dict[str, Any]:
 
 
 def _picture(flow: Flow, snapshot: Snapshot) -> dict[str, Any]:
+    if snapshot.counts.count(ACTIVE):
+        snapshot = replace(snapshot, eta=flow.progress().eta)
     return {"text/plain": repr(flow), "text/html": html.flow_html(snapshot)}
 
 

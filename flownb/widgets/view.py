@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,14 @@ from flownb.views import html, live
 from flownb.views.words import plain
 from flownb.widgets import answers
 from flownb.widgets.watcher import Watcher
-from flownb.wire.records import COMPLETED, FAILED, Snapshot
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED, Snapshot
 
 if TYPE_CHECKING:
     from flownb.flows.flow import Flow
 
 _SCRIPTS = ("tree.js", "panels.js", "flow.js")
 _HEARTBEAT = 4.0  # seconds after which a view says that it lives although nothing has changed
+_ESTIMATE_PAUSE = 2.0  # seconds between two estimates of the time left
 _FAILURES_PAUSE = 2.0  # seconds between two looks at what failed
 
 watcher = Watcher()
@@ -62,7 +64,7 @@ class FlowView(anywidget.AnyWidget):
         self._esm, self._css = _script(), _style()
         super().__init__(whole=whole)
         self.on_msg(self._heard)
-        self.poll()
+        self._show(flow._snapshot())
 
     def __repr__(self) -> str:
         return f"FlowView({self._flow.name!r})"
@@ -86,6 +88,7 @@ class FlowView(anywidget.AnyWidget):
         if not frame or self._shape(snapshot) != self._drawn:
             frame = live.frame_of(snapshot)
             self._drawn = self._shape(snapshot)
+        snapshot = replace(snapshot, eta=self._time_left(snapshot))
         nodes = live.nodes_of(snapshot, frame)
         head = {**live.head_of(snapshot), "actions": answers.actions(self._flow, snapshot)}
         head["opened"] = list(self._opened)
@@ -114,6 +117,16 @@ class FlowView(anywidget.AnyWidget):
                     setattr(self, name, value)
                 self.beat = {"at": at or self.beat.get("at", 0), "n": self.beat.get("n", 0) + 1}
         return changed
+
+    def _time_left(self, snapshot: Snapshot) -> tuple[float, float] | None:
+        if not snapshot.counts.count(ACTIVE):
+            return None
+        if time.monotonic() - self._estimated > _ESTIMATE_PAUSE:
+            self._estimated, self._estimate = time.monotonic(), self._flow.progress().eta
+        return self._estimate
+
+    _estimated = 0.0
+    _estimate: tuple[float, float] | None = None
 
     def _look_at_failures(self, snapshot: Snapshot) -> None:
         failed = snapshot.counts.count(FAILED)

@@ -106,6 +106,7 @@ class Snapshot:
     finished: int | None = None
     now: int = 0
     oldest: int | None = None  #: when the job that runs longest was started
+    eta: tuple[float, float] | None = None  #: seconds until it has ended, where somebody asked
     left_out: int = 0  #: jobs below nodes too many to draw
     failures: tuple[JobRecord, ...] = field(default=())  #: failed jobs, oldest first, at most `MOST_FAILURES`
 

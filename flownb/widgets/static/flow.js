@@ -34,7 +34,7 @@ function render({ model, el }) {
   const buttons = html("span", { class: "fn-actions" });
   head.append(name, state, size, fresh, html("span", { class: "fn-gap" }), buttons);
   const track = html("div", { class: "fn-track", role: "img" }), key = html("div", { class: "fn-key" });
-  const runs = html("span", { class: "fn-muted fn-runs" });
+  const runs = html("span", { class: "fn-runs" });
   const trouble = html("p", { class: "fn-error", role: "alert", hidden: "" });
   const failures = html("ul", { class: "fn-failures" });
 
@@ -67,11 +67,11 @@ function render({ model, el }) {
   }
 
   function running() {
-    const { counts = [], oldest, eta, created, finished } = model.get("head"), { at } = model.get("beat");
+    const { counts = [], oldest, left, created, finished } = model.get("head"), { at } = model.get("beat");
     const active = counts.find(([s]) => s === "active")?.[1] || 0, since = at + (performance.now() - heard);
     const parts = [];
     if (active) parts.push(`${number(active)} running` + (oldest ? `, ${active > 1 ? "the oldest " : ""}for ${duration(Math.floor(Math.max(since - oldest, 0) / 1000) * 1000 || 1000)}` : ""));
-    if (eta && !finished) parts.push(eta[0] === eta[1] ? `about ${eta[0]} left` : `${eta[0]} to ${eta[1]} left`);
+    if (left && active) parts.push(left);
     if (finished) parts.push(`took ${duration(finished - created)}`);
     say(runs, parts.join(" · "));
   }

@@ -80,7 +80,7 @@ function makeTree(model, { most, pick }) {
     const { width, height } = frame();
     if (!width) return;
     const [wide] = size();
-    const k = Math.min(1, Math.max(wide / width, LEAST_SCALE));
+    const k = Math.max(LEAST_SCALE, Math.min(1, wide / width, most / height));
     if (!all) canvas.style.height = `${Math.min(Math.max(height * k, 64), most)}px`;
     const high = size()[1];
     view.k = all ? Math.min(1, wide / width, high / height) : k;
@@ -155,11 +155,11 @@ function makeTree(model, { most, pick }) {
   }
 
   function next(key) {
-    const here = nodes.get(focus).box, children = [...parents].filter(([, parent]) => parent === focus).map(([child]) => child);
+    const below = (id) => [...parents].filter(([, parent]) => parent === id).map(([child]) => child);
     if (key === "ArrowUp") return parents.get(focus);
-    if (key === "ArrowDown") return children[0];
-    const row = [...nodes.values()].map((n) => n.box).filter((b) => Math.abs(b.place[1] - here.place[1]) < 30).sort((a, b) => a.place[0] - b.place[0]);
-    return row[row.findIndex((b) => b.id === here.id) + (key === "ArrowRight" ? 1 : -1)]?.id;
+    if (key === "ArrowDown") return below(focus)[0];
+    const row = below(parents.get(focus));
+    return row[row.indexOf(focus) + (key === "ArrowRight" ? 1 : -1)];
   }
 
   canvas.addEventListener("keydown", (event) => {
