@@ -17,9 +17,9 @@ from flownb.views.words import (
     UNKNOWN,
     counts_in_words,
     cut,
-    first_line,
     in_reading_order,
     plain,
+    reason,
     shown,
     tone,
 )
@@ -132,7 +132,7 @@ def _notes(node: Node) -> list[str]:
     state = plain(pairs[0][0]) if pairs else ""
     record = node.job
     if state == FAILED and record is not None and record.failed_reason:
-        return [first_line(record.failed_reason, MOST_NAME)]
+        return [reason(record, MOST_NAME)]
     words = [state] if state else []
     if record is not None and record.attempts_made and state not in (COMPLETED, FAILED, WAITING_CHILDREN):
         words.append(f"attempt {record.attempts_made + 1}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from flownb.views.words import counts_in_words, first_line, in_reading_order, jobs, plain, shown, tone
+from flownb.views.words import counts_in_words, in_reading_order, jobs, plain, reason, shown, tone
 from flownb.wire.records import ACTIVE, FAILED, Node, Snapshot
 
 MOST_NAME = 40
@@ -117,7 +117,7 @@ def _job_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
         words.append(shown(node.queue, MOST_NAME))
     lines = [" · ".join(words)] if words else []
     if node.job is not None and node.job.failed_reason and shares and shares[0][0] == FAILED:
-        lines.append(first_line(node.job.failed_reason, MOST_ERROR))
+        lines.append(reason(node.job, MOST_ERROR))
     return lines
 
 

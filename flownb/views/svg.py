@@ -341,10 +341,12 @@ def read_layout(picture: str, *, upright: bool = True) -> Layout:
     for title, group in titled:
         if _kind(group) == "node":
             places[title] = _bounds(group)
+    if not upright:
+        places = _aligned(places)
     for title, group in titled:
         if _kind(group) == "edge":
             child, _, parent = title.partition("->")
-            short = _short_wire(places, child, parent) if upright else None
+            short = _short_wire(places, child, parent) if upright else _level_wire(places, child, parent)
             wires[child, parent] = short or _wire(group)
     shift = (float(moved.group(1)), float(moved.group(2))) if moved else (0.0, 0.0)
     return Layout(width, height, places, wires, shift)
@@ -384,6 +386,32 @@ def _short_wire(places: Mapping[str, Place], child: str, parent: str) -> Wire | 
     if any(bottom < box.y + box.height / 2 < low.y for box in places.values()) or bottom >= low.y:
         return None
     return curve(low.x + low.width / 2, low.y, high.x + high.width / 2, bottom)
+
+
+def _aligned(places: Mapping[str, Place]) -> dict[str, Place]:
+    """The boxes of each layer of a picture on its side, left edge below left edge."""
+    layers: dict[float, float] = {}
+    for box in places.values():
+        middle = round(box.x + box.width / 2)
+        layers[middle] = min(layers.get(middle, box.x), box.x)
+    return {
+        name: Place(layers[round(box.x + box.width / 2)], box.y, box.width, box.height)
+        for name, box in places.items()
+    }
+
+
+def _level_wire(places: Mapping[str, Place], child: str, parent: str) -> Wire:
+    """The curve from a child to its parent on the left."""
+    low, high = places[child], places[parent]
+    end, y0, y1 = high.x + high.width, low.y + low.height / 2, high.y + high.height / 2
+    tip = end + 8
+    bend = max((low.x - tip) / 2, 10.0)
+    numbers = ((low.x, y0), (low.x - bend, y0), (tip + bend, y1), (tip, y1))
+    start, *rest = (",".join((_number(float(x)), _number(float(y)))) for x, y in numbers)
+    head = (
+        f"{_number(tip)},{_number(y1 - 3.5)} {_number(end)},{_number(y1)} {_number(tip)},{_number(y1 + 3.5)}"
+    )
+    return Wire(path=f"M{start}C{' '.join(rest)}", head=head)
 
 
 def _wire(group: ET.Element) -> Wire:

@@ -7,10 +7,10 @@ from flownb.views.words import (
     UNKNOWN,
     counts_in_words,
     cut,
-    first_line,
     in_reading_order,
     jobs,
     plain,
+    reason,
     shown,
     size,
     tone,
@@ -87,6 +87,4 @@ def _words(node: Node, *, again: bool) -> str:
         said = f"{name}  {' '.join(plain(state) for state, _ in shares)}"
     said = said.rstrip() + ("  (optional)" if node.optional else "")
     failed = node.job is not None and node.states.get(FAILED) and node.job.failed_reason
-    return f"{sign} {said}" + (
-        f": {first_line(node.job.failed_reason or '', 80)}" if failed and node.job else ""
-    )
+    return f"{sign} {said}" + (f": {reason(node.job, 80)}" if failed and node.job else "")

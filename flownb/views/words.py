@@ -13,6 +13,7 @@ from flownb.wire.records import (
     WAITING,
     WAITING_CHILDREN,
     FlowCounts,
+    JobRecord,
 )
 
 UNKNOWN = "unknown"
@@ -76,6 +77,11 @@ def size(counts: FlowCounts) -> str:
     '500 jobs so far, counting'
     """
     return f"{jobs(counts.total)} so far, counting" if counts.counting else jobs(counts.total)
+
+
+def reason(record: JobRecord, most: int) -> str:
+    """Why a job failed, in a line; a parent's reason is a key, which tells a reader nothing."""
+    return "a child failed" if record.why == "child" else first_line(record.failed_reason or "", most)
 
 
 def jobs(count: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flownb.flows import tree
 from flownb.flows.job import find_job
 from flownb.views import timeline as timelines
-from flownb.views.words import cut, first_line, plain, shown
+from flownb.views.words import cut, plain, reason, shown
 from flownb.wire import codec
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED, JobRecord, Snapshot
 from flownb.wire.store import BRIEF_FIELDS
@@ -174,7 +174,7 @@ def _row(record: JobRecord) -> list[Any]:
         record.attempts_made,
         None if waited is None else max(waited, 0),
         None if ran is None else max(ran, 0),
-        first_line(record.failed_reason, 120) if record.failed_reason else None,
+        reason(record, 120) if record.failed_reason else None,
     ]
 
 

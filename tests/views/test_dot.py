@@ -232,9 +232,21 @@ def test_an_escaped_label_holds_no_escape_of_dot():
     assert escaped(r"\N & \n") == r"\\N &amp; \\n"
 
 
-def test_a_wide_picture_scrolls_on_a_page_but_not_as_an_image():
+def test_a_wide_picture_scrolls_on_a_page_but_not_as_an_image(monkeypatch):
     from flownb.views.dot import picture
 
+    monkeypatch.setenv("FLOWNB_DOT", "builtin")
     assert "min-width" in picture(scenes.bushy())
     assert "min-width" not in digraph(scenes.bushy()).svg()
     assert "min-width" not in picture(scenes.small())
+
+
+def test_an_engine_lays_a_wide_picture_on_its_side_for_a_page():
+    from flownb.views.dot import picture
+
+    if engine.find() is None:
+        pytest.skip("no Graphviz engine here")
+    wide, high = (
+        float(re.search(rf'{way}="(\d+)', picture(scenes.bushy()))[1]) for way in ("width", "height")
+    )
+    assert wide < 800 < high
