@@ -28,6 +28,7 @@ from flownb.wire.records import (
     COMPLETED,
     FAILED,
     STATES,
+    WAITING,
     WAITING_CHILDREN,
     FlowCounts,
     JobRecord,
@@ -158,10 +159,11 @@ def _fitted(text: str, width: float) -> str:
 
 def head_of(snapshot: Snapshot) -> dict[str, Any]:
     """What stands above the tree: name, state, counts by state, and what runs for how long."""
+    held = snapshot.counts.paused and snapshot.finished is None
     return {
         "name": shown(snapshot.name, 200),
-        "state": plain(snapshot.state),
-        "tone": FAILED if snapshot.state == "failing" else _known(snapshot.state),
+        "state": "paused" if held else plain(snapshot.state),
+        "tone": WAITING if held else FAILED if snapshot.state == "failing" else _known(snapshot.state),
         "total": snapshot.counts.total,
         "counts": [list(pair) for pair in whole_counts(snapshot.counts)],
         "queues": [shown(queue) for queue in snapshot.counts.by_stage],

@@ -12,7 +12,7 @@ from flownb.flows.job import find_job
 from flownb.views import timeline as timelines
 from flownb.views.words import cut, plain, reason, shown
 from flownb.wire import codec
-from flownb.wire.records import ACTIVE, COMPLETED, FAILED, JobRecord, Snapshot
+from flownb.wire.records import ACTIVE, FAILED, JobRecord, Snapshot
 from flownb.wire.store import BRIEF_FIELDS
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ MOST_SORTED = 5000  #: jobs of a flow that can be sorted by any column
 MOST_SEARCHED = 10_000  #: jobs read for one answer
 MOST_APART = 12  #: jobs of an opened group that stand for themselves
 _MOST_TEXT, _MOST_LOG = 3000, 60
-_LIVE = ("pause", "resume", "cancel")
+_BUTTONS = ("pause", "resume", "cancel", "retry", "remove")
 
 
 # ---- one job -------------------------------------------------------------------------------------------
@@ -191,15 +191,11 @@ def timeline(flow: Flow) -> dict[str, Any]:
 # ---- the buttons -----------------------------------------------------------------------------------------
 
 
-def actions(flow: Flow, snapshot: Snapshot) -> list[str]:
+def actions(flow: Flow, snapshot: Snapshot) -> Iterator[str]:
     """The buttons that make sense now."""
-    live = _LIVE if flow._books.flow else ()  # other programs' workers would not honour them
-    return [name for name in _possible(snapshot) if name not in _LIVE or name in live]
-
-
-def _possible(snapshot: Snapshot) -> Iterator[str]:
-    if snapshot.state not in (COMPLETED, FAILED):
-        yield from _LIVE
+    if snapshot.finished is None and flow._books.flow:  # other programs' workers would not honour them
+        yield "resume" if snapshot.counts.paused else "pause"
+        yield "cancel"
     if snapshot.counts.count(FAILED):
         yield "retry"
     yield "remove"
@@ -207,7 +203,7 @@ def _possible(snapshot: Snapshot) -> Iterator[str]:
 
 def act(flow: Flow, what: str) -> dict[str, Any]:
     """Do what a button says."""
-    if what not in (*_LIVE, "retry", "remove"):
+    if what not in _BUTTONS:
         return {"error": cut(plain(f"no such button: {what}"), 100)}
     getattr(flow, what)()
     return {"done": what}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flownb.views import html
 from flownb.widgets.view import FlowView, view_of, watcher
-from flownb.wire.records import ACTIVE, COMPLETED, FAILED, Snapshot
+from flownb.wire.records import ACTIVE, Snapshot
 
 if TYPE_CHECKING:
     from flownb.flows.flow import Flow
@@ -32,8 +32,7 @@ def show(flow: Flow, *, whole: bool = False) -> None:
         display(picture, raw=True)
         return
     view = view_of(flow, whole=whole)
-    ended = snapshot.state in (COMPLETED, FAILED)
-    if ended:
+    if snapshot.finished is not None:
         display(picture, raw=True)
     else:
         shown = display(picture, raw=True, display_id=True)

@@ -18,7 +18,7 @@ from flownb.views import html, live
 from flownb.views.words import plain
 from flownb.widgets import answers
 from flownb.widgets.watcher import Watcher
-from flownb.wire.records import ACTIVE, COMPLETED, FAILED, Snapshot
+from flownb.wire.records import ACTIVE, FAILED, Snapshot
 
 if TYPE_CHECKING:
     from flownb.flows.flow import Flow
@@ -90,11 +90,11 @@ class FlowView(anywidget.AnyWidget):
             self._drawn = self._shape(snapshot)
         snapshot = replace(snapshot, eta=self._time_left(snapshot))
         nodes = live.nodes_of(snapshot, frame)
-        head = {**live.head_of(snapshot), "actions": answers.actions(self._flow, snapshot)}
+        head = {**live.head_of(snapshot), "actions": list(answers.actions(self._flow, snapshot))}
         head["opened"] = list(self._opened)
         changed = self._say(head, frame=frame, nodes=nodes, at=snapshot.now)
         self._look_at_failures(snapshot)
-        if snapshot.state in (COMPLETED, FAILED):
+        if snapshot.finished is not None:
             for tell in self._when_ended:
                 tell()
             self._when_ended.clear()

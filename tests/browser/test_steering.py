@@ -51,6 +51,22 @@ def test_retry_and_remove_do_on_the_server_what_they_say(notebook, until):
     assert list(nb.connection.client().scan_iter("bull:rows:*-*")) == []
 
 
+def test_pause_resume_and_cancel_do_on_the_server_what_they_say(notebook, until):
+    nb = notebook(ADD)
+    nb.run(0)
+    flow = fn.attach("november", connection=nb.connection)
+    button(nb, "Pause").click()
+    until(lambda: "paused" in repr(flow.progress()), seconds=30)
+    button(nb, "Resume").click()
+    until(lambda: "paused" not in repr(flow.progress()), seconds=30)
+    button(nb, "Cancel").click()
+    nb.see(".fn-whole .fn-actions", "What has not run will not run")
+    assert flow.state == "waiting-children"
+    button(nb, "Cancel").click()
+    until(lambda: flow.state == "cancelled", seconds=30)
+    nb.see(".fn-whole .fn-head", "cancelled")
+
+
 def test_a_group_opens_a_job_tells_all_and_the_table_is_paged(notebook):
     nb = notebook(ADD)
     nb.run(0)

@@ -162,6 +162,18 @@ def test_a_button_retries_what_failed(stage):
     assert dict(view.head["counts"]) == {"waiting": 1, "waiting-children": 1}
 
 
+def test_buttons_pause_resume_and_cancel(stage):
+    view = view_on(stage.add(row()))
+    assert view.head["actions"] == ["pause", "cancel", "remove"]
+    ask(view, "do", what="pause")
+    assert (view.head["state"], view.head["actions"][0]) == ("paused", "resume")
+    ask(view, "do", what="resume")
+    assert (view.head["state"], view.head["actions"][0]) == ("waiting-children", "pause")
+    ask(view, "do", what="cancel")
+    assert view.head["state"] == "cancelled"
+    assert "cancel" not in view.head["actions"]
+
+
 def test_a_button_removes_the_flow_and_the_view_says_so(stage):
     view = view_on(stage.add(row()))
     ask(view, "do", what="remove")
@@ -171,8 +183,6 @@ def test_a_button_removes_the_flow_and_the_view_says_so(stage):
 
 def test_what_cannot_be_done_is_said_in_the_view(stage):
     view = view_on(stage.add(row()))
-    stage.take("rows")
-    assert "runs" in ask(view, "do", what="remove")["error"]
     assert "no such button" in ask(view, "do", what="_store")["error"]
     assert "no such question" in ask(view, "anything")["error"]
     assert ask(view, "job", key="bull:rows:none")["error"] == "no job rows:none on this server"
