@@ -48,7 +48,7 @@ def test_retry_and_remove_do_on_the_server_what_they_say(notebook, until):
     button(nb, "Remove").click()
     button(nb, "Remove").click()
     nb.see(".fn-whole .fn-head", "removed")
-    assert list(nb.connection.client().scan_iter("bull:rows:*-*")) == []
+    assert list(nb.connection.client().scan_iter("bull:rows:*-*", _type="hash")) == []
 
 
 def test_pause_resume_and_cancel_do_on_the_server_what_they_say(notebook, until):
