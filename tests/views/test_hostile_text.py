@@ -71,7 +71,10 @@ def timeline_of(text: str, count: int = 3) -> str:
 
 
 def whole_report(text: str) -> str:
-    frame = pd.DataFrame({text: [text, text]}, index=pd.Index([text, "b"], name=text))
+    # Objects: pandas' own text dtype, kept by pyarrow where that is installed, takes no lone surrogates.
+    frame = pd.DataFrame(
+        {text: [text, text]}, index=pd.Index([text, "b"], name=text, dtype=object), dtype=object
+    )
     return report(flow_of(text), table_html=frame, timeline=timeline_of(text), title=text)
 
 

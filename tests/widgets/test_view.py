@@ -217,6 +217,7 @@ def test_polling_a_large_flow_costs_little(stage):
     views = [view_on(flow) for flow in (small, large)]
     calls = []
     for view in views:
+        view.poll()  # the scripts are loaded now
         stage.redis.config_resetstat()
         view.poll()
         stats = stage.redis.info("commandstats")
@@ -228,4 +229,4 @@ def test_polling_a_large_flow_costs_little(stage):
             )
         )
         assert len(json.dumps([view.frame, view.nodes, view.head, view.failures])) < 20_000
-    assert calls[0] == calls[1]
+    assert calls[1] <= calls[0]
