@@ -40,6 +40,17 @@ def test_s24_r4_no_sibling_starts_after_the_failure(bench: Bench):
     sound(bench)
 
 
+def test_no_sibling_starts_in_a_call_that_looked_at_the_flow_before_it_failed(bench: Bench):
+    siblings(bench)
+    bad, running = bench.take(want=2)
+
+    turn = bench.fetch(want=9, outcomes=[retry(running), failed(bad)])
+
+    assert (turn.answers, turn.taken) == (["done", "done"], [])
+    assert bench.counts() == {"up failed": 1, "q failed": 4}
+    sound(bench)
+
+
 @pytest.mark.parametrize("on_failure", ["finish", "none"])
 def test_the_siblings_run_where_the_flow_asks_for_it_or_says_nothing(bench: Bench, on_failure: str):
     siblings(bench, on_failure=on_failure)
