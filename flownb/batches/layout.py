@@ -310,7 +310,8 @@ class Layout:
 
     def _rows(self, order: list[int], *more: Any) -> codec.PlannedRows:
         labels_ = [self.labels[position] for position in order] if self.labels else []
-        return codec.PlannedRows([self.start + position for position in order], labels_, *more)
+        positions = [self.start + position for position in order] if self.start else order
+        return codec.PlannedRows(positions, labels_, *more)
 
     def _members_in_groups(self, plan: Plan, parent: int, positions: list[int]) -> None:
         """The same where jobs hold several rows: those that are there already, then new ones."""

@@ -52,7 +52,9 @@ class StoredRows:
         self._pieces = [piece for piece in pieces if piece.positions is not None]
         self._spec = spec
         positions = [position for piece in self._pieces for position in piece.positions or ()]
-        self._order = sorted(range(len(positions)), key=positions.__getitem__)
+        self._order: Sequence[int] = range(len(positions))  # where each row stands in the pieces
+        if positions != list(self._order):
+            self._order = sorted(self._order, key=positions.__getitem__)
 
     @cached_property
     def _homes(self) -> list[Home]:
@@ -104,7 +106,7 @@ class StoredRows:
         found: list[Any] = []
         for piece in self._pieces:
             found += _values_of(piece, whole)
-        values = [found[place] for place in self._order]
+        values = found if isinstance(self._order, range) else [found[place] for place in self._order]
         # What else there is stands in jobs that are not completed, or to which rows were handed on.
         rest = [at for at, value in enumerate(values) if value is NOTHING and self._homes[at][1] is not None]
         for at, row in zip(rest, self.read(rest) if rest else (), strict=True):

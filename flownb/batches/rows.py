@@ -118,15 +118,23 @@ def identities(
     """
     start = hashlib.blake2b(json.dumps([name, task, version]).encode(), digest_size=10)
     seen: dict[Any, int] = {} if earlier is None else earlier
-    digests = []
+    digests = bytearray()
+    ids: list[str] = []
     for text in rows.texts:
         key = text if earlier is None else hashlib.blake2b(text.encode(), digest_size=8).digest()
         before = seen.get(key, 0)
         seen[key] = before + 1
         one = start.copy()
         one.update((f"{text}\0{before}" if before else text).encode())
-        digests.append(one.digest())
-    letters = base32(b"".join(digests))
+        digests += one.digest()
+        if len(digests) == 10 * AT_A_TIME:
+            ids += _ids(digests)
+            digests.clear()
+    return ids + _ids(digests)
+
+
+def _ids(digests: bytearray) -> list[str]:
+    letters = base32(bytes(digests))
     return ["r" + letters[at : at + 16] for at in range(0, len(letters), 16)]
 
 
