@@ -6,6 +6,7 @@ moment, so that 30,000 jobs make as small a picture as 50.
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,23 +15,25 @@ from typing import TYPE_CHECKING
 
 from flownb.views.svg import EDGE, INK, MUTED, PALETTE, card, el, to_text
 from flownb.views.words import jobs, shown
-from flownb.wire.records import ACTIVE, COMPLETED, FAILED, WAITING, JobRecord
+from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, JobRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_LANES = 40
+MOST_ON_PATH = 12
 STEPS = 200  #: how finely a folded lane is cut in time
 WIDTH, LEFT, RIGHT, TOP = 860.0, 190.0, 150.0, 34.0
 PLOT = WIDTH - LEFT - RIGHT
 JOB_LANE, QUEUE_LANE = 20.0, 52.0
+MARK = "◆"  #: of a job on the critical path
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
     """A stretch of a job's life; `end` is None while it lasts."""
 
-    kind: str  #: ``waiting`` or ``running``
+    kind: str  #: ``waiting``, ``running`` or ``retrying``: waiting for another attempt
     start: int
     end: int | None
 
@@ -53,7 +56,7 @@ def phases(record: JobRecord) -> list[Phase]:
         return [Phase("waiting", created, None if ended is None else max(ended, created))]
     if record.state not in (None, ACTIVE, COMPLETED, FAILED):
         # It ran, and waits again: for its children, or for its next attempt.
-        return [Phase("waiting", created, None)]
+        return [Phase("retrying" if record.attempts_made else "waiting", created, None)]
     return [
         Phase("waiting", created, started),
         Phase("running", started, None if ended is None else max(ended, started)),
@@ -61,7 +64,7 @@ def phases(record: JobRecord) -> list[Phase]:
 
 
 def timeline_frame(records: Iterable[JobRecord], *, now: int | None = None) -> pd.DataFrame:
-    """One row a phase of a job: name, queue, phase (waiting, running), start, end, seconds.
+    """One row a phase of a job: name, queue, phase (waiting, running, retrying), start, end, seconds.
 
     What still lasts has no end; with `now` (milliseconds) its seconds are counted up to now.
     """
@@ -96,19 +99,52 @@ def _moments(values: Sequence[int | None]) -> pd.Series:
     return pd.Series(pd.to_datetime(naive.astype("float64"), unit="ms", utc=True)).dt.as_unit("ms")
 
 
+def critical_path(records: Sequence[JobRecord]) -> list[JobRecord]:
+    """The jobs that decide how long a flow takes: from the root down, each time the child that ends last.
+
+    What has not ended yet ends last. At most `MOST_ON_PATH` jobs.
+
+    >>> one = JobRecord(key="b", id="b", queue="q", name="slow", state="completed", finished_on=9, parent_key="a")
+    >>> two = JobRecord(key="c", id="c", queue="q", name="fast", state="completed", finished_on=5, parent_key="a")
+    >>> root = JobRecord(key="a", id="a", queue="q", name="root", state="completed", finished_on=12)
+    >>> [record.name for record in critical_path([root, one, two])]
+    ['root', 'slow']
+    """
+    children: dict[str | None, list[JobRecord]] = {}
+    known = {record.key for record in records}
+    for record in records:
+        children.setdefault(record.parent_key if record.parent_key in known else None, []).append(record)
+    path: list[JobRecord] = []
+    step: str | None = None
+    while step in children and len(path) < MOST_ON_PATH:
+        last = max(children.pop(step), key=lambda r: math.inf if r.finished_on is None else r.finished_on)
+        path.append(last)
+        step = last.key
+    return path
+
+
 def timeline_svg(records: Iterable[JobRecord], *, now: int) -> str:
-    """The timeline as SVG: a lane a job, or a lane a queue when there are more than `MOST_LANES` jobs."""
+    """The timeline as SVG: a lane a job, or a lane a queue when there are more than `MOST_LANES` jobs.
+
+    The jobs of the critical path are marked; they have lanes of their own in any case.
+    """
+    records = list(records)
     rows = [(record, phases(record)) for record in records]
     rows = [(record, its) for record, its in rows if its]
     span = _span([phase for _, its in rows for phase in its], now)
-    if len(rows) <= MOST_LANES:
-        lanes = [_job_lane(record, its, span, place) for place, (record, its) in enumerate(rows)]
-        height = JOB_LANE * len(lanes)
-    else:
-        queues = _by_queue(rows)
-        lanes = [_queue_lane(name, its, span, place) for place, (name, its) in enumerate(queues.items())]
-        height = QUEUE_LANE * len(lanes)
-    parts = [*_axis(span, height), *lanes, _legend(height, folded=len(rows) > MOST_LANES)]
+    path = critical_path(records)
+    longest = {id(record) for record in path} if len(path) > 1 else set()
+    folded = len(rows) > MOST_LANES
+    alone = [row for row in rows if id(row[0]) in longest] if folded else rows
+    lanes = [
+        _job_lane(record, its, span, TOP + JOB_LANE * place, critical=id(record) in longest)
+        for place, (record, its) in enumerate(alone)
+    ]
+    height = JOB_LANE * len(lanes)
+    for name, lane in (_by_queue(rows) if folded else {}).items():
+        lanes.append(_queue_lane(name, lane, span, TOP + height))
+        height += QUEUE_LANE
+    parts = [*_axis(span, height), *lanes, _legend(height, folded=folded)]
     label = f"Timeline of {jobs(len(rows))}"
     return to_text(card(WIDTH, TOP + height + 38, label, *parts, scroll=True))
 
@@ -148,13 +184,13 @@ def _text(
     )
 
 
-def _job_lane(record: JobRecord, its: Sequence[Phase], span: Span, place: int) -> ET.Element:
-    y = TOP + JOB_LANE * place
+def _job_lane(record: JobRecord, its: Sequence[Phase], span: Span, y: float, *, critical: bool) -> ET.Element:
     failed = record.state == FAILED
     bars = []
     for phase in its:
-        waiting = phase.kind == "waiting"
-        state = WAITING if waiting else FAILED if failed else ACTIVE if phase.end is None else COMPLETED
+        waiting = phase.kind != "running"
+        idle = DELAYED if phase.kind == "retrying" else WAITING
+        state = idle if waiting else FAILED if failed else ACTIVE if phase.end is None else COMPLETED
         x = span.x(phase.start)
         bars.append(
             el(
@@ -170,12 +206,27 @@ def _job_lane(record: JobRecord, its: Sequence[Phase], span: Span, place: int) -
             )
         )
     ends = its[-1]
-    said = "failed" if failed else "" if ends.end is not None else f"{ends.kind} still"
+    said = (
+        "failed"
+        if failed
+        else ""
+        if ends.end is not None
+        else ends.kind
+        if ends.kind == "retrying"
+        else f"{ends.kind} still"
+    )
+    again = f"attempt {record.attempts_made}" if record.attempts_made > 1 else ""
     seconds = (span.end if ends.end is None else ends.end) - ends.start if ends.kind == "running" else 0
-    words = [word for word in (said, duration(seconds) if ends.kind == "running" else "") if word]
+    words = [word for word in (said, duration(seconds) if ends.kind == "running" else "", again) if word]
     return el(
         "g",
-        _text(shown(record.name, 28), LEFT - 10, y + 13, anchor="end", ink=INK),
+        _text(
+            shown(record.name, 26) + (f" {MARK}" if critical else ""),
+            LEFT - 10,
+            y + 13,
+            anchor="end",
+            ink=INK,
+        ),
         *bars,
         _text(" · ".join(words), WIDTH - RIGHT + 8, y + 13),
         class_="fn-lane",
@@ -199,11 +250,11 @@ def _by_queue(rows: Lane) -> dict[str, Lane]:
     return lanes
 
 
-def _queue_lane(name: str, lane: Lane, span: Span, place: int) -> ET.Element:
+def _queue_lane(name: str, lane: Lane, span: Span, y: float) -> ET.Element:
     """One queue: what ran stands on its middle line, what waited hangs below it."""
-    middle = TOP + QUEUE_LANE * place + 28
+    middle = y + 28
     running = [phase for _, its in lane for phase in its if phase.kind == "running"]
-    waiting = [phase for _, its in lane for phase in its if phase.kind == "waiting"]
+    waiting = [phase for _, its in lane for phase in its if phase.kind != "running"]
     failed = _failed_by_step(lane, span)
     facts = f"at most {_most_at_once(running, span)} at once"
     if any(failed):
@@ -334,7 +385,7 @@ def _legend(height: float, *, folded: bool) -> ET.Element:
     y = TOP + height + 22
     kinds = [(WAITING, "waiting"), (ACTIVE, "running"), (FAILED, "failed")]
     if not folded:
-        kinds.insert(2, (COMPLETED, "completed"))
+        kinds[2:2] = [(COMPLETED, "completed"), (DELAYED, "retrying")]
     parts: list[ET.Element] = []
     for place, (state, word) in enumerate(kinds):
         x = LEFT + 96 * place
@@ -349,4 +400,5 @@ def _legend(height: float, *, folded: bool) -> ET.Element:
             class_=f"fn-part fn-{state}",
         )
         parts += [swatch, _text(word, x + 15, y + 1)]
+    parts.append(_text(f"{MARK} decides how long it takes", LEFT + 96 * len(kinds), y + 1))
     return el("g", *parts, class_="fn-legend")

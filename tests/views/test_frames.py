@@ -156,3 +156,22 @@ def test_the_same_jobs_give_the_same_picture():
 def test_durations_read_well():
     said = [duration(ms) for ms in (0, 250, 1000, 12_340, 250_000, 3_600_000, 7_500_000, 90_000_000)]
     assert said == ["0 s", "250 ms", "1 s", "12.3 s", "4 min 10 s", "1 h", "2 h 5 min", "1 d 1 h"]
+
+
+def test_the_critical_path_is_marked_and_has_lanes_of_its_own():
+    def ended(key, at, parent=None, **more):
+        return scenes.record(
+            key, key=key, processed_on=scenes.START, finished_on=scenes.START + at, parent_key=parent, **more
+        )
+
+    root, slow, fast = ended("root", 90), ended("slow", 80, "root"), ended("fast", 20, "root")
+    picture = timeline_svg([root, slow, fast], now=scenes.START + 100)
+    assert [name for name in ("root", "slow", "fast") if f">{name} ◆<" in picture] == ["root", "slow"]
+    many = [ended(f"row-{n}", n % 70, "root") for n in range(100)]
+    assert ">slow ◆<" in timeline_svg([root, slow, *many], now=scenes.START + 100)
+
+
+def test_a_job_that_waits_for_another_attempt_is_retrying():
+    again = scenes.record("a", "delayed", processed_on=scenes.START + 5, attempts_made=1)
+    assert timeline_frame([again])["phase"].tolist() == ["retrying"]
+    assert "retrying<" in timeline_svg([again], now=scenes.START + 100)
