@@ -12,7 +12,7 @@ def calls_of(sizes: Sequence[int]) -> Iterator[range]:
 
     The server does nothing else during a call.
 
-    >>> [list(call) for call in calls_of([1, 3_000_000, 3_000_000])]
+    >>> [list(call) for call in calls_of([1, 1_500_000, 1_500_000])]
     [[0, 1], [2]]
     """
     start = size = 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MOST_JOBS_A_CALL = 1000  #: a flow up to this size is stored by one call, all or nothing
 CHUNK = 500  #: jobs a call of a larger flow
-CHUNK_BYTES = 4_000_000  #: of data in such a call
+CHUNK_BYTES = 2_000_000  #: of data in such a call
 MOST_BYTES_A_CALL = 16_000_000  #: of data; the server takes no argument over 512 MB, and stalls long before
 
 # The fields of a job's hash, and what `JobRecord` calls them.
