@@ -36,7 +36,11 @@ class Peer:
             self.workers.pop().close()
 
     def add_flow(self, tree: dict[str, Any], semantics: str = "flownb") -> None:
-        self.producer.add(tree, semantics=semantics)
+        self.flow = self.producer.add(tree, semantics=semantics)
+
+    def flow_state(self) -> str:
+        """Wait for the flow that was added last, as the one who added it does."""
+        return self.flow.wait(timeout=50).state
 
     def add_jobs(self, queue: str, jobs: list[dict[str, Any]]) -> None:
         fn.Queue(queue).add_bulk(jobs)

@@ -18,10 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peers import PEERS
 from scenarios import LIMITS, SCENARIOS, STOCK, Cell
 
+pytestmark = pytest.mark.timeout(240)
+
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
-NOT_YET = {  # (what, producer, worker)
-    ("job removed on completion", "flownb", worker) for worker in STOCK
-}
 SEEN: dict[tuple[str, str, str], str] = {}  # (what, producer, worker) -> what the table says
 
 
@@ -30,9 +29,6 @@ SEEN: dict[tuple[str, str, str], str] = {}  # (what, producer, worker) -> what t
 @pytest.mark.parametrize("words", SCENARIOS)
 def test_they_work_together(words, producer, worker, peers, stored, start_peer):
     limited = words in LIMITS and producer in STOCK
-    if (words, producer, worker) in NOT_YET:
-        SEEN[words, producer, worker] = "not yet"
-        pytest.xfail("flownb does not do it yet")
 
     (LIMITS if limited else SCENARIOS)[words](Cell(peers[producer], peers[worker], stored, start_peer))
 
