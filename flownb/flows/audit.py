@@ -55,7 +55,7 @@ class Audit:
             or (self._is_as_declared and not _agree(reads))
         )
         self._next = began + _SHARE * (time.monotonic() - began)
-        return counts_of(last.fields, paused=last.paused)
+        return counts_of(last.fields)
 
     def _read(self) -> list[BooksRead]:
         """Everything in one read, or piece by piece, and the counts once more at the end."""

@@ -13,6 +13,7 @@ from typing import Any
 from flownb.wire.records import COMPLETED, FAILED, WAITING, FlowCounts
 
 MOST_ROWS = 500  #: a job
+PAUSED = "paused@"  #: of a flow's counts: no number, a mark
 _SHORT = (",", ":")
 _MARK = '{"rows":'
 
@@ -96,8 +97,8 @@ def note_of(rows: int, done: int, failed: int) -> bytes:
     return f"{rows} {done} {failed}".encode()
 
 
-def counts_of(fields: Mapping[str, str], *, paused: bool = False) -> FlowCounts:
-    """Read a flow's counts: fields ``<what>@<queue key>``.
+def counts_of(fields: Mapping[str, str]) -> FlowCounts:
+    """Read a flow's counts: fields ``<what>@<queue key>``, and ``paused@`` while it is held.
 
     Where a stage says of how many rows it is, its jobs are turned into rows: those that have ended are counted,
     the others stand where their jobs do, taken as equally large.
@@ -110,6 +111,8 @@ def counts_of(fields: Mapping[str, str], *, paused: bool = False) -> FlowCounts:
     notes: dict[str, dict[str, str]] = {}
     for name, count in fields.items():
         what, _, base = name.partition("@")
+        if not base:
+            continue
         queue = base.rsplit(":", 1)[1]
         states = stages.setdefault(queue, {})
         if what.startswith("rows"):
@@ -120,7 +123,7 @@ def counts_of(fields: Mapping[str, str], *, paused: bool = False) -> FlowCounts:
     for queue, note in notes.items():
         if "rows" in note:
             stages[queue], rows_a_job[queue] = _in_rows(stages[queue], note)
-    return FlowCounts(by_stage=stages, rows_a_job=rows_a_job, paused=paused)
+    return FlowCounts(by_stage=stages, rows_a_job=rows_a_job, paused=PAUSED in fields)
 
 
 def _in_rows(jobs: Mapping[str, int], note: Mapping[str, str]) -> tuple[dict[str, int], float]:

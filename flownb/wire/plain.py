@@ -91,13 +91,12 @@ def read_books(
     with client.pipeline(transaction=False) as pipe:
         pipe.hgetall(keys.own(prefix, "counts", flow))
         pipe.hexists(root, "finishedOn")
-        pipe.sismember(keys.own(prefix, "paused"), flow)
         for parent in parents:
             pipe.scard(f"{parent}:dependencies")
             pipe.sismember(f"{parent}:dependencies", seal)
         for job, _ in shared:
             pipe.hexists(job, "finishedOn")
-        counts, ended, paused, *found = pipe.execute()
+        counts, ended, *found = pipe.execute()
     waits, sealed = found[: 2 * len(parents) : 2], found[1 : 2 * len(parents) : 2]
     unended = [n for (_, n), has in zip(shared, found[2 * len(parents) :], strict=True) if not has]
     flat = [_text(part) for pair in counts.items() for part in pair]
@@ -108,7 +107,6 @@ def read_books(
         "pending": pending,
         "ended": bool(ended),
         "others": others,
-        "paused": bool(paused),
     }
 
 

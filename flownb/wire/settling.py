@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flownb.wire import keys
 from flownb.wire.families import PIECE
 from flownb.wire.faults import server_errors
+from flownb.wire.manyrows import PAUSED
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -22,12 +23,13 @@ class BooksRead:
     pending: int  #: jobs that parents wait for
     root_ended: bool
     others: bool  #: a job of it is in the hands of another program's worker
-    paused: bool
 
     @property
     def jobs(self) -> dict[str, int]:
         """The counts of jobs alone: ``state@queue key`` -> jobs."""
-        return {name: int(n) for name, n in self.fields.items() if not name.startswith("rows")}
+        return {
+            name: int(n) for name, n in self.fields.items() if not name.startswith("rows") and name != PAUSED
+        }
 
 
 class Settling:
@@ -95,7 +97,6 @@ class Settling:
             pending=found["pending"],
             root_ended=found["ended"],
             others=found["others"],
-            paused=found["paused"],
         )
 
     def _call(self, script: str, queues: Sequence[str], **args: Any) -> Mapping[str, Any]:

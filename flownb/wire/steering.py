@@ -74,7 +74,8 @@ class Steering:
         """Return the queues in which a flow has, or had, jobs."""
         with server_errors():
             found: Any = self.client.hkeys(keys.own(self.prefix, "counts", flow))
-        return list(dict.fromkeys(_text(field).partition("@")[2] for field in found))
+        bases = dict.fromkeys(_text(field).partition("@")[2] for field in found)
+        return [base for base in bases if base]  # `paused@` names none
 
     def retry_jobs(
         self,

@@ -234,12 +234,9 @@ class Store(Steering, Families, Growing, Settling):
 
         A stage of many-row jobs is counted in rows.
         """
-        with server_errors(), self.client.pipeline(transaction=False) as pipe:
-            pipe.hgetall(keys.own(self.prefix, "counts", flow))
-            pipe.sismember(keys.own(self.prefix, "paused"), flow)
-            found, paused = pipe.execute()
-        fields = {_text(field): _text(count) for field, count in found.items()}
-        return manyrows.counts_of(fields, paused=bool(paused))
+        with server_errors():
+            found: Any = self.client.hgetall(keys.own(self.prefix, "counts", flow))
+        return manyrows.counts_of({_text(field): _text(count) for field, count in found.items()})
 
     def read_flows(self, page: int) -> Iterator[tuple[str, int]]:
         """Yield the flows that flownb stored and when (ms), the newest first, reading so many at a time."""

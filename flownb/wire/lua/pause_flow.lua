@@ -7,5 +7,8 @@
 -- @use     queue counts marks
 
 local flows, id = marked_in('paused', queues[1], args.flow)
-if redis.call('EXISTS', flow_key('flow', queues[1], args.flow)) == 1 then redis.call('SADD', flows, id) end
+if redis.call('EXISTS', flow_key('flow', queues[1], args.flow)) == 1 then
+  redis.call('SADD', flows, id)
+  redis.call('HSET', flow_key('counts', queues[1], args.flow), 'paused@', '1') -- for those who only count
+end
 return reply{}

@@ -1,7 +1,7 @@
 --- read_books: what a flow's counts say, and what BullMQ's own keys say of the same jobs; nothing is written.
 -- @keys    queues
 -- @args    now flow root parents shared seal bases
--- @returns counts pending ended others paused
+-- @returns counts pending ended others
 -- @errors
 -- @use     queue counts
 
@@ -47,6 +47,5 @@ for _, base in ipairs(args.bases) do
   local q = queue_at(base)
   others = others or runs_elsewhere(q) or is_put_off_elsewhere(q) or false
 end
-local paused = redis.call('SISMEMBER', place:match('^(.*):counts:[^:]*$') .. ':paused', args.flow) == 1
-return reply{counts = counts, pending = pending, others = others, paused = paused,
+return reply{counts = counts, pending = pending, others = others,
              ended = redis.call('HEXISTS', args.root, 'finishedOn') == 1}

@@ -8,6 +8,7 @@
 
 local flows, id = marked_in('paused', queues[1], args.flow)
 redis.call('SREM', flows, id)
+redis.call('HDEL', flow_key('counts', queues[1], args.flow), 'paused@')
 local after = put_back(queues[1], args.start)
 write_counts()
 wake_workers()
