@@ -144,11 +144,11 @@ def test_a_cell_that_runs_twice_shows_one_view_and_starts_one_reader(notebook):
     assert nb.text(".jp-Cell >> nth=1 >> .jp-OutputArea-output").strip() == "1 True"
 
 
-def test_interrupting_a_waiting_cell_leaves_the_flow_running(notebook):
-    nb = notebook(ADD, "flow.wait()", "print('here')")
+def test_interrupting_a_waiting_cell_leaves_the_flow_running(notebook, until):
+    nb = notebook(ADD, "open('begun', 'w').close()\nflow.wait()", "print('here')")
     nb.run(0)
     nb.run(1, wait=False)
-    nb.see(".jp-Cell >> nth=1 >> text='[*]:'")
+    until((nb.folder / "begun").exists, seconds=60)
     nb.app("app.shell.currentWidget.sessionContext.session.kernel.interrupt()")
     nb.see(".jp-Cell >> nth=1 >> .jp-OutputArea", "KeyboardInterrupt")
     nb.run(2)
