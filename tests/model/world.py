@@ -384,6 +384,8 @@ class World:
                 if parent is None or child.key not in parent.pending:
                     continue
                 parent.pending.discard(child.key)
+                if policy == "fpof" and parent.state == "completed":
+                    continue  # it went on without this child, and has ended
                 if policy == "fpof":
                     parent.unsuccessful[child.key] = self.now
                     if self._fail_at_once(parent, child.key, job.key):
@@ -398,8 +400,6 @@ class World:
                         self._release_if_settled(parent)
 
     def _fail_at_once(self, parent: Job, child: str, cause: str) -> bool:
-        if parent.state == "completed":
-            return False
         flow = self.flows.get(parent.flow)
         if flow:
             flow.cause = flow.cause or cause
@@ -514,7 +514,8 @@ class World:
             if job.key in parent.pending:
                 parent.pending.discard(job.key)
                 if policy == "fpof":
-                    parent.unsuccessful[job.key] = self.now
+                    if parent.state != "completed":
+                        parent.unsuccessful[job.key] = self.now
                 elif policy != "rdof":
                     parent.ignored[job.key] = reason
             if parent.state == "waiting-children":
@@ -575,9 +576,7 @@ class World:
         above = self.jobs.get(parent)
         if above is None:
             return False
-        if child in above.unsuccessful or child in above.ignored or child in above.values:
-            return True
-        return self.jobs[child].edges[parent] == "rdof" and child not in above.pending
+        return child not in above.pending
 
     def _running_above(self, child: Job) -> str | None:
         for parent in child.edges:

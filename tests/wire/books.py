@@ -278,6 +278,8 @@ def _families(books: Books) -> Iterator[Violation]:
 def _values(books: Books) -> Iterator[Violation]:
     """A parent holds its children's own values and reasons, byte by byte."""
     where = books.where()
+    # These may have gone on without a child that fails them later.
+    eager = {parent for child in books.jobs for parent, policy, _ in books.edges(child) if policy == "cpof"}
     for child, fields in books.jobs.items():
         for parent, policy, _ in books.edges(child):
             if parent not in books.jobs:
@@ -292,7 +294,7 @@ def _values(books: Books) -> Iterator[Violation]:
                     "failedReason"
                 ):
                     yield Violation("I25", parent, f"holds another reason of {child}")
-                if policy == "fpof" and child not in sub.get("unsuccessful", ()):
+                if policy == "fpof" and parent not in eager and child not in sub.get("unsuccessful", ()):
                     yield Violation("I25", parent, f"does not know that {child} failed")
 
 

@@ -8,7 +8,7 @@ local climbed = {} -- parents that were looked at in this call, each once
 local function tell_parent(edge, job, reason)
   if edge.policy == '' or redis.call('SREM', edge.key .. ':dependencies', job) == 0 then return end
   if edge.policy == 'fpof' then
-    redis.call('ZADD', edge.key .. ':unsuccessful', now_text, job)
+    if not went_on_without(edge.key) then redis.call('ZADD', edge.key .. ':unsuccessful', now_text, job) end
   elseif edge.policy ~= 'rdof' then
     redis.call('HSET', edge.key .. ':failed', job, reason)
   end

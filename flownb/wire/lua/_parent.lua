@@ -117,7 +117,6 @@ local function fail_at_once(parent, child, cause, fate)
   local has = redis.call('HMGET', parent, 'fl', 'parentKey', 'parent', 'sh', 'name', 'atm')
   if not has[5] then return false end
   local reason, flow = 'child ' .. child .. ' ' .. fate, has[1]
-  if flow and redis.call('ZSCORE', q.completed, id) then return false end -- it ended without this child (cpof)
   note_cause(q, flow, cause)
   local from
   if flow and redis.call('ZREM', q.waiting_children, id) == 1 then from = 'waiting-children'
@@ -141,6 +140,13 @@ local function fail_at_once(parent, child, cause, fate)
   return {key = parent, reason = reason, edges = edges}
 end
 
+-- A parent in a flow of ours that a failed child let run (cpof) and that has completed: how the others end
+-- changes nothing for it, until one of them is retried.
+local function went_on_without(parent)
+  local q, id = queue_and_id(parent)
+  return redis.call('ZSCORE', q.completed, id) and redis.call('HEXISTS', parent, 'fl') == 1
+end
+
 -- A job failed for good: each parent's own policy says what that means; failures climb to the root.
 -- `cause` is the job to blame where it is another one, `fate` what became of this one where it did not just fail.
 local function settle_failed(job, reason, edges, cause, fate)
@@ -150,7 +156,7 @@ local function settle_failed(job, reason, edges, cause, fate)
     for _, edge in ipairs(child.edges) do
       local pending = edge.key .. ':dependencies'
       if edge.policy ~= '' and redis.call('SREM', pending, child.key) == 1 then
-        if edge.policy == 'fpof' then
+        if edge.policy == 'fpof' and not went_on_without(edge.key) then
           redis.call('ZADD', edge.key .. ':unsuccessful', now_text, child.key)
           failed[#failed + 1] = fail_at_once(edge.key, child.key, cause or job, child.fate or 'failed') or nil
         elseif edge.policy == 'cpof' then

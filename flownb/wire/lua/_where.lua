@@ -20,13 +20,13 @@ local function look_at(job)
           edges = parents_of(job, has[4], has[3], has[5])}
 end
 
--- Where a parent keeps how this child ended; nil when it keeps nothing, or is gone. Of a child with
--- `rdof` that failed nothing is kept: the parent only waits for it no more.
+-- Where a parent keeps how this child ended; nil when it is gone, or still waits. Of a child with `rdof` that
+-- failed nothing is kept: the parent only waits for it no more; nor of one that ended after its parent had (cpof).
 local function kept_in(edge, child)
   if redis.call('ZSCORE', edge.key .. ':unsuccessful', child) then return 'unsuccessful' end
   if redis.call('HEXISTS', edge.key .. ':failed', child) == 1 then return 'failed' end
   if redis.call('HEXISTS', edge.key .. ':processed', child) == 1 then return 'processed' end
-  if edge.policy == 'rdof' and redis.call('EXISTS', edge.key) == 1
+  if redis.call('EXISTS', edge.key) == 1
       and redis.call('SISMEMBER', edge.key .. ':dependencies', child) == 0 then
     return 'nothing'
   end
