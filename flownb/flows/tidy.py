@@ -50,7 +50,7 @@ def tidy(store: Store, flow: str, now: int) -> None:
     """
     record = store.read_flow(flow)
     if "ended" not in record:
-        return store.put_off_tidy(flow, None)
+        return  # it was retried, or is gone: `claim_tidy` will see
     counts = OwnBooks(store, flow).counts()  # also where other programs' workers ended its jobs
     if counts.count(COMPLETED) + counts.count(FAILED) < counts.total:
         return store.put_off_tidy(flow, now + LOOK_AGAIN_MS)

@@ -45,7 +45,13 @@ class Cleaner:
         with fn.Worker("nobody", lambda job: None, stalled_interval=0.1):
             self.until(lambda: not self.redis.zcount("bull:flownb:tidy", 0, now))
             # what is claimed is due again in a minute, unless it is done
-            self.until(lambda: not self.redis.zcount("bull:flownb:tidy", 0, now + 3_000_000))
+            self.until(lambda: not any(map(self._has_ended, self._due_by(now + 3_000_000))))
+
+    def _due_by(self, ms):
+        return self.redis.zrangebyscore("bull:flownb:tidy", 0, ms)
+
+    def _has_ended(self, flow):
+        return self.redis.hexists(b"bull:flownb:flow:" + flow, "ended")
 
 
 @pytest.fixture
@@ -194,9 +200,32 @@ def test_a_retried_flow_is_not_removed(redis, cleaner):
     flow = fn.add(tree(row(), removeOnFail=True, removeOnComplete={"count": 5}))
     run(flow, rows=broken)
     flow.retry()
-    cleaner.due_now()
+    cleaner.due_now(60_000)
     cleaner.clean()
     assert run(flow).result() == [7]
+
+
+def test_a_flow_that_was_kept_is_looked_after_again_when_it_runs_again(redis, cleaner):
+    flow = fn.add(tree(row(), removeOnFail=5))
+    run(flow, rows=broken)
+    cleaner.due_now()
+    cleaner.clean()
+    assert not redis.zcard("bull:flownb:tidy")
+    flow.retry()  # from here on another program's worker may run it
+    assert redis.zrange("bull:flownb:tidy", 0, -1) == [flow._id.encode()]
+
+
+def test_a_flow_without_such_options_is_not_looked_after(redis):
+    run(fn.add(tree(row())))
+    assert not redis.exists("bull:flownb:tidy")
+
+
+def test_a_flow_whose_root_another_program_removed_is_forgotten(redis, cleaner):
+    flow = fn.add(tree(row(), removeOnComplete=True))
+    redis.delete(f"bull:totals:{flow.job.id}")
+    cleaner.due_now(60_000)
+    with fn.Worker("nobody", lambda job: None, stalled_interval=0.1):
+        cleaner.until(lambda: not redis.exists("bull:flownb:tidy"))
 
 
 def test_what_another_flow_uses_stays(cleaner):

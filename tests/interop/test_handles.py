@@ -45,6 +45,25 @@ def test_a_flow_that_others_ran_to_its_root_has_ended_here_too(peer, peers, conn
 
 
 @pytest.mark.parametrize("peer", PEERS)
+def test_a_flow_that_others_ran_and_nobody_looked_at_goes_as_its_options_say(peer, peers, connection, until):
+    tree_that_goes = tree(peer, middle(peer, leaf(peer, "a")), leaf(peer, "b"))
+    flow = fn.add({**tree_that_goes, "opts": {"removeOnComplete": True}}, name="mine")
+    redis, root = connection.client(), f"bull:{peer}-top:{flow.job.id}"
+    until(lambda: redis.hexists(root, "finishedOn"))
+
+    def due_now():
+        return redis.zadd("bull:flownb:tidy", {flow._id: 0}, xx=True)
+
+    due_now()
+    with fn.Worker("elsewhere", print, stalled_interval=0.1):
+        until(lambda: redis.hget(f"bull:flownb:flow:{flow._id}", "ended") == b"completed")
+        due_now()  # ten seconds later
+        until(lambda: not redis.exists(root))
+        until(lambda: not redis.zcard("bull:flownb:tidy"))
+    assert not [key for key in redis.scan_iter() if flow._id.encode() in key]
+
+
+@pytest.mark.parametrize("peer", PEERS)
 def test_progress_counts_what_others_did_and_do(peer, peers, connection, until):
     rows = [leaf(peer, f"row-{i}", opts={"ignoreDependencyOnFailure": True}) for i in range(30)]
     rows += [leaf(peer, "bad", do="fail", opts={"ignoreDependencyOnFailure": True})]
@@ -98,7 +117,7 @@ def test_looking_is_enough_to_notice_a_failure(peers, connection, until):
 def test_a_flow_that_others_failed_runs_again(peer, peers, connection, until):
     flow = fn.add(tree(peer, leaf(peer, "bad", do="fail"), leaf(peer, "good")))
     assert flow.wait(timeout=30).state == "failed"
-    bad = next(job for job in fn.Queue(f"{peer}-items").get_jobs("failed"))
+    bad = next(job for job in fn.Queue(f"{peer}-items").get_jobs("failed") if job.name == "bad")
     bad.update_data({"do": "value", "value": 7})
 
     assert sorted(flow.retry().result(timeout=30)["values"]) == [1, 7]

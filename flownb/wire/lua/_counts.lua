@@ -55,10 +55,12 @@ local function write_counts()
   end
 end
 
--- A flow of which something is to be removed is kept for a while after its end: whoever waits still gets the value.
-local function note_end(record)
+-- A flow of which something is to be removed is looked at in so many ms: some after its end, so that whoever waits
+-- still gets the value; and meanwhile, as another program's worker may end it.
+local function look_later(record, ms)
+  if redis.call('HEXISTS', record, 'tidy') == 0 then return end
   local about, id = record:match('^(.*):flow:([^:]+)$')
-  if redis.call('HEXISTS', record, 'tidy') == 1 then redis.call('ZADD', about .. ':tidy', int(now + 10000), id) end
+  redis.call('ZADD', about .. ':tidy', int(now + ms), id)
 end
 
 -- The deepest job that failed this one: down by who failed whom first; itself when no child did.
@@ -77,5 +79,5 @@ local function end_flow(q, flow, state)
   local record = flow_key('flow', q, flow)
   if redis.call('HSETNX', record, 'ended', state) == 0 then return end
   redis.call('HSET', record, 'finished', now_text)
-  note_end(record)
+  look_later(record, 10000)
 end

@@ -1,5 +1,5 @@
 -- _revive: failed or completed -> waiting-children; an ancestor waits again for a child that runs again.
--- @touches waiting-children completed failed delayed wait prioritized dependencies processed unsuccessful flownb:flow
+-- @touches waiting-children completed failed delayed wait prioritized dependencies processed unsuccessful flownb:flow flownb:tidy
 -- @use     queue counts where marks
 
 local revived = {queue = {}, causes = {}}
@@ -55,7 +55,9 @@ local function forget_end(at)
   redis.call('HDEL', at.key, 'finishedOn', 'processedOn', 'failedReason', 'returnvalue', 'why', 'defa', 'stc')
   redis.call('HSET', at.key, 'atm', '0')
   if at.is_root then
-    redis.call('HDEL', flow_key('flow', at.q, at.flow), 'ended', 'finished', 'cause')
+    local record = flow_key('flow', at.q, at.flow)
+    redis.call('HDEL', record, 'ended', 'finished', 'cause')
+    look_later(record, 60000)
   end
   if at.shared then list_shared(at.key, at.edges[1] and at.edges[1].key == at.first and at.edges[1]) end
   review_cause(at.q, at.flow)
@@ -116,6 +118,7 @@ local function reopen(q, flow)
     redis.call('HSET', record, 'ended', root[2] and 'completed' or 'failed', 'finished', root[1])
   else
     redis.call('HDEL', record, 'ended', 'finished')
+    look_later(record, 60000)
   end
 end
 

@@ -172,6 +172,7 @@ for _, q in ipairs(queues) do trim_events(q) end -- once a call: trimming at eac
 -- What a parent is said to wait for is kept when it comes again: it may have got children of its own since.
 local write = args.under and 'HSET' or 'HSETNX'
 for _, chunk in ipairs(args.chunks) do redis.call(write, chunk[1], chunk[2], chunk[3]) end
+if record and record.stored then look_later(flow_key('flow', queues[1], flow), 60000) end
 
 -- 5. What was there already may have ended badly, or be all that a parent waits for.
 for _, s in ipairs(settled) do settle_failed(s[1], s[2], s[3]) end

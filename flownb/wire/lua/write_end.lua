@@ -4,19 +4,7 @@
 -- @args    now root
 -- @returns
 -- @errors
--- @use     queue counts
+-- @use     late_end
 
-local q, id = queue_and_id(args.root)
-local has = redis.call('HMGET', args.root, 'fl', 'parentKey', 'finishedOn')
-local record = has[1] and flow_key('flow', q, has[1])
-if record and not has[2] and has[3] and redis.call('HGET', record, 'root') == args.root
-    and redis.call('HEXISTS', record, 'ended') == 0 then
-  local ended = redis.call('ZSCORE', q.completed, id) and 'completed'
-    or redis.call('ZSCORE', q.failed, id) and 'failed'
-  if ended then
-    end_flow(q, has[1], ended)
-    redis.call('HSET', record, 'finished', has[3])
-    if ended == 'failed' then redis.call('HSETNX', record, 'cause', first_failure(args.root)) end
-  end
-end
+write_late_end(args.root)
 return reply{}
