@@ -49,6 +49,18 @@ def sound(redis):
     assert [str(violation) for violation in books.violations(redis)] == []
 
 
+def test_the_data_of_what_failed_are_mended_while_what_it_was_for_has_failed(redis, until):
+    flow = fn.add(tree(leaf("bad"), leaf("late", delay=600_000)))
+    with fn.Worker("q", lambda job: 1 / job.data.get("by", 0) if job.name == "bad" else 7):
+        settled(until, flow)
+        bad = next(job for job in fn.Queue("q").get_jobs("failed") if job.name == "bad")
+        bad.update_data({"by": 2})
+        bad.log("mended")
+        bad.retry()
+        until(lambda: fn.Queue("q").get_job(bad.id).returnvalue == 0.5)
+    sound(redis)
+
+
 def test_s24_r4_a_failed_child_cancels_its_siblings_that_have_not_begun(redis, until):
     work = Work()
     flow = fn.add(tree(leaf("bad"), *(leaf(f"c{i}") for i in range(10)), leaf("late", delay=600_000)))

@@ -1,4 +1,4 @@
---- update_job: a running job's progress, data or log row; its state stays as it is.
+--- update_job: a job's progress, data or log row; its state stays as it is. One that ended may be mended for a retry.
 -- @keys    queues
 -- @args    now id field value keep
 -- @returns rows
@@ -7,9 +7,9 @@
 
 local q = queues[1]
 local job = job_key(q, args.id)
-local has = redis.call('HMGET', job, 'name', 'fl')
+local has = redis.call('HMGET', job, 'name', 'fl', 'finishedOn')
 if not has[1] then return refuse('JOB_MISSING', job) end
-if is_over(q, job, has[2]) then
+if not has[3] and is_over(q, job, has[2]) then
   return refuse('JOB_CANCELLED', 'its flow was cancelled, or what it is for has failed')
 end
 local rows
