@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from base64 import b64encode
 
 RESERVED_IDS = frozenset(
     """
@@ -45,6 +46,16 @@ def own(prefix: str, kind: str, name: str = "") -> str:
 def seal(prefix: str, flow: str) -> str:
     """Return the member of a parent's `dependencies` that keeps it waiting while calls for its flow follow."""
     return own(prefix, "seal", flow)
+
+
+def worker_sign(base: str) -> str:
+    """Return the name of a connection by which BullMQ's readers know that a worker serves the queue.
+
+    >>> worker_sign("bull:emails")
+    'bull:ZW1haWxz'
+    """
+    prefix, _, queue = base.rpartition(":")
+    return f"{prefix}:{b64encode(queue.encode()).decode()}"
 
 
 def new_id() -> str:

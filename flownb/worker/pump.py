@@ -20,6 +20,7 @@ from flownb.worker.journal import Journal
 from flownb.worker.keeper import Watch, keeper
 from flownb.worker.places import Here
 from flownb.worker.run import Outcome, returned
+from flownb.worker.signs import Signs
 from flownb.worker.slots import Held, Slots
 from flownb.worker.tidier import Tidier
 
@@ -84,6 +85,7 @@ class Pump:
         self._store = Store(self._client, self.connection.prefix)
         self._tidier = Tidier(self.name, Store(self.connection.client(), self.connection.prefix))
         self._shared_jobs = SharedJobs(self._store)
+        self._signs = Signs(self.connection)
         self._slots = Slots(self.name, self.concurrency, self._open_place, self._done)
         self._blocker = Blocker(self.name, self.connection, self.inbox)
         self._watch_queues()
@@ -98,6 +100,7 @@ class Pump:
         self._tidier.close()
         self._blocker.close()
         self._slots.close()
+        self._signs.close()
         keeper.forget(f"{self.identity}:")
         self._client.close()
 
@@ -218,6 +221,7 @@ class Pump:
             self._more = True
             self._blocker.interrupt()
             self._watch_queues()
+            self._next_sweep = 0.0  # which tells that the new ones are served
         elif message is _STOP:
             self._stopping = True
             self._return_unstarted()
@@ -349,6 +353,7 @@ class Pump:
 
     def _sweep(self) -> None:
         bases = self.bases()
+        self._signs.show(bases)
         if not bases:
             return
         try:

@@ -100,6 +100,14 @@ def test_it_shows_every_job_in_its_state(flow, board):
         assert Counter({state: n for state, n in shown["counts"].items() if n}) == Counter(states.values())
 
 
+def test_it_shows_which_queues_have_a_worker(flow, board, until):
+    def served():
+        told = read(f"{board}/api/queues")["queues"]
+        return {one["name"]: one["hasWorkers"] for one in told}
+
+    until(lambda: served() == {"etl-report": False, "etl-loads": True, "etl-exports": False})
+
+
 def test_it_shows_the_tree_of_the_flow(flow, board):
     def lines(node, depth=0):
         yield depth, node["queueName"], node["name"], node["state"]

@@ -103,6 +103,9 @@ const asked = {
   async counts({ queue: name }) {
     return queue(name).getJobCounts();
   },
+  async workers({ queue: name }) {
+    return (await queue(name).getWorkers()).map((worker) => worker.rawname);
+  },
   async children_values({ queue: name, id }) {
     return (await queue(name).getJob(id)).getChildrenValues();
   },
