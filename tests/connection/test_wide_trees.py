@@ -49,6 +49,8 @@ def test_a_tree_of_a_hundred_thousand_jobs_is_read_in_pieces(wide):
         assert len(flow.jobs()) == ROWS + 1
         assert flow.explain()["why"].str.contains("no worker serves queue 'rows'").any()
         assert flow.draw().source
+        assert len(flow.timeline()) == ROWS + 1
+        assert "row-*" in flow.to_html()
         assert len(flow.job.get_children_values()) == ROWS // 2
         assert len(flow.job.get_dependencies()["unprocessed"]) == ROWS // 2
 
@@ -56,6 +58,6 @@ def test_a_tree_of_a_hundred_thousand_jobs_is_read_in_pieces(wide):
         slow = client.slowlog_get(10_000)
     assert not WHOLE & commands.keys(), "a whole key was read at once"
     assert commands["cmdstat_hgetall"]["usec_per_call"] < 100, "a large key was read at once"
-    calls = sum(about["calls"] for about in commands.values())
-    # On a machine that does something else beside it, a command may have to wait for the processor.
-    assert len(slow) <= calls / 100, [(entry["duration"], entry["command"][:60]) for entry in slow]
+    scripts = sum(about["calls"] for name, about in commands.items() if "eval" in name)
+    # On a machine that does something else beside it, a command may have to wait for the processor: most do not.
+    assert len(slow) <= scripts / 2, [(entry["duration"], entry["command"][:60]) for entry in slow]

@@ -6,25 +6,29 @@
 -- @errors
 -- @use
 
+-- Most queues have no job in most places: that is asked once a call, not once a job.
+local filled = {}
+local function in_use(place)
+  if filled[place] == nil then filled[place] = redis.call('EXISTS', place) == 1 end
+  return filled[place]
+end
+
 local function state_of(key, has)
   if has[1] then return has[2] and 'completed' or 'failed' end
   local base, id = key:match('^(.*):([^:]+)$')
   if redis.call('EXISTS', key .. ':lock') == 1 then return 'active' end
   for _, state in ipairs({'waiting-children', 'delayed', 'prioritized'}) do
-    if redis.call('ZSCORE', base .. ':' .. state, id) then return state end
+    local place = base .. ':' .. state
+    if in_use(place) and redis.call('ZSCORE', place, id) then return state end
   end
-  if redis.call('LPOS', base .. ':active', id) then return 'active' end
+  if in_use(base .. ':active') and redis.call('LPOS', base .. ':active', id) then return 'active' end
   return 'waiting'
 end
 
 -- A job: {state, value of each field}; false for a job that is not there.
 local jobs = {}
 for i, key in ipairs(args.keys) do
-  local has = redis.call('HMGET', key, 'finishedOn', 'returnvalue', 'name')
-  if has[3] then
-    jobs[i] = {state_of(key, has), redis.call('HMGET', key, unpack(args.fields))}
-  else
-    jobs[i] = false
-  end
+  local has = redis.call('HMGET', key, 'finishedOn', 'returnvalue', 'name', unpack(args.fields))
+  jobs[i] = has[3] and {state_of(key, has), {unpack(has, 4)}} or false
 end
 return reply{jobs = jobs}
