@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from flownb import connection as connections
 from flownb.connection import Connection
-from flownb.errors import FlowError, OptionError
+from flownb.errors import FlowError, JobMissing, OptionError
 from flownb.lifecycle import Service
 from flownb.wire import codec, keys
 from flownb.wire.faults import server_errors
+from flownb.wire.large import in_full, is_told
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -65,7 +66,10 @@ _ID = re.compile(r"^(\$|\d+(-\d+)?)\Z")
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Event:
-    """One event of a queue. `data` holds what else it tells, such as ``returnvalue`` or ``failed_reason``."""
+    """One event of a queue. `data` holds what else it tells, such as ``returnvalue`` or ``failed_reason``.
+
+    A batch's value of more than 256 kB is ``{"flownb:large": bytes}`` once its job has been removed.
+    """
 
     name: str
     job_id: str | None  #: None where it is the queue's: drained, paused, resumed, cleaned
@@ -315,11 +319,23 @@ class _Reader(threading.Thread):
             data["progress"] = data.pop("data")
         for part in ("returnvalue", "progress"):
             if name in ("completed", "progress") and part in data:
-                data[part] = self._decoded(name, data[part])
+                text = self._in_full(job_id, data[part]) if part == "returnvalue" else data[part]
+                data[part] = self._decoded(name, text)
         for part in ("attempts_made", "count"):
             if name in ("retries-exhausted", "cleaned") and data.get(part, "").isdigit():
                 data[part] = int(data[part])
         return Event(name=name, job_id=job_id, data=data, prev=prev, delay=_point(due), id=id)
+
+    def _in_full(self, job_id: str | None, text: str) -> str:
+        """A batch's large value stands with its job alone; of one that is gone there is left what the event tells."""
+        if not is_told(text) or self._client is None:
+            return text
+        key = f"{self._stream.removesuffix('events')}{job_id}"
+        try:
+            with server_errors():
+                return in_full(self._client, {key: text})[key]
+        except JobMissing:
+            return text
 
     def _decoded(self, name: str, text: str) -> Any:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flownb.wire.faults import server_errors
+from flownb.wire.large import in_full
 from flownb.wire.records import COMPLETED, FAILED
 
 if TYPE_CHECKING:
@@ -96,16 +97,19 @@ class Families:
         return awaited
 
     def read_values(self, parent_key: str, child_keys: Sequence[str] | None = None) -> dict[str, str]:
-        """Return the JSON texts of completed children by child key; of those named, or of all."""
+        """Return the JSON texts of completed children by child key; of those named, or of all.
+
+        Raises `JobMissing` where a batch's large value is gone with its job.
+        """
         place = f"{parent_key}:processed"
         values: dict[str, str] = {}
         with server_errors():
             if child_keys is None:
-                return self._read_hash(place)
+                return in_full(self.client, self._read_hash(place))
             for some in _slices(child_keys):
                 texts: Any = self.client.hmget(place, list(some))
                 values |= {k: _text(text) for k, text in zip(some, texts, strict=True) if text is not None}
-        return values
+            return in_full(self.client, values)
 
     def read_ignored(self, parent_key: str) -> dict[str, str]:
         """Return why optional children failed, by child key."""

@@ -1,6 +1,6 @@
 -- _attach: a job that is there already comes under one more parent.
 -- @touches dependencies processed failed unsuccessful completed flownb:parents
--- @use     counts parent
+-- @use     counts parent large
 
 -- Note a further parent of a shared job: its policy, and the flow that counts the job a second time.
 local function share(q, job, parent, in_flow)
@@ -26,7 +26,7 @@ local function attach(q, id, job, parent, flow, is_first, settled)
     list_shared(job, parents_of(job, redis.call('HGET', job, 'parent'), has[1])[1])
   end
   if ended == 'completed' then
-    redis.call('HSET', parent[1] .. ':processed', job, has[2])
+    redis.call('HSET', parent[1] .. ':processed', job, told_to(parent[1], has[2]))
   elseif redis.call('HEXISTS', parent[1] .. ':failed', job) == 0
       and not redis.call('ZSCORE', parent[1] .. ':unsuccessful', job) then
     redis.call('SADD', parent[1] .. ':dependencies', job)

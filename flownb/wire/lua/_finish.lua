@@ -1,6 +1,6 @@
 -- _finish: active -> completed, failed, delayed, waiting, prioritized or waiting-children.
 -- @touches active stalled lock completed failed events limiter waiting-children
--- @use     queue place
+-- @use     queue place large
 
 -- `has` is {ats, parentKey, fl, ft, atm, sh}.
 -- May this worker say how the job ended? Its lock says yes. A lock that ran out says yes too as long
@@ -29,11 +29,11 @@ local function leave(q, id)
   if redis.call('ZREM', q.prioritized, id) == 1 then return 'prioritized' end
 end
 
-local function store_completed(q, outcome, job, made)
+local function store_completed(q, outcome, job, made, flow)
   redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token)
   if outcome.rows then redis.call('HDEL', job, 'part') end
   redis.call('ZADD', q.completed, now_text, outcome.id)
-  emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', outcome.value, 'prev', 'active')
+  emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', told_of(outcome.value, q, flow), 'prev', 'active')
 end
 
 local function store_failed(q, outcome, job, made)

@@ -1,6 +1,6 @@
 -- _parent: what a child's end means for its parents.
 -- @touches dependencies processed failed unsuccessful waiting-children flownb:parents flownb:cancelled flownb:shared
--- @use     queue counts place
+-- @use     queue counts place large
 
 -- waiting-children -> waiting, prioritized or delayed; nothing when it is not waiting for children.
 local function release(parent)
@@ -72,7 +72,7 @@ local function settle_completed(parent, children, values)
     if awaited[i] == 1 then
       gone[#gone + 1] = child
       results[#results + 1] = child
-      results[#results + 1] = values[i]
+      results[#results + 1] = told_to(parent, values[i])
     end
   end
   if #gone == 0 then return end

@@ -87,7 +87,7 @@ for _, a in ipairs(accepted) do
   if flow and end_for_good(a, made) then
     flow = nil
   elseif outcome.kind == 'completed' then
-    store_completed(q, outcome, a.job, made)
+    store_completed(q, outcome, a.job, made, flow)
     -- A late end: it was put back meanwhile, perhaps to be failed as stalled.
     if a.from ~= 'active' then redis.call('HDEL', a.job, 'defa') end
     state = 'completed'

@@ -6,7 +6,7 @@
 -- @args    now prefix jobs going keep top flow name
 -- @returns removed
 -- @errors  JOB_ACTIVE JOB_SHARED
--- @use     queue counts where gone
+-- @use     queue counts where gone large
 
 -- `going` are parents that go too, now or later: they are not released. `top` is a job whose other parents
 -- stay, and wait for it no more. `keep` is a list of {key, parents that go}. `flow` is a flow that goes as a
@@ -48,6 +48,9 @@ for _, at in ipairs(found) do
     table.insert(line[at.q], at.id)
   end
   at.place = place
+  if at.key == args.top then
+    for _, edge in ipairs(at.edges) do leave_value(edge.key, at.key) end
+  end
 end
 for q, ids in pairs(line) do take_off(q, ids) end
 for _, job in ipairs(args.jobs) do
