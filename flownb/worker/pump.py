@@ -176,7 +176,10 @@ class Pump:
     def _collect(self) -> None:
         """Wait for something to do; then gather outcomes for a moment as long as the slots have work."""
         try:
-            self._take_in(self.inbox.get(timeout=self._patience()))
+            patience = self._patience()
+            # A timeout that has passed before the wait begins makes this queue wait for ever (CPython's, seen with
+            # 0.1 ms on a busy machine): where there is work already, it is only asked.
+            self._take_in(self.inbox.get(timeout=patience) if patience else self.inbox.get_nowait())
             gather_until = time.monotonic() + GATHER
             while True:
                 while not self.inbox.empty():
@@ -191,7 +194,7 @@ class Pump:
         if self._failures:
             return 0.01
         if self._pending or (self._more and self._room() > 0):
-            return 0.0001
+            return 0.0
         limits = [
             self.stalled_interval,
             self.lock_ms / 4000,
@@ -204,7 +207,7 @@ class Pump:
         if self._slots.waiting():
             limits.append(self._last_move + AT_HAND - time.monotonic())
         limits += [held.started + held.timeout / 1000 - time.monotonic() for held in self._with_timeout()]
-        return max(min(limits), 0.001)
+        return max(min(limits), 0.002)
 
     def _with_timeout(self) -> list[Any]:
         return [h for h in self.held.values() if h.timeout is not None and h.started is not None]
