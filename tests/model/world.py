@@ -330,7 +330,8 @@ class World:
         kind = outcome["kind"]
         if kind in ("completed", "failed", "retry"):
             job.made += 1
-        if kind != "completed" and outcome.get("why") != "cancelled" and not self.is_needed(job, "cancelled"):
+        by_itself = kind == "completed" or (kind == "failed" and outcome.get("why") != "cancelled")
+        if not by_itself and not self.is_needed(job, "cancelled"):
             self._cancel(job, outcome.get("reason") or "cancelled")
             return
         if kind == "completed":
