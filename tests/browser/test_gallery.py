@@ -108,7 +108,7 @@ flow""",
     ),
     "running": (
         """
-batch = fn.fan_out(texts, score, name="score-november", into=summary)
+batch = fn.fan_out(texts, score, name="score-november", into=summary, rows_per_job=1)
 batch.watch()""",
         "running",
     ),

@@ -19,6 +19,14 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// Boxes are as wide as their words in one font; another one may be wider.
+function squeeze(text, room) {
+  text.removeAttribute("textLength");
+  if (text.getComputedTextLength() <= room) return;
+  text.setAttribute("textLength", room);
+  text.setAttribute("lengthAdjust", "spacingAndGlyphs");
+}
+
 function badge(signs, tone) {
   const sign = signs[tone] || signs.unknown;
   const paths = sign.paths.map(([d, filled]) => svg("path", { class: filled ? "fn-sign fn-filled" : "fn-sign", d }));
@@ -38,6 +46,7 @@ function drawNode(box, signs) {
   const bar = svg("g", { class: "fn-bar" });
   const group = svg("g", { transform: `translate(${x} ${y})`, role: "button", tabindex: "-1" },
     title, ...shapes, mark, name, ...notes, bar);
+  const settle = () => { for (const text of [name, ...notes]) squeeze(text, width - 42); };
   let before = "";
   const update = ([tone, words, shares, said]) => {
     const now = JSON.stringify([tone, words, shares, said]);
@@ -48,10 +57,11 @@ function drawNode(box, signs) {
     say(title, said);
     mark.replaceChildren(badge(signs, tone));
     notes.forEach((note, n) => say(note, words[n] || ""));
+    settle();
     bar.replaceChildren(...barParts(shares, width - 20).map(([state, from, wide]) =>
       svg("rect", { class: `fn-part fn-${signs[state] ? state : "unknown"}`, x: 10 + from, y: height - BAR - 5, width: wide, height: BAR })));
   };
-  return { group, update, box };
+  return { group, update, settle, box };
 }
 
 function barParts(shares, width) {
@@ -192,7 +202,10 @@ function makeTree(model, { most, pick }) {
   const drop = () => { held = null; };
   window.addEventListener("pointermove", drag);
   window.addEventListener("pointerup", drop);
-  const resized = new ResizeObserver(() => { if (!moved) fit(); });
+  const resized = new ResizeObserver(() => { // also when it comes onto the page, where words can be measured
+    for (const node of nodes.values()) node.settle();
+    if (!moved) fit();
+  });
   resized.observe(canvas);
 
   function search(text) {
