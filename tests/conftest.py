@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from redis import Redis
 
     from flownb.connection import Connection
@@ -149,6 +150,25 @@ def chromium() -> str:
         if path := shutil.which(name):
             return path
     missing("Chromium", "apt-get install chromium fonts-dejavu-core")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Give a headless Chromium: one for all tests of this process, as Playwright allows no second."""
+    from playwright.sync_api import sync_playwright
+
+    quiet = [
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
+    with sync_playwright() as play:
+        started = play.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
+        )
+        yield started
+        started.close()
 
 
 def missing(what: str, command: str) -> NoReturn:

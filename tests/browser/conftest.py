@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -14,9 +15,9 @@ from jupyter import Lab, Notebook
 
 
 @pytest.fixture(scope="session")
-def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Give a JupyterLab with a browser."""
-    with Lab(tmp_path_factory.mktemp("lab"), chromium) as started:
+    with Lab(tmp_path_factory.mktemp("lab"), browser) as started:
         yield started
 
 

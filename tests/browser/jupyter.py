@@ -15,28 +15,19 @@ from pathlib import Path
 from typing import Any, Self
 
 import nbformat
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import flownb as fn
 
 PATIENCE = 60_000  #: ms; a loaded machine is slow, and nothing here measures by waiting
+
+
 # Without these Chromium asks for hosts of its maker's while it starts.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
 class Lab:
-    """A JupyterLab server on a free port, and a browser."""
+    """A JupyterLab server on a free port, and the browser for it."""
 
-    def __init__(self, folder: Path, chromium: str) -> None:
-        self.folder, self.chromium = folder, chromium
+    def __init__(self, folder: Path, browser: Browser) -> None:
+        self.folder, self.browser = folder, browser
         self.token = secrets.token_hex(16)
 
     def __enter__(self) -> Self:
@@ -68,9 +59,6 @@ class Lab:
         self._stack = contextlib.ExitStack()
         self._stack.callback(self._stop)
         self._wait_for_server()
-        playwright = self._stack.enter_context(sync_playwright())
-        self.browser = playwright.chromium.launch(executable_path=self.chromium, args=ARGUMENTS)
-        self._stack.callback(self.browser.close)
         return self
 
     def __exit__(self, *_: object) -> None:

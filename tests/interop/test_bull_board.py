@@ -19,15 +19,6 @@ import flownb as fn
 
 HERE = Path(__file__).parent
 PICTURE = HERE.parents[1] / "docs" / "bull-board.png"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 STATES = {
     "etl-report": {"report": "waiting-children", "collect": "waiting-children"},
     "etl-loads": {"load-monday": "completed", "load-tuesday": "failed", "load-wednesday": "active"},
@@ -128,22 +119,18 @@ def test_it_shows_the_tree_of_the_flow(flow, board):
     ]
 
 
-def test_its_page_draws_the_flow(flow, board, chromium):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1200, "height": 760})
-        page.goto(f"{board}/queue/etl-report/report-2013")
-        page.get_by_role("button", name="Expand the flow to fullscreen").click()
-        page.get_by_role("button", name="Fit the whole flow").click()
-        nodes = page.locator(".react-flow__node")
-        nodes.nth(7).wait_for()
-        drawn = [text.split("\n") for text in nodes.all_inner_texts()]
-        if os.environ.get("FLOWNB_WRITE"):
-            page.wait_for_timeout(1500)  # it glides into its place
-            page.screenshot(path=PICTURE)
-        browser.close()
+def test_its_page_draws_the_flow(flow, board, browser):
+    page = browser.new_page(viewport={"width": 1200, "height": 760})
+    page.goto(f"{board}/queue/etl-report/report-2013")
+    page.get_by_role("button", name="Expand the flow to fullscreen").click()
+    page.get_by_role("button", name="Fit the whole flow").click()
+    nodes = page.locator(".react-flow__node")
+    nodes.nth(7).wait_for()
+    drawn = [text.split("\n") for text in nodes.all_inner_texts()]
+    if os.environ.get("FLOWNB_WRITE"):
+        page.wait_for_timeout(1500)  # it glides into its place
+        page.screenshot(path=PICTURE)
+    page.close()
 
     wanted = {name: state.upper() for states in STATES.values() for name, state in states.items()}
     assert {lines[0]: wanted[lines[0]] for lines in drawn if wanted[lines[0]] in lines} == wanted
