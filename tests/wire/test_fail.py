@@ -229,6 +229,19 @@ def test_a_parent_in_line_or_running_is_failed_by_its_worker(bench: Bench, runs:
     assert books.violations(bench.redis) == []
 
 
+def test_a_child_that_fails_in_the_call_in_which_its_parent_completes_changes_nothing_for_it(bench: Bench):
+    bench.add(parent("p", queue="up"), node("a", (P, "cpof")), node("b", (P, "fpof")))
+    a, b = bench.take(want=2)
+    bench.finish(failed(a))
+    running = bench.take_one("up")
+
+    assert bench.finish(failed(b), completed(running)) == ["done", "done"]
+
+    assert "defa" not in bench.hash(P)
+    assert bench.store.read_flow_end("f") == ("completed", None)
+    assert books.violations(bench.redis) == []
+
+
 def test_a_failed_root_is_its_own_cause(bench: Bench):
     bench.add(node("a"))
 

@@ -57,6 +57,7 @@ local function join_family(parent, a)
 end
 for _, a in ipairs(accepted) do
   if a.outcome.kind == 'completed' then
+    completing[a.job] = true
     if a.has[2] then join_family(a.has[2], a) end
     if a.has[6] then
       for _, edge in ipairs(parents_of(a.job, nil, nil, true)) do
