@@ -167,11 +167,9 @@ class FlowMachine(RuleBasedStateMachine):
         runs: list[Taken] = []
         for _ in range(min(count, len(self.held) + len(self.late))):
             run = data.draw(st.sampled_from([*self.held, *self.late]))
-            (self.held if run in self.held else self.late).remove(run)
-            if any(run.record.key == other.record.key for other in runs):
-                self.late.append(run)
-                continue
-            runs.append(run)
+            if all(run.record.key != other.record.key for other in runs):
+                (self.held if run in self.held else self.late).remove(run)
+                runs.append(run)
         self._end(runs, data)
 
     def _end(self, runs: list[Taken], data: st.DataObject) -> None:
