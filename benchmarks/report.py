@@ -163,16 +163,13 @@ _SECTION = "## Batches"
 
 def write_section(path: Path, text: str) -> None:
     """Put the section on batches into the page, in place of the one that is there."""
-    path.write_text(page_without(path) + text, encoding="utf-8")
-
-
-def page_without(path: Path) -> str:
-    """Return the page without the section on batches, which is its last."""
-    return path.read_text(encoding="utf-8").partition(_SECTION)[0]
+    before, _, after = path.read_text(encoding="utf-8").partition(_SECTION)
+    _, title, behind = after.partition("\n## ")
+    path.write_text(before + text + title + behind, encoding="utf-8")
 
 
 def section_of(path: Path) -> str:
-    """Return the section on batches."""
+    """Return the section on batches, and what stands behind it."""
     _, title, text = path.read_text(encoding="utf-8").partition(_SECTION)
     return title + text
 
