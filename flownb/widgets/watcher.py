@@ -13,6 +13,7 @@ SILENCE = (
 )
 OUT_OF_SIGHT = 12.0  #: seconds after which a view that no page has in sight is read as seldom as can be
 _SLOWER = 1.5
+_SHARE = 4  # a look that takes long is followed by so many times as long without one
 
 
 class View(Protocol):
@@ -105,6 +106,7 @@ class Watcher:
                     self._changed.wait(min(w.due for w in self._watched.values()) - now)
                     continue
             for watched in due:
+                began = time.monotonic()
                 changed = watched.view.poll()
                 with self._changed:
                     now = time.monotonic()
@@ -112,7 +114,7 @@ class Watcher:
                         watched.interval = SLOWEST
                     else:
                         watched.interval = FASTEST if changed else min(watched.interval * _SLOWER, SLOWEST)
-                    watched.due = now + watched.interval
+                    watched.due = now + max(watched.interval, _SHARE * (now - began))
 
     def _is_in_sight(self, watched: _Watched, now: float) -> bool:
         return self._busy or now - watched.seen < OUT_OF_SIGHT

@@ -12,7 +12,7 @@ from flownb.wire.records import COMPLETED, FAILED
 if TYPE_CHECKING:
     from redis import Redis
 
-PIECE = 250  #: jobs a read: no command holds the server up for long, however many there are
+PIECE = 100  #: jobs a read: no command holds the server up for long (1 ms), however many there are
 _SEAL = ":flownb:seal:"
 
 

@@ -41,7 +41,8 @@ def test_a_tree_of_a_hundred_thousand_jobs_is_read_in_pieces(wide):
         client.slowlog_reset()
         client.config_resetstat()
 
-        flow = fn.attach("totals:wide", connection=fn.Connection(wide, read_only=True))
+        connection = fn.Connection(wide, read_only=True)
+        flow = fn.attach("totals:wide", connection=connection)
         assert flow.progress().completed == ROWS // 2
         assert flow.progress().total == ROWS + 1
         assert repr(flow) == "Flow('total': 100001 jobs, 50000 completed)"
@@ -53,11 +54,19 @@ def test_a_tree_of_a_hundred_thousand_jobs_is_read_in_pieces(wide):
         assert "row-*" in flow.to_html()
         assert len(flow.job.get_children_values()) == ROWS // 2
         assert len(flow.job.get_dependencies()["unprocessed"]) == ROWS // 2
+        view = flow.watch()
+        view.poll()
+        assert dict(view.head["counts"])["completed"] == ROWS // 2
+        view.close()
+        for queue in ("totals", "rows"):
+            assert list(fn.flows(queue=queue, connection=connection)["flow"]) == ["totals:wide"]
 
         commands = client.info("commandstats")
+        half = {name: about["p50"] for name, about in client.info("latencystats").items()}
         slow = client.slowlog_get(10_000)
     assert not WHOLE & commands.keys(), "a whole key was read at once"
     assert commands["cmdstat_hgetall"]["usec_per_call"] < 100, "a large key was read at once"
-    scripts = sum(about["calls"] for name, about in commands.items() if "eval" in name)
+    assert max(half.values()) < NOTICEABLE / 2, half
     # On a machine that does something else beside it, a command may have to wait for the processor: most do not.
-    assert len(slow) <= scripts / 2, [(entry["duration"], entry["command"][:60]) for entry in slow]
+    scripts = sum(about["calls"] for name, about in commands.items() if "eval" in name)
+    assert len(slow) <= scripts / 100, [(entry["duration"], entry["command"][:60]) for entry in slow]

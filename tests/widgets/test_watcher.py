@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 
 import pytest
 
@@ -45,6 +47,22 @@ def test_a_view_in_which_nothing_changes_is_read_less_and_less(watcher, until):
     watcher.watch(view)
     until(lambda: view.looks >= 3)
     assert watcher._watched[id(view)].interval > 2 * watching.FASTEST
+
+
+def test_a_view_that_takes_long_to_read_is_read_less_often(watcher, until):
+    looks = []
+
+    class Large:
+        def poll(self):
+            began = time.monotonic()
+            time.sleep(0.15)
+            looks.append((began, time.monotonic()))
+            return True
+
+    watcher.watch(Large())
+    until(lambda: len(looks) == 3)
+    for (began, ended), (next_began, _) in itertools.pairwise(looks):
+        assert next_began - ended > 3 * (ended - began)
 
 
 def test_one_thread_reads_for_all_views_and_ends_with_the_last(watcher, until):
