@@ -111,6 +111,7 @@ class World:
         self.doomed: list[
             str
         ] = []  # jobs that failed in the last request while children of theirs were pending
+        self.completing: set[str] = set()  # jobs that complete in this request
 
     # ---- adding -------------------------------------------------------------------------------------
 
@@ -290,6 +291,7 @@ class World:
                 accepted.append((job, outcome, job.state))
                 self._leave(job)
                 job.state, job.token = "active", None
+        self.completing = {job.key for job, outcome, _ in accepted if outcome["kind"] == "completed"}
         parents: dict[str, list[tuple[Job, str]]] = {}
         for job, outcome, _ in accepted:
             if outcome["kind"] == "completed":
@@ -305,6 +307,7 @@ class World:
                 self._release_if_settled(above)
         for job, outcome, before in accepted:
             self._end(job, outcome, late=before != "active")
+        self.completing = set()
         return answers
 
     def _answer(self, job: Job | None, outcome: dict) -> str:
@@ -385,7 +388,7 @@ class World:
                 if parent is None or child.key not in parent.pending:
                     continue
                 parent.pending.discard(child.key)
-                if policy == "fpof" and parent.state == "completed":
+                if policy == "fpof" and (parent.state == "completed" or key in self.completing):
                     continue  # it went on without this child, and has ended
                 if policy == "fpof":
                     parent.unsuccessful[child.key] = self.now
@@ -515,7 +518,7 @@ class World:
             if job.key in parent.pending:
                 parent.pending.discard(job.key)
                 if policy == "fpof":
-                    if parent.state != "completed":
+                    if parent.state != "completed" and key not in self.completing:
                         parent.unsuccessful[job.key] = self.now
                 elif policy != "rdof":
                     parent.ignored[job.key] = reason

@@ -109,15 +109,13 @@ local function store_doomed(q, id, parent, reason, from, flow, is_root)
   if is_root then end_flow(q, flow, 'failed') end
 end
 
-local completing = {} -- jobs that complete in this call: a child that fails in it comes too late for them
-
 -- waiting-children or delayed -> failed, without a worker of its queue. Returns false when the
 -- parent is elsewhere: then it carries `defa`, and the worker that has it or takes it fails it.
 -- `fate` is what became of the child, in words.
 local function fail_at_once(parent, child, cause, fate)
   local q, id = queue_and_id(parent)
   local has = redis.call('HMGET', parent, 'fl', 'parentKey', 'parent', 'sh', 'name', 'atm')
-  if not has[5] or completing[parent] then return false end
+  if not has[5] then return false end
   local reason, flow = 'child ' .. child .. ' ' .. fate, has[1]
   note_cause(q, flow, cause)
   local from
@@ -142,9 +140,12 @@ local function fail_at_once(parent, child, cause, fate)
   return {key = parent, reason = reason, edges = edges}
 end
 
+local completing = {} -- jobs that complete in this call
+
 -- A parent in a flow of ours that a failed child let run (cpof) and that has completed: how the others end
 -- changes nothing for it, until one of them is retried.
 local function went_on_without(parent)
+  if completing[parent] then return true end
   local q, id = queue_and_id(parent)
   return redis.call('ZSCORE', q.completed, id) and redis.call('HEXISTS', parent, 'fl') == 1
 end
