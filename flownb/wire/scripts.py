@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from flownb import errors
+from flownb.wire import journal
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -30,7 +31,11 @@ _TAG_LINE = re.compile(rf"^-- @({'|'.join(_TAGS)})(?: +(.+))?$", re.MULTILINE)
 # script derives the queue's other keys from it.
 _PROLOGUE = """\
 local args = cmsgpack.unpack(ARGV[1])
-local function reply(t) return cmsgpack.pack(t) end
+local steps = ARGV[2] and {} -- what a program that logs every step hears of this call
+local function reply(t)
+  t.steps = steps or nil
+  return cmsgpack.pack(t)
+end
 local function refuse(code, about) return redis.error_reply(code .. ' ' .. about) end
 """
 _QUEUES = """\
@@ -54,7 +59,12 @@ class Script:
 
         `queues` are qualified names (``prefix:queue``). Arguments that are None are absent in Lua.
         """
-        return _unpacked(self._run(client, len(queues), self._operands(queues, args)))
+        operands = self._operands(queues, args)
+        if not journal.is_heard():
+            return _unpacked(self._run(client, len(queues), operands))
+        reply = _unpacked(self._run(client, len(queues), [*operands, "steps"]))
+        journal.tell(reply.pop("steps", ()))
+        return reply
 
     def ask(self, client: Redis, queues: Sequence[str], **args: Any) -> dict[str, Any]:
         """Run a script that reads, in the way in which the server sees to it that nothing is written (Redis 7)."""

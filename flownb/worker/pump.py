@@ -16,7 +16,6 @@ from flownb.errors import FlownbError, ServerError
 from flownb.flows import cancelling
 from flownb.flows.coordinator import SharedJobs
 from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, Store, Taken, Turn
-from flownb.worker.journal import Journal
 from flownb.worker.keeper import Watch, keeper
 from flownb.worker.places import Here
 from flownb.worker.run import Outcome, returned
@@ -64,7 +63,6 @@ class Pump:
         self.held: dict[tuple[str, str], Held] = {}
         self._open_place = open_place
         self._pending: list[Outcome] = []  # written, but not known to have arrived
-        self._journal = Journal()
         self._calls = 0
         self._seconds_a_job = 0.0
         self._last_move = 0.0  # when a job was taken or ended
@@ -257,8 +255,6 @@ class Pump:
             return
         self._failures = 0
         self._settle(outcomes, turn)
-        self._journal.ended(outcomes, turn.answers)
-        self._journal.started(turn.taken)
         if turn.doomed:
             self._return_unstarted()  # some of them, perhaps, are needed no more
             self._cancel_below(turn.doomed)

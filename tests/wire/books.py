@@ -252,7 +252,11 @@ def _families(books: Books) -> Iterator[Violation]:
         if place == "waiting-children" and not pending:
             yield Violation("I22", parent, "waits for no child")
         if place in ("wait", "prioritized", "delayed", "completed") and pending:
-            early = any(_policy(books, child, parent) == "cpof" for child in groups["failed"])
+            # A child that let it go on before the others (cpof), perhaps removed since.
+            early = any(
+                child not in books.jobs or _policy(books, child, parent) == "cpof"
+                for child in groups["failed"]
+            )
             grown = "ac" in books.jobs[parent]  # it ran, added children, and its worker died
             if "defa" not in books.jobs[parent] and not early and not grown:
                 yield Violation("I23", parent, f"is in {place}, {len(pending)} children pending")

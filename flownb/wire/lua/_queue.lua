@@ -64,12 +64,20 @@ local function max_events(q)
   return q.max_events
 end
 
+local function note_step(q, event, _, id)
+  if not id then return end
+  local about = redis.call('HMGET', q.base .. ':' .. id, 'name', 'fl', 'ats', 'failedReason', 'why')
+  steps[#steps + 1] = {q.base, event, id, about}
+end
+
 local function emit(q, event, ...)
   redis.call('XADD', q.events, '*', 'event', event, ...)
+  if steps then note_step(q, event, ...) end
 end
 
 local function emit_and_trim(q, event, ...)
   redis.call('XADD', q.events, 'MAXLEN', '~', max_events(q), '*', 'event', event, ...)
+  if steps then note_step(q, event, ...) end
 end
 
 local function trim_events(q)

@@ -47,7 +47,7 @@ for _, at in ipairs(found) do
     line[at.q] = line[at.q] or {}
     table.insert(line[at.q], at.id)
   end
-  at.place = place
+  emit_and_trim(at.q, 'removed', 'jobId', at.id, 'prev', place)
   if at.key == args.top then
     for _, edge in ipairs(at.edges) do leave_value(edge.key, at.key) end
   end
@@ -59,7 +59,6 @@ for _, job in ipairs(args.jobs) do
              job:match('^(.*):[^:]+:[^:]+$') .. ':flownb:parents:' .. job)
 end
 for _, at in ipairs(found) do
-  emit_and_trim(at.q, 'removed', 'jobId', at.id, 'prev', at.place)
   if at.key == args.top then
     for _, edge in ipairs(at.edges) do let_go(edge.key, at.key) end
   end
