@@ -1,4 +1,4 @@
-"""Removing a flow, or a job with its children: check all, then remove in calls of 500, leaves first.
+"""Removing a flow, or a job with its children: check all, then remove in calls of 100, leaves first.
 
 What is shared with somebody else stays. Cut short, it is finished by the next one: what is left of a flow
 never runs, as its parents go on waiting for children that are gone.
@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from flownb.errors import FlowError, JobActive, JobShared
 from flownb.flows.journal import tell
 from flownb.wire import keys
-from flownb.wire.records import ACTIVE, JobRecord
+from flownb.wire.records import ACTIVE, WAITING, JobRecord
 from flownb.wire.steering import MOST_STEERED, Removal
 from flownb.wire.store import Store
 
 _FIELDS = ("name", "fl", "parentKey", "parent")
+_PAGE = 1000  # ids of a line read at a time
 _MOST_LOOKS = 5  # somebody may share a job between our look and our call
 
 
@@ -75,6 +76,7 @@ class _Plan:
     parents: dict[str, list[str]] = field(default_factory=dict)  #: of each job, those below `top`
     order: list[str] = field(default_factory=list)  #: every job, parents before children
     kept: list[str] = field(default_factory=list)  #: in that order
+    waiting: list[str] = field(default_factory=list)  #: in that order
 
     @classmethod
     def read(cls, store: Store, top: str, flow: str | None) -> _Plan:
@@ -87,6 +89,7 @@ class _Plan:
         records = dict(zip(plan.order, store.read_jobs(plan.order, _FIELDS), strict=True))
         plan.kept = plan._shared(records)
         kept = set(plan.kept)
+        plan.waiting = [job for job, record in records.items() if record and record.state == WAITING]
         running = [job for job, record in records.items() if record and record.state == ACTIVE]
         for job in running:
             if flow is None and job not in kept:
@@ -118,12 +121,38 @@ class _Plan:
         for some in _chunks(self.kept):
             lost = [(job, [p for p in self.parents.get(job, ()) if p not in kept]) for job in some]
             self.store.remove_jobs(base, Removal(jobs=[], keep=lost, flow=self.flow))
-        going = [job for job in reversed(self.order) if job not in kept]
+        going = [job for job in self._leaves_first() if job not in kept]
         chunks = list(_chunks(going)) or [[]]
         for number, some in enumerate(chunks, 1):
             above = list(dict.fromkeys(parent for job in some for parent in self.parents.get(job, ())))
             last = name if number == len(chunks) else None
             self.store.remove_jobs(base, Removal(jobs=some, going=above, top=top, flow=self.flow, name=last))
+
+    def _leaves_first(self) -> list[str]:
+        """Every job, children before parents. Leaves in line as they stand there: what leaves a long line in one call
+        is to stand together.
+        """
+        above = {parent for parents in self.parents.values() for parent in parents}
+        places = _places_in_line(self.store, [job for job in self.waiting if job not in above])
+        upwards = self.order[::-1]
+        leaves = sorted((job for job in upwards if job not in above), key=lambda job: places.get(job, -1))
+        return leaves + [job for job in upwards if job in above]
+
+
+def _places_in_line(store: Store, jobs: Sequence[str]) -> dict[str, int]:
+    """Return where jobs stand in their lines, of queues in which more of them wait than one call removes."""
+    places: dict[str, int] = {}
+    of_queue: dict[str, set[str]] = {}
+    for job in jobs:
+        of_queue.setdefault(job.rsplit(":", 1)[0], set()).add(job)
+    for base, left in of_queue.items():
+        start = 0
+        while len(left) > MOST_STEERED and (ids := store.read_ids(base, WAITING, start, start + _PAGE - 1)):
+            found = {f"{base}:{id}": start + place for place, id in enumerate(ids)}
+            places |= {job: place for job, place in found.items() if job in left}
+            left -= found.keys()
+            start += _PAGE
+    return places
 
 
 def _chunks(jobs: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -65,7 +65,7 @@ def retry_jobs(
 
     `rows` says of many-row jobs at which places they have rows to run again; the others are kept.
 
-    More than one call holds 500: then the parents are sealed until the last, so that none runs twice.
+    More than one call holds 100: then the parents are sealed until the last, so that none runs twice.
     """
     answers, token = list[str](), secrets.token_hex(8)
     seal = _seal(store, books) if len(jobs) > MOST_STEERED else None

@@ -12,7 +12,7 @@ from flownb.wire.faults import server_errors
 if TYPE_CHECKING:
     from redis import Redis
 
-MOST_STEERED = 500  #: jobs a call
+MOST_STEERED = 100  #: jobs a call: no other client waits for long
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -165,6 +165,19 @@ def test_removing_it_leaves_no_job(peer, redis):
         flow.wait()
 
 
+def test_removing_a_wide_one_goes_through_its_long_line_a_few_times_only(redis):
+    rows, calls = 5_000, 50  # removed a hundred at a time
+    tree = {"name": "top", "queueName": "q", "opts": {"jobId": "top"}}
+    tree["children"] = [{"name": f"c{i}", "queueName": "q"} for i in range(rows)]
+    fn.FlowProducer().add(tree, semantics="bullmq")
+    redis.config_resetstat()
+
+    fn.attach("q:top").remove()
+
+    assert sum(fn.Queue("q").get_job_counts().values()) == 0
+    assert redis.info("commandstats")["cmdstat_lrange"]["calls"] < 3 * calls
+
+
 @pytest.mark.parametrize("deed", ["pause", "resume", "cancel"])
 def test_what_other_workers_would_not_honour_is_refused(peer, deed):
     flow = fn.attach(peer.add(row_with()))

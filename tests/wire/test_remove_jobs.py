@@ -151,15 +151,27 @@ def test_a_parent_is_held_down_no_more_by_a_failed_child_that_is_removed(bench: 
     assert books.violations(bench.redis) == []
 
 
-def test_many_ids_are_taken_out_of_a_long_line_that_keeps_its_order(bench: Bench):
-    ids = [f"n{i:05}" for i in range(6_000)]
+@pytest.mark.parametrize("where", ["everywhere", "newest", "oldest", "middle", "aside"])
+def test_many_ids_are_taken_out_of_a_long_line_that_keeps_its_order(bench: Bench, where: str):
+    ids = [f"n{i:05}" for i in range(3_000)]
     for start in range(0, len(ids), 500):
         bench.add_plain(*ids[start : start + 500])
-    gone = [id for id in ids if id.endswith("7")][:500]
+    gone = {
+        "everywhere": ids[7::30],
+        "newest": ids[-100:],
+        "oldest": ids[:100],
+        "middle": ids[1_500:1_600],
+        "aside": [*ids[:50], *ids[1_500:1_550]],
+    }[where]
+    if where == "aside":  # of a paused flow: some of them stand in the other list
+        for _ in range(20):
+            bench.redis.lmove(key("wait"), key("paused"), "RIGHT", "LEFT")
+    before = {list_: bench.list(key(list_)) for list_ in ("wait", "paused")}
 
-    assert remove(bench, *map(key, gone)) == 500
+    assert remove(bench, *map(key, gone)) == 100
 
-    assert bench.list(key("wait")) == [id for id in reversed(ids) if id not in set(gone)]
+    for list_, there in before.items():
+        assert bench.list(key(list_)) == [id for id in there if id not in gone]
     assert books.violations(bench.redis) == []
 
 

@@ -366,13 +366,13 @@ def test_a_parent_that_is_gone_is_not_made_again(bench: Bench):
     assert not bench.redis.exists(P, f"{P}:dependencies")
 
 
-def test_five_hundred_at_once_and_no_more(bench: Bench):
-    with pytest.raises(ValueError, match="501 jobs"):
-        again(bench, *(key(f"c{i}") for i in range(501)))
-    bench.add(parent("p", queue="up"), *(node(f"c{i}", (P, "idof")) for i in range(500)))
-    fail(bench, want=500)
+def test_a_hundred_at_once_and_no_more(bench: Bench):
+    with pytest.raises(ValueError, match="101 jobs"):
+        again(bench, *(key(f"c{i}") for i in range(101)))
+    bench.add(parent("p", queue="up"), *(node(f"c{i}", (P, "idof")) for i in range(100)))
+    fail(bench, want=100)
 
-    assert again(bench, *(key(f"c{i}") for i in range(500))) == ["done"] * 500
+    assert again(bench, *(key(f"c{i}") for i in range(100))) == ["done"] * 100
 
     assert books.violations(bench.redis) == []
 

@@ -2,51 +2,56 @@
 -- @touches completed failed delayed prioritized waiting-children wait paused stalled flownb:parents flownb:flow flownb:shared
 -- @use     queue counts parent
 
-local PIECE = 1000
+local PIECE, FEW = 500, 3 -- ids of a list that are read at once; and that are looked for one by one
 
 -- What a further flow counts a shared job of another flow as.
 local function counted_as(at)
   return (at.state == 'completed' or at.state == 'failed') and at.state or 'waiting'
 end
 
--- Take many ids out of a list and note them in `found`. Those of one call mostly stand together: it is read from the
--- first or the last of them on, wherever that is, and from its beginning only when some stand elsewhere.
-local function strike(list, ids, wanted, found)
-  local first = redis.call('LPOS', list, ids[1])
-  local start = math.min(first or math.huge, redis.call('LPOS', list, ids[#ids]) or first or 0)
-  local left, struck = #ids, 0
-  for _, part in ipairs({{start, math.huge}, {0, start}}) do
-    local at = part[1]
-    while left > 0 and at < part[2] do
-      local piece = redis.call('LRANGE', list, at, math.min(at + PIECE, part[2]) - 1)
-      if #piece == 0 then break end
-      for i, id in ipairs(piece) do
-        if wanted[id] then
-          redis.call('LSET', list, at + i - 1, '')
-          found[id] = true
-          left, struck = left - 1, struck + 1
-        end
-      end
-      at = at + #piece
-    end
+-- Where in a list the first or the last of these stands, if that is the nearer: most lines are worked off at an end.
+local function place_of(list, ids)
+  for _, way in ipairs({{1, PIECE}, {-1, PIECE}, {1, 0}}) do
+    local first = redis.call('LPOS', list, ids[1], 'RANK', way[1], 'MAXLEN', way[2])
+    local last = redis.call('LPOS', list, ids[#ids], 'RANK', way[1], 'MAXLEN', way[2])
+    if first or last then return math.min(first or last, last or first) end
   end
-  if struck > 0 then redis.call('LREM', list, struck, '') end
+end
+
+-- Take ids out of a list from place `at` on and note them in `found`: to its end, or as long as some stand there.
+local function strike(list, at, wanted, found, to_end)
+  local from_tail, struck, more = at > redis.call('LLEN', list) / 2, 0, true
+  while more do
+    local piece, here = redis.call('LRANGE', list, at, at + PIECE - 1), 0
+    for i, id in ipairs(piece) do
+      if wanted[id] and not found[id] then
+        redis.call('LSET', list, at + i - 1, '')
+        found[id] = true
+        here = here + 1
+      end
+    end
+    at, struck = at + #piece, struck + here
+    more = #piece == PIECE and (to_end or here > 0)
+  end
+  if struck > 0 then redis.call('LREM', list, from_tail and -struck or struck, '') end
   return struck
 end
 
--- Out of the line, or out of what was put aside of it. Returns a set of those that stood there.
+-- Out of the line, or out of what was put aside of it. Returns a set of those that stood there. Those of one call
+-- mostly stand together; the whole of a list is gone through only when many do not.
 local function take_off(q, ids)
-  local wanted, found, left = {}, {}, #ids
+  local wanted, found, left, lists = {}, {}, #ids, {q.wait, q.paused}
   for _, id in ipairs(ids) do wanted[id] = true end
-  for _, list in ipairs({q.wait, q.paused}) do
-    if left > 3 then
-      left = left - strike(list, ids, wanted, found)
-    elseif left > 0 then
-      for _, id in ipairs(ids) do
-        if not found[id] and redis.call('LREM', list, 1, id) == 1 then
-          found[id] = true
-          left = left - 1
-        end
+  for _, list in ipairs(lists) do
+    local at = left > FEW and place_of(list, ids)
+    if at then left = left - strike(list, at, wanted, found, false) end
+  end
+  for _, list in ipairs(lists) do
+    if left > FEW then left = left - strike(list, 0, wanted, found, true) end
+    for _, id in ipairs(left > 0 and left <= FEW and ids or {}) do
+      if not found[id] and redis.call('LREM', list, 1, id) == 1 then
+        found[id] = true
+        left = left - 1
       end
     end
   end

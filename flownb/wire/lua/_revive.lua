@@ -2,7 +2,7 @@
 -- @touches waiting-children completed failed delayed wait prioritized dependencies processed unsuccessful flownb:flow flownb:tidy
 -- @use     queue counts where marks
 
-local revived = {queue = {}, causes = {}}
+local revived = {queue = {}, queued = {}, causes = {}}
 
 -- Remember a flow whose `cause` may have mended; `blame` is a parent that another failed child holds down.
 local function review_cause(q, flow, blame)
@@ -28,7 +28,10 @@ local function take_back(at)
       if args.seal and (redis.call('HGET', edge.key, 'fl') or nil) == args.flow then
         redis.call('SADD', edge.key .. ':dependencies', args.seal)
       end
-      table.insert(revived.queue, edge.key)
+      if not revived.queued[edge.key] then
+        revived.queued[edge.key] = true
+        table.insert(revived.queue, edge.key)
+      end
     end
     count_move(at.q, edge.flow, at.state, 'waiting')
     review_cause(at.q, edge.flow)
@@ -84,7 +87,9 @@ end
 -- child holds down stays as it is until that one is retried too.
 local function revive_parents()
   while #revived.queue > 0 do
-    local at = look_at(table.remove(revived.queue, 1))
+    local parent = table.remove(revived.queue, 1)
+    revived.queued[parent] = nil
+    local at = look_at(parent)
     if at then
       if redis.call('EXISTS', at.key .. ':unsuccessful') == 1 then
         review_cause(at.q, at.flow, at.key)

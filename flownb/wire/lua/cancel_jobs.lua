@@ -24,8 +24,7 @@ end
 -- 2. Those that wait leave their line together; each of the others is asked for its place.
 local found, line, left = {}, {}, {}
 for q, ids in pairs(ids_of) do
-  local in_line = redis.call('LPOS', q.wait, ids[1]) or redis.call('LPOS', q.wait, ids[#ids])
-  left[q] = in_line and take_off(q, ids) or {}
+  left[q] = place_of(q.wait, ids) and take_off(q, ids) or {}
 end
 for _, at in ipairs(over) do
   local has_left = left[at.q][at.id]
