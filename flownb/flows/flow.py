@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from flownb.views.dot import Drawing
 
-_FIRST_LOOK, _SLOWEST_LOOK = 0.005, 0.25  # seconds between two questions whether the flow has ended
+_FIRST_LOOK, _SLOWEST_LOOK = 0.002, 0.25  # seconds between two questions whether the flow has ended
 _LOOK = 1.0  # seconds for which a picture lets the tree of another program's flow be walked
 _SILENCE = 10.0  # seconds after which a wait says what it waits for
 _SECOND_LOOK = 1.0  # seconds after which what keeps a flow from ending is looked for again
