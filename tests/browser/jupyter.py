@@ -1,4 +1,4 @@
-"""Drives a real JupyterLab in a real Chromium: notebooks are opened, cells run, what is shown is read."""
+"""Drives a real Jupyter in a real Chromium: notebooks are opened, cells run, what is shown is read."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ import flownb as fn
 PATIENCE = 60_000  #: ms; a loaded machine is slow, and nothing here measures by waiting
 
 
-# Without these Chromium asks for hosts of its maker's while it starts.
+LAB, NOTEBOOK_7 = "doc/tree", "notebooks"  #: where one server shows a notebook in either front end
+
+
 class Lab:
-    """A JupyterLab server on a free port, and the browser for it."""
+    """A Jupyter server on a free port, with JupyterLab, Notebook 7 and Voila, and the browser for it."""
 
     def __init__(self, folder: Path, browser: Browser) -> None:
         self.folder, self.browser = folder, browser
@@ -47,7 +49,7 @@ class Lab:
         }
         options = [f"--ServerApp.port={port}", f"--IdentityProvider.token={self.token}", "--no-browser"]
         options += [f"--ServerApp.root_dir={self.folder}", "--ServerApp.ip=127.0.0.1", "--allow-root"]
-        options += ["--LabApp.expose_app_in_browser=True"]
+        options += [f"--{app}.expose_app_in_browser=True" for app in ("LabApp", "JupyterNotebookApp")]
         log = (self.folder / "lab.log").open("wb")
         self.server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options],
@@ -88,11 +90,12 @@ class Notebook:
         name: str,
         cells: Sequence[str],
         *,
+        front: str = LAB,
         dark: bool = False,
         width: int = 1180,
         height: int = 900,
     ) -> None:
-        self.lab = lab
+        self.lab, self.front = lab, front
         self.folder = lab.folder / f"{name}-{secrets.token_hex(3)}"
         self.folder.mkdir()
         self.file = self.folder / "notebook.ipynb"
@@ -117,9 +120,13 @@ class Notebook:
         page = self.context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.frames.append(len(data))))
-        page.goto(f"{self.lab.url}/doc/tree/{self.file.relative_to(self.lab.folder)}?token={self.lab.token}")
+        page.goto(self.address(self.front))
         self.wait_for_kernel(page)
         return page
+
+    def address(self, front: str) -> str:
+        """Return where a front end shows the notebook."""
+        return f"{self.lab.url}/{front}/{self.file.relative_to(self.lab.folder)}?token={self.lab.token}"
 
     def wait_for_kernel(self, page: Page | None = None) -> None:
         """Wait until the kernel has nothing to do."""
@@ -129,7 +136,7 @@ class Notebook:
         )
 
     def app(self, script: str, page: Page | None = None) -> Any:
-        """Run JavaScript that knows JupyterLab as `app`."""
+        """Run JavaScript that knows the front end as `app`."""
         return (page or self.page).evaluate(
             f"async () => {{ const app = window.jupyterapp; return await ({script}); }}"
         )

@@ -104,6 +104,11 @@ def test_after_a_restart_the_picture_stays_and_attach_brings_it_back(notebook):
     nb.page.reload()
     nb.wait_for_kernel()
     nb.see(".jp-Cell >> nth=0 >> .fn-flow:not(.fn-live) .fn-node")  # the picture, though its model is gone
+    error = nb.page.locator(".jp-Cell >> nth=0 >> text=model not found")
+    error.wait_for(state="attached")
+    assert not error.is_visible()
+    said = "getComputedStyle(document.querySelector('.fn-flow:not(.fn-live)'), '::after').content"
+    assert "As it was when the notebook was saved" in nb.page.evaluate(said)
 
 
 def test_closing_the_widget_stops_its_polling(notebook, until):
