@@ -97,6 +97,9 @@ def test_after_a_restart_the_picture_stays_and_attach_brings_it_back(notebook):
     nb.restart()
     nb.see(f"{NODE}.fn-waiting")
     nb.see(".fn-live .fn-fresh", "not live since")
+    nb.page.locator(".fn-live .fn-node").first.click()
+    nb.see(".fn-details", "The kernel is gone. In a new one: fn.attach(name)")
+    assert nb.errors == []
     nb.run(1)
     nb.see(".jp-Cell >> nth=1 >> .fn-live .fn-node")
     finish(nb)

@@ -1,6 +1,7 @@
 // A flow's live view. The kernel fills the model; this draws it, asks for more, and says whether anybody looks.
 
 const LOOK_EVERY = 5000, STALE_AFTER = 16000;
+const AGAIN = "In a new one: fn.attach(name)";
 const ACTIONS = {
   pause: ["Pause", "take no new jobs for now"],
   resume: ["Resume", "go on"],
@@ -17,17 +18,25 @@ function asker(model) {
     open.delete(message.answer);
   };
   model.on("msg:custom", hear);
+  const tell = (message) => {
+    try {
+      model.send(message);
+      return true;
+    } catch { // a kernel that has started anew does not know this view
+      return false;
+    }
+  };
   const ask = (what, more = {}) => new Promise((resolve) => {
     const name = `${mine}-${++count}`;
     open.set(name, resolve);
-    model.send({ ask: what, number: name, ...more });
+    if (!tell({ ask: what, number: name, ...more })) hear({ answer: name, error: `The kernel is gone. ${AGAIN}` });
   });
-  return { ask, close: () => model.off("msg:custom", hear) };
+  return { ask, tell, close: () => model.off("msg:custom", hear) };
 }
 
 function render({ model, el }) {
   const whole = model.get("whole");
-  const { ask, close: hush } = asker(model);
+  const { ask, tell, close: hush } = asker(model);
   const head = html("div", { class: "fn-head" });
   const name = html("span", { class: "fn-title" }), state = html("span"), size = html("span", { class: "fn-muted" });
   const fresh = html("span", { class: "fn-fresh", role: "status" });
@@ -87,7 +96,7 @@ function render({ model, el }) {
     const stale = Date.now() - beat > STALE_AFTER;
     root.classList.toggle("fn-stale", stale);
     const text = stale ? `not live since ${clock(beat)}` : "live";
-    if (stale) fresh.title = "The kernel is gone or does not answer. In a new one: fn.attach(name)";
+    if (stale) fresh.title = `The kernel is gone or does not answer. ${AGAIN}`;
     say(fresh, text);
   }
 
@@ -165,7 +174,7 @@ function render({ model, el }) {
 
   // ---- is anybody looking? -------------------------------------------------------------------------------
   let inSight = true;
-  const look = () => model.send({ ask: "look", on_screen: inSight && document.visibilityState === "visible" });
+  const look = () => tell({ ask: "look", on_screen: inSight && document.visibilityState === "visible" });
   const seen = new IntersectionObserver(([entry]) => { inSight = entry.isIntersecting; look(); });
   seen.observe(root);
   document.addEventListener("visibilitychange", look);
@@ -195,7 +204,7 @@ function render({ model, el }) {
     tree.close();
     hush();
     still();
-    try { model.send({ ask: "gone" }); } catch { /* the kernel is gone too */ }
+    tell({ ask: "gone" });
   };
 }
 
