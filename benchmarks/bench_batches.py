@@ -7,7 +7,7 @@ to 2x: read ratios of one run.
     python benchmarks/bench_batches.py             100,000 rows, a table
     python benchmarks/bench_batches.py --write     the same, and into docs/performance.md
     python benchmarks/bench_batches.py --quick     10,000 rows
-    python benchmarks/bench_batches.py --million   1,000,000 rows through flownb, 500 a job
+    python benchmarks/bench_batches.py --million   1,000,000 rows through flownb, 500 a job; --write too
 
 dask and joblib are in the extra `bench`: pip install -e ".[bench]".
 """
@@ -30,10 +30,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import pandas as pd  # noqa: E402
 from peers import Peer, prepare_node  # noqa: E402
 from private_server import PrivateServer  # noqa: E402
-from report import batches, write_section  # noqa: E402
+from report import a_million, batches, write_section  # noqa: E402
 
 DASK_ROWS = 20_000  # 100,000 take dask more than ten minutes on two busy cores
 NODE_ROWS = 10_000  # a flow of bullmq's is one call, and 100,000 children in it take more than a gigabyte
+MILLION, MANY = 1_000_000, "500"  # a nightly's rows, and how many of them a job holds
 
 
 def frame(rows: int) -> pd.DataFrame:
@@ -199,9 +200,19 @@ def main() -> None:
     parser.add_argument("--million", action="store_true", help="1,000,000 rows through flownb")
     options = parser.parse_args()
     rows = 10_000 if options.quick else options.rows
-    if options.million:
-        print(json.dumps(measure("flownb", 1_000_000, "500")))
-        return
+    section = _of_a_million() if options.million else _beside_others(rows)
+    say("")
+    print(section)
+    if options.write:
+        write_section(ROOT / "docs" / "performance.md", section)
+
+
+def _of_a_million() -> str:
+    tenth, whole = (measure("flownb", rows, MANY) for rows in (MILLION // 10, MILLION))
+    return a_million(whole, tenth, MILLION, MANY, _version())
+
+
+def _beside_others(rows: int) -> str:
     figures = {
         f"{what} {size}": measure(what, min(rows, DASK_ROWS) if what == "dask" else rows, size)
         for what, size in (
@@ -216,15 +227,13 @@ def main() -> None:
     }
     figures["flownb small"] = measure("flownb", NODE_ROWS, "1")
     figures["bullmq"] = bullmq(NODE_ROWS)
+    sizes = {"flownb": rows, "joblib": rows, "dask": min(rows, DASK_ROWS)}
+    return batches(figures, sizes, NODE_ROWS, _version())
+
+
+def _version() -> str:
     with PrivateServer() as server:
-        version = server.version()
-    say("")
-    section = batches(
-        figures, {"flownb": rows, "joblib": rows, "dask": min(rows, DASK_ROWS)}, NODE_ROWS, version
-    )
-    print(section)
-    if options.write:
-        write_section(ROOT / "docs" / "performance.md", section)
+        return server.version()
 
 
 def say(text: str) -> None:

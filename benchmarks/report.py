@@ -158,19 +158,42 @@ def _version(package: str) -> str:
         return ""
 
 
-_SECTION = "## Batches"
+def a_million(
+    found: Mapping[str, float], tenth: Mapping[str, float], rows: int, size: str, server: str
+) -> str:
+    """Return the section on very many rows; `tenth` is what a tenth of them came to in the same run."""
+    a_row = found["seconds"] / tenth["seconds"] / 10
+    reading = found["results"] / found["raw"]
+    memory = found["bytes"] / found["json"]
+    return f"""\
+## A million rows
+
+{rows:,} rows of the same ten columns, {size} a job, in the process that asks. Measured by
+
+    .venv/bin/python benchmarks/bench_batches.py --million --write
+
+| {server}, unix socket, no persistence | |
+|---|---:|
+| from `fan_out()` to `results()`, s | {_figure(found["seconds"])} |
+| … of which until the rows are on the server, s | {_figure(found["store"])} |
+| … a row, beside one of {rows // 10:,} rows in the same run | {_figure(a_row)}x |
+| `results()` beside reading and decoding the bytes raw | {_figure(reading)}x |
+| memory in the server, results included, beside the JSON text of the rows | {_figure(memory)}x |
+"""
 
 
 def write_section(path: Path, text: str) -> None:
-    """Put the section on batches into the page, in place of the one that is there."""
-    before, _, after = path.read_text(encoding="utf-8").partition(_SECTION)
-    _, title, behind = after.partition("\n## ")
-    path.write_text(before + text + title + behind, encoding="utf-8")
+    """Put a section into the page, in place of the one of that title if there is one."""
+    title = text.partition("\n")[0]
+    before, _, after = path.read_text(encoding="utf-8").partition(title)
+    _, next_title, behind = after.partition("\n## ")
+    before = before if after else before.rstrip("\n") + "\n\n"
+    path.write_text(before + text + next_title + behind, encoding="utf-8")
 
 
 def section_of(path: Path) -> str:
     """Return the section on batches, and what stands behind it."""
-    _, title, text = path.read_text(encoding="utf-8").partition(_SECTION)
+    _, title, text = path.read_text(encoding="utf-8").partition("## Batches")
     return title + text
 
 
