@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from flownb import seams
 
 if TYPE_CHECKING:
-    from flownb.batches.batch import Batch, attach, fan_out
+    from flownb.batches.batch import Batch, attach
+    from flownb.batches.fan_out import fan_out
     from flownb.connection import Connection, connect
     from flownb.errors import (
         Cancelled,
@@ -74,7 +75,7 @@ _HOMES = {
     "chain": "tasks.task",
     "connect": "connection",
     "draw": "flows.flow",
-    "fan_out": "batches.batch",
+    "fan_out": "batches.fan_out",
     "flows": "flows",
     "task": "tasks.task",
     "workers": "worker.worker",

@@ -25,6 +25,7 @@ _BACKOFFS = ("fixed", "exponential", CUSTOM)
 
 _UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _TEXT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d)\s*$")
+_RATE = re.compile(r"^\s*(\d+)\s*/\s*(ms|s|sec|m|min|h|d)\s*$")
 
 
 def seconds(value: Any, what: str) -> float:
@@ -62,7 +63,7 @@ def _duration(value: Any, what: str, unit: float) -> float:
     return number
 
 
-def read_limiter(limiter: Any) -> dict[str, int] | None:
+def read_limiter(limiter: Any, what: str = "limiter") -> dict[str, int] | None:
     """Return BullMQ's ``{"max", "duration"}`` for a limiter typed as such or as ``"5/s"``.
 
     >>> read_limiter("5/s"), read_limiter("100/min")
@@ -71,21 +72,16 @@ def read_limiter(limiter: Any) -> dict[str, int] | None:
     if limiter is None:
         return None
     if isinstance(limiter, str):
-        count, _, unit = limiter.partition("/")
-        try:
-            most = int(count)
-        except ValueError:
-            raise OptionError(f"limiter: {limiter!r} is no rate; write '5/s' or '100/min'") from None
-        return {
-            "max": whole("limiter", most, 1, 10**9),
-            "duration": round(seconds(f"1{unit.strip()}", "limiter") * 1000),
-        }
+        match = _RATE.match(limiter)
+        if not match:
+            raise OptionError(f"{what}: {limiter!r} is no rate; write '5/s' or '100/min'")
+        return {"max": whole(what, int(match[1]), 1, 10**9), "duration": round(_UNITS[match[2]] * 1000)}
     if isinstance(limiter, Mapping) and set(limiter) == {"max", "duration"}:
         return {
-            "max": whole("limiter.max", limiter["max"], 1, 10**9),
-            "duration": whole("limiter.duration", limiter["duration"], 1, 10**9),
+            "max": whole(f"{what}.max", limiter["max"], 1, 10**9),
+            "duration": whole(f"{what}.duration", limiter["duration"], 1, 10**9),
         }
-    raise OptionError("limiter: write '5/s' or {'max': 5, 'duration': 1000}")
+    raise OptionError(f"{what}: write '5/s' or {{'max': 5, 'duration': 1000}}, not {limiter!r}")
 
 
 def whole(what: str, value: Any, least: int, most: int) -> int:
@@ -259,6 +255,8 @@ def _backoff(value: Any, what: str) -> Backoff:
         kind, _, rest = value.partition(" ")
         if kind in ("fixed", "exponential") and rest:
             return Backoff(type=kind, delay=milliseconds(rest, what))
+        if not _TEXT.match(value):
+            raise OptionError(f"{what}: {value!r} is no backoff; write 'exponential 1s', 'fixed 5s' or '5s'")
         return Backoff(delay=milliseconds(value, what))
     if not isinstance(value, Mapping):
         return Backoff(delay=milliseconds(value, what))

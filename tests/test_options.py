@@ -108,7 +108,7 @@ def test_a_value_that_does_not_fit_is_refused_with_its_place(name: str, value: o
         ({"type": "fixed", "delay": 1, "jitter": -0.1}, "from 0 to 1"),
         ({"type": "fixed", "delay": 1, "jitter": True}, "from 0 to 1"),
         ({"type": "fixed", "wait": 1}, "no such part 'wait'"),
-        ("quick", "no duration"),
+        ("quick", "no backoff; write 'exponential 1s'"),
         ("exponential soon", "no duration"),
         (True, "a duration is"),
         ([1], "a duration is"),

@@ -5,83 +5,21 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from flownb.batches import grouping, labels
 from flownb.batches.reading import END_FIELDS, Home, Jobs, Row, known_rows
+from flownb.batches.row_job import RowJob
 from flownb.batches.rows import Rows, fingerprint
-from flownb.errors import FlowError, OptionError
 from flownb.flows.plan import Plan, PlannedJob
 from flownb.flows.producer import store_plan
 from flownb.flows.summary import BATCH_QUEUE
 from flownb.options import JobOptions
-from flownb.tasks.code import code_of, is_edited
-from flownb.tasks.task import Task, _options
+from flownb.tasks.code import is_edited
+from flownb.tasks.task import Task
 from flownb.wire import codec, keys, manyrows
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED
 from flownb.wire.store import Store
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowJob:
-    """What runs for each row."""
-
-    name: str
-    queue: str
-    version: str
-    required: list[str]
-    optional: list[str]
-    options: JobOptions
-    alone: bool  #: a job holds one row, unless the caller says otherwise
-    whole_row: bool = False
-    any_column: bool = False
-    code: str | None = None  #: tells this function from an edited one; None where others serve the queue
-
-    @classmethod
-    def read(cls, task: Any, opts: dict[str, Any]) -> RowJob:
-        if isinstance(task, str):
-            problem = keys.problem_with_queue(task)
-            if problem:
-                raise FlowError(f"task {task!r}: a queue's name {problem}")
-            options = _options_of_rows(opts)
-            return cls(
-                name=task,
-                queue=task,
-                version="1",
-                required=[],
-                optional=[],
-                options=options,
-                alone=True,
-                any_column=True,
-            )
-        if not isinstance(task, Task):
-            raise FlowError(
-                f"task: make it a task first: @flownb.task above {getattr(task, '__name__', task)!s}"
-            )
-        options = _options_of_rows(opts, task.options)
-        return cls(
-            name=task.name,
-            queue=task.queue,
-            version=task.version,
-            required=task.required,
-            optional=task.optional,
-            options=options,
-            alone=task.needs_its_own_job or bool(options.timeout),
-            whole_row=[*task.required, *task.optional] == ["row"],
-            code=code_of(task.function),
-        )
-
-
-def _options_of_rows(opts: dict[str, Any], of_task: Mapping[str, Any] | None = None) -> JobOptions:
-    options = JobOptions.read({**(of_task or {}), **_options(opts, "fan_out")}, "fan_out")
-    if options.removes:
-        raise OptionError(
-            "fan_out: removeOnComplete and removeOnFail would take the rows' results and errors away; remove the "
-            "whole batch when you have them: batch.remove()"
-        )
-    return options
-
 
 NEW, RUNNING, WHOLE = "new", "running", "whole"  #: how much of a flow is there
 

@@ -230,8 +230,14 @@ def connect(
     return new
 
 
-def current() -> Connection:
-    """The default connection, made at its first use, and again after it was closed."""
+def current(given: Connection | None = None) -> Connection:
+    """The connection that was given, or the default one, made at its first use, and again after it was closed."""
+    if given is not None:
+        if not isinstance(given, Connection):
+            raise OptionError(
+                f"connection: make one first, flownb.Connection(url_or_client); not {type(given).__name__}"
+            )
+        return given
     global _default
     with _choosing:
         if _default is None or _default.closed:

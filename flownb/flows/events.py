@@ -177,7 +177,7 @@ class QueueEvents(Service):
             self._reader.end(patience)
 
     def _begin(self) -> None:
-        connection = self._connection or connections.current()
+        connection = connections.current(self._connection)
         reader = _Reader(self, connection, keys.base(connection.prefix, self.name))
         reader.begin_at(self._last_event_id)
         for loop in self._first_loops:

@@ -62,6 +62,10 @@ def attach(flow: str | Job, *, connection: Connection | None = None) -> Flow:
     """Return the handle of a flow: by its name, by ``queue:id`` of any job of it, or by such a job."""
     if isinstance(flow, Job) and connection is None:
         connection = flow._connection
+    if not isinstance(flow, (str, Job)):
+        raise FlowError(
+            f"attach: a flow's name, 'queue:id' of one of its jobs, or a Job, not {type(flow).__name__}"
+        )
     resolved, store = store_of(connection)
     named = store.find_flow(flow) if isinstance(flow, str) else None
     if named is not None:

@@ -332,7 +332,7 @@ def find_job(store: Store, key: str, connection: Connection | None = None) -> Jo
 
 def store_of(connection: Connection | None) -> tuple[Connection, Store]:
     """Return the given or the default connection, and its store."""
-    found = connection or connections.current()
+    found = connections.current(connection)
     return found, Store(found.client(), found.prefix, read_only=found.read_only)
 
 

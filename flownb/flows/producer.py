@@ -121,7 +121,7 @@ class _Adding:
             _check_choice("on_failure", on_failure, ("cancel", "finish"))
             if semantics == "bullmq":
                 raise OptionError("on_failure: BullMQ's flows have none; leave it out, or semantics='bullmq'")
-        self.connection = connection or connections.current()
+        self.connection = connections.current(connection)
         self.queues_options = queues_options
         self.as_bullmq = semantics == "bullmq"
         self.if_exists = if_exists

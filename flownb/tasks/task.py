@@ -24,8 +24,8 @@ class Task:
         function: Callable[..., Any],
         *,
         queue: str | None,
-        version: str,
-        retry_on: Iterable[type[BaseException]] | None,
+        version: str | int,
+        retry_on: type[BaseException] | Iterable[type[BaseException]] | None,
         limiter: Any,
         options: Mapping[str, Any],
     ) -> None:
@@ -33,15 +33,16 @@ class Task:
         functools.update_wrapper(self, function)
         self.function = function
         self.name: str = function.__name__
-        self.queue = queue or self.name
-        self.version = version
-        self.retry_on = None if retry_on is None else tuple(retry_on)
-        self.limiter = read_limiter(limiter)
+        where = f"task {self.name}"
+        self.queue = self.name if queue is None else queue
+        self.version = _version(version, where)
+        self.retry_on = None if retry_on is None else _classes(retry_on, where)
+        self.limiter = read_limiter(limiter, f"{where}.limiter")
         backoff = options.get("backoff")
         self.backoff: Callable[[int, BaseException], Any] | None = backoff if callable(backoff) else None
         if self.backoff is not None:
             options = {**options, "backoff": {"type": CUSTOM}}
-        self.options = _options(options, f"task {self.name}")
+        self.options = _options(options, where)
         try:
             check_names(self.name, self.queue)
         except FlowError as error:
@@ -125,8 +126,8 @@ def task(function: Callable[..., Any], /) -> Task: ...
 def task(
     *,
     queue: str | None = None,
-    version: str = "1",
-    retry_on: Iterable[type[BaseException]] | None = None,
+    version: str | int = "1",
+    retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
     limiter: Any = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Task]: ...
@@ -135,20 +136,20 @@ def task(
     /,
     *,
     queue: str | None = None,
-    version: str = "1",
-    retry_on: Iterable[type[BaseException]] | None = None,
+    version: str | int = "1",
+    retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
     limiter: Any = None,
     **options: Any,
 ) -> Task | Callable[[Callable[..., Any]], Task]:
     """Make a function a task: ``@task`` or ``@task(attempts=3, backoff="exponential 1s", timeout="30s")``.
 
     `queue` is where its jobs wait (default: the function's name). Options are a job's, in snake_case;
-    durations that are bare numbers are seconds. `retry_on`: only these exceptions are worth another
-    attempt; flownb's own, such as a `JobTimeout`, are in any case. `backoff` may be a function too: called with
-    the attempts made and the error, it returns how long to wait, None for no further attempt. `limiter`
-    (``"5/s"``) binds all workers of the queue that know the task, retries included; of several tasks of a
-    queue the strictest counts. `version`: another one makes batches run their rows again. Defining a task
-    again replaces it.
+    durations that are bare numbers are seconds. `retry_on`: only these exceptions (a class, or several) are
+    worth another attempt; flownb's own, such as a `JobTimeout`, are in any case. `backoff` may be a function
+    too: called with the attempts made and the error, it returns how long to wait, None for no further attempt.
+    `limiter` (``"5/s"``) binds all workers of the queue that know the task, retries included; of several tasks
+    of a queue the strictest counts. `version` (text or a number): another one makes batches run their rows
+    again. Defining a task again replaces it.
 
     >>> @task(attempts=3)
     ... def double(x):
@@ -177,6 +178,19 @@ def _options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise OptionError(f"{where}: a task has no jobId; give it to one node: opts={{'jobId': ...}}")
     JobOptions.read(made, where)
     return made
+
+
+def _version(version: object, where: str) -> str:
+    if isinstance(version, bool) or not isinstance(version, (str, int)):
+        raise OptionError(f"{where}.version: text or a whole number, not {version!r}")
+    return str(version)
+
+
+def _classes(retry_on: Any, where: str) -> tuple[type[BaseException], ...]:
+    classes = tuple(retry_on) if isinstance(retry_on, Iterable) else (retry_on,)
+    if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
+        raise OptionError(f"{where}.retry_on: classes of exceptions, as in (TimeoutError,), not {retry_on!r}")
+    return classes
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -118,7 +118,7 @@ class Worker(Service):
         return list(self.queues) if BATCH_QUEUE in self.queues else [*self.queues, BATCH_QUEUE]
 
     def _begin(self) -> None:
-        connection = self._connection or connections.current()
+        connection = connections.current(self._connection)
         connection.ensure_writable()
         self._prefix = connection.prefix
         self._store = Store(connection.client(), connection.prefix)
@@ -227,7 +227,7 @@ class _KernelWorkers(TaskWorker):
         return [queue for queue in super()._served() if self._cells.may_serve(queue)]
 
     def _begin(self) -> None:
-        self._cells = cells_on(self._connection or connections.current())
+        self._cells = cells_on(connections.current(self._connection))
         self._cells.settle()
         self._unsettle = registry.listen(self._cells.settle)  # before the pump hears of a task
         super()._begin()

@@ -210,6 +210,19 @@ def plain(n): ...
         ([{"text": 1, "lang": 2}], pair, {"into": plain}, "into: make it a task first"),
         ([{"text": 1, "lang": 2}], pair, {"name": "a\nb"}, "control characters"),
         ([{"text": 1, "lang": 2}], pair, {"name": ""}, "name must have"),
+        ([{"text": 1, "lang": 2}], pair, {"name": ["b"]}, "name must be text, not list"),
+        ([{"text": 1, "lang": 2}], pair, {"name": b"b"}, "name must be text, not bytes"),
+        ([{"text": 1, "lang": 2}], pair, {"dry_run": "no"}, "dry_run: True or False, not 'no'"),
+        ([{"text": 1, "lang": 2}], pair, {"limiter": 5}, "fan_out.limiter: write '5/s'"),
+        ([{"text": 1, "lang": 2}], pair, {"version": 2}, "belongs to the task: @flownb.task(version=...)"),
+        ([{"text": 1, "lang": 2}], pair, {"retry_on": OSError}, "to the task: @flownb.task(retry_on=...)"),
+        ([{"text": 1, "lang": 2}], pair, {"concurrency": 8}, "flownb.workers(concurrency=...)"),
+        ([{"text": 1, "lang": 2}], pair, {"backoff": max}, "fan_out.backoff: a function belongs to the task"),
+        ([{"text": 1, "lang": 2}], pair, {"attempts": "3"}, "fan_out.attempts: a whole number"),
+        ([{"text": 1, "lang": 2}], pair, {"rows_per_job": 2.0}, 'rows_per_job: "auto" or a whole number'),
+        ([{"text": 1, "lang": 2}], pair, {"into": "total"}, "into: a task, or a list of tasks"),
+        ([{"text": 1, "lang": 2}], pair, {"connection": "redis://x"}, "connection: make one first"),
+        (pair, pd.DataFrame({"text": [1], "lang": [2]}), {}, "task: a task (a function with @flownb.task"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
@@ -218,6 +231,14 @@ def test_what_is_wrong_is_said_before_anything_is_written(redis, rows, task, opt
         fn.fan_out(rows, task, **options)
     assert says in str(refusal.value)
     assert redis.dbsize() == 0
+
+
+def test_what_cannot_be_attached_or_retried_is_said(square):
+    batch = fn.fan_out([2, -1], square).wait(timeout=20)
+    with pytest.raises(fn.OptionError, match="error: one error's name, kind or class, not"):
+        batch.retry(error=(ValueError, KeyError))
+    with pytest.raises(fn.FlowError, match=r"attach: a flow's name, .* not int"):
+        fn.attach(5)
 
 
 @pytest.mark.parametrize("option", ["removeOnComplete", "remove_on_fail"])

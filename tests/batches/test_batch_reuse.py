@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import threading
 
 import pandas as pd
@@ -15,30 +14,6 @@ from flownb.tasks import registry
 @pytest.fixture(autouse=True)
 def _only_this_test(connection, monkeypatch):
     monkeypatch.setattr(registry, "_by_queue", {})
-
-
-class Runs(collections.Counter):
-    """How often a row ran."""
-
-    def __init__(self):
-        super().__init__()
-        self.noting = threading.Lock()
-
-    def note(self, n):
-        with self.noting:
-            self[n] += 1
-
-    def fresh(self):
-        """Return what ran since the last time, and forget it."""
-        with self.noting:
-            found = dict(self)
-            self.clear()
-        return found
-
-
-@pytest.fixture
-def runs():
-    return Runs()
 
 
 @pytest.fixture

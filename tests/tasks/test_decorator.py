@@ -76,6 +76,23 @@ def test_a_nodes_options_stand_above_the_tasks():
         ({"job_id": "x"}, "a task has no jobId; give it to one node"),
         ({"jobId": "x"}, "a task has no jobId"),
         ({"queue": "a:b"}, "must not hold a colon"),
+        ({"queue": ""}, "must have 1 to 256 characters"),
+        ({"queue": 5}, "must be text, not int"),
+        ({"version": 1.5}, "task work.version: text or a whole number, not 1.5"),
+        ({"version": None}, "task work.version: text or a whole number, not None"),
+        ({"retry_on": "TimeoutError"}, "task work.retry_on: classes of exceptions"),
+        ({"retry_on": TimeoutError("late")}, "task work.retry_on: classes of exceptions"),
+        ({"retry_on": (TimeoutError, int)}, "task work.retry_on: classes of exceptions"),
+        ({"limiter": 5}, "task work.limiter: write '5/s'"),
+        ({"limiter": "5"}, "task work.limiter: '5' is no rate; write '5/s'"),
+        ({"limiter": "5/fortnight"}, "task work.limiter: '5/fortnight' is no rate"),
+        ({"limiter": "0/s"}, "task work.limiter: a whole number from 1"),
+        (
+            {"backoff": "exponential"},
+            "task work.backoff: 'exponential' is no backoff; write 'exponential 1s'",
+        ),
+        ({"priority": "high"}, "task work.priority: a whole number from 0"),
+        ({"concurrency": 4}, "task work.concurrency: no such option"),
     ],
     ids=str,
 )
@@ -87,6 +104,13 @@ def test_options_that_do_not_fit_are_refused_where_the_task_is_made(options, say
 
     assert says in str(refusal.value)
     assert registry.queues() == []
+
+
+def test_a_version_may_be_a_number_and_an_error_stand_alone():
+    @fn.task(version=2, retry_on=TimeoutError)
+    def work(x): ...
+
+    assert (work.version, work.retry_on) == ("2", (TimeoutError,))
 
 
 def generator(x):

@@ -1,0 +1,32 @@
+"""What several tests of batches use."""
+
+from __future__ import annotations
+
+import collections
+import threading
+
+import pytest
+
+
+class Runs(collections.Counter):
+    """How often a row ran."""
+
+    def __init__(self):
+        super().__init__()
+        self.noting = threading.Lock()
+
+    def note(self, n):
+        with self.noting:
+            self[n] += 1
+
+    def fresh(self):
+        """Return what ran since the last time, and forget it."""
+        with self.noting:
+            found = dict(self)
+            self.clear()
+        return found
+
+
+@pytest.fixture
+def runs():
+    return Runs()
