@@ -52,7 +52,7 @@ class Audit:
         self.touched = (
             any(read.others for read in reads)
             or min(last.jobs.values(), default=0) < 0
-            or (self._is_as_declared and not _agree(reads))
+            or (self._is_as_declared and not any(read.telling for read in reads) and not _agree(reads))
         )
         self._next = began + _SHARE * (time.monotonic() - began)
         return counts_of(last.fields)

@@ -45,7 +45,8 @@ class Coordinator:
         if began < self._next:
             return False
         self._parents = self._parents or [parent for parent, groups in self._shape.branches() if groups]
-        changed = self._shared.look() + self._fail_doomed()
+        # In this order: a shared job that fails between the two is told to all of its parents by the second.
+        changed = self._fail_doomed() + self._shared.look()
         took = time.monotonic() - began
         self._next = began + max(_EVERY, _SHARE * took)
         return bool(changed)

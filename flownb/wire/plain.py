@@ -96,9 +96,11 @@ def read_books(
             pipe.sismember(f"{parent}:dependencies", seal)
         for job, _ in shared:
             pipe.hexists(job, "finishedOn")
+            pipe.hget(keys.own(job.rsplit(":", 2)[0], "shared"), job)
         counts, ended, *found = pipe.execute()
     waits, sealed = found[: 2 * len(parents) : 2], found[1 : 2 * len(parents) : 2]
-    unended = [n for (_, n), has in zip(shared, found[2 * len(parents) :], strict=True) if not has]
+    has_ended, listed = found[2 * len(parents) :: 2], found[2 * len(parents) + 1 :: 2]
+    unended = [n for (_, n), has in zip(shared, has_ended, strict=True) if not has]
     flat = [_text(part) for pair in counts.items() for part in pair]
     pending = sum(waits) - sum(map(int, sealed)) - sum(unended)
     others = any(_in_other_hands(client, base, flow, counts) for base in bases)
@@ -107,6 +109,7 @@ def read_books(
         "pending": pending,
         "ended": bool(ended),
         "others": others,
+        "telling": any((line or b"").startswith(b"told ") for line in listed),
     }
 
 

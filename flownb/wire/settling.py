@@ -23,6 +23,7 @@ class BooksRead:
     pending: int  #: jobs that parents wait for
     root_ended: bool
     others: bool  #: a job of it is in the hands of another program's worker
+    telling: bool  #: a shared job has ended, and not all of its parents are told yet
 
     @property
     def jobs(self) -> dict[str, int]:
@@ -57,12 +58,17 @@ class Settling:
         with server_errors():
             answer: Any = self.client.hscan(keys.own(self.prefix, "shared"), cursor, count=PIECE)
         cursor, page = answer
-        jobs, told = [_text(job) for job in page], 0
-        for start in range(0, len(jobs), PIECE):
-            some = jobs[start : start + PIECE]
-            reply = self._call("settle_shared", [some[0].rsplit(":", 1)[0]], jobs=some)
+        return cursor, self.tell_parents([_text(job) for job in page])
+
+    def tell_parents(self, jobs: Sequence[str]) -> int:
+        """Tell the further parents of shared jobs that have ended; return how many were told."""
+        left, told = [(job, "0") for job in jobs], 0
+        while left:
+            some, left = left[:PIECE], left[PIECE:]
+            reply = self._call("settle_shared", [some[0][0].rsplit(":", 1)[0]], jobs=some)
             told += reply["told"] + self.fail_doomed(reply["marked"])
-        return cursor, told
+            left = reply["rest"] + left
+        return told
 
     def has_ended(self, job: str) -> bool:
         with server_errors():
@@ -97,6 +103,7 @@ class Settling:
             pending=found["pending"],
             root_ended=found["ended"],
             others=found["others"],
+            telling=found["telling"],
         )
 
     def _call(self, script: str, queues: Sequence[str], **args: Any) -> Mapping[str, Any]:

@@ -76,9 +76,9 @@ class Turn:
     answers: list[str]
     taken: list[Taken]
     again_ms: int | None  #: a queue has a job that is due, or a limit that ends, in so many ms
-    doomed: list[
-        str
-    ]  #: keys of parents that failed in this call: what they still wait for is to be cancelled
+    #: parents that failed in this call: what they still wait for is to be cancelled
+    doomed: list[str]
+    shared: list[str]  #: jobs that ended in this call: their further parents are still to be told
 
 
 class Store(Steering, Families, Growing, Settling):
@@ -142,6 +142,7 @@ class Store(Steering, Families, Growing, Settling):
             taken=[_taken(base, id, fields, worker["token"]) for base, id, fields in reply["jobs"]],
             again_ms=reply.get("again"),
             doomed=reply["doomed"],
+            shared=reply["shared"],
         )
 
     def extend_leases(

@@ -257,7 +257,9 @@ class Pump:
         self._settle(outcomes, turn)
         if turn.doomed:
             self._return_unstarted()  # some of them, perhaps, are needed no more
-            self._cancel_below(turn.doomed)
+            self._beside(cancelling.cancel_below, turn.doomed)
+        if turn.shared:
+            self._beside(Store.tell_parents, turn.shared)
         self._last_move = time.monotonic()
         for taken in turn.taken:
             held = Held(taken)
@@ -293,18 +295,18 @@ class Pump:
                     _as_failure(outcome, "the job returned while children of it were pending", None)
                 )
 
-    def _cancel_below(self, doomed: list[str]) -> None:
-        """What these failed parents still waited for is not to run. Beside the work, as it may be much; cut
-        short, each of these jobs is ended by the worker that meets it.
+    def _beside(self, deed: Callable[[Store, list[str]], Any], jobs: list[str]) -> None:
+        """Do what follows from the ends of many jobs beside the work, as it may be much. Cut short, it is done by the
+        worker that meets the jobs, or at somebody's next look.
         """
 
-        def cancel() -> None:
+        def do() -> None:
             try:
-                cancelling.cancel_below(Store(self.connection.client(), self.connection.prefix), doomed)
+                deed(Store(self.connection.client(), self.connection.prefix), jobs)
             except Exception as error:  # also the end of a closed connection
-                log.debug("could not cancel what nobody needs any more: %s", error)
+                log.debug("what follows from the ends of jobs is left to others: %s", error)
 
-        threading.Thread(target=cancel, name=f"flownb-{self.name}-cancel", daemon=True).start()
+        threading.Thread(target=do, name=f"flownb-{self.name}-beside", daemon=True).start()
 
     def _pass_on_the_wake(self) -> None:
         """All slots are taken since the blocker was armed: the wake is for another worker."""

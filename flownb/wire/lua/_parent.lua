@@ -33,11 +33,25 @@ local function list_shared(job, first)
   redis.call('HSET', shared_key(job), job, first and (first.policy .. ' ' .. first.key) or ' ')
 end
 
+-- It has ended, and its further parents are told in calls that follow; of its rows so many were done, so many failed.
+local function list_told_later(job, rows)
+  redis.call('HSET', shared_key(job), job, 'told ' .. int(rows[1]) .. ' ' .. int(rows[2]))
+end
+
 local POLICIES = {'fpof', 'cpof', 'idof', 'rdof'}
 local links = {} -- what siblings hold of their parent is the same text: read once
 
+-- Further parents as they are stored: {key, policy, flow}, where policy is BullMQ's short word or ''.
+local function edges_of(stored)
+  local edges = {}
+  for i = 1, #stored, 2 do
+    local policy, flow = stored[i + 1]:match('^(%a*) (%S*)$')
+    edges[#edges + 1] = {key = stored[i], policy = policy, flow = flow ~= '' and flow or nil, beside = true}
+  end
+  return edges
+end
+
 -- A job's parents: the first stands in its own hash, further ones of a shared job in a key beside it.
--- Each is {key, policy, flow}, where policy is BullMQ's short word or ''; the further ones are `beside`.
 local function parents_of(job, parent_json, parent_key, shared)
   local edges = {}
   if parent_key then
@@ -53,11 +67,8 @@ local function parents_of(job, parent_json, parent_key, shared)
     edges[1] = edge
   end
   if shared then
-    local further = redis.call('HGETALL', further_parents_key(job))
-    for i = 1, #further, 2 do
-      local policy, flow = further[i + 1]:match('^(%a*) (%S*)$')
-      edges[#edges + 1] = {key = further[i], policy = policy, flow = flow ~= '' and flow or nil, beside = true}
-    end
+    local further = edges_of(redis.call('HGETALL', further_parents_key(job)))
+    for _, edge in ipairs(further) do edges[#edges + 1] = edge end
   end
   return edges
 end

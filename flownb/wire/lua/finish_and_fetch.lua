@@ -3,9 +3,25 @@
 -- A bad outcome spoils only itself: its answer says why it was refused. Sent twice, it changes nothing.
 -- @keys    queues
 -- @args    now outcomes want worker
--- @returns answers jobs again doomed
+-- @returns answers jobs again doomed shared
 -- @errors
 -- @use     queue counts parent finish marks cancel keep take
+
+-- `shared` are jobs that ended here and have more further parents than one call tells: settle_shared is for them.
+local MOST_TOLD, NONE = 200, {}
+local shared, told = {}, 0
+
+-- The further parents of a job that has ended, as far as they are told in this call.
+local function further_parents(a)
+  if not a.has[6] then return NONE end
+  if not a.further then
+    told = told + redis.call('HLEN', further_parents_key(a.job))
+    a.is_told_later = told > MOST_TOLD
+    a.further = a.is_told_later and NONE or parents_of(a.job, nil, nil, true)
+    if a.is_told_later then shared[#shared + 1] = a.job end
+  end
+  return a.further
+end
 
 -- 1. Look at every outcome; nothing is written yet.
 local answers, accepted, locks = {}, {}, {}
@@ -59,11 +75,9 @@ for _, a in ipairs(accepted) do
   if a.outcome.kind == 'completed' then
     completing[a.job] = true
     if a.has[2] then join_family(a.has[2], a) end
-    if a.has[6] then
-      for _, edge in ipairs(parents_of(a.job, nil, nil, true)) do
-        join_family(edge.key, a)
-        count_move(a.q, edge.flow, 'waiting', 'completed')
-      end
+    for _, edge in ipairs(further_parents(a)) do
+      join_family(edge.key, a)
+      count_move(a.q, edge.flow, 'waiting', 'completed')
     end
   end
 end
@@ -93,7 +107,8 @@ for _, a in ipairs(accepted) do
     if a.from ~= 'active' then redis.call('HDEL', a.job, 'defa') end
     state = 'completed'
   elseif outcome.kind == 'failed' then
-    local edges = parents_of(a.job, redis.call('HGET', a.job, 'parent'), a.has[2], a.has[6])
+    local edges = parents_of(a.job, redis.call('HGET', a.job, 'parent'), a.has[2])
+    for _, edge in ipairs(further_parents(a)) do edges[#edges + 1] = edge end
     settle_failed(a.job, outcome.reason, edges)
     for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end
     store_failed(q, outcome, a.job, made)
@@ -110,12 +125,19 @@ for _, a in ipairs(accepted) do
     hold_queue(q, outcome)
     state = store_returned(q, outcome, a.job)
   end
-  if a.has[6] and (state == 'completed' or state == 'failed') then redis.call('HDEL', shared_key(a.job), a.job) end
   count_move(q, flow, a.from, state)
   count_rows(q, flow, outcome.rows)
   if a.has[6] then -- another flow may count a job of one row among rows
+    local ended = state == 'completed' or state == 'failed'
     local rows = outcome.rows or state == 'completed' and {1, 0} or state == 'failed' and {0, 1}
-    for _, edge in ipairs(parents_of(a.job, nil, nil, true)) do count_rows(q, edge.flow, rows) end
+    for _, edge in ipairs(ended and further_parents(a) or parents_of(a.job, nil, nil, true)) do
+      count_rows(q, edge.flow, rows)
+    end
+    if a.is_told_later then
+      list_told_later(a.job, rows)
+    elseif ended then
+      redis.call('HDEL', shared_key(a.job), a.job)
+    end
   end
   if outcome.keep and not a.has[3] then keep_newest(q, state, outcome.keep) end
   if flow and not a.has[2] and (state == 'completed' or state == 'failed') then
@@ -139,4 +161,4 @@ end
 
 write_counts()
 wake_workers()
-return reply{answers = answers, jobs = jobs, again = again, doomed = doomed}
+return reply{answers = answers, jobs = jobs, again = again, doomed = doomed, shared = shared}

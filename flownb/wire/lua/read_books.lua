@@ -1,12 +1,13 @@
 --- read_books: what a flow's counts say, and what BullMQ's own keys say of the same jobs; nothing is written.
 -- @keys    queues
 -- @args    now flow root parents shared seal bases
--- @returns counts pending ended others
+-- @returns counts pending ended others telling
 -- @errors
 -- @use     queue counts
 
 -- `shared` is a list of {job, parents beside the first}. `counts` are fields and numbers; `pending` is how many
--- jobs below the root are still waited for; `others` says that a job is in the hands of another program's worker.
+-- jobs below the root are still waited for; `others` says that a job is in the hands of another program's worker,
+-- `telling` that one has ended and not all of its parents are told yet.
 local MOST = 100 -- ids of a queue that are looked at
 local UUID = 32 -- other programs' workers sign with one; our tokens are shorter
 
@@ -16,8 +17,14 @@ for _, parent in ipairs(args.parents) do
   local awaited = parent .. ':dependencies'
   pending = pending + redis.call('SCARD', awaited) - redis.call('SISMEMBER', awaited, args.seal)
 end
+local telling = false
 for _, job in ipairs(args.shared) do
-  if redis.call('HEXISTS', job[1], 'finishedOn') == 0 then pending = pending - job[2] end
+  if redis.call('HEXISTS', job[1], 'finishedOn') == 0 then
+    pending = pending - job[2]
+  else
+    local listed = redis.call('HGET', job[1]:match('^(.*):[^:]+:[^:]+$') .. ':flownb:shared', job[1])
+    telling = telling or listed and listed:sub(1, 5) == 'told ' or false
+  end
 end
 
 local counted = {}
@@ -47,5 +54,5 @@ for _, base in ipairs(args.bases) do
   local q = queue_at(base)
   others = others or runs_elsewhere(q) or is_put_off_elsewhere(q) or false
 end
-return reply{counts = counts, pending = pending, others = others,
+return reply{counts = counts, pending = pending, others = others, telling = telling,
              ended = redis.call('HEXISTS', args.root, 'finishedOn') == 1}
