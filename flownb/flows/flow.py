@@ -23,6 +23,7 @@ from flownb.wire import keys
 from flownb.wire.conditions import read_now
 from flownb.wire.pace import read_paces
 from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED, STATES, FlowCounts, JobRecord, Snapshot
+from flownb.wire.store import TIMELINE_FIELDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +186,15 @@ class Flow(Shown):
         return self._drawing(self._snapshot())
 
     def timeline(self) -> pd.DataFrame:
-        """Return a DataFrame of when each job waited and ran."""
+        """Return a DataFrame of when each job waited and ran: name queue phase start end seconds.
+
+        One row a phase: *waiting*, *running*, *retrying* (waiting to run again after a run that failed). What
+        still lasts has no end. Reads every job of the flow. Of runs that other programs' workers repeated only
+        the last is known.
+
+        >>> add({"name": "sum", "queueName": "doc-times"}).timeline()["phase"].tolist()
+        ['waiting']
+        """
         return self._timeline_frame(self._records())
 
     def explain(self) -> pd.DataFrame:
@@ -336,7 +345,7 @@ class Flow(Shown):
 
     def _records(self) -> Sequence[JobRecord]:
         self._books.shape.look()
-        return tree.jobs(self._store, self._books.shape)
+        return tree.jobs(self._store, self._books.shape, TIMELINE_FIELDS)
 
 
 def draw(tree_: Any) -> Drawing:

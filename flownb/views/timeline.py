@@ -6,13 +6,13 @@ moment, so that 30,000 jobs make as small a picture as 50.
 
 from __future__ import annotations
 
-import math
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flownb.views.phases import Phase, critical_path, phases
 from flownb.views.svg import EDGE, INK, MUTED, PALETTE, card, el, to_text
 from flownb.views.words import jobs, shown
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, JobRecord
@@ -21,46 +21,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_LANES = 40
-MOST_ON_PATH = 12
 STEPS = 200  #: how finely a folded lane is cut in time
 WIDTH, LEFT, RIGHT, TOP = 860.0, 190.0, 150.0, 34.0
 PLOT = WIDTH - LEFT - RIGHT
 JOB_LANE, QUEUE_LANE = 20.0, 52.0
 MARK = "◆"  #: of a job on the critical path
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A stretch of a job's life; `end` is None while it lasts."""
-
-    kind: str  #: ``waiting``, ``running`` or ``retrying``: waiting for another attempt
-    start: int
-    end: int | None
-
-
-def phases(record: JobRecord) -> list[Phase]:
-    """When the job waited and when it ran (its last run; earlier attempts are overwritten on the wire).
-
-    >>> record = JobRecord(key="k", id="1", queue="q", name="n", state="active", timestamp=1, processed_on=5)
-    >>> phases(record)
-    [Phase(kind='waiting', start=1, end=5), Phase(kind='running', start=5, end=None)]
-    """
-    started, ended = record.processed_on, record.finished_on
-    created = record.timestamp or started
-    if created is None:
-        return []
-    if started is None or started < created:
-        # Never started here, or the clock went back: all is waiting, up to its end if it has one.
-        started = started if started is not None and started >= created else None
-    if started is None:
-        return [Phase("waiting", created, None if ended is None else max(ended, created))]
-    if record.state not in (None, ACTIVE, COMPLETED, FAILED):
-        # It ran, and waits again: for its children, or for its next attempt.
-        return [Phase("retrying" if record.attempts_made else "waiting", created, None)]
-    return [
-        Phase("waiting", created, started),
-        Phase("running", started, None if ended is None else max(ended, started)),
-    ]
 
 
 def timeline_frame(records: Iterable[JobRecord], *, now: int | None = None) -> pd.DataFrame:
@@ -97,30 +62,6 @@ def _moments(values: Sequence[int | None]) -> pd.Series:
 
     naive = pd.Series(pd.array(values, dtype="Int64").astype("Float64"), dtype="Float64")
     return pd.Series(pd.to_datetime(naive.astype("float64"), unit="ms", utc=True)).dt.as_unit("ms")
-
-
-def critical_path(records: Sequence[JobRecord]) -> list[JobRecord]:
-    """The jobs that decide how long a flow takes: from the root down, each time the child that ends last.
-
-    What has not ended yet ends last. At most `MOST_ON_PATH` jobs.
-
-    >>> one = JobRecord(key="b", id="b", queue="q", name="slow", state="completed", finished_on=9, parent_key="a")
-    >>> two = JobRecord(key="c", id="c", queue="q", name="fast", state="completed", finished_on=5, parent_key="a")
-    >>> root = JobRecord(key="a", id="a", queue="q", name="root", state="completed", finished_on=12)
-    >>> [record.name for record in critical_path([root, one, two])]
-    ['root', 'slow']
-    """
-    children: dict[str | None, list[JobRecord]] = {}
-    known = {record.key for record in records}
-    for record in records:
-        children.setdefault(record.parent_key if record.parent_key in known else None, []).append(record)
-    path: list[JobRecord] = []
-    step: str | None = None
-    while step in children and len(path) < MOST_ON_PATH:
-        last = max(children.pop(step), key=lambda r: math.inf if r.finished_on is None else r.finished_on)
-        path.append(last)
-        step = last.key
-    return path
 
 
 def timeline_svg(records: Iterable[JobRecord], *, now: int) -> str:
@@ -190,7 +131,8 @@ def _job_lane(record: JobRecord, its: Sequence[Phase], span: Span, y: float, *, 
     for phase in its:
         waiting = phase.kind != "running"
         idle = DELAYED if phase.kind == "retrying" else WAITING
-        state = idle if waiting else FAILED if failed else ACTIVE if phase.end is None else COMPLETED
+        broke = failed or phase is not its[-1]  # a job goes on after a run only where that failed
+        state = idle if waiting else FAILED if broke else ACTIVE if phase.end is None else COMPLETED
         x = span.x(phase.start)
         bars.append(
             el(
@@ -257,6 +199,8 @@ def _queue_lane(name: str, lane: Lane, span: Span, y: float) -> ET.Element:
     waiting = [phase for _, its in lane for phase in its if phase.kind != "running"]
     failed = _failed_by_step(lane, span)
     facts = f"at most {_most_at_once(running, span)} at once"
+    if again := sum(any(phase.kind == "retrying" for phase in its) for _, its in lane):
+        facts += f", {again} retried"
     if any(failed):
         facts += f", {sum(failed)} failed"
     return el(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flownb.flows import tree
 from flownb.flows.job import find_job
 from flownb.views import timeline as timelines
+from flownb.views.phases import failed_runs
 from flownb.views.words import cut, plain, reason, shown
 from flownb.wire import codec
 from flownb.wire.records import ACTIVE, FAILED, JobRecord, Snapshot
@@ -42,6 +43,7 @@ def job(flow: Flow, key: str) -> dict[str, Any]:
         "queue": shown(record.queue, 100),
         "state": plain(record.state or "unknown"),
         "attempts": record.attempts_made,
+        "failed_runs": failed_runs(record),
         "created": record.timestamp,
         "started": record.processed_on,
         "ended": record.finished_on,

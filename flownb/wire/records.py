@@ -52,6 +52,7 @@ class JobRecord:
     why: str | None = None  #: why it ended so: unrecoverable, timeout, stalled, child, cancelled
     keep: str | None = None  #: what is removed of a flow after its end; see docs/wire-format.md
     part: str | None = None  #: JSON text: what the rows of a many-row job have come to so far
+    runs: str | None = None  #: when earlier runs that failed began and ended; see docs/wire-format.md
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,6 +41,7 @@ _TEXTS = {
     "why": "why",
     "keep": "keep",
     "part": "part",
+    "runs": "runs",
 }
 _NUMBERS = {
     "timestamp": "timestamp",
@@ -56,6 +57,7 @@ STATES_BY_RANK = ("delayed", "prioritized", "waiting-children", "completed", "fa
 ALL_FIELDS = (*(field for field in _TEXTS if field != "keep"), *_NUMBERS)
 #: what tables and pictures show: everything but the payload
 BRIEF_FIELDS = ("name", "failedReason", "parent", "parentKey", "why", *_NUMBERS)
+TIMELINE_FIELDS = (*BRIEF_FIELDS, "runs")
 
 
 @dataclass(kw_only=True, slots=True)

@@ -8,7 +8,7 @@ ADD = """
 import flownb as fn
 flow = fn.add(
     {"name": "total", "queueName": "totals", "children": [
-        {"name": f"row-{n}", "queueName": "rows", "data": {"n": n}, "opts": {"ignoreDependencyOnFailure": True}}
+        {"name": f"row-{n}", "queueName": "rows", "data": {"n": n}, "opts": {"ignoreDependencyOnFailure": True, "attempts": 2}}
         for n in range(120)
     ]}, name="november")
 flow.watch()"""
@@ -79,6 +79,7 @@ def test_a_group_opens_a_job_tells_all_and_the_table_is_paged(notebook):
     nb.see(".fn-details pre", "no tax for this country")
     nb.see(".fn-details pre", '"n": 3')
     nb.see(".fn-details pre", "row 3 begins")
+    nb.see(".fn-details summary", "failed runs")
     nb.page.get_by_role("button", name="Fold the opened groups again").click()
     nb.see(".fn-whole .fn-node", "row-* × 120")
 

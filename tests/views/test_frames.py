@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import view_scenes as scenes
 
+from flownb.views.phases import phases
 from flownb.views.table import counts_frame, jobs_frame
 from flownb.views.timeline import duration, timeline_frame, timeline_svg
 from flownb.wire.records import FlowCounts, JobRecord
@@ -175,3 +176,38 @@ def test_a_job_that_waits_for_another_attempt_is_retrying():
     again = scenes.record("a", "delayed", processed_on=scenes.START + 5, attempts_made=1)
     assert timeline_frame([again])["phase"].tolist() == ["retrying"]
     assert "retrying<" in timeline_svg([again], now=scenes.START + 100)
+
+
+def twice_failed(state="completed", **more):
+    runs = f"{T + 10}-{T + 20} {T + 40}-{T + 45}"
+    return scenes.record("a", state, runs=runs, attempts_made=2, **more)
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        (twice_failed(processed_on=T + 80, finished_on=T + 90), [("retrying", 45, 80), ("running", 80, 90)]),
+        (twice_failed("failed", processed_on=T + 80, finished_on=T + 90), [("retrying", 45, 80), ("running", 80, 90)]),
+        (twice_failed("active", processed_on=T + 80), [("retrying", 45, 80), ("running", 80, None)]),
+        (twice_failed("delayed", processed_on=T + 40), [("retrying", 45, None)]),
+        (twice_failed("waiting"), [("retrying", 45, None)]),
+        (twice_failed("failed", processed_on=T + 40, finished_on=T + 60), [("retrying", 45, 60)]),  # cancelled
+    ],
+)  # fmt: skip
+def test_each_run_and_each_wait_between_two_is_told(record, told):
+    before = [("waiting", 0, 10), ("running", 10, 20), ("retrying", 20, 40), ("running", 40, 45)]
+    found = [(p.kind, p.start - T, None if p.end is None else p.end - T) for p in phases(record)]
+    assert found == before + told
+
+
+def test_a_lane_shows_failed_runs_and_the_waits_between_them():
+    picture = timeline_svg([twice_failed(processed_on=T + 80, finished_on=T + 90)], now=T + 90)
+    drawn = re.findall(r'class="fn-part fn-(\w+)"', picture.partition("fn-legend")[0])
+    assert drawn[:6] == ["waiting", "failed", "delayed", "failed", "delayed", "completed"]
+
+
+def test_a_folded_lane_says_how_many_jobs_were_retried():
+    rows = [ran(f"r{n}", 0, 1000) for n in range(50)] + [
+        twice_failed(processed_on=T + 80, finished_on=T + 90)
+    ]
+    assert "1 retried" in timeline_svg(rows, now=T + 1000)

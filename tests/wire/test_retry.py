@@ -82,6 +82,26 @@ def test_a_retried_job_may_complete_in_its_second_attempt(bench: Bench):
     assert books.violations(bench.redis) == []
 
 
+def test_when_failed_runs_began_and_ended_is_kept_of_the_newest_twenty(bench: Bench):
+    bench.add_plain("a", "b")
+    kept = []
+    for _ in range(22):
+        taken = bench.take_one()
+        assert taken.record.id == "a"
+        began = bench.hash(key("a"))["processedOn"]
+        bench.wait(3)
+        outcome = retry(taken, lifo=True)
+        bench.finish(outcome)
+        assert bench.finish(outcome) == ["repeated"]
+        kept.append(f"{began}-{int(began) + 3}")
+        assert bench.hash(key("a"))["runs"] == " ".join(kept[-20:])
+
+    bench.finish(completed(bench.take_one(), "1"))
+    bench.finish(completed(bench.take_one(), "1"))
+    assert bench.hash(key("a"))["runs"] == " ".join(kept[-20:])
+    assert "runs" not in bench.hash(key("b"))
+
+
 def test_a_failed_attempt_says_nothing_to_the_parent(bench: Bench):
     bench.add(parent("p", queue="up"), node("a", (P, "fpof")))
     before = bench.contents(but=("q",)) | {}

@@ -46,6 +46,19 @@ def test_a_failed_job_comes_back_into_line_with_all_its_attempts(bench: Bench):
     assert books.violations(bench.redis) == []
 
 
+def test_when_the_failed_run_began_and_ended_is_kept(bench: Bench):
+    bench.add_plain("a")
+    for token in ("first", "second"):
+        taken = bench.take_one()
+        bench.wait(7)
+        bench.finish(failed(taken, "boom"))
+        run = [bench.hash(key("a"))[name] for name in ("processedOn", "finishedOn")]
+        assert again(bench, key("a"), token=token) == ["done"]
+        assert bench.hash(key("a"))["runs"].split()[-1] == "-".join(run)
+        bench.wait(1)
+    assert len(bench.hash(key("a"))["runs"].split()) == 2
+
+
 @pytest.mark.parametrize(("lifo", "order"), [(False, ["a", "b"]), (True, ["b", "a"])])
 def test_it_joins_the_end_of_the_line_or_its_head(bench: Bench, lifo: bool, order: list[str]):
     bench.add_plain("a", "b")

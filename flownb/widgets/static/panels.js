@@ -55,10 +55,11 @@ function makeDetails(ask, { closed }) {
       html("dl", {}, ...fact("queue", job.queue), ...fact("id", job.id), ...fact("attempts", job.attempts),
         ...fact("created", clock(job.created)), ...fact("started", clock(job.started)), ...fact("ended", clock(job.ended)), ...fact("ran", ran)),
       ...[text("error", job.error, true), text("traceback", job.traceback), text("result", job.result, true), text("data", job.data, true),
-        text("progress", job.progress === "0" ? "" : job.progress), text(logWords(job), job.log.join("\n"), true)].filter(Boolean));
+        text("progress", job.progress === "0" ? "" : job.progress), text("failed runs", job.failed_runs.map(ranThen).join("\n")), text(logWords(job), job.log.join("\n"), true)].filter(Boolean));
     for (const part of again ? body.querySelectorAll("details") : []) part.open = open.get(part.firstChild.textContent) ?? part.open;
   }
 
+  const ranThen = ([began, ended]) => `${clock(began)}, ran ${duration(ended - began)}`;
   const logWords = (job) => (job.log_rows > job.log.length ? `log (the last ${job.log.length} of ${number(job.log_rows)} rows)` : "log");
 
   function group(box, [, , shares]) {

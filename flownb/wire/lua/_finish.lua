@@ -1,6 +1,6 @@
 -- _finish: active -> completed, failed, delayed, waiting, prioritized or waiting-children.
 -- @touches active stalled lock completed failed events limiter waiting-children
--- @use     queue place large
+-- @use     queue place large runs
 
 -- `has` is {ats, parentKey, fl, ft, atm, sh}.
 -- May this worker say how the job ended? Its lock says yes. A lock that ran out says yes too as long
@@ -53,6 +53,7 @@ local function priority_of(job) return tonumber(redis.call('HGET', job, 'priorit
 
 -- Another attempt: at once (to the end of the line) or after `delay` ms.
 local function store_retry(q, outcome, job, made)
+  keep_run(job, now_text)
   redis.call('HSET', job, 'atm', made, 'failedReason', outcome.reason, 'stacktrace', outcome.stacktrace,
              'ft', outcome.token)
   if outcome.delay > 0 then

@@ -1,6 +1,6 @@
 -- _revive: failed or completed -> waiting-children; an ancestor waits again for a child that runs again.
 -- @touches waiting-children completed failed delayed wait prioritized dependencies processed unsuccessful flownb:flow flownb:tidy
--- @use     queue counts where marks
+-- @use     queue counts where marks runs
 
 local revived = {queue = {}, queued = {}, causes = {}}
 
@@ -52,6 +52,7 @@ end
 -- it tells a late worker that others came after it. The logs and the tracebacks stay, as BullMQ's do.
 local function forget_end(at)
   if at.rows then keep_rows(at) end
+  if at.state == 'failed' then keep_run(at.key, redis.call('HGET', at.key, 'finishedOn')) end
   local rows = at.rows and {0, -#at.rows} or at.state == 'failed' and {0, -1} or {-1, 0}
   for _, edge in ipairs(at.edges) do count_rows(at.q, edge.flow, rows) end
   redis.call('ZREM', at.state == 'failed' and at.q.failed or at.q.completed, at.id)

@@ -1,0 +1,96 @@
+"""When a job waited and ran, and which jobs decide how long a flow takes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED, JobRecord
+
+MOST_ON_PATH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of a job's life; `end` is None while it lasts."""
+
+    kind: str  #: ``waiting``, ``running`` or ``retrying``: waiting for another run after one that failed
+    start: int
+    end: int | None
+
+
+def phases(record: JobRecord) -> list[Phase]:
+    """When the job waited and when it ran, run by run.
+
+    Of a job that other programs' workers retried only the last run is known, and of a long history the newest 20.
+
+    >>> record = JobRecord(key="k", id="1", queue="q", name="n", state="active", timestamp=1, processed_on=5)
+    >>> phases(record)
+    [Phase(kind='waiting', start=1, end=5), Phase(kind='running', start=5, end=None)]
+    """
+    created = record.timestamp or record.processed_on
+    if created is None:
+        return []
+    told: list[Phase] = []
+    at, idle = created, "waiting"
+    for began, ended in _runs(record):
+        if began < at:  # the clock went back
+            continue
+        until = None if ended is None else max(ended, began)
+        told += [Phase(idle, at, began), Phase("running", began, until)]
+        at, idle = until or began, "retrying"
+    end = None if record.finished_on is None else max(record.finished_on, at)
+    if told and told[-1].end in (None, end):
+        return told
+    if record.attempts_made and not _is_settled(record):
+        idle = "retrying"
+    return [*told, Phase(idle, at, end)]
+
+
+def failed_runs(record: JobRecord) -> list[tuple[int, int]]:
+    """When each run began and ended that failed and had another one after it.
+
+    >>> failed_runs(JobRecord(key="k", id="1", queue="q", name="n", state="active", runs="5-9 12-14"))
+    [(5, 9), (12, 14)]
+    """
+    return [(int(began), int(ended)) for began, ended in re.findall(r"(\d+)-(\d+)", record.runs or "")]
+
+
+def _runs(record: JobRecord) -> list[tuple[int, int | None]]:
+    """When each run that is known began, and when it ended unless it lasts."""
+    runs: list[tuple[int, int | None]] = [*failed_runs(record)]
+    last = record.processed_on
+    if last is not None and _is_settled(record) and last not in [began for began, _ in runs]:
+        runs.append((last, record.finished_on))
+    return runs
+
+
+def _is_settled(record: JobRecord) -> bool:
+    """Say whether its last start is that of a run which lasts or ended it: else it has been put back."""
+    return record.state in (None, ACTIVE, COMPLETED, FAILED)
+
+
+def critical_path(records: Sequence[JobRecord]) -> list[JobRecord]:
+    """The jobs that decide how long a flow takes: from the root down, each time the child that ends last.
+
+    What has not ended yet ends last. At most `MOST_ON_PATH` jobs.
+
+    >>> one = JobRecord(key="b", id="b", queue="q", name="slow", state="completed", finished_on=9, parent_key="a")
+    >>> two = JobRecord(key="c", id="c", queue="q", name="fast", state="completed", finished_on=5, parent_key="a")
+    >>> root = JobRecord(key="a", id="a", queue="q", name="root", state="completed", finished_on=12)
+    >>> [record.name for record in critical_path([root, one, two])]
+    ['root', 'slow']
+    """
+    children: dict[str | None, list[JobRecord]] = {}
+    known = {record.key for record in records}
+    for record in records:
+        children.setdefault(record.parent_key if record.parent_key in known else None, []).append(record)
+    path: list[JobRecord] = []
+    step: str | None = None
+    while step in children and len(path) < MOST_ON_PATH:
+        last = max(children.pop(step), key=lambda r: math.inf if r.finished_on is None else r.finished_on)
+        path.append(last)
+        step = last.key
+    return path
