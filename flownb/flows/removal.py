@@ -120,7 +120,7 @@ class _Plan:
         top = self.top if self.flow is None else None
         for some in _chunks(self.kept):
             lost = [(job, [p for p in self.parents.get(job, ()) if p not in kept]) for job in some]
-            self.store.remove_jobs(base, Removal(jobs=[], keep=lost, flow=self.flow))
+            self.store.remove_jobs(base, Removal(jobs=[], keep=lost, top=top, flow=self.flow))
         going = [job for job in self._leaves_first() if job not in kept]
         chunks = list(_chunks(going)) or [[]]
         for number, some in enumerate(chunks, 1):

@@ -12,7 +12,7 @@ import books
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from wire_bench import PREFIX, START, Bench, completed, failed, parked, put_off, retry, returned, text
-from world import ENDED, Job, Queue, World
+from world import ENDED, IN_LINE, Job, Queue, World
 
 from flownb.errors import FlowError, TransitionError, WaitingChildren
 from flownb.flows import removal, revival, tree
@@ -160,10 +160,22 @@ class FlowMachine(RuleBasedStateMachine):
             assert (one.record.attempts_started, one.deferred) == (job.starts, job.deferred)
         self.held += taken
 
-    @precondition(lambda self: self.held or self.late)
+    def _a_run(self, data: st.DataObject) -> Taken | None:
+        """One that has its right to run: nearly always there is one, or what it takes to have one is done."""
+        if not self.held:
+            self.take(list(QUEUES), 3)
+        if not self.held:
+            self._open_queues()
+            self.pass_time(60)
+            if not any(job.state in IN_LINE for job in self.world.jobs.values()):
+                self._add(data.draw(shapes()), data)
+            self.take(list(QUEUES), 3)
+        return data.draw(st.sampled_from(self.held)) if self.held else None
+
     @rule(data=st.data(), count=st.integers(1, 3))
     def finish(self, data: st.DataObject, count: int) -> None:
         """Some runs end, well or badly; among them some that have lost their right to."""
+        self._a_run(data)
         runs: list[Taken] = []
         for _ in range(min(count, len(self.held) + len(self.late))):
             run = data.draw(st.sampled_from([*self.held, *self.late]))
@@ -199,6 +211,7 @@ class FlowMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def work_for_long(self, data: st.DataObject) -> None:
         """Whatever can run does, a few times over: most flows end."""
+        self._open_queues()
         for _ in range(5):
             self.pass_time(60)
             self.work(list(QUEUES), 9, data)
@@ -211,7 +224,6 @@ class FlowMachine(RuleBasedStateMachine):
         runs, self.held = self.held[before:], self.held[:before]
         self._end(runs, data)
 
-    @precondition(lambda self: self.held)
     @rule(
         data=st.data(),
         policy=st.sampled_from(sorted(POLICIES)),
@@ -220,8 +232,10 @@ class FlowMachine(RuleBasedStateMachine):
     )
     def add_children(self, data: st.DataObject, policy: str, timing: dict[str, Any], count: int) -> None:
         """A running job adds children, or asks again for those that it added in an earlier run."""
-        run = data.draw(st.sampled_from([*self.held, *self.late]))
-        if run.deferred:
+        run = self._a_run(data)
+        if self.late and data.draw(st.booleans(), label="late"):
+            run = data.draw(st.sampled_from(self.late))
+        if run is None or run.deferred:
             return
         key = run.record.key
         call = self.calls.get((key, run.token), 0)
@@ -286,10 +300,11 @@ class FlowMachine(RuleBasedStateMachine):
         assert set(answers) <= {"repeated", "missing", "stale"}
         assert self.bench.contents() == before
 
-    @precondition(lambda self: self.held)
     @rule(data=st.data())
     def lose_a_lease(self, data: st.DataObject) -> None:
-        run = data.draw(st.sampled_from(self.held))
+        run = self._a_run(data)
+        if run is None:
+            return
         self.held.remove(run)
         self.late.append(run)
         self.bench.lose_lease(run)
@@ -308,10 +323,20 @@ class FlowMachine(RuleBasedStateMachine):
             assert sorted(real) == sorted(queue.wait)
             queue.wait = real
 
-    @precondition(lambda self: self.held)
+    @rule(data=st.data(), taken=st.booleans())
+    def end_late(self, data: st.DataObject, taken: bool) -> None:
+        """A run loses its lease, its job is put back, perhaps somebody else starts it; then the run ends."""
+        self.lose_a_lease(data)
+        if taken:
+            self.take(list(QUEUES), 9)
+        if self.late:
+            self._end([self.late.pop()], data)
+
     @rule(data=st.data(), charge=st.booleans())
     def give_back(self, data: st.DataObject, charge: bool) -> None:
-        run = data.draw(st.sampled_from(self.held))
+        run = self._a_run(data)
+        if run is None:
+            return
         self.held.remove(run)
         self.late.append(run)
         given = self.store.give_back(
@@ -328,6 +353,11 @@ class FlowMachine(RuleBasedStateMachine):
         self.bench.redis.script_flush()
 
     # ---- steering -----------------------------------------------------------------------------------
+
+    def _open_queues(self) -> None:
+        for base, here in self.world.queues.items():
+            if here.paused:
+                self.pause_or_resume_a_queue(base.rsplit(":", 1)[1])
 
     @rule(queue=st.sampled_from(QUEUES))
     def pause_or_resume_a_queue(self, queue: str) -> None:
@@ -412,7 +442,7 @@ class FlowMachine(RuleBasedStateMachine):
         assert _is_done(revival.retry_flow, self.store, ledger) is not bool(refused)
         self.sent = []
 
-    @precondition(lambda self: self.world.flows)
+    @precondition(lambda self: len(self.world.flows) > 1)
     @rule(data=st.data())
     def remove_flow(self, data: st.DataObject) -> None:
         flow = data.draw(st.sampled_from(sorted(self.world.flows)))

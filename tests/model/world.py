@@ -680,8 +680,12 @@ class World:
         job = self.jobs[top]
         if job.flow in self.flows and self.flows[job.flow].root == top:
             return self.remove_flow(job.flow)
-        if not self._remove(self.below(top), self.staying(top, job.flow), None):
+        stay = self.staying(top, job.flow)
+        if not self._remove(self.below(top), stay, None):
             return False
+        flow = self.flows.get(job.flow)
+        if flow and flow.cause in stay and self.jobs[flow.cause].flow != job.flow:
+            flow.cause = top  # what was to blame belongs to another flow now
         for parent in job.edges:
             if parent in self.jobs:
                 self._let_go(self.jobs[parent], top)

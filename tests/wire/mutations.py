@@ -193,6 +193,7 @@ def kill(mutation: Mutation, by: Sequence[Path]) -> str | None:
             "PYTHONPATH": folder,
             "PYTHONSAFEPATH": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            "FLOWNB_MUTANT": mutation.name,
         }
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no"]
         for tests in by or (TESTS / mutation.tests, TESTS / "test_properties.py"):

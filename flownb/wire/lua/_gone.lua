@@ -149,6 +149,10 @@ local function detach(at, parents_gone, flow_gone)
   end
   local homeless = at.flow and (at.flow == flow_gone or not own and not at.is_root)
   if homeless then
+    local record = flow_key('flow', at.q, at.flow)
+    -- It is to blame no more in a flow that it leaves: the job that goes is, until that has gone. See let_go.
+    local top = args.top and redis.call('HGET', record, 'cause') == at.key and args.top
+    if top and redis.call('HGET', top, 'fl') == at.flow then redis.call('HSET', record, 'cause', top) end
     count_move(at.q, at.flow, at.state, nil)
     for _, edge in ipairs(left) do
       if edge.flow and edge.flow == next_flow then
