@@ -101,7 +101,10 @@ _FIRST = {FAILED: 0, ACTIVE: 1}
 
 
 class Pages:
-    """The jobs of a flow, a page at a time: failed ones first, then running ones, then as declared."""
+    """The jobs of a flow, a page at a time: failed ones first, then running ones, then as declared.
+
+    Up to `MOST_SORTED` are put in any order; of more, those of one queue, or the failed ones, may be so few.
+    """
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
@@ -109,25 +112,40 @@ class Pages:
         self._total = -1
 
     def page(self, ask: Mapping[str, Any]) -> dict[str, Any]:
-        """Rows from ``ask["start"]`` on, and where the next page starts (None: there is none)."""
+        """Rows from ``ask["start"]`` on, and where the next page starts (None: there is none).
+
+        ``of`` is how many rows there are in all. None: not all were looked at, but ``searched`` of ``among`` jobs.
+        """
         total = self._flow._books.counts().total
         if total != self._total:
             self._keys = list(self._flow._books.shape.jobs())
             self._total = total
-        sortable = len(self._keys) <= MOST_SORTED
-        found = self._sorted(ask) if sortable else self._searched(ask)
-        return {**found, "columns": list(_COLUMNS), "sortable": sortable}
+        keys = self._wanted(ask)
+        if len(keys) > MOST_SORTED:
+            keys = self._failed_first(keys, ask)
+        sortable = len(keys) <= MOST_SORTED
+        found = self._sorted(keys, ask) if sortable else self._searched(keys, ask)
+        return {**found, "columns": list(_COLUMNS), "sortable": sortable, "most_sorted": MOST_SORTED}
 
     def _wanted(self, ask: Mapping[str, Any]) -> list[str]:
         queue = ask.get("queue")
         return [key for key in self._keys if not queue or key.rsplit(":", 2)[1] == queue]
 
-    def _sorted(self, ask: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a small flow everything is read, so it can be put in any order."""
+    def _failed_first(self, keys: list[str], ask: Mapping[str, Any]) -> list[str]:
+        """The server knows which jobs have failed: no others are looked at for them."""
+        state = ask.get("state")
+        if state not in (None, "", FAILED):
+            return keys
+        failed = dict.fromkeys(tree.failed_keys(self._flow._store, self._flow._books.shape))
+        mine = set(keys)
+        first = [key for key in failed if key in mine]
+        return first if state == FAILED else first + [key for key in keys if key not in failed]
+
+    def _sorted(self, keys: list[str], ask: Mapping[str, Any]) -> dict[str, Any]:
+        """All are read, so they can be put in any order."""
         state, start, sort = ask.get("state"), int(ask.get("start") or 0), ask.get("sort")
-        records = [r for r in self._flow._store.read_jobs(self._wanted(ask), BRIEF_FIELDS) if r]
-        records = [record for record in records if not state or record.state == state]
-        rows = [_row(record) for record in records]
+        records = [r for r in self._flow._store.read_jobs(keys, BRIEF_FIELDS) if r]
+        rows = [_row(record) for record in records if not state or record.state == state]
         if sort in _COLUMNS:
             place = _COLUMNS.index(sort) + 1
             there = [row for row in rows if row[place] is not None]
@@ -138,11 +156,10 @@ class Pages:
         more = start + PAGE < len(rows)
         return {"rows": rows[start : start + PAGE], "next": start + PAGE if more else None, "of": len(rows)}
 
-    def _searched(self, ask: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a large flow no more is read than a page needs, and at most `MOST_SEARCHED` jobs."""
+    def _searched(self, keys: list[str], ask: Mapping[str, Any]) -> dict[str, Any]:
+        """No more is read than a page needs, and at most `MOST_SEARCHED` jobs; the next page goes on there."""
         state, start = ask.get("state"), int(ask.get("start") or 0)
         rows: list[list[Any]] = []
-        keys = self._in_line(ask)
         place = start
         while place < len(keys) and len(rows) < PAGE and place - start < MOST_SEARCHED:
             some = keys[place : place + (500 if state else PAGE)]
@@ -152,17 +169,12 @@ class Pages:
                     rows.append(_row(record))
                     if len(rows) == PAGE:
                         break
-        of = None if state else len(keys)
-        return {"rows": rows, "next": place if place < len(keys) else None, "of": of}
-
-    def _in_line(self, ask: Mapping[str, Any]) -> list[str]:
-        wanted = self._wanted(ask)
-        if ask.get("state") not in (None, "", FAILED):
-            return wanted
-        failed = dict.fromkeys(tree.failed_keys(self._flow._store, self._flow._books.shape))
-        mine = set(wanted)
-        first = [key for key in failed if key in mine]
-        return first if ask.get("state") == FAILED else first + [k for k in wanted if k not in failed]
+        found = {"rows": rows, "next": place if place < len(keys) else None}
+        return (
+            {**found, "of": None, "searched": place, "among": len(keys)}
+            if state
+            else {**found, "of": len(keys)}
+        )
 
 
 def _row(record: JobRecord) -> list[Any]:

@@ -142,6 +142,7 @@ class FlowView(anywidget.AnyWidget):
 
     def _heard(self, _: Any, message: Any, __: Any) -> None:
         """Answer one message of a page. Whatever goes wrong is said there, not in a cell."""
+        began = time.perf_counter()
         try:
             if message.get("ask") == "look":
                 return watcher.watch(self, on_screen=bool(message.get("on_screen")))
@@ -152,7 +153,10 @@ class FlowView(anywidget.AnyWidget):
             answer = {"error": str(problem)}
         except Exception as problem:
             answer = {"error": f"{type(problem).__name__}: {problem}"}
-        self.send({"answer": message.get("number"), **answer})
+        took = round(
+            1000 * (time.perf_counter() - began)
+        )  # ms: a page asks again the later, the longer it took
+        self.send({"answer": message.get("number"), "took": took, **answer})
 
     def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         match message.get("ask"):

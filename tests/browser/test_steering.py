@@ -74,7 +74,7 @@ def test_a_group_opens_a_job_tells_all_and_the_table_is_paged(notebook):
     run_rows(nb)
     nb.see(".fn-whole .fn-node.fn-failed", "108 completed, 12 failed")
     nb.page.locator(".fn-whole .fn-node", has_text="row-* × 120").click()
-    nb.page.locator(".fn-whole .fn-node", has_text="row-3").first.click()
+    nb.page.locator(".fn-whole .fn-node", has=nb.page.get_by_text("row-3", exact=True)).click()
     nb.see(".fn-details .fn-state", "failed")
     nb.see(".fn-details pre", "no tax for this country")
     nb.see(".fn-details pre", '"n": 3')
@@ -97,6 +97,23 @@ def test_a_group_opens_a_job_tells_all_and_the_table_is_paged(notebook):
     nb.see(".fn-whole .fn-tabs svg text", "rows")
     nb.page.get_by_label("Find in the tree").fill("row")
     nb.see(".fn-tools [role=status]", "1 match")
+    assert nb.errors == []
+
+
+def test_the_table_of_a_large_flow_says_what_it_does_not_sort_and_searches_on(notebook):
+    nb = notebook(ADD.replace("range(120)", "range(10_500)"))
+    nb.run(0)
+    nb.see(".fn-bar-of-tools", "1 to 50 of 10,501 jobs")
+    nb.see(".fn-limit", "Over 5,000 jobs are not sorted")
+    assert nb.page.locator(".fn-jobs th button").count() == 0
+    nb.page.get_by_label("State").select_option("active")
+    nb.see(".fn-bar-of-tools", "0 found, 10,000 of 10,501 jobs searched; Next searches on")
+    nb.page.get_by_role("button", name="Next").click()
+    nb.see(".fn-bar-of-tools", "0 found, 10,501 of 10,501 jobs searched")
+    nb.page.get_by_label("State").select_option("")
+    nb.page.get_by_label("Queue", exact=True).select_option("totals")
+    nb.see(".fn-bar-of-tools", "1 to 1 of 1 job")
+    nb.see(".fn-jobs th button", "name")
     assert nb.errors == []
 
 

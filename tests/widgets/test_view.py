@@ -137,6 +137,31 @@ def test_the_table_is_paged_failed_jobs_first(stage, monkeypatch, most_sorted):
     assert [line[1] for line in ask(view, "jobs", queue="totals")["rows"]] == ["total"]
 
 
+def test_of_a_large_flow_the_failed_jobs_and_those_of_one_queue_are_sorted_still(stage, monkeypatch):
+    monkeypatch.setattr(answers, "MOST_SORTED", 5)
+    flow = stage.add(*(row(f"row-{n}", opts={"ignoreDependencyOnFailure": True}) for n in range(120)))
+    for taken in stage.take("rows", 120)[100:103]:
+        stage.fail(taken)
+    view = view_on(flow)
+    failed = ask(view, "jobs", state="failed", sort="name", descending=True)
+    assert [line[1] for line in failed["rows"]] == ["row-102", "row-101", "row-100"]
+    assert (failed["sortable"], failed["of"]) == (True, 3)
+    assert ask(view, "jobs", queue="totals")["sortable"]
+    assert not ask(view, "jobs", queue="rows")["sortable"]
+
+
+def test_a_search_that_stops_early_says_how_far_it_came_and_goes_on_there(stage, monkeypatch):
+    monkeypatch.setattr(answers, "MOST_SORTED", 5)
+    monkeypatch.setattr(answers, "MOST_SEARCHED", 500)
+    flow = stage.add(*(row(f"row-{n}") for n in range(900)))
+    view = view_on(flow)
+    first = ask(view, "jobs", state="waiting-children")  # the root, then 900 that are not
+    assert [line[1] for line in first["rows"]] == ["total"]
+    assert (first["of"], first["searched"], first["among"], first["next"]) == (None, 500, 901, 500)
+    rest = ask(view, "jobs", state="waiting-children", start=first["next"])
+    assert (rest["rows"], rest["searched"], rest["next"]) == ([], 901, None)
+
+
 def test_the_table_is_sorted_by_any_column(stage):
     view = view_on(stage.add(*(row(f"row-{n}") for n in range(3))))
     page = ask(view, "jobs", sort="name", descending=True)

@@ -1,6 +1,7 @@
 // A flow's live view. The kernel fills the model; this draws it, asks for more, and says whether anybody looks.
 
 const LOOK_EVERY = 5000, STALE_AFTER = 16000;
+const SELDOM = 20, LONG = 500; // a panel is read for a twentieth of the time at most; ms after which that is said
 const AGAIN = "In a new one: fn.attach(name)";
 const ACTIONS = {
   pause: ["Pause", "take no new jobs for now"],
@@ -150,8 +151,10 @@ function render({ model, el }) {
   function tabs() {
     const picture = html("div", { class: "fn-scroll" });
     const timeline = async () => {
-      const { svg: text, error } = await ask("timeline");
-      picture.replaceChildren(error ? html("p", { class: "fn-error" }, error) : adopt(text));
+      const found = await ask("timeline");
+      const late = found.took > LONG ? html("p", { class: "fn-muted fn-limit" }, `As of ${clock(Date.now())}: so many jobs are read seldom. A click on Timeline reads them now.`) : "";
+      picture.replaceChildren(...(found.error ? [html("p", { class: "fn-error" }, found.error)] : [late, adopt(found.svg)]));
+      return found;
     };
     panels.push(["Jobs", table.panel, table.load], ["Failures", html("div", {}, failures), () => {}], ["Timeline", picture, timeline]);
     const heads = panels.map(([label], n) => html("button", { type: "button", role: "tab", click: () => open(n), keydown: (event) => {
@@ -182,12 +185,20 @@ function render({ model, el }) {
   const ticking = setInterval(() => {
     freshness();
     running();
-    const now = JSON.stringify(model.get("head").counts);
-    if (now === lookedAt || !inSight) return;
-    lookedAt = now;
-    details.refresh();
-    if (whole && chosen !== 1) panels[chosen][2]();
+    follow();
   }, 1000);
+
+  // What the panels show is read again when the counts have changed; what takes long is read seldom.
+  let reading = false, again = 0;
+  async function follow() {
+    const { counts, finished } = model.get("head"), now = JSON.stringify(counts);
+    if (now === lookedAt || !inSight || reading || (performance.now() < again && !finished)) return;
+    lookedAt = now;
+    reading = true;
+    const found = await Promise.all([details.refresh(), whole && chosen !== 1 ? panels[chosen][2]() : null]);
+    reading = false;
+    again = performance.now() + SELDOM * found.reduce((sum, answer) => sum + (answer?.took || 0), 0);
+  }
   const still = hideStill(el);
 
   redraw();

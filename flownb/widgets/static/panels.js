@@ -47,7 +47,7 @@ function makeDetails(ask, { closed }) {
     if (!again) body.replaceChildren(html("p", { class: "fn-muted" }, "asking the kernel …"));
     const job = await ask("job", { key });
     if (shown !== key) return;
-    if (job.error && !job.key) return body.replaceChildren(html("p", { class: "fn-error" }, job.error));
+    if (job.error && !job.key) return void body.replaceChildren(html("p", { class: "fn-error" }, job.error));
     const open = new Map([...body.querySelectorAll("details")].map((d) => [d.firstChild.textContent, d.open]));
     const ran = job.started ? duration((job.ended || Date.now()) - job.started) : "";
     body.replaceChildren(
@@ -57,6 +57,7 @@ function makeDetails(ask, { closed }) {
       ...[text("error", job.error, true), text("traceback", job.traceback), text("result", job.result, true), text("data", job.data, true),
         text("progress", job.progress === "0" ? "" : job.progress), text("failed runs", job.failed_runs.map(ranThen).join("\n")), text(logWords(job), job.log.join("\n"), true)].filter(Boolean));
     for (const part of again ? body.querySelectorAll("details") : []) part.open = open.get(part.firstChild.textContent) ?? part.open;
+    return job;
   }
 
   const ranThen = ([began, ended]) => `${clock(began)}, ran ${duration(ended - began)}`;
@@ -83,9 +84,10 @@ function makeTable(model, ask, { picked }) {
   const status = html("span", { class: "fn-muted", role: "status" });
   const before = html("button", { type: "button", class: "fn-button", click: () => { starts.pop(); load(starts.pop() || 0); } }, "Previous");
   const after = html("button", { type: "button", class: "fn-button", click: () => load(following) }, "Next");
-  const panel = html("div", {}, html("div", { class: "fn-bar-of-tools" }, states, queues, status, html("span", { class: "fn-gap" }), before, after),
+  const limit = html("p", { class: "fn-muted fn-limit" });
+  const panel = html("div", {}, html("div", { class: "fn-bar-of-tools" }, states, queues, status, html("span", { class: "fn-gap" }), before, after), limit,
     html("div", { class: "fn-scroll" }, html("table", { class: "fn-jobs" }, html("thead", {}, head), rows)));
-  let starts = [], following = null, sort = null, descending = false, latest = 0;
+  let starts = [], following = null, sort = null, descending = false, latest = 0, headed = "";
 
   function options(select, all, values) {
     const chosen = select.value;
@@ -107,20 +109,38 @@ function makeTable(model, ask, { picked }) {
     const found = await ask("jobs", { start, state: states.value, queue: queues.value, sort, descending });
     if (mine !== latest) return;
     if (found.error) return say(status, found.error);
+    if (start && found.of !== null && start >= found.of) return load(0); // there are fewer by now
     if (!start) starts = [];
     if (starts.at(-1) !== start) starts.push(start);
     following = found.next;
     before.disabled = starts.length < 2;
     after.disabled = following === null;
-    say(status, found.rows.length ? (found.of === null ? counted(found.rows.length, "job") : `${number(start + 1)} to ${number(start + found.rows.length)} of ${counted(found.of, "job")}`) : following === null ? "no such job" : "none among those looked at; Next looks on");
-    head.replaceChildren(...found.columns.map((column) => heading(column, found.sortable)));
+    say(status, range(found, start));
+    say(limit, found.sortable ? "" : `Over ${number(found.most_sorted)} jobs are not sorted: failed ones first, then as added. Choose a queue or “failed” for fewer.`);
+    headings(found);
     patch(found.rows);
+    return found;
+  }
+
+  function headings({ columns, sortable }) {
+    const now = JSON.stringify([columns, sortable, sort, descending]);
+    if (now === headed) return;
+    headed = now;
+    const focused = [...head.children].findIndex((cell) => cell.contains(document.activeElement));
+    head.replaceChildren(...columns.map((column) => heading(column, sortable)));
+    head.children[focused]?.firstChild.focus?.();
+  }
+
+  function range({ rows: { length }, of, searched, among, next }, start) {
+    if (of === 0) return "no such job";
+    if (of !== null) return `${number(start + 1)} to ${number(start + length)} of ${counted(of, "job")}`;
+    return `${number(length)} found, ${number(searched)} of ${counted(among, "job")} searched${next === null ? "" : "; Next searches on"}`;
   }
 
   function heading(column, sortable) {
     const kind = ["attempts", "waited", "ran"].includes(column) ? "fn-number" : "fn-text";
     const arrow = sort === column ? (descending ? " ↓" : " ↑") : "";
-    if (!sortable) return html("th", { class: kind, title: "large flow: failed jobs first, then as declared" }, HEADINGS[column]);
+    if (!sortable) return html("th", { class: kind }, HEADINGS[column]);
     return html("th", { class: kind, "aria-sort": sort === column ? (descending ? "descending" : "ascending") : "none" },
       html("button", { type: "button", click: () => order(column) }, HEADINGS[column] + arrow));
   }
