@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from flownb.flows.shape import Shape
+from flownb.flows.shape import Group, Shape
 from flownb.wire.families import PIECE
 from flownb.wire.manyrows import counts_of
 from flownb.wire.records import COMPLETED, FAILED, FlowCounts
@@ -31,6 +31,7 @@ class Audit:
         self._shared: list[tuple[str, int]] = []
         self._bases: list[str] = []
         self._is_as_declared = False
+        self._is_added_to = False
         self._next = 0.0
         self.touched = False  #: another program's worker has had a job of the flow
 
@@ -50,7 +51,8 @@ class Audit:
             reads = self._read()
         last = reads[-1]
         self.touched = (
-            any(read.others for read in reads)
+            self._is_added_to
+            or any(read.others for read in reads)
             or min(last.jobs.values(), default=0) < 0
             or (self._is_as_declared and not any(read.telling for read in reads) and not _agree(reads))
         )
@@ -85,6 +87,19 @@ class Audit:
             known = len(times.keys() | {self._shape.root})
         # A flow that took over jobs of another one, or lost some, is not what was declared.
         self._is_as_declared = known == self._total
+        self._is_added_to = self._has_more_children(branches)
+
+    def _has_more_children(self, branches: Sequence[tuple[str, list[Group]]]) -> bool:
+        """Does a parent keep children that nobody declared?"""
+        families = self._store.read_families(self._parents)
+        more = [
+            parent
+            for (parent, groups), family in zip(branches, families, strict=True)
+            if sum(family) > sum(group["count"] for group in groups)
+        ]
+        return any(
+            set(self._store.read_every_child(parent)) - set(self._shape.children(parent)) for parent in more
+        )
 
 
 def _agree(reads: Sequence[BooksRead]) -> bool:

@@ -48,6 +48,10 @@ class Books(ABC):
         """
 
     @abstractmethod
+    def look(self) -> None:
+        """See that `shape` holds every job that is there."""
+
+    @abstractmethod
     def counts(self, patience: float | None = None) -> FlowCounts:
         """Count the jobs of the whole tree; where the tree must be walked, for at most `patience` seconds."""
 
@@ -64,9 +68,11 @@ class OwnBooks(Books):
         self.flow = self._flow = flow
         self.first = store.read_flow(flow)
         self.root = self.first.get("root", "")
-        self.shape = Declared(store, self.root)
-        self._audit = Audit(store, flow, self.shape)
-        self._coordinator = Coordinator(store, self.shape)
+        declared = Declared(store, self.root)
+        self.shape = declared
+        self._found = Found(store, self.root, declared=True)
+        self._audit = Audit(store, flow, declared)
+        self._coordinator = Coordinator(store, declared)
         self._over = False
 
     def record(self) -> dict[str, str]:
@@ -111,10 +117,25 @@ class OwnBooks(Books):
             self._audit.look_again()
 
     def counts(self, patience: float | None = None) -> FlowCounts:
-        counts = self._audit.counts()
+        counts = self._look(patience)
         if not self._audit.touched:
             return counts
-        return replace(census.count(self._store, self.shape), paused=counts.paused)
+        found = census.count(self._store, self.shape)
+        return replace(found, paused=counts.paused, counting=found.counting or not self._found.complete)
+
+    def look(self) -> None:
+        self._look(None)
+
+    def _look(self, patience: float | None) -> FlowCounts:
+        """Read the stored counts. If other programs had a job of the flow they may have added some as well: those
+        stand in BullMQ's own keys alone.
+        """
+        counts = self._audit.counts()
+        if self._audit.touched:
+            self._found.look(patience)
+            if self._found.complete:
+                self.shape = self._found
+        return counts
 
 
 class FoundBooks(Books):
@@ -141,6 +162,9 @@ class FoundBooks(Books):
         if not record:
             raise JobMissing(_GONE)
         return record.get("ended"), record.get("cause")
+
+    def look(self) -> None:
+        self.shape.look()
 
     def counts(self, patience: float | None = None) -> FlowCounts:
         self.shape.look(patience)

@@ -344,7 +344,7 @@ class Flow(Shown):
         )
 
     def _records(self) -> Sequence[JobRecord]:
-        self._books.shape.look()
+        self._books.look()
         return tree.jobs(self._store, self._books.shape, TIMELINE_FIELDS)
 
 

@@ -46,7 +46,7 @@ def retry_flow(store: Store, books: Books) -> None:
     record = books.record()
     if "stored" not in record and record.get("ended") == CANCELLED:
         raise FlowError(f"flow {record['name']!r} was cancelled before all of it was stored; add it again")
-    books.shape.look()
+    books.look()
     below = list(books.shape.jobs())[::-1]
     failed = [found.key for found in store.read_jobs(below, ("name",)) if found and found.state == FAILED]
     families = store.read_families(failed)

@@ -10,9 +10,11 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from flownb.flows.plan import OPTIONAL
+from flownb.wire.families import in_pieces
 from flownb.wire.folding import MOST_SINGLE, group_siblings
 from flownb.wire.store import Store
 
@@ -76,17 +78,24 @@ class Declared(Shape):
 
 
 class Found(Shape):
-    """The tree of another program's flow: gone through once, a piece at a time, and kept."""
+    """The tree as BullMQ's own keys tell it, whoever added its jobs: gone through once, a piece at a time, and kept.
 
-    def __init__(self, store: Store, root: str) -> None:
+    Of a flow that flownb stored the children it declared come first, in their order.
+    """
+
+    def __init__(self, store: Store, root: str, *, declared: bool = False) -> None:
         super().__init__(store, root)
         self.complete = False
+        self._is_declared = declared
         self._groups: dict[str, list[Group]] = {}
-        self._names: dict[str, dict[str, str]] = {}  # parent -> child -> name, in key order
+        self._names: dict[str, dict[str, str]] = {}  # parent -> child -> name, in order
+        self._above: dict[str, str] = {}  # child -> a parent of it
+        self._branches: set[str] = set()  # jobs that have children
+        self._bases = {root.rsplit(":", 1)[0]}
         self._walk = self._steps([root])
 
     def groups(self, parents: Sequence[str]) -> list[list[Group] | None]:
-        return [self._groups.get(parent) for parent in parents]
+        return [self._groups.get(parent) or None for parent in parents]
 
     def children(self, parent: str) -> list[str]:
         return list(self._names.get(parent, ()))
@@ -95,7 +104,7 @@ class Found(Shape):
         """Go on with the walk; once it is through, look again at parents that have got more children."""
         ends = None if patience is None else time.monotonic() + patience
         if self.complete:
-            grown = self._grown()
+            grown = self._grown() + self._new_parents()
             if not grown:
                 return
             self.complete, self._walk = False, self._steps(grown)
@@ -111,36 +120,60 @@ class Found(Shape):
         known = [len(self._names.get(parent, ())) for parent in parents]
         return [p for p, family, n in zip(parents, families, known, strict=True) if sum(family) > n]
 
+    def _new_parents(self) -> list[str]:
+        """Jobs that had no children when they were found and wait for some now: among the newest of their queues."""
+        found: list[str] = []
+        for base in self._bases:
+            for jobs in self.store.pages_of_parents(base):
+                fresh = [job for job in jobs if job in self._above and job not in self._branches]
+                found += fresh
+                if not fresh:
+                    break
+        self._branches.update(found)
+        for parent in {self._above[job] for job in found}:
+            self._group(parent)
+        return found
+
     def _steps(self, parents: Sequence[str]) -> Iterator[None]:
         """Walk down from `parents`; a step is one piece of one parent's children."""
         line = dict.fromkeys(parents)
         while line:
             parent = next(iter(line))
+            declared = self._declared_children(parent)
             names: dict[str, str] = {}
             branches: set[str] = set()
-            for piece in self.store.children_in_pieces(parent):
+            for piece in chain(in_pieces(declared), self.store.children_in_pieces(parent)):
                 fresh = [key for key in dict.fromkeys(piece) if key not in names]
                 for key, kin in zip(fresh, self.store.read_kin(fresh), strict=True):
                     names[key] = kin.name if kin else REMOVED
                     if kin and kin.has_children:
                         branches.add(key)
                 yield
-            if names:
-                self._keep(parent, names, branches)
+            known = self._names.get(parent, {}) | names
+            self._names[parent] = {key: known[key] for key in dict.fromkeys([*declared, *sorted(known)])}
+            self._above.update(dict.fromkeys(names, parent))
+            self._branches |= branches
+            self._group(parent)
             del line[parent]
             line |= dict.fromkeys(key for key in sorted(branches) if key not in self._groups)
 
-    def _keep(self, parent: str, names: dict[str, str], branches: set[str]) -> None:
-        names = dict(sorted({**self._names.get(parent, {}), **names}.items()))
+    def _declared_children(self, parent: str) -> list[str]:
+        pieces = self.store.read_children(parent) if self._is_declared else []
+        return [key for piece in pieces for key in piece.keys]
+
+    def _group(self, parent: str) -> None:
+        """Fold like siblings into groups."""
+        names = self._names[parent]
         keys = list(names)
         groups: list[Group] = []
         for base, name, places in group_siblings((key.rsplit(":", 1)[0], names[key]) for key in keys):
             members = [keys[place] for place in places]
-            leaf = branches.isdisjoint(members)
+            leaf = self._branches.isdisjoint(members)
             first = members[:MOST_SINGLE]
             groups.append({"base": base, "name": name, "count": len(members), "first": first, "leaf": leaf})
         firsts = self.store.read_jobs([group["first"][0] for group in groups], ("parent",))
         for group, child in zip(groups, firsts, strict=True):
             link = json.loads(child.parent or "{}") if child else {}
             group["optional"] = any(link.get(policy) for policy in OPTIONAL)
-        self._groups[parent], self._names[parent] = groups, names
+            self._bases.add(group["base"])
+        self._groups[parent] = groups

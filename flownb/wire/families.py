@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 PIECE = 100  #: jobs a read: no command holds the server up for long (1 ms), however many there are
+_PAGE = 1000  # ids a read of a sorted set
 _SEAL = ":flownb:seal:"
 
 
@@ -41,7 +42,7 @@ class Families:
     def read_families(self, parent_keys: Sequence[str]) -> list[Family]:
         """Count each parent's children."""
         families: list[Family] = []
-        for some in _slices(parent_keys):
+        for some in in_pieces(parent_keys):
             reply = self._call("read_family", _queues_of(some), keys=some)
             families += [Family(*family) for family in reply["families"]]
         return families
@@ -49,7 +50,7 @@ class Families:
     def read_kin(self, job_keys: Sequence[str]) -> list[Kin | None]:
         """Read what jobs are called and whether they have children; None for one that is not there."""
         kin: list[Kin | None] = []
-        for some in _slices(job_keys):
+        for some in in_pieces(job_keys):
             reply = self._call("read_kin", _queues_of(some), keys=some)
             kin += [Kin(found[0], bool(found[1])) if found else None for found in reply["kin"]]
         return kin
@@ -72,10 +73,23 @@ class Families:
         """Return the children that a parent knows by any of its keys, pending or ended, each once."""
         return list(dict.fromkeys(key for piece in self.children_in_pieces(parent) for key in piece))
 
+    def pages_of_parents(self, base: str) -> Iterator[list[str]]:
+        """Yield the keys of a queue's jobs that wait for children, the newest first."""
+        start = 0
+        with server_errors():
+            while True:
+                page: Any = self.client.zrange(
+                    f"{base}:waiting-children", start, start + _PAGE - 1, desc=True
+                )
+                yield [f"{base}:{_text(id)}" for id in page]
+                start += _PAGE
+                if len(page) < _PAGE:
+                    return
+
     def read_kept_states(self, parent: str, child_keys: Sequence[str]) -> list[str | None]:
         """Return how children ended as their parent keeps it, also of those that are gone; None: not kept."""
         states: list[str | None] = []
-        for some in _slices(child_keys):
+        for some in in_pieces(child_keys):
             with server_errors(), self.client.pipeline(transaction=False) as pipe:
                 for key in some:
                     pipe.hexists(f"{parent}:processed", key)
@@ -90,7 +104,7 @@ class Families:
     def read_awaited(self, parent: str, child_keys: Sequence[str]) -> list[bool]:
         """Say of each child whether its parent still waits for it."""
         awaited: list[bool] = []
-        for some in _slices(child_keys):
+        for some in in_pieces(child_keys):
             with server_errors():
                 found: Any = self.client.smismember(f"{parent}:dependencies", list(some))
             awaited += map(bool, found)
@@ -106,7 +120,7 @@ class Families:
         with server_errors():
             if child_keys is None:
                 return in_full(self.client, self._read_hash(place))
-            for some in _slices(child_keys):
+            for some in in_pieces(child_keys):
                 texts: Any = self.client.hmget(place, list(some))
                 values |= {k: _text(text) for k, text in zip(some, texts, strict=True) if text is not None}
             return in_full(self.client, values)
@@ -191,7 +205,8 @@ class Families:
         raise NotImplementedError
 
 
-def _slices(items: Sequence[str]) -> Iterator[Sequence[str]]:
+def in_pieces(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the items, as many at a time as one read takes."""
     for start in range(0, len(items), PIECE):
         yield items[start : start + PIECE]
 

@@ -114,26 +114,32 @@ def read_books(
 
 
 def _in_other_hands(client: Redis, base: str, flow: str, counts: Mapping[bytes, bytes]) -> bool:
-    """Does another program's worker run a job of this flow, or has it put one off?"""
+    """Does another program's worker run a job of this flow, has it put one off, or let it wait for children?"""
+    states = ("active", "delayed", "waiting-children")
     with client.pipeline(transaction=False) as pipe:
-        pipe.llen(f"{base}:active")
+        for state, size in zip(states, (pipe.llen, pipe.zcard, pipe.zcard), strict=True):
+            size(f"{base}:{state}")
         pipe.lrange(f"{base}:active", 0, MOST_LOOKED_AT - 1)
-        pipe.zcard(f"{base}:delayed")
         pipe.zrange(f"{base}:delayed", 0, MOST_LOOKED_AT - 1)
-        n_active, active, n_delayed, delayed = pipe.execute()
-    active = active if n_active > int(counts.get(f"active@{base}".encode(), 0)) else []
-    delayed = delayed if n_delayed > int(counts.get(f"delayed@{base}".encode(), 0)) else []
-    with client.pipeline(transaction=False) as pipe:
-        for id in [*active, *delayed]:
-            pipe.hmget(f"{base}:{_text(id)}", "fl", "atm", "ft")
-        for id in active:
-            pipe.get(f"{base}:{_text(id)}:lock")
+        pipe.zrange(f"{base}:waiting-children", 0, MOST_LOOKED_AT - 1, desc=True)
         found = pipe.execute()
-    ours = [_text(has[0]) == flow for has in found[: len(active)]]
-    tokens = found[len(active) + len(delayed) :]
-    runs = any(mine and token and len(token) >= UUID for mine, token in zip(ours, tokens, strict=True))
-    put_off = found[len(active) : len(active) + len(delayed)]
-    return runs or any(_text(has[0]) == flow and has[1] and not has[2] for has in put_off)
+    active, delayed, parked = (
+        [f"{base}:{_text(id)}" for id in ids] if n > int(counts.get(f"{state}@{base}".encode(), 0)) else []
+        for state, n, ids in zip(states, found[:3], found[3:], strict=True)
+    )
+    with client.pipeline(transaction=False) as pipe:
+        for job in active:
+            pipe.hget(job, "fl")
+            pipe.get(f"{job}:lock")
+        runs = pipe.execute()
+        for jobs, begun in ((delayed, "atm"), (parked, "ats")):
+            for job in jobs:
+                pipe.hmget(job, "fl", begun, "ft")
+        rests = pipe.execute()
+    ours = zip(runs[::2], runs[1::2], strict=True)
+    return any(_text(fl) == flow and lock and len(lock) >= UUID for fl, lock in ours) or any(
+        _text(fl) == flow and begun and not told for fl, begun, told in rests
+    )
 
 
 def read_cancelled(client: Redis, queues: Sequence[str], *, now: None, jobs: Sequence[str]) -> Any:

@@ -154,5 +154,15 @@ def test_a_flow_that_only_flownb_ran_is_not_walked(connection, redis, monkeypatc
     assert flow.progress().failed == 2
 
 
+def test_rows_that_others_ran_stay_in_their_order(peer, until):
+    names = [f"row-{i}" for i in range(12)]
+    rows = [{"name": name, "queueName": "rows", "data": {}} for name in names]
+    flow = fn.add({"name": "top", "queueName": "tops", "children": rows})
+    peer.work("rows", lambda job: 1)
+
+    until(lambda: flow.progress().completed == 12)
+    assert list(flow.jobs()["name"]) == ["top", *names]
+
+
 def _everything(redis):
     return {key: redis.dump(key) for key in redis.scan_iter()}

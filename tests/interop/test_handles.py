@@ -152,6 +152,62 @@ def test_a_shared_job_that_others_failed_fails_both_parents(peer, peers, connect
     assert flow.progress().failed == 4
 
 
+@pytest.mark.parametrize("peer", PEERS)
+def test_children_that_others_add_at_run_time_are_jobs_of_the_flow(peer, peers, connection, until):
+    new = [leaf(peer, f"new-{i}", do="hold") for i in range(3)]
+    grows = {"name": "grows", "queueName": f"{peer}-middle", "data": {"do": "grow", "children": new}}
+    flow = fn.add(tree(peer, grows), name="growing")
+    names = ["top", "grows", "new-0", "new-1", "new-2"]
+    until(lambda: connection.client().zcard(f"bull:{peer}-middle:waiting-children"))
+
+    until(lambda: flow.progress().active == 3)
+    assert flow.progress().total == 5
+    assert flow.progress().counts.by_stage[f"{peer}-middle"] == {"waiting-children": 1}
+    assert sorted(flow.jobs()["name"]) == sorted(names)
+    assert all(name in str(flow) and name in flow.draw().source for name in names)
+    connection.client().set("test:open", 1)
+    assert flow.result(timeout=30)
+    for handle in (flow, fn.attach("growing")):
+        assert repr(handle) == "Flow('growing': 5 jobs, 5 completed)"
+        assert set(handle.timeline()["name"]) == set(names)
+    flow.remove()
+    assert not connection.client().keys(f"bull:{peer}-*:new-*")
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_leaf_that_gets_children_while_one_looks_is_seen_to(peer, peers, connection, until):
+    held = {"queue": f"{peer}-middle"}
+    peers[peer].ask("pause", **held)
+    grows = {"name": "grows", "queueName": f"{peer}-middle", "opts": {}}
+    grows["data"] = {"do": "grow", "children": [leaf(peer, "new", do="hold")]}
+    peers[peer].ask("add_flow", tree={**tree(peer, grows), "opts": {"jobId": "theirs"}})
+    flow = fn.attach(f"{peer}-top:theirs")
+    assert flow.progress().total == 2
+
+    peers[peer].ask("resume", **held)
+
+    until(lambda: flow.progress().total == 3)
+    until(lambda: "new  active" in str(flow))
+    connection.client().set("test:open", 1)
+    assert flow.result(timeout=30) == {"values": [{"values": [1]}]}
+    assert repr(flow) == "Flow('top': 3 jobs, 3 completed)"
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_children_that_others_add_to_a_waiting_parent_are_jobs_of_the_flow(peer, peers, connection, until):
+    flow = fn.add({"name": "top", "queueName": "ours", "children": [{"name": "slow", "queueName": "slow"}]})
+    parent = {"id": flow.job.id, "queue": "bull:ours"}
+    late = leaf(peer, "late", opts={"parent": parent})
+    peers[peer].ask("add_jobs", queue=f"{peer}-items", jobs=[{k: late[k] for k in ("name", "data", "opts")}])
+
+    until(lambda: flow.progress().total == 3)
+    with fn.Worker(["ours", "slow"], lambda job: len(job.get_children_values())):
+        assert flow.result(timeout=30) == 2
+    for handle in (flow, fn.attach(f"ours:{flow.job.id}")):
+        assert repr(handle) == "Flow('top': 3 jobs, 3 completed)"
+        assert sorted(handle.jobs()["name"]) == ["late", "slow", "top"]
+
+
 def test_any_worker_of_flownb_tells_further_parents(peers, connection, until):
     paid = fn.Node("paid", "node6-items", {"do": "value", "value": 3})
     parents = [fn.Node(name, "node6-middle", {"do": "gather"}, children=[paid]) for name in ("ship", "bill")]

@@ -49,10 +49,19 @@ local function is_put_off_elsewhere(q)
   end
 end
 
+-- Its function has added children: a start, and no outcome that our workers wrote.
+local function is_parked_elsewhere(q)
+  if redis.call('ZCARD', q.waiting_children) <= (counted['waiting-children@' .. q.base] or 0) then return false end
+  for _, id in ipairs(redis.call('ZREVRANGE', q.waiting_children, 0, MOST - 1)) do
+    local has = redis.call('HMGET', job_key(q, id), 'fl', 'ats', 'ft')
+    if has[1] == args.flow and has[2] and not has[3] then return true end
+  end
+end
+
 local others = false
 for _, base in ipairs(args.bases) do
   local q = queue_at(base)
-  others = others or runs_elsewhere(q) or is_put_off_elsewhere(q) or false
+  others = others or runs_elsewhere(q) or is_put_off_elsewhere(q) or is_parked_elsewhere(q) or false
 end
 return reply{counts = counts, pending = pending, others = others, telling = telling,
              ended = redis.call('HEXISTS', args.root, 'finishedOn') == 1}
