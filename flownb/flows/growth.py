@@ -40,8 +40,8 @@ def values_of_children(store: Store, job: JobRecord, run: Run, children: Iterabl
     if growth.asked is None or (store.is_awaited(job.key, below) and not _goes_on(store, job, run)):
         run.waits = True
         raise WaitingChildren(f"job {job.name!r} waits for {len(below):,} children")
-    values = store.read_values(job.key, below)
-    return [codec.decode(values[key]) if key in values else None for key in below]
+    values = codec.decode_each(store.read_values(job.key, below))
+    return [values.get(key) for key in below]
 
 
 def _listed(children: Iterable[Any]) -> list[Any]:

@@ -133,15 +133,12 @@ class Job:
 
         An optional child that failed is there as None; `get_ignored_children_failures` says why.
         """
-        values = self._store.read_values(self._record.key)
+        values = codec.decode_each(self._store.read_values(self._record.key))
         ignored = self._store.read_ignored(self._record.key)
         declared = [key for piece in self._store.read_children(self._record.key) for key in piece.keys]
         order = dict.fromkeys(declared) or dict.fromkeys(sorted([*values, *ignored]))
-        found = {
-            key: codec.decode(values[key]) if key in values else None
-            for key in [*order, *(key for key in values if key not in order)]
-            if key in values or key in ignored
-        }
+        order.update(dict.fromkeys(values))
+        found = {key: values.get(key) for key in order if key in values or key in ignored}
         return ChildrenValues(found, self._store.prefix)
 
     def get_ignored_children_failures(self) -> dict[str, str]:
@@ -152,10 +149,9 @@ class Job:
     def get_dependencies(self) -> dict[str, Any]:
         """Return BullMQ's view of the children: processed, unprocessed, failed and ignored, by ``queue:id``."""
         key, prefix = self._record.key, self._store.prefix
+        values = codec.decode_each(self._store.read_values(key))
         return {
-            "processed": {
-                short_key(k, prefix): codec.decode(v) for k, v in self._store.read_values(key).items()
-            },
+            "processed": {short_key(k, prefix): value for k, value in values.items()},
             "unprocessed": sorted(short_key(k, prefix) for k in self._store.read_pending(key)),
             "failed": [short_key(k, prefix) for k in self._store.read_failed(key)],
             "ignored": self.get_ignored_children_failures(),
@@ -303,8 +299,8 @@ def bound_to(job: Job) -> tuple[str | None, dict[str, Any]]:
     bind = codec.decode(job._record.bind)
     shapes = bind.get("values", {})
     wanted = list(dict.fromkeys(key for shape in shapes.values() for key in _keys_in(shape)))
-    texts = job._store.read_values(job._record.key, wanted) if wanted else {}
-    values = {key: codec.decode(texts[key]) if key in texts else None for key in wanted}
+    found = codec.decode_each(job._store.read_values(job._record.key, wanted)) if wanted else {}
+    values = {key: found.get(key) for key in wanted}
     return bind.get("frame"), {name: _shaped(shape, values) for name, shape in shapes.items()}
 
 

@@ -227,3 +227,12 @@ def test_five_thousand_children_pack_small():
 
 def test_no_children_pack_to_none():
     assert codec.unpack_children(codec.pack_children([], [])).keys == []
+
+
+def test_many_texts_are_read_at_once_and_one_that_is_no_json_is_told():
+    texts = {"a": "1", "b": '{"x":[1,2]}', "c": "null", "d": '"é"'}
+    assert codec.decode_each(texts) == {"a": 1, "b": {"x": [1, 2]}, "c": None, "d": "é"}
+    assert codec.decode_each({}) == {}
+    for broken in ("1,2", "[1", ""):
+        with pytest.raises(json.JSONDecodeError):
+            codec.decode_each({"a": "1", "b": broken})
