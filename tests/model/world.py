@@ -469,8 +469,8 @@ class World:
         flow = self.flows.get(job.flow)
         if flow is None or not getattr(flow, word):
             return True
-        if not job.edges:
-            return word == "cancelled" and flow.ended != "cancelled"
+        if job.first is None and word == "cancelled" and flow.ended != "cancelled":
+            return True
         above = [self.jobs[parent] for parent in job.edges if parent in self.jobs]
         return any(self.is_needed(one, word) for one in above if word == "paused" or one.state != "failed")
 

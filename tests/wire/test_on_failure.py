@@ -205,3 +205,24 @@ def test_the_failure_sent_again_changes_nothing(bench: Bench):
     turn = bench.fetch(outcomes=[outcome], want=0)
     assert (turn.answers, turn.doomed) == (["repeated"], [])
     assert bench.dump() == before
+
+
+def test_a_flow_goes_on_that_another_one_uses_and_that_has_useless_jobs_of_its_own(bench: Bench):
+    top = key("r", "top")
+    add(
+        bench,
+        parent("r", queue="top"),
+        parent("p", (top, "idof"), queue="up"),
+        node("bad", (P, "fpof")),
+        node("useless", (P, "fpof")),
+        node("last", (top, "fpof")),
+    )
+    bench.add(parent("r2", queue="top"), node("r", (key("r2", "top"), "fpof"), queue="top"), flow="g")
+    assert bench.fetch(outcomes=[failed(bench.take_one())], want=0).doomed == [P]
+
+    bench.store.cancel_flow("bull:top", "g")
+    bench.store.cancel_jobs([top])
+
+    assert bench.state_of(top) == "waiting-children"
+    assert [taken.record.id for taken in bench.take(want=9)] == ["last"]
+    sound(bench)

@@ -35,6 +35,14 @@ local function forget_marks()
   ways = {paused = {}, cancelled = {}}
 end
 
+-- A flow's root has no first parent; jobs of other flows may wait for it all the same.
+local function is_root(edges)
+  for _, edge in ipairs(edges) do
+    if not edge.beside then return false end
+  end
+  return true
+end
+
 -- Does anybody want this job to run? In a flow that is not marked with `word`: yes. In one that is: only when
 -- a way up from it leads out of such flows, as that of a shared job may. When `word` is `cancelled`, a parent
 -- that failed leads nowhere, and a root leads somewhere unless its flow was cancelled by hand.
@@ -50,9 +58,11 @@ local function is_needed(q, job, flow, word, edges)
       local has = redis.call('HMGET', job, 'parentKey', 'sh')
       edges = parents_of(job, nil, has[1], has[2])
     end
-    if #edges == 0 then
-      needed = word == 'cancelled' and redis.call('HGET', flow_key('flow', q, flow), 'ended') ~= 'cancelled'
+    if word == 'cancelled' and is_root(edges) then
+      needed = redis.call('HGET', flow_key('flow', q, flow), 'ended') ~= 'cancelled' or nil
     end
+    if #edges == 0 then needed = needed or false end
+    if needed ~= nil then break end
     local above_all = edges
     edges = nil
     for i, edge in ipairs(above_all) do
