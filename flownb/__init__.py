@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ServerUnreachable,
         UnrecoverableError,
     )
+    from flownb.flows.doctor import doctor
     from flownb.flows.events import QueueEvents
     from flownb.flows.flow import Flow, draw
     from flownb.flows.job import Job
@@ -74,6 +75,7 @@ _HOMES = {
     "attach": "batches.batch",
     "chain": "tasks.task",
     "connect": "connection",
+    "doctor": "flows.doctor",
     "draw": "flows.flow",
     "fan_out": "batches.fan_out",
     "flows": "flows",
@@ -101,6 +103,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "attach",
     "flows",
     "draw",
+    "doctor",
     "FlownbError",
     "FlowError",
     "OptionError",

@@ -120,3 +120,10 @@ def flows(lines: Sequence[tuple[str, str, str, int, int, int, float, str]]) -> p
     from flownb.views import table
 
     return table.flows_frame(lines)
+
+
+def ailments(lines: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    """Return what is wrong as a DataFrame: one row a thing, in the order given."""
+    from flownb.views import table
+
+    return table.reasons_frame(lines, what="what")

@@ -36,15 +36,15 @@ def jobs_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
     )
 
 
-def reasons_frame(reasons: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
-    """One row a reason, in the order given: job, why, fix.
+def reasons_frame(reasons: Sequence[tuple[str, str, str]], what: str = "why") -> pd.DataFrame:
+    """One row a reason, in the order given: job, why, fix; `what` is what the second column is called.
 
     >>> reasons_frame([("total", "queue 'q' is paused", "resume it")]).loc[0, "fix"]
     'resume it'
     """
     columns = zip(*reasons, strict=True) if reasons else ((), (), ())
     return pd.DataFrame(
-        {name: _texts(list(texts)) for name, texts in zip(("job", "why", "fix"), columns, strict=True)}
+        {name: _texts(list(texts)) for name, texts in zip(("job", what, "fix"), columns, strict=True)}
     )
 
 

@@ -12,6 +12,7 @@ from flownb.wire import codec, keys, manyrows, plain, versions
 from flownb.wire.families import PIECE, Families
 from flownb.wire.faults import server_errors
 from flownb.wire.growing import Growing
+from flownb.wire.mending import Mending
 from flownb.wire.records import FlowCounts, JobRecord
 from flownb.wire.scripts import Script, load
 from flownb.wire.settling import Settling
@@ -83,7 +84,7 @@ class Turn:
     shared: list[str]  #: jobs that ended in this call: their further parents are still to be told
 
 
-class Store(Steering, Families, Growing, Settling):
+class Store(Steering, Families, Growing, Settling, Mending):
     """One server under one prefix. Safe to share between threads, as the client is."""
 
     def __init__(self, client: Redis, prefix: str, *, read_only: bool = False) -> None:

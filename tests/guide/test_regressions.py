@@ -2,8 +2,8 @@
 
 In tests/flows are R2 with 10,000 parents (test_diamonds.py), R4 (test_on_failure.py), R13 (test_removal_options.py), R15
 (test_remove.py), R17's suite of stuck flows (test_explain.py, test_explain_odd.py) and R22's matrix (test_existing_ids.py); in
-tests/worker R10 (test_children_at_run_time.py) and R21 (test_executors.py); R28 is tests/interop. R9 (a flow that repeats), R11 (one
-flow before the next) and R14 (mending by a command) have no name in the API.
+tests/worker R10 (test_children_at_run_time.py) and R21 (test_executors.py); R28 is tests/interop. R9 (a flow that repeats) and R11
+(one flow before the next) have no name in the API. R14's other damages are in tests/flows/test_doctor.py.
 """
 
 from __future__ import annotations
@@ -240,6 +240,29 @@ def test_r6_waiting_for_many_jobs_takes_no_more_connections_and_threads_than_for
     (few_clients, few_threads), (many_clients, many_threads) = used
     assert many_clients <= few_clients + 2
     assert many_threads <= few_threads
+
+
+def test_r14_parents_that_wait_in_vain_are_found_and_go_on(redis):
+    """Their children were deleted by hand, or ended and the parent was not told."""
+    flow = fn.add(node("top", node("orphan", node("gone", queue="rows", jobId="g1")), node("b", jobId="b1")))
+    with working(Work()) as work:
+        while "b" not in work.ran:
+            time.sleep(0.01)
+    redis.delete("bull:rows:g1", "bull:rows:wait")
+    redis.hdel(f"bull:q:{flow.job.id}:processed", "bull:q:b1")
+    redis.sadd(f"bull:q:{flow.job.id}:dependencies", "bull:q:b1")
+
+    found = fn.doctor()
+
+    assert sorted(found["what"]) == [
+        "it waits for q:b1, which has ended",
+        "it waits for rows:g1, which is gone",
+    ]
+    assert all(fix.startswith("mended: ") for fix in fn.doctor(fix=True)["fix"])
+    assert fn.doctor().empty
+    with working(work):
+        assert flow.result(timeout=30) == "top"
+    assert sorted(work.values["top"].values()) == ["b", "orphan"]
 
 
 def test_r16_any_job_leads_to_its_flow():

@@ -15,7 +15,7 @@ from wire_bench import PREFIX, START, Bench, completed, failed, parked, put_off,
 from world import ENDED, IN_LINE, Job, Queue, World
 
 from flownb.errors import FlowError, TransitionError, WaitingChildren
-from flownb.flows import removal, revival, tree
+from flownb.flows import doctor, removal, revival, tree
 from flownb.flows.books import OwnBooks
 from flownb.flows.job import Job as Handle
 from flownb.flows.job import Run
@@ -547,6 +547,7 @@ class FlowMachine(RuleBasedStateMachine):
         """Whatever happened, all that can run can be run to its end, and nothing waits for ever."""
         if sys.exc_info()[0] is not None:
             return  # a step went wrong; what comes after it would hide it
+        assert doctor.lines(self.store, None, fix=False) == []
         bases = [f"{PREFIX}:{queue}" for queue in QUEUES]
         for flow, record in self.world.flows.items():
             if record.paused:
@@ -575,6 +576,7 @@ class FlowMachine(RuleBasedStateMachine):
             if not taken and not any(queue.delayed for queue in self.world.queues.values()):
                 break
         self.the_server_is_as_the_model()
+        assert doctor.lines(self.store, None, fix=False) == []
         for job in self.world.jobs.values():
             assert job.state in ENDED, f"{job.key} is {job.state} for ever"
 
