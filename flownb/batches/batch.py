@@ -21,7 +21,7 @@ from flownb.flows import found
 from flownb.flows.flow import Flow
 from flownb.flows.job import Job
 from flownb.flows.summary import BATCH_QUEUE, summarise
-from flownb.wire import codec, keys
+from flownb.wire import codec, keys, manyrows
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, MOST_FAILURES, JobRecord, Snapshot
 from flownb.wire.store import CHUNK, Store
 
@@ -60,7 +60,8 @@ class Batch(Flow):
         rows = self._rows.read(inputs=self._source is None)
         if self._source is not None:
             return frames.table_of(self._source.frame, rows, self._spec["task"])
-        return frames.table_of(frames.inputs_of(rows, self._spec, self._index()), rows, self._spec["task"])
+        inputs = frames.inputs_of(rows, self._spec, self._index(), self._store, self._id)
+        return frames.table_of(inputs, rows, self._spec["task"])
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -132,6 +133,7 @@ class Batch(Flow):
             (at for at in zip(places, rows, strict=True) if at[1].state == FAILED), (places[0], rows[0])
         )
         _, queue, id = keys.split(self._rows.key(place))
+        paths = manyrows.paths_of(self._spec["columns"], self._spec["whole_row"])
         record = JobRecord(
             key=self._rows.key(place),
             id=id,
@@ -139,6 +141,8 @@ class Batch(Flow):
             name=self._spec["task"],
             state=row.state,
             data=row.data,
+            flow=self._id,
+            bind=manyrows.refer(None, paths) if self._spec.get("refers") else None,
         )
         return debugging.debug(debugging.RowHere(record, store=self._store))
 

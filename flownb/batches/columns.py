@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from flownb.wire import inputs
+
 MOST_LEVELS = 200  #: how deep a cell's lists and dicts may nest
 MOST_ITEMS = 10_000  #: how long an array in one cell may be
 
@@ -126,7 +128,14 @@ def _of_texts(column: pd.Series[Any]) -> list[str]:
     values = column.to_numpy(dtype=object)
     if missing.any():
         values = np.where(missing, "", values)
-    return _with_nulls(_refuse_surrogates(list(map(_quoted, values.tolist()))), missing)
+    return _with_nulls(_refuse_surrogates(_quoted_texts(values.tolist())), missing)
+
+
+def _quoted_texts(values: list[str]) -> list[str]:
+    if max(map(len, values), default=0) <= inputs.MOST:
+        return list(map(_quoted, values))
+    large: dict[str, str] = {}  # equal ones are held once, as in a column that one text fills
+    return [large.setdefault(text, text) for text in map(_quoted, values)]
 
 
 def _of_masked(column: pd.Series[Any]) -> list[str]:
@@ -156,9 +165,15 @@ def _with_nulls(fragments: list[str], missing: np.ndarray[Any, Any]) -> list[str
 def _of_objects(values: list[Any]) -> list[str]:
     fragments: list[str] = []
     add, known = fragments.append, _SIMPLE.get
+    large: dict[str, str] = {}
+    last, text = object(), ""
     try:
         for value in values:
-            add(known(type(value), _compound)(value))
+            if value is not last:  # one object may fill a column: it is turned into text once
+                last, text = value, known(type(value), _compound)(value)
+                if len(text) > inputs.MOST:
+                    text = large.setdefault(text, text)
+            add(text)
     except RecursionError:
         raise Refused(len(fragments), _too_deep()) from None
     except (ValueError, OverflowError) as error:
@@ -168,8 +183,9 @@ def _of_objects(values: list[Any]) -> list[str]:
 
 
 def _refuse_surrogates(fragments: list[str]) -> list[str]:
+    large = max(map(len, fragments), default=0) > inputs.MOST  # then each once: one may fill the column
     try:
-        "".join(fragments).encode()
+        "".join(set(fragments) if large else fragments).encode()
     except UnicodeEncodeError:
         position = next(place for place, text in enumerate(fragments) if is_broken(text))
         what = "the text has half a character (a lone surrogate), which is not UTF-8"

@@ -85,6 +85,8 @@ def fan_out(
     name, for a task that takes the `job`, is ``async`` or has a timeout or limiter, and where there are few rows.
     All rows of a job have the `job.id` in common.
 
+    A cell of more than 256 kB of JSON is stored once for all rows that have it; each call gets its own copy.
+
     An iterator with a `name` is read piece by piece: what has come runs while the rest is waited for, and is not
     kept here; the call returns when the iterator ends. If it raises, or the kernel dies, the rows that came are
     there, and the same call again goes on; what was not read is not. Without a name, or with `by`, it is read first.
@@ -136,6 +138,7 @@ def fan_out(
         by=by,
         whole_row=job.whole_row,
         any_column=job.any_column,
+        refer=not job.any_column,
     )
     resolved, store = store_of(connection)
     queued = f"{job.queue}/{job.name}"
@@ -198,4 +201,12 @@ def _frame_of(data: Any, found: Rows) -> pd.DataFrame:
     """The rows as a frame that later changes of the caller's do not reach."""
     if isinstance(data, pd.DataFrame):
         return data.copy(deep=int(pd.__version__.split(".")[0]) < 3)  # pandas 3 copies on write
-    return results.inputs_frame(found.texts, found.columns, found.index, whole_row=found.whole_row)
+    return results.inputs_frame(
+        found.texts,
+        found.columns,
+        found.index,
+        whole_row=found.whole_row,
+        read_large=(lambda digests: {digest: found.large[digest] for digest in digests})
+        if found.large
+        else None,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from flownb.batches.reading import JOB_FIELDS, Row, StoredRows, rows_of
 from flownb.flows.job import Job
 from flownb.wire import codec
 from flownb.wire.records import JobRecord
+from flownb.wire.store import Store
 
 
 def frame_of_children(job: Job) -> pd.DataFrame:
@@ -23,16 +25,17 @@ def frame_of_children(job: Job) -> pd.DataFrame:
     their columns of `by` first.
     """
     store = job._store
-    spec = spec_of(store.read_flow(job._record.flow or ""))
+    flow = job._record.flow or ""
+    spec = spec_of(store.read_flow(flow))
     pieces = [piece for piece in store.read_children(job._record.key) if not piece.added]
     if any(piece.positions is not None for piece in pieces):
         below = StoredRows(store, pieces, spec)
         rows = below.read(inputs=True)
-        base, name = inputs_of(rows, spec, below.index), spec["task"]
+        base, name = inputs_of(rows, spec, below.index, store, flow), spec["task"]
         by = _by_values(job.data, spec)
     elif spec["stages"] and job.id == spec["stages"][0]:  # above no row at all
         rows, by, name = [], {}, spec["task"]
-        base = inputs_of([], spec, StoredRows(store, [], spec).index)
+        base = inputs_of([], spec, StoredRows(store, [], spec).index, store, flow)
     else:
         records = store.read_jobs([key for piece in pieces for key in piece.keys], JOB_FIELDS)
         rows, by = list(rows_of(records)), {}
@@ -56,10 +59,17 @@ def spec_of(record: Mapping[str, str]) -> dict[str, Any]:
     return spec
 
 
-def inputs_of(rows: Sequence[Row], spec: Mapping[str, Any], index: pd.Index[Any]) -> pd.DataFrame:
-    """Return the columns that travelled, from rows that were read with their inputs."""
-    texts = [row.data for row in rows]
-    return results.inputs_frame(texts, spec["columns"], index, whole_row=spec["whole_row"])
+def inputs_of(
+    rows: Sequence[Row], spec: Mapping[str, Any], index: pd.Index[Any], store: Store, flow: str
+) -> pd.DataFrame:
+    """Return the columns that travelled, from rows of a flow that were read with their inputs."""
+    return results.inputs_frame(
+        [row.data for row in rows],
+        spec["columns"],
+        index,
+        whole_row=spec["whole_row"],
+        read_large=partial(store.read_inputs, flow) if spec.get("refers") else None,
+    )
 
 
 def table_of(base: pd.DataFrame, rows: Sequence[Row], name: str) -> pd.DataFrame:

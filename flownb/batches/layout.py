@@ -17,7 +17,7 @@ from flownb.flows.summary import BATCH_QUEUE
 from flownb.options import JobOptions
 from flownb.tasks.code import is_edited
 from flownb.tasks.task import Task
-from flownb.wire import codec, keys, manyrows
+from flownb.wire import codec, inputs, keys, manyrows
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED
 from flownb.wire.store import Store
 
@@ -53,6 +53,7 @@ class Layout:
             None  #: of rows in many-row jobs of this name, once they were read
         )
         self.labels = labels.labels(found.index, 0, len(found))
+        self.sent: set[str] = set()  #: large inputs that stand beside a job of the plan
         self.base = keys.base(store.prefix, job.queue)
         self.size, self.slice_ms = self._size(rows_per_job, max(len(ids), expected))
         #: where each row is on the server already, and how it is doing
@@ -243,6 +244,8 @@ class Layout:
             plan.jobs.append(
                 PlannedJob(job.name, base, self.ids[position], text, job.options, parents, childless)
             )
+            if self.rows.large:
+                self._put_beside(plan.jobs[-1], [position])
         plan.jobs[parent].children.extend(range(start, len(plan.jobs)))
         plan.rows[parent] = self._rows(positions)
 
@@ -262,8 +265,9 @@ class Layout:
             else:
                 key, place = found[0]
                 kept.setdefault(key.rsplit(":", 1)[1], []).append((position, place))
-        for id in kept:
+        for id, held in kept.items():
             self._keep(plan, parent, id)
+            self._put_beside(plan.jobs[self.kept[id]], [position for position, _ in held])
         rows = list(kept.values())
         for some in grouping.cut(new, self.rows.texts, self.size):
             plan.jobs[parent].children.append(len(plan.jobs))
@@ -289,20 +293,35 @@ class Layout:
         job, ids = self.job, [self.ids[position] for position in positions]
         id = grouping.id_of(ids)
         holds = zlib.compress(",".join(ids).encode(), 1)
-        data = manyrows.data_of([self.rows.texts[position] for position in positions])
-        for position in positions:
-            self.rows.texts[position] = ""  # a large batch is not held twice
-        return PlannedJob(
+        made = PlannedJob(
             job.name,
             self.base,
             id,
-            data,
+            manyrows.data_of([self.rows.texts[position] for position in positions]),
             job.options,
             {parent: job.options.policy or "idof"},
             [],
             manyrows.bind_of(len(positions), self.start + positions[0], self.slice_ms),
-            (keys.own(self.store_.prefix, "rows", self.name), f"{self.base}:{id}", holds),
+            ((keys.own(self.store_.prefix, "rows", self.name), f"{self.base}:{id}", holds),),
         )
+        self._put_beside(made, positions)
+        for position in positions:
+            self.rows.texts[position] = ""  # a large batch is not held twice
+        return made
+
+    def _put_beside(self, made: PlannedJob, positions: list[int]) -> None:
+        """Store the large inputs of these rows with the job that is made of them, unless another brings them along."""
+        if not self.rows.large:
+            return
+        digests = inputs.digests_in(self.rows.texts[position] for position in positions)
+        mine = [digest for digest in digests if digest in self.rows.large]
+        if not mine:
+            return
+        made.bind = manyrows.refer(made.bind, manyrows.paths_of(self.rows.large_columns, self.rows.whole_row))
+        place = keys.own(self.store_.prefix, "inputs", self.flow)
+        new = [digest for digest in mine if digest not in self.sent]
+        self.sent.update(new)
+        made.beside += tuple((place, digest, self.rows.large[digest].encode()) for digest in new)
 
     def record(self) -> dict[str, str]:
         """What the flow's record says of the batch."""
@@ -316,6 +335,7 @@ class Layout:
             "version": self.job.version,
             "rows": len(self.ids),
             "columns": list(self.rows.columns),
+            "refers": self.rows.refers,
             "whole_row": self.rows.whole_row,
             "by": list(self.rows.by),
             "stages": self.stage_ids,

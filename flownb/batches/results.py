@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from flownb.batches.labels import TEXT_DTYPE
+from flownb.wire import inputs
 
 STATUS = ("_state", "_error", "_attempts", "_seconds")  #: what `table` adds to inputs and results
 
@@ -87,9 +88,16 @@ def table(
 
 
 def inputs_frame(
-    data_texts: Sequence[str], columns: Sequence[str], index: pd.Index[Any], *, whole_row: bool = False
+    data_texts: Sequence[str],
+    columns: Sequence[str],
+    index: pd.Index[Any],
+    *,
+    whole_row: bool = False,
+    read_large: Callable[[Sequence[str]], Mapping[str, str]] | None = None,
 ) -> pd.DataFrame:
     """The columns that travelled, from the jobs' ``data``; `whole_row` as in `Rows`.
+
+    `read_large` gives the texts of large cells by their digests, of data that refer to such.
 
     dtypes are found as in `values_frame`: what travelled as text (times, Decimals)
     stays text, a key that is not there is missing.
@@ -103,7 +111,17 @@ def inputs_frame(
     if whole_row:
         rows = [row.get("row") if isinstance(row, dict) else None for row in rows]
     dicts = [row if isinstance(row, dict) else {} for row in rows]
-    return _with_columns({name: column([row.get(name) for row in dicts]) for name in columns}, index)
+    cells = {name: [row.get(name) for row in dicts] for name in columns}
+    if read_large is not None:
+        cells = {name: _in_full(found, read_large) for name, found in cells.items()}
+    return _with_columns({name: column(found) for name, found in cells.items()}, index)
+
+
+def _in_full(cells: list[Any], read_large: Callable[[Sequence[str]], Mapping[str, str]]) -> list[Any]:
+    digests = list(map(inputs.digest_of, cells))
+    wanted = [digest for digest in dict.fromkeys(digests) if digest is not None]
+    whole = {digest: decoded(text) for digest, text in read_large(wanted).items()}  # one for all its rows
+    return [cell if digest is None else whole[digest] for cell, digest in zip(cells, digests, strict=True)]
 
 
 def column(values: list[Any]) -> Any:

@@ -12,7 +12,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from json.encoder import encode_basestring as _quoted
 from typing import Any, NoReturn
 
@@ -21,9 +21,11 @@ import pandas as pd
 
 from flownb.batches.columns import Refused, fragments_of, is_broken, shown, type_name
 from flownb.errors import FlowError
+from flownb.wire import inputs
 
 AT_A_TIME = 10_000  #: rows that are turned into text together
 MOST_CHARACTERS = 10_000_000  #: how long the JSON text of one row may be
+MOST_COPIED = 1_000_000_000  #: characters of columns with large cells, where each row carries them itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,9 @@ class Rows:
     groups: list[tuple[Any, list[int]]] | None = None
     by: tuple[str, ...] = ()
     whole_row: bool = False  #: the columns stand one level down, in ``row``
+    refers: bool = True  #: large cells stand in `large`, and references to them in the texts
+    large: Mapping[str, str] = field(default_factory=dict)  #: JSON texts by digest
+    large_columns: tuple[str, ...] = ()  #: in which such cells stand
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -53,6 +58,7 @@ def read(
     by: str | Sequence[str] | None = None,
     whole_row: bool = False,
     any_column: bool = False,
+    refer: bool = True,
     start: int = 0,
 ) -> Rows:
     """Turn `rows` into the JSON texts that fill a task's parameters.
@@ -67,7 +73,8 @@ def read(
     exist. With `any_column` all travel. With `whole_row` all travel inside ``row``.
 
     A text's keys are sorted, so the order of columns changes nothing; inside
-    ``row`` they keep the table's order, since a function sees it.
+    ``row`` they keep the table's order, since a function sees it. A cell of more than 262,144 characters of
+    JSON stands in `large`, once however many rows have it, and a reference in the text; without `refer` in the text.
 
     Raises FlowError, naming the row's label and the column: names that are not
     unique, a parameter without a column, a missing `by` column, and values that
@@ -85,7 +92,11 @@ def read(
     travelling = list(table.columns) if everything else _travelling(table, required, optional)
     grouping = _grouping(table, by)
     order = travelling if whole_row else sorted(travelling)
+    open_ended = [name for name in order if _is_open_ended(table.columns[name])]
     texts: list[str] = []
+    large: dict[str, str] = {}
+    large_columns: dict[str, None] = {}
+    copied = 0
     by_columns: list[list[str]] = [[] for _ in grouping]
     for start in range(
         0, len(table.index), AT_A_TIME
@@ -94,13 +105,34 @@ def read(
         fragments = {
             name: _column_fragments(table, name, piece) for name in dict.fromkeys([*travelling, *grouping])
         }
-        length = len(table.index[piece])
-        texts += _texts(order, [fragments[name] for name in order], length, whole_row)
         for column, name in zip(by_columns, grouping, strict=True):
             column += fragments[name]
-    _refuse_long_texts(texts, table.index)
+        length = len(table.index[piece])
+        found = [name for name in open_ended if inputs.has_large(fragments[name])]
+        if found:
+            _refuse_long_rows([fragments[name] for name in order], table.index[piece])
+        for name in found:
+            if refer:
+                large_columns[name] = None
+                fragments[name] = inputs.refer(fragments[name], large)
+            else:
+                copied += sum(map(len, fragments[name]))
+                _refuse_many_copies(copied, name, start + length)
+        texts += _texts(order, [fragments[name] for name in order], length, whole_row)
+    if max(map(len, texts), default=0) > MOST_CHARACTERS:
+        _refuse_long_rows([texts], table.index)
     groups = None if by is None else _groups(by_columns, alone=isinstance(by, str))
-    return Rows(tuple(travelling), texts, table.index, groups, tuple(grouping), whole_row)
+    return Rows(
+        tuple(travelling),
+        texts,
+        table.index,
+        groups,
+        tuple(grouping),
+        whole_row,
+        refer,
+        large,
+        tuple(large_columns),
+    )
 
 
 def identities(
@@ -352,13 +384,27 @@ def _groups(columns: list[list[str]], *, alone: bool) -> list[tuple[Any, list[in
     ]
 
 
-def _refuse_long_texts(texts: list[str], index: pd.Index[Any]) -> None:
-    longest = max(map(len, texts), default=0)
+def _is_open_ended(column: pd.Series[Any] | list[Any]) -> bool:
+    """May a cell of it be of any length? Numbers and times are short."""
+    return isinstance(column, list) or column.dtype.kind not in "iufbmM"
+
+
+def _refuse_long_rows(columns: Sequence[Sequence[str]], index: pd.Index[Any]) -> None:
+    """Refuse a row whose fragments, one of each column, are too much together."""
+    lengths = [sum(map(len, row)) for row in zip(*columns, strict=True)]
+    longest = max(lengths, default=0)
     if longest > MOST_CHARACTERS:
-        position = next(place for place, text in enumerate(texts) if len(text) == longest)
         raise FlowError(
-            f"row {shown(index[position])}: its data are {longest / 1e6:.1f} MB of JSON, the most is "
+            f"row {shown(index[lengths.index(longest)])}: its data are {longest / 1e6:.1f} MB of JSON, the most is "
             f"{MOST_CHARACTERS / 1e6:.0f} MB; store the large value in a file and send its path"
+        )
+
+
+def _refuse_many_copies(copied: int, name: str, rows: int) -> None:
+    if copied > MOST_COPIED:
+        raise FlowError(
+            f"column {name!r}: other programs read plain data, so each row's job would carry its large value itself, "
+            f"{copied / 1e9:.1f} GB of JSON for {rows:,} rows; store the value in a file and send its path"
         )
 
 

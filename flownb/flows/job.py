@@ -68,6 +68,10 @@ class Job:
         """What the producer passed: a JSON value, mostly a dict."""
         if self._data is _UNREAD:
             self._data = codec.decode(self._record.data)
+            bind = codec.decode(self._record.bind) if self._record.bind else {}
+            if "large" in bind:
+                rows = self._data["rows"] if "rows" in bind else [self._data]
+                self._store.fill_inputs(self._record.flow, rows, bind["large"])
         return self._data
 
     @property

@@ -33,11 +33,16 @@ class PlannedJob:
     parents: dict[int, str]  #: position -> policy, the first parent first
     children: list[int]
     bind: str | None = None
-    beside: tuple[str, str, bytes] | None = None  #: key, field, value: a note that is stored with the job
+    beside: tuple[tuple[str, str, bytes], ...] = ()  #: key, field, value: notes that are stored with the job
 
     @property
     def key(self) -> str:
         return f"{self.base}:{self.id}"
+
+    @property
+    def size(self) -> int:
+        """How much its call carries, about."""
+        return len(self.data) + (sum(len(value) for _, _, value in self.beside) if self.beside else 0)
 
 
 @dataclass(slots=True)

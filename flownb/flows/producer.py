@@ -261,7 +261,7 @@ def send(
 
     `under` is the run of the root that gets children; `at_last` are further fields, stored with the last job.
     """
-    if len(made.jobs) <= MOST_JOBS_A_CALL and sum(len(job.data) for job in made.jobs) <= MOST_BYTES_A_CALL:
+    if len(made.jobs) <= MOST_JOBS_A_CALL and sum(job.size for job in made.jobs) <= MOST_BYTES_A_CALL:
         call = _Call(made)
         call.take(range(made.grows, len(made.jobs)))
         call.close(i for i, job in enumerate(made.jobs) if job.children)
@@ -316,7 +316,7 @@ def _send_sealed(
 def _sealed(made: Plan) -> Iterator[tuple[_Call, bool]]:
     missing = {i: len(job.children) for i, job in enumerate(made.jobs) if job.children}
     first = int(made.grows)  # the root is there already
-    for some in calls_of([len(job.data) for job in made.jobs[first:]]):
+    for some in calls_of([job.size for job in made.jobs[first:]]):
         positions = range(some.start + first, some.stop + first)
         call = _Call(made)
         call.take(positions)
@@ -378,8 +378,7 @@ class _Call:
             if job.children or job.bind or base in self.far or id(options) in self.special:
                 more = [options.delay, options.priority, options.lifo, bool(job.children), job.bind]
                 row.extend([*more, self.far.get(base), self.keeps.get(id(options))])
-                if job.beside:
-                    self.chunks.append(job.beside)
+                self.chunks += job.beside
             self.jobs.append(row)
             if job.children:
                 self._declare(i, job)

@@ -41,7 +41,7 @@ class Stream:
             "fields": [part for pair in fields.items() for part in pair],
         }
         further = self._declared(made, parents - 1)
-        for some in calls_of([len(job.data) for job in made.jobs[first:]]):
+        for some in calls_of([job.size for job in made.jobs[first:]]):
             call = _Call(made)
             call.take(range(some.start + first, some.stop + first))
             call.chunks += further

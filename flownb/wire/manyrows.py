@@ -6,7 +6,7 @@ The same shape is kept in the job's field ``part`` while some of its rows are st
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,21 @@ class RowsValue:
     def is_done(self, place: int) -> bool:
         """Has this row returned something?"""
         return place < len(self.values) and place not in self.errors and place not in (self.open or ())
+
+
+def refer(bind: str | None, paths: Sequence[Sequence[str]]) -> str:
+    """Return the ``bind`` of a job in whose rows large inputs may be referred to, at these paths.
+
+    >>> refer(None, [["a"]]), refer(bind_of(2, 0), [["row", "a"]])
+    ('{"large":[["a"]]}', '{"rows":2,"first":0,"large":[["row","a"]]}')
+    """
+    also = f'"large":{json.dumps(paths, ensure_ascii=False, separators=_SHORT)}}}'
+    return f"{{{also}" if bind is None else f"{bind[:-1]},{also}"
+
+
+def paths_of(columns: Iterable[str], whole_row: bool) -> list[list[str]]:
+    """Return where in a row's data these columns stand."""
+    return [["row", name] if whole_row else [name] for name in columns]
 
 
 def bind_of(rows: int, first: int, slice_ms: int | None = None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flownb import errors
-from flownb.wire import codec, keys, manyrows, plain, versions
+from flownb.wire import codec, inputs, keys, manyrows, plain, versions
 from flownb.wire.families import PIECE, Families
 from flownb.wire.faults import server_errors
 from flownb.wire.growing import Growing
@@ -293,6 +293,17 @@ class Store(Steering, Families, Growing, Settling, Mending):
         with server_errors():
             found: Any = self.client.hget(job_key, "part")
         return None if found is None else _text(found)
+
+    def read_inputs(self, flow: str, digests: Sequence[str]) -> dict[str, str]:
+        """Return the JSON texts of large inputs of a flow's rows, by digest."""
+        with server_errors():
+            return inputs.read(self.client, keys.own(self.prefix, "inputs", flow), digests)
+
+    def fill_inputs(self, flow: str | None, rows: Sequence[Any], paths: Sequence[Sequence[str]]) -> None:
+        """Put large inputs into the data of rows that refer to them, at these paths."""
+        digests = inputs.digests_at(rows, paths)
+        if digests:
+            inputs.fill(rows, paths, self.read_inputs(flow or "", digests))
 
     def read_row_ids(self, name: str) -> dict[str, bytes]:
         """Return which rows the many-row jobs of a batch's name hold: packed ids, by the key of a job that is there."""

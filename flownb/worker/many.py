@@ -14,7 +14,7 @@ from flownb.errors import FlowError, RateLimitError, ServerError, UnrecoverableE
 from flownb.flows.job import Job
 from flownb.tasks.binding import UnknownTask
 from flownb.wire import codec, keys
-from flownb.wire.manyrows import MOST_ROWS, RowsValue, bind_of, data_of
+from flownb.wire.manyrows import MOST_ROWS, RowsValue, bind_of, data_of, refer
 from flownb.wire.store import Store, Taken
 from flownb.worker.run import Outcome, Work, _about, _held, failed, judge, put_off, run_one
 
@@ -60,10 +60,11 @@ class _Rows:
         self.job = _RowJob(taken.record, store=store)
         self.alone = dataclasses.replace(taken.record, bind=None, stacktrace="[]")
         self.store = store
-        self.bind: dict[str, int] = json.loads(taken.record.bind or "{}")
+        self.bind: dict[str, Any] = json.loads(taken.record.bind or "{}")
         self.value = RowsValue()
         self.rows: list[Any] = []
         self.texts: list[str] = []  #: of the values
+        self.size = 0  #: of what this run has added to them
         self.open: list[int] = []
         self.again: list[int] = []  #: failed in this run, and worth another
         self.last: Outcome = {}  #: what the last of these would have ended a job of its own with
@@ -124,6 +125,9 @@ class _Rows:
     # ---- one row ------------------------------------------------------------------------------------
 
     def _job(self, place: int) -> Job:
+        if "large" in self.bind:  # the row itself stays as it is stored: it may be handed on
+            text, bind = codec.encode(self.rows[place], "row"), refer(None, self.bind["large"])
+            return _RowJob(dataclasses.replace(self.alone, data=text, bind=bind), store=self.store)
         job = _RowJob(self.alone, store=self.store)
         job._data = self.rows[place]
         return job
@@ -133,6 +137,7 @@ class _Rows:
             self.texts[place] = codec.encode(value, "the returned value", nan="null")
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
+        self.size += len(self.texts[place])
         self.value.errors.pop(place, None)
         if self.record.attempts_made:
             self.value.attempts[place] = self.record.attempts_made + 1
@@ -161,8 +166,7 @@ class _Rows:
             return False
         slice_ = self.bind.get("slice", 0) / 1000
         is_long = slice_ and seconds >= slice_ and seconds / run * left > slice_
-        is_large = run % 16 == 0 and sum(map(len, self.texts)) > MOST_TEXT
-        if not (is_long or is_large):
+        if not (is_long or self.size > MOST_TEXT):
             return False
         shared = _surely(lambda: self.store.read_parents([self.record.key]))
         return not shared[self.record.key]  # another flow waits for all of its rows
@@ -188,6 +192,8 @@ class _Rows:
             some = rest[start : start + size]
             ids.append(f"{record.id}-{number}")
             bind = bind_of(len(some), first + start, self.bind.get("slice"))
+            if "large" in self.bind:
+                bind = refer(bind, self.bind["large"])
             jobs.append(
                 [1, ids[-1], record.name, data_of(some), 1, 1, 0, record.priority, False, False, bind]
             )

@@ -75,6 +75,19 @@ while batch.progress().completed < 50:
 print("ran some", flush=True)
 sys.stdin.read()
 """
+KILLED_WITH_A_LARGE_INPUT = """
+@fn.task
+def square(n, lookup, job):
+    job._store.client.hincrby("ran", n, 1)
+    return n * n + len(lookup)
+
+lookup = {str(n): "x" * 100 for n in range(9_000)}
+batch = fn.fan_out(frame.head(300).assign(lookup=[lookup] * 300), square, name="b")
+while batch.progress().completed < 50:
+    pass
+print("ran some", flush=True)
+sys.stdin.read()
+"""
 LID = """
 import json, sys, time
 import flownb as fn
@@ -181,6 +194,24 @@ def test_a_killed_kernels_batch_is_completed_by_a_new_one_and_what_was_finished_
     assert min(ran) == 1
     assert sum(ran) - 2600 <= 2 * 4 + 100  # what was running, or had ended and was not written yet
     assert batch.progress().failed == 0
+
+
+def test_a_killed_kernels_rows_find_the_large_input_that_they_share(server_folder, redis):
+    assert run_and_kill(KILLED_WITH_A_LARGE_INPUT, server_folder) == "ran some\n"
+    before = finished(redis)
+    assert 50 <= len(before) < 300
+
+    @fn.task
+    def square(n, lookup, job):
+        job._store.client.hincrby("ran", n, 1)
+        return n * n + len(lookup)
+
+    batch = fn.attach("b")
+    assert batch.results(timeout=50)["square"].tolist() == [n * n + 9_000 for n in range(300)]
+    ran = runs(redis)
+    assert [ran[n] for n in before] == [1] * len(before)
+    batch.remove()
+    assert list(redis.scan_iter("bull:flownb:inputs:*")) == []
 
 
 def test_a_killed_kernels_aggregates_are_made_once_by_the_new_one(server_folder, redis):

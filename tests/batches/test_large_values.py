@@ -1,4 +1,4 @@
-"""Shows that a batch's large value is stored once, and that every reader gets it whole all the same."""
+"""Shows that a large value that a row returned is stored once, and that every reader gets it whole all the same."""
 
 from __future__ import annotations
 

@@ -308,17 +308,19 @@ def test_a_row_does_not_change_a_job_that_it_shares(ask):
     }
 
 
-def test_large_rows_and_large_values_stand_in_smaller_jobs():
+@pytest.mark.parametrize("length", [200_000, 400_000])  # the latter is a reference in a row's data
+def test_large_rows_and_large_values_stand_in_smaller_jobs(redis, length):
     @fn.task
     def echo(text):
         return text
 
-    frame = pd.DataFrame({"text": [chr(97 + i % 26) * 400_000 for i in range(30)]})
+    frame = pd.DataFrame({"text": [chr(97 + i % 26) * length for i in range(30)]})
     batch = fn.fan_out(frame, echo, rows_per_job=30)
     results = batch.results(timeout=60)
     assert (results["echo"] == frame["text"]).all()
-    sizes = [len(json.dumps(job.data)) for job in fn.Queue("echo").get_jobs("completed", 0, 200)]
-    assert max(sizes) < 1_100_000
+    keys = [f"bull:echo:{job.id}" for job in fn.Queue("echo").get_jobs("completed", 0, 200)]
+    assert max(redis.hstrlen(key, "data") for key in keys) < 1_100_000
+    assert max(redis.hstrlen(key, "returnvalue") for key in keys) < 4_500_000
 
 
 KILLED = """

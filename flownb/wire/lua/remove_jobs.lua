@@ -67,7 +67,8 @@ write_counts()
 
 -- 4. The flow's own record, counts and names.
 if args.name then
-  redis.call('DEL', flow_key('flow', queues[1], args.flow), flow_key('counts', queues[1], args.flow))
+  redis.call('DEL', flow_key('flow', queues[1], args.flow), flow_key('counts', queues[1], args.flow),
+             flow_key('inputs', queues[1], args.flow))
   redis.call('ZREM', about .. ':flows', args.flow)
   redis.call('ZREM', about .. ':tidy', args.flow)
   redis.call('SREM', about .. ':paused', args.flow)
