@@ -230,25 +230,34 @@ class Batch(Flow):
         return self._found
 
     def _snapshot(self, *, failures: bool = False, **parts: Any) -> Snapshot:
-        """As of any flow; rows that failed inside a job of many stand among the failures too."""
+        """As of any flow; failed rows have their labels, and those inside a job of many stand among them too."""
         snapshot = super()._snapshot(failures=failures, **parts)
-        failed = min(snapshot.counts.count(FAILED), MOST_FAILURES)
-        if not failures or self._spec.get("rows_per_job") == 1:
+        if not snapshot.counts.count(FAILED) or not failures:
             return snapshot
-        known = {record.key for record in snapshot.failures}
-        rows = (record for record in self._failed_rows() if record.key not in known)
-        more = itertools.islice(rows, max(failed - len(known), 0))
-        return dataclasses.replace(snapshot, failures=(*snapshot.failures, *more))
+        found = [self._labelled(record, self._rows.places.get(record.key)) for record in snapshot.failures]
+        if self._spec.get("rows_per_job") != 1:
+            known = {record.key for record in found}
+            more = (record for record in self._failed_rows() if record.key not in known)
+            failed = min(snapshot.counts.count(FAILED), MOST_FAILURES)
+            found += itertools.islice(more, max(failed - len(known), 0))
+        return dataclasses.replace(snapshot, failures=tuple(found))
+
+    def _labelled(self, record: JobRecord, place: int | None) -> JobRecord:
+        """The job with its row's label behind the name; all rows have the same name."""
+        index = self._index()
+        if place is None or place >= len(index):
+            return record
+        return dataclasses.replace(record, name=f"{record.name} {index[place]}")
 
     def _failed_rows(self) -> Iterator[JobRecord]:
         """Each failed row as if it were a job of its own."""
         for start in range(0, len(self._rows), CHUNK):
             places = range(start, min(start + CHUNK, len(self._rows)))
-            for place, row in zip(places, self._rows.read(places, traces=True), strict=True):
+            for place, (key, row) in zip(places, self._rows.read_with_keys(places), strict=True):
                 if row.state == FAILED:
-                    yield JobRecord(
-                        key=self._rows.key(place),
-                        id=self._rows.key(place).rsplit(":", 1)[1],
+                    job = JobRecord(
+                        key=key,
+                        id=key.rsplit(":", 1)[1],
                         queue=self._spec["queue"],
                         name=self._spec["task"],
                         state=FAILED,
@@ -256,6 +265,7 @@ class Batch(Flow):
                         stacktrace=codec.encode([row.traceback] if row.traceback else [], "traceback"),
                         attempts_made=row.attempts or 0,
                     )
+                    yield self._labelled(job, place)
 
     def _failures(self) -> tuple[list[int], pd.DataFrame]:
         """The failed rows' places, and the table of them in the same order."""

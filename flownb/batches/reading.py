@@ -81,7 +81,12 @@ class StoredRows:
     def __len__(self) -> int:
         return len(self._order)
 
-    @property
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Where the row is that a job holds alone, by the job's key."""
+        return {key: place for place, (key, within) in enumerate(self._homes) if within is None}
+
+    @cached_property
     def index(self) -> pd.Index[Any]:
         """The rows' own labels."""
         if self._spec["index"]["kind"] == "range":
@@ -97,6 +102,12 @@ class StoredRows:
         fields = [*END_FIELDS, *(["data"] if inputs else []), *(["stacktrace"] if traces else [])]
         homes = self._homes if places is None else [self._homes[place] for place in places]
         return Jobs(self._store, fields).rows(homes, traces=traces)
+
+    def read_with_keys(self, places: Iterable[int]) -> list[tuple[str, Row]]:
+        """Read the rows at `places` with their traces, each with the key of the job that it is in by now."""
+        jobs = Jobs(self._store, [*END_FIELDS, "stacktrace"])
+        homes = jobs.settle([self._homes[place] for place in places])
+        return list(zip((key for key, _ in homes), jobs.rows(homes, traces=True), strict=True))
 
     def values(self) -> list[Any]:
         """Read what each row returned, `NOTHING` for a row that is not done: the fastest read there is."""

@@ -206,11 +206,11 @@ def _failure(message: str, records: list[JobRecord], *, tracebacks: bool) -> Mar
     names = list(dict.fromkeys(shown(record.name) for record in records))
     queues = ", ".join(dict.fromkeys(shown(record.queue) for record in records))
     where = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    if not all(record.name.startswith(record.queue) for record in records):
+        where = f"{where} in {queues}"
     text = _traceback(records[0].stacktrace) if tracebacks else ""
     details = fill("traceback.html", name=names[0], text=text) if text else Markup("")
-    return fill(
-        "failure.html", count=len(records), message=message, where=f"{where} in {queues}", details=details
-    )
+    return fill("failure.html", count=len(records), message=message, where=where, details=details)
 
 
 def _traceback(stacktrace: str) -> str:

@@ -109,17 +109,20 @@ class Pages:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self._keys: list[str] = []
-        self._total = -1
+        self._then: Any = None
 
     def page(self, ask: Mapping[str, Any]) -> dict[str, Any]:
         """Rows from ``ask["start"]`` on, and where the next page starts (None: there is none).
 
         ``of`` is how many rows there are in all. None: not all were looked at, but ``searched`` of ``among`` jobs.
         """
-        total = self._flow._books.counts().total
-        if total != self._total:
+        counts = self._flow._books.counts()
+        now = (
+            counts if counts.rows_a_job else counts.total
+        )  # jobs that hold many rows hand on some to new ones
+        if now != self._then:
             self._keys = list(self._flow._books.shape.jobs())
-            self._total = total
+            self._then = now
         keys = self._wanted(ask)
         if len(keys) > MOST_SORTED:
             keys = self._failed_first(keys, ask)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 
 import pandas as pd
 import pytest
@@ -82,5 +84,24 @@ def test_rows_that_fail_inside_a_job_of_many_are_told_in_the_picture_too():
     batch = fn.fan_out(range(40), pick, rows_per_job=20).wait(timeout=60)
     told = batch._snapshot(failures=True).failures
     assert [record.failed_reason for record in told] == ["KeyError: 'none'"] * 4
+    assert [record.name for record in told] == ["pick 3", "pick 13", "pick 23", "pick 33"]
     assert all("in pick" in record.stacktrace for record in told)
     assert "<b>4 ×</b>" in batch.to_html()
+
+
+def test_a_failed_row_is_told_with_its_label_and_the_job_that_it_is_in_by_now():
+    @fn.task
+    def pick(n):
+        time.sleep(0.12)  # more than a job of many rows may take: it hands on the rest
+        if n % 10 == 3:
+            raise KeyError(f"none for {n}")
+        return n
+
+    frame = pd.DataFrame({"n": range(60)}, index=[f"order-{n}" for n in range(60)])
+    batch = fn.fan_out(frame, pick).wait(timeout=100)
+    told = batch._snapshot(failures=True).failures
+    assert {record.name for record in told} == {f"pick order-{n}" for n in range(3, 60, 10)}
+    for record in told:
+        (n,) = json.loads(f"[{record.failed_reason.rstrip(chr(39)).rpartition(' ')[2]}]")
+        data = json.loads(batch._store.read_jobs([record.key], ("data",))[0].data)
+        assert {"n": n} in data.get("rows", [data])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from stages import row
@@ -160,6 +161,19 @@ def test_a_search_that_stops_early_says_how_far_it_came_and_goes_on_there(stage,
     assert (first["of"], first["searched"], first["among"], first["next"]) == (None, 500, 901, 500)
     rest = ask(view, "jobs", state="waiting-children", start=first["next"])
     assert (rest["rows"], rest["searched"], rest["next"]) == ([], 901, None)
+
+
+def test_the_table_has_jobs_to_which_rows_were_handed_on(connection):
+    @fn.task
+    def slow(n):
+        time.sleep(0.12)  # more than a job of many rows may take
+
+    batch = fn.fan_out(range(60), slow, name="slow-rows")
+    view = view_on(batch)
+    before = ask(view, "jobs")["of"]
+    batch.wait(timeout=100)
+    after = ask(view, "jobs")["of"]
+    assert before < after == len(batch.jobs())
 
 
 def test_the_table_is_sorted_by_any_column(stage):
