@@ -229,3 +229,19 @@ def test_a_batch_whose_rows_others_run_comes_back_on_its_index(peers, connection
     assert batch.failures.loc["c", "message"].endswith("no such row")
     assert batch.progress().fraction == 1.0
     assert batch.state == "completed"
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_batchs_large_inputs_reach_other_programs_in_full_and_their_large_values_come_back_so(
+    peer, peers, connection
+):
+    import pandas as pd
+
+    values = [letter * 1_000_000 for letter in "abc"]
+    rows = pd.DataFrame({"do": "value", "value": values}, index=list("xyz"))
+    batch = fn.fan_out(rows, f"{peer}-items", name="large")
+
+    assert dict(batch.as_completed(timeout=60)) == dict(zip("xyz", values, strict=True))
+    assert batch.results(timeout=60)[f"{peer}-items"].to_dict() == dict(zip("xyz", values, strict=True))
+    assert fn.attach("large").table()["value"].tolist() == values
+    assert sorted(batch.job.get_children_values().values()) == values
