@@ -226,7 +226,10 @@ class Batch(Flow):
     def _rows(self) -> StoredRows:
         """The rows on the server; where they are is read once."""
         if self._found is None:
-            self._found = StoredRows.below(self._store, self._record["root"], self._spec)
+            found = StoredRows.below(self._store, self._record["root"], self._spec)
+            if self._spec["rows"] and not len(found):
+                self._store.read_flow_end(self._id)  # raises JobMissing when the batch was removed
+            self._found = found
         return self._found
 
     def _snapshot(self, *, failures: bool = False, **parts: Any) -> Snapshot:

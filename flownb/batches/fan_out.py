@@ -72,10 +72,10 @@ def fan_out(
 ) -> Batch | pd.DataFrame:
     """Run a task for each row of a DataFrame (Series, list, iterator) and return at once with the `Batch`.
 
-    `task`: its parameters named like columns receive those columns; one parameter ``row`` receives the whole
-    row as a dict; a queue's name stands for whoever serves that queue. `into`: a task or a list of tasks up to
-    the root; each receives a DataFrame of what is below it. `by`: the first of them runs once for each group (a
-    group in which no row succeeded has no columns of results).
+    `task`: its parameters named like columns receive those columns, ``**others`` the rest; one parameter ``row``
+    receives the whole row as a dict; a queue's name stands for whoever serves that queue. `into`: a task or a list
+    of tasks up to the root; each receives a DataFrame of what is below it. `by`: the first of them runs once for
+    each group (a group in which no row succeeded has no columns of results).
     Other keywords override the task's options. A `limiter` (``"5/s"``) is the queue's own from then on, BullMQ's
     global rate limit: it holds all workers, retries included, until another is given; None ends it.
 
@@ -138,7 +138,7 @@ def fan_out(
         by=by,
         whole_row=job.whole_row,
         any_column=job.any_column,
-        refer=not job.any_column,
+        refer=job.is_ours,
     )
     resolved, store = store_of(connection)
     queued = f"{job.queue}/{job.name}"
@@ -179,7 +179,7 @@ def _earlier(store: Store, name: str) -> dict[str, Any]:
     return frames.spec_of(record) if "spec" in record else {}
 
 
-def _stages(into: Any, by: Any) -> list[Task]:
+def _stages(into: Any, by: Sequence[str] | str | None) -> list[Task]:
     stages = [] if into is None else list(into) if isinstance(into, (list, tuple)) else [into]
     for stage in stages:
         if not isinstance(stage, Task):
@@ -191,6 +191,13 @@ def _stages(into: Any, by: Any) -> list[Task]:
         if not stage.required and not stage.optional:
             raise FlowError(
                 f"into: task {stage.name} needs a parameter for the DataFrame of what is below it"
+            )
+        groups = [] if by is None or stage is not stages[0] else [by] if isinstance(by, str) else list(by)
+        unfilled = [name for name in stage.required[1:] if name not in map(str, groups)]
+        if unfilled:
+            raise FlowError(
+                f"into: nothing fills the parameter {unfilled[0]!r} of task {stage.name}: its first one receives a "
+                "DataFrame, others of the first task the values of by=; give it a default"
             )
     if by is not None and not stages:
         raise FlowError("by: groups need a task to go into; give into=")

@@ -28,6 +28,7 @@ class RowJob:
     alone: bool  #: a job holds one row, unless the caller says otherwise
     whole_row: bool = False
     any_column: bool = False
+    is_ours: bool = True  #: a flownb worker runs it, not whoever serves the queue
     code: str | None = None  #: tells this function from an edited one; None where others serve the queue
 
     @classmethod
@@ -46,6 +47,7 @@ class RowJob:
                 options=options,
                 alone=True,
                 any_column=True,
+                is_ours=False,
             )
         if not isinstance(task, Task):
             raise FlowError(
@@ -62,7 +64,8 @@ class RowJob:
             optional=task.optional,
             options=options,
             alone=task.needs_its_own_job or bool(options.timeout),
-            whole_row=[*task.required, *task.optional] == ["row"],
+            whole_row=[*task.required, *task.optional] == ["row"] and not task.takes_any,
+            any_column=task.takes_any,
             code=code_of(task.function),
         )
 

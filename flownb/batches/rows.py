@@ -70,7 +70,7 @@ def read(
     `rows` is kept or changed. `start` is the number of the first of the items.
 
     Only columns named in `required` or `optional` travel; a required one must
-    exist. With `any_column` all travel. With `whole_row` all travel inside ``row``.
+    exist. With `any_column` the others travel too. With `whole_row` all travel inside ``row``.
 
     A text's keys are sorted, so the order of columns changes nothing; inside
     ``row`` they keep the table's order, since a function sees it. A cell of more than 262,144 characters of
@@ -88,8 +88,10 @@ def read(
     (('text', 'lang'), [('de', [0, 1])])
     """
     everything = whole_row or any_column
+    if whole_row:
+        required, optional = (), ()
     table = _tabulated(rows, [*required] or [*optional][:1], everything, start)
-    travelling = list(table.columns) if everything else _travelling(table, required, optional)
+    travelling = _travelling(table, required, optional, everything)
     grouping = _grouping(table, by)
     order = travelling if whole_row else sorted(travelling)
     open_ended = [name for name in order if _is_open_ended(table.columns[name])]
@@ -273,6 +275,11 @@ def _of_items(items: list[Any], parameters: list[str], everything: bool, start: 
     index = pd.RangeIndex(start, start + len(items))
     if not items:
         return _nothing(parameters, index)
+    if isinstance(items[0], pd.DataFrame):
+        raise FlowError(
+            "rows: each is a DataFrame; give pd.concat(frames) or, to read them one after the other, "
+            'fan_out((row for frame in frames for row in frame.to_dict("records")), ...)'
+        )
     if not all(isinstance(item, dict) for item in items) or (
         not everything and len(parameters) == 1 and not any(parameters[0] in item for item in items)
     ):
@@ -290,10 +297,10 @@ def _nothing(parameters: list[str], index: pd.Index[Any]) -> _Table:
 
 def _only(parameters: list[str], name: Hashable, everything: bool) -> str:
     """The one column that single items go to."""
-    if everything:
-        return "value" if name is None else str(name)
     if len(parameters) == 1:
         return parameters[0]
+    if everything and not parameters:
+        return "value" if name is None else str(name)
     if not parameters:
         raise FlowError("rows: the task has no parameter to give the items to; give it one")
     raise FlowError(
@@ -324,13 +331,17 @@ def _refuse_same_name(one: Hashable, other: Hashable) -> NoReturn:
     )
 
 
-def _travelling(table: _Table, required: Sequence[str], optional: Sequence[str]) -> list[str]:
+def _travelling(
+    table: _Table, required: Sequence[str], optional: Sequence[str], everything: bool
+) -> list[str]:
     for name in required:
         if name not in table.columns:
             raise FlowError(
                 f"parameter {name!r}: no column has this name{_nearest(name, table)}; "
                 "rename a column, add one with df.assign, or give the parameter a default"
             )
+    if everything:
+        return list(table.columns)
     travelling = [name for name in table.columns if name in required or name in optional]
     if optional and table.columns and not travelling:
         raise FlowError(

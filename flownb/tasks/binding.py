@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,8 +32,7 @@ def arguments_of(task: Task, job: Job) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         fillable = task.required or task.optional
         data = {fillable[0]: data} if len(fillable) == 1 else {}
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in task.parameters)
-    given = {name: value for name, value in data.items() if takes_any or name in names}
+    given = {name: value for name, value in data.items() if task.takes_any or name in names}
     frame, values = bound_to(job)
     given |= values
     if frame is not None:

@@ -72,6 +72,11 @@ class Task:
         return [p.name for p in self._fillable() if p.default is not inspect.Parameter.empty]
 
     @property
+    def takes_any(self) -> bool:
+        """Does it take arguments of any name?"""
+        return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in self.parameters)
+
+    @property
     def needs_its_own_job(self) -> bool:
         """Must each call be a job of its own: it asks for the job, is limited, or waits better side by side?"""
         asks = any(p.name == "job" for p in self.parameters)
@@ -105,11 +110,10 @@ class Task:
         if len(args) > len(names):
             raise TypeError(f"{self.name}.node() takes {len(names)} arguments, not {len(args)}")
         given = dict(zip(names, args, strict=False))
-        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in self.parameters)
         for name, value in kwargs.items():
             if name in given:
                 raise TypeError(f"{self.name}.node() got {name!r} twice")
-            if name not in names and not takes_any:
+            if name not in names and not self.takes_any:
                 raise TypeError(
                     f"{self.name}.node() has no argument {name!r}; it has {', '.join(names) or 'none'}"
                 )

@@ -179,7 +179,12 @@ def test_a_frame_changed_after_the_call_changes_nothing(square):
 def pair(text, lang): ...
 
 
-registry._by_queue.pop("pair")
+@fn.task
+def total(rows): ...
+
+
+for made in (pair, total):
+    registry._by_queue.pop(made.queue)
 
 
 def plain(n): ...
@@ -204,10 +209,12 @@ def plain(n): ...
         (
             [{"text": 1, "lang": 2}],
             pair,
-            {"into": pair, "by": "country"},
+            {"into": total, "by": "country"},
             "by='country': no column has this name",
         ),
         ([{"text": 1, "lang": 2}], pair, {"into": plain}, "into: make it a task first"),
+        ([{"text": 1, "lang": 2}], pair, {"into": pair}, "nothing fills the parameter 'lang' of task pair"),
+        ([pd.DataFrame({"text": [1], "lang": [2]})], pair, {}, "each is a DataFrame; give pd.concat(frames)"),
         ([{"text": 1, "lang": 2}], pair, {"name": "a\nb"}, "control characters"),
         ([{"text": 1, "lang": 2}], pair, {"name": ""}, "name must have"),
         ([{"text": 1, "lang": 2}], pair, {"name": ["b"]}, "name must be text, not list"),
@@ -231,6 +238,26 @@ def test_what_is_wrong_is_said_before_anything_is_written(redis, rows, task, opt
         fn.fan_out(rows, task, **options)
     assert says in str(refusal.value)
     assert redis.dbsize() == 0
+
+
+def test_a_task_that_takes_any_argument_receives_every_column():
+    @fn.task
+    def names(n, **others):
+        return [n, others]
+
+    frame = pd.DataFrame({"a": [1, 2], "n": [3, 4], "b": ["x", "y"]})
+    results = fn.fan_out(frame, names).results(timeout=20)
+    assert results["names"].tolist() == [[3, {"a": 1, "b": "x"}], [4, {"a": 2, "b": "y"}]]
+    assert fn.fan_out([5], names).results(timeout=20)["names"].tolist() == [[5, {}]]
+    with pytest.raises(fn.FlowError, match="parameter 'n': no column has this name"):
+        fn.fan_out(frame[["a"]], names)
+
+
+def test_a_removed_batch_has_no_table(square):
+    batch = fn.fan_out([1, 2], square).wait(timeout=20)
+    batch.remove()
+    with pytest.raises(fn.JobMissing, match="its data were removed"):
+        batch.table()
 
 
 def test_what_cannot_be_attached_or_retried_is_said(square):

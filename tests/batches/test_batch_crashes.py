@@ -256,6 +256,32 @@ def test_a_closed_lid_charges_nothing(own_server):
     assert said == {"values": list(range(8)), "attempts": [1] * 8, "ran": [1] * 8, "stalled": [0] * 8}
 
 
+def test_a_lid_closed_while_others_work_charges_nothing_either(own_server):
+    """The worker and its keeper stand still until another worker has done everything, and go on."""
+    server = fn.Connection(own_server.url)
+    with subprocess.Popen(
+        [sys.executable, "-c", LID.format(url=own_server.url)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    ) as process:
+        assert process.stdout.readline() == "running\n"
+        worker = psutil.Process(process.pid)
+        asleep = [worker, *worker.children(recursive=True)]
+        for one in asleep:
+            one.suspend()
+        with fn.Worker("slow", lambda job: job.data["n"], stalled_interval=0.2, connection=server):
+            fn.attach("lid", connection=server).wait(timeout=60)
+        for one in asleep:
+            one.resume()
+        said = json.loads(process.stdout.readline())
+        process.stdin.close()
+    server.close()
+    assert (said["values"], said["attempts"]) == (list(range(8)), [1] * 8)
+    assert max(said["ran"]) == 1
+
+
 def test_another_process_serves_a_batch_that_names_only_a_queue(server_folder, redis):
     batch = fn.fan_out(FRAME.head(50), "square", name="theirs")
     program = TASK + "fn.workers(2).start()\nprint('serving', flush=True)\nsys.stdin.read()"
