@@ -55,12 +55,17 @@ def doctor(
     Columns: [job, what, fix]
     Index: []
     """
+    return display.ailments([line[:3] for line in examine(queue, fix=fix, connection=connection)])
+
+
+def examine(queue: str | None, *, fix: bool, connection: Connection | None) -> list[Line]:
+    """Return what `doctor` tells, line by line."""
     if queue is not None and (problem := keys.problem_with_queue(queue)):
         raise FlowError(f"queue {queue!r}: the name {problem}")
     resolved, store = store_of(connection)
     if fix:
         resolved.ensure_writable()
-    return display.ailments([line[:3] for line in lines(store, queue, fix=fix)])
+    return lines(store, queue, fix=fix)
 
 
 def lines(store: Store, queue: str | None, *, fix: bool) -> list[Line]:

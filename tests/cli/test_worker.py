@@ -167,7 +167,8 @@ def test_wrong_usage_is_2(terminal, words):
 
 
 def test_help_has_an_example_each(terminal):
-    for words in ((), ("demo",), ("worker",)):
+    commands = ["demo", "worker", "ls", "doctor", "watch", "explain", "retry", "cancel", "rm"]
+    for words in ((), *((command,) for command in commands)):
         status, out, errors = terminal.run(*words, "--help")
         assert (status, errors) == (0, "")
         assert out.splitlines()[-1].startswith("example: flownb ")

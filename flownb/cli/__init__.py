@@ -1,0 +1,210 @@
+"""The command line: what a person types in a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import flownb
+from flownb.cli import listing, steering, worker
+from flownb.cli.worker import INTERRUPTED
+from flownb.errors import FlownbError
+from flownb.wire.records import STATES
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status: 0, 1 after an error, 2 for wrong usage, 130 interrupted."""
+    options = _parser().parse_args(argv)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except FlownbError as error:
+        return _complain(options.command, str(error))
+    except BrokenPipeError:  # as in `flownb demo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(options.command, f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def _complain(command: str, message: str) -> int:
+    print(f"flownb {command}: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flownb",
+        description="Flows of jobs on Redis.",
+        epilog="example: flownb demo",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"flownb {flownb.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], words: str, more: str, example: str
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=words,
+            description=f"{words[0].upper()}{words[1:]}. {more}",
+            epilog=f"example: {example}",
+            allow_abbrev=False,
+        )
+        made.set_defaults(run=run)
+        return made
+
+    _add_demo(command)
+    _add_worker(command)
+    _add_listing(command)
+    _add_steering(command)
+    return parser
+
+
+def _add_demo(command: Any) -> None:
+    demo = command(
+        "demo",
+        _demo,
+        "run a batch over real flights and rank the airlines",
+        "It uses a server of its own, whose data stay in .flownb here: what was run once is not run again.",
+        "flownb demo --rows all",
+    )
+    demo.add_argument(
+        "--rows",
+        type=_rows,
+        metavar="N|all",
+        help="how many flights (default: the 27,004 of January 2013; all: 336,776)",
+    )
+    demo.add_argument("--fresh", action="store_true", help="start over: run every row again")
+    demo.add_argument(
+        "--html", type=Path, default=Path("demo.html"), metavar="FILE", help="the page (default: demo.html)"
+    )
+
+
+def _add_worker(command: Any) -> None:
+    serve = command(
+        "worker",
+        worker.serve,
+        "serve the tasks of modules until Ctrl-C or SIGTERM",
+        "It serves FLOWNB_URL, or joins the .flownb here or above. Modules are found and run as by `python -m MODULE`: "
+        "those of the current folder first. At the end it lets running jobs finish; a second Ctrl-C or SIGTERM "
+        "leaves them to other workers.",
+        "flownb worker mypackage.tasks -c 8",
+    )
+    serve.add_argument("modules", nargs="+", metavar="MODULE", help="a module with @flownb.task functions")
+    serve.add_argument(
+        "-q",
+        "--queue",
+        dest="queues",
+        action="append",
+        metavar="QUEUE",
+        help="only this queue; can be given again",
+    )
+    serve.add_argument(
+        "-c",
+        "--concurrency",
+        type=_threads,
+        default=4,
+        metavar="N",
+        help="how many jobs at a time (default: 4)",
+    )
+    serve.add_argument(
+        "--executor",
+        choices=["threads", "processes"],
+        default="threads",
+        help="where they run: in threads, or each in a process",
+    )
+    serve.add_argument(
+        "--until",
+        metavar="FLOW",
+        help="stop when this flow has ended; the exit status is 0 if it completed, else 1",
+    )
+
+
+def _add_listing(command: Any) -> None:
+    ls = command(
+        "ls",
+        listing.ls,
+        "list the flows, the newest first",
+        "With the first column of a line, or its name, other commands find a flow.",
+        "flownb ls --state failed",
+    )
+    ls.add_argument("-q", "--queue", metavar="QUEUE", help="those with a job in it, also those of Node.js")
+    ls.add_argument(
+        "--state", choices=[*STATES, "failing"], metavar="STATE", help="one of BullMQ's, or failing"
+    )
+    ls.add_argument("--limit", type=_flows, default=100, metavar="N", help="how many (default: 100)")
+    _add_json(ls)
+    doctor = command(
+        "doctor",
+        listing.doctor,
+        "say what is wrong with what is stored, and mend it",
+        "It looks for jobs that would get lost, run twice or wait for ever. The exit status is 0 when all is well, "
+        "else 1. Safe while workers run, and to be run twice.",
+        "flownb doctor --fix",
+    )
+    doctor.add_argument("--fix", action="store_true", help="mend what can be mended without a loss")
+    doctor.add_argument("-q", "--queue", metavar="QUEUE", help="only this queue, and what belongs to it")
+    _add_json(doctor)
+
+
+def _add_steering(command: Any) -> None:
+    about = "FLOW is a flow's name, or queue:id of any job of it."
+    for name, run, words, more in (
+        (
+            "watch",
+            steering.watch,
+            "show how far a flow is until it has ended",
+            "Exits 0 if it completed, else 1.",
+        ),
+        ("explain", steering.explain, "say what keeps a flow from ending, and what mends it", ""),
+        ("retry", steering.retry, "run again what failed in a flow, then what stands above it", ""),
+        ("cancel", steering.cancel, "end a flow without what has not run yet", "In a terminal it asks."),
+        ("rm", steering.remove, "remove a flow with all that is stored of it", "In a terminal it asks."),
+    ):
+        made = command(name, run, words, f"{more} {about}".strip(), f"flownb {name} score-nov")
+        made.add_argument("flow", metavar="FLOW", help="a name, or queue:id")
+        _add_json(made)
+        if name in ("cancel", "rm"):
+            made.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def _rows(text: str) -> int | str:
+    return "all" if text == "all" else _count(text, "a number of rows, or all")
+
+
+def _threads(text: str) -> int:
+    return _count(text, "a number of jobs from 1 to 1000", most=1000)
+
+
+def _flows(text: str) -> int:
+    return _count(text, "a number of flows")
+
+
+def _count(text: str, what: str, most: int = 10**9) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if not 1 <= count <= most:
+        raise argparse.ArgumentTypeError(f"{what}, not {text!r}")
+    return count
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from flownb import demo
+
+    return demo.run(options.rows, fresh=options.fresh, html=options.html)

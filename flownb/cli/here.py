@@ -1,0 +1,79 @@
+"""The server that a command is about, and how it shows what it found."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import flownb
+from flownb.errors import FlownbError
+from flownb.views.words import plain
+
+if TYPE_CHECKING:
+    from flownb.connection import Connection
+
+
+def connect() -> Connection:
+    """Return a connection to the server of FLOWNB_URL, or of the `.flownb` here or above. Never makes a new one."""
+    refuse_to_make_a_server()
+    return flownb.connect()
+
+
+def refuse_to_make_a_server() -> None:
+    """Raise FlownbError where nobody has added anything: a new embedded server would be of no use."""
+    from flownb.connection.folder import FOLDER_NAME, folder_for
+
+    if not os.environ.get("FLOWNB_URL") and not folder_for().is_dir():
+        raise FlownbError(
+            f"there is no {FOLDER_NAME} here or above to join: start it where the notebook or the script is, "
+            "or set FLOWNB_URL to a server"
+        )
+
+
+def tell(rows: Sequence[Mapping[Any, Any]], *, as_json: bool, nothing: str) -> None:
+    """Print rows as a table, or as a JSON array; `nothing` is said where there are none."""
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+    elif rows:
+        _print_table(list(rows[0]), [row.values() for row in rows])
+    else:
+        print(nothing)
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """In a terminal cells are folded to its width; elsewhere each row is one line."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _NO_WIDTH
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+_NO_WIDTH = 100_000  # characters: as long as it takes
+_WHOLE = ("flow", "state", "jobs", "age")  # columns that are copied, or short
+
+
+def _cell(value: Any) -> str:
+    return plain(value) if isinstance(value, str) else f"{value:,}"
+
+
+def is_asked(question: str) -> bool:
+    """Ask in a terminal, and say whether the answer is yes; where nobody sits, it is."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

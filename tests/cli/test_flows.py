@@ -1,0 +1,313 @@
+"""`flownb ls`, `watch`, `explain`, `retry`, `cancel`, `rm`, `doctor` and `worker --until`: real processes, a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import flownb
+from flownb.connection import Connection
+from flownb.flows.producer import FlowProducer
+
+ROWS = [
+    {"name": f"row-{i}", "queueName": "cli-rows", "data": {"n": i}, "opts": {"jobId": f"r{i}"}}
+    for i in range(3)
+]
+TREE = {"name": "report", "queueName": "cli-reports", "opts": {"jobId": "top"}, "children": ROWS}
+TASKS = """
+import flownb
+
+@flownb.task(queue="cli-rows")
+def row(n, job):
+    if n == 2 and job.attempts_made == 0 and not job.get_logs():
+        job.log("once")
+        raise flownb.UnrecoverableError("no such row")
+    return n
+
+@flownb.task(queue="cli-reports")
+def report(job):
+    return sum(job.get_children_values().values())
+"""
+
+
+@pytest.fixture
+def folder(terminal) -> Iterator[Connection]:
+    """Give a connection to the folder's server; a module of tasks is beside it."""
+    (terminal.folder / "cli_flow_tasks.py").write_text(TASKS)
+    with Connection(path=terminal.data) as connection:
+        yield connection
+
+
+@pytest.fixture
+def flow(folder) -> flownb.Flow:
+    return FlowProducer(connection=folder).add(TREE, name="score-nov")
+
+
+def work(connection: Connection, *, broken: str | None = None) -> flownb.Worker:
+    def function(job):
+        if job.name == broken:
+            raise flownb.UnrecoverableError("no such row")
+        return job.name
+
+    return flownb.Worker(["cli-rows", "cli-reports"], function, connection=connection)
+
+
+# ---- looking ------------------------------------------------------------------------------------------------------
+
+
+def test_ls_lists_the_newest_first_in_one_line_each(terminal, folder, flow):
+    other = FlowProducer(connection=folder).add({"name": "other", "queueName": "cli-others"})
+    folder.client().hset(f"bull:flownb:flow:{other._id}", "name", "other\x1b[31m")  # another program's
+    status, out, errors = terminal.run("ls")
+    assert (status, errors) == (0, "")
+    head, other, score = out.splitlines()
+    assert head.split() == ["flow", "name", "state", "jobs", "failed", "age", "why"]
+    assert "other\\x1b[31m" in other
+    assert "\x1b" not in out
+    cells = re.split("  +", score)
+    assert cells[:5] == ["cli-reports:top", "score-nov", "waiting-children", "0 of 4", "0"]
+    assert cells[6] == "no worker serves queue 'cli-rows'"
+    assert terminal.run("ls", "-q", "cli-others")[1].count("\n") == 2
+    assert terminal.run("ls", "--limit", "1")[1].count("\n") == 2
+    assert terminal.run("ls", "--state", "failed") == (0, "no flows\n", "")
+
+
+def test_ls_as_json_is_the_frame(terminal, flow):
+    status, out, _ = terminal.run("ls", "--json")
+    (line,) = json.loads(out)
+    assert status == 0
+    assert {name: line[name] for name in ("flow", "name", "state", "completed", "failed", "total")} == {
+        "flow": "cli-reports:top",
+        "name": "score-nov",
+        "state": "waiting-children",
+        "completed": 0,
+        "failed": 0,
+        "total": 4,
+    }
+
+
+def test_explain_tells_what_the_handle_tells(terminal, flow):
+    rows = flow.explain().to_dict("records")
+    assert json.loads(terminal.run("explain", "score-nov", "--json")[1]) == rows
+    status, out, errors = terminal.run("explain", "cli-rows:r1")  # any job of it
+    assert (status, errors) == (0, "")
+    assert out.splitlines()[0].split() == ["job", "why", "fix"]
+    assert "no worker serves queue 'cli-rows'" in out
+
+
+def test_watch_prints_a_line_a_change_and_its_status_is_the_flows_end(terminal, folder, flow):
+    watching = terminal.start("watch", "score-nov")
+    assert watching.stdout.readline() == "score-nov: 0 of 4 jobs completed\n"
+    with work(folder):
+        out, errors = watching.communicate(timeout=60)
+    assert (watching.returncode, errors) == (0, "")
+    assert out.splitlines()[-2:] == ["score-nov: 4 of 4 jobs completed", "score-nov: completed"]
+
+
+def test_watch_of_a_failed_flow_says_what_failed_it(terminal, folder, flow):
+    with work(folder, broken="row-2"):
+        flow.wait(timeout=30)
+    status, out, errors = terminal.run("watch", "score-nov")
+    assert (status, errors) == (1, "")
+    assert out.splitlines()[-1] == (
+        "score-nov: failed: report > row-2: it failed: UnrecoverableError: no such row"
+    )
+    status, out, _ = terminal.run("watch", "score-nov", "--json")
+    assert status == 1
+    assert json.loads(out.splitlines()[-1])["state"] == "failed"
+
+
+def test_watch_says_why_nothing_happens(terminal, flow):
+    watching = terminal.start("watch", "score-nov")
+    assert watching.stderr.readline().startswith(
+        "report > row-0 and 2 more: no worker serves queue 'cli-rows'; start one"
+    )
+
+
+# ---- a person at a terminal ----------------------------------------------------------------------------------------
+
+
+class Screen:
+    """A command in a pseudo-terminal: what a person sees, and types."""
+
+    def __init__(self, terminal, *words):
+        self._end, other = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "flownb", *words],
+            cwd=terminal.folder,
+            env={**terminal.environment, "TERM": "xterm"},
+            stdin=other,
+            stdout=other,
+            stderr=other,
+        )
+        os.close(other)
+        self.seen = ""
+
+    def read_until(self, words):
+        while words not in self.seen:
+            assert select.select([self._end], [], [], 60)[0], self.seen
+            self.seen += os.read(self._end, 4096).decode()
+
+    def type(self, words):
+        os.write(self._end, words.encode())
+
+    def wait(self):
+        try:
+            while chunk := os.read(self._end, 4096):
+                self.seen += chunk.decode()
+        except OSError:  # how a terminal ends
+            pass
+        os.close(self._end)
+        return self.process.wait(60)
+
+
+def test_in_a_terminal_watch_writes_one_line_over_itself(terminal, folder, flow):
+    screen = Screen(terminal, "watch", "score-nov")
+    screen.read_until("\r\x1b[Kscore-nov: 0 of 4 jobs completed")
+    assert "\n" not in screen.seen
+    with work(folder):
+        assert screen.wait() == 0
+    assert screen.seen.splitlines()[-1] == "score-nov: completed"
+    assert screen.seen.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "question", "state"),
+    [
+        ("cancel", "cancel score-nov: 0 of 4 jobs completed? [y/N] ", "cancelled"),
+        ("rm", "remove score-nov: 0 of 4 jobs completed? [y/N] ", "removed"),
+    ],
+)
+def test_in_a_terminal_it_asks_once_before_what_cannot_be_undone(terminal, flow, command, question, state):
+    for answer in ("\n", "n\n"):
+        screen = Screen(terminal, command, "score-nov")
+        screen.read_until(question)
+        screen.type(answer)
+        assert screen.wait() == 1
+        assert "left as it is" in screen.seen
+        assert flow.state == "waiting-children"
+    screen = Screen(terminal, command, "score-nov")
+    screen.read_until(question)
+    screen.type("y\n")
+    assert screen.wait() == 0
+    assert screen.seen.splitlines()[-1] == f"score-nov: {state}"
+
+
+@pytest.mark.parametrize("command", ["cancel", "rm"])
+def test_told_so_it_does_not_ask(terminal, flow, command):
+    screen = Screen(terminal, command, "score-nov", "--yes")
+    assert screen.wait() == 0
+    assert "[y/N]" not in screen.seen
+
+
+# ---- steering -----------------------------------------------------------------------------------------------------
+
+
+def test_retry_cancel_and_rm_do_what_the_handle_does(terminal, folder, flow):
+    with work(folder, broken="row-2"):
+        flow.wait(timeout=30)
+    assert terminal.run("retry", "score-nov") == (0, "score-nov: waiting-children\n", "")
+    assert terminal.run("cancel", "score-nov", "--json") == (
+        0,
+        '{"name": "score-nov", "state": "cancelled"}\n',
+        "",
+    )
+    assert flow.state == "cancelled"
+    assert terminal.run("rm", "score-nov") == (0, "score-nov: removed\n", "")
+    assert terminal.run("ls", "--json")[1] == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["watch", "explain", "retry", "cancel", "rm"])
+def test_an_unknown_flow_is_one_line_that_names_those_there_are(terminal, flow, command):
+    assert terminal.run(command, "score-now") == (
+        1,
+        "",
+        f"flownb {command}: there is no flow 'score-now'; the newest are 'score-nov' (flownb ls lists them)\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("ls",), ("doctor",), ("watch", "f"), ("explain", "f"), ("retry", "f"), ("cancel", "f"), ("rm", "f")],
+)
+def test_where_there_is_nothing_it_makes_nothing_and_shows_no_password(terminal, words):
+    status, out, errors = terminal.run(*words)
+    assert (status, out) == (1, "")
+    assert errors.startswith(f"flownb {words[0]}: there is no .flownb here or above to join")
+    assert not terminal.data.exists()
+    status, out, errors = terminal.run(*words, FLOWNB_URL="redis://me:s3cret@127.0.0.1:1/0")
+    assert (status, out, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith(f"flownb {words[0]}: no server at redis://127.0.0.1:1/0")
+    assert "s3cret" not in errors
+
+
+@pytest.mark.parametrize(
+    "words", [("ls", "--limit", "0"), ("ls", "--state", "lost"), ("watch",), ("rm", "a", "b")]
+)
+def test_wrong_usage_is_2(terminal, words):
+    status, out, errors = terminal.run(*words)
+    assert (status, out) == (2, "")
+    assert "Traceback" not in errors
+
+
+# ---- doctor -------------------------------------------------------------------------------------------------------
+
+
+def test_r14_doctor_names_parents_that_wait_in_vain_and_with_fix_lets_them_go_on(terminal, folder, flow):
+    assert terminal.run("doctor") == (0, "all is well\n", "")
+    client = folder.client()
+    client.delete("bull:cli-rows:r0", "bull:cli-rows:r1", "bull:cli-rows:r2", "bull:cli-rows:wait")
+
+    status, out, errors = terminal.run("doctor")
+
+    assert (status, errors) == (1, "")
+    assert out.splitlines()[0].split() == ["job", "what", "fix"]
+    assert out.splitlines()[1].startswith(
+        "cli-reports:top  it waits for cli-rows:r0, cli-rows:r1, cli-rows:r2, which are gone  "
+    )
+    status, out, _ = terminal.run("doctor", "-q", "cli-reports", "--json")
+    assert status == 1
+    assert [(line["job"], line["mended"]) for line in json.loads(out)] == [("cli-reports:top", False)]
+    status, out, _ = terminal.run("doctor", "--fix")
+    assert status == 0
+    assert "mended: let it go on without them" in out
+    assert terminal.run("doctor", "--fix", "--json") == (0, "[]\n", "")
+    with work(folder):
+        assert flow.result(timeout=30) == "report"
+
+
+def test_doctor_ends_with_1_where_something_is_left_to_a_person(terminal, folder, flow):
+    folder.client().hset("bull:cli-rows:r1", "finishedOn", "1")
+    status, out, _ = terminal.run("doctor", "--fix")
+    assert status == 1
+    assert "Queue('cli-rows').get_job('r1').remove()" in out
+
+
+# ---- worker --until -----------------------------------------------------------------------------------------------
+
+
+def test_a_worker_works_until_a_flow_has_ended(terminal, folder, flow):
+    status, out, errors = terminal.run("worker", "cli_flow_tasks", "--until", "score-nov")
+    assert (status, errors) == (1, "")
+    assert out.splitlines()[-1].startswith("flownb worker: score-nov: failed: report > row-2")
+    flow.retry()
+    status, out, errors = terminal.run("worker", "cli_flow_tasks", "--until", "score-nov")
+    assert (status, errors) == (0, "")
+    assert out.splitlines()[-1] == "flownb worker: score-nov: completed"
+    assert flow.result(timeout=0) == 3
+
+
+def test_a_worker_for_an_unknown_flow_is_refused(terminal, folder, flow):
+    status, out, errors = terminal.run("worker", "cli_flow_tasks", "--until", "score-now")
+    assert (status, out) == (1, "")
+    assert errors == (
+        "flownb worker: there is no flow 'score-now'; the newest are 'score-nov' (flownb ls lists them)\n"
+    )
