@@ -76,7 +76,13 @@ def read_everything(connection, *, passing: bool = True) -> list[Any]:
         job = flow.job
         seen += [job.get_state(), job.get_children_values(), job.get_dependencies(), job.get_logs()]
         seen += [job.get_dependencies_count(), job.get_ignored_children_failures()]
+    for queue in (None, "rows", "reports"):
+        listed = fn.flows(queue=queue, connection=connection)
+        seen += [listed if passing else listed.drop(columns=["age_s", "why"])]
     batch = fn.attach("doubled", connection=connection)
+    view = batch.watch()
+    view.poll()
+    view.close()
     seen += [batch.results(), batch.table(), batch.failures, batch.result()]
     with pytest.raises(TimeoutError):
         fn.attach("half-way", connection=connection).wait(timeout=0.3)

@@ -31,6 +31,14 @@ def fail(job):
     raise ValueError("no such row")
 
 
+def runs_again(peer, flow):
+    """Retry it with workers that do not fail."""
+    peer.rest()
+    peer.work("rows", lambda job: 1)
+    peer.work("reports", count_children)
+    assert flow.retry().result(timeout=30) == 1
+
+
 def test_the_handle_of_any_job_is_that_of_its_whole_tree(peer, redis):
     root = peer.add(TREE)
     (loaded,) = redis.lrange("bull:loads:wait", 0, -1)
@@ -107,10 +115,7 @@ def test_a_failure_says_its_path_and_retry_mends_it(peer, until):
         flow.result(timeout=30)
     assert flow.state == "failed"
     assert "no such row" in flow.explain().loc[0, "why"]
-    peer.rest()
-    peer.work("rows", lambda job: 1)
-    peer.work("reports", count_children)
-    assert flow.retry().result(timeout=30) == 1
+    runs_again(peer, flow)
 
 
 def test_a_failure_on_its_way_to_the_root_is_told_before_a_worker_comes_to_it(peer, until):
@@ -128,10 +133,7 @@ def test_a_child_without_a_policy_that_failed_is_counted_and_explained(peer, unt
 
     assert repr(flow) == "Flow('report': 2 jobs, 1 failed)"
     assert "without a policy, so 'report' waits for ever" in flow.explain().loc[0, "why"]
-    peer.rest()
-    peer.work("rows", lambda job: 1)
-    peer.work("reports", count_children)
-    assert flow.retry().result(timeout=30) == 1
+    runs_again(peer, flow)
 
 
 def test_children_that_were_removed_as_they_ended_are_counted(peer, until):

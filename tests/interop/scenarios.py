@@ -118,7 +118,7 @@ def tree_of_three_levels(cell: Cell) -> None:
 def fan_out(cell: Cell) -> None:
     rows = [cell.node(f"row-{i}", "items", "value", value=i) for i in range(FAN_OUT)]
     cell.add_flow(cell.node("top", "top", "gather", *rows))
-    cell.wait_until(lambda: cell.stored.ended(cell.queue("top")) == 1, 90)
+    assert cell.wait_until(lambda: cell.stored.ended(cell.queue("top")) == 1, 90)
     cell.ends(top="completed", **{f"row_{i}": "completed" for i in range(FAN_OUT)})
     cell.got("top", *range(FAN_OUT))
     cell.ran(top=1, **{f"row_{i}": 1 for i in range(FAN_OUT)})
@@ -183,7 +183,7 @@ def continue_parent(cell: Cell) -> None:
     late = cell.node("late", "items", "hold", value=1)
     broken = cell.node("broken", "items", "fail", why="it broke", opts={"continueParentOnFailure": True})
     cell.add_flow(cell.node("top", "top", "outlast", late, broken))
-    cell.wait_until(lambda: "top" in cell.stored.runs())  # while the other child runs
+    assert cell.wait_until(lambda: "top" in cell.stored.runs())  # while the other child runs
     assert cell.stored.states() == {"top": "active", "late": "active", "broken": "failed"}
     cell.stored.redis.set("test:open", 1)
     cell.ends(top="completed", late="completed", broken="failed")
@@ -299,7 +299,7 @@ def stalled_worker(cell: Cell) -> None:
     doomed = cell.start_peer(cell.worker.kind)
     doomed.ask("work", queue=cell.queue(queue), **soon)
     cell.add_flow(cell.node("top", "top", "gather", cell.node("held", queue, "hold", value=7)))
-    cell.wait_until(lambda: cell.stored.runs() == ["held"])
+    assert cell.wait_until(lambda: cell.stored.runs() == ["held"]), "it runs with the worker that is killed"
     doomed.kill()
     cell.stored.redis.set("test:open", 1)
     cell.worker.ask("work", queue=cell.queue(queue), **soon)
@@ -338,7 +338,7 @@ def shared_child(cell: Cell) -> None:
 def shared_child_of_a_stock_producer(cell: Cell) -> None:
     """Nothing is said; the second parent runs without the value, the third one waits for ever, and so does the top."""
     cell.add_flow(with_a_shared_child(cell))
-    cell.wait_until(lambda: "second" in cell.stored.runs())
+    assert cell.wait_until(lambda: "second" in cell.stored.runs())
     cell.stored.redis.set("test:open", 1)
     ended = dict.fromkeys(("first", "second", "shared", "other"), "completed")
     cell.ends(top="waiting_children", third="waiting_children", **ended)

@@ -175,6 +175,19 @@ def test_children_that_others_add_at_run_time_are_jobs_of_the_flow(peer, peers, 
 
 
 @pytest.mark.parametrize("peer", PEERS)
+def test_a_task_is_a_stage_of_a_flow_that_others_made(peer, peers, connection):
+    @fn.task(queue="ours")
+    def double(value):
+        return {"twice": 2 * value}
+
+    stage = {"name": "double", "queueName": "ours", "data": {"value": 21}, "opts": {}}
+    peers[peer].ask("add_flow", tree={**tree(peer, stage), "opts": {"jobId": "theirs"}})
+
+    with fn.workers():
+        assert fn.attach(f"{peer}-top:theirs").result(timeout=30) == {"values": [{"twice": 42}]}
+
+
+@pytest.mark.parametrize("peer", PEERS)
 def test_a_leaf_that_gets_children_while_one_looks_is_seen_to(peer, peers, connection, until):
     held = {"queue": f"{peer}-middle"}
     peers[peer].ask("pause", **held)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from itertools import cycle, islice
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 MOST_MS = 50
-ROUNDS = 12
+ROUNDS = 3  # of each kind
 MIX = [
     {},
     {"priority": 3},
@@ -35,12 +35,12 @@ PAIRS = [
 def test_an_idle_worker_wakes_within_50_ms(producer, worker, peers, stored, until):
     queue = f"{worker}-line"
 
-    def late(round, opts):
+    def late(number, opts):
         """Add a job to the idle worker; return how many ms after it was due it started."""
         until(lambda: stored.redis.zscore(f"bull:{queue}:marker", "0") is None)  # an idle worker has eaten it
-        job = {"name": f"job-{round}", "data": {"do": "value", "value": 0}, "opts": opts}
+        job = {"name": f"job-{number}", "data": {"do": "value", "value": 0}, "opts": opts}
         peers[producer].ask("add_jobs", queue=queue, jobs=[job])
-        until(lambda: stored.ended(queue) == round + 1)
+        until(lambda: stored.ended(queue) == number + 1)
         found = stored.jobs()[job["name"]].hash
         ms = int(found["processedOn"]) - int(found["timestamp"]) - opts.get("delay", 0)
         assert ms >= -1 or "delay" not in opts, "none starts before it is due"
@@ -50,11 +50,13 @@ def test_an_idle_worker_wakes_within_50_ms(producer, worker, peers, stored, unti
         stored.redis.flushall()
         tomorrow = {"name": "tomorrow", "data": {"do": "value", "value": 0}, "opts": {"delay": 86_400_000}}
         peers[producer].ask("add_jobs", queue=queue, jobs=[tomorrow])
-        return [late(round, opts) for round, opts in enumerate(islice(cycle(MIX), ROUNDS))]
+        numbers = count()
+        rounds = [[late(next(numbers), opts) for opts in MIX] for _ in range(ROUNDS)]
+        return dict(zip(map(str, MIX), map(median, zip(*rounds, strict=True)), strict=True))
 
     tries = []
     while len(tries) < 5 and not any(
-        median(times) <= MOST_MS for times in tries
-    ):  # others may load the machine
+        max(kinds.values()) <= MOST_MS for kinds in tries
+    ):  # others load the machine
         tries.append(measure())
-    assert median(tries[-1]) <= MOST_MS, tries
+    assert max(tries[-1].values()) <= MOST_MS, tries
