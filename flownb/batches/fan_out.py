@@ -119,10 +119,9 @@ def fan_out(
     asked = grouping.checked(rows_per_job)
     if asked is None and limiter is not None:  # a limit counts jobs
         asked = 1
-    if asked not in (None, 1) and job.options.timeout:
-        raise OptionError(
-            f"rows_per_job={asked}: a timeout is for a whole job, so a job holds one row; leave one out"
-        )
+    if asked not in (None, 1) and (job.options.timeout or limiter is not None or job.is_limited):
+        what = "a timeout is for a whole job" if job.options.timeout else "a limiter counts jobs"
+        raise OptionError(f"rows_per_job={asked}: {what}, so a job holds one row; leave one out")
     stages = _stages(into, by)
     problem = None if name is None else keys.problem_with_name(name)
     if problem:

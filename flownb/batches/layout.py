@@ -74,9 +74,12 @@ class Layout:
     def settle(self) -> str:
         """Choose the flow's id and the rows' ids, and say how much of the flow is there. Writes nothing."""
         made = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.stages]
+        around = json.dumps(
+            [self.rows.by, self.rows.groups, labels.index_to_json(self.rows.index)[0], self.labels]
+        )
         generation = 0
         while True:
-            self.flow = fingerprint(self.ids, self.name, *made, *self.rows.by, str(generation))
+            self.flow = fingerprint(self.ids, self.name, *made, around, str(generation))
             record = self.store_.read_flow(self.flow)
             if record and "stored" not in record and "ended" not in record:
                 self.size = json.loads(record["spec"])["rows_per_job"]

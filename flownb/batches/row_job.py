@@ -29,6 +29,7 @@ class RowJob:
     whole_row: bool = False
     any_column: bool = False
     is_ours: bool = True  #: a flownb worker runs it, not whoever serves the queue
+    is_limited: bool = False
     code: str | None = None  #: tells this function from an edited one; None where others serve the queue
 
     @classmethod
@@ -66,6 +67,7 @@ class RowJob:
             alone=task.needs_its_own_job or bool(options.timeout),
             whole_row=[*task.required, *task.optional] == ["row"] and not task.takes_any,
             any_column=task.takes_any,
+            is_limited=task.limiter is not None,
             code=code_of(task.function),
         )
 

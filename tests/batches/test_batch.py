@@ -220,6 +220,12 @@ def plain(n): ...
         ([{"text": 1, "lang": 2}], pair, {"name": ["b"]}, "name must be text, not list"),
         ([{"text": 1, "lang": 2}], pair, {"name": b"b"}, "name must be text, not bytes"),
         ([{"text": 1, "lang": 2}], pair, {"dry_run": "no"}, "dry_run: True or False, not 'no'"),
+        (
+            [{"text": 1, "lang": 2}],
+            pair,
+            {"limiter": "5/s", "rows_per_job": 9},
+            "a limiter counts jobs, so a job",
+        ),
         ([{"text": 1, "lang": 2}], pair, {"limiter": 5}, "fan_out.limiter: write '5/s'"),
         ([{"text": 1, "lang": 2}], pair, {"version": 2}, "belongs to the task: @flownb.task(version=...)"),
         ([{"text": 1, "lang": 2}], pair, {"retry_on": OSError}, "to the task: @flownb.task(retry_on=...)"),

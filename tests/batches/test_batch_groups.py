@@ -70,6 +70,38 @@ def test_an_aggregate_receives_every_row_with_its_result_and_state(tasks):
     }
 
 
+def test_rows_that_move_to_another_group_are_aggregated_anew_and_do_not_run_again(tasks, capsys):
+    square, per_country, _ = tasks
+    frame = FRAME[FRAME["n"] > 0]
+    report = fn.fan_out(frame, square, by="country", into=per_country, name="report").result(timeout=20)
+    assert report["total"].to_dict() == {"de": 10, "fr": 4, "it": 25}
+    capsys.readouterr()
+    moved = frame.assign(country=["de", "fr", "de", "fr"])
+    batch = fn.fan_out(moved, square, by="country", into=per_country, name="report")
+    assert batch.result(timeout=20)["total"].to_dict() == {"de": 10, "fr": 29}
+    assert "4 of 4 rows are there already, none runs again" in capsys.readouterr().out
+
+
+def test_the_same_rows_on_other_labels_come_back_on_those(tasks):
+    square, per_country, _ = tasks
+    frame = FRAME[FRAME["n"] > 0]
+    fn.fan_out(frame, square, by="country", into=per_country, name="report").wait(timeout=20)
+    labelled = frame.set_axis(list("wxyz"))
+    batch = fn.fan_out(labelled, square, by="country", into=per_country, name="report")
+    assert batch.result(timeout=20)["keys"].to_dict() == {"de": "wy", "fr": "x", "it": "z"}
+    assert list(fn.attach("report").table().index) == list("wxyz")
+
+
+def test_a_parameter_named_like_a_column_of_by_receives_the_groups_value(tasks):
+    @fn.task
+    def named(rows, country):
+        return f"{country}: {len(rows)}"
+
+    square, _, _ = tasks
+    report = fn.fan_out(FRAME, square, by="country", into=named).result(timeout=20)
+    assert report["named"].to_dict() == {"de": "de: 2", "fr": "fr: 2", "it": "it: 1"}
+
+
 def test_groups_are_aggregated_one_by_one_and_then_together(tasks):
     square, per_country, summary = tasks
     batch = fn.fan_out(FRAME, square, by="country", into=[per_country, summary], name="report")
