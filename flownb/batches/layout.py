@@ -15,7 +15,7 @@ from flownb.flows.plan import Plan, PlannedJob
 from flownb.flows.producer import store_plan
 from flownb.flows.summary import BATCH_QUEUE
 from flownb.options import JobOptions
-from flownb.tasks.code import is_edited
+from flownb.tasks.code import code_of, is_edited
 from flownb.tasks.task import Task
 from flownb.wire import codec, inputs, keys, manyrows
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED
@@ -65,6 +65,7 @@ class Layout:
         if there != NEW:
             self.store_.name_flow(self.name, self.flow)
             self._announce_joined() if there == RUNNING else self.announce(len(self.ids))
+            self.announce_edited_stages(there)
             return self.flow
         plan = self.plan()
         store_plan(self.store_, plan, self.name, self.record())
@@ -171,6 +172,18 @@ class Layout:
                 f"batch {self.name!r}: {self.job.name} was edited since its first rows ran; {kept:,} rows are kept "
                 'as they are: if_exists="rerun", or another version= on the task, runs them again'
             )
+
+    def announce_edited_stages(self, there: str) -> None:
+        """Say that an aggregate whose value is kept was made by another function than the one that is here now."""
+        if there != WHOLE or not self.stages:
+            return
+        before = json.loads(self.store_.read_flow(self.flow)["spec"]).get("stage_codes", [])
+        for stage, code in zip(self.stages, before, strict=False):
+            if is_edited(code, code_of(stage.function)):
+                print(
+                    f"batch {self.name!r}: {stage.name} was edited since this batch was made; what it returned is "
+                    "kept: another version= on the task runs it again, and no row"
+                )
 
     def _code_before(self) -> str | None:
         """The code that the rows of the newest batch of this name ran, if it was this task in this version."""
@@ -345,5 +358,6 @@ class Layout:
             "rows_per_job": self.size,
             "salt": self.earlier.get("salt", ""),
             "code": self._oldest_code(),
+            "stage_codes": [code_of(stage.function) for stage in self.stages],
             "index": labels.index_to_json(self.rows.index)[0],
         }

@@ -34,6 +34,7 @@ def rehearse(layout: Layout, frame: pd.DataFrame) -> pd.DataFrame:
     rows = f"{len(would):,} rows: {', '.join(parts)}" if parts else "no rows"
     print(f"batch {layout.name!r}, dry run: {rows}{_above(layout, there)}")
     layout.announce_edited(int(would.isin([REUSE, JOIN, STAY_FAILED]).sum()))
+    layout.announce_edited_stages(there)
     return frame.assign(_would=would)
 
 

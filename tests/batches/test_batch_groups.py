@@ -82,6 +82,41 @@ def test_rows_that_move_to_another_group_are_aggregated_anew_and_do_not_run_agai
     assert "4 of 4 rows are there already, none runs again" in capsys.readouterr().out
 
 
+def test_an_edited_aggregate_is_announced_and_another_version_of_it_runs_it_again_alone(capsys):
+    ran = []
+
+    @fn.task
+    def square(n):
+        ran.append(n)
+        return n * n
+
+    @fn.task
+    def total(rows):
+        return int(rows["square"].sum())
+
+    fn.fan_out([1, 2], square, into=total, name="b").wait(timeout=20)
+    assert fn.fan_out([1, 2], square, into=total, name="b").result(timeout=20) == 5
+    assert "edited" not in capsys.readouterr().out
+
+    @fn.task
+    def total(rows):
+        return int(rows["square"].sum()) * 100
+
+    assert fn.fan_out([1, 2], square, into=total, name="b").result(timeout=20) == 5
+    said = "batch 'b': total was edited since this batch was made; what it returned is kept: another version="
+    assert said in capsys.readouterr().out
+    fn.fan_out([1, 2], square, into=total, name="b", dry_run=True)
+    assert said in capsys.readouterr().out
+
+    @fn.task(version=2)
+    def total(rows):
+        return int(rows["square"].sum()) * 100
+
+    assert fn.fan_out([1, 2], square, into=total, name="b").result(timeout=20) == 500
+    assert "edited" not in capsys.readouterr().out
+    assert sorted(ran) == [1, 2]
+
+
 def test_the_same_rows_on_other_labels_come_back_on_those(tasks):
     square, per_country, _ = tasks
     frame = FRAME[FRAME["n"] > 0]
