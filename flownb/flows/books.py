@@ -70,7 +70,7 @@ class OwnBooks(Books):
         self.root = self.first.get("root", "")
         declared = Declared(store, self.root)
         self.shape = declared
-        self._found = Found(store, self.root, declared=True)
+        self._found = Found(store, self.root, flow)
         self._audit = Audit(store, flow, declared)
         self._coordinator = Coordinator(store, declared)
         self._over = False

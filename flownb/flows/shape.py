@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any
 
 from flownb.flows.plan import OPTIONAL
+from flownb.wire import keys
 from flownb.wire.families import in_pieces
 from flownb.wire.folding import MOST_SINGLE, group_siblings
 from flownb.wire.store import Store
@@ -80,13 +81,14 @@ class Declared(Shape):
 class Found(Shape):
     """The tree as BullMQ's own keys tell it, whoever added its jobs: gone through once, a piece at a time, and kept.
 
-    Of a flow that flownb stored the children it declared come first, in their order.
+    Of a `flow` that flownb stored the children it declared come first, in their order.
     """
 
-    def __init__(self, store: Store, root: str, *, declared: bool = False) -> None:
+    def __init__(self, store: Store, root: str, flow: str | None = None) -> None:
         super().__init__(store, root)
         self.complete = False
-        self._is_declared = declared
+        self._is_declared = flow is not None
+        self._seal = keys.seal(store.prefix, flow or keys.split(root)[2])
         self._groups: dict[str, list[Group]] = {}
         self._names: dict[str, dict[str, str]] = {}  # parent -> child -> name, in order
         self._above: dict[str, str] = {}  # child -> a parent of it
@@ -118,7 +120,13 @@ class Found(Shape):
         parents = [parent for parent, _ in self.branches()]
         families = self.store.read_families(parents)
         known = [len(self._names.get(parent, ())) for parent in parents]
-        return [p for p, family, n in zip(parents, families, known, strict=True) if sum(family) > n]
+        more = {
+            p: sum(family) - n
+            for p, family, n in zip(parents, families, known, strict=True)
+            if sum(family) > n
+        }
+        sealed = set(self.store.read_sealed(list(more), self._seal))  # which stands among the children
+        return [parent for parent, n in more.items() if n > (parent in sealed)]
 
     def _new_parents(self) -> list[str]:
         """Jobs that had no children when they were found and wait for some now: among the newest of their queues."""
@@ -164,10 +172,10 @@ class Found(Shape):
     def _group(self, parent: str) -> None:
         """Fold like siblings into groups."""
         names = self._names[parent]
-        keys = list(names)
+        jobs = list(names)
         groups: list[Group] = []
-        for base, name, places in group_siblings((key.rsplit(":", 1)[0], names[key]) for key in keys):
-            members = [keys[place] for place in places]
+        for base, name, places in group_siblings((job.rsplit(":", 1)[0], names[job]) for job in jobs):
+            members = [jobs[place] for place in places]
             leaf = self._branches.isdisjoint(members)
             first = members[:MOST_SINGLE]
             groups.append({"base": base, "name": name, "count": len(members), "first": first, "leaf": leaf})

@@ -164,5 +164,24 @@ def test_rows_that_others_ran_stay_in_their_order(peer, until):
     assert list(flow.jobs()["name"]) == ["top", *names]
 
 
+def test_a_seal_is_not_taken_for_a_child(peer, redis, until):
+    flow = fn.add(
+        {
+            "name": "top",
+            "queueName": "tops",
+            "children": [{"name": "low", "queueName": "lows"}, {"name": "late", "queueName": "late"}],
+        }
+    )
+    peer.work("lows", lambda job: 1)
+    until(lambda: flow.progress().completed == 1)
+    redis.sadd(
+        f"bull:tops:{flow.job.id}:dependencies", f"bull:flownb:seal:{flow._id}"
+    )  # as of a retry that was cut short
+    redis.config_resetstat()
+
+    assert flow.progress().total == 3
+    assert "cmdstat_sscan" not in redis.info("commandstats"), "the tree is not gone through again"
+
+
 def _everything(redis):
     return {key: redis.dump(key) for key in redis.scan_iter()}

@@ -165,6 +165,7 @@ def test_children_that_others_add_at_run_time_are_jobs_of_the_flow(peer, peers, 
     assert flow.progress().counts.by_stage[f"{peer}-middle"] == {"waiting-children": 1}
     assert sorted(flow.jobs()["name"]) == sorted(names)
     assert all(name in str(flow) and name in flow.draw().source for name in names)
+    assert flow.explain()["job"].str.contains("top > grows > new-").any()
     connection.client().set("test:open", 1)
     assert flow.result(timeout=30)
     for handle in (flow, fn.attach("growing")):
