@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from flownb.connection import Connection
 
 
-def connect() -> Connection:
+def connect(*, read_only: bool = False) -> Connection:
     """Return a connection to the server of FLOWNB_URL, or of the `.flownb` here or above. Never makes a new one."""
     refuse_to_make_a_server()
-    return flownb.connect()
+    return flownb.connect(read_only=read_only)
 
 
 def refuse_to_make_a_server() -> None:

@@ -11,7 +11,7 @@ from flownb.flows import wording
 
 def ls(options: argparse.Namespace) -> int:
     """Print the flows that are there, the newest first."""
-    with connect() as connection:
+    with connect(read_only=True) as connection:
         frame = flownb.flows(options.queue, options.state, options.limit, connection=connection)
     rows = frame.to_dict("records")
     if not options.json:
@@ -29,7 +29,7 @@ def doctor(options: argparse.Namespace) -> int:
     """Print what is wrong with the stored books: 0 when nothing is, or when all was mended; else 1."""
     from flownb.flows.doctor import examine
 
-    with connect() as connection:
+    with connect(read_only=not options.fix) as connection:
         found = examine(options.queue, fix=options.fix, connection=connection)
     rows = [line._asdict() for line in found]
     if not options.json:

@@ -36,7 +36,7 @@ def find_flow(name: str, connection: Connection) -> Flow:
 
 def explain(options: argparse.Namespace) -> int:
     """Print what keeps a flow from ending."""
-    with connect() as connection:
+    with connect(read_only=True) as connection:
         frame = find_flow(options.flow, connection).explain()
     tell(frame.to_dict("records"), as_json=options.json, nothing="nothing keeps it from ending")
     return 0

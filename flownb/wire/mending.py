@@ -20,26 +20,18 @@ class Mending:
     client: Redis
     prefix: str
 
-    def mend_places(self, jobs: Sequence[str]) -> int:
-        """Put jobs that stand twice or nowhere where they belong; return how many."""
-        mended = 0
+    def mend_places(self, jobs: Sequence[str]) -> None:
+        """Put jobs that stand twice or nowhere where they belong."""
         for start in range(0, len(jobs), _JOBS_A_CALL):
             some = jobs[start : start + _JOBS_A_CALL]
-            mended += self._call("mend_places", [some[0].rsplit(":", 1)[0]], jobs=some)["mended"]
-        return mended
+            self._call("mend_places", [some[0].rsplit(":", 1)[0]], jobs=some)
 
-    def mend_families(self, pairs: Sequence[tuple[str, str]], parents: Sequence[str] = ()) -> int:
-        """Let parents know what has become of children, given as pairs of both; and `parents` that wait for none go on.
-
-        Returns how many pairs and parents were mended.
-        """
-        mended = 0
+    def mend_families(self, pairs: Sequence[tuple[str, str]], parents: Sequence[str] = ()) -> None:
+        """Let parents know what has become of children, given as pairs of both; `parents` that wait for none go on."""
         for start in range(0, max(len(pairs), 1), _PAIRS_A_CALL):
             some = pairs[start : start + _PAIRS_A_CALL]
             base = (some[0][0] if some else parents[0]).rsplit(":", 1)[0]
-            reply = self._call("mend_families", [base], pairs=some, parents=[] if start else parents)
-            mended += reply["mended"]
-        return mended
+            self._call("mend_families", [base], pairs=some, parents=[] if start else parents)
 
     def mend_flow(
         self,
@@ -47,20 +39,17 @@ class Mending:
         flow: str,
         was: Mapping[str, int] | None = None,
         counts: Mapping[str, int] | None = None,
-    ) -> int:
+    ) -> None:
         """Let a flow go on that has ended by its record alone, and set its counts where they are still what they were.
 
         `base` is its root's queue.
         """
-        reply = self._call("mend_flow", [base], flow=flow, was=was or {}, counts=counts or {})
-        mended: int = reply["mended"]
-        return mended
+        self._call("mend_flow", [base], flow=flow, was=was or {}, counts=counts or {})
 
-    def let_run_out(self, key: str, ms: int) -> int:
+    def let_run_out(self, key: str, ms: int) -> None:
         """Let a key go after a while that had no end."""
         with server_errors():
-            found: Any = self.client.pexpire(key, ms)
-        return int(found)
+            self.client.pexpire(key, ms)
 
     def _call(self, script: str, queues: Sequence[str], **args: Any) -> Mapping[str, Any]:
         raise NotImplementedError

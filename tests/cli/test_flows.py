@@ -311,3 +311,17 @@ def test_a_worker_for_an_unknown_flow_is_refused(terminal, folder, flow):
     assert errors == (
         "flownb worker: there is no flow 'score-now'; the newest are 'score-nov' (flownb ls lists them)\n"
     )
+
+
+def test_what_only_looks_needs_no_right_to_write(terminal, own_server):
+    with Connection(own_server.url) as writing:
+        FlowProducer(connection=writing).add(TREE, name="score-nov")
+        rights = {"keys": ["*"], "categories": ["+@read"], "commands": ["+ping", "+time"]}
+        writing.client().acl_setuser("looker", enabled=True, passwords=["+s3cret"], **rights)
+    url = f"unix://looker:s3cret@{own_server.socket}"
+    for words in (("ls",), ("explain", "score-nov"), ("doctor",)):
+        status, _, errors = terminal.run(*words, FLOWNB_URL=url)
+        assert (status, errors) == (0, "")
+    status, out, errors = terminal.run("cancel", "score-nov", FLOWNB_URL=url)
+    assert (status, out, errors.count("\n")) == (1, "", 1)
+    assert "s3cret" not in errors

@@ -18,8 +18,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peers import PEERS
 from scenarios import LIMITS, SCENARIOS, STOCK, Cell
 
+from flownb.flows import doctor
+from flownb.wire.store import Store
+
 pytestmark = pytest.mark.timeout(240)
 
+WAITS_FOR_EVER = {  # what BullMQ's producers leave so that a parent never runs
+    "a child fails: no policy": "which failed without a policy",
+    "shared child": "it waits for children, and none is left that has not ended",
+}
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 SEEN: dict[tuple[str, str, str], str] = {}  # (what, producer, worker) -> what the table says
 
@@ -32,6 +39,12 @@ def test_they_work_together(words, producer, worker, peers, stored, start_peer):
 
     (LIMITS if limited else SCENARIOS)[words](Cell(peers[producer], peers[worker], stored, start_peer))
 
+    store = Store(stored.redis, "bull")
+    looks = [doctor.lines(store, f"{worker}-{queue}", fix=False) for queue in ("top", "line")]
+    found = [line.what for lines in looks for line in lines]
+    waits_for_ever = WAITS_FOR_EVER.get(words) if producer in STOCK else None
+    assert [what for what in found if not waits_for_ever or waits_for_ever not in what] == []
+    assert bool(found) is bool(waits_for_ever)
     SEEN[words, producer, worker] = "no" if limited else "yes"
 
 

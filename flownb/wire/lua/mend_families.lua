@@ -4,12 +4,11 @@
 -- completed, and that a parent lost sight of, is awaited again, or its value given. Sent twice, it changes nothing.
 -- @keys    queues
 -- @args    now pairs parents
--- @returns mended
+-- @returns
 -- @errors
 -- @use     queue counts parent where gone large
 
 -- `pairs` is a list of {parent, child}.
-local mended = 0
 
 local function edge_to(parent, edges)
   for _, edge in ipairs(edges) do
@@ -28,7 +27,6 @@ local function settle(parent, child, has, edge, ended)
   else
     return
   end
-  mended = mended + 1
   if edge and edge.beside and ended then
     count_move(queue_and_id(child), edge.flow, 'waiting', ended)
     redis.call('HDEL', shared_key(child), child)
@@ -39,9 +37,9 @@ end
 local function find_again(parent, child, has, ended)
   local above, id = queue_and_id(parent)
   if not has[2] and redis.call('ZSCORE', above.waiting_children, id) then
-    mended = mended + redis.call('SADD', parent .. ':dependencies', child)
+    redis.call('SADD', parent .. ':dependencies', child)
   elseif ended == 'completed' and redis.call('HEXISTS', parent, 'finishedOn') == 0 then
-    mended = mended + redis.call('HSETNX', parent .. ':processed', child, told_to(parent, has[3] or 'null'))
+    redis.call('HSETNX', parent .. ':processed', child, told_to(parent, has[3] or 'null'))
   end
 end
 
@@ -73,9 +71,8 @@ for _, parent in ipairs(args.parents) do
     else
       release(parent)
     end
-    mended = mended + 1
   end
 end
 write_counts()
 wake_workers()
-return reply{mended = mended}
+return reply{}

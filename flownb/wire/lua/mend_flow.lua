@@ -3,18 +3,16 @@
 -- they stay as they are. Sent twice, it changes nothing.
 -- @keys    queues
 -- @args    now flow was counts
--- @returns mended
+-- @returns
 -- @errors
 -- @use     queue counts
 
-local mended = 0
 local record = flow_key('flow', queues[1], args.flow)
 local has = redis.call('HMGET', record, 'root', 'ended')
 if has[1] and has[2] and has[2] ~= 'cancelled'
     and redis.call('HEXISTS', has[1], 'name') == 1 and redis.call('HEXISTS', has[1], 'finishedOn') == 0 then
   redis.call('HDEL', record, 'ended', 'finished', 'cause')
   look_later(record, 60000)
-  mended = mended + 1
 end
 
 local counts, as_they_were = flow_key('counts', queues[1], args.flow), true
@@ -23,10 +21,7 @@ for field, n in pairs(args.was) do
 end
 if has[1] and as_they_were then
   for field, n in pairs(args.counts) do
-    if args.was[field] ~= n then
-      redis.call('HSET', counts, field, int(n))
-      mended = mended + 1
-    end
+    if args.was[field] ~= n then redis.call('HSET', counts, field, int(n)) end
   end
 end
-return reply{mended = mended}
+return reply{}

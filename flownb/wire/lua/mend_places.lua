@@ -4,7 +4,7 @@
 -- The counts of its flow are as they were: nobody knows what they were told. Sent twice, it changes nothing.
 -- @keys    queues
 -- @args    now jobs
--- @returns mended
+-- @returns
 -- @errors
 -- @use     queue place
 
@@ -72,7 +72,6 @@ local function put(q, id, job, place, finished)
   end
 end
 
-local mended = 0
 for _, job in ipairs(args.jobs) do
   local q, id = queue_and_id(job)
   local places, n = places_of(q, id)
@@ -81,13 +80,11 @@ for _, job in ipairs(args.jobs) do
   local early = n == 1 and in_line and not has[2] and not has[4] and waits_first(job, has)
   if redis.call('EXISTS', job) == 0 then
     take_out(q, id, places)
-    if n > 0 then mended = mended + 1 end
   elseif has[1] and redis.call('HEXISTS', job, 'data') == 1 and (n ~= 1 or early) then
     local place = right_place(job, has, places)
     take_out(q, id, places, place)
     if not (place and places[place]) then put(q, id, job, place, has[2]) end
-    mended = mended + 1
   end
 end
 wake_workers()
-return reply{mended = mended}
+return reply{}
