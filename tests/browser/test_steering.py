@@ -117,17 +117,102 @@ def test_the_table_of_a_large_flow_says_what_it_does_not_sort_and_searches_on(no
     assert nb.errors == []
 
 
+FOCUSED = "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
+
+
 def test_the_tree_is_walked_with_the_keyboard(notebook):
     nb = notebook(ADD)
     nb.run(0)
     nb.see(".fn-whole .fn-node")
+    press, focused = nb.page.keyboard.press, lambda: nb.page.evaluate(FOCUSED)
     nb.page.locator(".fn-whole .fn-node").first.focus()
-    nb.page.keyboard.press("ArrowDown")
-    focused = "document.activeElement.getAttribute('aria-label')"
-    assert nb.page.evaluate(focused).startswith("row-* × 120, queue rows")
-    nb.page.keyboard.press("ArrowUp")
-    assert nb.page.evaluate(focused).startswith("total, queue totals")
-    nb.page.keyboard.press("Enter")
+    press("ArrowDown")
+    assert focused().startswith("row-* × 120, queue rows: 120 waiting")
+    press("Enter")  # opens the group; who walks in the tree stays there
+    nb.see(".fn-whole .fn-node >> nth=5")
+    press("ArrowUp")
+    assert focused().startswith("total, queue totals")
+    press("Enter")
     nb.see(".fn-details h3", "total")
-    unnamed = "[...document.querySelectorAll('.fn-live button, .fn-live input, .fn-live select, .fn-live [role=img]')].filter((e) => !(e.textContent || e.getAttribute('aria-label')))"
-    assert nb.page.evaluate(f"{unnamed}.length") == 0
+    nb.page.locator(".fn-details button").first.focus()
+    press("Escape")
+    nb.page.wait_for_selector(".fn-details", state="hidden")
+    assert focused().startswith("total, queue totals")
+
+
+def test_every_control_is_reached_with_the_tab_key_and_seen_and_named(notebook):
+    nb = notebook(ADD)
+    nb.run(0)
+    nb.see(".fn-jobs tbody tr >> nth=49")
+    nb.page.locator(".fn-whole .fn-actions button").first.focus()
+    reached = []
+    while nb.page.evaluate("Boolean(document.activeElement.closest('.fn-whole'))"):
+        reached.append(nb.page.evaluate(FOCUSED))
+        seen = nb.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert (reached[-1], seen) != ("", "none")
+        assert seen == "solid", f"nobody sees that {reached[-1]} has the focus"
+        nb.page.keyboard.press("Tab")
+    assert reached[:8] == ["Pause", "Cancel", "Remove", "Find in the tree", "Smaller", "Larger", "Show all of it",
+                           "total, queue totals: waiting-children"]  # fmt: skip
+    assert reached[8:] == [
+        "Jobs",
+        "State",
+        "Queue",
+        "Next",
+        *HEADINGS,
+        "total",
+        *(f"row-{n}" for n in range(49)),
+    ]
+
+    button(nb, "Remove").focus()
+    for key in (
+        "Enter",
+        "d",
+        "d",
+        "Enter",
+    ):  # asked; no key of Jupyter's deletes the cell; "Keep" has the focus
+        nb.page.keyboard.press(key)
+    assert nb.page.evaluate(FOCUSED) == "Remove"
+    nb.see(".fn-whole .fn-node")
+
+
+HEADINGS = ["name", "queue", "state", "attempts", "waited", "ran", "error"]
+
+
+def test_a_screen_reader_is_told_names_states_and_counts(notebook):
+    nb = notebook(ADD)
+    nb.run(0)
+    nb.see(".fn-jobs tbody tr")
+    devtools = nb.context.new_cdp_session(nb.page)
+    nodes = devtools.send("Accessibility.getFullAXTree")["nodes"]
+    told = {
+        (node["role"]["value"], node["name"]["value"])
+        for node in nodes
+        if not node["ignored"] and node.get("name")
+    }
+    for role, name in [
+        ("region", "Flow november"),
+        ("image", "120 waiting, 1 waiting-children"),
+        ("group", "Tree of jobs: arrow keys walk, Enter opens"),
+        ("button", "total, queue totals: waiting-children"),
+        ("button", "row-* × 120, queue rows: 120 waiting"),
+        ("tabpanel", "Jobs"),
+        ("table", "Jobs"),
+        ("combobox", "State"),
+    ]:
+        assert (role, name) in told
+    unnamed = [
+        node["role"]["value"]
+        for node in nodes
+        if not node["ignored"] and not (node.get("name") or {}).get("value")
+    ]
+    assert not {"button", "combobox", "searchbox", "tab", "tabpanel", "region"} & set(unnamed)
+
+    nb.page.evaluate("""() => { window.told = []; for (const element of document.querySelectorAll('.fn-whole [role=status]'))
+        new MutationObserver(() => window.told.push(element.textContent)).observe(element, { childList: true, characterData: true, subtree: true }); }""")
+    run_rows(nb)
+    with fn.Worker("totals", lambda job: 1, connection=nb.connection):
+        nb.see(".fn-whole .fn-head", "completed")
+    steps = nb.page.evaluate("window.told")  # the root's states; the counts changed many times
+    assert steps[-1] == "completed"
+    assert set(steps) <= {"waiting", "active", "completed"}

@@ -39,7 +39,7 @@ function render({ model, el }) {
   const whole = model.get("whole");
   const { ask, tell, close: hush } = asker(model);
   const head = html("div", { class: "fn-head" });
-  const name = html("span", { class: "fn-title" }), state = html("span"), size = html("span", { class: "fn-muted" });
+  const name = html("span", { class: "fn-title" }), state = html("span", { role: "status" }), size = html("span", { class: "fn-muted" });
   const fresh = html("span", { class: "fn-fresh", role: "status" });
   const buttons = html("span", { class: "fn-actions" });
   head.append(name, state, size, fresh, html("span", { class: "fn-gap" }), buttons);
@@ -49,18 +49,20 @@ function render({ model, el }) {
   const failures = html("ul", { class: "fn-failures" });
 
   const panels = [];
-  let fold = null, chosen = 0;
+  const button = (label, click, more = {}) => html("button", { type: "button", class: "fn-button", click, ...more }, label);
+  let fold = null, chosen = 0, offered = [], asking = false;
   const tree = makeTree(model, { most: whole ? 520 : 420, pick });
-  const details = makeDetails(ask, { closed: () => tree.mark(null) });
+  const details = makeDetails(ask, { closed: tree.unmark });
   const table = whole ? makeTable(model, ask, { picked: details.show }) : null;
   const stage = html("div", { class: "fn-stage" }, html("div", { class: "fn-tree" }, tools(), tree.canvas), details.panel);
-  const root = html("div", { class: whole ? "fn-flow fn-live fn-whole" : "fn-flow fn-live" }, head, track, html("div", { class: "fn-facts" }, key, runs), trouble, stage, whole ? tabs() : failures);
+  const root = html("div", { class: whole ? "fn-flow fn-live fn-whole" : "fn-flow fn-live", role: "region" }, head, track, html("div", { class: "fn-facts" }, key, runs), trouble, stage, whole ? tabs() : failures);
   el.replaceChildren(root);
 
   // ---- what the kernel says ----------------------------------------------------------------------------
   function heading() {
     const { name: called = "", state: its = "", tone, total = 0, counts = [], actions = [], trouble: problem } = model.get("head");
     say(name, called);
+    root.setAttribute("aria-label", `Flow ${called}`);
     say(state, its);
     state.setAttribute("class", `fn-state fn-${tone}`);
     say(size, counted(total, "job"));
@@ -119,44 +121,53 @@ function render({ model, el }) {
       const count = tree.search(search.value);
       say(found, count === null ? "" : counted(count, "match").replace("matchs", "matches"));
     }, keydown: (event) => event.stopPropagation() });
-    const small = (sign, label, click) => html("button", { type: "button", class: "fn-button", "aria-label": label, title: label, click }, sign);
+    const small = (sign, label, click) => button(sign, click, { "aria-label": label, title: label });
     fold = small("fold", "Fold the opened groups again", () => ask("fold"));
     return html("div", { class: "fn-tools" }, ...(whole ? [search, found, html("span", { class: "fn-gap" })] : []), fold,
       small("−", "Smaller", () => tree.zoom(0.8)), small("+", "Larger", () => tree.zoom(1.25)), small("fit", "Show all of it", () => tree.fit(true)));
   }
 
   function steer(actions) {
-    if (buttons.dataset.actions === actions.join()) return;
-    buttons.dataset.actions = actions.join();
-    const button = (label, click, more = {}) => html("button", { type: "button", class: "fn-button", click, ...more }, label);
-    const act = async (what) => {
-      say(fresh, `${ACTIONS[what][0].toLowerCase()} …`);
-      const answer = await ask("do", { what });
-      trouble.hidden = !answer.error;
-      say(trouble, answer.error || "");
-      freshness();
-    };
-    const offer = () => buttons.replaceChildren(...actions.map((what) => {
-      const [label, title, question] = ACTIONS[what];
-      return button(label, () => (question ? confirm(what, label, question) : act(what)), { title });
+    if (offered.join() === actions.join()) return;
+    offered = actions;
+    if (!asking) offer(); // a question is not taken away from under the pointer
+  }
+
+  function offer(what = offered[0]) {
+    const focused = buttons.contains(document.activeElement);
+    asking = false;
+    buttons.replaceChildren(...offered.map((action) => {
+      const [label, title, question] = ACTIONS[action];
+      return button(label, () => (question ? confirm(action, label, question) : act(action)), { title });
     }));
-    const confirm = (what, label, question) => {
-      const no = button("Keep", offer);
-      buttons.replaceChildren(html("span", { role: "alert" }, question), button(label, () => { offer(); act(what); }, { class: "fn-button fn-danger" }), no);
-      no.focus();
-    };
-    offer();
+    if (focused) buttons.children[Math.max(offered.indexOf(what), 0)]?.focus();
+  }
+
+  function confirm(what, label, question) {
+    asking = true;
+    const no = button("Keep", () => offer(what));
+    buttons.replaceChildren(html("span", { role: "alert" }, question), button(label, () => { offer(what); act(what); }, { class: "fn-button fn-danger" }), no);
+    no.focus();
+  }
+
+  async function act(what) {
+    say(fresh, `${ACTIONS[what][0].toLowerCase()} …`);
+    const answer = await ask("do", { what });
+    trouble.hidden = !answer.error;
+    say(trouble, answer.error || "");
+    freshness();
   }
 
   function tabs() {
-    const picture = html("div", { class: "fn-scroll" });
+    const picture = html("div", { class: "fn-scroll", tabindex: "0", role: "region", "aria-label": "Timeline" });
     const timeline = async () => {
       const found = await ask("timeline");
       const late = found.took > LONG ? html("p", { class: "fn-muted fn-limit" }, `As of ${clock(Date.now())}: so many jobs are read seldom. A click on Timeline reads them now.`) : "";
       picture.replaceChildren(...(found.error ? [html("p", { class: "fn-error" }, found.error)] : [late, adopt(found.svg)]));
       return found;
     };
-    panels.push(["Jobs", table.panel, table.load], ["Failures", html("div", {}, failures), () => {}], ["Timeline", picture, timeline]);
+    const panel = (label, inside, load) => [label, html("div", { role: "tabpanel", "aria-label": label }, inside), load];
+    panels.push(panel("Jobs", table.panel, table.load), panel("Failures", failures, () => {}), panel("Timeline", picture, timeline));
     const heads = panels.map(([label], n) => html("button", { type: "button", role: "tab", click: () => open(n), keydown: (event) => {
       const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!way) return;
@@ -170,10 +181,15 @@ function render({ model, el }) {
       panels.forEach(([, panel], i) => { panel.hidden = i !== n; });
       panels[n][2]();
     };
-    panels.forEach(([, panel]) => panel.setAttribute("role", "tabpanel"));
     queueMicrotask(() => open(0));
     return html("div", { class: "fn-tabs" }, html("div", { role: "tablist", "aria-label": "Parts of the flow" }, ...heads), ...panels.map(([, panel]) => panel));
   }
+
+  // Jupyter's keys are bare letters: `d d` on a button here would delete the cell. Ctrl+S and the like stay Jupyter's.
+  const keep = ({ target, ctrlKey, metaKey, altKey }) => {
+    if (root.contains(target)) target.toggleAttribute("data-lm-suppress-shortcuts", !(ctrlKey || metaKey || altKey));
+  };
+  window.addEventListener("keydown", keep, true);
 
   // ---- is anybody looking? -------------------------------------------------------------------------------
   let inSight = true;
@@ -211,6 +227,7 @@ function render({ model, el }) {
     clearInterval(looking);
     clearInterval(ticking);
     document.removeEventListener("visibilitychange", look);
+    window.removeEventListener("keydown", keep, true);
     seen.disconnect();
     tree.close();
     hush();

@@ -32,10 +32,16 @@ function makeDetails(ask, { closed }) {
   let shown = null;
 
   function close() {
+    const leaving = panel.contains(document.activeElement);
     shown = null;
     panel.hidden = true;
-    closed();
+    closed(leaving);
   }
+  panel.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    close();
+  });
 
   const fact = (name, value) => (value === "" || value === null ? [] : [html("dt", {}, name), html("dd", {}, String(value))]);
   const text = (name, value, open) => (value ? html("details", open ? { open: "" } : {}, html("summary", {}, name), html("pre", {}, value)) : null);
@@ -86,7 +92,7 @@ function makeTable(model, ask, { picked }) {
   const after = html("button", { type: "button", class: "fn-button", click: () => load(following) }, "Next");
   const limit = html("p", { class: "fn-muted fn-limit" });
   const panel = html("div", {}, html("div", { class: "fn-bar-of-tools" }, states, queues, status, html("span", { class: "fn-gap" }), before, after), limit,
-    html("div", { class: "fn-scroll" }, html("table", { class: "fn-jobs" }, html("thead", {}, head), rows)));
+    html("div", { class: "fn-scroll" }, html("table", { class: "fn-jobs", "aria-label": "Jobs" }, html("thead", {}, head), rows)));
   let starts = [], following = null, sort = null, descending = false, latest = 0, headed = "";
 
   function options(select, all, values) {

@@ -127,6 +127,7 @@ function makeTree(model, { most, pick }) {
   function draw() {
     const { nodes: boxes = [], wires = [], shift = [0, 0], note = "", width, height } = frame();
     const said = model.get("nodes"), signs = model.get("signs");
+    const focused = canvas.contains(document.activeElement), at = nodes.get(focus)?.box.key;
     nodes = new Map(boxes.map((box) => [box.id, drawNode(box, signs)]));
     parents = new Map(wires.map((wire) => [wire.child, wire.parent]));
     const lines = wires.map((wire) => svg("g", { class: wire.optional ? "fn-edge fn-optional" : "fn-edge" },
@@ -138,8 +139,9 @@ function makeTree(model, { most, pick }) {
       node.group.addEventListener("click", () => { if (!dragged) choose(id); });
       node.group.addEventListener("focus", () => { rove(id); reveal(id); });
     }
-    rove(nodes.has(focus) ? focus : "n0");
+    rove(boxes.find((box) => box.key === at)?.id || "n0");
     if (!moved) fit();
+    if (focused) nodes.get(focus)?.group.focus();
   }
 
   function update() {
@@ -162,6 +164,12 @@ function makeTree(model, { most, pick }) {
 
   function mark(id) {
     for (const [other, node] of nodes) node.group.classList.toggle("fn-chosen", other === id);
+  }
+
+  // What was chosen is so no more; who leaves what stood beside it comes back here.
+  function unmark(leaving) {
+    mark(null);
+    if (leaving) nodes.get(focus)?.group.focus();
   }
 
   function next(key) {
@@ -222,5 +230,5 @@ function makeTree(model, { most, pick }) {
     resized.disconnect();
   }
 
-  return { canvas, draw, update, fit, zoom, search, mark, close };
+  return { canvas, draw, update, fit, zoom, search, unmark, close };
 }
