@@ -2,7 +2,7 @@
 -- @touches paused wait prioritized
 -- @use     queue counts marks
 
-local PIECE_ASIDE = 1000
+local PIECE_ASIDE = 500
 
 -- Put aside, which counts as waiting (prioritized -> waiting). The job has left its line.
 local function put_aside(q, id, flow, from)
@@ -10,7 +10,7 @@ local function put_aside(q, id, flow, from)
   count_move(q, flow, from, 'waiting')
 end
 
--- Look at 1,000 jobs put aside, from `start` on, the newest first; those that may run go back to the head of
+-- Look at 500 jobs put aside, from `start` on, the newest first; those that may run go back to the head of
 -- their line (waiting -> prioritized for some), the oldest at its very head. Returns where to go on; nil when all were looked at.
 local function put_back(q, start)
   local ids = redis.call('LRANGE', q.paused, start, start + PIECE_ASIDE - 1)

@@ -1,5 +1,5 @@
 --- resume_flow: workers start jobs of this flow again; those that were put aside go back to the head of their line.
--- One queue a call, and 1,000 of the jobs put aside in it: the caller asks again from `after` on until there is none.
+-- One queue a call, and 500 of the jobs put aside in it: the caller asks again from `after` on until there is none.
 -- @keys    queues
 -- @args    now flow start
 -- @returns after
