@@ -146,7 +146,7 @@ _HINTS = {
     "bytearray": "use base64 text, or store it in a file and pass its path",
     "set": "use sorted(...) to make it a list",
     "frozenset": "use sorted(...) to make it a list",
-    "DataFrame": "fan out over its rows, or store it in a file and pass its path",
+    "DataFrame": 'use .to_dict("records"), fan out over its rows, or store it in a file and pass its path',
     "Series": "use .tolist()",
 }
 

@@ -59,7 +59,7 @@ for _ in range(2000):
         (frozenset({1}), "frozenset is not JSON"),
         (1j, "complex is not JSON"),
         (object(), "object is not JSON; pass text, numbers, lists or dicts"),
-        (pd.DataFrame({"a": [1]}), "DataFrame is not JSON; fan out over its rows"),
+        (pd.DataFrame({"a": [1]}), "DataFrame is not JSON; use .to_dict.*, fan out over its rows"),
         (pd.Series([1]), "Series is not JSON; use .tolist"),
         (circle, "in a circle|holds itself"),
         (deep, "nested more than 500 levels"),

@@ -117,7 +117,7 @@ def test_infinity_is_refused_in_results_too(value):
         (1j, "a complex is not JSON"),
         (object(), "a object is not JSON"),
         (Point, "a type is not JSON"),
-        (pd.DataFrame(), "a DataFrame is not JSON; fan out over its rows"),
+        (pd.DataFrame(), r"a DataFrame is not JSON; use .to_dict.*, fan out over its rows"),
         (pd.Series([1]), r"a Series is not JSON; use \.tolist\(\)"),
         (lambda: 1, "a function is not JSON"),
     ],
