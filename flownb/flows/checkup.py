@@ -49,9 +49,8 @@ class Checkup:
     """A look at queues, at those that their jobs' parents and children are in, and at flows."""
 
     store: Store
-    _lines: dict[str, dict[str, list[str]]] = field(
-        default_factory=dict
-    )  # queue -> its open jobs -> their places
+    # queue -> its jobs that have not ended -> where each stands
+    _lines: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
     _found: list[Finding] = field(default_factory=list)
     _cancelled: dict[str, bool] = field(default_factory=dict)
@@ -70,17 +69,22 @@ class Checkup:
         if jobs or suspected:
             time.sleep(_PAUSE)
             self._cancelled.clear()
-        for job in jobs:
+        for job in filter(self._is_legible, jobs):
             self._found += self.of_job(job)
         for flow in dict.fromkeys(flow for _, flow in suspected):
             self._found += [finding for finding in self.of_flow(flow) if finding.same in suspected]
         return self._found
 
+    def _is_legible(self, job: str) -> bool:
+        """Say whether a job's key tells its queue: not where its id has a colon, as other programs may have it."""
+        prefix = f"{self.store.prefix}:"
+        return job.startswith(prefix) and job.removeprefix(prefix).count(":") == 1
+
     # ---- the first look ------------------------------------------------------------------------------------
 
     def _know(self, base: str) -> None:
         """Read where a queue's jobs stand, once; what is wrong with the queue itself is told at once."""
-        if base in self._known:
+        if base in self._known or not self._is_legible(f"{base}:id"):
             return
         self._known.add(base)
         mistyped = charts.read_mistyped(self.store, base)
@@ -120,11 +124,8 @@ class Checkup:
     def _astray_in(self, flow: str) -> Iterator[str]:
         """Jobs of a flow that stand nowhere: no queue leads to them."""
         root = self.store.read_flow(flow).get("root")
-        jobs = (
-            []
-            if root is None
-            else [job for job in Declared(self.store, root).jobs() if not self._places_of(job)]
-        )
+        declared = Declared(self.store, root).jobs() if root else ()
+        jobs = [job for job in declared if not self._places_of(job)]
         for chart in charts.read_charts(self.store, jobs, self._places_of):
             if chart.whole and not chart.places:
                 yield chart.key
@@ -289,7 +290,7 @@ class Checkup:
         """Does the job's failure mean something for this parent?"""
         if end.parent == parent:
             return bool(end.policy)
-        return parent in parents  # one further parent has always a policy of flownb's
+        return parent in parents  # a further one, which flownb stored with a policy
 
     def _named(self, jobs: Sequence[str]) -> str:
         names = ", ".join(wording.plain(short_key(job, self.store.prefix)) for job in jobs[:_NAMED])
@@ -301,11 +302,13 @@ class Checkup:
     def of_flow(self, flow: str) -> list[Finding]:
         """Return what is wrong with a flow's own record and counts."""
         record = self.store.read_flow(flow)
-        if not record:
-            return []
+        if not record.keys() >= {"name", "root", "created"}:
+            what = f"its record is gone{' in part' if record else ''}, so no handle finds it"
+            advice = "set the server's maxmemory-policy to noeviction, and add the flow again"
+            return [self._finding("record", flow, what, job=record.get("name", flow), advice=advice)]
         name, found = record["name"], list[Finding]()
         root = next(charts.read_charts(self.store, [record["root"]]))
-        if not root.stored and self.store.read_flow(flow):
+        if not root.stored:
             what = "its root is gone, which another program removed"
             advice = f"remove what is left of it: attach({name!r}).remove()"
             return [self._finding("rootless", flow, what, job=name, advice=advice)]

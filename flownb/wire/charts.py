@@ -92,7 +92,7 @@ def read_ended(store: Store, base: str) -> Iterator[list[str]]:
 
 
 def _pages(store: Store, base: str, place: str) -> Iterator[list[str]]:
-    """The jobs of one place. BullMQ 4 kept markers among them."""
+    """The jobs of one place. Ids with a colon are BullMQ's own: its schedulers', the markers of version 4."""
     start = 0
     while True:
         with server_errors():
@@ -100,7 +100,7 @@ def _pages(store: Store, base: str, place: str) -> Iterator[list[str]]:
                 page: Any = store.client.lrange(f"{base}:{place}", -start - _PAGE, -start - 1)
             else:
                 page = store.client.zrange(f"{base}:{place}", start, start + _PAGE - 1)
-        yield [f"{base}:{id}" for id in map(_text, page) if not id.startswith("0:")]
+        yield [f"{base}:{id}" for id in map(_text, page) if ":" not in id]
         start += _PAGE
         if len(page) < _PAGE:
             return

@@ -205,7 +205,25 @@ def cut_a_retry_short(redis, flow):
     redis.sadd(f"{PARENT}:dependencies", keys.seal("bull", flow._id))
 
 
+def lose_the_record(redis, flow):
+    redis.delete(keys.own("bull", "flow", flow._id))
+
+
+def lose_a_part_of_the_record(redis, flow):
+    redis.hdel(keys.own("bull", "flow", flow._id), "root")
+
+
 NOT_MENDED = {
+    lose_the_record: (
+        None,  # the flow's id
+        "its record is gone, so no handle finds it",
+        "set the server's maxmemory-policy to noeviction, and add the flow again",
+    ),
+    lose_a_part_of_the_record: (
+        "report-nov",
+        "its record is gone in part, so no handle finds it",
+        "set the server's maxmemory-policy to noeviction, and add the flow again",
+    ),
     lose_a_part_of_a_row: (
         "rows:r2",
         "its data are gone in part, its id stands in wait",
@@ -256,7 +274,8 @@ def test_a_damage_that_a_person_must_mend_is_named_with_what_to_do(redis, stage,
 
     told = look()
 
-    assert NOT_MENDED[damage] in told
+    job, *words = NOT_MENDED[damage]
+    assert (job or half_way._id, *words) in told
     if all("--fix" not in fix for _, _, fix in told):
         assert look(fix=True) == told
         assert stage.dump() == before
@@ -348,6 +367,39 @@ def test_jobs_of_another_program_whose_parent_or_place_is_gone_are_mended_as_bul
         while fn.Queue("reports").get_job("top").get_state() != "completed":
             pass
     assert violations(redis, counts=False) == []
+
+
+def test_a_parent_that_a_failed_child_lets_run_before_the_others_stands_rightly_in_line(redis, stage):
+    children = [
+        {**child, "opts": {**child["opts"], "continueParentOnFailure": True}} for child in TREE["children"]
+    ]
+    flow = fn.add({**TREE, "children": children})
+    (taken,) = stage.take("rows")
+    stage.fail(taken)
+    assert redis.lrange("bull:reports:wait", 0, -1) == [b"top"]
+    assert look() == []
+    redis.rpush("bull:reports:wait", "top")
+    look(fix=True)
+    assert redis.lrange("bull:reports:wait", 0, -1) == [b"top"]
+    with fn.Worker("reports", lambda job: job.name):
+        assert flow.result(timeout=30) == "report"
+
+
+def test_ids_with_colons_are_other_programs_own(redis, half_way):
+    """BullMQ's schedulers make such jobs, and its Python client lets a user make them."""
+    for id in ("repeat:tick:1700000000000", "a:b"):
+        redis.hset(f"bull:rows:{id}", mapping={"name": "tick", "data": "{}", "opts": "{}", "timestamp": "1"})
+    redis.zadd("bull:rows:delayed", {"repeat:tick:1700000000000": 1700000000000 * 4096})
+    redis.lpush("bull:rows:wait", "a:b", "0:1700000000000")
+    redis.sadd(f"{PARENT}:dependencies", "bull:rows:a:b")
+    assert look() == []
+
+
+def test_a_job_that_is_put_into_its_line_wakes_a_worker(redis, half_way):
+    stand_nowhere(redis, half_way)
+    redis.delete("bull:rows:marker")
+    look(fix=True)
+    assert redis.zscore("bull:rows:marker", "0") == 0
 
 
 # ---- what is well -------------------------------------------------------------------------------------------------
