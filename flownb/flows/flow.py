@@ -55,17 +55,29 @@ class Flow(Shown):
 
     @property
     def name(self) -> str:
-        """The name it was added under, or the root job's."""
+        """The name it was added under, or the root job's.
+
+        >>> add({"name": "total", "queueName": "doc-flows"}, name="november").name
+        'november'
+        """
         return self._record["name"]
 
     @property
     def state(self) -> str:
-        """The root's state; ``failing`` while a failure is on its way up; ``cancelled`` from `cancel` on."""
+        """The root's state; ``failing`` while a failure is on its way up; ``cancelled`` from `cancel` on.
+
+        >>> add({"name": "total", "queueName": "doc-flows"}).state
+        'waiting'
+        """
         return self._snapshot(nodes=False).state
 
     @property
     def job(self) -> Job:
-        """The root job."""
+        """The root job, as it is now.
+
+        >>> add({"name": "total", "queueName": "doc-flows", "data": {"year": 2013}}).job.data
+        {'year': 2013}
+        """
         return find_job(self._store, self._record["root"], self._connection)
 
     # ---- holding it ----------------------------------------------------------------------------------
@@ -89,7 +101,11 @@ class Flow(Shown):
         return self
 
     def resume(self) -> Flow:
-        """Let the jobs of a paused flow start again, where they stood in line; return the flow."""
+        """Let the jobs of a paused flow start again, where they stood in line; return the flow.
+
+        >>> add({"name": "total", "queueName": "doc-flows"}).pause().resume().progress().paused
+        False
+        """
         self._connection.ensure_writable()
         bases = self._store.read_bases(self._id) or [self._root_base()]
         self._store.resume_flow(bases, self._id)
@@ -158,7 +174,11 @@ class Flow(Shown):
     # ---- how far ------------------------------------------------------------------------------------
 
     def progress(self) -> Progress:
-        """Return counts over the whole tree; one small read, whatever the size of the flow."""
+        """Return counts over the whole tree; one small read, whatever the size of the flow.
+
+        >>> add({"name": "total", "queueName": "doc-flows"}).progress()
+        Progress(completed=0, failed=0, active=0, total=1, fraction=0.000)
+        """
         counts = self._books.counts()
         return Progress.of(counts, partial(self._time_left, counts))
 
@@ -174,7 +194,11 @@ class Flow(Shown):
     def jobs(self, state: str | None = None) -> pd.DataFrame:
         """Return a DataFrame with one row a job: name queue state attempts wait_s run_s error.
 
-        `state` keeps the jobs of one of BullMQ's states. Reads every job of the flow.
+        `state` keeps the jobs of one of BullMQ's states; raises `OptionError` for another word. Reads every job
+        of the flow.
+
+        >>> add({"name": "total", "queueName": "doc-flows"}).jobs()[["name", "state"]].values.tolist()
+        [['total', 'waiting']]
         """
         if state is not None and state not in STATES:
             raise errors.OptionError(f"state {state!r}: there are {', '.join(STATES)}")
@@ -182,7 +206,12 @@ class Flow(Shown):
         return self._jobs_frame(records)
 
     def draw(self) -> Drawing:
-        """Return the tree as a `graphviz.Digraph`, coloured by state, like siblings folded into one node."""
+        """Return the tree as a `graphviz.Digraph`, coloured by state, like siblings folded into one node.
+
+        >>> load = [{"name": f"load-{n}", "queueName": "doc-loads"} for n in range(30)]
+        >>> add({"name": "total", "queueName": "doc-flows", "children": load}).draw()
+        <Drawing of 'total': 2 nodes, 1 edge>
+        """
         return self._drawing(self._snapshot())
 
     def timeline(self) -> pd.DataFrame:
@@ -209,7 +238,13 @@ class Flow(Shown):
         return self._reasons_frame(self._reasons())
 
     def to_html(self, path: Any = None) -> str:
-        """Return the flow as one HTML page for others; with `path`, write it there too."""
+        """Return the flow as one HTML page for others; with `path`, write it there too.
+
+        Tree, counts, failures and timeline, without scripts, for a browser without a server.
+
+        >>> "<script" in add({"name": "total", "queueName": "doc-flows"}).to_html()
+        False
+        """
         page = self._report(self._snapshot(failures=True), self._records())
         if path is not None:
             with open(path, "w", encoding="utf-8") as file:
@@ -226,6 +261,10 @@ class Flow(Shown):
         `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow
         is. Interrupting the wait leaves the flow running. A flow that is removed after its end stays for ten
         seconds; a handle that waited for it keeps the result.
+
+        >>> with Worker("doc-waits", lambda job: 7):
+        ...     add({"name": "total", "queueName": "doc-waits"}).wait(timeout=30).state
+        'completed'
         """
         if self._outcome is None:
             for _ in self._looks(timeout):
@@ -254,7 +293,14 @@ class Flow(Shown):
             pause = min(pause * 1.3, _SLOWEST_LOOK)
 
     def result(self, timeout: Any = None) -> Any:
-        """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed."""
+        """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed.
+
+        `timeout` and what else it raises are those of `wait`.
+
+        >>> with Worker("doc-waits", lambda job: 7):
+        ...     add({"name": "total", "queueName": "doc-waits"}).result(timeout=30)
+        7
+        """
         self.wait(timeout)
         value, failure = self._outcome or self._read_outcome()
         if failure is not None:

@@ -31,6 +31,10 @@ class Job:
 
     In a processor the same object says how the run goes: `update_progress`, `log`, `update_data`, which raise
     `Cancelled` once nobody needs the job any more; and gives the job children: `add_children`.
+
+    >>> job = Queue("doc-jobs").add("greet", {"name": "Ada"})
+    >>> job.name, job.data, job.attempts_made, job.get_state()
+    ('greet', {'name': 'Ada'}, 0, 'waiting')
     """
 
     __slots__ = ("_connection", "_data", "_record", "_run", "_store")
@@ -53,14 +57,17 @@ class Job:
 
     @property
     def id(self) -> str:
+        """Unique in its queue."""
         return self._record.id
 
     @property
     def name(self) -> str:
+        """What the job does, such as the task's name."""
         return self._record.name
 
     @property
     def queue_name(self) -> str:
+        """The queue it is in."""
         return self._record.queue
 
     @property
@@ -82,14 +89,17 @@ class Job:
 
     @property
     def progress(self) -> Any:
+        """What `update_progress` was last called with; 0 before."""
         return codec.decode(self._record.progress) if self._record.progress else 0
 
     @property
     def returnvalue(self) -> Any:
+        """What its function returned; None while there is nothing."""
         return codec.decode(self._record.returnvalue) if self._record.returnvalue is not None else None
 
     @property
     def failed_reason(self) -> str | None:
+        """Why its last run failed, as ``Type: message``; None where none has."""
         return self._record.failed_reason
 
     @property
@@ -99,18 +109,22 @@ class Job:
 
     @property
     def attempts_made(self) -> int:
+        """How many runs have completed or failed; those that a lost worker began do not count."""
         return self._record.attempts_made
 
     @property
     def timestamp(self) -> datetime:
+        """When it was added, in UTC."""
         return _point(self._record.timestamp) or datetime.fromtimestamp(0, UTC)
 
     @property
     def processed_on(self) -> datetime | None:
+        """When its last run began, in UTC; None before the first."""
         return _point(self._record.processed_on)
 
     @property
     def finished_on(self) -> datetime | None:
+        """When it completed or failed for good, in UTC; None before."""
         return _point(self._record.finished_on)
 
     @property
