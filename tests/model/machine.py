@@ -43,7 +43,7 @@ KINDS = ("completed", "completed", "completed", "failed", "failed", "retry", "la
 MOST_STALLS = 1
 STATES_OF = {  # what a job's last event says of its state
     "waiting": ("waiting", "prioritized"),
-    "stalled": ("waiting",),
+    "stalled": ("waiting", "prioritized"),  # put back from what was put aside
     "active": ("active",),
     "delayed": ("delayed",),
     "waiting-children": ("waiting-children",),
@@ -430,6 +430,7 @@ class FlowMachine(RuleBasedStateMachine):
     def retry_flow(self, data: st.DataObject) -> None:
         flow = data.draw(st.sampled_from(sorted(self.world.flows)))
         ledger = OwnBooks(self.store, flow)
+        self.world.catch_up(flow)
         below = [key for key in ledger.shape.jobs() if key in self.world.jobs]
         chosen = [
             key

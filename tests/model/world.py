@@ -378,7 +378,7 @@ class World:
         else:
             self._enqueue(parent, head=True)
 
-    def _climb(self, job: Job, edges: Iterable[tuple[str, str]]) -> None:
+    def _climb(self, job: Job, edges: Iterable[tuple[str, str]], cause: str | None = None) -> None:
         """A job failed for good: every parent's policy for it says what that means."""
         failed = [(job, job.reason or "", list(edges))]
         while failed:
@@ -392,7 +392,7 @@ class World:
                     continue  # it went on without this child, and has ended
                 if policy == "fpof":
                     parent.unsuccessful[child.key] = self.now
-                    if self._fail_at_once(parent, child.key, job.key):
+                    if self._fail_at_once(parent, child.key, cause or job.key):
                         failed.append((parent, parent.reason or "", list(parent.edges.items())))
                 elif policy == "rdof":
                     self._release_if_settled(parent)
@@ -412,12 +412,38 @@ class World:
             if parent.state != "failed":
                 parent.deferred = reason
             return False
+        self._fail_by_child(parent, reason)
+        return True
+
+    def _fail_by_child(self, parent: Job, reason: str) -> None:
         self._leave(parent)
         parent.state, parent.reason, parent.why, parent.deferred = "failed", reason, "child", None
         self._doom(parent)
+        flow = self.flows.get(parent.flow)
         if flow and parent.first is None:
             flow.ended = flow.ended or "failed"
-        return True
+
+    def catch_up(self, name: str) -> None:
+        """Who looks after a flow fails parents in line that a failed child dooms, before a worker meets them."""
+        if self.flows[name].ended is not None:
+            return
+        for key in self.below(self.flows[name].root)[::-1]:
+            job = self.jobs[key]
+            flow = self.flows.get(job.flow)
+            if not (flow and job.deferred and job.unsuccessful) or key in self.queue(job).aside:
+                continue
+            if job.state in IN_LINE:
+                cause = self._first_failure(key)
+                flow.cause = flow.cause or cause
+                reason = job.deferred
+                self._fail_by_child(job, reason)
+                self._climb(job, list(job.edges.items()), cause)
+
+    def _first_failure(self, key: str | None) -> str | None:
+        """The deepest job that failed this one."""
+        while key in self.jobs and self.jobs[key].unsuccessful:
+            key = self.jobs[key].blamed
+        return key
 
     def _doom(self, parent: Job) -> None:
         flow = self.flows.get(parent.flow)
@@ -636,9 +662,7 @@ class World:
         cause = self.jobs.get(flow.cause)
         if cause is not None and cause.state == "failed":
             return
-        while blame in self.jobs and self.jobs[blame].unsuccessful:
-            blame = self.jobs[blame].blamed
-        flow.cause = blame
+        flow.cause = self._first_failure(blame)
 
     # ---- no more --------------------------------------------------------------------------------------
 
@@ -681,10 +705,11 @@ class World:
         if job.flow in self.flows and self.flows[job.flow].root == top:
             return self.remove_flow(job.flow)
         stay = self.staying(top, job.flow)
+        was_mine = [key for key in stay if self.jobs[key].flow == job.flow]
         if not self._remove(self.below(top), stay, None):
             return False
         flow = self.flows.get(job.flow)
-        if flow and flow.cause in stay and self.jobs[flow.cause].flow != job.flow:
+        if flow and flow.cause in was_mine and self.jobs[flow.cause].flow != job.flow:
             flow.cause = top  # what was to blame belongs to another flow now
         for parent in job.edges:
             if parent in self.jobs:
