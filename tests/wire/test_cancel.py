@@ -384,3 +384,11 @@ def test_a_cancelled_flow_whose_root_completed_has_completed_once_the_cancel_is_
 
     assert bench.store.read_flow_end("f") == ("completed", None)
     sound(bench)
+
+
+def test_a_job_that_is_named_twice_is_cancelled_once(bench: Bench):
+    tree(bench)
+    cancel(bench)
+    bench.store.cancel_jobs([key("a"), key("b"), key("a"), P, P])
+    assert bench.counts() == {"top failed": 1, "up failed": 1, "q failed": 2, "q delayed": 1}
+    sound(bench)

@@ -7,10 +7,11 @@
 -- @use     queue counts parent cancel where gone
 
 -- 1. Which have not ended, and are needed by nobody?
-local over, ids_of = {}, {}
+local over, ids_of, named = {}, {}, {}
 for _, job in ipairs(args.jobs) do
   local has = redis.call('HMGET', job, 'name', 'finishedOn', 'fl', 'parentKey', 'parent', 'sh')
-  if has[1] and not has[2] then
+  if has[1] and not has[2] and not named[job] then
+    named[job] = true
     local q, id = queue_and_id(job)
     local edges = parents_of(job, has[5], has[4], has[6])
     if is_over(q, job, has[3], edges) then
