@@ -119,9 +119,6 @@ def fan_out(
     asked = grouping.checked(rows_per_job)
     if asked is None and limiter is not None:  # a limit counts jobs
         asked = 1
-    if asked not in (None, 1) and (job.options.timeout or limiter is not None or job.is_limited):
-        what = "a timeout is for a whole job" if job.options.timeout else "a limiter counts jobs"
-        raise OptionError(f"rows_per_job={asked}: {what}, so a job holds one row; leave one out")
     stages = _stages(into, by)
     problem = None if name is None else keys.problem_with_name(name)
     if problem:
@@ -140,6 +137,10 @@ def fan_out(
         refer=job.is_ours,
     )
     resolved, store = store_of(connection)
+    base = keys.base(store.prefix, job.queue)
+    if asked not in (None, 1):
+        was_limited = not is_limited and store.is_limited(base)
+        _refuse_shared_jobs(asked, job, is_limited=limiter is not None or job.is_limited or was_limited)
     queued = f"{job.queue}/{job.name}"
     comes = isinstance(rows, Iterator) and name is not None and by is None and not dry_run
     found = read([] if comes else rows)
@@ -152,8 +153,14 @@ def fan_out(
     def lay_out(found: Rows, ids: list[str]) -> Layout:
         return Layout(store, name, job, stages, found, ids, earlier, asked, MOST_ROWS if comes else 0)
 
-    if comes:
+    def begin() -> None:
         resolved.ensure_writable()
+        seams.settle_here(resolved)
+        if is_limited:
+            store.limit_queue(base, limiter)
+
+    if comes:
+        begin()
         seams.serve_here(resolved)
         streamed = store_as_they_come(store, rows, name=name, read=read, identify=identify, lay_out=lay_out)
         if streamed is not None:
@@ -162,13 +169,22 @@ def fan_out(
     frame = _frame_of(rows, found)
     if dry_run:
         return rehearse(layout, frame)
-    resolved.ensure_writable()
-    seams.settle_here(resolved)
-    if is_limited:
-        store.limit_queue(keys.base(store.prefix, job.queue), limiter)
+    begin()
     flow = layout.store()
     seams.serve_here(resolved)
     return Batch(flow, connection=resolved, source=Source(frame))
+
+
+def _refuse_shared_jobs(rows_per_job: int | None, job: RowJob, *, is_limited: bool) -> None:
+    if job.options.timeout:
+        raise OptionError(
+            f"rows_per_job={rows_per_job}: a timeout is for a whole job, so a job holds one row; leave one out"
+        )
+    if is_limited:
+        raise OptionError(
+            f"rows_per_job={rows_per_job}: queue {job.queue!r} has a limiter, and that counts jobs, so a job holds one "
+            "row; leave rows_per_job out, or end the limit with limiter=None"
+        )
 
 
 def _earlier(store: Store, name: str) -> dict[str, Any]:

@@ -224,7 +224,7 @@ def plain(n): ...
             [{"text": 1, "lang": 2}],
             pair,
             {"limiter": "5/s", "rows_per_job": 9},
-            "a limiter counts jobs, so a job",
+            "has a limiter, and that counts jobs",
         ),
         ([{"text": 1, "lang": 2}], pair, {"limiter": 5}, "fan_out.limiter: write '5/s'"),
         ([{"text": 1, "lang": 2}], pair, {"version": 2}, "belongs to the task: @flownb.task(version=...)"),

@@ -68,6 +68,15 @@ def test_a_limiter_of_a_call_stays_until_another_is_given(redis, shaky):
         fn.fan_out([4], shaky, limiter="often")
 
 
+def test_rows_of_an_iterator_are_limited_from_the_first_on(redis, shaky):
+    def rows():
+        assert redis.hmget("bull:shaky:meta", "max", "duration") == [b"50", b"1000"]
+        yield from range(5)
+
+    batch = fn.fan_out(rows(), shaky, name="b", limiter="50/s")
+    assert batch.results(timeout=20)["shaky"].tolist() == list(range(5))
+
+
 def test_a_limit_counts_rows_also_where_they_would_share_jobs():
     @fn.task
     def quick(n):
@@ -80,6 +89,8 @@ def test_a_limit_counts_rows_also_where_they_would_share_jobs():
     assert jobs() == 300
     fn.fan_out(range(300), quick, name="b").wait(timeout=60)  # the queue's limit still holds
     assert jobs() == 600
+    with pytest.raises(fn.OptionError, match="queue 'quick' has a limiter, and that counts jobs"):
+        fn.fan_out(range(300), quick, name="c", rows_per_job=50)
     fn.fan_out(range(300), quick, name="c", limiter=None).wait(timeout=60)
     fn.fan_out(range(300), quick, name="d").wait(timeout=60)
     assert jobs() < 1200
