@@ -9,7 +9,8 @@ import pytest
 from books import violations
 
 import flownb as fn
-from flownb.wire import keys
+from flownb.flows import checkup
+from flownb.wire import charts, keys
 
 PARENT, ROWS = "bull:reports:top", [f"bull:rows:r{i}" for i in range(3)]
 TREE = {
@@ -31,6 +32,12 @@ def half_way(flow, stage):
     done, _ = stage.take("rows", want=2)
     stage.finish(done, "completed", value='"one"')
     return flow
+
+
+@pytest.fixture
+def nobody_works(monkeypatch):
+    """Where nothing moves, the second look may come at once."""
+    monkeypatch.setattr(checkup, "_PAUSE", 0.0)
 
 
 def look(**options):
@@ -139,6 +146,7 @@ MENDED = {
 }
 
 
+@pytest.mark.usefixtures("nobody_works")
 @pytest.mark.parametrize("damage", MENDED, ids=lambda damage: damage.__name__)
 def test_a_damage_is_named_and_mended_and_the_flow_ends(redis, stage, half_way, damage):
     assert look() == []
@@ -267,6 +275,7 @@ NOT_MENDED = {
 }
 
 
+@pytest.mark.usefixtures("nobody_works")
 @pytest.mark.parametrize("damage", NOT_MENDED, ids=lambda damage: damage.__name__)
 def test_a_damage_that_a_person_must_mend_is_named_with_what_to_do(redis, stage, half_way, damage):
     damage(redis, half_way)
@@ -512,6 +521,23 @@ def test_a_shared_job_that_another_program_removed_fails_its_further_parent_as_i
     assert look() == []
     assert redis.hget("bull:mids:b", "failedReason") == b"child bull:rows:s was removed by another program"
     assert flow.wait(timeout=10).state == "failed"
+
+
+def test_a_further_parent_is_told_and_its_flow_counts_it(redis, stage):
+    shared = fn.Node("shared", "rows", opts={"jobId": "s"})
+    fn.add(fn.Node("one", "tops", children=[shared]))
+    two = fn.add(fn.Node("two", "tops", opts={"jobId": "two"}, children=[shared]))
+    stage.take("rows")
+    redis.lrem("bull:rows:active", 0, "s")
+    redis.hset("bull:rows:s", mapping={"finishedOn": "5", "returnvalue": "7", "atm": "1"})
+    redis.zadd("bull:rows:completed", {"s": 5})
+
+    stage.store.mend_families([("bull:tops:two", "bull:rows:s")])
+
+    assert redis.hgetall("bull:tops:two:processed") == {b"bull:rows:s": b"7"}
+    counts = {"waiting@bull:tops": 1, "waiting@bull:rows": 0, "waiting-children@bull:tops": 0}
+    assert charts.read_counts(stage.store, two._id) == {**counts, "completed@bull:rows": 1}
+    assert redis.hlen("bull:flownb:shared") == 0
 
 
 # ---- how it is asked ----------------------------------------------------------------------------------------------

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from flownb.flows import doctor
+from flownb.wire.store import Store
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 JOBS = 5000
@@ -41,6 +44,8 @@ def test_each_of_5000_jobs_is_completed_once_while_workers_are_killed(producer, 
     fleet = [recruit(name) for name in FLEET]
     adder.ask("resume", queue="fleet")
     for kill in range(KILLS):
+        if kill == KILLS // 2:
+            assert doctor.lines(Store(stored.redis, "bull"), "fleet", fix=False) == []
         goal = (kill + 1) * JOBS // (KILLS + 2)
         until(lambda goal=goal: stored.ended("fleet") >= goal, 60)
         victim = chance.randrange(len(fleet))
@@ -57,3 +62,4 @@ def test_each_of_5000_jobs_is_completed_once_while_workers_are_killed(producer, 
     assert len(ends) == JOBS
     assert set(ends.values()) == {1}
     assert set(stored.runs_by_peer()) == set(FLEET), "all kinds took part"
+    assert doctor.lines(Store(stored.redis, "bull"), "fleet", fix=False) == []

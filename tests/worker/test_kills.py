@@ -46,6 +46,7 @@ def test_five_kills_in_the_middle_of_a_flow_lose_nothing_and_double_nothing(redi
         worker = start_worker("rows", "short", concurrency=4)
         until(lambda kill=kill: flow.progress().completed > 60 * kill + 30)
         worker.kill()
+        assert fn.doctor().empty, "what a kill leaves is no damage"
         until(lambda: redis.llen("bull:rows:active") == 0)
         in_flight += 2 * 4  # running, or ended and not written yet
     total = lambda job: [len(job.get_children_values()), sum(job.get_children_values().values())]  # noqa: E731
@@ -57,6 +58,7 @@ def test_five_kills_in_the_middle_of_a_flow_lose_nothing_and_double_nothing(redi
     assert len(counts) == 400
     assert sum(counts.values()) - 400 <= in_flight
     assert {job.attempts_made for job in fn.Queue("rows").get_jobs("completed", 0, 999)} == {1}
+    assert fn.doctor().empty
 
 
 def test_a_job_that_kills_its_worker_again_and_again_fails_and_its_attempts_are_not_charged(
