@@ -540,6 +540,31 @@ def test_a_further_parent_is_told_and_its_flow_counts_it(redis, stage):
     assert redis.hlen("bull:flownb:shared") == 0
 
 
+def test_a_parent_that_waits_for_none_and_was_failed_by_one_fails(redis, stage, half_way):
+    wait_for_nothing(redis, half_way)
+    redis.hset(ROWS[1], mapping={"failedReason": "ValueError: no"})
+    redis.zadd(f"{PARENT}:unsuccessful", {ROWS[1]: 1})
+    look(fix=True)
+    assert redis.hget(PARENT, "failedReason") == b"child bull:rows:r1 failed"
+    assert half_way.wait(timeout=10).state == "failed"
+
+
+def test_counts_of_which_one_has_moved_since_are_left_alone(redis, stage, half_way):
+    was = charts.read_counts(stage.store, half_way._id)
+    stage.store.mend_flow(
+        "bull:reports", half_way._id, {**was, "waiting@bull:rows": 9}, {"waiting@bull:rows": 5}
+    )
+    assert charts.read_counts(stage.store, half_way._id) == was
+
+
+def test_a_flow_that_goes_on_is_removed_after_its_end_all_the_same(redis, connection):
+    flow = fn.add({**TREE, "opts": {"jobId": "top", "removeOnComplete": True}}, name="gone-soon")
+    end_by_the_record_alone(redis, flow)
+    redis.delete("bull:flownb:tidy")
+    look(fix=True)
+    assert redis.zrange("bull:flownb:tidy", 0, -1) == [flow._id.encode()]
+
+
 # ---- how it is asked ----------------------------------------------------------------------------------------------
 
 
