@@ -64,8 +64,10 @@ def snapshot(
 
     `opened` says of folded nodes, by the key of their first job, which jobs stand for themselves.
     """
-    nodes = _Reader(store, shape, counts, opened or {}).read()
-    drawn = sum(node.count for node in nodes)
+    reader = _Reader(store, shape, counts, opened or {})
+    nodes = reader.read()
+    drawn = sum(node.count for node in nodes if node.queue not in reader.parted)
+    drawn += sum(sum(counts.by_stage[queue].values()) for queue in reader.parted)
     return Snapshot(
         name=record["name"],
         state=state_of(record, nodes[0].job),
@@ -111,6 +113,7 @@ class _Reader:
         self.opened = opened
         self.nodes: list[dict[str, Any]] = []
         self.places: dict[str, int] = {}
+        self.parted: set[str] = set()  # queues of which rows are counted and jobs are drawn
 
     def read(self) -> tuple[Node, ...]:
         level = [self._single(self.shape.root, optional=False)]
@@ -127,6 +130,7 @@ class _Reader:
         for i, record in zip(singles, records, strict=True):
             self._fill(self.nodes[i], record)
         self._fill_those_gone()
+        self._part_stages()
         for node in self.nodes:
             for i in node.get("apart", ()):
                 state = next(iter(self.nodes[i]["states"]))
@@ -190,11 +194,14 @@ class _Reader:
         queue = group["base"].rsplit(":", 1)[1]
         stage = {state: n for state, n in self.counts.by_stage.get(queue, {}).items() if n}
         count = group["count"]
+        jobs: dict[str, int] = {}
+        if family is not None:
+            pending, completed, ignored, failed = family
+            jobs = {WAITING: pending, COMPLETED: completed, FAILED: ignored + failed}
+            jobs = {state: n for state, n in jobs.items() if n}
+        states = jobs
         if family is None or queue in self.counts.rows_a_job or sum(stage.values()) == count:
             states, count = stage, sum(stage.values()) or count
-        else:
-            pending, completed, ignored, failed = family
-            states = {WAITING: pending, COMPLETED: completed, FAILED: ignored + failed}
         key = group["first"][0]
         place = len(self.nodes)
         self.places.setdefault(key, place)
@@ -203,13 +210,27 @@ class _Reader:
                 "key": key,
                 "queue": queue,
                 "name": group["name"],
-                "states": {state: n for state, n in states.items() if n},
+                "states": states,
                 "count": count,
                 "optional": group["optional"],
                 "children": [],
             }
         )
+        if jobs:
+            self.nodes[place]["jobs"] = jobs
         return place
+
+    def _part_stages(self) -> None:
+        """Rows are counted a queue: where several nodes share one, each shows its own jobs, not all the rows."""
+        for queue in self.counts.rows_a_job:
+            nodes = [node for node in self.nodes if node["queue"] == queue]
+            groups = [node for node in nodes if "jobs" in node]
+            if len(nodes) == len(groups) == 1 or any(n["count"] > 1 and "jobs" not in n for n in nodes):
+                continue
+            self.parted.add(queue)
+            for node in groups:
+                node["states"] = node["jobs"]
+                node["count"] = sum(node["jobs"].values()) - len(node.get("apart", ()))
 
     def _fill_those_gone(self) -> None:
         """Jobs that were removed as they ended: their parent has kept how."""

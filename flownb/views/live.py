@@ -167,6 +167,7 @@ def head_of(snapshot: Snapshot) -> dict[str, Any]:
         "total": snapshot.counts.total,
         "counts": [list(pair) for pair in whole_counts(snapshot.counts)],
         "queues": [shown(queue) for queue in snapshot.counts.by_stage],
+        "shares": bool(snapshot.counts.rows_a_job),  # rows are counted, and jobs hold several
         "oldest": snapshot.oldest,
         "left": pace.time_left(snapshot.eta) if snapshot.eta else "",
         "created": snapshot.created,

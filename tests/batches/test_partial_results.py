@@ -105,3 +105,21 @@ def test_a_failed_row_is_told_with_its_label_and_the_job_that_it_is_in_by_now():
         (n,) = json.loads(f"[{record.failed_reason.rstrip(chr(39)).rpartition(' ')[2]}]")
         data = json.loads(batch._store.read_jobs([record.key], ("data",))[0].data)
         assert {"n": n} in data.get("rows", [data])
+
+
+def test_boxes_of_groups_whose_rows_share_jobs_count_their_own_jobs():
+    @fn.task
+    def pick(n):
+        return n
+
+    @fn.task
+    def total(rows, half):
+        return len(rows)
+
+    frame = pd.DataFrame({"n": range(120), "half": ["a", "b"] * 60})
+    batch = fn.fan_out(frame, pick, by="half", into=total, rows_per_job=10).wait(timeout=60)
+    snapshot = batch._snapshot()
+    assert [dict(node.states) for node in snapshot.nodes if node.name == "pick"] == [{"completed": 6}] * 2
+    assert (snapshot.counts.by_stage["pick"], snapshot.left_out) == ({"completed": 120}, 0)
+    few = fn.fan_out(frame.head(30), pick, rows_per_job=10).wait(timeout=60)._snapshot()
+    assert ([node.name for node in few.nodes[1:]], few.left_out) == (["pick"] * 3, 0)  # a box a job

@@ -91,7 +91,7 @@ def test_a_group_opens_a_job_tells_all_and_the_table_is_paged(notebook):
     nb.page.get_by_role("button", name="Previous").click()
     nb.page.get_by_label("State").select_option("failed")
     nb.see(".fn-bar-of-tools", "1 to 12 of 12 jobs")
-    nb.page.get_by_role("tab", name="Failures").click()
+    nb.page.get_by_role("tab", name="Failures (12)").click()
     nb.see(".fn-whole .fn-failures li", "12 ×")
     nb.page.get_by_role("tab", name="Timeline").click()
     nb.see(".fn-whole .fn-tabs svg text", "rows")

@@ -50,7 +50,7 @@ function render({ model, el }) {
 
   const panels = [];
   const button = (label, click, more = {}) => html("button", { type: "button", class: "fn-button", click, ...more }, label);
-  let fold = null, chosen = 0, offered = [], asking = false;
+  let fold = null, heads = [], chosen = 0, offered = [], asking = false;
   const tree = makeTree(model, { most: whole ? 520 : 420, pick });
   const details = makeDetails(ask, { closed: tree.unmark });
   const table = whole ? makeTable(model, ask, { picked: details.show }) : null;
@@ -74,6 +74,8 @@ function render({ model, el }) {
     track.replaceChildren(...counts.map(([s, n]) => html("span", { class: `fn-share fn-${toned(s)}${left(s)}`, style: `flex-grow:${n}`, title: `${number(n)} ${s}` })));
     key.replaceChildren(...counts.map(([s, n]) => html("span", { class: `fn-${toned(s)}` }, html("b", {}, `${signs[toned(s)].sign} ${number(n)}`), ` ${s}`)));
     if (whole) steer(actions);
+    const failed = counts.find(([s]) => s === "failed")?.[1];
+    if (whole) say(heads[1], failed ? `Failures (${number(failed)})` : "Failures");
     fold.hidden = !(model.get("head").opened || []).length;
     running();
   }
@@ -168,7 +170,7 @@ function render({ model, el }) {
     };
     const panel = (label, inside, load) => [label, html("div", { role: "tabpanel", "aria-label": label }, inside), load];
     panels.push(panel("Jobs", table.panel, table.load), panel("Failures", failures, () => {}), panel("Timeline", picture, timeline));
-    const heads = panels.map(([label], n) => html("button", { type: "button", role: "tab", click: () => open(n), keydown: (event) => {
+    heads = panels.map(([label], n) => html("button", { type: "button", role: "tab", click: () => open(n), keydown: (event) => {
       const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!way) return;
       event.stopPropagation();

@@ -122,7 +122,9 @@ function makeTable(model, ask, { picked }) {
     before.disabled = starts.length < 2;
     after.disabled = following === null;
     say(status, range(found, start));
-    say(limit, found.sortable ? "" : `Over ${number(found.most_sorted)} jobs are not sorted: failed ones first, then as added. Choose a queue or “failed” for fewer.`);
+    const unsorted = `Over ${number(found.most_sorted)} jobs are not sorted: failed ones first, then as added. Choose a queue or “failed” for fewer.`;
+    const shared = "Rows share jobs here; those that failed are under Failures.";
+    say(limit, [found.sortable ? "" : unsorted, model.get("head").shares ? shared : ""].join(" ").trim());
     headings(found);
     patch(found.rows);
     return found;
