@@ -30,6 +30,8 @@ class Task:
         options: Mapping[str, Any],
     ) -> None:
         self.parameters = _parameters(function)
+        #: does it take arguments of any name? Asked at every call
+        self.takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in self.parameters)
         functools.update_wrapper(self, function)
         self.function = function
         self.name: str = function.__name__
@@ -70,11 +72,6 @@ class Task:
     def optional(self) -> list[str]:
         """Names of the parameters that have a default."""
         return [p.name for p in self._fillable() if p.default is not inspect.Parameter.empty]
-
-    @property
-    def takes_any(self) -> bool:
-        """Does it take arguments of any name?"""
-        return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in self.parameters)
 
     @property
     def needs_its_own_job(self) -> bool:
