@@ -34,10 +34,10 @@ def retry_one(store: Store, job: str) -> None:
 
 
 def _cancelled_in(store: Store, books: Books) -> list[str]:
-    """Return the cancelled jobs of a flow that has ended by a failure, the leaves first."""
+    """Return the cancelled jobs of a flow that has ended by a failure, from the leaves up."""
     if books.record().get("ended") == CANCELLED:
         return []
-    found = store.read_jobs(list(books.shape.jobs())[::-1], ("name", "why"))
+    found = store.read_jobs(books.shape.upwards(), ("name", "why"))
     return [job.key for job in found if job and job.why == "cancelled"]
 
 
@@ -47,8 +47,8 @@ def retry_flow(store: Store, books: Books) -> None:
     if "stored" not in record and record.get("ended") == CANCELLED:
         raise FlowError(f"flow {record['name']!r} was cancelled before all of it was stored; add it again")
     books.look()
-    below = list(books.shape.jobs())[::-1]
-    failed = [found.key for found in store.read_jobs(below, ("name",)) if found and found.state == FAILED]
+    found = store.read_jobs(books.shape.upwards(), ("name",))
+    failed = [job.key for job in found if job and job.state == FAILED]
     families = store.read_families(failed)
     if record.get("ended") == CANCELLED:  # it is no more, also when there is nothing to run again
         store.retry_jobs([], token="", flow=books.flow, base=books.root.rsplit(":", 1)[0])

@@ -67,6 +67,12 @@ class Shape(ABC):
                 seen.update(fresh)
                 yield from fresh
 
+    def upwards(self) -> list[str]:
+        """Return the key of every job, each once: those without children as declared, then parents after theirs."""
+        parents = [parent for parent, groups in self.branches() if groups]
+        above = set(parents)
+        return [*(key for key in self.jobs() if key not in above), *reversed(parents)]
+
 
 class Declared(Shape):
     """The tree as flownb stored it."""

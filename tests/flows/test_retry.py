@@ -57,6 +57,19 @@ def test_a_chain_of_three_levels_runs_again_from_the_failed_leaf_to_the_root_onc
     sound(redis)
 
 
+def test_failed_siblings_run_again_in_the_order_in_which_they_were_declared(redis):
+    names = [f"row-{i}" for i in range(5)]
+    runs = Runs(*names)
+    flow = fn.add({"name": "top", "queueName": "q", "children": [optional(name) for name in names]})
+    with fn.Worker("q", runs, concurrency=1):
+        flow.wait(timeout=20)
+    runs.again()
+    flow.retry()
+    with fn.Worker("q", runs, concurrency=1):
+        flow.wait(timeout=20)
+    assert runs.names == [*names, "top"]
+
+
 def test_an_optional_child_that_is_retried_brings_a_completed_flow_back(redis):
     runs = Runs("may")
     flow = fn.add(

@@ -431,11 +431,12 @@ class FlowMachine(RuleBasedStateMachine):
         flow = data.draw(st.sampled_from(sorted(self.world.flows)))
         ledger = OwnBooks(self.store, flow)
         self.world.catch_up(flow)
-        below = [key for key in ledger.shape.jobs() if key in self.world.jobs]
         chosen = [
             key
-            for key in below[::-1]
-            if self.world.jobs[key].state == "failed" and not self.world.jobs[key].unsuccessful
+            for key in ledger.shape.upwards()
+            if key in self.world.jobs
+            and self.world.jobs[key].state == "failed"
+            and not self.world.jobs[key].unsuccessful
         ]
         answers = self.world.retry_flow(flow, chosen)
         refused = [answer for answer in answers if answer.startswith("parent-active")]
