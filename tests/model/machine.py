@@ -431,6 +431,8 @@ class FlowMachine(RuleBasedStateMachine):
         flow = data.draw(st.sampled_from(sorted(self.world.flows)))
         ledger = OwnBooks(self.store, flow)
         self.world.catch_up(flow)
+        ledger.record()
+        ledger.look()  # a flow that took jobs over has more than it declared
         chosen = [
             key
             for key in ledger.shape.upwards()
