@@ -181,6 +181,6 @@ local function detach(at, parents_gone, flow_gone)
     redis.call('HDEL', at.key, 'sh')
     redis.call('HDEL', listed, at.key)
   elseif redis.call('HEXISTS', listed, at.key) == 1 then
-    list_shared(at.key, first)
+    list_shared(at.key, (at.first or homeless) and first)
   end
 end
