@@ -283,8 +283,11 @@ def _unforgiven(store: Store, shape: Shape) -> list[str]:
 
 
 def root_cause(store: Store, cause: str | None, root: str) -> tuple[JobRecord | None, list[str]]:
-    """Return the job that failed the flow and the names on the way from the root down to it."""
-    record = store.read_jobs([cause or root])[0]
+    """Return the job that failed the flow and the names on the way from the root down to it.
+
+    One that was shared may have gone with another flow: then what is left of the failure tells.
+    """
+    record = store.read_jobs([cause or root])[0] or store.read_jobs([_first_failure(store, root)])[0]
     top = store.read_jobs([root], ("fl",))[0]
     names: list[str] = []
     step = record
@@ -292,6 +295,16 @@ def root_cause(store: Store, cause: str | None, root: str) -> tuple[JobRecord | 
         names.append(step.name)
         step = _parent_in_flow(store, step, top.flow if top else None) if step.key != root else None
     return record, names[::-1]
+
+
+def _first_failure(store: Store, job: str) -> str:
+    """Return the deepest job that is still known to have failed this one; itself when no child did."""
+    for _ in range(100):
+        failed = store.read_failed(job)
+        if not failed:
+            break
+        job = failed[0]
+    return job
 
 
 def _parent_in_flow(store: Store, job: JobRecord, flow: str | None) -> JobRecord | None:

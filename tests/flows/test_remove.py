@@ -255,3 +255,23 @@ def test_a_flow_that_took_over_a_job_counts_what_is_below_it(redis):
     sound(redis)
     assert fn.attach("a").progress().total == 1
     assert fn.attach("c").progress().total == 3
+
+
+def test_a_failure_whose_job_went_with_another_flow_is_told_from_what_is_left(redis):
+    def work(job):
+        if job.name == "shared":
+            raise ValueError("broken")
+
+    shared = {"name": "shared", "queueName": "q", "opts": {"jobId": "s"}}
+    other = fn.add({"name": "other", "queueName": "q", "children": [shared]})
+    middle = {"name": "middle", "queueName": "q", "children": [shared], "opts": {"jobId": "m"}}
+    flow = fn.add({"name": "top", "queueName": "q", "children": [middle]})
+    with (
+        fn.Worker("q", work),
+        pytest.raises(fn.FlowFailed, match="top > middle > shared: ValueError: broken"),
+    ):
+        flow.result(timeout=20)
+    fn.Queue("q").get_job("m").remove()
+    other.remove()
+    with pytest.raises(fn.FlowFailed, match="'top' failed: top: child bull:q:m failed"):
+        flow.result(timeout=20)
