@@ -32,7 +32,14 @@ from __future__ import annotations
 
 
 class FlownbError(Exception):
-    """The root of every exception flownb raises."""
+    """The root of every exception flownb raises.
+
+    >>> try:
+    ...     attach("nobody-knows-it")
+    ... except FlownbError as error:
+    ...     print(type(error).__name__)
+    JobMissing
+    """
 
 
 class FlowError(FlownbError, ValueError):
@@ -40,27 +47,65 @@ class FlowError(FlownbError, ValueError):
 
     The message names the node's path (``root/children[3]``) or the row's label,
     what is wrong there, and how to mend it.
+
+    >>> add({"name": "total", "children": [{"name": "load", "queueName": "doc-loads"}]})
+    Traceback (most recent call last):
+        ...
+    flownb.errors.FlowError: root: 'queueName' is missing
     """
 
 
 class OptionError(FlownbError, TypeError):
-    """An option that does not exist, or a value that does not fit it."""
+    """An option that does not exist, or a value that does not fit it.
+
+    >>> add({"name": "total", "queueName": "doc-totals", "opts": {"atempts": 3}})
+    Traceback (most recent call last):
+        ...
+    flownb.errors.OptionError: root: opts.atempts: no such option; did you mean 'attempts'?
+    """
 
 
 class ServerError(FlownbError):
-    """Something is wrong with the server or with the way to it."""
+    """Something is wrong with the server or with the way to it.
+
+    >>> try:
+    ...     connect("redis://localhost:1")
+    ... except ServerError as error:
+    ...     print(type(error).__name__)
+    ServerUnreachable
+    """
 
 
 class ServerUnreachable(ServerError):
-    """No server answers. The message says where flownb looked and what to do next."""
+    """No server answers. The message says where flownb looked and what to do next.
+
+    >>> connect("redis://localhost:1")
+    Traceback (most recent call last):
+        ...
+    flownb.errors.ServerUnreachable: no server at redis://localhost:1/0: start it, or correct the URL (...)
+    """
 
 
 class ServerRefused(ServerError):
-    """A server answered that flownb cannot use: too old, evicting, or not letting us in."""
+    """A server answered that flownb cannot use: too old, evicting, or not letting us in.
+
+    >>> socket = connection.address()["unix_socket_path"]
+    >>> connect(f"unix://nobody@{socket}?password=guessed")
+    Traceback (most recent call last):
+        ...
+    flownb.errors.ServerRefused: the socket ... refused the user name or password: ...
+    """
 
 
 class ReadOnly(ServerError):
-    """A write was asked for on a connection opened with ``read_only=True``."""
+    """A write was asked for on a connection opened with ``read_only=True``.
+
+    >>> looking = Connection(connection.client(), read_only=True)
+    >>> Queue("doc-mails", connection=looking).add("welcome")
+    Traceback (most recent call last):
+        ...
+    flownb.errors.ReadOnly: this connection only reads: connect without read_only=True to write
+    """
 
 
 class TransitionError(FlownbError):
@@ -72,11 +117,29 @@ class Cancelled(TransitionError):
 
     Raised in a running function by its next `update_progress`, `log` or `update_data`; let it pass, after
     cleaning up. The job ends there, without a further attempt. `Job.is_cancelled` asks without raising.
+
+    >>> def work(job):
+    ...     flow.cancel()  # mostly somebody else does, meanwhile
+    ...     job.log("half of it is done")
+    >>> flow = add({"name": "work", "queueName": "doc-cancelled"})
+    >>> with Worker("doc-cancelled", work):
+    ...     flow.wait(timeout=30).state
+    'cancelled'
+    >>> flow.job.get_logs()
+    []
     """
 
 
 class JobMissing(TransitionError):
-    """The job is not (or no longer) on the server."""
+    """The job is not (or no longer) on the server.
+
+    >>> flow = add({"name": "total", "queueName": "doc-totals"})
+    >>> flow.remove()
+    >>> flow.state
+    Traceback (most recent call last):
+        ...
+    flownb.errors.JobMissing: flow 'total' is not on this server any more; its data were removed
+    """
 
 
 class JobActive(TransitionError):
@@ -104,15 +167,41 @@ class ParentJobCannotBeReplaced(TransitionError):
 
 
 class FlowFailed(FlownbError):
-    """A flow ended in failure. The message is the root cause: path, error type, message."""
+    """A flow ended in failure. The message is the root cause: path, error type, message.
+
+    >>> load = {"name": "load", "queueName": "doc-loading"}
+    >>> flow = add({"name": "total", "queueName": "doc-totals", "children": [load]})
+    >>> with Worker("doc-loading", lambda job: 1 / 0):
+    ...     flow.result(timeout=30)
+    Traceback (most recent call last):
+        ...
+    flownb.errors.FlowFailed: flow 'total' failed: total > load: ZeroDivisionError: division by zero
+    """
 
 
 class FlowStuck(FlownbError):
-    """A flow cannot end by itself. The message says what keeps it, and what mends that."""
+    """A flow cannot end by itself. The message says what keeps it, and what mends that.
+
+    >>> flow = add({"name": "total", "queueName": "doc-totals"})
+    >>> try:
+    ...     flow.wait(timeout=0.1)
+    ... except FlowStuck:  # at the earliest after 10 s in which nothing runs
+    ...     print("will never end")
+    ... except TimeoutError:
+    ...     print("may end yet")
+    may end yet
+    """
 
 
 class JobTimeout(FlownbError):
-    """An attempt ran past its ``timeout``."""
+    """An attempt ran past its ``timeout``.
+
+    >>> import time
+    >>> flow = add({"name": "slow", "queueName": "doc-slow", "opts": {"timeout": 50}})
+    >>> with Worker("doc-slow", lambda job: time.sleep(0.5)):
+    ...     flow.wait(timeout=30).job.failed_reason
+    'JobTimeout: ran longer than its timeout of 0.05 s'
+    """
 
 
 class JobCrashed(FlownbError):
@@ -124,6 +213,10 @@ class UnrecoverableError(FlownbError):
 
     >>> def charge(job):
     ...     raise UnrecoverableError("the card was stolen")
+    >>> flow = add({"name": "charge", "queueName": "doc-cards", "opts": {"attempts": 3}})
+    >>> with Worker("doc-cards", charge):
+    ...     flow.wait(timeout=30).job.attempts_made
+    1
     """
 
 
@@ -131,6 +224,16 @@ class RateLimitError(FlownbError):
     """Raise it in a processor: the queue is held for a while, and no attempt is charged.
 
     `retry_after` is a duration: seconds, a timedelta, or text such as ``"30s"``.
+
+    >>> answers = [429, 200]
+    >>> def fetch(job):
+    ...     if answers.pop(0) == 429:
+    ...         raise RateLimitError(0.01)  # mostly what the service's Retry-After says
+    ...     return "a page"
+    >>> flow = add({"name": "fetch", "queueName": "doc-limited"})
+    >>> with Worker("doc-limited", fetch):
+    ...     flow.result(timeout=30), flow.job.attempts_made
+    ('a page', 1)
     """
 
     def __init__(self, retry_after: object = 1.0) -> None:

@@ -51,9 +51,10 @@ def test_the_page_for_those_who_come_from_bullmq_prints_what_it_says(connection)
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_docstrings_run(name, connection):
     public = {word: getattr(flownb, word) for word in flownb.__all__}
+    known = {**public, "connection": connection}  # the default one
     module = import_module(name)
 
     with flownb.workers():  # running already, so that no example announces them
-        found = doctest.testmod(module, globs={**public, **vars(module)}, optionflags=doctest.ELLIPSIS)
+        found = doctest.testmod(module, globs={**known, **vars(module)}, optionflags=doctest.ELLIPSIS)
 
     assert found.failed == 0

@@ -2,6 +2,10 @@
 
 Called, ``flownb.flows(queue=None, state=None, limit=100)`` lists the flows on the server, the newest first: a DataFrame
 flow name state completed failed total age_s why. See `flownb.flows.listing.flows`.
+
+>>> flow = add({"name": "total", "queueName": "doc-newest"})
+>>> flows(queue="doc-newest", state="waiting")["name"].tolist()
+['total']
 """
 
 from __future__ import annotations

@@ -69,6 +69,12 @@ class Event:
     """One event of a queue. `data` holds what else it tells, such as ``returnvalue`` or ``failed_reason``.
 
     A batch's value of more than 256 kB is ``{"flownb:large": bytes}`` once its job has been removed.
+
+    >>> job = Queue("doc-told").add("mail")
+    >>> with QueueEvents("doc-told", last_event_id="0") as events:
+    ...     event = next(iter(events))
+    >>> event.name, event.data, event.job_id == job.id
+    ('added', {'name': 'mail'}, True)
     """
 
     name: str
@@ -116,7 +122,13 @@ class QueueEvents(Service):
         self._started_by_on = False
 
     def start(self) -> Self:
-        """Begin in the background and return; refused while it is running, unless `on` has started it."""
+        """Begin in the background and return; refused while it is running, unless `on` has started it.
+
+        >>> events = QueueEvents("doc-heard").start()
+        >>> events
+        QueueEvents('doc-heard', running)
+        >>> events.close()
+        """
         with self._lock:
             if self._started_by_on:
                 self._started_by_on = False
@@ -127,6 +139,13 @@ class QueueEvents(Service):
         """Have `function` called with every `Event` of this name from now on; returns the listener, running.
 
         What the function raises is logged once and stops nothing. It may close the listener.
+
+        >>> from queue import SimpleQueue
+        >>> heard, flow = SimpleQueue(), add({"name": "greet", "queueName": "doc-greetings"})
+        >>> with QueueEvents("doc-greetings").on("completed", heard.put):
+        ...     with Worker("doc-greetings", lambda job: "hello"):
+        ...         heard.get(timeout=30)
+        Event('completed', {'returnvalue': 'hello'})
         """
         if event not in EVENTS:
             near = difflib.get_close_matches(str(event).replace("_", "-"), EVENTS, n=1)
@@ -164,11 +183,20 @@ class QueueEvents(Service):
         return loop
 
     def close(self) -> None:
-        """End; loops over it end when they have had what was read. A function that runs is waited for."""
+        """End; loops over it end when they have had what was read. A function that runs is waited for.
+
+        >>> events = QueueEvents("doc-heard").on("failed", print)
+        >>> events.close()
+        >>> events
+        QueueEvents('doc-heard', not running)
+        """
         self._close(PATIENCE)
 
     def close_at_exit(self) -> None:
-        """End with the interpreter, which is not held up by a long function."""
+        """End with the interpreter, which is not held up by a long function.
+
+        >>> QueueEvents("doc-heard").start().close_at_exit()
+        """
         self._close(1.0)
 
     def _close(self, patience: float) -> None:

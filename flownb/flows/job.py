@@ -135,7 +135,11 @@ class Job:
     # ---- questions ----------------------------------------------------------------------------------
 
     def get_state(self) -> str:
-        """Return where the job is now: one of BullMQ's states, or ``unknown`` when it is gone."""
+        """Return where the job is now: one of BullMQ's states, or ``unknown`` when it is gone.
+
+        >>> Queue("doc-jobs").add("greet", opts={"delay": 60_000}).get_state()
+        'delayed'
+        """
         found = self._store.read_jobs([self._record.key], ("name",))[0]
         return found.state or "unknown" if found else "unknown"
 
@@ -143,6 +147,10 @@ class Job:
         """Say whether nobody needs the job any more: its flow was cancelled, or what it was for has failed.
 
         A running function asks it now and then, and returns. One small read.
+
+        >>> flow = add({"name": "total", "queueName": "doc-cancels"})
+        >>> flow.job.is_cancelled(), flow.cancel().job.is_cancelled()
+        (False, True)
         """
         return self._store.read_cancelled([self._record.key])[0]
 
@@ -150,6 +158,13 @@ class Job:
         """Return the children's values by ``queue:id``, in the order the children were declared.
 
         An optional child that failed is there as None; `get_ignored_children_failures` says why.
+
+        >>> loads = [{"name": "load", "queueName": "doc-days", "data": day} for day in (1, 2)]
+        >>> flow = add({"name": "total", "queueName": "doc-sums", "children": loads})
+        >>> with Worker("doc-days", lambda job: 10 * job.data):
+        ...     with Worker("doc-sums", lambda job: sum(job.get_children_values().values())):
+        ...         flow.result(timeout=30)
+        30
         """
         values = codec.decode_each(self._store.read_values(self._record.key))
         ignored = self._store.read_ignored(self._record.key)
@@ -160,12 +175,25 @@ class Job:
         return ChildrenValues(found, self._store.prefix)
 
     def get_ignored_children_failures(self) -> dict[str, str]:
-        """Return why optional children failed, by ``queue:id``."""
+        """Return why optional children failed, by ``queue:id``.
+
+        >>> load = {"name": "load", "queueName": "doc-days", "opts": {"jobId": "d1", "failParentOnFailure": False}}
+        >>> flow = add({"name": "total", "queueName": "doc-sums", "children": [load]})
+        >>> with Worker("doc-days", lambda job: 1 / 0):
+        ...     with Worker("doc-sums", lambda job: job.get_ignored_children_failures()):
+        ...         flow.result(timeout=30)
+        {'doc-days:d1': 'ZeroDivisionError: division by zero'}
+        """
         found = self._store.read_ignored(self._record.key)
         return {short_key(key, self._store.prefix): reason for key, reason in found.items()}
 
     def get_dependencies(self) -> dict[str, Any]:
-        """Return BullMQ's view of the children: processed, unprocessed, failed and ignored, by ``queue:id``."""
+        """Return BullMQ's view of the children: processed, unprocessed, failed and ignored, by ``queue:id``.
+
+        >>> load = {"name": "load", "queueName": "doc-loads", "opts": {"jobId": "d2"}}
+        >>> add({"name": "total", "queueName": "doc-sums", "children": [load]}).job.get_dependencies()
+        {'processed': {}, 'unprocessed': ['doc-loads:d2'], 'failed': [], 'ignored': {}}
+        """
         key, prefix = self._record.key, self._store.prefix
         values = codec.decode_each(self._store.read_values(key))
         return {
@@ -176,12 +204,22 @@ class Job:
         }
 
     def get_dependencies_count(self) -> dict[str, int]:
-        """Return how many children are processed, unprocessed, failed and ignored."""
+        """Return how many children are processed, unprocessed, failed and ignored.
+
+        >>> load = {"name": "load", "queueName": "doc-loads"}
+        >>> add({"name": "total", "queueName": "doc-sums", "children": [load]}).job.get_dependencies_count()
+        {'processed': 0, 'unprocessed': 1, 'failed': 0, 'ignored': 0}
+        """
         pending, processed, ignored, failed = self._store.read_families([self._record.key])[0]
         return {"processed": processed, "unprocessed": pending, "failed": failed, "ignored": ignored}
 
     def get_logs(self) -> list[str]:
-        """Return the rows written with `log`, oldest first."""
+        """Return the rows written with `log`, oldest first.
+
+        >>> with Worker("doc-logs", lambda job: job.log("almost there")):
+        ...     add({"name": "total", "queueName": "doc-logs"}).wait(timeout=30).job.get_logs()
+        ['almost there']
+        """
         return self._store.read_logs(self._record.key)
 
     # ---- again, or no more ---------------------------------------------------------------------------
@@ -225,18 +263,34 @@ class Job:
     # ---- while it runs ------------------------------------------------------------------------------
 
     def update_progress(self, progress: Any) -> None:
-        """Tell how far the job is: a number, or any JSON value."""
+        """Tell how far the job is: a number, or any JSON value.
+
+        >>> with Worker("doc-steps", lambda job: job.update_progress({"step": 2, "of": 3})):
+        ...     add({"name": "total", "queueName": "doc-steps"}).wait(timeout=30).job.progress
+        {'step': 2, 'of': 3}
+        """
         text = codec.encode(progress, "progress")
         self._store.update_job(self._base, self.id, "progress", text)
 
     def update_data(self, data: Any) -> None:
-        """Replace the job's data; the next attempt sees the new one."""
+        """Replace the job's data; the next attempt sees the new one.
+
+        >>> job = Queue("doc-jobs").add("greet", {"name": "Ada"})
+        >>> job.update_data({"name": "Grace"})
+        >>> job.data
+        {'name': 'Grace'}
+        """
         text = codec.encode(data, "data")
         self._store.update_job(self._base, self.id, "data", text)
         self._data = codec.decode(text)
 
     def log(self, row: str) -> int:
-        """Add a row to the job's log; return how many rows it has."""
+        """Add a row to the job's log; return how many rows it has.
+
+        >>> job = Queue("doc-jobs").add("greet")
+        >>> job.log("begun"), job.log("almost there")
+        (1, 2)
+        """
         keep = JobOptions.from_wire(self.opts).keep_logs
         return self._store.update_job(self._base, self.id, "log", str(row), keep) or 0
 

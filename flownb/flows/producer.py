@@ -95,7 +95,11 @@ class FlowProducer:
         if_exists: str = "reuse",
         on_failure: str | None = None,
     ) -> list[Flow]:
-        """Store several trees; all of them are checked before the first is written. See `add`."""
+        """Store several trees; all of them are checked before the first is written. See `add`.
+
+        >>> FlowProducer().add_bulk({"name": f"day-{n}", "queueName": "doc-days"} for n in (1, 2))
+        [Flow('day-1': 1 job), Flow('day-2': 1 job)]
+        """
         adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
         trees = list(trees)
         plans = [_in_place(i, adding.plan, tree) for i, tree in enumerate(trees)]
@@ -193,7 +197,11 @@ def add(
     on_failure: str | None = None,
     connection: Connection | None = None,
 ) -> Flow:
-    """Store a tree of dicts, `Node`s or task nodes and return its `Flow`; see `FlowProducer.add`."""
+    """Store a tree of dicts, `Node`s or task nodes and return its `Flow`; see `FlowProducer.add`.
+
+    >>> add({"name": "report", "queueName": "doc-reports", "children": [Node("load", "doc-loads", {"day": 1})]})
+    Flow('report': 2 jobs)
+    """
     return FlowProducer(connection=connection).add(
         tree,
         name=name,

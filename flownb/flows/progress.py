@@ -19,6 +19,10 @@ class Progress:
 
     `fraction` is the part of all jobs that has ended, well or badly: 1.0 when the root has ended. `paused`
     says that the flow is held by `Flow.pause`.
+
+    >>> with Worker("doc-done", lambda job: 7):
+    ...     add({"name": "total", "queueName": "doc-done"}).wait(timeout=30).progress()
+    Progress(completed=1, failed=0, active=0, total=1, fraction=1.000)
     """
 
     completed: int
@@ -42,6 +46,7 @@ class Progress:
 
     @property
     def fraction(self) -> float:
+        """The part of all jobs that has ended, well or badly, from 0.0 to 1.0."""
         return (self.completed + self.failed) / self.total if self.total else 0.0
 
     @property
@@ -60,6 +65,7 @@ class Progress:
 
     @property
     def paused(self) -> bool:
+        """Whether `Flow.pause` holds the flow."""
         return self.counts.paused
 
     @property

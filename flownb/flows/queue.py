@@ -33,11 +33,19 @@ class Queue:
         self._base = keys.base(self._connection.prefix, name)
 
     def add(self, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Job:
-        """Add one job; `opts` are BullMQ's, bare numbers in milliseconds."""
+        """Add one job; `opts` are BullMQ's, bare numbers in milliseconds.
+
+        >>> Queue("doc-mails").add("welcome", {"to": "ada@example.org"}, {"delay": 60_000})
+        Job('welcome' in 'doc-mails')
+        """
         return self.add_bulk([{"name": name, "data": {} if data is None else data, "opts": opts}])[0]
 
     def add_bulk(self, jobs: Iterable[Mapping[str, Any]]) -> list[Job]:
-        """Add many jobs (dicts of name, data and opts), in order; all are checked before the first write."""
+        """Add many jobs (dicts of name, data and opts), in order; all are checked before the first write.
+
+        >>> Queue("doc-mails").add_bulk([{"name": "welcome"}, {"name": "bye", "opts": {"priority": 5}}])
+        [Job('welcome' in 'doc-mails'), Job('bye' in 'doc-mails')]
+        """
         planned = []
         for i, job in enumerate(jobs):
             if "children" in job:
@@ -71,12 +79,23 @@ class Queue:
         return [Job(record, store=self._store, connection=self._connection) for record in found if record]
 
     def get_job(self, id: str) -> Job | None:
-        """Return the job of this id, or None."""
+        """Return the job of this id, or None.
+
+        >>> job = Queue("doc-mails").add("welcome")
+        >>> Queue("doc-mails").get_job(job.id)
+        Job('welcome' in 'doc-mails')
+        """
         record = self._store.read_jobs([f"{self._base}:{id}"])[0]
         return Job(record, store=self._store, connection=self._connection) if record else None
 
     def get_jobs(self, state: str | Iterable[str], start: int = 0, end: int = 99) -> list[Job]:
-        """Return the jobs of one state or several, from `start` to `end` in each, both included."""
+        """Return the jobs of one state or several, from `start` to `end` in each, both included.
+
+        >>> queue = Queue("doc-letters")
+        >>> jobs = queue.add_bulk({"name": f"letter-{n}"} for n in range(5))
+        >>> queue.get_jobs("waiting", 0, 1)
+        [Job('letter-0' in 'doc-letters'), Job('letter-1' in 'doc-letters')]
+        """
         states = [state] if isinstance(state, str) else list(state)
         ids: list[str] = []
         for one in states:
@@ -87,22 +106,45 @@ class Queue:
         return [Job(record, store=self._store, connection=self._connection) for record in found if record]
 
     def get_job_counts(self) -> dict[str, int]:
-        """Return how many jobs of this queue are in which state."""
+        """Return how many jobs of this queue are in which state.
+
+        >>> Queue("doc-nothing").get_job_counts()
+        {'waiting': 0, ...}
+        """
         counts = self._store.count_states(self._base)
         return {state: counts[state] for state in STATES}
 
     def pause(self) -> None:
-        """No worker starts a job of this queue until `resume`; running jobs go on."""
+        """No worker starts a job of this queue until `resume`; running jobs go on.
+
+        >>> queue = Queue("doc-held")
+        >>> queue.pause()
+        >>> with Worker("doc-held", lambda job: 7):
+        ...     queue.add("mail").get_state()
+        'waiting'
+        """
         self._connection.ensure_writable()
         self._store.pause_queue(self._base)
 
     def resume(self) -> None:
-        """Let workers start jobs of this queue again."""
+        """Let workers start jobs of this queue again.
+
+        >>> queue = Queue("doc-held")
+        >>> queue.resume()
+        >>> queue.is_paused()
+        False
+        """
         self._connection.ensure_writable()
         self._store.resume_queue(self._base)
 
     def is_paused(self) -> bool:
-        """Say whether the queue is held by `pause`, here or by any other client."""
+        """Say whether the queue is held by `pause`, here or by any other client.
+
+        >>> queue = Queue("doc-paused")
+        >>> queue.pause()
+        >>> queue.is_paused()
+        True
+        """
         return self._store.is_paused(self._base)
 
     def __repr__(self) -> str:
