@@ -27,10 +27,17 @@ class Service:
 
     @property
     def running(self) -> bool:
+        """Whether it was started and not closed since."""
         return self._running
 
     def start(self) -> Self:
-        """Begin in the background and return; refused while it is running."""
+        """Begin in the background and return; refused while it is running.
+
+        >>> worker = Worker("doc-served", print).start()
+        >>> worker.running
+        True
+        >>> worker.close()
+        """
         with self._lock:
             if self._running:
                 raise RuntimeError(f"{self!r} is running already; close() it first")
@@ -40,7 +47,11 @@ class Service:
         return self
 
     def close(self) -> None:
-        """End, and return when it has ended. Nothing happens when it is not running."""
+        """End, and return when it has ended. Nothing happens when it is not running.
+
+        >>> worker = Worker("doc-served", print)
+        >>> worker.close()
+        """
         with self._lock:
             if self._running:
                 self._running = False
@@ -48,7 +59,10 @@ class Service:
                 self._end()
 
     def close_at_exit(self) -> None:
-        """End with the interpreter."""
+        """End with the interpreter.
+
+        >>> Worker("doc-served", print).start().close_at_exit()
+        """
         self.close()
 
     def __enter__(self) -> Self:

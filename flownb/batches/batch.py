@@ -30,6 +30,13 @@ class Batch(Flow):
     """A flow made from rows: what `fan_out` and `attach` return.
 
     `results` and `table` come back on the rows' own index; `failures` says what went wrong, row by row.
+
+    >>> @task
+    ... def inverse(n):
+    ...     return 1 / n
+    >>> fan_out([1, 0], inverse).wait(timeout=30).failures[["error", "message"]]
+                   error           message
+    1  ZeroDivisionError  division by zero
     """
 
     def __init__(
@@ -47,6 +54,14 @@ class Batch(Flow):
 
         A task that returns dicts gives their keys as columns, any other value one column named after the
         task; dtypes are nullable. Raises TimeoutError past `timeout`.
+
+        >>> @task
+        ... def inverse(n):
+        ...     return {"inverse": 1 / n}
+        >>> fan_out([2, 0, 4], inverse).results(timeout=30)
+           inverse
+        0      0.5
+        2     0.25
         """
         self.wait(timeout)
         return results.of_values(self._rows.values(), self._index(), self._spec["task"])
@@ -56,6 +71,14 @@ class Batch(Flow):
 
         In the kernel that made the batch the rows come with all their columns, after `attach` with those
         that travelled.
+
+        >>> @task
+        ... def square(n):
+        ...     return n * n
+        >>> fan_out([{"n": 2}, {"n": 3}], square).wait(timeout=30).table()[["n", "square", "_state"]]
+           n  square     _state
+        0  2       4  completed
+        1  3       9  completed
         """
         rows = self._rows.read(inputs=self._source is None)
         if self._source is not None:
@@ -73,6 +96,15 @@ class Batch(Flow):
 
         Without `into` it is `results`; with `by` and one task to go into, a DataFrame of what that returned for
         each group, on the groups' labels.
+
+        >>> @task
+        ... def square(n):
+        ...     return n * n
+        >>> @task
+        ... def total(squares):
+        ...     return int(squares["square"].sum())
+        >>> fan_out([1, 2, 3], square, into=total).result(timeout=30)
+        14
         """
         if self._spec["stages"]:
             value = super().result(timeout)
@@ -182,7 +214,17 @@ class Batch(Flow):
         return self
 
     def to_html(self, path: Any = None) -> str:
-        """Return the batch as one HTML page for others; with `path`, write it there too."""
+        """Return the batch as one HTML page for others; with `path`, write it there too.
+
+        Beside what the page of a flow shows: the result's table, or the first rows.
+
+        >>> @task
+        ... def square(n):
+        ...     return n * n
+        >>> page = fan_out([4, 5], square).wait(timeout=30).to_html()
+        >>> "<table" in page, "<script" in page
+        (True, False)
+        """
         top = self._top_table()
         page = self._report(self._snapshot(failures=True), self._records(), top)
         if path is not None:

@@ -80,6 +80,9 @@ class Connection:
 
         Resending after a lost reply is right because every write of flownb may arrive twice. If the server
         stays away, redis-py's ConnectionError or TimeoutError comes after some seconds.
+
+        >>> connection.client().exists("bull:no-such-queue:meta")
+        0
         """
         address = self.address()
         with self._changing:
@@ -89,11 +92,21 @@ class Connection:
             return self._client
 
     def blocking_client(self) -> redis.Redis:
-        """A new client for one loop of blocking commands of up to 10 s, without resends. Close it."""
+        """A new client for one loop of blocking commands of up to 10 s, without resends. Close it.
+
+        >>> with connection.blocking_client() as client:
+        ...     print(client.blpop("doc-inbox", timeout=0.01))
+        None
+        """
         return addresses.make_client(self.address(), timeout=addresses.BLOCKING_TIMEOUT)
 
     def worker_client(self) -> redis.Redis:
-        """A new client for one worker, who resends by itself: 8 s per command. Close it."""
+        """A new client for one worker, who resends by itself: 8 s per command. Close it.
+
+        >>> with connection.worker_client() as client:
+        ...     client.ping()
+        True
+        """
         return addresses.make_client(self.address())
 
     def address(self) -> dict[str, object]:
@@ -101,6 +114,9 @@ class Connection:
 
         ``url`` or ``unix_socket_path``, and redis-py's options. Give it away through a pipe only, never on a
         command line. An embedded server stops when the last Connection closes, whoever has its address.
+
+        >>> sorted(connection.address())  # of an embedded server
+        ['password', 'unix_socket_path']
         """
         if self.closed:
             raise OptionError("this connection is closed: make a new one with flownb.connect()")
@@ -108,13 +124,23 @@ class Connection:
 
     @staticmethod
     def client_from_address(address: dict[str, object]) -> redis.Redis:
-        """A client for what `address()` told, like that of `worker_client`."""
+        """A client for what `address()` told, like that of `worker_client`.
+
+        >>> with Connection.client_from_address(connection.address()) as client:
+        ...     client.ping()
+        True
+        """
         return addresses.make_client(address)
 
     def ensure_writable(self) -> None:
         """Ask before the first write: ReadOnly, or ServerRefused with the reason and what mends it.
 
         The server is asked once per connection.
+
+        >>> Connection(connection.client(), read_only=True).ensure_writable()
+        Traceback (most recent call last):
+            ...
+        flownb.errors.ReadOnly: this connection only reads: connect without read_only=True to write
         """
         if self.read_only:
             raise ReadOnly("this connection only reads: connect without read_only=True to write")
@@ -134,12 +160,24 @@ class Connection:
         """Have `callback` called when this connection closes, before its clients do; last added first.
 
         Returns the call that takes it back.
+
+        >>> with Connection(connection.client()) as other:
+        ...     stay_silent = other.on_close(lambda: print("closing"))
+        ...     print("open")
+        open
+        closing
         """
         self._on_close.append(callback)
         return lambda: self._on_close.remove(callback) if callback in self._on_close else None
 
     def close(self) -> None:
-        """Call what was registered, close the client, let go of an embedded server. May be called twice."""
+        """Call what was registered, close the client, let go of an embedded server. May be called twice.
+
+        >>> other = Connection(connection.client())
+        >>> other.close()
+        >>> other.closed
+        True
+        """
         with self._changing:
             if self.closed:
                 return

@@ -17,7 +17,14 @@ _IN_SECONDS = ("timeout", "delay")  # Python arguments say seconds where a tree'
 
 
 class Task:
-    """A function with a queue and options. Calling it runs it here, plainly; `node` makes it a job."""
+    """A function with a queue and options. Calling it runs it here, plainly; `node` makes it a job.
+
+    >>> @task(queue="doc-sums")
+    ... def double(x):
+    ...     return 2 * x
+    >>> double(21), double, double.required
+    (42, Task('double' on 'doc-sums'), ['x'])
+    """
 
     def __init__(
         self,
@@ -90,6 +97,15 @@ class Task:
         An argument that is a node (or a list or dict of nodes) is a child: its value is passed in at run
         time. `after` waits for other nodes without taking their values. `opts` override the task's options,
         as in a tree.
+
+        >>> @task
+        ... def load(day):
+        ...     return 10 * day
+        >>> @task
+        ... def total(loads):
+        ...     return sum(loads)
+        >>> add(total.node([load.node(1), load.node(2, opts={"priority": 5})])).result(timeout=30)
+        30
         """
         given = self._by_name(args, kwargs)
         bound = {name: value for name, value in given.items() if _holds_nodes(value, name, self.name)}

@@ -35,6 +35,10 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
 
     It is laid out by the Graphviz engine that flownb finds, and without one by flownb itself. What you add
     to it (nodes, attributes) is shown as the engine draws it.
+
+    >>> picture = draw({"name": "total", "queueName": "sums"})
+    >>> picture, picture.svg().startswith("<svg")
+    (<Drawing of 'total': 1 node, 0 edges>, True)
     """
 
     def __init__(self, *args: Any, scene: Scene | None = None, **kwargs: Any) -> None:

@@ -90,7 +90,17 @@ class Worker(Service):
         self._connection = connection
 
     def run(self) -> None:
-        """Serve until SIGTERM, SIGINT or Ctrl-C, then close; for scripts."""
+        """Serve until SIGTERM, SIGINT or Ctrl-C, then close; for scripts.
+
+        >>> import os, signal
+        >>> def last(job):
+        ...     os.kill(os.getpid(), signal.SIGTERM)  # mostly systemd or Kubernetes does
+        ...     return "done all the same"
+        >>> flow = add({"name": "last", "queueName": "doc-script"})
+        >>> Worker("doc-script", last).run()
+        >>> flow.result(timeout=30)
+        'done all the same'
+        """
         stop = threading.Event()
         before = {
             number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
@@ -103,12 +113,21 @@ class Worker(Service):
                 signal.signal(number, handler)
 
     def close(self, grace: float = 10.0) -> None:
-        """Take no more jobs, let the running ones end (at most `grace` seconds), write their results."""
+        """Take no more jobs, let the running ones end (at most `grace` seconds), write their results.
+
+        >>> worker = Worker("doc-served", print).start()
+        >>> worker.close(grace=60)
+        >>> worker
+        Worker('doc-served', concurrency=1, not running)
+        """
         self._grace = grace
         super().close()
 
     def close_at_exit(self) -> None:
-        """End with the interpreter: a kernel's restart is not held up by a long job, which runs again later."""
+        """End with the interpreter: a kernel's restart is not held up by a long job, which runs again later.
+
+        >>> Worker("doc-served", print).start().close_at_exit()
+        """
         self.close(grace=1.0)
 
     def _bases(self) -> list[str]:
