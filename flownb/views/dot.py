@@ -37,8 +37,9 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
     to it (nodes, attributes) is shown as the engine draws it.
 
     >>> picture = draw({"name": "total", "queueName": "sums"})
-    >>> picture, picture.svg().startswith("<svg")
-    (<Drawing of 'total': 1 node, 0 edges>, True)
+    >>> picture.node("note", "once a month")
+    >>> "once a month" in picture.source
+    True
     """
 
     def __init__(self, *args: Any, scene: Scene | None = None, **kwargs: Any) -> None:
@@ -47,11 +48,21 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         self._built = self.source if scene is None else ""
 
     def svg(self) -> str:
-        """The picture as SVG text, without an XML prolog. The same flow gives the same text."""
+        """The picture as SVG text, without an XML prolog. The same flow gives the same text.
+
+        >>> draw({"name": "total", "queueName": "sums"}).svg()
+        '<svg ...</svg>'
+        """
         return self._picture(scroll=False)
 
     def layout(self) -> Layout:
-        """Where the engine puts the boxes and arrows; without an engine, where flownb does."""
+        """Where the engine puts the boxes and arrows; without an engine, where flownb does.
+
+        >>> tree = {"name": "total", "queueName": "sums", "children": [{"name": "load", "queueName": "loads"}]}
+        >>> layout = draw(tree).layout()
+        >>> len(layout.places), len(layout.wires)
+        (2, 1)
+        """
         command = engine.find()
         if command is not None:
             try:
@@ -73,7 +84,13 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         return svg.paint(self._scene, self.layout(), scroll=scroll)
 
     def copy(self) -> Drawing:
-        """An independent copy, as of any `graphviz.Digraph`."""
+        """An independent copy, as of any `graphviz.Digraph`.
+
+        >>> picture = draw({"name": "total", "queueName": "sums"})
+        >>> picture.copy().node("note")
+        >>> "note" in picture.source
+        False
+        """
         copied: Drawing = super().copy()
         copied._scene, copied._built = self._scene, self._built
         return copied

@@ -44,7 +44,12 @@ def _style() -> str:
 
 
 class FlowView(anywidget.AnyWidget):
-    """A flow, live: what `flow.watch()` returns. Closing it, or its page, ends the reading."""
+    """A flow, live: what `flow.watch()` returns. Closing it, or its page, ends the reading.
+
+    >>> view = add({"name": "total", "queueName": "doc-views"}).watch()
+    >>> view.head["name"], view.head["state"]
+    ('total', 'waiting')
+    """
 
     frame = traitlets.Dict().tag(sync=True)  #: where boxes and arrows stand; changes with the flow's shape
     nodes = traitlets.Dict().tag(sync=True)  #: what the boxes say now
@@ -72,7 +77,13 @@ class FlowView(anywidget.AnyWidget):
     # ---- from the server to the pages ------------------------------------------------------------------
 
     def poll(self) -> bool:
-        """Read the flow and show what has changed; say whether anything has."""
+        """Read the flow and show what has changed; say whether anything has.
+
+        >>> flow = add({"name": "total", "queueName": "doc-views"})
+        >>> view, flow = flow.watch(), flow.cancel()
+        >>> view.poll(), view.head["state"]
+        (True, 'cancelled')
+        """
         with self._lock:
             try:
                 return self._show(self._flow._snapshot(opened=self._opened))
@@ -184,13 +195,23 @@ class FlowView(anywidget.AnyWidget):
     # ---- where it is shown -----------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Take the view off its pages and read no more."""
+        """Take the view off its pages and read no more.
+
+        >>> add({"name": "total", "queueName": "doc-views"}).watch().close()
+        """
         watcher.forget(self)
         _shown.pop((self._flow._id, self.whole), None)
         super().close()
 
     def when_ended(self, tell: Callable[[], None]) -> None:
-        """Call `tell` once when the flow is seen to have ended."""
+        """Call `tell` once when the flow is seen to have ended.
+
+        >>> flow = add({"name": "total", "queueName": "doc-views"})
+        >>> view, flow = flow.watch(), flow.cancel()
+        >>> view.when_ended(lambda: print("it is over"))
+        >>> changed = view.poll()
+        it is over
+        """
         self._when_ended.append(tell)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:

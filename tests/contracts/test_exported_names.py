@@ -15,9 +15,12 @@ import flownb
 from flownb.flows.events import Event
 from flownb.flows.job import ChildrenValues
 from flownb.tasks.task import Task
+from flownb.views.dot import Drawing
+from flownb.widgets.view import FlowView
 
 ROOT = Path(__file__).resolve().parents[2]
-HANDED_OUT = [Task, Event, ChildrenValues]  # users hold these, and never name their classes
+# Users hold these, and never name their classes.
+HANDED_OUT = [Task, Event, ChildrenValues, Drawing, FlowView]
 PUBLIC = [*(getattr(flownb, name) for name in flownb.__all__), *HANDED_OUT]
 
 
