@@ -284,6 +284,7 @@ def _values(books: Books) -> Iterator[Violation]:
     where = books.where()
     # These may have gone on without a child that fails them later.
     eager = {parent for child in books.jobs for parent, policy, _ in books.edges(child) if policy == "cpof"}
+    eager |= {parent for parent, sub in books.sub.items() if sub.get("failed", {}).keys() - books.jobs.keys()}
     for child, fields in books.jobs.items():
         for parent, policy, _ in books.edges(child):
             if parent not in books.jobs:
