@@ -287,12 +287,16 @@ class Batch(Flow):
             found += itertools.islice(more, max(failed - len(known), 0))
         return dataclasses.replace(snapshot, failures=tuple(found))
 
-    def _labelled(self, record: JobRecord, place: int | None) -> JobRecord:
-        """The job with its row's label behind the name; all rows have the same name."""
+    def _name_of(self, record: JobRecord) -> str:
+        """A row's label stands behind the name; all rows have the same name."""
+        return self._with_label(record.name, self._rows.places.get(record.key))
+
+    def _with_label(self, name: str, place: int | None) -> str:
         index = self._index()
-        if place is None or place >= len(index):
-            return record
-        return dataclasses.replace(record, name=f"{record.name} {index[place]}")
+        return name if place is None or place >= len(index) else f"{name} {index[place]}"
+
+    def _labelled(self, record: JobRecord, place: int | None) -> JobRecord:
+        return dataclasses.replace(record, name=self._with_label(record.name, place))
 
     def _failed_rows(self) -> Iterator[JobRecord]:
         """Each failed row as if it were a job of its own."""

@@ -366,6 +366,10 @@ class Flow(Shown):
     def _flow(self) -> Flow:
         return self
 
+    def _name_of(self, record: JobRecord) -> str:
+        """How a list of jobs calls this one."""
+        return record.name
+
     def _snapshot(
         self,
         *,

@@ -38,7 +38,7 @@ def job(flow: Flow, key: str) -> dict[str, Any]:
     logs = flow._store.read_logs(key)
     return {
         "key": key,
-        "name": shown(record.name, 200),
+        "name": shown(flow._name_of(record), 200),
         "id": shown(record.id, 100),
         "queue": shown(record.queue, 100),
         "state": plain(record.state or "unknown"),
@@ -148,7 +148,7 @@ class Pages:
         """All are read, so they can be put in any order."""
         state, start, sort = ask.get("state"), int(ask.get("start") or 0), ask.get("sort")
         records = [r for r in self._flow._store.read_jobs(keys, BRIEF_FIELDS) if r]
-        rows = [_row(record) for record in records if not state or record.state == state]
+        rows = [self._row(record) for record in records if not state or record.state == state]
         if sort in _COLUMNS:
             place = _COLUMNS.index(sort) + 1
             there = [row for row in rows if row[place] is not None]
@@ -169,7 +169,7 @@ class Pages:
             for record in self._flow._store.read_jobs(some, BRIEF_FIELDS):
                 place += 1
                 if record and (not state or record.state == state):
-                    rows.append(_row(record))
+                    rows.append(self._row(record))
                     if len(rows) == PAGE:
                         break
         found = {"rows": rows, "next": place if place < len(keys) else None}
@@ -179,20 +179,19 @@ class Pages:
             else {**found, "of": len(keys)}
         )
 
-
-def _row(record: JobRecord) -> list[Any]:
-    waited = record.processed_on - record.timestamp if record.processed_on and record.timestamp else None
-    ran = record.finished_on - record.processed_on if record.finished_on and record.processed_on else None
-    return [
-        record.key,
-        shown(record.name, 80),
-        shown(record.queue, 60),
-        plain(record.state or "unknown"),
-        record.attempts_made,
-        None if waited is None else max(waited, 0),
-        None if ran is None else max(ran, 0),
-        reason(record, 120) if record.failed_reason else None,
-    ]
+    def _row(self, record: JobRecord) -> list[Any]:
+        waited = record.processed_on - record.timestamp if record.processed_on and record.timestamp else None
+        ran = record.finished_on - record.processed_on if record.finished_on and record.processed_on else None
+        return [
+            record.key,
+            shown(self._flow._name_of(record), 80),
+            shown(record.queue, 60),
+            plain(record.state or "unknown"),
+            record.attempts_made,
+            None if waited is None else max(waited, 0),
+            None if ran is None else max(ran, 0),
+            reason(record, 120) if record.failed_reason else None,
+        ]
 
 
 # ---- the timeline ----------------------------------------------------------------------------------------

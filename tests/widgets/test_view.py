@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import pandas as pd
 import pytest
 from stages import row
 
@@ -175,6 +176,20 @@ def test_the_table_has_jobs_to_which_rows_were_handed_on(connection):
     after = ask(view, "jobs")["of"]
     assert before < after == len(batch.jobs())
     assert view.head["shares"]  # the table says why it has fewer lines than there are rows
+
+
+def test_a_row_is_called_by_its_label_in_the_table_and_in_its_details(connection):
+    @fn.task
+    def ship(n):
+        return n
+
+    frame = pd.DataFrame({"n": [1, 2]}, index=["order-7", "<b>order-8</b>"])
+    batch = fn.fan_out(frame, ship, rows_per_job=1).wait(timeout=60)
+    view = view_on(batch)
+    found = {line[1]: line[0] for line in ask(view, "jobs", queue="ship")["rows"]}
+    assert sorted(found) == ["ship <b>order-8</b>", "ship order-7"]
+    assert ask(view, "job", key=found["ship order-7"])["name"] == "ship order-7"
+    assert ask(view, "jobs", queue="ship", sort="name", descending=True)["rows"][0][1] == "ship order-7"
 
 
 def test_the_table_is_sorted_by_any_column(stage):
