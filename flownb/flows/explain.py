@@ -278,7 +278,7 @@ class _Explainer:
         above = self.above.get(job.key)
         if above is None:
             return  # the root has ended since the walk began
-        link = _json(job.parent or "{}")
+        link = codec.decode_object(job.parent or "{}")
         untold = job.parent_key != above or any(link.get(word) for word in ("fpof", "cpof", "idof", "rdof"))
         parent = self._name_above(job.key)
         if job.state == COMPLETED or untold:
@@ -418,12 +418,4 @@ def _age(found: tuple[str, JobRecord | None, Any]) -> tuple[int, list[Any]]:
 
 
 def _options(job: JobRecord) -> JobOptions:
-    return JobOptions.from_wire(_json(job.opts))
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        found = codec.decode(text)
-    except ValueError:  # another program's, and broken
-        found = None
-    return found if isinstance(found, dict) else {}
+    return JobOptions.from_wire(codec.decode_object(job.opts))

@@ -6,7 +6,6 @@ and as they can be counted; a child's key is looked up where a single job matter
 
 from __future__ import annotations
 
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from flownb.flows.plan import OPTIONAL
-from flownb.wire import keys
+from flownb.wire import codec, keys
 from flownb.wire.families import in_pieces
 from flownb.wire.folding import MOST_SINGLE, group_siblings
 from flownb.wire.store import Store
@@ -187,7 +186,7 @@ class Found(Shape):
             groups.append({"base": base, "name": name, "count": len(members), "first": first, "leaf": leaf})
         firsts = self.store.read_jobs([group["first"][0] for group in groups], ("parent",))
         for group, child in zip(groups, firsts, strict=True):
-            link = json.loads(child.parent or "{}") if child else {}
+            link = codec.decode_object(child.parent or "{}") if child else {}
             group["optional"] = any(link.get(policy) for policy in OPTIONAL)
             self._bases.add(group["base"])
         self._groups[parent] = groups

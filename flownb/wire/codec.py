@@ -66,6 +66,19 @@ def decode(text: str) -> Any:
     return json.loads(text)
 
 
+def decode_object(text: str) -> dict[str, Any]:
+    """Return the JSON object that a text holds; an empty one where another program wrote something else.
+
+    >>> decode_object('{"a":1}'), decode_object("{broken")
+    ({'a': 1}, {})
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
 def decode_each(texts: Mapping[str, str]) -> dict[str, Any]:
     """Return the value of each JSON text; many at once take a quarter of the time that they take one by one.
 

@@ -54,7 +54,7 @@ def refuse(redis, opts, **arguments):
         ),
         ({"backoff": {"type": "fixed", "delay": 1, "jitter": 2}}, "jitter is a number from 0 to 1, not 2"),
         ({"backoff": {"typ": "fixed"}}, "no such part 'typ'; a backoff has type, delay and jitter"),
-        ({"backoff": "sometimes 3s"}, "no duration"),
+        ({"backoff": "sometimes 3s"}, "is no backoff"),
         ({"lifo": "yes"}, "opts.lifo: True or False, not 'yes'"),
         ({"timeout": 0}, "a timeout is longer than 0"),
         ({"timeout": -1}, "ten years"),
