@@ -37,7 +37,7 @@ def test_a_worker_that_runs_is_known_at_once(stage, until):
         fn.Worker("totals", lambda job: 1),
     ):
         assert inside.wait(20)
-        assert flow.explain()["why"].str.startswith("running for")[0]
+        until(lambda: flow.explain()["why"].str.startswith("running for")[0])
         may_end.set()
         assert flow.result(timeout=20) == 1
 
