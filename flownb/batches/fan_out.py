@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from functools import partial
-from types import FunctionType
 from typing import Any, Literal, overload
 
 import pandas as pd
@@ -13,10 +12,9 @@ import pandas as pd
 from flownb import seams
 from flownb.batches import frames, grouping, results
 from flownb.batches.batch import Batch, Source
-from flownb.batches.columns import type_name
 from flownb.batches.layout import Layout
 from flownb.batches.rehearsal import rehearse
-from flownb.batches.row_job import RowJob
+from flownb.batches.row_job import RowJob, no_task
 from flownb.batches.rows import Rows, fingerprint, identities, ungrouped
 from flownb.batches.rows import read as read_rows
 from flownb.batches.stream import MOST_ROWS, store_as_they_come
@@ -198,11 +196,7 @@ def _stages(into: Any, by: Sequence[str] | str | None) -> list[Task]:
     stages = [] if into is None else list(into) if isinstance(into, (list, tuple)) else [into]
     for stage in stages:
         if not isinstance(stage, Task):
-            raise FlowError(
-                f"into: make it a task first: @flownb.task above {stage.__name__}"
-                if isinstance(stage, FunctionType)
-                else f"into: a task, or a list of tasks up to the root, not {type_name(stage)}"
-            )
+            raise no_task("into", stage, "a task, or a list of tasks up to the root")
         if not stage.required and not stage.optional:
             raise FlowError(
                 f"into: task {stage.name} needs a parameter for the DataFrame of what is below it"

@@ -51,11 +51,7 @@ class RowJob:
                 is_ours=False,
             )
         if not isinstance(task, Task):
-            raise FlowError(
-                f"task: make it a task first: @flownb.task above {task.__name__}"
-                if isinstance(task, FunctionType)
-                else f"task: a task (a function with @flownb.task above it) or a queue's name, not {type_name(task)}"
-            )
+            raise no_task("task", task, "a task (a function with @flownb.task above it) or a queue's name")
         options = _options_of_rows(opts, task.options)
         return cls(
             name=task.name,
@@ -70,6 +66,13 @@ class RowJob:
             is_limited=task.limiter is not None,
             code=code_of(task.function),
         )
+
+
+def no_task(place: str, given: Any, wanted: str) -> FlowError:
+    """Return the refusal of what was given at `place` instead of a task."""
+    if isinstance(given, FunctionType):
+        return FlowError(f"{place}: make it a task first: @flownb.task above {given.__name__}")
+    return FlowError(f"{place}: {wanted}, not {type_name(given)}")
 
 
 _BELONGS_ELSEWHERE = {

@@ -19,6 +19,7 @@ from flownb.wire.records import (
     COMPLETED,
     DELAYED,
     FAILED,
+    POLICIES,
     WAITING,
     WAITING_CHILDREN,
     JobRecord,
@@ -279,7 +280,7 @@ class _Explainer:
         if above is None:
             return  # the root has ended since the walk began
         link = codec.decode_object(job.parent or "{}")
-        untold = job.parent_key != above or any(link.get(word) for word in ("fpof", "cpof", "idof", "rdof"))
+        untold = job.parent_key != above or any(link.get(word) for word in POLICIES)
         parent = self._name_above(job.key)
         if job.state == COMPLETED or untold:
             why = (

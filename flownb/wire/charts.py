@@ -5,16 +5,16 @@ Plain reads in pieces, while jobs move. Who suspects something asks again: see `
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flownb.wire import keys
+from flownb.wire import codec, keys
 from flownb.wire.families import PIECE
 from flownb.wire.faults import server_errors
-from flownb.wire.manyrows import PAUSED
+from flownb.wire.manyrows import jobs_counted
 from flownb.wire.plain import UUID
+from flownb.wire.records import POLICIES
 
 if TYPE_CHECKING:
     from flownb.wire.store import Store
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 LISTS = ("wait", "paused", "active")
 OPEN = (*LISTS, "delayed", "prioritized", "waiting-children")  #: places of jobs that have not ended
 ENDS = ("completed", "failed")
-POLICIES = ("fpof", "cpof", "idof", "rdof")
 _TYPES = dict.fromkeys(LISTS, "list") | dict.fromkeys((*OPEN[3:], *ENDS), "zset") | {"meta": "hash"}
 _FIELDS = ("name", "finishedOn", "fl", "parentKey", "parent", "ats", "sh", "defa", "why")
 _PAGE = 1000  # ids a read
@@ -195,12 +194,9 @@ def _linked(job: str, parent: str | None, link: str | None) -> tuple[str, bool]:
     """The policy in a job's link to its parent, and whether the link says the same as its other field."""
     if parent is None:
         return "", True
-    try:
-        found = json.loads(link or "{}")
-        policy = next((word for word in POLICIES if found.get(word)), "")
-        return policy, parent not in (job, None) and f"{found.get('queueKey')}:{found.get('id')}" == parent
-    except (ValueError, AttributeError):
-        return "", False
+    found = codec.decode_object(link or "{}")
+    policy = next((word for word in POLICIES if found.get(word)), "")
+    return policy, parent != job and f"{found.get('queueKey')}:{found.get('id')}" == parent
 
 
 def read_edges(store: Store, charts: Sequence[Chart]) -> list[list[str]]:
@@ -313,8 +309,7 @@ def read_counts(store: Store, flow: str) -> dict[str, int]:
     """Return how many jobs of a flow are where, by its own counts: ``state@queue key`` -> jobs."""
     with server_errors():
         found: Any = store.client.hgetall(keys.own(store.prefix, "counts", flow))
-    fields = {str(_text(field)): n for field, n in found.items()}
-    return {field: int(n) for field, n in fields.items() if not field.startswith(("rows", PAUSED))}
+    return jobs_counted({str(_text(field)): n for field, n in found.items()})
 
 
 @dataclass(frozen=True, slots=True)

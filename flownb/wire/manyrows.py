@@ -141,6 +141,15 @@ def counts_of(fields: Mapping[str, str]) -> FlowCounts:
     return FlowCounts(by_stage=stages, rows_a_job=rows_a_job, paused=PAUSED in fields)
 
 
+def jobs_counted(fields: Mapping[str, Any]) -> dict[str, int]:
+    """Return of a flow's counts those of jobs alone: ``state@queue key`` -> jobs.
+
+    >>> jobs_counted({"waiting@bull:q": "3", "rows@bull:q": "100 0 0", "paused@": "1"})
+    {'waiting@bull:q': 3}
+    """
+    return {name: int(n) for name, n in fields.items() if not name.startswith("rows") and name != PAUSED}
+
+
 def _in_rows(jobs: Mapping[str, int], note: Mapping[str, str]) -> tuple[dict[str, int], float]:
     total, done, failed = map(int, note["rows"].split())
     ended = int(note.get("rows-completed", 0)), int(note.get("rows-failed", 0))

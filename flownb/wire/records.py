@@ -18,6 +18,9 @@ CANCELLED = "cancelled"
 NO_CAUSE = ("child", "cancelled")
 """What the `why` of a job says that did not fail by itself."""
 
+POLICIES = ("fpof", "cpof", "idof", "rdof")
+"""What a job's failure means for its parent: BullMQ's short words, as a job's ``parent`` field has them."""
+
 STATES = (WAITING, ACTIVE, DELAYED, PRIORITIZED, WAITING_CHILDREN, COMPLETED, FAILED)
 """A job's states: BullMQ's words, in the order tables and pictures show them."""
 

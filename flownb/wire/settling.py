@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flownb.wire import keys
 from flownb.wire.families import PIECE
 from flownb.wire.faults import server_errors
-from flownb.wire.manyrows import PAUSED
+from flownb.wire.manyrows import jobs_counted
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -28,9 +28,7 @@ class BooksRead:
     @property
     def jobs(self) -> dict[str, int]:
         """The counts of jobs alone: ``state@queue key`` -> jobs."""
-        return {
-            name: int(n) for name, n in self.fields.items() if not name.startswith("rows") and name != PAUSED
-        }
+        return jobs_counted(self.fields)
 
 
 class Settling:

@@ -15,6 +15,7 @@ from flownb.flows.job import Job
 from flownb.tasks.binding import UnknownTask
 from flownb.wire import codec, keys
 from flownb.wire.manyrows import MOST_ROWS, RowsValue, bind_of, data_of, refer
+from flownb.wire.records import POLICIES
 from flownb.wire.store import Store, Taken
 from flownb.worker.run import Outcome, Work, _about, _held, failed, judge, put_off, run_one
 
@@ -197,9 +198,7 @@ class _Rows:
             jobs.append(
                 [1, ids[-1], record.name, data_of(some), 1, 1, 0, record.priority, False, False, bind]
             )
-        policy = next(
-            word for word in ("fpof", "cpof", "idof", "rdof") if f'"{word}":' in (record.parent or "")
-        )
+        policy = next(word for word in POLICIES if f'"{word}":' in (record.parent or ""))
         piece = codec.pack_children([base] * len(ids), ids)
         place = keys.own(self.store.prefix, "children", record.parent_key or ""), str(_BEHIND + first), piece
         _surely(

@@ -11,8 +11,7 @@ local function write_late_end(root)
       or redis.call('HEXISTS', record, 'ended') == 1 then
     return
   end
-  local ended = redis.call('ZSCORE', q.completed, id) and 'completed'
-    or redis.call('ZSCORE', q.failed, id) and 'failed'
+  local ended = ended_as(q, id)
   if ended then
     end_flow(q, has[1], ended)
     redis.call('HSET', record, 'finished', has[3])

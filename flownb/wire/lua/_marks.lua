@@ -58,11 +58,12 @@ local function is_needed(q, job, flow, word, edges)
       local has = redis.call('HMGET', job, 'parentKey', 'sh')
       edges = parents_of(job, nil, has[1], has[2])
     end
-    if word == 'cancelled' and is_root(edges) then
-      needed = redis.call('HGET', flow_key('flow', q, flow), 'ended') ~= 'cancelled' or nil
+    if word == 'cancelled' and is_root(edges)
+        and redis.call('HGET', flow_key('flow', q, flow), 'ended') ~= 'cancelled' then
+      needed = true
+      break
     end
-    if #edges == 0 then needed = needed or false end
-    if needed ~= nil then break end
+    if #edges == 0 then needed = false break end
     local above_all = edges
     edges = nil
     for i, edge in ipairs(above_all) do

@@ -46,6 +46,11 @@ local function queue_and_id(key)
   return queue_at(base), id
 end
 
+-- How a job has ended, by where it stands; false when it stands among no ended ones.
+local function ended_as(q, id)
+  return redis.call('ZSCORE', q.completed, id) and 'completed' or redis.call('ZSCORE', q.failed, id) and 'failed'
+end
+
 -- Redis text of a whole number: Lua would write large ones with an exponent.
 local function int(n)
   if n == 0 then return '0' end

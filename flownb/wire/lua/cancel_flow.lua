@@ -15,8 +15,7 @@ if has[1] and has[2] ~= 'completed' then
   redis.call('SADD', flows, id)
   if not has[2] then
     has[2] = 'cancelled'
-    redis.call('HSET', record, 'ended', 'cancelled', 'finished', now_text)
-    look_later(record, 10000)
+    end_flow(queues[1], args.flow, 'cancelled')
     local root = look_at(has[1])
     if root and is_over(root.q, root.key, root.flow, root.edges) and leave_line(root) then cancel(root.q, root.id, root.state) end
   end

@@ -49,8 +49,7 @@ for _, pair in ipairs(args.pairs) do
   local has = redis.call('HMGET', child, 'name', 'finishedOn', 'returnvalue', 'failedReason', 'why', 'parentKey', 'parent', 'sh')
   if redis.call('HEXISTS', child, 'data') == 0 then has[1] = false end
   local edge = has[1] and edge_to(parent, parents_of(child, has[7], has[6], has[8]))
-  local ended = has[2] and (redis.call('ZSCORE', q.completed, id) and 'completed'
-    or redis.call('ZSCORE', q.failed, id) and 'failed')
+  local ended = has[2] and ended_as(q, id)
   if redis.call('SISMEMBER', parent .. ':dependencies', child) == 1 then
     settle(parent, child, has, edge, ended)
   elseif edge and kept_in(edge, child) == 'nothing' then

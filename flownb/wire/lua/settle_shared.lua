@@ -15,11 +15,10 @@ local MOST_LOOKED_AT = 100 -- parents a call
 -- `marked` are first parents that another program only marked: fail_doomed is for them.
 local told, marked, rest, looked_at = 0, {}, {}, 0
 
--- How a job has ended; nil while it has not.
+-- How a job has ended, one that is gone too; false while it has not.
 local function end_of(q, id, has)
   if not has[1] then return 'removed' end
-  if not has[2] then return nil end
-  return redis.call('ZSCORE', q.completed, id) and 'completed' or redis.call('ZSCORE', q.failed, id) and 'failed'
+  return has[2] and ended_as(q, id)
 end
 
 -- Some of a job's further parents, and where to go on; nil when those were the last.
