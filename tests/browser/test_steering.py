@@ -100,6 +100,33 @@ def test_a_group_opens_a_job_tells_all_and_the_table_is_paged(notebook):
     assert nb.errors == []
 
 
+HOLD_WHAT_THE_TABLE_ASKS_UNTIL_IT_ASKS_AGAIN = """() => {
+    const send = WebSocket.prototype.send;
+    let held = null;
+    WebSocket.prototype.send = function (data) {
+        const text = typeof data === "string" ? data : new TextDecoder().decode(data);
+        if (!text.includes('"ask":"jobs"')) return send.call(this, data);
+        if (!held) return void (held = data);
+        send.call(this, data);
+        send.call(this, held);
+        WebSocket.prototype.send = send;
+    };
+}"""
+
+
+def test_the_page_of_the_table_that_was_asked_for_comes_although_a_refresh_comes_first(notebook):
+    nb = notebook(ADD)
+    nb.run(0)
+    nb.see(".fn-bar-of-tools", "1 to 50 of 121 jobs")
+    nb.page.evaluate(HOLD_WHAT_THE_TABLE_ASKS_UNTIL_IT_ASKS_AGAIN)
+    nb.page.get_by_role("button", name="Next").click()
+    run_rows(nb)
+    nb.see(".fn-bar-of-tools", "51 to 100 of 121 jobs")
+    nb.page.get_by_role("button", name="Previous").click()
+    nb.see(".fn-bar-of-tools", "1 to 50 of 121 jobs")
+    assert nb.errors == []
+
+
 def test_the_table_of_a_large_flow_says_what_it_does_not_sort_and_searches_on(notebook):
     nb = notebook(ADD.replace("range(120)", "range(10_500)"))
     nb.run(0)

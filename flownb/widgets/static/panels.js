@@ -84,16 +84,17 @@ function makeDetails(ask, { closed }) {
 const HEADINGS = { name: "name", queue: "queue", state: "state", attempts: "attempts", waited: "waited", ran: "ran", error: "error" };
 
 function makeTable(model, ask, { picked }) {
-  const states = html("select", { "aria-label": "State", change: () => load(0) });
-  const queues = html("select", { "aria-label": "Queue", change: () => load(0) });
+  const states = html("select", { "aria-label": "State", change: first });
+  const queues = html("select", { "aria-label": "Queue", change: first });
   const head = html("tr"), rows = html("tbody");
   const status = html("span", { class: "fn-muted", role: "status" });
-  const before = html("button", { type: "button", class: "fn-button", click: () => { starts.pop(); load(starts.pop() || 0); } }, "Previous");
-  const after = html("button", { type: "button", class: "fn-button", click: () => load(following) }, "Next");
+  const before = html("button", { type: "button", class: "fn-button", click: previous }, "Previous");
+  const after = html("button", { type: "button", class: "fn-button", click: next }, "Next");
   const limit = html("p", { class: "fn-muted fn-limit" });
   const panel = html("div", {}, html("div", { class: "fn-bar-of-tools" }, states, queues, status, html("span", { class: "fn-gap" }), before, after), limit,
     html("div", { class: "fn-scroll" }, html("table", { class: "fn-jobs", "aria-label": "Jobs" }, html("thead", {}, head), rows)));
-  let starts = [], following = null, sort = null, descending = false, latest = 0, headed = "";
+  let starts = [0]; // of the pages from the first to the wanted one: a refresh meanwhile reads that one, too
+  let following = null, sort = null, descending = false, latest = 0, headed = "";
 
   function options(select, all, values) {
     const chosen = select.value;
@@ -105,19 +106,32 @@ function makeTable(model, ask, { picked }) {
   function order(column) {
     descending = sort === column && !descending;
     sort = column;
-    load(0);
+    first();
   }
 
-  async function load(start) {
-    const { queues: known } = model.get("head"), mine = ++latest;
+  function first() {
+    starts = [0];
+    return load();
+  }
+
+  function next() {
+    if (starts.at(-1) < following) starts.push(following); // a second click before the answer asks for the same page
+    load();
+  }
+
+  function previous() {
+    if (starts.length > 1) starts.pop();
+    load();
+  }
+
+  async function load() {
+    const { queues: known } = model.get("head"), mine = ++latest, start = starts.at(-1);
     options(states, "all states", ["failed", "active", "completed", "waiting", "delayed", "prioritized", "waiting-children"]);
     options(queues, "all queues", known);
     const found = await ask("jobs", { start, state: states.value, queue: queues.value, sort, descending });
     if (mine !== latest) return;
     if (found.error) return say(status, found.error);
-    if (start && found.of !== null && start >= found.of) return load(0); // there are fewer by now
-    if (!start) starts = [];
-    if (starts.at(-1) !== start) starts.push(start);
+    if (start && found.of !== null && start >= found.of) return first(); // there are fewer by now
     following = found.next;
     before.disabled = starts.length < 2;
     after.disabled = following === null;
@@ -176,7 +190,7 @@ function makeTable(model, ask, { picked }) {
     });
   }
 
-  return { panel, load: () => load(starts.at(-1) || 0) };
+  return { panel, load };
 }
 
 // ---- failures by message -----------------------------------------------------------------------------------
