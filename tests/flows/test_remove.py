@@ -257,7 +257,8 @@ def test_a_flow_that_took_over_a_job_counts_what_is_below_it(redis):
     assert fn.attach("c").progress().total == 3
 
 
-def test_a_failure_whose_job_went_with_another_flow_is_told_from_what_is_left(redis):
+@pytest.mark.parametrize("then", ["remove", "retry"])
+def test_a_failure_whose_job_another_flow_removes_or_retries_is_told_from_what_is_left(redis, then):
     def work(job):
         if job.name == "shared":
             raise ValueError("broken")
@@ -272,6 +273,27 @@ def test_a_failure_whose_job_went_with_another_flow_is_told_from_what_is_left(re
     ):
         flow.result(timeout=20)
     fn.Queue("q").get_job("m").remove()
-    other.remove()
+    getattr(other, then)()
+    sound(redis)
+    with pytest.raises(fn.FlowFailed, match="'top' failed: top: child bull:q:m failed"):
+        flow.result(timeout=20)
+
+
+def test_a_flow_that_stays_failed_has_a_job_to_blame_when_its_first_failure_runs_again(redis):
+    def work(job):
+        if job.name == "shared":
+            raise ValueError("broken")
+
+    shared = {"name": "shared", "queueName": "q", "opts": {"jobId": "s"}}
+    failing = {"name": "middle", "queueName": "q", "children": [shared], "opts": {"jobId": "m"}}
+    ignoring = {"name": "shared", "queueName": "q", "opts": {"jobId": "s", "ignoreDependencyOnFailure": True}}
+    waiting = {"name": "waiting", "queueName": "unserved"}
+    beside = {"name": "beside", "queueName": "q", "children": [ignoring, waiting]}
+    flow = fn.add({"name": "top", "queueName": "q", "children": [failing, beside]}, on_failure="finish")
+    with fn.Worker("q", work):
+        flow.wait(timeout=20)
+    fn.Queue("q").get_job("m").remove()
+    fn.Queue("q").get_job("s").retry()
+    sound(redis)
     with pytest.raises(fn.FlowFailed, match="'top' failed: top: child bull:q:m failed"):
         flow.result(timeout=20)

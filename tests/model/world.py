@@ -563,6 +563,8 @@ class World:
             root = self.jobs[flow.root]
             if flow.ended == "cancelled" and root.why != "cancelled":
                 flow.ended = root.state if root.state in ENDED else None
+                if flow.ended == "failed":
+                    flow.cause = flow.cause or self._first_failure(flow.root)
         return answers
 
     def retry(self, keys: Sequence[str]) -> list[str]:
@@ -662,7 +664,8 @@ class World:
         cause = self.jobs.get(flow.cause)
         if cause is not None and cause.state == "failed":
             return
-        flow.cause = self._first_failure(blame)
+        held = blame or (flow.root if flow.ended == "failed" else None)
+        flow.cause = self._first_failure(held)
 
     # ---- no more --------------------------------------------------------------------------------------
 
@@ -705,12 +708,13 @@ class World:
         if job.flow in self.flows and self.flows[job.flow].root == top:
             return self.remove_flow(job.flow)
         stay = self.staying(top, job.flow)
-        was_mine = [key for key in stay if self.jobs[key].flow == job.flow]
         if not self._remove(self.below(top), stay, None):
             return False
         flow = self.flows.get(job.flow)
-        if flow and flow.cause in was_mine and self.jobs[flow.cause].flow != job.flow:
-            flow.cause = top  # what was to blame belongs to another flow now
+        if flow and flow.cause in stay:
+            blamed = self.jobs[flow.cause]
+            if job.flow not in (blamed.flow, *blamed.counted.values()):
+                flow.cause = top  # what was to blame has left the flow
         for parent in job.edges:
             if parent in self.jobs:
                 self._let_go(self.jobs[parent], top)

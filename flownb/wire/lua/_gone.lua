@@ -131,28 +131,39 @@ local function count_again(at, edge, beside, edges)
   redis.call('HSET', beside, edge.key, edge.policy .. ' ' .. (flow or ''))
 end
 
+-- A flow that a job leaves blames it no more: the job that goes is to blame, until that has gone. See let_go.
+local function blame_no_more(at, flow)
+  local top = args.top
+  if not top or redis.call('HGET', top, 'fl') ~= flow then return end
+  local record = flow_key('flow', at.q, flow)
+  if redis.call('HGET', record, 'cause') == at.key then redis.call('HSET', record, 'cause', top) end
+end
+
 -- A shared job stays when some of its parents go: the next one becomes its first. A job whose flow goes, or
 -- has no parent left in its own, belongs to the flow of a parent that is left.
 local function detach(at, parents_gone, flow_gone)
   local prefix = at.q.base:match('^(.*):[^:]+$')
   local beside, left, own, next_flow = prefix .. ':flownb:parents:' .. at.key, {}, nil, nil
+  local counted = {} -- flow -> false when it counts the job no more
   for _, edge in ipairs(at.edges) do
     if parents_gone[edge.key] then
       count_move(at.q, edge.flow, counted_as(at), nil)
       redis.call('HDEL', beside, edge.key)
+      if edge.flow then counted[edge.flow] = counted[edge.flow] or false end
     else
       left[#left + 1] = edge
+      if edge.flow then counted[edge.flow] = true end
       local flow = redis.call('HGET', edge.key, 'fl')
       if flow and flow == at.flow then own = flow end
       if flow and flow ~= flow_gone then next_flow = next_flow or flow end
     end
   end
+  for flow, still in pairs(counted) do
+    if not still then blame_no_more(at, flow) end
+  end
   local homeless = at.flow and (at.flow == flow_gone or not own and not at.is_root)
   if homeless then
-    local record = flow_key('flow', at.q, at.flow)
-    -- It is to blame no more in a flow that it leaves: the job that goes is, until that has gone. See let_go.
-    local top = args.top and redis.call('HGET', record, 'cause') == at.key and args.top
-    if top and redis.call('HGET', top, 'fl') == at.flow then redis.call('HSET', record, 'cause', top) end
+    blame_no_more(at, at.flow)
     count_move(at.q, at.flow, at.state, nil)
     for _, edge in ipairs(left) do
       if edge.flow and edge.flow == next_flow then

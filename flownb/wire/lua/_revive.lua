@@ -122,21 +122,28 @@ local function reopen(q, flow)
   if root[3] == 'cancelled' then return end -- it runs again with its children
   if root[1] then
     redis.call('HSET', record, 'ended', root[2] and 'completed' or 'failed', 'finished', root[1])
+    review_cause(q, flow)
   else
     redis.call('HDEL', record, 'ended', 'finished')
     look_later(record, 60000)
   end
 end
 
--- A cause that is no failed job any more is none; the one that is left takes its place.
+local function has_failed(job)
+  local q, id = queue_and_id(job)
+  return redis.call('ZSCORE', q.failed, id)
+end
+
+-- A cause that is no failed job any more is none; the one that is left takes its place. A flow that stays
+-- failed has one always.
 local function write_causes()
   for record, blame in pairs(revived.causes) do
-    local cause = redis.call('HGET', record, 'cause')
-    local q, id
-    if cause then q, id = queue_and_id(cause) end
-    if cause and not redis.call('ZSCORE', q.failed, id) then
-      if blame then
-        redis.call('HSET', record, 'cause', first_failure(blame))
+    local has = redis.call('HMGET', record, 'cause', 'ended', 'root')
+    local cause, failed = has[1], has[2] == 'failed'
+    local held = blame or failed and has[3]
+    if cause and not has_failed(cause) or failed and not cause then
+      if held then
+        redis.call('HSET', record, 'cause', first_failure(held))
       else
         redis.call('HDEL', record, 'cause')
       end
