@@ -292,7 +292,7 @@ class _Reader(threading.Thread):
             for id, fields in found[0][1] if found else ():
                 if self.stopped.is_set():
                     return
-                self._position = _text(id)
+                self._position = codec.text(id)
                 if fields:
                     self._tell(self._event(self._position, fields))
 
@@ -305,7 +305,7 @@ class _Reader(threading.Thread):
             if "no such key" in str(error):
                 return "0-0"
             raise
-        return _text(about["last-generated-id"])
+        return codec.text(about["last-generated-id"])
 
     def _pause_after(self, error: Exception) -> None:
         if not self.stopped.is_set():
@@ -339,7 +339,7 @@ class _Reader(threading.Thread):
     # ---- one event ----------------------------------------------------------------------------------
 
     def _event(self, id: str, found: Mapping[Any, Any]) -> Event:
-        fields = {_text(name): _text(value) for name, value in found.items()}
+        fields = {codec.text(name): codec.text(value) for name, value in found.items()}
         name = fields.pop("event", "")
         job_id, prev, due = (fields.pop(part, None) for part in ("jobId", "prev", "delay"))
         data: dict[str, Any] = {_SNAKE.get(part, part): value for part, value in fields.items()}
@@ -394,10 +394,6 @@ class _Loop(Iterator[Event]):
             self.end()  # it stays at its end
             raise StopIteration
         return event
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def _order(id: str) -> tuple[int, ...]:

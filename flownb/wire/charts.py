@@ -99,7 +99,7 @@ def _pages(store: Store, base: str, place: str) -> Iterator[list[str]]:
                 page: Any = store.client.lrange(f"{base}:{place}", -start - _PAGE, -start - 1)
             else:
                 page = store.client.zrange(f"{base}:{place}", start, start + _PAGE - 1)
-        yield [f"{base}:{id}" for id in map(_text, page) if ":" not in id]
+        yield [f"{base}:{id}" for id in map(codec.text, page) if ":" not in id]
         start += _PAGE
         if len(page) < _PAGE:
             return
@@ -110,7 +110,7 @@ def read_mistyped(store: Store, base: str) -> dict[str, str]:
     with server_errors(), store.client.pipeline(transaction=False) as pipe:
         for name in _TYPES:
             pipe.type(f"{base}:{name}")
-        kinds = map(_text, pipe.execute())
+        kinds = map(codec.text, pipe.execute())
     pairs = zip(_TYPES.items(), kinds, strict=True)
     return {name: kind for (name, right), kind in pairs if kind not in (right, "none")}
 
@@ -159,7 +159,9 @@ def _chart(job: str, answers: Sequence[Any], lines: Sequence[str] | None) -> Cha
     if not readable:
         answers = [None if isinstance(answer, ResponseError) else answer for answer in answers]
     fields, stored, data, value, lease, pending, forgiven, *places = answers
-    name, finished, flow, parent, link, started, shared, deferred, why = map(_text, fields or [None] * 9)
+    name, finished, flow, parent, link, started, shared, deferred, why = map(
+        codec.text_or_none, fields or [None] * 9
+    )
     stands = [place for place, score in zip(ENDS, places, strict=False) if score is not None]
     if lines is not None:
         stands += lines
@@ -302,14 +304,14 @@ def read_end_of_flow(store: Store, flow: str) -> str | None:
     home, _, id = flow.rpartition(":")
     with server_errors():
         found: Any = store.client.hget(keys.own(home or store.prefix, "flow", id), "ended")
-    return None if found is None else str(_text(found))
+    return None if found is None else codec.text(found)
 
 
 def read_counts(store: Store, flow: str) -> dict[str, int]:
     """Return how many jobs of a flow are where, by its own counts: ``state@queue key`` -> jobs."""
     with server_errors():
         found: Any = store.client.hgetall(keys.own(store.prefix, "counts", flow))
-    return jobs_counted({str(_text(field)): n for field, n in found.items()})
+    return jobs_counted({codec.text(field): n for field, n in found.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +336,7 @@ def read_hands(store: Store, jobs: Sequence[str]) -> list[Hand]:
         for i in range(0, len(found), 3):
             (started, finished, signed, why, again), lock, further = found[i : i + 3]
             mine = len(lock) < UUID if lock else bool(signed) or (not started and (not finished or why))
-            flows = {str(_text(words)).partition(" ")[2] for words in further}
+            flows = {codec.text(words).partition(" ")[2] for words in further}
             hands.append(Hand(bool(mine and not again), flows))
     return hands
 
@@ -365,7 +367,3 @@ def _by_bytes(pairs: Sequence[tuple[Chart, Tie]]) -> Iterator[list[tuple[Chart, 
         size += chart.value + tie.value
     if some:
         yield some
-
-
-def _text(value: Any) -> Any:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

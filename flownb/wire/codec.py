@@ -27,6 +27,23 @@ MOST_DEPTH = 500
 _LEAVES = (str, int, bool, type(None))
 
 
+def text(reply: Any) -> str:
+    """Return what the server holds as text. Bytes that are not UTF-8 are kept, and go back as they came.
+
+    >>> text(b"bull:q:1"), text(7)
+    ('bull:q:1', '7')
+    """
+    return reply.decode("utf-8", "surrogateescape") if isinstance(reply, bytes) else str(reply)
+
+
+def text_or_none(reply: Any) -> str | None:
+    """Return what the server holds as text, or None where it holds nothing.
+
+    >>> text_or_none(None)
+    """
+    return None if reply is None else text(reply)
+
+
 def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
     """Return `value` as compact JSON text.
 

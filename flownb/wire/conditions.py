@@ -74,14 +74,16 @@ def read_oldest(store: Store, bases: Sequence[str], is_ours: Callable[[str, str]
         for base in bases:
             pipe.lrange(f"{base}:active", -_LONGEST, -1)
         lines = pipe.execute()
-        jobs = [f"{base}:{_text(id)}" for base, line in zip(bases, lines, strict=True) for id in line]
+        jobs = [
+            f"{base}:{codec.text_or_none(id)}" for base, line in zip(bases, lines, strict=True) for id in line
+        ]
         for job in jobs:
             pipe.hmget(job, "processedOn", "parentKey")
         found = pipe.execute()
     starts = [
         _whole(start)
         for job, (start, parent) in zip(jobs, found, strict=True)
-        if is_ours(job, _text(parent) or "")
+        if is_ours(job, codec.text_or_none(parent) or "")
     ]
     return min((start for start in starts if start is not None), default=None)
 
@@ -146,8 +148,8 @@ def read_conditions(store: Store, job_keys: Sequence[str]) -> list[JobCondition]
                     due=None if due is None else int(due) // 4096,
                     lease_ms=None if lease == -2 else lease,
                     suspected=bool(suspected),
-                    deferred=_text(deferred),
-                    worker=_text(worker),
+                    deferred=codec.text_or_none(deferred),
+                    worker=codec.text_or_none(worker),
                 )
             )
     return conditions
@@ -206,7 +208,7 @@ def _any_pending(store: Store, parent: str, most: int) -> list[str]:
     """Children that nobody declared (another program's): some of them."""
     with server_errors():
         page: Any = store.client.sscan(f"{parent}:dependencies", 0, count=most)
-    return sorted(key for key in map(_text, page[1]) if key and ":flownb:seal:" not in key)[:most]
+    return sorted(key for key in map(codec.text, page[1]) if key and ":flownb:seal:" not in key)[:most]
 
 
 def _seal(prefix: str, flow: str | None) -> str:
@@ -246,7 +248,3 @@ def _whole(text: Any) -> int | None:
         return None if text is None else int(text)
     except ValueError:
         return None
-
-
-def _text(value: Any) -> str | None:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flownb.wire import codec
 from flownb.wire.faults import server_errors
 from flownb.wire.large import in_full
 from flownb.wire.records import COMPLETED, FAILED
@@ -62,12 +63,12 @@ class Families:
         """
         with server_errors():
             for page in self._pages_of_set(f"{parent}:dependencies"):
-                yield [key for key in map(_text, page) if _SEAL not in key]
+                yield [key for key in map(codec.text, page) if _SEAL not in key]
             for kept in ("processed", "failed"):
                 for names in self._pages_of_names(f"{parent}:{kept}"):
-                    yield [_text(key) for key in names]
+                    yield [codec.text(key) for key in names]
             for keys_ in self._pages_of_ranks(f"{parent}:unsuccessful"):
-                yield [_text(key) for key in keys_]
+                yield [codec.text(key) for key in keys_]
 
     def read_every_child(self, parent: str) -> list[str]:
         """Return the children that a parent knows by any of its keys, pending or ended, each once."""
@@ -81,7 +82,7 @@ class Families:
                 page: Any = self.client.zrange(
                     f"{base}:waiting-children", start, start + _PAGE - 1, desc=True
                 )
-                yield [f"{base}:{_text(id)}" for id in page]
+                yield [f"{base}:{codec.text(id)}" for id in page]
                 start += _PAGE
                 if len(page) < _PAGE:
                     return
@@ -122,7 +123,9 @@ class Families:
                 return in_full(self.client, self._read_hash(place))
             for some in in_pieces(child_keys):
                 texts: Any = self.client.hmget(place, list(some))
-                values |= {k: _text(text) for k, text in zip(some, texts, strict=True) if text is not None}
+                values |= {
+                    k: codec.text(text) for k, text in zip(some, texts, strict=True) if text is not None
+                }
             return in_full(self.client, values)
 
     def read_ignored(self, parent_key: str) -> dict[str, str]:
@@ -133,14 +136,16 @@ class Families:
     def read_failed(self, parent_key: str) -> list[str]:
         """Return the keys of the children that failed their parent, oldest first."""
         with server_errors():
-            return [_text(key) for page in self._pages_of_ranks(f"{parent_key}:unsuccessful") for key in page]
+            return [
+                codec.text(key) for page in self._pages_of_ranks(f"{parent_key}:unsuccessful") for key in page
+            ]
 
     def read_first_failure(self, job: str) -> str:
         """Return the deepest job that failed this one: down by who failed whom first; itself if no child did."""
         seen = {job}
         with server_errors():
             while found := self.client.zrange(f"{job}:unsuccessful", 0, 0):
-                below = _text(found[0])
+                below = codec.text(found[0])
                 if below in seen:
                     break
                 job = below
@@ -150,7 +155,9 @@ class Families:
     def read_pending(self, parent_key: str) -> list[str]:
         """Return the keys of the children a parent still waits for, in no order."""
         with server_errors():
-            found = {_text(key) for page in self._pages_of_set(f"{parent_key}:dependencies") for key in page}
+            found = {
+                codec.text(key) for page in self._pages_of_set(f"{parent_key}:dependencies") for key in page
+            }
         return [key for key in found if _SEAL not in key]
 
     # ---- pages --------------------------------------------------------------------------------------
@@ -161,7 +168,7 @@ class Families:
         while True:
             answer: Any = self.client.hscan(key, cursor, count=PIECE)
             cursor, page = answer
-            found |= {_text(name): _text(value) for name, value in page.items()}
+            found |= {codec.text(name): codec.text(value) for name, value in page.items()}
             if not cursor:
                 return found
 
@@ -213,7 +220,3 @@ def in_pieces(items: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _queues_of(job_keys: Sequence[str]) -> list[str]:
     return [key.rsplit(":", 1)[0] for key in job_keys[:1]]
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)

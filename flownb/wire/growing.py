@@ -42,7 +42,7 @@ class Growing:
             if child is not None:
                 group["leaf"] = False
                 if group["count"] > 1:
-                    group["first"] = list(dict.fromkeys([_text(child), *group["first"]]))
+                    group["first"] = list(dict.fromkeys([codec.text(child), *group["first"]]))
 
     def read_growth(self, job: str, home: str, number: int) -> Growth:
         """Return what is stored of the children of one call of a job; `home` is the prefix of its flow."""
@@ -53,8 +53,8 @@ class Growing:
             pipe.hkeys(place)
             (flow, calls), (asked, groups), fields = pipe.execute()
         return Growth(
-            flow=None if flow is None else _text(flow),
-            asked=_text(asked) if asked is not None and number < int(calls or 0) else None,
+            flow=None if flow is None else codec.text(flow),
+            asked=codec.text(asked) if asked is not None and number < int(calls or 0) else None,
             calls=int(calls or 0),
             pieces=sum(field.startswith(b"run:") for field in fields),
             groups=codec.decode(groups) if groups is not None else [],
@@ -80,7 +80,3 @@ def grown_field(base: str, name: str) -> str:
 def _slices(items: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(items), _A_CALL):
         yield items[start : start + _A_CALL]
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)

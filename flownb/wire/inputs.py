@@ -130,11 +130,11 @@ def read(client: Redis, key: str, digests: Iterable[str]) -> dict[str, str]:
     for digest in digests:  # one at a time: each is large
         if digest in found:
             continue
-        text: Any = client.hget(key, digest)
-        if text is None:
+        stored: Any = client.hget(key, digest)
+        if stored is None:
             raise JobMissing(
                 "a large input of this row is gone from the server; run its fan_out again: if_exists='rerun'"
             )
-        found[digest] = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
+        found[digest] = codec.text(stored)
         _remembered.add({digest: found[digest]})
     return found

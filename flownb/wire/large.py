@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from flownb.errors import JobMissing
+from flownb.wire import codec
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -37,5 +38,5 @@ def in_full(client: Redis, texts: Mapping[str, str]) -> dict[str, str]:
                 raise JobMissing(
                     f"the value of {key} is gone: it was large, so only the job held it; run its fan_out again"
                 )
-            found[key] = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+            found[key] = codec.text(value)
     return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flownb.wire import codec
 from flownb.wire.faults import server_errors
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def read_paces(store: Store, bases: Sequence[str], since: int) -> list[Pace]:
             for place in some:
                 pipe.zrevrange(f"{base}:{state}", place, place, withscores=True)
             for id in ids:
-                pipe.hmget(f"{base}:{_text(id)}", "processedOn", "finishedOn")
+                pipe.hmget(f"{base}:{codec.text(id)}", "processedOn", "finishedOn")
         answers = iter(pipe.execute())
     return [
         Pace(
@@ -72,7 +73,3 @@ def _places(ended: int) -> list[int]:
 def _run(times: Sequence[Any]) -> float | None:
     started, ended = times
     return None if started is None or ended is None else max(int(ended) - int(started), 0) / 1000
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

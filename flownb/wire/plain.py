@@ -7,9 +7,9 @@ may be seen between two places, and is waiting then.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from flownb.wire import keys
+from flownb.wire import codec, keys
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -160,8 +160,9 @@ def read_cancelled(client: Redis, queues: Sequence[str], *, now: None, jobs: Seq
     }
 
 
-def _text(value: Any) -> Any:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else False
+def _text(value: Any) -> str | Literal[False]:
+    """As the scripts answer: nothing is false."""
+    return False if value is None else codec.text(value)
 
 
 READS: Mapping[str, Callable[..., Any]] = {

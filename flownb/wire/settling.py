@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flownb.wire import keys
+from flownb.wire import codec, keys
 from flownb.wire.families import PIECE
 from flownb.wire.faults import server_errors
 from flownb.wire.manyrows import jobs_counted
@@ -56,7 +56,7 @@ class Settling:
         with server_errors():
             answer: Any = self.client.hscan(keys.own(self.prefix, "shared"), cursor, count=PIECE)
         cursor, page = answer
-        return cursor, self.tell_parents([_text(job) for job in page])
+        return cursor, self.tell_parents([codec.text(job) for job in page])
 
     def tell_parents(self, jobs: Sequence[str]) -> int:
         """Tell the further parents of shared jobs that have ended; return how many were told."""
@@ -106,7 +106,3 @@ class Settling:
 
     def _call(self, script: str, queues: Sequence[str], **args: Any) -> Mapping[str, Any]:
         raise NotImplementedError
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flownb.wire import keys
+from flownb.wire import codec, keys
 from flownb.wire.faults import server_errors
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Steering:
         """Return the queues in which a flow has, or had, jobs."""
         with server_errors():
             found: Any = self.client.hkeys(keys.own(self.prefix, "counts", flow))
-        bases = dict.fromkeys(_text(field).partition("@")[2] for field in found)
+        bases = dict.fromkeys(codec.text(field).partition("@")[2] for field in found)
         return [base for base in bases if base]  # `paused@` names none
 
     def retry_jobs(
@@ -131,7 +131,7 @@ class Steering:
         place = self._kept(state, job)
         with server_errors():
             self.client.zadd(place, {job: finished})
-            kept = [_text(key) for key in self.client.zrange(place, 0, -1, desc=True)]
+            kept = [codec.text(key) for key in self.client.zrange(place, 0, -1, desc=True)]
             gone = [key for key in kept if not self.client.exists(key)]
             if gone:
                 self.client.zrem(place, *gone)
@@ -157,7 +157,7 @@ class Steering:
                 for key in some:
                     pipe.hkeys(keys.own(key.rsplit(":", 2)[0], "parents", key))
                 for key, parents in zip(some, pipe.execute(), strict=True):
-                    found[key] = [_text(parent) for parent in parents]
+                    found[key] = [codec.text(parent) for parent in parents]
         return found
 
     def read_sealed(self, parents: Sequence[str], seal: str) -> list[str]:
@@ -180,7 +180,3 @@ class Steering:
 def _check(items: Sequence[Any]) -> None:
     if len(items) > MOST_STEERED:
         raise ValueError(f"{len(items):,} jobs in one call, at most {MOST_STEERED:,}")
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)

@@ -218,7 +218,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
         """Return a flow's record, empty if there is none."""
         with server_errors():
             found: Any = self.client.hgetall(keys.own(self.prefix, "flow", flow))
-        return {_text(name): _text(value) for name, value in found.items()}
+        return {codec.text(name): codec.text(value) for name, value in found.items()}
 
     def read_flow_end(self, flow: str) -> tuple[str | None, str | None]:
         """Return how a flow ended (``completed``, ``failed``, ``cancelled`` or None) and the key of its first failure.
@@ -228,7 +228,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
         """
         with server_errors():
             found: Any = self.client.hmget(keys.own(self.prefix, "flow", flow), "ended", "cause", "root")
-        ended, cause, root = (_text(value) if value is not None else None for value in found)
+        ended, cause, root = (codec.text(value) if value is not None else None for value in found)
         if root is None:
             raise errors.JobMissing("the flow is not on this server any more; its data were removed")
         return ended, cause
@@ -240,7 +240,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
         """
         with server_errors():
             found: Any = self.client.hgetall(keys.own(self.prefix, "counts", flow))
-        return manyrows.counts_of({_text(field): _text(count) for field, count in found.items()})
+        return manyrows.counts_of({codec.text(field): codec.text(count) for field, count in found.items()})
 
     def read_flows(self, page: int) -> Iterator[tuple[str, int]]:
         """Yield the flows that flownb stored and when (ms), the newest first, reading so many at a time."""
@@ -250,7 +250,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
                 found: Any = self.client.zrange(
                     keys.own(self.prefix, "flows"), start, start + page - 1, desc=True, withscores=True
                 )
-            yield from ((_text(flow), int(created)) for flow, created in found)
+            yield from ((codec.text(flow), int(created)) for flow, created in found)
             start += page
             if len(found) < page:
                 return
@@ -264,7 +264,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
         """Return the id of the newest flow of this name."""
         with server_errors():
             found: Any = self.client.hget(keys.own(self.prefix, "names"), name)
-        return _text(found) if found is not None else None
+        return codec.text(found) if found is not None else None
 
     def read_children(self, parent_key: str) -> list[codec.Children]:
         """Return a parent's declared children in order, in pieces."""
@@ -285,14 +285,14 @@ class Store(Steering, Families, Growing, Settling, Mending):
             with server_errors(), self.client.pipeline(transaction=False) as pipe:
                 for key in some:
                     pipe.hget(key, "returnvalue")
-                values += [None if text is None else _text(text) for text in pipe.execute()]
+                values += [None if text is None else codec.text(text) for text in pipe.execute()]
         return values
 
     def read_part(self, job_key: str) -> str | None:
         """Return what a many-row job has so far, None if it has nothing."""
         with server_errors():
             found: Any = self.client.hget(job_key, "part")
-        return None if found is None else _text(found)
+        return None if found is None else codec.text(found)
 
     def read_inputs(self, flow: str, digests: Sequence[str]) -> dict[str, str]:
         """Return the JSON texts of large inputs of a flow's rows, by digest."""
@@ -312,7 +312,9 @@ class Store(Steering, Families, Growing, Settling, Mending):
             for key in found:
                 pipe.exists(key)
             there = pipe.execute()
-        return {_text(key): ids for (key, ids), exists in zip(found.items(), there, strict=True) if exists}
+        return {
+            codec.text(key): ids for (key, ids), exists in zip(found.items(), there, strict=True) if exists
+        }
 
     def write_fields(self, fields: Iterable[tuple[str, str, Any]]) -> None:
         """Write fields ``(key, field, value)`` of flownb's own hashes."""
@@ -347,7 +349,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
     def read_logs(self, job_key: str) -> list[str]:
         with server_errors():
             found: Any = self.client.lrange(f"{job_key}:logs", 0, -1)
-        return [_text(row) for row in found]
+        return [codec.text(row) for row in found]
 
     def read_ids(self, base: str, state: str, start: int, end: int) -> list[str]:
         """Return job ids of one state, those to run next (or finished last) first."""
@@ -356,10 +358,10 @@ class Store(Steering, Families, Growing, Settling, Mending):
                 return self._read_line(base, start, end)
             if state == "active":
                 rows: Any = self.client.lrange(f"{base}:active", -end - 1, -start - 1)
-                return [id for id in map(_text, reversed(rows)) if not _is_marker(id)]
+                return [id for id in map(codec.text, reversed(rows)) if not _is_marker(id)]
             newest_first = state in ("completed", "failed")
             found: Any = self.client.zrange(f"{base}:{state}", start, end, desc=newest_first)
-        return [_text(id) for id in found]
+        return [codec.text(id) for id in found]
 
     def _read_line(self, base: str, start: int, end: int) -> list[str]:
         """The line of a queue: of one that BullMQ 5 paused, also what it put aside to `paused`."""
@@ -369,7 +371,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
         for name, first, last in parts:
             if last >= first:
                 rows: Any = self.client.lrange(f"{base}:{name}", -last - 1, -first - 1)
-                ids += [id for id in map(_text, reversed(rows)) if not _is_marker(id)]
+                ids += [id for id in map(codec.text, reversed(rows)) if not _is_marker(id)]
         return ids
 
     def count_states(self, base: str) -> dict[str, int]:
@@ -402,7 +404,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
             )
         except redis.exceptions.RedisError:
             return None
-        served = {_text(base) for base in ours}
+        served = {codec.text(base) for base in ours}
         for client in clients:  # BullMQ's workers name their connection prefix:base64(queue)[:w:name]
             prefix, _, coded = str(client.get("name", "")).partition(":w:")[0].rpartition(":")
             try:
@@ -415,12 +417,14 @@ class Store(Steering, Families, Growing, Settling, Mending):
         """Return the running jobs' ids with their lock tokens."""
         with server_errors():
             found: Any = self.client.lrange(f"{base}:active", 0, -1)
-            ids = [_text(id) for id in found]
+            ids = [codec.text(id) for id in found]
             locks: list[Any] = []
             for some in _slices(ids, MOST_JOBS_A_CALL):
                 part: Any = self.client.mget([f"{base}:{id}:lock" for id in some])
                 locks += part
-        return [(id, _text(lock) if lock is not None else None) for id, lock in zip(ids, locks, strict=True)]
+        return [
+            (id, codec.text(lock) if lock is not None else None) for id, lock in zip(ids, locks, strict=True)
+        ]
 
     def _call(self, script: str, queues: Sequence[str], **args: Any) -> dict[str, Any]:
         made = load(script)
@@ -455,7 +459,7 @@ def _is_marker(id: str) -> bool:
 
 def _jobs_in_list(length: int, first: Any, last: Any) -> int:
     ends = [id for id in (first, last)[: min(length, 2)] if id is not None]
-    return length - sum(_is_marker(_text(id)) for id in ends)
+    return length - sum(_is_marker(codec.text(id)) for id in ends)
 
 
 def _pieces(found: Mapping[bytes, bytes]) -> list[codec.Children]:
@@ -478,10 +482,6 @@ def _check_size(what: str, items: Sequence[Any]) -> None:
     """Refuse what Lua could only unpack in part: scripts that fail midway keep what they wrote."""
     if len(items) > MOST_JOBS_A_CALL:
         raise ValueError(f"{len(items):,} {what} in one call, at most {MOST_JOBS_A_CALL:,}")
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def _record(key: str, state: str | None, fields: Mapping[str, Any]) -> JobRecord:
