@@ -28,6 +28,14 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def _own_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Know no task of another test: this process would serve its queue, and say so."""
+    from flownb.tasks import registry
+
+    monkeypatch.setattr(registry, "_by_queue", {})
+
+
 @pytest.fixture(scope="session")
 def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Give the folder of one embedded server for all tests of this process, kept running till they end."""
