@@ -45,7 +45,9 @@ class Batch(Flow):
         super().__init__(flow, connection=connection)
         self._spec = frames.spec_of(self._record)
         self._source = source
+        self._is_whole = "stored" in self._record
         self._found: StoredRows | None = None
+        self._groups_found: dict[str, tuple[Any, ...]] | None = None
 
     # ---- rows out -----------------------------------------------------------------------------------
 
@@ -80,10 +82,11 @@ class Batch(Flow):
         0  2       4  completed
         1  3       9  completed
         """
-        rows = self._rows.read(inputs=self._source is None)
+        found = self._rows
+        rows = found.read(inputs=self._source is None)
         if self._source is not None:
             return frames.table_of(self._source.frame, rows, self._spec["task"])
-        inputs = frames.inputs_of(rows, self._spec, self._index(), self._store, self._id)
+        inputs = frames.inputs_of(rows, self._spec, found.index, self._store, self._id)
         return frames.table_of(inputs, rows, self._spec["task"])
 
     @property
@@ -135,10 +138,11 @@ class Batch(Flow):
         0 1.0
         1 FlowFailed('ZeroDivisionError: integer division or modulo by zero')
         """
+        looks = self._looks(timeout)
+        while not self._look_whether_whole():  # another kernel's iterator has not come to its end
+            next(looks)
         rows, index = self._rows, self._index()
-        for place, row in as_they_end(
-            rows, self._looks(timeout), ended=self._rows_ended, is_over=self._is_over
-        ):
+        for place, row in as_they_end(rows, looks, ended=self._rows_ended, is_over=self._is_over):
             failure = FlowFailed(row.error or f"the row is {row.state}")
             yield index[place], failure if row.value is None else results.decoded(row.value)
 
@@ -235,17 +239,24 @@ class Batch(Flow):
     # ---- how ----------------------------------------------------------------------------------------
 
     def _groups(self) -> pd.DataFrame:
-        """The values of the aggregates right below the root, one row a group."""
-        pieces = self._store.read_children(self._record["root"])
-        keys_ = [key for piece in pieces if not piece.added for key in piece.keys]
-        records = [r for r in self._store.read_jobs(keys_, ("name", "data", "returnvalue")) if r]
-        by = self._spec["by"]
-        labels_ = [[codec.decode(record.data).get(name) for record in records] for name in by]
+        """The values of the aggregates right above the rows, one row a group."""
+        groups, by = self._group_labels(), self._spec["by"]
+        records = [r for r in self._store.read_jobs(list(groups), ("name", "returnvalue")) if r]
+        labels_ = [[groups[record.key][place] for record in records] for place in range(len(by))]
         index = (
             pd.Index(labels_[0], name=by[0]) if len(by) == 1 else pd.MultiIndex.from_arrays(labels_, names=by)
         )
         name = records[0].name if records else self._spec["task"]
         return results.results([record.returnvalue for record in records], index, name)
+
+    def _group_labels(self) -> dict[str, tuple[Any, ...]]:
+        """What each job right above the rows has in the columns of `by`, by its key. Does not change, is read once."""
+        if self._groups_found is None:
+            by = self._spec["by"]
+            records = self._store.read_jobs(self._rows.parents if by else [], ("data",))
+            found = ((record.key, codec.decode(record.data)) for record in records if record)
+            self._groups_found = {key: tuple(data.get(name) for name in by) for key, data in found}
+        return self._groups_found
 
     def _has_root_of_its_own(self) -> bool:
         """Is the root nothing but the end of what is below it?"""
@@ -266,7 +277,8 @@ class Batch(Flow):
 
     @property
     def _rows(self) -> StoredRows:
-        """The rows on the server; where they are is read once."""
+        """The rows on the server; where they are is read once all have come."""
+        self._look_whether_whole()
         if self._found is None:
             found = StoredRows.below(self._store, self._record["root"], self._spec)
             if self._spec["rows"] and not len(found):
@@ -274,9 +286,24 @@ class Batch(Flow):
             self._found = found
         return self._found
 
+    def _look_whether_whole(self) -> bool:
+        """Have all rows come? Those of another kernel's iterator come while the first ones run."""
+        if not self._is_whole:
+            self._record = self._record_now()
+            self._spec = frames.spec_of(self._record)
+            self._is_whole = "stored" in self._record
+            self._found = None
+        return self._is_whole
+
     def _snapshot(self, *, failures: bool = False, **parts: Any) -> Snapshot:
-        """As of any flow; failed rows have their labels, and those inside a job of many stand among them too."""
+        """As of any flow; rows and groups have their labels, and failed rows inside a job of many stand among them."""
+        self._look_whether_whole()
         snapshot = super()._snapshot(failures=failures, **parts)
+        nodes = [
+            dataclasses.replace(node, name=self._name_of(node.job)) if node.job else node
+            for node in snapshot.nodes
+        ]
+        snapshot = dataclasses.replace(snapshot, nodes=tuple(nodes))
         if not snapshot.counts.count(FAILED) or not failures:
             return snapshot
         found = [self._labelled(record, self._rows.places.get(record.key)) for record in snapshot.failures]
@@ -288,8 +315,12 @@ class Batch(Flow):
         return dataclasses.replace(snapshot, failures=tuple(found))
 
     def _name_of(self, record: JobRecord) -> str:
-        """A row's label stands behind the name; all rows have the same name."""
-        return self._with_label(record.name, self._rows.places.get(record.key))
+        """The label of a row, or of a group, stands behind the name that all of them have."""
+        if not self._is_whole:
+            return record.name
+        if record.queue == self._spec["queue"]:
+            return self._with_label(record.name, self._rows.places.get(record.key))
+        return " ".join([record.name, *map(str, self._group_labels().get(record.key, ()))])
 
     def _with_label(self, name: str, place: int | None) -> str:
         index = self._index()

@@ -47,7 +47,14 @@ class StoredRows:
     `read` and `values` always ask the server; which row is in which job is read once, as it does not change.
     """
 
-    def __init__(self, store: Store, pieces: Sequence[codec.Children], spec: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        pieces: Sequence[codec.Children],
+        spec: Mapping[str, Any],
+        parents: Sequence[str] = (),
+    ) -> None:
+        self.parents = parents  #: keys of the jobs right above the rows, of a whole batch
         self._store = store
         self._pieces = [piece for piece in pieces if piece.positions is not None]
         self._spec = spec
@@ -65,18 +72,17 @@ class StoredRows:
     def below(cls, store: Store, root: str, spec: Mapping[str, Any]) -> StoredRows:
         """Return the rows of a whole batch, from its root job's key; aggregates in between are stepped over."""
         parents: list[str] = [root]
-        found: list[codec.Children] = []
-        while parents and not found:
-            families = store.read_children_of(parents)
-            found = [piece for pieces in families for piece in pieces if piece.positions is not None]
-            parents = [
-                key
-                for pieces in families
-                for piece in pieces
-                if piece.positions is None
-                for key in piece.keys
-            ]
-        return cls(store, found, spec)
+        while parents:
+            families = dict(zip(parents, store.read_children_of(parents), strict=True))
+            rows = {
+                parent: found
+                for parent, pieces in families.items()
+                if (found := [piece for piece in pieces if piece.positions is not None])
+            }
+            if rows:
+                return cls(store, [piece for found in rows.values() for piece in found], spec, list(rows))
+            parents = [key for pieces in families.values() for piece in pieces for key in piece.keys]
+        return cls(store, [], spec)
 
     def __len__(self) -> int:
         return len(self._order)

@@ -320,6 +320,7 @@ class Flow(Shown):
         record, names = tree.root_cause(self._store, cause, self._record["root"])
         if record is None:
             return errors.FlowFailed(f"flow {self.name!r} failed, and the job that failed it was removed")
+        names[-1] = self._name_of(record)
         return errors.FlowFailed(
             f"flow {self.name!r} failed: {' > '.join(names)}: {tree.describe(record.failed_reason)}"
         )

@@ -69,6 +69,29 @@ def test_what_stands_above_waits_for_the_last_row(square):
     assert batch.result(timeout=60) == [1200, sum(n * n for n in range(1200))]
 
 
+def test_a_handle_got_while_rows_still_come_has_those_that_come_later(square, ran, until):
+    """Another kernel's: the handle is there before the last rows are."""
+    met, early, completed = threading.Event(), {}, []
+
+    def numbers():
+        yield from range(600)
+        until(lambda: len(ran) >= 500)
+        batch = early["batch"] = fn.attach("b")
+        early["table"], early["names"] = batch.table(), [node.name for node in batch._snapshot().nodes]
+        threading.Thread(target=lambda: completed.extend(batch.as_completed(timeout=60))).start()
+        met.set()
+        yield from range(600, 700)
+
+    batch = fn.fan_out(numbers(), square, name="b", rows_per_job=1)
+    assert met.is_set()
+    assert 500 <= len(early["table"]) <= 600
+    assert early["names"][0] == "b"
+    assert early["batch"].results(timeout=60).equals(batch.results(timeout=60))
+    assert len(early["batch"].table()) == 700
+    until(lambda: len(completed) == 700)
+    assert [label for label, _ in sorted(completed)] == list(range(700))
+
+
 def test_the_same_iterator_again_runs_new_rows_alone(square, ran, capsys):
     fn.fan_out(iter([n % 500 for n in range(1000)]), square, name="b").wait(timeout=60)
     ran.clear()
