@@ -42,7 +42,7 @@ JOBS = [
 FLOWS = [
     node("parent", "top", "gather", node("child-1", "items", "value"), node("child-2", "items", "value")),
     node("urgent", "top", "gather", node("child-3", "items", "value"), priority=3),
-    node("patient", "top", "gather", node("child-4", "items", "value"), delay=20),
+    node("patient", "top", "gather", node("child-4", "items", "value"), delay=1),
     node("tree", "one", "gather", node("middle", "one", "gather", node("leaf", "one", "value"))),
     node("hit", "top", "gather", node("fpof", "items", "fail", failParentOnFailure=True)),
     node("unhurt", "top", "gather", node("idof", "items", "fail", ignoreDependencyOnFailure=True)),
