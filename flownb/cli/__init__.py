@@ -13,7 +13,7 @@ import flownb
 from flownb.cli import listing, steering, worker
 from flownb.cli.worker import INTERRUPTED
 from flownb.errors import FlownbError
-from flownb.wire.records import STATES
+from flownb.flows.listing import FLOW_STATES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,7 +140,7 @@ def _add_listing(command: Any) -> None:
     )
     ls.add_argument("-q", "--queue", metavar="QUEUE", help="those with a job in it, also those of Node.js")
     ls.add_argument(
-        "--state", choices=[*STATES, "failing"], metavar="STATE", help="one of BullMQ's, or failing"
+        "--state", choices=FLOW_STATES, metavar="STATE", help="one of BullMQ's, failing or cancelled"
     )
     ls.add_argument("--limit", type=_flows, default=100, metavar="N", help="how many (default: 100)")
     _add_json(ls)

@@ -20,7 +20,7 @@ from flownb.wire.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-FLOW_STATES = (*STATES, "failing")
+FLOW_STATES = (*STATES, "failing", "cancelled")
 _PAGE = 100  # flows read from the index at a time
 _LOOK = 250  # ids of each state of a queue among which other programs' flows are sought
 _PATIENCE = 0.3  # seconds for counting one flow of another program
@@ -53,8 +53,8 @@ def flows(
     `flow` is what `attach` takes. `why` says of a failed flow what failed it, of one that has not ended what keeps
     it. `queue` keeps the flows with a job in that queue, and adds those that other programs put there, as far as
     the newest 250 jobs of each of its states belong to them; jobs without parent and children are no flows.
-    `state` is one of BullMQ's states, of the root, or ``failing``. Nothing is searched for but in the index of
-    flownb's flows and in the queue's own lists.
+    `state` is one of BullMQ's states, of the root, or ``failing`` or ``cancelled``. Nothing is searched for but in
+    the index of flownb's flows and in the queue's own lists.
 
     >>> flow = add({"name": "total", "queueName": "doc-listed"})
     >>> flows(queue="doc-listed")[["name", "state", "total", "why"]]

@@ -214,14 +214,20 @@ def add(
 
 def defaults_of(queues_options: Any) -> dict[str, Any]:
     """Return BullMQ's ``queuesOptions`` as options by queue."""
+    if not isinstance(queues_options or {}, Mapping):
+        raise OptionError(f"queues_options: a dict by queue, not {type(queues_options).__name__}")
     defaults = {}
     for queue, options in (queues_options or {}).items():
+        what = f"queues_options[{queue!r}]"
+        if not isinstance(options, Mapping):
+            raise OptionError(f"{what}: {{'defaultJobOptions': {{...}}}}, not {options!r}")
         unknown = [key for key in options if key not in ("defaultJobOptions", "default_job_options")]
         if unknown:
-            raise OptionError(
-                f"queues_options[{queue!r}]: no such part {unknown[0]!r}; write defaultJobOptions"
-            )
-        defaults[queue] = options.get("defaultJobOptions") or options.get("default_job_options") or {}
+            raise OptionError(f"{what}: no such part {unknown[0]!r}; write defaultJobOptions")
+        found = options.get("defaultJobOptions") or options.get("default_job_options") or {}
+        if not isinstance(found, Mapping):
+            raise OptionError(f"{what}.defaultJobOptions: a dict of options, not {type(found).__name__}")
+        defaults[queue] = found
     return defaults
 
 

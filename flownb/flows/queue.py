@@ -47,7 +47,13 @@ class Queue:
         [Job('welcome' in 'doc-mails'), Job('bye' in 'doc-mails')]
         """
         planned = []
+        if isinstance(jobs, Mapping):
+            raise FlowError("add_bulk takes a list of jobs, not one; add(name, data, opts) adds one")
         for i, job in enumerate(jobs):
+            if not isinstance(job, Mapping):
+                raise FlowError(
+                    f"jobs[{i}]: a job is a dict of name, data and opts, not {type(job).__name__}"
+                )
             if "children" in job:
                 raise FlowError(
                     f"jobs[{i}]: a job with children is a flow; add it with FlowProducer().add(...)"

@@ -107,6 +107,10 @@ class Task:
         >>> add(total.node([load.node(1), load.node(2, opts={"priority": 5})])).result(timeout=30)
         30
         """
+        if isinstance(after, (str, Mapping, Node)) or not isinstance(after, Iterable):
+            raise TypeError(
+                f"{self.name}.node(): after is a list of nodes, as in after=[load.node(1)], not {after!r}"
+            )
         given = self._by_name(args, kwargs)
         bound = {name: value for name, value in given.items() if _holds_nodes(value, name, self.name)}
         data = {name: value for name, value in given.items() if name not in bound}

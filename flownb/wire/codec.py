@@ -23,6 +23,7 @@ from flownb.errors import FlowError
 
 MOST_BYTES = 10_000_000
 MOST_DEPTH = 500
+_TOLD = 60  # characters of a place too deep that a message tells
 
 _LEAVES = (str, int, bool, type(None))
 
@@ -117,7 +118,7 @@ def _check(value: Any, where: str, depth: int) -> None:
     if kind in _LEAVES or kind is float:
         return
     if depth > MOST_DEPTH:
-        raise FlowError(f"{where.split('[')[0]}: nested more than {MOST_DEPTH} levels deep, or in a circle")
+        raise FlowError(f"{where[:_TOLD]}...: nested more than {MOST_DEPTH} levels deep, or in a circle")
     if kind is dict or isinstance(value, Mapping):
         for key, item in value.items():
             if type(key) is not str:

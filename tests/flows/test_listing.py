@@ -64,6 +64,16 @@ def test_it_can_be_narrowed(connection):
     assert fn.flows(queue="nobody").empty
 
 
+def test_cancelled_flows_can_be_asked_for(connection):
+    fn.add({"name": "bad", "queueName": "others"}).cancel()
+    fn.add({"name": "other", "queueName": "others"})
+
+    found = fn.flows(state="cancelled")
+
+    assert found[["name", "state", "why"]].to_numpy().tolist() == [["bad", "cancelled", "it was cancelled"]]
+    assert fn.flows(state="failed").empty
+
+
 def test_the_limit_counts_what_is_shown(connection):
     fn.add(TREE)
     for _ in range(120):

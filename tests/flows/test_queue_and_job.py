@@ -173,6 +173,28 @@ def test_a_job_with_children_is_refused_by_a_queue(redis):
     assert redis.dbsize() == 0
 
 
+@pytest.mark.parametrize(
+    ("jobs", "says"),
+    [
+        ({"name": "a"}, "add_bulk takes a list of jobs, not one; add"),
+        ([{"name": "a"}, "b"], r"jobs\[1\]: a job is a dict of name, data and opts, not str"),
+    ],
+)
+def test_what_is_no_list_of_jobs_is_refused_by_a_queue(redis, jobs, says):
+    with pytest.raises(fn.FlowError, match=says):
+        fn.Queue("q").add_bulk(jobs)
+    assert redis.dbsize() == 0
+
+
+def test_data_that_hold_themselves_are_refused_in_a_line(redis):
+    data = {"name": "a"}
+    data["me"] = [data]
+    with pytest.raises(fn.FlowError, match=r"nested more than .* or in a circle") as refusal:
+        fn.add({"name": "a", "queueName": "q", "data": data})
+    assert len(str(refusal.value)) < 200
+    assert redis.dbsize() == 0
+
+
 def test_a_nan_deep_inside_the_data_is_named_by_its_place(redis):
     with pytest.raises(fn.FlowError, match=r"root: data: NaN .*\(at rows\[1\]\.price\)"):
         fn.add({"name": "a", "queueName": "q", "data": {"rows": [{"price": 1.0}, {"price": float("nan")}]}})

@@ -109,8 +109,24 @@ def test_queues_options_stand_under_each_nodes_own(redis):
     flow = fn.FlowProducer().add(tree, queues_options=options)
     assert flow.job.opts == {"attempts": 3, "priority": 2}
     assert fn.Queue("other").get_jobs("waiting")[0].opts == {"attempts": 0}
-    with pytest.raises(fn.OptionError, match="no such part 'defaults'; write defaultJobOptions"):
-        fn.FlowProducer().add(tree, queues_options={"q": {"defaults": {}}})
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"q": {"defaults": {}}}, r"queues_options\['q'\]: no such part 'defaults'; write defaultJobOptions"),
+        (["q"], "queues_options: a dict by queue, not list"),
+        ({"q": "attempts"}, r"queues_options\['q'\]: {'defaultJobOptions': {...}}, not 'attempts'"),
+        (
+            {"q": {"defaultJobOptions": ["attempts"]}},
+            r"\['q'\].defaultJobOptions: a dict of options, not list",
+        ),
+    ],
+)
+def test_queues_options_of_another_shape(redis, given, says):
+    with pytest.raises(fn.OptionError, match=says):
+        fn.FlowProducer().add({"name": "root", "queueName": "q"}, queues_options=given)
+    assert redis.dbsize() == 0
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,8 @@ def test_a_task_takes_a_child_of_another_program(tasks):
     [
         (lambda add: add.node(1, 2, 3), r"add.node\(\) takes 2 arguments, not 3"),
         (lambda add: add.node(1, a=2), r"add.node\(\) got 'a' twice"),
+        (lambda add: add.node(1, b=2, after=add.node(1)), r"add.node\(\): after is a list of nodes"),
+        (lambda add: add.node(1, b=2, after="load"), r"after is a list of nodes, .* not 'load'"),
         (lambda add: add.node(1, c=2), r"add.node\(\) has no argument 'c'; it has a, b"),
     ],
 )
