@@ -320,7 +320,8 @@ class Checkup:
             with suppress(ServerRefused):  # a key of it has another type, which is told of beside
                 counted = recount(self.store, flow, record["root"])
         if counted is not None and not counted.agrees:
-            what = f"its counts say {_in_words(counted.was)}; its jobs are {_in_words(counted.counts)}"
+            said = f"say {_in_words(counted.was)}" if counted.was else "are gone"
+            what = f"its counts {said}; its jobs are {_in_words(counted.counts)}"
             found.append(self._finding("counts", flow, what, job=name, remedy="count them again"))
         return found
 

@@ -76,19 +76,21 @@ def _root_cause(store: Store, record: Mapping[str, str]) -> Reason:
             wording.plain(record["name"]), "it was cancelled", "run what is left of it with retry()"
         )
     job, names = tree.root_cause(store, record.get("cause"), record["root"])
-    again = "run fan_out again" if record.get("kind") == "batch" else "add the flow again"
+    is_batch = record.get("kind") == "batch"
+    anew = "run fan_out again" if is_batch else "add the flow again"
+    again = anew if is_batch else "run what failed with retry()"
     if job is None:
-        return Reason(wording.plain(record["name"]), "the job that failed it was removed", again)
-    mend = {
-        "timeout": "mend what hangs, or give it a longer timeout",
-        "crashed": "see whether it takes too much memory, or what it calls crashes",
-        "stalled": "its workers died while it ran: see whether it takes too much memory",
-        "missing": "set the server's maxmemory-policy to noeviction",
-    }.get(job.why or "", "mend its function or its data")
+        return Reason(wording.plain(record["name"]), "the job that failed it was removed", anew)
+    mend, then = {
+        "timeout": ("mend what hangs, or give it a longer timeout", anew),
+        "crashed": ("see whether it takes too much memory, or what it calls crashes", again),
+        "stalled": ("its workers died while it ran: see whether it takes too much memory", again),
+        "missing": ("set the server's maxmemory-policy to noeviction", anew),
+    }.get(job.why or "", ("mend its function or its data", again))
     return Reason(
         wording.path(names),
         f"it failed: {wording.plain(tree.describe(job.failed_reason))}",
-        f"{mend}, then {again}",
+        f"{mend}, then {then}",
     )
 
 
@@ -134,8 +136,11 @@ class _Explainer:
         lost = self._lost()
         for job, condition in self.others:
             if job.key in lost:
-                why = f"it is in no line of queue {self._name_of_queue(job)!r}: its id was removed by hand"
-                self._find(_NEVER, "lost", _base(job), job.key, why, "add the flow again")
+                queue = self._name_of_queue(job)
+                why = f"it is in no line of queue {queue!r}: its id was removed by hand"
+                self._find(
+                    _NEVER, "lost", _base(job), job.key, why, f"mend it with doctor({queue!r}, fix=True)"
+                )
             else:
                 self._job(job, condition)
         self._whole_flow()
@@ -223,7 +228,8 @@ class _Explainer:
         self._queue(job, _LATER)
         if not pending.count and not pending.sealed:
             why = "it waits for children, and has none that has not ended: its books were changed by hand"
-            self._find(_NEVER, "left", job.key, job.key, why, "add the flow again")
+            fix = f"mend it with doctor({self._name_of_queue(job)!r}, fix=True)"
+            self._find(_NEVER, "left", job.key, job.key, why, fix)
 
     def _queue(self, job: JobRecord, stage: int) -> bool:
         """Say what keeps every job of this one's queue; whether anything does."""

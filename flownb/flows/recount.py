@@ -43,8 +43,8 @@ def recount(store: Store, flow: str, root: str, *, others_too: bool = False) -> 
                 missing += 1
             elif state := _counted_as(record, flow, hand.flows):
                 found[f"{state}@{job.rsplit(':', 1)[0]}"] += 1
-    # Jobs that nobody declared are not among these.
-    known = 0 <= sum(was.values()) - found.total() <= missing
+    # Jobs that nobody declared are not among these. Counts that say less than there is were lost.
+    known = sum(was.values()) - found.total() <= missing
     if not known or charts.read_counts(store, flow) != was:
         return None
     return Recount(was, dict.fromkeys(was, 0) | dict(found))

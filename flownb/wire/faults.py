@@ -25,6 +25,8 @@ def server_errors() -> Iterator[None]:
         text = _one_line(error)
         if "MISCONF" in text:
             text = f"the server cannot write to its disk (is it full?); nothing was written: {text}"
+        if "WRONGTYPE" in text:
+            text = f"a key on the server has another type than it should; doctor() says which one: {text}"
         raise errors.ServerRefused(text) from None
 
 

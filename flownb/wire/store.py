@@ -499,10 +499,15 @@ def _record(key: str, state: str | None, fields: Mapping[str, Any]) -> JobRecord
 
 
 def _number(text: Any) -> int:
+    """Read a number as BullMQ's clients do, which store what their caller gave: 1.5, nan, a date."""
     try:
         return int(text)
     except ValueError:
-        return int(float(text))  # BullMQ stores a fractional delay as it is
+        pass
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _taken(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:

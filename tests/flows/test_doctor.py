@@ -116,6 +116,15 @@ def miscount(redis, flow):
     redis.hincrby(keys.own("bull", "counts", flow._id), "failed@bull:rows", 1)
 
 
+def lose_the_counts(redis, flow):
+    redis.delete(keys.own("bull", "counts", flow._id))
+
+
+def lose_the_counts_and_go_on(redis, flow):
+    lose_the_counts(redis, flow)
+    redis.hset(keys.own("bull", "counts", flow._id), mapping={"waiting@bull:rows": -1, "active@bull:rows": 1})
+
+
 MENDED = {
     lose_a_waiting_row: ("rows:r2", "its id stands in wait, and its data are gone"),
     stand_nowhere: ("rows:r2", "it stands nowhere in its queue, so no worker ever takes it"),
@@ -141,6 +150,15 @@ MENDED = {
     miscount: (
         "report-nov",
         "its counts say 1 active, 1 waiting-children, 1 completed, 1 failed; "
+        "its jobs are 1 waiting, 1 active, 1 waiting-children, 1 completed",
+    ),
+    lose_the_counts: (
+        "report-nov",
+        "its counts are gone; its jobs are 1 waiting, 1 active, 1 waiting-children, 1 completed",
+    ),
+    lose_the_counts_and_go_on: (
+        "report-nov",
+        "its counts say -1 waiting, 1 active; "
         "its jobs are 1 waiting, 1 active, 1 waiting-children, 1 completed",
     ),
 }
@@ -554,6 +572,7 @@ def test_counts_of_which_one_has_moved_since_are_left_alone(redis, stage, half_w
     stage.store.mend_flow(
         "bull:reports", half_way._id, {**was, "waiting@bull:rows": 9}, {"waiting@bull:rows": 5}
     )
+    stage.store.mend_flow("bull:reports", half_way._id, {}, {"waiting@bull:rows": 5})  # they were gone then
     assert charts.read_counts(stage.store, half_way._id) == was
 
 
@@ -578,6 +597,15 @@ def test_it_is_a_frame_of_text_and_reads_only(redis, half_way, connection):
         assert fn.doctor(connection=reading).job.tolist() == ["rows:r2"]
         with pytest.raises(fn.ReadOnly):
             fn.doctor(fix=True, connection=reading)
+
+
+def test_who_meets_a_key_of_another_type_is_sent_here(redis, half_way):
+    redis.rename("bull:rows:wait", "elsewhere")
+    redis.set("bull:rows:wait", "mine")
+    with pytest.raises(
+        fn.ServerRefused, match=r"another type than it should; doctor\(\) says which one: .*rows:wait"
+    ):
+        half_way.explain()
 
 
 def test_a_queue_alone_is_looked_at_with_what_belongs_to_it(redis, half_way):

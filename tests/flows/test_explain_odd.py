@@ -89,8 +89,10 @@ def test_a_job_that_is_in_no_line(stage):
     assert stage.explain(flow)[0] == (
         "total > lost",
         "it is in no line of queue 'rows': its id was removed by hand",
-        "add the flow again",
+        "mend it with doctor('rows', fix=True)",
     )
+    fn.doctor("rows", fix=True)
+    assert not any("in no line" in why for _, why, _ in stage.explain(flow))
 
 
 def test_a_foreign_child_with_broken_fields_is_explained_too(stage):
@@ -121,8 +123,10 @@ def test_a_parent_without_a_child_that_was_not_released(stage):
     assert stage.only(flow) == (
         "total",
         "it waits for children, and has none that has not ended: its books were changed by hand",
-        "add the flow again",
+        "mend it with doctor('totals', fix=True)",
     )
+    fn.doctor("totals", fix=True)
+    assert not any("by hand" in why for _, why, _ in stage.explain(flow))
 
 
 class Died(Exception):
@@ -234,7 +238,7 @@ def test_a_failed_flow_has_one_reason_its_root_cause(stage):
     assert stage.only(flow) == (
         "total > middle > bad",
         "it failed: KeyError: 'x'",
-        "mend its function or its data, then add the flow again",
+        "mend its function or its data, then run what failed with retry()",
     )
 
 
@@ -244,7 +248,7 @@ def test_a_failed_flow_has_one_reason_its_root_cause(stage):
         ("timeout", "mend what hangs, or give it a longer timeout, then add the flow again"),
         (
             "stalled",
-            "its workers died while it ran: see whether it takes too much memory, then add the flow again",
+            "its workers died while it ran: see whether it takes too much memory, then run what failed with retry()",
         ),
     ],
 )

@@ -263,3 +263,16 @@ def _store_wide(redis, *, rows, completed, failed, active, delayed, prioritized)
                 pipe.lpush(f"{base}:wait", id)
             pipe.hset(key, mapping=fields)
         pipe.execute()
+
+
+def test_a_job_with_a_time_that_is_none_runs_and_shows_as_any_other(redis, connection):
+    """BullMQ's producers store the `timestamp` of a caller's options as it is."""
+    flow = fn.add({"name": "top", "queueName": "odd", "children": [{"name": "a", "queueName": "odd"}] * 3})
+    for id, odd in zip(redis.lrange("bull:odd:wait", 0, -1), ("nan", "2026-11-25", "inf"), strict=True):
+        redis.hset(f"bull:odd:{id.decode()}", mapping={"timestamp": odd, "priority": odd, "atm": odd})
+
+    assert flow.jobs()["name"].tolist() == ["top", "a", "a", "a"]
+    assert str(flow).startswith("Flow('top': 4 jobs)")
+    with fn.Worker("odd", lambda job: job.name, concurrency=4):
+        assert flow.result(timeout=30) == "top"
+    assert set(flow.timeline()["name"]) == {"top", "a"}

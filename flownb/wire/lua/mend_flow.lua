@@ -15,7 +15,8 @@ if has[1] and has[2] and has[2] ~= 'cancelled'
   look_later(record, 60000)
 end
 
-local counts, as_they_were = flow_key('counts', queues[1], args.flow), true
+local counts = flow_key('counts', queues[1], args.flow)
+local as_they_were = next(args.was) ~= nil or redis.call('EXISTS', counts) == 0
 for field, n in pairs(args.was) do
   as_they_were = as_they_were and tonumber(redis.call('HGET', counts, field)) == n
 end
