@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from flownb import Queue, Worker
 
 
+@pytest.mark.serial
 def test_an_idle_worker_is_woken_again_and_again(connection):
     queue = Queue("later")
     with Worker("later", lambda job: job.data["n"]):

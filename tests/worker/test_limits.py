@@ -28,6 +28,12 @@ class Gauge:
             self.now -= 1
 
 
+def starts_of(redis, queue):
+    """Return when jobs started, in ms by the server's clock: a function's own may be late on a loaded machine."""
+    events = redis.xrange(f"bull:{queue}:events")
+    return [int(id.split(b"-")[0]) for id, event in events if event[b"event"] == b"active"]
+
+
 def test_as_many_as_the_concurrency_run_at_a_time_and_not_one_more(until):
     gauge, barrier = Gauge(), threading.Barrier(8)
 
@@ -72,33 +78,26 @@ def test_a_coroutine_that_raises_is_tried_again_and_fails(until):
 
 @pytest.mark.parametrize("limiter", ["5/s", {"max": 5, "duration": 1000}], ids=str)
 def test_a_limiter_binds_two_workers_together(redis, until, limiter):
-    starts = []
     queue = fn.Queue("q")
     queue.add_bulk([{"name": "j"} for _ in range(12)])
-    work = lambda job: starts.append(time.monotonic())  # noqa: E731
     with (
-        fn.Worker("q", work, limiter=limiter, concurrency=4),
-        fn.Worker("q", work, limiter=limiter, concurrency=4),
+        fn.Worker("q", lambda job: None, limiter=limiter, concurrency=4),
+        fn.Worker("q", lambda job: None, limiter=limiter, concurrency=4),
     ):
-        until(lambda: len(starts) == 5)
-        assert 0 < redis.pttl("bull:q:limiter") <= 1000
         until(lambda: queue.get_job_counts()["completed"] == 12)
-    starts.sort()
-    assert starts[5] - starts[0] > 0.9
-    assert starts[10] - starts[5] > 0.9
+    starts = starts_of(redis, "q")
+    assert len(starts) == 12
+    assert starts[5] - starts[0] >= 998  # 2 ms are for two clock readings
+    assert starts[10] - starts[5] >= 998
 
 
-def test_attempts_count_against_the_limit_too(until):
-    starts = []
-
-    def work(job):
-        starts.append(time.monotonic())
-        raise ValueError
-
+def test_attempts_count_against_the_limit_too(redis, until):
     job = fn.Queue("q").add("bad", opts={"attempts": 3})
-    with fn.Worker("q", work, limiter={"max": 2, "duration": 500}):
+    with fn.Worker("q", lambda job: 1 / 0, limiter={"max": 2, "duration": 500}):
         until(lambda: job.get_state() == "failed")
-    assert starts[2] - starts[0] > 0.45
+    starts = starts_of(redis, "q")
+    assert len(starts) == 3
+    assert starts[2] - starts[0] >= 498
 
 
 def test_a_limit_of_the_whole_queue_binds_all_workers(redis, until):

