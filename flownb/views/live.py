@@ -165,9 +165,9 @@ def head_of(snapshot: Snapshot) -> dict[str, Any]:
         "state": "paused" if held else plain(snapshot.state),
         "tone": WAITING if held else FAILED if snapshot.state == "failing" else _known(snapshot.state),
         "total": snapshot.counts.total,
+        "rows": snapshot.counts.rows,
         "counts": [list(pair) for pair in whole_counts(snapshot.counts)],
         "queues": [shown(queue) for queue in snapshot.counts.by_stage],
-        "shares": bool(snapshot.counts.rows_a_job),  # rows are counted, and jobs hold several
         "oldest": snapshot.oldest,
         "left": pace.time_left(snapshot.eta) if snapshot.eta else "",
         "created": snapshot.created,

@@ -71,12 +71,16 @@ def first_line(text: str, most: int) -> str:
 
 
 def size(counts: FlowCounts) -> str:
-    """How many jobs a flow has, as far as that is known.
+    """How many jobs a flow has, as far as that is known; rows that share jobs are counted as rows.
 
     >>> size(FlowCounts(by_stage={"rows": {"waiting": 500}}, counting=True))
     '500 jobs so far, counting'
+    >>> size(FlowCounts(by_stage={"report": {"waiting": 1}, "rows": {"waiting": 60}}, rows_a_job={"rows": 2.0}))
+    '60 rows and 1 job'
     """
-    return f"{jobs(counts.total)} so far, counting" if counts.counting else jobs(counts.total)
+    rest = jobs(counts.total - counts.rows)
+    text = f"{counts.rows} {'row' if counts.rows == 1 else 'rows'} and {rest}" if counts.rows else rest
+    return f"{text} so far, counting" if counts.counting else text
 
 
 def reason(record: JobRecord, most: int) -> str:

@@ -74,6 +74,11 @@ class FlowCounts:
     def total(self) -> int:
         return sum(sum(states.values()) for states in self.by_stage.values())
 
+    @property
+    def rows(self) -> int:
+        """Of the total: rows that share jobs."""
+        return sum(sum(self.by_stage.get(stage, {}).values()) for stage in self.rows_a_job)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:

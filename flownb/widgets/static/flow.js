@@ -60,12 +60,12 @@ function render({ model, el }) {
 
   // ---- what the kernel says ----------------------------------------------------------------------------
   function heading() {
-    const { name: called = "", state: its = "", tone, total = 0, counts = [], actions = [], trouble: problem } = model.get("head");
+    const { name: called = "", state: its = "", tone, total = 0, rows = 0, counts = [], actions = [], trouble: problem } = model.get("head");
     say(name, called);
     root.setAttribute("aria-label", `Flow ${called}`);
     say(state, its);
     state.setAttribute("class", `fn-state fn-${tone}`);
-    say(size, counted(total, "job"));
+    say(size, (rows ? `${counted(rows, "row")} and ` : "") + counted(total - rows, "job"));
     trouble.hidden = !problem;
     say(trouble, problem || "");
     const signs = model.get("signs"), toned = (s) => (signs[s] ? s : "unknown");

@@ -138,7 +138,7 @@ function makeTable(model, ask, { picked }) {
     say(status, range(found, start));
     const unsorted = `Over ${number(found.most_sorted)} jobs are not sorted: failed ones first, then as added. Choose a queue or “failed” for fewer.`;
     const shared = "Rows share jobs here; those that failed are under Failures.";
-    say(limit, [found.sortable ? "" : unsorted, model.get("head").shares ? shared : ""].join(" ").trim());
+    say(limit, [found.sortable ? "" : unsorted, model.get("head").rows ? shared : ""].join(" ").trim());
     headings(found);
     patch(found.rows);
     return found;
