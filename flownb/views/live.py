@@ -21,6 +21,7 @@ from flownb.views.words import (
     plain,
     reason,
     shown,
+    tells_queue,
     tone,
 )
 from flownb.wire.records import (
@@ -90,7 +91,7 @@ def _empty(box: Box, node: Node) -> Box:
         count = node.count
         notes = [f"{count} completed, {min(count, _MOST_ACTIVE)} active, {count} failed", queue]
     else:
-        notes = [WAITING_CHILDREN if node.queue == node.name else f"{WAITING_CHILDREN} · {queue}"]
+        notes = [WAITING_CHILDREN if tells_queue(node.name, node.queue) else f"{WAITING_CHILDREN} · {queue}"]
     return Box(
         id=box.id,
         name=box.name,
@@ -137,7 +138,7 @@ def _notes(node: Node) -> list[str]:
     words = [state] if state else []
     if record is not None and record.attempts_made and state not in (COMPLETED, FAILED, WAITING_CHILDREN):
         words.append(f"attempt {record.attempts_made + 1}")
-    elif node.queue != node.name:
+    elif not tells_queue(node.name, node.queue):
         words.append(shown(node.queue, MOST_NAME))
     return [" · ".join(words)]
 

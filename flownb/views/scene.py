@@ -9,7 +9,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from flownb.views.words import counts_in_words, in_reading_order, jobs, plain, reason, shown, tone
+from flownb.views.words import (
+    counts_in_words,
+    in_reading_order,
+    jobs,
+    plain,
+    reason,
+    shown,
+    tells_queue,
+    tone,
+)
 from flownb.wire.records import ACTIVE, FAILED, Node, Snapshot
 
 MOST_NAME = 40
@@ -113,7 +122,7 @@ def _job_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
     words = [plain(state) for state, _ in shares]
     if node.job is not None and shares and shares[0][0] == ACTIVE:
         words += _percent(node.job.progress)
-    if node.queue != node.name:
+    if not tells_queue(node.name, node.queue):
         words.append(shown(node.queue, MOST_NAME))
     lines = [" · ".join(words)] if words else []
     if node.job is not None and node.job.failed_reason and shares and shares[0][0] == FAILED:

@@ -64,6 +64,15 @@ def shown(text: str, most: int = 60) -> str:
     return cut(plain(text[: most + 1]), most) or "(no name)"
 
 
+def tells_queue(name: str, queue: str) -> bool:
+    """Does a job's name say its queue, too? A task's does, with a row's or a group's label behind it.
+
+    >>> tells_queue("score", "score"), tells_queue("score DE", "score"), tells_queue("scores", "score")
+    (True, True, False)
+    """
+    return name == queue or name.startswith(f"{queue} ")
+
+
 def first_line(text: str, most: int) -> str:
     """The first line of an error's text that says something."""
     lines = (line.strip() for line in text[:4000].splitlines())
