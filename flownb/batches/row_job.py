@@ -70,6 +70,8 @@ class RowJob:
 
 def no_task(place: str, given: Any, wanted: str) -> FlowError:
     """Return the refusal of what was given at `place` instead of a task."""
+    if isinstance(given, FunctionType) and given.__name__ == "<lambda>":
+        return FlowError(f"{place}: a lambda has no name; write it with def, and @flownb.task above it")
     if isinstance(given, FunctionType):
         return FlowError(f"{place}: make it a task first: @flownb.task above {given.__name__}")
     return FlowError(f"{place}: {wanted}, not {type_name(given)}")

@@ -202,6 +202,7 @@ def plain(n): ...
         ("text", pair, {}, "rows: a str is one value"),
         ({1, 2}, pair, {}, "rows: a set has no order"),
         ([1], plain, {}, "make it a task first: @flownb.task above plain"),
+        ([1], lambda n: n, {}, "task: a lambda has no name; write it with def"),
         ([1], "a:b", {}, "must not hold a colon"),
         ([{"text": 1, "lang": 2}], pair, {"attemps": 3}, "did you mean 'attempts'"),
         ([{"text": 1, "lang": 2}], pair, {"if_exists": "maybe"}, "if_exists"),
