@@ -163,6 +163,8 @@ class QueueEvents(Service):
                     self._functions[event] = before
                     raise
                 self._started_by_on = True
+            elif self._reader is not None:
+                self._reader.wanted.set()
         return self
 
     def __iter__(self) -> Iterator[Event]:
@@ -212,6 +214,8 @@ class QueueEvents(Service):
             reader.feed(loop)
         self._reader = reader
         self._on_starts = False
+        if self._functions:
+            reader.wanted.set()
         self._unhook = connection.on_close(self.close)
         reader.start()
 
@@ -220,6 +224,7 @@ class QueueEvents(Service):
         self._unhook()
         if self._reader is not None:
             self._reader.stopped.set()
+            self._reader.wanted.set()
 
     def __repr__(self) -> str:
         return f"QueueEvents({self.name!r}, {'running' if self.running else 'not running'})"
@@ -231,6 +236,7 @@ class _Reader(threading.Thread):
     def __init__(self, listener: QueueEvents, connection: Connection, base: str) -> None:
         super().__init__(name=f"flownb-{listener.name}-events", daemon=True)
         self.stopped = threading.Event()
+        self.wanted = threading.Event()  # somebody hears: what is read before would be told to nobody
         self._listener = listener
         self._connection = connection
         self._stream = f"{base}:events"
@@ -255,6 +261,7 @@ class _Reader(threading.Thread):
             self._loops = [*(ref for ref in self._loops if ref() is not None), weakref.ref(loop)]
             if self._ended:
                 loop.end()
+        self.wanted.set()
 
     def end(self, patience: float) -> None:
         """Wait till it has ended. A read that waits for the server is ended by taking its connection."""
@@ -267,6 +274,7 @@ class _Reader(threading.Thread):
     # ---- the loop -----------------------------------------------------------------------------------
 
     def run(self) -> None:
+        self.wanted.wait()
         while not self.stopped.is_set():
             try:
                 self._client = self._connection.blocking_client()
@@ -292,9 +300,11 @@ class _Reader(threading.Thread):
             for id, fields in found[0][1] if found else ():
                 if self.stopped.is_set():
                     return
-                self._position = codec.text(id)
                 if fields:
-                    self._tell(self._event(self._position, fields))
+                    self._tell(self._event(codec.text(id), fields))
+                self._position = codec.text(
+                    id
+                )  # only now: what the server could not be asked about is told later
 
     def _newest(self, client: Redis) -> str:
         import redis.exceptions

@@ -117,6 +117,16 @@ def test_nothing_that_happens_after_the_start_is_missed(until):
         assert heard[0].job_id == job.id
 
 
+@pytest.mark.parametrize("since", ["0", "$"])
+def test_a_loop_over_a_started_listener_has_what_came_before_the_loop(since):
+    fn.Queue("q").add("first")
+    with fn.QueueEvents("q", last_event_id=since) as heard:
+        fn.Queue("q").add("second")
+        threading.Event().wait(0.2)  # in which a reader that waits for nobody has told it to nobody
+        names = (event.data["name"] for event in heard if event.name == "added")
+        assert next(names) == ("first" if since == "0" else "second")
+
+
 def test_older_events_are_told_when_asked_for(until):
     job = fn.Queue("q").add("j")
     heard = []
