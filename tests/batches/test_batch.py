@@ -8,10 +8,7 @@ import pytest
 import flownb as fn
 from flownb.tasks import registry
 
-
-@pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+pytestmark = pytest.mark.usefixtures("connection")
 
 
 @pytest.fixture

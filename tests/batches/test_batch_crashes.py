@@ -14,7 +14,6 @@ import psutil
 import pytest
 
 import flownb as fn
-from flownb.tasks import registry
 
 ROOT = str(Path(fn.__file__).parents[1])
 
@@ -118,9 +117,7 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+pytestmark = pytest.mark.usefixtures("connection")
 
 
 def run_and_kill(program, folder):

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 import flownb as fn
-from flownb.tasks import registry
 
 FRAME = pd.DataFrame(
     {"country": ["de", "fr", "de", "fr", "it"], "n": [1, 2, 3, -4, 5]},
@@ -14,9 +13,7 @@ FRAME = pd.DataFrame(
 )
 
 
-@pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+pytestmark = pytest.mark.usefixtures("connection")
 
 
 @pytest.fixture

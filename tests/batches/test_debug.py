@@ -33,9 +33,7 @@ print("ready", flush=True)
 """
 
 
-@pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+pytestmark = pytest.mark.usefixtures("connection")
 
 
 @pytest.fixture

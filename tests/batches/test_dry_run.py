@@ -8,12 +8,8 @@ import pandas as pd
 import pytest
 
 import flownb as fn
-from flownb.tasks import registry
 
-
-@pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+pytestmark = pytest.mark.usefixtures("connection")
 
 
 @pytest.fixture

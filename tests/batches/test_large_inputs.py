@@ -10,7 +10,6 @@ import pytest
 
 import flownb as fn
 from flownb.batches import rows as rows_in
-from flownb.tasks import registry
 from flownb.wire import inputs
 
 LOOKUP = {f"key {i}": "x" * 100 for i in range(9_000)}  # a megabyte
@@ -18,8 +17,7 @@ MB = len(json.dumps(LOOKUP))
 
 
 @pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+def _nothing_remembered(connection, monkeypatch):
     monkeypatch.setattr(inputs, "_remembered", inputs.Remembered())
 
 

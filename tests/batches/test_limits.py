@@ -11,12 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import flownb as fn
-from flownb.tasks import registry
 
-
-@pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+pytestmark = pytest.mark.usefixtures("connection")
 
 
 def starts(redis, queue):

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 import flownb as fn
-from flownb.tasks import registry
 
 VALUES = {
     "ints": [1, 2, 3],
@@ -23,9 +22,7 @@ VALUES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+pytestmark = pytest.mark.usefixtures("connection")
 
 
 @pytest.mark.parametrize("kind", VALUES)

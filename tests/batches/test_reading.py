@@ -8,12 +8,8 @@ import pytest
 import flownb as fn
 from flownb.batches.reading import StoredRows
 from flownb.batches.results import NOTHING
-from flownb.tasks import registry
 
-
-@pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+pytestmark = pytest.mark.usefixtures("connection")
 
 
 def stored(batch):

@@ -12,15 +12,13 @@ import pytest
 import redis as redis_py
 
 import flownb as fn
-from flownb.tasks import registry
 from flownb.wire import scripts
 from flownb.wire.plain import READS
 
 
 @pytest.fixture(autouse=True)
-def double(monkeypatch):
-    """Give a task that no other test knows."""
-    monkeypatch.setattr(registry, "_by_queue", {})
+def double():
+    """Give a task."""
 
     @fn.task
     def double(x):

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from flownb.tasks import registry
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))  # for `books`
 sys.path.insert(0, str(Path(__file__).parent))  # for `stages`
 
 
 @pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+def _on_an_empty_server(connection):
+    """Every test here has the default connection."""
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flownb.tasks import registry
-
 
 @pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+def _on_an_empty_server(connection):
+    """Every test here has the default connection."""

@@ -5,12 +5,6 @@ from __future__ import annotations
 import pytest
 
 import flownb as fn
-from flownb.tasks import registry
-
-
-@pytest.fixture(autouse=True)
-def _no_tasks(monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})  # or this process would serve those of other tests
 
 
 def store(redis, *ids, queue="old"):

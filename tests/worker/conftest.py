@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import flownb as fn
-from flownb.tasks import registry
 
 sys.path.insert(0, str(Path(__file__).parent))
 ROOT = str(Path(fn.__file__).parents[1])
@@ -32,8 +31,8 @@ with fn.Worker(asked["queues"], function, **asked["options"]):
 
 
 @pytest.fixture(autouse=True)
-def _only_this_test(connection, monkeypatch):
-    monkeypatch.setattr(registry, "_by_queue", {})
+def _on_an_empty_server(connection):
+    """Every test here has the default connection."""
 
 
 class WorkerProcess:
