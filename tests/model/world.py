@@ -645,6 +645,8 @@ class World:
     def _revive(self, job: Job, above: list[str], reviewed: dict[str, str | None]) -> None:
         if job.unsuccessful:
             reviewed[job.flow] = job.key
+            if job.state in IN_LINE and not job.deferred:
+                job.deferred = f"child {job.blamed} failed"
         elif job.state not in ("waiting-children", "active"):
             if job.state in ENDED:
                 self._forget_end(job, above, reviewed)

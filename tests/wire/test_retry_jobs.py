@@ -178,6 +178,23 @@ def test_a_bad_job_spoils_only_itself(bench: Bench):
 # ---- families -----------------------------------------------------------------------------------------------
 
 
+def test_a_parent_in_line_is_doomed_by_a_child_that_was_cancelled_when_it_would_wait_for_another(
+    bench: Bench,
+):
+    """It was to be cancelled at the head of its line; the retry of the other child takes the cancel back."""
+    bench.add(parent("g", queue="top"), parent("p", (G, "fpof"), queue="up"))
+    bench.add(node("a", (P, "cpof")), node("b", (P, "fpof")))
+    fail(bench)  # the parent goes on without `a`, at once
+    assert bench.store.cancel_flow(base("top"), "f") == "cancelled"
+    assert bench.take() == []  # `b` is cancelled when its turn comes
+    assert bench.zset(f"{P}:unsuccessful").keys() == {key("b")}
+
+    assert again(bench, key("a")) == ["done"]
+
+    assert bench.hash(P)["defa"] == f"child {key('b')} failed"
+    assert books.violations(bench.redis) == []
+
+
 def test_a_chain_that_failed_to_the_root_waits_again_up_to_the_root(bench: Bench):
     bench.add(parent("g", queue="top"), parent("p", (G, "fpof"), queue="up"), node("a", (P, "fpof")))
     fail(bench)

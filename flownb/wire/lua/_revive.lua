@@ -84,6 +84,14 @@ local function await_children(at)
   count_move(at.q, at.flow, at.state, 'waiting-children')
 end
 
+-- A parent in line that was to be cancelled with a child of its own: the cancel is taken back, the child has failed.
+local function doom_in_line(at)
+  if at.state == 'waiting' or at.state == 'prioritized' or at.state == 'delayed' then
+    local child = redis.call('ZRANGE', at.key .. ':unsuccessful', 0, 0)[1]
+    redis.call('HSETNX', at.key, 'defa', 'child ' .. child .. ' failed')
+  end
+end
+
 -- Parents that wait again, from those of the retried jobs up to the roots. A parent that another failed
 -- child holds down stays as it is until that one is retried too.
 local function revive_parents()
@@ -94,6 +102,7 @@ local function revive_parents()
     if at then
       if redis.call('EXISTS', at.key .. ':unsuccessful') == 1 then
         review_cause(at.q, at.flow, at.key)
+        doom_in_line(at)
       elseif at.state ~= 'waiting-children' and at.state ~= 'active' then
         if at.state == 'failed' or at.state == 'completed' then forget_end(at) else out_of_line(at) end
         await_children(at)
