@@ -6,6 +6,7 @@ and as they can be counted; a child's key is looked up where a single job matter
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -100,6 +101,7 @@ class Found(Shape):
         self._branches: set[str] = set()  # jobs that have children
         self._bases = {root.rsplit(":", 1)[0]}
         self._walk = self._steps([root])
+        self._looking = threading.Lock()  # a live view's reader and a cell look by the same handle
 
     def groups(self, parents: Sequence[str]) -> list[list[Group] | None]:
         return [self._groups.get(parent) or None for parent in parents]
@@ -109,6 +111,10 @@ class Found(Shape):
 
     def look(self, patience: float | None = None) -> None:
         """Go on with the walk; once it is through, look again at parents that have got more children."""
+        with self._looking:
+            self._look(patience)
+
+    def _look(self, patience: float | None) -> None:
         ends = None if patience is None else time.monotonic() + patience
         if self.complete:
             grown = self._grown() + self._new_parents()

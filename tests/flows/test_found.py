@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -203,6 +205,32 @@ def test_a_job_of_its_own_is_a_flow_of_one(connection):
     job = fn.Queue("mails").add("welcome")
 
     assert repr(fn.attach(job)) == "Flow('welcome': 1 job)"
+
+
+def test_a_cell_may_look_while_a_live_view_reads_by_the_same_handle(connection, monkeypatch):
+    fn.FlowProducer().add({**TREE, "opts": {"jobId": "top"}}, semantics="bullmq")
+    flow = fn.attach("reports:top")
+    shape, begun, go_on = flow._books.shape, threading.Event(), threading.Event()
+    read = shape.store.read_kin
+
+    def read_slowly(jobs):
+        begun.set()
+        assert go_on.wait(60)
+        return read(jobs)
+
+    monkeypatch.setattr(shape.store, "read_kin", read_slowly)
+    with ThreadPoolExecutor(2) as threads:
+        view = threads.submit(shape.look)
+        try:
+            assert begun.wait(60)
+            cell = threads.submit(shape.look)
+            wait([cell], timeout=0.1)  # it may begin, or not yet: either way it is to find the whole tree
+        finally:
+            go_on.set()
+        view.result(60)
+        cell.result(60)
+    assert shape.complete
+    assert len(list(shape.jobs())) == 23
 
 
 def test_a_wide_one_is_counted_by_its_parents_books(redis):
