@@ -141,13 +141,13 @@ class FlowView(anywidget.AnyWidget):
 
     def _look_at_failures(self, snapshot: Snapshot) -> None:
         failed = snapshot.counts.count(FAILED)
-        known = self._failed_then == failed
-        if known or time.monotonic() - self._looked_at_failures < _FAILURES_PAUSE:
+        then = failed, snapshot.finished  # as many may fail anew between two looks, with other messages
+        if then == self._failed_then or time.monotonic() - self._looked_at_failures < _FAILURES_PAUSE:
             return
-        self._failed_then, self._looked_at_failures = failed, time.monotonic()
+        self._failed_then, self._looked_at_failures = then, time.monotonic()
         self.failures = live.failure_groups(self._flow._snapshot(failures=True).failures) if failed else []
 
-    _failed_then = 0
+    _failed_then: tuple[int, int | None] = 0, None
 
     # ---- from the pages --------------------------------------------------------------------------------
 

@@ -207,6 +207,18 @@ def test_failures_stand_together_by_message(stage):
     assert [name for _, name in once["jobs"]] == ["row-0"]
 
 
+def test_what_fails_anew_between_two_looks_is_told_with_its_new_message(stage, monkeypatch):
+    monkeypatch.setattr("flownb.widgets.view._FAILURES_PAUSE", 0)
+    flow = stage.add(row())
+    stage.fail(*stage.take("rows"), reason="KeyError: 'tax'")
+    view = view_on(flow)
+    assert [group["message"] for group in view.failures] == ["KeyError: 'tax'"]
+    flow.retry()
+    stage.fail(*stage.take("rows"), reason="ValueError: no")
+    view.poll()
+    assert [group["message"] for group in view.failures] == ["ValueError: no"]
+
+
 def test_a_button_retries_what_failed(stage):
     flow = stage.add(row())
     (taken,) = stage.take("rows")
