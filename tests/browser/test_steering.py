@@ -127,6 +127,18 @@ def test_the_page_of_the_table_that_was_asked_for_comes_although_a_refresh_comes
     assert nb.errors == []
 
 
+def test_what_was_chosen_and_searched_for_stays_marked_while_states_change(notebook):
+    nb = notebook(ADD)
+    nb.run(0)
+    nb.page.get_by_label("Find in the tree").fill("row")
+    nb.page.locator(".fn-whole .fn-node", has_text="total").click()
+    nb.see(".fn-whole .fn-node.fn-dim.fn-chosen", "waiting-children")
+    run_rows(nb)
+    nb.see(".fn-whole .fn-node.fn-failed", "108 completed, 12 failed")
+    nb.see(".fn-whole .fn-node.fn-dim.fn-chosen", "total")
+    assert nb.errors == []
+
+
 def test_the_table_of_a_large_flow_says_what_it_does_not_sort_and_searches_on(notebook):
     nb = notebook(ADD.replace("range(120)", "range(10_500)"))
     nb.run(0)

@@ -66,8 +66,7 @@ function render({ model, el }) {
     say(state, its);
     state.setAttribute("class", `fn-state fn-${tone}`);
     say(size, (rows ? `${counted(rows, "row")} and ` : "") + counted(total - rows, "job"));
-    trouble.hidden = !problem;
-    say(trouble, problem || "");
+    complain(problem);
     const signs = model.get("signs"), toned = (s) => (signs[s] ? s : "unknown");
     track.setAttribute("aria-label", counts.map(([s, n]) => `${number(n)} ${s}`).join(", ") || "no jobs");
     const left = (s) => (["completed", "failed", "active"].includes(s) ? "" : " fn-left");
@@ -78,6 +77,12 @@ function render({ model, el }) {
     if (whole) say(heads[1], failed ? `Failures (${number(failed)})` : "Failures");
     fold.hidden = !(model.get("head").opened || []).length;
     running();
+  }
+
+  let refused = ""; // what the last button did not do, until the next one
+  function complain(problem = model.get("head").trouble) {
+    trouble.hidden = !(problem || refused);
+    say(trouble, problem || refused);
   }
 
   function running() {
@@ -154,9 +159,8 @@ function render({ model, el }) {
 
   async function act(what) {
     say(fresh, `${ACTIONS[what][0].toLowerCase()} …`);
-    const answer = await ask("do", { what });
-    trouble.hidden = !answer.error;
-    say(trouble, answer.error || "");
+    refused = (await ask("do", { what })).error || "";
+    complain();
     freshness();
   }
 
@@ -209,7 +213,7 @@ function render({ model, el }) {
   // What the panels show is read again when the counts have changed; what takes long is read seldom.
   let reading = false, again = 0;
   async function follow() {
-    const { counts, finished } = model.get("head"), now = JSON.stringify(counts);
+    const { counts, finished } = model.get("head"), now = JSON.stringify([counts, finished]); // a retry may fail as many again
     if (now === lookedAt || !inSight || reading || (performance.now() < again && !finished)) return;
     lookedAt = now;
     reading = true;

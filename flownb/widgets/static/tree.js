@@ -139,6 +139,7 @@ function makeTree(model, { most, pick }) {
       node.group.addEventListener("click", () => { if (!dragged) choose(id); });
       node.group.addEventListener("focus", () => { rove(id); reveal(id); });
     }
+    emphasize();
     rove(boxes.find((box) => box.key === at)?.id || "n0");
     if (!moved) fit();
     if (focused) nodes.get(focus)?.group.focus();
@@ -147,6 +148,17 @@ function makeTree(model, { most, pick }) {
   function update() {
     const said = model.get("nodes");
     for (const [id, node] of nodes) if (said[id]) node.update(said[id]);
+    emphasize();
+  }
+
+  // What was chosen and what was searched for stay so when a box says something else, or is drawn anew.
+  let chosen = null, wanted = "";
+  const named = ({ box }) => box.name.toLowerCase().includes(wanted);
+  function emphasize() {
+    for (const node of nodes.values()) {
+      node.group.classList.toggle("fn-chosen", node.box.key === chosen);
+      node.group.classList.toggle("fn-dim", Boolean(wanted) && !named(node));
+    }
   }
 
   // ---- one tab stop for the tree; arrow keys walk in it ------------------------------------------------
@@ -163,7 +175,8 @@ function makeTree(model, { most, pick }) {
   }
 
   function mark(id) {
-    for (const [other, node] of nodes) node.group.classList.toggle("fn-chosen", other === id);
+    chosen = nodes.get(id)?.box.key ?? null;
+    emphasize();
   }
 
   // What was chosen is so no more; who leaves what stood beside it comes back here.
@@ -217,9 +230,9 @@ function makeTree(model, { most, pick }) {
   resized.observe(canvas);
 
   function search(text) {
-    const wanted = text.trim().toLowerCase();
-    const found = [...nodes].filter(([, node]) => node.box.name.toLowerCase().includes(wanted)).map(([id]) => id);
-    for (const [id, node] of nodes) node.group.classList.toggle("fn-dim", Boolean(wanted) && !found.includes(id));
+    wanted = text.trim().toLowerCase();
+    emphasize();
+    const found = [...nodes].filter(([, node]) => named(node)).map(([id]) => id);
     if (wanted && found.length) reveal(found[0]);
     return wanted ? found.length : null;
   }
