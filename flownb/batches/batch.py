@@ -278,13 +278,15 @@ class Batch(Flow):
     @property
     def _rows(self) -> StoredRows:
         """The rows on the server; where they are is read once all have come."""
-        self._look_whether_whole()
-        if self._found is None:
-            found = StoredRows.below(self._store, self._record["root"], self._spec)
-            if self._spec["rows"] and not len(found):
-                self._store.read_flow_end(self._id)  # raises JobMissing when the batch was removed
+        if self._found is not None:
+            return self._found
+        is_whole = self._look_whether_whole()
+        found = StoredRows.below(self._store, self._record["root"], self._spec)
+        if self._spec["rows"] and not len(found):
+            self._store.read_flow_end(self._id)  # raises JobMissing when the batch was removed
+        if is_whole:
             self._found = found
-        return self._found
+        return found
 
     def _look_whether_whole(self) -> bool:
         """Have all rows come? Those of another kernel's iterator come while the first ones run."""
@@ -292,7 +294,6 @@ class Batch(Flow):
             self._record = self._record_now()
             self._spec = frames.spec_of(self._record)
             self._is_whole = "stored" in self._record
-            self._found = None
         return self._is_whole
 
     def _snapshot(self, *, failures: bool = False, **parts: Any) -> Snapshot:
@@ -306,10 +307,12 @@ class Batch(Flow):
         snapshot = dataclasses.replace(snapshot, nodes=tuple(nodes))
         if not snapshot.counts.count(FAILED) or not failures:
             return snapshot
-        found = [self._labelled(record, self._rows.places.get(record.key)) for record in snapshot.failures]
+        rows = self._rows
+        index = rows.index if self._source is None else self._source.frame.index
+        found = [_labelled(record, index, rows.places.get(record.key)) for record in snapshot.failures]
         if self._spec.get("rows_per_job") != 1:
             known = {record.key for record in found}
-            more = (record for record in self._failed_rows() if record.key not in known)
+            more = (record for record in self._failed_rows(rows, index) if record.key not in known)
             failed = min(snapshot.counts.count(FAILED), MOST_FAILURES)
             found += itertools.islice(more, max(failed - len(known), 0))
         return dataclasses.replace(snapshot, failures=tuple(found))
@@ -319,21 +322,14 @@ class Batch(Flow):
         if not self._is_whole:
             return record.name
         if record.queue == self._spec["queue"]:
-            return self._with_label(record.name, self._rows.places.get(record.key))
+            return _with_label(record.name, self._index(), self._rows.places.get(record.key))
         return " ".join([record.name, *map(str, self._group_labels().get(record.key, ()))])
 
-    def _with_label(self, name: str, place: int | None) -> str:
-        index = self._index()
-        return name if place is None or place >= len(index) else f"{name} {index[place]}"
-
-    def _labelled(self, record: JobRecord, place: int | None) -> JobRecord:
-        return dataclasses.replace(record, name=self._with_label(record.name, place))
-
-    def _failed_rows(self) -> Iterator[JobRecord]:
+    def _failed_rows(self, rows: StoredRows, index: pd.Index[Any]) -> Iterator[JobRecord]:
         """Each failed row as if it were a job of its own."""
-        for start in range(0, len(self._rows), CHUNK):
-            places = range(start, min(start + CHUNK, len(self._rows)))
-            for place, (key, row) in zip(places, self._rows.read_with_keys(places), strict=True):
+        for start in range(0, len(rows), CHUNK):
+            places = range(start, min(start + CHUNK, len(rows)))
+            for place, (key, row) in zip(places, rows.read_with_keys(places), strict=True):
                 if row.state == FAILED:
                     job = JobRecord(
                         key=key,
@@ -345,7 +341,7 @@ class Batch(Flow):
                         stacktrace=codec.encode([row.traceback] if row.traceback else [], "traceback"),
                         attempts_made=row.attempts or 0,
                     )
-                    yield self._labelled(job, place)
+                    yield _labelled(job, index, place)
 
     def _failures(self) -> tuple[list[int], pd.DataFrame]:
         """The failed rows' places, and the table of them in the same order."""
@@ -370,6 +366,14 @@ class Batch(Flow):
         """A root that is nothing but the end of its rows is completed by whoever waits, if no worker does it."""
         if self._has_root_of_its_own() and not self._connection.read_only:
             _finish_roots(self._store, self._connection.prefix)
+
+
+def _with_label(name: str, index: pd.Index[Any], place: int | None) -> str:
+    return name if place is None or place >= len(index) else f"{name} {index[place]}"
+
+
+def _labelled(record: JobRecord, index: pd.Index[Any], place: int | None) -> JobRecord:
+    return dataclasses.replace(record, name=_with_label(record.name, index, place))
 
 
 @dataclass(frozen=True)
