@@ -304,7 +304,7 @@ def read_end_of_flow(store: Store, flow: str) -> str | None:
     home, _, id = flow.rpartition(":")
     with server_errors():
         found: Any = store.client.hget(keys.own(home or store.prefix, "flow", id), "ended")
-    return None if found is None else codec.text(found)
+    return codec.text_or_none(found)
 
 
 def read_counts(store: Store, flow: str) -> dict[str, int]:

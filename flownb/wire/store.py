@@ -228,7 +228,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
         """
         with server_errors():
             found: Any = self.client.hmget(keys.own(self.prefix, "flow", flow), "ended", "cause", "root")
-        ended, cause, root = (codec.text(value) if value is not None else None for value in found)
+        ended, cause, root = map(codec.text_or_none, found)
         if root is None:
             raise errors.JobMissing("the flow is not on this server any more; its data were removed")
         return ended, cause
@@ -264,7 +264,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
         """Return the id of the newest flow of this name."""
         with server_errors():
             found: Any = self.client.hget(keys.own(self.prefix, "names"), name)
-        return codec.text(found) if found is not None else None
+        return codec.text_or_none(found)
 
     def read_children(self, parent_key: str) -> list[codec.Children]:
         """Return a parent's declared children in order, in pieces."""
@@ -285,14 +285,14 @@ class Store(Steering, Families, Growing, Settling, Mending):
             with server_errors(), self.client.pipeline(transaction=False) as pipe:
                 for key in some:
                     pipe.hget(key, "returnvalue")
-                values += [None if text is None else codec.text(text) for text in pipe.execute()]
+                values += map(codec.text_or_none, pipe.execute())
         return values
 
     def read_part(self, job_key: str) -> str | None:
         """Return what a many-row job has so far, None if it has nothing."""
         with server_errors():
             found: Any = self.client.hget(job_key, "part")
-        return None if found is None else codec.text(found)
+        return codec.text_or_none(found)
 
     def read_inputs(self, flow: str, digests: Sequence[str]) -> dict[str, str]:
         """Return the JSON texts of large inputs of a flow's rows, by digest."""
@@ -422,9 +422,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
             for some in _slices(ids, MOST_JOBS_A_CALL):
                 part: Any = self.client.mget([f"{base}:{id}:lock" for id in some])
                 locks += part
-        return [
-            (id, codec.text(lock) if lock is not None else None) for id, lock in zip(ids, locks, strict=True)
-        ]
+        return [(id, codec.text_or_none(lock)) for id, lock in zip(ids, locks, strict=True)]
 
     def _call(self, script: str, queues: Sequence[str], **args: Any) -> dict[str, Any]:
         made = load(script)
