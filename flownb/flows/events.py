@@ -302,9 +302,8 @@ class _Reader(threading.Thread):
                     return
                 if fields:
                     self._tell(self._event(codec.text(id), fields))
-                self._position = codec.text(
-                    id
-                )  # only now: what the server could not be asked about is told later
+                # Only now: an event that the server could not be asked more about is told later.
+                self._position = codec.text(id)
 
     def _newest(self, client: Redis) -> str:
         import redis.exceptions

@@ -38,9 +38,8 @@ def frame_of(rows, lookup=LOOKUP):
 
 
 def memory_of_keys(redis):
-    return sum(
-        redis.memory_usage(key, samples=0) or 0 for key in redis.scan_iter("bull:*")
-    )  # 0: it went meanwhile
+    keys = redis.scan_iter("bull:*")
+    return sum(redis.memory_usage(key, samples=0) or 0 for key in keys)  # 0: it went meanwhile
 
 
 def input_keys(redis):

@@ -26,9 +26,8 @@ FRAME = pd.DataFrame({"n": range(9)}, index=list("abcdefghi"))
 
 
 def memory_of_keys(redis):
-    return sum(
-        redis.memory_usage(key, samples=0) or 0 for key in redis.scan_iter("bull:*")
-    )  # 0: it went meanwhile
+    keys = redis.scan_iter("bull:*")
+    return sum(redis.memory_usage(key, samples=0) or 0 for key in keys)  # 0: it went meanwhile
 
 
 def child_keys(batch):

@@ -84,6 +84,7 @@ def test_a_limiter_binds_two_workers_together(redis, until, limiter):
         fn.Worker("q", lambda job: None, limiter=limiter, concurrency=4),
         fn.Worker("q", lambda job: None, limiter=limiter, concurrency=4),
     ):
+        assert 0 < until(lambda: max(redis.pttl("bull:q:limiter"), 0)) <= 1000
         until(lambda: queue.get_job_counts()["completed"] == 12)
     starts = starts_of(redis, "q")
     assert len(starts) == 12

@@ -31,7 +31,7 @@ def test_a_job_past_its_timeout_fails_and_the_others_go_on(until):
     job = queue.get_job(job.id)
     assert job.failed_reason == "JobTimeout: ran longer than its timeout of 0.2 s"
     assert (job.returnvalue, job.attempts_made) == (None, 1)
-    assert (job.finished_on - job.processed_on).total_seconds() > 0.19
+    assert 0.19 < (job.finished_on - job.processed_on).total_seconds() < 3
 
 
 def test_a_timeout_is_an_attempt_like_any_other(until):

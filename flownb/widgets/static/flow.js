@@ -60,13 +60,13 @@ function render({ model, el }) {
 
   // ---- what the kernel says ----------------------------------------------------------------------------
   function heading() {
-    const { name: called = "", state: its = "", tone, total = 0, rows = 0, counts = [], actions = [], trouble: problem } = model.get("head");
+    const { name: called = "", state: its = "", tone, total = 0, rows = 0, counts = [], actions = [] } = model.get("head");
     say(name, called);
     root.setAttribute("aria-label", `Flow ${called}`);
     say(state, its);
     state.setAttribute("class", `fn-state fn-${tone}`);
     say(size, (rows ? `${counted(rows, "row")} and ` : "") + counted(total - rows, "job"));
-    complain(problem);
+    complain();
     const signs = model.get("signs"), toned = (s) => (signs[s] ? s : "unknown");
     track.setAttribute("aria-label", counts.map(([s, n]) => `${number(n)} ${s}`).join(", ") || "no jobs");
     const left = (s) => (["completed", "failed", "active"].includes(s) ? "" : " fn-left");
@@ -80,7 +80,8 @@ function render({ model, el }) {
   }
 
   let refused = ""; // what the last button did not do, until the next one
-  function complain(problem = model.get("head").trouble) {
+  function complain() {
+    const { trouble: problem } = model.get("head");
     trouble.hidden = !(problem || refused);
     say(trouble, problem || refused);
   }
