@@ -10,9 +10,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flownb import seams
+from flownb import hooks
 
 if TYPE_CHECKING:
+    from flownb.adding.node import Node
+    from flownb.api.doctor import doctor
+    from flownb.api.flow import Flow, draw
+    from flownb.api.job import Job
+    from flownb.api.listing import flows
+    from flownb.api.producer import FlowProducer, add
+    from flownb.api.progress import Progress
+    from flownb.api.queue import Queue
+    from flownb.api.queue_events import QueueEvents
     from flownb.batches.batch import Batch, attach
     from flownb.batches.fan_out import fan_out
     from flownb.connection import Connection, connect
@@ -32,15 +41,6 @@ if TYPE_CHECKING:
         ServerUnreachable,
         UnrecoverableError,
     )
-    from flownb.flows.doctor import doctor
-    from flownb.flows.events import QueueEvents
-    from flownb.flows.flow import Flow, draw
-    from flownb.flows.job import Job
-    from flownb.flows.listing import flows
-    from flownb.flows.node import Node
-    from flownb.flows.producer import FlowProducer, add
-    from flownb.flows.progress import Progress
-    from flownb.flows.queue import Queue
     from flownb.tasks.task import chain, task
     from flownb.worker.worker import Worker, workers
 
@@ -50,20 +50,20 @@ _HOMES = {
     "Batch": "batches.batch",
     "Cancelled": "errors",
     "Connection": "connection",
-    "Flow": "flows.flow",
+    "Flow": "api.flow",
     "FlowError": "errors",
     "FlowFailed": "errors",
-    "FlowProducer": "flows.producer",
+    "FlowProducer": "api.producer",
     "FlowStuck": "errors",
     "FlownbError": "errors",
-    "Job": "flows.job",
+    "Job": "api.job",
     "JobMissing": "errors",
     "JobTimeout": "errors",
-    "Node": "flows.node",
+    "Node": "adding.node",
     "OptionError": "errors",
-    "Progress": "flows.progress",
-    "Queue": "flows.queue",
-    "QueueEvents": "flows.events",
+    "Progress": "api.progress",
+    "Queue": "api.queue",
+    "QueueEvents": "api.queue_events",
     "RateLimitError": "errors",
     "ReadOnly": "errors",
     "ServerError": "errors",
@@ -71,14 +71,14 @@ _HOMES = {
     "ServerUnreachable": "errors",
     "UnrecoverableError": "errors",
     "Worker": "worker.worker",
-    "add": "flows.producer",
+    "add": "api.producer",
     "attach": "batches.batch",
     "chain": "tasks.task",
     "connect": "connection",
-    "doctor": "flows.doctor",
-    "draw": "flows.flow",
+    "doctor": "api.doctor",
+    "draw": "api.flow",
     "fan_out": "batches.fan_out",
-    "flows": "flows",
+    "flows": "api.listing",
     "task": "tasks.task",
     "workers": "worker.worker",
 }
@@ -151,6 +151,6 @@ def _frame_of_children(job: Any) -> Any:
     return frame_of_children(job)
 
 
-seams.settle_here = _settle_here
-seams.serve_here = _serve_here
-seams.frame_of_children = _frame_of_children
+hooks.settle_here = _settle_here
+hooks.serve_here = _serve_here
+hooks.frame_of_children = _frame_of_children

@@ -11,17 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from flownb.batches import again, debugging, frames, results
+from flownb.api.attach import attach as attach_flow
+from flownb.api.flow import Flow
+from flownb.api.job import Job
+from flownb.api.summary import summarise
+from flownb.batches import debugging, frames, results, row_selection
 from flownb.batches import failures as failing
-from flownb.batches.ending import as_they_end
-from flownb.batches.reading import Row, StoredRows
+from flownb.batches.row_ends import as_they_end
+from flownb.batches.stored_rows import Row, StoredRows
 from flownb.connection import Connection
 from flownb.errors import FlowFailed, OptionError
-from flownb.flows import found
-from flownb.flows.flow import Flow
-from flownb.flows.job import Job
-from flownb.flows.summary import BATCH_QUEUE, summarise
-from flownb.wire import codec, keys, manyrows
+from flownb.wire import codec, keys, many_rows
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, MOST_FAILURES, JobRecord, Snapshot
 from flownb.wire.store import CHUNK, Store
 
@@ -163,13 +163,13 @@ class Batch(Flow):
         ZeroDivisionError: division by zero
         """
         __tracebackhide__ = True  # in IPython the traceback goes from the cell to the function
-        places = again.places_of(self._index(), label)
+        places = row_selection.places_of(self._index(), label)
         rows = self._rows.read(places, inputs=True)
         place, row = next(
             (at for at in zip(places, rows, strict=True) if at[1].state == FAILED), (places[0], rows[0])
         )
         _, queue, id = keys.split(self._rows.key(place))
-        paths = manyrows.paths_of(self._spec["columns"], self._spec["whole_row"])
+        paths = many_rows.paths_of(self._spec["columns"], self._spec["whole_row"])
         record = JobRecord(
             key=self._rows.key(place),
             id=id,
@@ -178,7 +178,7 @@ class Batch(Flow):
             state=row.state,
             data=row.data,
             flow=self._id,
-            bind=manyrows.refer(None, paths) if self._spec.get("refers") else None,
+            bind=many_rows.refer(None, paths) if self._spec.get("refers") else None,
         )
         return debugging.debug(debugging.RowHere(record, store=self._store))
 
@@ -211,7 +211,7 @@ class Batch(Flow):
             self._rows.retry(self._books, failed)
             super().retry()
             return self
-        places = again.chosen(table, self._index(), error=error, rows=rows)
+        places = row_selection.chosen(table, self._index(), error=error, rows=rows)
         if not places:
             print(f"batch {self.name!r}: no failed row has the error {error!r}, nothing runs again")
         self._rows.retry(self._books, [failed[place] for place in places])
@@ -260,7 +260,8 @@ class Batch(Flow):
 
     def _has_root_of_its_own(self) -> bool:
         """Is the root nothing but the end of what is below it?"""
-        return self._record["root"].rsplit(":", 2)[1] == BATCH_QUEUE
+        root: str = self._record["root"]
+        return keys.queue_of(root) == keys.BATCH_QUEUE
 
     def _top_table(self, most: int = 200) -> pd.DataFrame:
         """What the page shows of the outcome: the root's value if it is a table, else the first rows."""
@@ -333,7 +334,7 @@ class Batch(Flow):
                 if row.state == FAILED:
                     job = JobRecord(
                         key=key,
-                        id=key.rsplit(":", 1)[1],
+                        id=keys.id_of(key),
                         queue=self._spec["queue"],
                         name=self._spec["task"],
                         state=FAILED,
@@ -394,7 +395,7 @@ def attach(name: str | Job, *, connection: Connection | None = None) -> Flow | B
         ...
     flownb.errors.JobMissing: no flow named 'nobody-knows-it' on this server; names are given with name=...
     """
-    flow = found.attach(name, connection=connection)
+    flow = attach_flow(name, connection=connection)
     return Batch(flow._id, connection=flow._connection) if "spec" in flow._record else flow
 
 
@@ -405,7 +406,7 @@ def _failure(row: Row) -> failing.Failure:
 
 def _finish_roots(store: Store, prefix: str) -> None:
     """Complete the roots of batches whose rows have all ended, as a worker would."""
-    base = keys.base(prefix, BATCH_QUEUE)
+    base = keys.base(prefix, keys.BATCH_QUEUE)
     token = secrets.token_hex(8)
     worker = {"token": token, "lock_ms": 15_000, "name": None, "limiter": None}
     taken = store.finish_and_fetch([base], outcomes=[], want=10, worker=worker).taken

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from flownb.wire import inputs
+from flownb.wire.store import large_inputs
 
 MOST_LEVELS = 200  #: how deep a cell's lists and dicts may nest
 MOST_ITEMS = 10_000  #: how long an array in one cell may be
@@ -132,7 +132,7 @@ def _of_texts(column: pd.Series[Any]) -> list[str]:
 
 
 def _quoted_texts(values: list[str]) -> list[str]:
-    if max(map(len, values), default=0) <= inputs.MOST:
+    if max(map(len, values), default=0) <= large_inputs.MOST:
         return list(map(_quoted, values))
     large: dict[str, str] = {}  # equal ones are held once, as in a column that one text fills
     return [large.setdefault(text, text) for text in map(_quoted, values)]
@@ -171,7 +171,7 @@ def _of_objects(values: list[Any]) -> list[str]:
         for value in values:
             if value is not last:  # one object may fill a column: it is turned into text once
                 last, text = value, known(type(value), _compound)(value)
-                if len(text) > inputs.MOST:
+                if len(text) > large_inputs.MOST:
                     text = large.setdefault(text, text)
             add(text)
     except RecursionError:
@@ -183,7 +183,7 @@ def _of_objects(values: list[Any]) -> list[str]:
 
 
 def _refuse_surrogates(fragments: list[str]) -> list[str]:
-    large = max(map(len, fragments), default=0) > inputs.MOST  # then each once: one may fill the column
+    large = max(map(len, fragments), default=0) > large_inputs.MOST  # then each once: one may fill the column
     try:
         "".join(set(fragments) if large else fragments).encode()
     except UnicodeEncodeError:

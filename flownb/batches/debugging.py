@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
+from flownb.api.job import Job
 from flownb.errors import FlowError
-from flownb.flows.job import Job
 from flownb.tasks import binding, registry
 
 

@@ -9,18 +9,18 @@ from typing import Any, Literal, overload
 
 import pandas as pd
 
-from flownb import seams
-from flownb.batches import frames, grouping, results
+from flownb import hooks
+from flownb.api.job import store_of
+from flownb.batches import frames, job_size, results
 from flownb.batches.batch import Batch, Source
-from flownb.batches.layout import Layout
-from flownb.batches.rehearsal import rehearse
+from flownb.batches.dry_run import rehearse
+from flownb.batches.iterators import MOST_ROWS, store_as_they_come
 from flownb.batches.row_job import RowJob, no_task
+from flownb.batches.row_plan import Layout
 from flownb.batches.rows import Rows, fingerprint, identities, ungrouped
 from flownb.batches.rows import read as read_rows
-from flownb.batches.stream import MOST_ROWS, store_as_they_come
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
-from flownb.flows.job import store_of
 from flownb.options import read_limiter
 from flownb.tasks.task import Task
 from flownb.wire import keys
@@ -114,7 +114,7 @@ def fan_out(
     limiter = read_limiter(opts.pop("limiter", None), "fan_out.limiter")
     job = RowJob.read(task, opts)
     rows, by = ungrouped(rows, by)
-    asked = grouping.checked(rows_per_job)
+    asked = job_size.checked(rows_per_job)
     if asked is None and limiter is not None:  # a limit counts jobs
         asked = 1
     stages = _stages(into, by)
@@ -153,13 +153,13 @@ def fan_out(
 
     def begin() -> None:
         resolved.ensure_writable()
-        seams.settle_here(resolved)
+        hooks.settle_here(resolved)
         if is_limited:
             store.limit_queue(base, limiter)
 
     if comes:
         begin()
-        seams.serve_here(resolved)
+        hooks.serve_here(resolved)
         streamed = store_as_they_come(store, rows, name=name, read=read, identify=identify, lay_out=lay_out)
         if streamed is not None:
             return Batch(streamed, connection=resolved)
@@ -169,7 +169,7 @@ def fan_out(
         return rehearse(layout, frame)
     begin()
     flow = layout.store()
-    seams.serve_here(resolved)
+    hooks.serve_here(resolved)
     return Batch(flow, connection=resolved, source=Source(frame))
 
 

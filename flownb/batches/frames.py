@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from flownb.api.job import Job
 from flownb.batches import results
-from flownb.batches.reading import JOB_FIELDS, Row, StoredRows, rows_of
-from flownb.flows.job import Job
+from flownb.batches.stored_rows import JOB_FIELDS, Row, StoredRows, rows_of
 from flownb.wire import codec
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from flownb.batches.labels import TEXT_DTYPE
-from flownb.wire import inputs
+from flownb.wire.store import large_inputs
 
 STATUS = ("_state", "_error", "_attempts", "_seconds")  #: what `table` adds to inputs and results
 
@@ -118,7 +118,7 @@ def inputs_frame(
 
 
 def _in_full(cells: list[Any], read_large: Callable[[Sequence[str]], Mapping[str, str]]) -> list[Any]:
-    digests = list(map(inputs.digest_of, cells))
+    digests = list(map(large_inputs.digest_of, cells))
     wanted = [digest for digest in dict.fromkeys(digests) if digest is not None]
     whole = {digest: decoded(text) for digest, text in read_large(wanted).items()}  # one for all its rows
     return [cell if digest is None else whole[digest] for cell, digest in zip(cells, digests, strict=True)]

@@ -21,7 +21,7 @@ import pandas as pd
 
 from flownb.batches.columns import Refused, fragments_of, is_broken, shown, type_name
 from flownb.errors import FlowError
-from flownb.wire import inputs
+from flownb.wire.store import large_inputs
 
 AT_A_TIME = 10_000  #: rows that are turned into text together
 MOST_CHARACTERS = 10_000_000  #: how long the JSON text of one row may be
@@ -110,13 +110,13 @@ def read(
         for column, name in zip(by_columns, grouping, strict=True):
             column += fragments[name]
         length = len(table.index[piece])
-        found = [name for name in open_ended if inputs.has_large(fragments[name])]
+        found = [name for name in open_ended if large_inputs.has_large(fragments[name])]
         if found:
             _refuse_long_rows([fragments[name] for name in order], table.index[piece])
         for name in found:
             if refer:
                 large_columns[name] = None
-                fragments[name] = inputs.refer(fragments[name], large)
+                fragments[name] = large_inputs.refer(fragments[name], large)
             else:
                 copied += sum(map(len, fragments[name]))
                 _refuse_many_copies(copied, name, start + length)

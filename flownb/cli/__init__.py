@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import flownb
-from flownb.cli import listing, steering, worker
-from flownb.cli.worker import INTERRUPTED
+from flownb.api.listing import FLOW_STATES
+from flownb.cli import flow_commands, serve, store_commands
+from flownb.cli.serve import INTERRUPTED
 from flownb.errors import FlownbError
-from flownb.flows.listing import FLOW_STATES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,17 +91,17 @@ def _add_demo(command: Any) -> None:
 
 
 def _add_worker(command: Any) -> None:
-    serve = command(
+    worker = command(
         "worker",
-        worker.serve,
+        serve.serve,
         "serve the tasks of modules until Ctrl-C or SIGTERM",
         "It serves FLOWNB_URL, or joins the .flownb here or above. Modules are found and run as by `python -m MODULE`: "
         "those of the current folder first. At the end it lets running jobs finish; a second Ctrl-C or SIGTERM "
         "leaves them to other workers.",
         "flownb worker mypackage.tasks -c 8",
     )
-    serve.add_argument("modules", nargs="+", metavar="MODULE", help="a module with @flownb.task functions")
-    serve.add_argument(
+    worker.add_argument("modules", nargs="+", metavar="MODULE", help="a module with @flownb.task functions")
+    worker.add_argument(
         "-q",
         "--queue",
         dest="queues",
@@ -109,7 +109,7 @@ def _add_worker(command: Any) -> None:
         metavar="QUEUE",
         help="only this queue; can be given again",
     )
-    serve.add_argument(
+    worker.add_argument(
         "-c",
         "--concurrency",
         type=_threads,
@@ -117,13 +117,13 @@ def _add_worker(command: Any) -> None:
         metavar="N",
         help="how many jobs at a time (default: 4)",
     )
-    serve.add_argument(
+    worker.add_argument(
         "--executor",
         choices=["threads", "processes"],
         default="threads",
         help="where they run: in threads, or each in a process",
     )
-    serve.add_argument(
+    worker.add_argument(
         "--until",
         metavar="FLOW",
         help="stop when this flow has ended; the exit status is 0 if it completed, else 1",
@@ -133,7 +133,7 @@ def _add_worker(command: Any) -> None:
 def _add_listing(command: Any) -> None:
     ls = command(
         "ls",
-        listing.ls,
+        store_commands.ls,
         "list the flows, the newest first",
         "With the first column of a line, or its name, other commands find a flow.",
         "flownb ls --state failed",
@@ -146,7 +146,7 @@ def _add_listing(command: Any) -> None:
     _add_json(ls)
     doctor = command(
         "doctor",
-        listing.doctor,
+        store_commands.doctor,
         "say what is wrong with what is stored, and mend it",
         "It looks for jobs that would get lost, run twice or wait for ever. The exit status is 0 when all is well, "
         "else 1. Safe while workers run, and to be run twice.",
@@ -162,14 +162,14 @@ def _add_steering(command: Any) -> None:
     for name, run, words, more in (
         (
             "watch",
-            steering.watch,
+            flow_commands.watch,
             "show how far a flow is until it has ended",
             "Exits 0 if it completed, else 1.",
         ),
-        ("explain", steering.explain, "say what keeps a flow from ending, and what mends it", ""),
-        ("retry", steering.retry, "run again what failed in a flow, then what stands above it", ""),
-        ("cancel", steering.cancel, "end a flow without what has not run yet", "In a terminal it asks."),
-        ("rm", steering.remove, "remove a flow with all that is stored of it", "In a terminal it asks."),
+        ("explain", flow_commands.explain, "say what keeps a flow from ending, and what mends it", ""),
+        ("retry", flow_commands.retry, "run again what failed in a flow, then what stands above it", ""),
+        ("cancel", flow_commands.cancel, "end a flow without what has not run yet", "In a terminal it asks."),
+        ("rm", flow_commands.remove, "remove a flow with all that is stored of it", "In a terminal it asks."),
     ):
         made = command(name, run, words, f"{more} {about}".strip(), f"flownb {name} score-nov")
         made.add_argument("flow", metavar="FLOW", help="a name, or queue:id")

@@ -15,6 +15,7 @@ from flownb.connection import address as addresses
 from flownb.connection import checks, embedded
 from flownb.connection.folder import folder_for
 from flownb.errors import OptionError, ReadOnly, ServerRefused
+from flownb.wire import keys
 
 if TYPE_CHECKING:
     import redis
@@ -46,7 +47,7 @@ class Connection:
         prefix: str = "bull",
         read_only: bool = False,
     ) -> None:
-        self.prefix = checked_prefix(prefix)
+        self.prefix = keys.checked_prefix(prefix)
         self.read_only = read_only
         self.closed = False
         self._changing = threading.RLock()
@@ -223,20 +224,6 @@ def _address_asked_for(asked: object, path: object) -> dict[str, object]:
     if path is None and (url := os.environ.get("FLOWNB_URL")):
         return addresses.address_from_url(url, "FLOWNB_URL")
     return {}
-
-
-def checked_prefix(prefix: object) -> str:
-    """Refuse what would make keys that cannot be told apart, searched for, or kept in one cluster slot."""
-    if not isinstance(prefix, str) or not prefix:
-        raise OptionError("prefix must be a non-empty text such as 'bull'")
-    if any(char.isspace() or not char.isprintable() or char in "*?[]\\^" for char in prefix):
-        raise OptionError(
-            f"prefix {prefix!r} holds white space, a control character or one of *?[]\\^: leave it out"
-        )
-    tag = prefix[1:-1] if prefix.startswith("{") and prefix.endswith("}") else ""
-    if ("{" in prefix or "}" in prefix) and (not tag or "{" in tag or "}" in tag):
-        raise OptionError(f"prefix {prefix!r}: braces only as one pair around all of it, such as '{{bull}}'")
-    return prefix
 
 
 # -- the default connection --------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import time
 import weakref
 from pathlib import Path
 
-from flownb.connection import traces
+from flownb.connection import server_files
 from flownb.connection.folder import OTHERWISE, find_server, not_writable, prepare
 from flownb.errors import FlownbError, ServerUnreachable
 
@@ -46,9 +46,9 @@ def join(folder: Path) -> tuple[socket.socket, dict[str, object]]:
         if started := _start(folder):
             if address := _wait_for_address(started, folder):
                 return started, address
-            why = traces.last_words(str(folder)) or "its supervisor ended without a word"
+            why = server_files.last_words(str(folder)) or "its supervisor ended without a word"
             raise ServerUnreachable(f"the embedded server did not start: {why}")
-        link = traces.read_link(str(folder))
+        link = server_files.read_link(str(folder))
         if link and (arrived := _knock(link)):
             if address := _wait_for_address(arrived, folder):
                 return arrived, address
@@ -69,7 +69,7 @@ def _start(folder: Path) -> socket.socket | None:
     import fcntl
 
     try:
-        lock = os.open(folder / traces.LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(folder / server_files.LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise not_writable(folder, error) from None
     try:
@@ -87,7 +87,7 @@ def _spawn_supervisor(folder: Path, lock: int) -> socket.socket:
     server = find_server()
     script = str(Path(__file__).with_name("supervisor.py"))
     ours, theirs = socket.socketpair()
-    with theirs, open(folder / traces.LOG_FILE, "ab") as log:
+    with theirs, open(folder / server_files.LOG_FILE, "ab") as log:
         os.chmod(log.fileno(), 0o600)
         arguments = [str(folder), str(lock), str(theirs.fileno()), server]
         subprocess.run(  # returns at once: the supervisor forks itself away
@@ -147,10 +147,10 @@ def _stop_orphan(link: dict[str, object]) -> None:
     is its process killed, and only if that was born when the link file says.
     """
     with contextlib.suppress(OSError):
-        traces.ask(str(link["unix_socket_path"]), f"AUTH {link['password']}", "SHUTDOWN NOSAVE")
+        server_files.ask(str(link["unix_socket_path"]), f"AUTH {link['password']}", "SHUTDOWN NOSAVE")
     pid, birth = int(str(link["server_pid"])), link["server_birth"]
     patience = time.monotonic() + 2.0
-    while birth and traces.birth_of(pid) == birth:
+    while birth and server_files.birth_of(pid) == birth:
         if time.monotonic() > patience:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)

@@ -7,7 +7,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from flownb.connection import traces
+from flownb.connection import server_files
 from flownb.errors import OptionError, ServerUnreachable
 
 FOLDER_NAME = ".flownb"
@@ -62,7 +62,11 @@ def prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A slip such as path="." must not hide somebody's project from git, nor lock others out of it.
-        if folder.name != FOLDER_NAME and not (folder / traces.LOCK_FILE).exists() and any(folder.iterdir()):
+        if (
+            folder.name != FOLDER_NAME
+            and not (folder / server_files.LOCK_FILE).exists()
+            and any(folder.iterdir())
+        ):
             raise OptionError(
                 f"path={folder.name!r} holds other files: pass path='{folder.name}/{FOLDER_NAME}'"
             )

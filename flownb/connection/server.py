@@ -15,10 +15,10 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flownb.connection import traces
+    from flownb.connection import server_files
 else:  # run isolated from the package: what it shares with the package lies beside it
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-    import traces
+    import server_files
 
 STOP_PATIENCE = 5.0  # seconds a server gets to end by itself before it is killed
 RESTARTS = 5  # this many restarts ...
@@ -44,7 +44,7 @@ class Server:
         self.ready = self.was_ready = False
         self.starts: list[float] = []
         self.password = os.urandom(16).hex()
-        self.log = os.path.join(folder, traces.LOG_FILE)
+        self.log = os.path.join(folder, server_files.LOG_FILE)
         self.guard_pipe = start_guard()
 
     def settle(self) -> None:
@@ -53,13 +53,13 @@ class Server:
         The folder a dead supervisor left is used again, with its socket names and its password: whoever was
         connected to its server then simply reconnects.
         """
-        left = traces.read_link(self.folder)
+        left = server_files.read_link(self.folder)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.folder, traces.LINK_FILE))
-        if left and traces.is_private_folder(str(left.get("runtime", ""))):
+            os.unlink(os.path.join(self.folder, server_files.LINK_FILE))
+        if left and server_files.is_private_folder(str(left.get("runtime", ""))):
             self.runtime, self.password = str(left["runtime"]), str(left["password"])
         else:
-            self.runtime = traces.make_private_folder()
+            self.runtime = server_files.make_private_folder()
         self.socket = os.path.join(self.runtime, "server")
         self.users_socket = os.path.join(self.runtime, "users")
         for path in (self.socket, self.users_socket):
@@ -71,9 +71,9 @@ class Server:
         now = time.monotonic()
         self.starts = [start for start in self.starts if now - start < RESTARTS_WITHIN] + [now]
         if len(self.starts) > RESTARTS:
-            raise traces.CannotStart(f"the server keeps dying: {self.why_it_died()}")
+            raise server_files.CannotStart(f"the server keeps dying: {self.why_it_died()}")
         self.ready = False
-        self.loads_data = traces.holds_data(self.folder)
+        self.loads_data = server_files.holds_data(self.folder)
         with open(self.log, "ab") as log:
             if log.tell() > LOG_LIMIT:
                 log.truncate(0)
@@ -95,7 +95,7 @@ class Server:
                 pass_fds=[self.lock_fd],
             )
         except OSError as error:
-            raise traces.CannotStart(f"cannot run {self.program}: {error.strerror}") from None
+            raise server_files.CannotStart(f"cannot run {self.program}: {error.strerror}") from None
         assert process.stdin
         with contextlib.suppress(BrokenPipeError), process.stdin as configuration:
             configuration.write(f"requirepass {self.password}\n".encode())
@@ -103,15 +103,15 @@ class Server:
 
     def _write_link(self, pid: int) -> None:
         link = {
-            "identity": traces.identity_of(self.folder),
+            "identity": server_files.identity_of(self.folder),
             "runtime": self.runtime,
             "users_socket": self.users_socket,
             **self.address(),
             "supervisor_pid": os.getpid(),
             "server_pid": pid,
-            "server_birth": traces.birth_of(pid),
+            "server_birth": server_files.birth_of(pid),
         }
-        path = os.path.join(self.folder, traces.LINK_FILE)
+        path = os.path.join(self.folder, server_files.LINK_FILE)
         with open(f"{path}.new", "w", encoding="utf-8") as file:
             json.dump(link, file)
         os.replace(f"{path}.new", path)
@@ -123,7 +123,7 @@ class Server:
         return self.process is not None and self.process.poll() is not None
 
     def why_it_died(self) -> str:
-        return traces.last_words(self.folder, self.log_start) or "it left no word in its log"
+        return server_files.last_words(self.folder, self.log_start) or "it left no word in its log"
 
     def look_whether_ready(self) -> bool:
         """Whether it answers for the first time since its start; while it reads its data it does not."""
@@ -134,7 +134,7 @@ class Server:
         return self.ready
 
     def ask(self, command: str) -> str:
-        return traces.ask(self.socket, f"AUTH {self.password}", command)[-1]
+        return server_files.ask(self.socket, f"AUTH {self.password}", command)[-1]
 
     def _rewrite_what_was_loaded(self) -> None:
         """Have the append-only file written anew if one was loaded.
@@ -193,14 +193,14 @@ def _stand_guard(pipe: int) -> None:
     while chunk := os.read(pipe, 4096):  # ends with the supervisor
         told = (told + chunk)[-64:]
     server = int(told.split()[-1])
-    birth = traces.birth_of(server) if server else ""
+    birth = server_files.birth_of(server) if server else ""
     if not birth:
         return
     for deadly in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(server, deadly)
         patience = time.monotonic() + STOP_PATIENCE
-        while traces.birth_of(server) == birth and time.monotonic() < patience:
+        while server_files.birth_of(server) == birth and time.monotonic() < patience:
             time.sleep(0.02)
-        if traces.birth_of(server) != birth:
+        if server_files.birth_of(server) != birth:
             return

@@ -29,11 +29,11 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flownb.connection import traces
+    from flownb.connection import server_files
     from flownb.connection.server import Server
 else:  # run by its path, isolated from the package: its helpers lie beside it
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-    import traces
+    import server_files
     from server import Server
 
 GRACE = 1.0  # seconds without any user before the server is stopped: a kernel's restart fits in
@@ -59,7 +59,7 @@ class Supervisor:
             self.listen()
             self.server.start()
             self.serve()
-        except traces.CannotStart as reason:
+        except server_files.CannotStart as reason:
             self.tell({"error": str(reason)})
         except OSError as error:
             self.tell({"error": f"cannot keep data in {self.server.folder}: {error.strerror or error}"})
@@ -105,7 +105,7 @@ class Supervisor:
 
     def restart(self) -> None:
         if not self.server.was_ready:
-            raise traces.CannotStart(f"the server did not start: {self.server.why_it_died()}")
+            raise server_files.CannotStart(f"the server did not start: {self.server.why_it_died()}")
         self.server.start()
 
     def look_whether_ready(self) -> None:
@@ -147,7 +147,7 @@ class Supervisor:
     def stop(self) -> None:
         """Take the sign down first, so that a late comer waits for the lock; the lock goes last, with us."""
         with contextlib.suppress(OSError):
-            os.unlink(os.path.join(self.server.folder, traces.LINK_FILE))
+            os.unlink(os.path.join(self.server.folder, server_files.LINK_FILE))
         self.listener.close()
         for user in self.users:
             user.close()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flownb import seams
+from flownb import hooks
+from flownb.api.job import Job, bound_to
 from flownb.errors import FlownbError, UnrecoverableError
-from flownb.flows.job import Job, bound_to
 from flownb.tasks.task import Task
 
 
@@ -36,7 +36,7 @@ def arguments_of(task: Task, job: Job) -> dict[str, Any]:
     frame, values = bound_to(job)
     given |= values
     if frame is not None:
-        given[frame] = seams.frame_of_children(job)
+        given[frame] = hooks.frame_of_children(job)
     if "job" in names:
         given["job"] = job
     missing = [name for name in task.required if name not in given]

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
+from flownb.adding.node import Node, check_names
 from flownb.errors import FlowError, OptionError
-from flownb.flows.node import Node, check_names
 from flownb.options import CUSTOM, JobOptions, read_limiter, seconds
 from flownb.tasks import registry
 

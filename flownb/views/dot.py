@@ -8,7 +8,7 @@ from typing import Any
 
 import graphviz
 
-from flownb.views import engine, svg, tidy
+from flownb.views import engine, svg, tree_layout
 from flownb.views.scene import Box, Scene, scene_of
 from flownb.views.svg import Layout
 from flownb.views.words import SIGNS
@@ -72,7 +72,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
                     return found
             except (engine.EngineFailed, SyntaxError, LookupError, ValueError):
                 pass  # a drawing never fails for want of an engine
-        return tidy.layout(self._scene)
+        return tree_layout.layout(self._scene)
 
     def _picture(self, *, scroll: bool) -> str:
         command = engine.find()

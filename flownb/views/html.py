@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flownb.views import pace
+from flownb.views import progress_words
 from flownb.views.dot import picture
 from flownb.views.markup import Markup, fill, joined
 from flownb.views.timeline import duration
@@ -101,7 +101,7 @@ def _heading(snapshot: Snapshot) -> dict[str, Any]:
         "tone": tone,
         "size": size(snapshot.counts),
         "progress": _progress(snapshot.counts),
-        "runs": pace.in_words(snapshot),
+        "runs": progress_words.in_words(snapshot),
         "picture": Markup(picture(snapshot)),
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flownb.views import dot, pace, tidy
+from flownb.views import dot, progress_words, tree_layout
 from flownb.views.scene import MOST_NAME, Box, Scene, scene_of
 from flownb.views.svg import NOTE_SIZE, SIGN_PATHS
 from flownb.views.words import (
@@ -153,7 +153,7 @@ def _title(node: Node) -> str:
 def _fitted(text: str, width: float) -> str:
     """`text`, cut so that it stays in its box."""
     size = len(text)
-    while size > 1 and tidy.text_width(cut(text, size), NOTE_SIZE) > width:
+    while size > 1 and tree_layout.text_width(cut(text, size), NOTE_SIZE) > width:
         size -= 1
     return cut(text, size)
 
@@ -170,7 +170,7 @@ def head_of(snapshot: Snapshot) -> dict[str, Any]:
         "counts": [list(pair) for pair in whole_counts(snapshot.counts)],
         "queues": [shown(queue) for queue in snapshot.counts.by_stage],
         "oldest": snapshot.oldest,
-        "left": pace.time_left(snapshot.eta) if snapshot.eta else "",
+        "left": progress_words.time_left(snapshot.eta) if snapshot.eta else "",
         "created": snapshot.created,
         "finished": snapshot.finished,
     }

@@ -16,12 +16,12 @@ import traitlets
 from flownb.errors import FlownbError, JobMissing
 from flownb.views import html, live
 from flownb.views.words import plain
-from flownb.widgets import answers
+from flownb.widgets import page_requests
 from flownb.widgets.watcher import Watcher
 from flownb.wire.records import ACTIVE, FAILED, Snapshot
 
 if TYPE_CHECKING:
-    from flownb.flows.flow import Flow
+    from flownb.api.flow import Flow
 
 _SCRIPTS = ("tree.js", "panels.js", "flow.js")
 _HEARTBEAT = 4.0  # seconds after which a view says that it lives although nothing has changed
@@ -64,7 +64,7 @@ class FlowView(anywidget.AnyWidget):
         self._opened: dict[str, tuple[str, ...]] = {}
         self._lock = threading.Lock()
         self._told = self._looked_at_failures = 0.0
-        self._pages = answers.Pages(flow)
+        self._pages = page_requests.Pages(flow)
         self._when_ended: list[Callable[[], None]] = []
         self._esm, self._css = _script(), _style()
         super().__init__(whole=whole)
@@ -101,7 +101,7 @@ class FlowView(anywidget.AnyWidget):
             self._drawn = self._shape(snapshot)
         snapshot = replace(snapshot, eta=self._time_left(snapshot))
         nodes = live.nodes_of(snapshot, frame)
-        head = {**live.head_of(snapshot), "actions": list(answers.actions(self._flow, snapshot))}
+        head = {**live.head_of(snapshot), "actions": list(page_requests.actions(self._flow, snapshot))}
         head["opened"] = list(self._opened)
         changed = self._say(head, frame=frame, nodes=nodes, at=snapshot.now)
         self._look_at_failures(snapshot)
@@ -172,19 +172,21 @@ class FlowView(anywidget.AnyWidget):
     def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         match message.get("ask"):
             case "job":
-                return answers.job(self._flow, message["key"])
+                return page_requests.job(self._flow, message["key"])
             case "jobs":
                 return self._pages.page(message)
             case "timeline":
-                return answers.timeline(self._flow)
+                return page_requests.timeline(self._flow)
             case "open":
-                self._opened[message["key"]] = answers.members(self._flow, message["parent"], message["key"])
+                self._opened[message["key"]] = page_requests.members(
+                    self._flow, message["parent"], message["key"]
+                )
                 return self._looked({})
             case "fold":
                 self._opened.clear()
                 return self._looked({})
             case "do":
-                return self._looked(answers.act(self._flow, message["what"]))
+                return self._looked(page_requests.act(self._flow, message["what"]))
         return {"error": plain(f"no such question: {message.get('ask')}")}
 
     def _looked(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -215,14 +217,14 @@ class FlowView(anywidget.AnyWidget):
         self._when_ended.append(tell)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        from flownb.widgets import display
+        from flownb.widgets import cell_output
 
-        return display.bundle(self._flow, self), {}
+        return cell_output.bundle(self._flow, self), {}
 
     def _ipython_display_(self) -> None:
-        from flownb.widgets import display
+        from flownb.widgets import cell_output
 
-        display.show(self._flow, whole=self.whole)
+        cell_output.show(self._flow, whole=self.whole)
 
 
 _shown: dict[tuple[str, bool], FlowView] = {}

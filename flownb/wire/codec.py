@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flownb.errors import FlowError
+from flownb.wire import keys
 
 MOST_BYTES = 10_000_000
 MOST_DEPTH = 500
@@ -288,9 +289,9 @@ def unpack_children(packed: bytes, *, added: bool = False) -> Children:
     """Undo `pack_children`."""
     found = json.loads(zlib.decompress(packed))
     bases, of, ids = found["bases"], found["of"], found["ids"]
-    if of == 0:
-        keys = [f"{bases[0]}:{id}" for id in ids]
+    if not of and bases:  # all are in one queue
+        job_keys = keys.jobs_in(bases[0], ids)
     else:
-        keys = [f"{bases[i]}:{id}" for i, id in zip(of, ids, strict=True)]
+        job_keys = [keys.job_in(bases[i], id) for i, id in zip(of or (), ids, strict=True)]
     rows = {name: found.get(name) for name in ("positions", "labels", "counts", "places")}
-    return Children(keys, **rows, added=added)
+    return Children(job_keys, **rows, added=added)

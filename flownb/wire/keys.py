@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+
+from flownb.errors import OptionError
 
 RESERVED_IDS = frozenset(
     """
@@ -28,6 +31,20 @@ def job(prefix: str, queue: str, id: str) -> str:
     return f"{prefix}:{queue}:{id}"
 
 
+def job_in(base: str, id: str) -> str:
+    """Return the key of a job of the queue at `base`: ``prefix:queue:id``."""
+    return f"{base}:{id}"
+
+
+def part(key: str, name: str) -> str:
+    """Return one of the keys that BullMQ keeps beside a queue or a job.
+
+    >>> part("bull:emails", "wait"), part("bull:emails:17", "lock")
+    ('bull:emails:wait', 'bull:emails:17:lock')
+    """
+    return f"{key}:{name}"
+
+
 def split(key: str) -> tuple[str, str, str]:
     """Cut a job's key into prefix, queue and id; prefixes may hold colons.
 
@@ -36,6 +53,85 @@ def split(key: str) -> tuple[str, str, str]:
     """
     prefix, queue, id = key.rsplit(":", 2)
     return prefix, queue, id
+
+
+def base_and_id(job: str) -> tuple[str, str]:
+    """Cut a job's key into its queue's qualified name and its id.
+
+    >>> base_and_id("bull:item-processor:17")
+    ('bull:item-processor', '17')
+    """
+    base, _, id = job.rpartition(":")
+    return base, id
+
+
+def base_of(job: str) -> str:
+    """Return the qualified name of a job's queue, ``prefix:queue``."""
+    return job.rpartition(":")[0]
+
+
+def id_of(job: str) -> str:
+    """Return the id of the job at this key."""
+    return job.rpartition(":")[2]
+
+
+def queue_of(job: str) -> str:
+    """Return the name of a job's queue."""
+    return job.rsplit(":", 2)[1]
+
+
+def prefix_of(job: str) -> str:
+    """Return the prefix of a job's key."""
+    return job.rsplit(":", 2)[0]
+
+
+def queue_of_base(base: str) -> str:
+    """Return the name of the queue at `base`."""
+    return base.rpartition(":")[2]
+
+
+def prefix_of_base(base: str) -> str:
+    """Return the prefix of the queue at `base`."""
+    return base.rpartition(":")[0]
+
+
+def is_under(key: str, prefix: str) -> bool:
+    """Say whether a key stands under a prefix."""
+    return key.startswith(f"{prefix}:")
+
+
+def jobs_in(base: str, ids: Iterable[str]) -> list[str]:
+    """Return the keys of many jobs of one queue; a call for each would cost more than the key itself."""
+    start = f"{base}:"
+    return [start + id for id in ids]
+
+
+def home_and_flow(named: str) -> tuple[str, str]:
+    """Cut what a job's hash says of its flow into a prefix, empty where it is the job's own, and the flow's id.
+
+    >>> home_and_flow("other:7f"), home_and_flow("7f")
+    (('other', '7f'), ('', '7f'))
+    """
+    home, _, id = named.rpartition(":")
+    return home, id
+
+
+def short(key: str, prefix: str) -> str:
+    """Return ``queue:id`` for a job under `prefix`, the whole key for one under another.
+
+    >>> short("bull:emails:17", "bull"), short("other:emails:17", "bull")
+    ('emails:17', 'other:emails:17')
+    """
+    return key.removeprefix(f"{prefix}:")
+
+
+def from_short(text: str, prefix: str) -> str:
+    """Return the key of a job named ``queue:id`` or by its whole key.
+
+    >>> from_short("emails:17", "bull"), from_short("other:emails:17", "bull")
+    ('bull:emails:17', 'other:emails:17')
+    """
+    return text if text.count(":") > 1 else f"{prefix}:{text}"
 
 
 def own(prefix: str, kind: str, name: str = "") -> str:
@@ -58,6 +154,19 @@ def worker_sign(base: str) -> str:
     return f"{prefix}:{b64encode(queue.encode()).decode()}"
 
 
+def base_of_sign(name: str) -> str | None:
+    """Return the queue that the worker serves whose connection has this name; None where the name is no sign.
+
+    >>> base_of_sign("bull:ZW1haWxz:w:mailer"), base_of_sign("redis-cli")
+    ('bull:emails', None)
+    """
+    prefix, _, coded = name.partition(":w:")[0].rpartition(":")
+    try:
+        return base(prefix, b64decode(coded, validate=True).decode())
+    except ValueError:
+        return None
+
+
 def new_id() -> str:
     """Return an id of 20 characters: the time, then chance; never only digits, never a colon.
 
@@ -67,6 +176,20 @@ def new_id() -> str:
     text = "".join(_ALPHABET[stamp >> shift & 31] for shift in range(45, -1, -5))
     chance = secrets.randbits(45)
     return f"{text}{''.join(_ALPHABET[chance >> shift & 31] for shift in range(40, -1, -5))}f"
+
+
+def checked_prefix(prefix: object) -> str:
+    """Refuse what would make keys that cannot be told apart, searched for, or kept in one cluster slot."""
+    if not isinstance(prefix, str) or not prefix:
+        raise OptionError("prefix must be a non-empty text such as 'bull'")
+    if any(char.isspace() or not char.isprintable() or char in "*?[]\\^" for char in prefix):
+        raise OptionError(
+            f"prefix {prefix!r} holds white space, a control character or one of *?[]\\^: leave it out"
+        )
+    tag = prefix[1:-1] if prefix.startswith("{") and prefix.endswith("}") else ""
+    if ("{" in prefix or "}" in prefix) and (not tag or "{" in tag or "}" in tag):
+        raise OptionError(f"prefix {prefix!r}: braces only as one pair around all of it, such as '{{bull}}'")
+    return prefix
 
 
 def problem_with_id(id: object) -> str | None:
@@ -114,3 +237,7 @@ def problem_with_name(name: object) -> str | None:
     if not _PRINTABLE.match(name):
         return "must not hold control characters or lone surrogates"
     return None
+
+
+BATCH_QUEUE = "flownb-batch"
+"""The queue of batches' roots that nothing is made of: any worker of flownb completes them."""

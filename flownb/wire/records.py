@@ -21,6 +21,9 @@ NO_CAUSE = ("child", "cancelled")
 POLICIES = ("fpof", "cpof", "idof", "rdof")
 """What a job's failure means for its parent: BullMQ's short words, as a job's ``parent`` field has them."""
 
+OPTIONAL = ("idof", "rdof", "cpof")
+"""The policies under which a job's failure does not fail its parent."""
+
 STATES = (WAITING, ACTIVE, DELAYED, PRIORITIZED, WAITING_CHILDREN, COMPLETED, FAILED)
 """A job's states: BullMQ's words, in the order tables and pictures show them."""
 

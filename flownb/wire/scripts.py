@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from flownb import errors
-from flownb.wire import journal
+from flownb.wire import keys, transition_log
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -60,10 +60,10 @@ class Script:
         `queues` are qualified names (``prefix:queue``). Arguments that are None are absent in Lua.
         """
         operands = self._operands(queues, args)
-        if not journal.is_heard():
+        if not transition_log.is_heard():
             return _unpacked(self._run(client, len(queues), operands))
         reply = _unpacked(self._run(client, len(queues), [*operands, "steps"]))
-        journal.tell(reply.pop("steps", ()))
+        transition_log.tell(reply.pop("steps", ()))
         return reply
 
     def ask(self, client: Redis, queues: Sequence[str], **args: Any) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Script:
     def _operands(self, queues: Sequence[str], args: dict[str, Any]) -> list[Any]:
         if args.keys() != self.args:
             raise TypeError(f"{self.name}() takes {sorted(self.args)}, not {sorted(args)}")
-        return [*(f"{base}:meta" for base in queues), msgpack.packb(args, use_bin_type=False)]
+        return [*(keys.part(base, "meta") for base in queues), msgpack.packb(args, use_bin_type=False)]
 
     def _run(self, client: Redis, n_keys: int, operands: list[Any]) -> Any:
         from redis.exceptions import NoScriptError, ResponseError

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from flownb.errors import ServerRefused
-from flownb.wire.faults import server_errors
+from flownb.wire import keys
+from flownb.wire.server_errors import server_errors
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -26,13 +27,14 @@ def refuse_newer(client: Redis, bases: Iterable[str]) -> None:
         return
     with server_errors(), client.pipeline(transaction=False) as pipe:
         for base in fresh:
-            pipe.hget(f"{base}:meta", "version")
+            pipe.hget(keys.part(base, "meta"), "version")
         found = pipe.execute()
     for base, version in zip(fresh, found, strict=True):
         match = _VERSION.match(version or b"")
         if match and int(match[1]) > NEWEST:
             raise ServerRefused(
-                f"queue {base.rsplit(':', 1)[1]!r} belongs to BullMQ {version.decode().partition(':')[2]}, and flownb "
-                f"knows the layout up to BullMQ {NEWEST}: upgrade flownb; to look at it, connect with read_only=True"
+                f"queue {keys.queue_of_base(base)!r} belongs to BullMQ {version.decode().partition(':')[2]}, and "
+                f"flownb knows the layout up to BullMQ {NEWEST}: upgrade flownb; to look at it, connect with "
+                "read_only=True"
             )
     known.update(fresh)

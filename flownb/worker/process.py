@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flownb.errors import JobCrashed
-from flownb.worker.parcel import run_parcel
+from flownb.worker.packed_job import run_parcel
 from flownb.worker.run import Outcome
 
 log = logging.getLogger("flownb.worker")

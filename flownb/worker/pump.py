@@ -13,15 +13,16 @@ from typing import Any
 
 from flownb.connection import Connection
 from flownb.errors import FlownbError, ServerError
-from flownb.flows import cancelling
-from flownb.flows.coordinator import SharedJobs
+from flownb.state.catch_up import SharedJobs
+from flownb.steering import cancel
+from flownb.wire import keys
 from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, Store, Taken, Turn
-from flownb.worker.keeper import Watch, keeper
-from flownb.worker.places import Here
+from flownb.worker.auto_remover import Tidier
+from flownb.worker.lease_keeper import Watch, keeper
+from flownb.worker.presence import Signs
 from flownb.worker.run import Outcome, returned
-from flownb.worker.signs import Signs
+from flownb.worker.runners import Here
 from flownb.worker.slots import Held, Slots
-from flownb.worker.tidier import Tidier
 
 log = logging.getLogger("flownb.worker")
 
@@ -257,7 +258,7 @@ class Pump:
         self._settle(outcomes, turn)
         if turn.doomed:
             self._return_unstarted()  # some of them, perhaps, are needed no more
-            self._beside(cancelling.cancel_below, turn.doomed)
+            self._beside(cancel.cancel_below, turn.doomed)
         if turn.shared:
             self._beside(Store.tell_parents, turn.shared)
         self._last_move = time.monotonic()
@@ -271,7 +272,7 @@ class Pump:
             self._more = len(turn.taken) >= want
             self._again = None if turn.again_ms is None else time.monotonic() + turn.again_ms / 1000
             if not self._more and not self._stopping:
-                self._blocker.arm([f"{base}:marker" for base in bases])
+                self._blocker.arm([keys.part(base, "marker") for base in bases])
 
     def _about(self, token: str, bases: list[str]) -> dict[str, Any]:
         limiters = {base: limiter for base in bases if (limiter := self.limiter_of(base))}
@@ -312,7 +313,7 @@ class Pump:
         """All slots are taken since the blocker was armed: the wake is for another worker."""
         try:
             for base in self.bases():
-                self._client.zadd(f"{base}:marker", {"0": 0})
+                self._client.zadd(keys.part(base, "marker"), {"0": 0})
         except Exception as error:
             log.debug("could not pass on a wake: %s", error)
 

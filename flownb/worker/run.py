@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from flownb.adding.child_jobs import Run
+from flownb.api.job import Job
 from flownb.errors import (
     Cancelled,
     FlowError,
@@ -22,13 +24,12 @@ from flownb.errors import (
     UnrecoverableError,
     WaitingChildren,
 )
-from flownb.flows.job import Job, Run
 from flownb.options import CUSTOM, JobOptions, Keep, seconds
 from flownb.tasks.binding import UnknownTask
 from flownb.wire import codec
-from flownb.wire.conditions import PUT_OFF_MS
-from flownb.wire.manyrows import holds_rows
+from flownb.wire.many_rows import holds_rows
 from flownb.wire.store import Store, Taken
+from flownb.wire.store.queue_facts import PUT_OFF_MS
 
 log = logging.getLogger("flownb.worker")
 
@@ -53,7 +54,7 @@ class Work:
 def run(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> Outcome:
     """Run a job and return its outcome; whatever the function does, this returns."""
     if holds_rows(taken.record.bind):
-        from flownb.worker.many import run_rows  # which is made of what is here
+        from flownb.worker.run_rows import run_rows  # which is made of what is here
 
         return run_rows(taken, work, store, await_)
     return run_one(taken, work, store, await_)

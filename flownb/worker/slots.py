@@ -15,8 +15,8 @@ from typing import Any
 
 from flownb.errors import JobTimeout
 from flownb.wire.store import Taken
-from flownb.worker.places import Here
 from flownb.worker.run import Outcome, options_of
+from flownb.worker.runners import Here
 
 _LAST_WORDS = 2.0  # seconds that cancelled coroutines have at the end
 

@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flownb import connection as connections
+from flownb.api.job import Job
+from flownb.api.summary import summarise
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
-from flownb.flows.job import Job
-from flownb.flows.summary import BATCH_QUEUE, summarise
 from flownb.lifecycle import Service
 from flownb.options import read_limiter, seconds, whole
 from flownb.tasks import binding, registry
 from flownb.wire import keys
 from flownb.wire.store import Store, Taken
 from flownb.wire.versions import refuse_newer
-from flownb.worker.cells import cells_on
-from flownb.worker.places import places, read_executor
+from flownb.worker.notebook_code import cells_on
 from flownb.worker.pump import Pump
 from flownb.worker.run import Processor, Work
+from flownb.worker.runners import places, read_executor
 from flownb.worker.slots import Loop
 
 _numbers = itertools.count(1)
@@ -134,7 +134,7 @@ class Worker(Service):
         return [keys.base(self._prefix, queue) for queue in self._served()]
 
     def _served(self) -> list[str]:
-        return list(self.queues) if BATCH_QUEUE in self.queues else [*self.queues, BATCH_QUEUE]
+        return list(self.queues) if keys.BATCH_QUEUE in self.queues else [*self.queues, keys.BATCH_QUEUE]
 
     def _begin(self) -> None:
         connection = connections.current(self._connection)
@@ -172,7 +172,7 @@ class Worker(Service):
             del _running[self.name]
 
     def _work_for(self, taken: Taken) -> Work:
-        return _SUMMARY if taken.record.queue == BATCH_QUEUE else self._work
+        return _SUMMARY if taken.record.queue == keys.BATCH_QUEUE else self._work
 
     def _limiter_of(self, base: str) -> dict[str, int] | None:
         return self._limiter
@@ -186,12 +186,12 @@ class TaskWorker(Worker):
     """Serves every task this process knows, also those defined after it was started."""
 
     def __init__(self, *, concurrency: int = 4, queues: Iterable[str] | None = None, **options: Any) -> None:
-        super().__init__(queues or BATCH_QUEUE, binding.unknown, concurrency=concurrency, **options)
+        super().__init__(queues or keys.BATCH_QUEUE, binding.unknown, concurrency=concurrency, **options)
         self._only = list(queues) if queues is not None else None
 
     def _served(self) -> list[str]:
         known = [queue for queue in registry.queues() if self._only is None or queue in self._only]
-        return [*known, BATCH_QUEUE]
+        return [*known, keys.BATCH_QUEUE]
 
     def _work_for(self, taken: Taken) -> Work:
         task = registry.find(taken.record.queue, taken.record.name)
@@ -201,7 +201,7 @@ class TaskWorker(Worker):
         return Work(functools.partial(binding.call, task), task.retry_on, backoff)
 
     def _limiter_of(self, base: str) -> dict[str, int] | None:
-        return registry.limiter(base.rsplit(":", 1)[1])
+        return registry.limiter(keys.queue_of_base(base))
 
     def _begin(self) -> None:
         super()._begin()

@@ -10,7 +10,7 @@ import pytest
 
 import flownb as fn
 from flownb.batches import rows as rows_in
-from flownb.wire import inputs
+from flownb.wire.store import large_inputs
 
 LOOKUP = {f"key {i}": "x" * 100 for i in range(9_000)}  # a megabyte
 MB = len(json.dumps(LOOKUP))
@@ -18,7 +18,7 @@ MB = len(json.dumps(LOOKUP))
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(connection, monkeypatch):
-    monkeypatch.setattr(inputs, "_remembered", inputs.Remembered())
+    monkeypatch.setattr(large_inputs, "_remembered", large_inputs.Remembered())
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_rows_keep_their_input_when_the_batch_that_brought_it_is_removed(redis, 
     whole = fn.fan_out(frame, count, name="b", rows_per_job=rows_per_job).wait(timeout=60)
     assert len(input_keys(redis)) == 2
     pilot.remove()
-    inputs._remembered.__init__()
+    large_inputs._remembered.__init__()
     broken.clear()
     assert whole.retry().results(timeout=60)["count"].tolist() == [9_000, 9_001, MB + 2, MB + 3]
     whole.remove()
@@ -210,7 +210,7 @@ def test_an_input_that_is_gone_is_named(redis):
     batch.wait(timeout=60)
     [key] = input_keys(redis)
     redis.delete(key)  # as nothing of flownb's does
-    inputs._remembered.__init__()
+    large_inputs._remembered.__init__()
     with pytest.raises(fn.JobMissing, match="a large input of this row is gone"):
         batch.debug(0)
 

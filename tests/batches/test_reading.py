@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 import flownb as fn
-from flownb.batches.reading import StoredRows
 from flownb.batches.results import NOTHING
+from flownb.batches.stored_rows import StoredRows
 
 pytestmark = pytest.mark.usefixtures("connection")
 

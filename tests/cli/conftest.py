@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from flownb.connection import traces
+from flownb.connection import server_files
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -62,12 +62,12 @@ class Terminal:
         for process in self._started:
             process.kill()
             process.communicate()
-        if not (self.data / traces.LOCK_FILE).exists():
+        if not (self.data / server_files.LOCK_FILE).exists():
             return
-        if supervisor := (traces.read_link(str(self.data)) or {}).get("supervisor_pid"):
+        if supervisor := (server_files.read_link(str(self.data)) or {}).get("supervisor_pid"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(str(supervisor)), signal.SIGTERM)
-        with open(self.data / traces.LOCK_FILE) as lock:
+        with open(self.data / server_files.LOCK_FILE) as lock:
             self.until(lambda: _locked(lock.fileno()))
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import pytest
 
 import flownb
+from flownb.api.producer import FlowProducer
 from flownb.connection import Connection
-from flownb.flows.producer import FlowProducer
 
 ROWS = [
     {"name": f"row-{i}", "queueName": "cli-rows", "data": {"n": i}, "opts": {"jobId": f"r{i}"}}

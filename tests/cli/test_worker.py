@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 import flownb
+from flownb.api.producer import FlowProducer
 from flownb.connection import Connection
-from flownb.flows.producer import FlowProducer
 
 TASKS = """
 import time

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import redis
 
-from flownb.connection import traces
+from flownb.connection import server_files
 from flownb.connection.folder import find_server
 
 ROOT = str(Path(__file__).parents[2])
@@ -57,14 +57,14 @@ class Watch:
 
     @staticmethod
     def link(folder: Path) -> dict[str, Any]:
-        return json.loads((folder / traces.LINK_FILE).read_text())
+        return json.loads((folder / server_files.LINK_FILE).read_text())
 
     def gone(self, folder: Path) -> None:
         """Wait until nobody holds the folder: server and supervisor have ended."""
         import fcntl
 
         def free() -> bool:
-            with open(folder / traces.LOCK_FILE) as lock:
+            with open(folder / server_files.LOCK_FILE) as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -97,9 +97,9 @@ def folder(tmp_path: Path, watch: Watch) -> Iterator[Path]:
     """A folder for an embedded server, which must have ended some time after the test."""
     folder = tmp_path / ".flownb"
     yield folder
-    if not (folder / traces.LOCK_FILE).exists():
+    if not (folder / server_files.LOCK_FILE).exists():
         return
-    left = traces.read_link(str(folder)) or {}
+    left = server_files.read_link(str(folder)) or {}
     if supervisor := left.get("supervisor_pid"):
         with contextlib.suppress(ProcessLookupError):
             os.kill(supervisor, signal.SIGTERM)  # the grace is not worth waiting for

@@ -13,7 +13,7 @@ import redis as redis_py
 
 import flownb as fn
 from flownb.wire import scripts
-from flownb.wire.plain import READS
+from flownb.wire.store.without_scripts import READS
 
 
 @pytest.fixture(autouse=True)
@@ -195,7 +195,7 @@ def test_every_script_that_only_reads_can_be_asked_in_plain_commands():
 
 def test_scripts_and_plain_commands_answer_the_same(production):
     writing, reading = fn.Connection(production), fn.Connection(production, read_only=True)
-    from flownb.flows.job import store_of
+    from flownb.api.job import store_of
 
     _, asks = store_of(writing)
     _, plain = store_of(reading)

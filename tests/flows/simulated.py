@@ -7,8 +7,8 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from flownb.wire.pace import MOST_RUNS, Pace, _places
 from flownb.wire.records import FlowCounts
+from flownb.wire.store.throughput import MOST_RUNS, Pace, _places
 
 KINDS = ("constant", "even", "wide", "slower", "faster", "a step", "few long", "retries", "groups", "mixed")
 ROWS, GROUPS, ROOT = "rows", "groups", "root"

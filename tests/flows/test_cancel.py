@@ -161,7 +161,7 @@ def test_a_job_that_another_flow_needs_runs_for_it(redis):
 
 
 def test_a_flow_that_is_still_being_stored_stops_there(redis, monkeypatch):
-    from flownb.flows import producer
+    from flownb.api import producer
     from flownb.wire.store import Store
 
     stored = Store.add_jobs

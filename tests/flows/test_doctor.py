@@ -9,8 +9,9 @@ import pytest
 from books import violations
 
 import flownb as fn
-from flownb.flows import checkup
-from flownb.wire import charts, keys
+from flownb.diagnosis import checkup
+from flownb.wire import keys
+from flownb.wire.store import job_facts
 
 PARENT, ROWS = "bull:reports:top", [f"bull:rows:r{i}" for i in range(3)]
 TREE = {
@@ -554,7 +555,7 @@ def test_a_further_parent_is_told_and_its_flow_counts_it(redis, stage):
 
     assert redis.hgetall("bull:tops:two:processed") == {b"bull:rows:s": b"7"}
     counts = {"waiting@bull:tops": 1, "waiting@bull:rows": 0, "waiting-children@bull:tops": 0}
-    assert charts.read_counts(stage.store, two._id) == {**counts, "completed@bull:rows": 1}
+    assert job_facts.read_counts(stage.store, two._id) == {**counts, "completed@bull:rows": 1}
     assert redis.hlen("bull:flownb:shared") == 0
 
 
@@ -568,12 +569,12 @@ def test_a_parent_that_waits_for_none_and_was_failed_by_one_fails(redis, stage, 
 
 
 def test_counts_of_which_one_has_moved_since_are_left_alone(redis, stage, half_way):
-    was = charts.read_counts(stage.store, half_way._id)
+    was = job_facts.read_counts(stage.store, half_way._id)
     stage.store.mend_flow(
         "bull:reports", half_way._id, {**was, "waiting@bull:rows": 9}, {"waiting@bull:rows": 5}
     )
     stage.store.mend_flow("bull:reports", half_way._id, {}, {"waiting@bull:rows": 5})  # they were gone then
-    assert charts.read_counts(stage.store, half_way._id) == was
+    assert job_facts.read_counts(stage.store, half_way._id) == was
 
 
 def test_a_flow_that_goes_on_is_removed_after_its_end_all_the_same(redis, connection):

@@ -10,9 +10,9 @@ import pytest
 from simulated import KINDS, Simulated
 
 import flownb as fn
-from flownb.flows.eta import estimate
-from flownb.wire.pace import Pace
+from flownb.state.eta import estimate
 from flownb.wire.records import FlowCounts
+from flownb.wire.store.throughput import Pace
 
 BATCHES = range(100)
 

@@ -11,7 +11,7 @@ import pytest
 from listening import listening, names_of, threads
 
 import flownb as fn
-from flownb.flows import events as module
+from flownb.api import queue_events as module
 from flownb.wire.store import Store
 
 # ---- what is told -------------------------------------------------------------------------------------------

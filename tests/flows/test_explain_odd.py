@@ -8,9 +8,9 @@ import pytest
 from stages import Stage, row, says
 
 import flownb as fn
-from flownb.flows import flow as flow_module
-from flownb.wire.conditions import read_server
+from flownb.api import flow as flow_module
 from flownb.wire.store import Store
+from flownb.wire.store.queue_facts import read_server
 
 # ---- broken books -------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import pytest
 from stages import Stage
 
 import flownb as fn
-from flownb.wire.families import PIECE
+from flownb.wire.store.children import PIECE
 
 PARENTS = 500
 SHARED, LISTED = "bull:load:model", "bull:flownb:shared"

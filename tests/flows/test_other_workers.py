@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import flownb as fn
-from flownb.flows.job import store_of
+from flownb.api.job import store_of
 
 
 def two_parents(policy=None):
@@ -140,9 +140,9 @@ def test_the_end_of_what_has_not_ended_is_not_noted(connection, redis):
 
 def test_a_flow_that_only_flownb_ran_is_not_walked(connection, redis, monkeypatch):
     """Counts stay one read, however large the flow, as long as nobody else had a job of it."""
-    from flownb.flows import census
+    from flownb.state import counting
 
-    monkeypatch.setattr(census, "count", lambda *_: pytest.fail("it was walked"))
+    monkeypatch.setattr(counting, "count", lambda *_: pytest.fail("it was walked"))
     rows = [{"name": f"row-{i}", "queueName": "rows", "data": {"i": i}} for i in range(300)]
     flow = fn.add({"name": "top", "queueName": "tops", "children": rows})
     with fn.Worker("rows", lambda job: 1 / (job.data["i"] - 7), concurrency=4):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import flownb as fn
-from flownb.flows.plan import plan
-from flownb.flows.producer import store_plan
+from flownb.adding.plan import plan
+from flownb.adding.send import store_plan
 from flownb.wire.store import Store
 
 ROOT = str(Path(fn.__file__).parents[1])

@@ -180,9 +180,9 @@ def test_a_retry_of_a_flow_in_which_nothing_failed_changes_nothing(redis):
 
 
 def test_a_retry_reaches_failures_on_several_levels_in_chunks(redis, monkeypatch):
-    from flownb.flows import revival
+    from flownb.steering import retry
 
-    monkeypatch.setattr(revival, "MOST_STEERED", 4)
+    monkeypatch.setattr(retry, "MOST_STEERED", 4)
     runs = Runs("mid", "top", *(f"c{i}" for i in range(10)))
     mids = [optional("mid", children=[optional(f"c{i}") for i in range(10)])]
     flow = fn.add({"name": "top", "queueName": "q", "children": mids})
@@ -195,10 +195,10 @@ def test_a_retry_reaches_failures_on_several_levels_in_chunks(redis, monkeypatch
 
 
 def test_a_retry_that_was_cut_short_is_finished_by_the_next_one(redis, monkeypatch):
-    from flownb.flows import revival
+    from flownb.steering import retry
     from flownb.wire.store import Store
 
-    monkeypatch.setattr(revival, "MOST_STEERED", 4)
+    monkeypatch.setattr(retry, "MOST_STEERED", 4)
     runs = Runs(*(f"c{i}" for i in range(10)))
     children = [optional(f"c{i}") for i in range(10)]
     flow = fn.add({"name": "top", "queueName": "q", "children": children})

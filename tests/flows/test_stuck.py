@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import flownb as fn
-from flownb.flows import flow as flow_module
+from flownb.api import flow as flow_module
 
 
 @pytest.fixture(autouse=True)

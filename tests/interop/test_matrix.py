@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peers import PEERS
 from scenarios import LIMITS, SCENARIOS, STOCK, Cell
 
-from flownb.flows import doctor
+from flownb.api import doctor
 from flownb.wire.store import Store
 
 pytestmark = pytest.mark.timeout(240)

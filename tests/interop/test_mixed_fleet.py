@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flownb.flows import doctor
+from flownb.api import doctor
 from flownb.wire.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))

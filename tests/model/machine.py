@@ -14,14 +14,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from wire_bench import PREFIX, START, Bench, completed, failed, parked, put_off, retry, returned, text
 from world import ENDED, IN_LINE, Job, Queue, World
 
+from flownb.adding.child_jobs import Run
+from flownb.adding.node import Node
+from flownb.adding.plan import Plan, plan
+from flownb.adding.send import store_plan
+from flownb.api import doctor
+from flownb.api.job import Job as Handle
 from flownb.errors import FlowError, TransitionError, WaitingChildren
-from flownb.flows import doctor, removal, revival, tree
-from flownb.flows.books import OwnBooks
-from flownb.flows.job import Job as Handle
-from flownb.flows.job import Run
-from flownb.flows.node import Node
-from flownb.flows.plan import Plan, plan
-from flownb.flows.producer import store_plan
+from flownb.state import tree
+from flownb.state.flow_state import OwnBooks
+from flownb.steering import remove
+from flownb.steering.retry import retry_flow
 from flownb.wire.store import Taken
 
 QUEUES = ("red", "green", "blue")
@@ -443,7 +446,7 @@ class FlowMachine(RuleBasedStateMachine):
         ]
         answers = self.world.retry_flow(flow, chosen)
         refused = [answer for answer in answers if answer.startswith("parent-active")]
-        assert _is_done(revival.retry_flow, self.store, ledger) is not bool(refused)
+        assert _is_done(retry_flow, self.store, ledger) is not bool(refused)
         self.sent = []
 
     @precondition(lambda self: len(self.world.flows) > 1)
@@ -451,7 +454,7 @@ class FlowMachine(RuleBasedStateMachine):
     def remove_flow(self, data: st.DataObject) -> None:
         flow = data.draw(st.sampled_from(sorted(self.world.flows)))
         done = self.world.remove_flow(flow)
-        assert _is_done(removal.remove_flow, self.store, flow) is done
+        assert _is_done(remove.remove_flow, self.store, flow) is done
         if done:
             self.done["flow removed"] += 1
             assert not [key for key in self.bench.redis.keys("*") if text(key).endswith(f":{flow}")]
@@ -461,7 +464,7 @@ class FlowMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove_job(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.world.jobs)))
-        assert _is_done(removal.remove_job, self.store, key) is self.world.remove_job(key)
+        assert _is_done(remove.remove_job, self.store, key) is self.world.remove_job(key)
         self.sent = []
 
     # ---- what must hold -----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import graphviz
 import pytest
 import view_scenes as scenes
 
-from flownb.views import engine, svg, tidy
+from flownb.views import engine, svg, tree_layout
 from flownb.views.dot import Drawing, digraph, escaped
 from flownb.views.scene import scene_of
 from flownb.wire.records import STATES, Snapshot
@@ -94,7 +94,7 @@ def test_the_parent_stands_above_its_children(drawn_with):
 
 @pytest.mark.parametrize("name", scenes.ALL)
 def test_the_built_in_layout_lets_no_boxes_overlap(name):
-    layout = tidy.layout(scene_of(scenes.ALL[name]()))
+    layout = tree_layout.layout(scene_of(scenes.ALL[name]()))
     places = list(layout.places.values())
     for number, a in enumerate(places):
         assert a.x >= 0
@@ -109,7 +109,7 @@ def test_the_built_in_layout_ends_on_a_circle():
     circle = scenes.flow(
         "o", "active", scenes.job("a", "a", children="b"), scenes.job("b", "b", children="a")
     )
-    assert len(tidy.layout(scene_of(circle)).places) == 2
+    assert len(tree_layout.layout(scene_of(circle)).places) == 2
 
 
 def test_children_stand_in_declared_order(drawn_with):

@@ -8,8 +8,8 @@ import books
 import pytest
 from wire_bench import START, Bench, base, completed, failed, key, node, parent
 
-from flownb.flows.plan import plan
-from flownb.flows.producer import store_plan
+from flownb.adding.plan import plan
+from flownb.adding.send import store_plan
 from flownb.wire import codec
 
 P, Q = key("p", "up"), key("q2", "up")

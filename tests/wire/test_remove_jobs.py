@@ -12,8 +12,8 @@ from test_properties import QUEUES, Model, check, fresh, graphs, renamed, tries
 from wire_bench import Bench, base, completed, failed, key, node, parent, retry
 
 from flownb import errors
-from flownb.flows import removal
-from flownb.wire.steering import Removal
+from flownb.steering import remove as removal
+from flownb.wire.store.steering import Removal
 
 P, G = key("p", "up"), key("g", "top")
 QUEUE_KEYS = (":meta", ":id", ":events", ":marker", ":pc", ":stalled-check", ":served")

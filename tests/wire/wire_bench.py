@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flownb.wire.faults import server_errors
 from flownb.wire.scripts import load
+from flownb.wire.server_errors import server_errors
 from flownb.wire.store import Store, Taken, Turn
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ SCRIPT = """
 import json, sys
 import flownb as fn
 import worker_functions
-from flownb.worker.keeper import keeper
+from flownb.worker.lease_keeper import keeper
 asked = json.loads(sys.argv[1])
 fn.connect(asked.get("url"), path=asked.get("path"))
 function = getattr(worker_functions, asked["function"])

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import flownb as fn
-from flownb.worker import parcel
+from flownb.worker import packed_job
 
 
 def children_alive():
@@ -390,7 +390,7 @@ def test_a_function_that_cannot_be_made_there_says_so(until, monkeypatch):
 
 
 def test_nothing_of_a_job_is_packed_for_threads(until, monkeypatch):
-    monkeypatch.setattr(parcel, "pack", None)
+    monkeypatch.setattr(packed_job, "pack", None)
     seen = []
     job = fn.Queue("q").add("j")
     with ThreadPoolExecutor(1) as executor, fn.Worker("q", lambda job: seen.append(1), executor=executor):

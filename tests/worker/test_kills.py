@@ -95,7 +95,7 @@ def test_a_worker_and_its_keeper_killed_together_lose_nothing_but_the_time_of_th
 def test_a_keeper_killed_alone_is_started_again_and_the_leases_go_on(redis, until):
     import threading
 
-    from flownb.worker.keeper import keeper
+    from flownb.worker.lease_keeper import keeper
 
     started, may_end = threading.Event(), threading.Event()
 

@@ -1,7 +1,7 @@
 --- read_jobs: what the given jobs hold and where they are; nothing is written.
 -- A job's place is asked for only where its hash does not tell: an ended job carries `finishedOn`.
 -- @keys    queues
--- @args    keys fields
+-- @args    jobs fields
 -- @returns jobs
 -- @errors
 -- @use
@@ -27,7 +27,7 @@ end
 
 -- A job: {state, value of each field}; false for a job that is not there.
 local jobs = {}
-for i, key in ipairs(args.keys) do
+for i, key in ipairs(args.jobs) do
   local has = redis.call('HMGET', key, 'finishedOn', 'returnvalue', 'name', unpack(args.fields))
   jobs[i] = has[3] and {state_of(key, has), {unpack(has, 4)}} or false
 end

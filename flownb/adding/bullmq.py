@@ -1,0 +1,90 @@
+"""``semantics="bullmq"``: a tree stored as BullMQ's own producer would, and nothing more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flownb.adding.chunks import calls_of
+from flownb.adding.plan import Plan, PlannedJob
+from flownb.errors import FlowError, ParentJobCannotBeReplaced
+from flownb.wire import keys
+from flownb.wire.store import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL, Store
+
+
+def store_as_bullmq(store: Store, made: Plan) -> None:
+    """Store a plan that was made without sharing. Raises FlowError, with the node's path, for a job that has a parent.
+
+    BullMQ would report nothing there, and the new parent would wait for ever.
+    """
+    sizes = [len(job.data) for job in made.jobs]
+    in_one_call = len(sizes) <= MOST_JOBS_A_CALL and sum(sizes) <= MOST_BYTES_A_CALL
+    calls = [range(len(sizes))] if in_one_call else list(calls_of(sizes))
+    last_call = _last_calls(made, calls)
+    for number, positions in enumerate(calls):
+        call = _Call(made)
+        for i in positions:
+            call.add(made.jobs[i])
+        whole = [made.jobs[parent].key for parent, last in last_call.items() if last == number]
+        try:
+            store.add_jobs(
+                list(call.bases),
+                jobs=call.jobs,
+                opts=list(call.opts),
+                parents=call.parents,
+                seal=None if in_one_call else keys.seal(store.prefix, made.flow),
+                unseal=whole,
+                bullmq=True,
+            )
+        except ParentJobCannotBeReplaced as error:
+            key = str(error)
+            raise FlowError(
+                f"{made.path(key)}: opts.jobId {keys.split(key)[2]!r} is a job that has another parent already, and "
+                "BullMQ gives a job one; leave semantics='bullmq' out to share the job, or give another jobId"
+            ) from None
+
+
+def _last_calls(made: Plan, calls: list[range]) -> dict[int, int]:
+    """For each parent the call that stores its last child: from then on it waits for its children alone."""
+    call_of = {i: number for number, positions in enumerate(calls) for i in positions}
+    return {i: call_of[max(job.children)] for i, job in enumerate(made.jobs) if job.children}
+
+
+class _Call:
+    """The arguments of one `add_jobs`."""
+
+    def __init__(self, made: Plan) -> None:
+        self.made = made
+        self.bases: dict[str, int] = {}
+        self.jobs: list[list[Any]] = []
+        self.opts: dict[str, int] = {}
+        self.parents: list[list[Any]] = []
+        self._places: dict[tuple[int, str], int] = {}
+
+    def add(self, job: PlannedJob) -> None:
+        options, parent = job.options, self._parent(job)
+        opts = dict(options.bullmq)
+        if job.parents:
+            above = self.made.jobs[next(iter(job.parents))]
+            opts["parent"] = {"id": above.id, "queue": above.base}
+        opts_place = self.opts.setdefault(_json(opts), len(self.opts) + 1)
+        place = self.bases.setdefault(job.base, len(self.bases) + 1)
+        row = [place, job.id, job.name, job.data, opts_place, parent]
+        self.jobs.append(
+            [*row, options.delay, options.priority, options.lifo, bool(job.children), None, None]
+        )
+
+    def _parent(self, job: PlannedJob) -> int | bool:
+        """The place of the job's parent in the call, False for a root."""
+        for edge in job.parents.items():
+            if edge not in self._places:
+                above, policy = self.made.jobs[edge[0]], edge[1]
+                link = {"id": above.id, "queueKey": above.base} | ({policy: True} if policy else {})
+                self.parents.append([above.key, _json(link), policy, False])
+                self._places[edge] = len(self.parents)
+            return self._places[edge]
+        return False
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

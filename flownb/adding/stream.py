@@ -1,0 +1,72 @@
+"""A flow whose jobs come piece by piece and run at once; only what stands above them waits for the last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flownb.adding.chunks import calls_of
+from flownb.adding.plan import Plan
+from flownb.adding.send import AddCall, groups_of, pieces_of
+from flownb.state.flow_state import OwnBooks
+from flownb.state.seal import unseal
+from flownb.wire import keys
+from flownb.wire.store import Store
+
+
+class Stream:
+    """One flow on its way to the server. Each piece is a plan: the same parents, then new children of the last."""
+
+    def __init__(self, store: Store, flow: str, name: str, about: Mapping[str, str]) -> None:
+        self.store = store
+        self.flow = flow
+        self.name = name
+        self.about = dict(about)
+        self.seal = keys.seal(store.prefix, flow)
+        self.children = 0
+        self.parents = 0
+        self._pieces = 0
+        self._groups: list[dict[str, Any]] = []
+        self._place = ""
+
+    def send(self, made: Plan, parents: int) -> None:
+        """Store a piece's jobs; the first time also the `parents` that stand before them in the plan."""
+        above = made.jobs[parents - 1]
+        first = 0 if not self._pieces else parents
+        fields = {"name": self.name, "root": made.root.key, "total": "0", **self.about}
+        record = {
+            "id": self.flow,
+            "named": self.name,
+            "fields": [part for pair in fields.items() for part in pair],
+        }
+        further = self._declared(made, parents - 1)
+        for some in calls_of([job.size for job in made.jobs[first:]]):
+            call = AddCall(made)
+            call.take(range(some.start + first, some.stop + first))
+            call.chunks += further
+            arguments = call.arguments()
+            self.store.add_jobs(call.bases, record={**record, "stored": False}, seal=self.seal, **arguments)
+            further = []
+        self.parents = parents
+        self.children += len(above.children)
+
+    def _declared(self, made: Plan, parent: int) -> list[tuple[str, str, bytes]]:
+        """The children of this piece, behind those of the pieces before."""
+        self._place = keys.own(made.prefix, "children", made.jobs[parent].key)
+        self._groups = self._groups or groups_of(made, parent)
+        pieces = list(enumerate(pieces_of(made, parent), self._pieces))
+        self._pieces += len(pieces)
+        return [(self._place, str(number), piece) for number, piece in pieces]
+
+    def close(self, about: Mapping[str, str]) -> None:
+        """Say that this was all, with what is known of the flow only now: its parents wait for nothing else."""
+        record = keys.own(self.store.prefix, "flow", self.flow)
+        group = {**self._groups[0], "count": self.children}
+        groups = json.dumps([group], separators=(",", ":"))
+        fields = {"total": str(self.parents + self.children), **about}
+        self.store.write_fields(
+            [(self._place, "groups", groups), *((record, *field) for field in fields.items())]
+        )
+        unseal(self.store, OwnBooks(self.store, self.flow))
+        self.store.write_fields([(record, "stored", "1")])

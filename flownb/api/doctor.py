@@ -1,0 +1,170 @@
+"""`doctor`: whether what is stored is as it must be; and mending what can be mended without a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from flownb.api import display
+from flownb.api.job import store_of
+from flownb.connection import Connection
+from flownb.diagnosis.checkup import Checkup, Finding
+from flownb.diagnosis.recount import recount
+from flownb.errors import FlowError, ServerRefused
+from flownb.wire import keys
+from flownb.wire.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PAGE = 100  # flows read from the index at a time
+
+
+class Line(NamedTuple):
+    """One line of what a doctor tells."""
+
+    job: str  #: ``queue:id`` of a job, a queue, or a flow's name
+    what: str
+    fix: str
+    mended: bool = False
+
+
+def doctor(
+    queue: str | None = None, *, fix: bool = False, connection: Connection | None = None
+) -> pd.DataFrame:
+    """Return what is wrong with the stored books: a DataFrame job what fix. Empty is good.
+
+    What is looked for would make jobs get lost, run twice or wait for ever, or a flow tell wrong: a parent that waits
+    for a child that is gone, a job that stands nowhere or twice, an id without data. Such things come from keys that
+    were removed by hand or evicted, and from programs that died between two steps. Why a flow that is in order does
+    not end yet, its `explain` tells.
+
+    The queues of all flows on the server are looked at, those that a worker serves, and those that parents and
+    children of their jobs are in; with `queue` that one and what belongs to it. The keyspace is not searched: name
+    a queue that only other programs know. It may take minutes where millions of jobs are stored, and holds up nobody;
+    what looks wrong is looked at again a second later, so that workers may run meanwhile. Nothing is written.
+
+    `fix=True` mends what can be mended without a loss; `fix` then says of each thing whether it was. It may be
+    called twice, and while workers run.
+
+    >>> flow = add({"name": "total", "queueName": "doc-sick", "children": [{"name": "load", "queueName": "doc-loads"}]})
+    >>> Queue("doc-loads").get_jobs(["waiting"])[0].remove()
+    >>> doctor()
+    Empty DataFrame
+    Columns: [job, what, fix]
+    Index: []
+    """
+    return display.ailments([line[:3] for line in examine(queue, fix=fix, connection=connection)])
+
+
+def examine(queue: str | None, *, fix: bool, connection: Connection | None) -> list[Line]:
+    """Return what `doctor` tells, line by line."""
+    if queue is not None and (problem := keys.problem_with_queue(queue)):
+        raise FlowError(f"queue {queue!r}: the name {problem}")
+    resolved, store = store_of(connection)
+    if fix:
+        resolved.ensure_writable()
+    return lines(store, queue, fix=fix)
+
+
+def lines(store: Store, queue: str | None, *, fix: bool) -> list[Line]:
+    """Return what is wrong, line by line; with `fix` after mending it."""
+    flows = list(_flows(store, queue))
+    bases = [keys.base(store.prefix, queue)] if queue is not None else _bases(store, flows)
+    checkup = Checkup(store)
+    found = checkup.findings(bases, flows)
+    if not fix:
+        return [_line(finding) for finding in found]
+    mended = [_mended(finding, checkup, store) for finding in sorted(found, key=_rank)]
+    _count_again(store, {finding.key for finding in found if finding.remedy and finding.rule not in _NO_JOB})
+    return mended
+
+
+def _flows(store: Store, queue: str | None) -> Iterator[str]:
+    base = None if queue is None else keys.base(store.prefix, queue)
+    for flow, _ in store.read_flows(_PAGE):
+        if base is None or base in store.read_bases(flow):
+            yield flow
+
+
+def _bases(store: Store, flows: list[str]) -> list[str]:
+    found = {base: None for flow in flows for base in store.read_bases(flow)}
+    served = store.read_served() or set()
+    return [
+        *found,
+        *sorted(base for base in served - found.keys() if keys.prefix_of_base(base) == store.prefix),
+    ]
+
+
+def _line(finding: Finding) -> Line:
+    fix = f"fix=True, or --fix, will {finding.remedy}" if finding.remedy else finding.advice
+    return Line(finding.job, finding.what, fix)
+
+
+# ---- mending ---------------------------------------------------------------------------------------------------
+
+# In which order things are mended: first jobs find their place, then parents their children; what ends a wait is last.
+_ORDER = "check lock gone twice astray early lost value untold orphan none over counts".split()  # noqa: SIM905
+_NO_JOB = ("check", "over", "counts")
+_LOCK_MS, _CHECK_MS = 30_000, 5_000  # BullMQ's own lock and flownb's own interval
+
+
+def _rank(finding: Finding) -> int:
+    return _ORDER.index(finding.rule) if finding.remedy else len(_ORDER)
+
+
+def _mended(finding: Finding, checkup: Checkup, store: Store) -> Line:
+    """Mend one thing, if that can be done; look whether it is well."""
+    if not finding.remedy:
+        return _line(finding)
+    try:
+        _mend(finding, store)
+    except ServerRefused as error:  # a newer BullMQ's queue, a server that takes no writes
+        return Line(finding.job, finding.what, f"not mended: {error}")
+    if any(left.same == finding.same for left in checkup.again(finding)):
+        return Line(finding.job, finding.what, f"not mended, it moves: run it again to {finding.remedy}")
+    return Line(finding.job, finding.what, f"mended: {finding.remedy}", mended=True)
+
+
+def _mend(finding: Finding, store: Store) -> None:
+    key, others = finding.key, finding.children
+    match finding.rule:
+        case "check":
+            store.let_run_out(keys.part(key, "stalled-check"), _CHECK_MS)
+        case "lock":
+            store.let_run_out(keys.part(key, "lock"), _LOCK_MS)
+        case "lost" | "value":
+            store.mend_families([(parent, key) for parent in others])
+        case "untold" | "orphan":
+            _settle_shared(store)
+            store.mend_families([(key, child) for child in others])
+        case "none":
+            store.mend_families([], [key])
+        case "over":
+            store.mend_flow(keys.base_of(store.read_flow(key)["root"]), key)
+        case "counts":
+            _count(store, key)
+        case _:
+            store.mend_places([key])
+
+
+def _settle_shared(store: Store) -> None:
+    """Tell further parents of shared jobs how those ended, by their own policies, before a child counts as gone."""
+    cursor, _ = store.settle_shared()
+    while cursor:
+        cursor, _ = store.settle_shared(cursor)
+
+
+def _count_again(store: Store, jobs: set[str]) -> None:
+    """Set right the counts of the flows in which something was mended: nobody knows what they were told of it."""
+    for flow in {job.flow for job in store.read_jobs(sorted(jobs), ("name", "fl")) if job and job.flow}:
+        with suppress(ServerRefused):
+            _count(store, flow)
+
+
+def _count(store: Store, flow: str) -> None:
+    root = store.read_flow(flow).get("root")
+    counted = recount(store, flow, root, others_too=True) if root else None
+    if root and counted:
+        store.mend_flow(keys.base_of(root), flow, counted.was, counted.counts)

@@ -1,0 +1,410 @@
+"""The handle of a stored flow: how far it is, what came out, what went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from flownb import errors
+from flownb.adding.plan import plan
+from flownb.adding.preview import snapshot_of_plan
+from flownb.api.display import Shown
+from flownb.api.job import Job, find_job, store_of
+from flownb.api.progress import Progress
+from flownb.connection import Connection
+from flownb.diagnosis.explain import Reason, explain, in_words
+from flownb.options import seconds
+from flownb.state import tree
+from flownb.state.eta import estimate
+from flownb.state.flow_state import Books, OwnBooks
+from flownb.steering import cancel, remove, retry
+from flownb.wire import keys
+from flownb.wire.flow_log import tell
+from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED, STATES, FlowCounts, JobRecord, Snapshot
+from flownb.wire.store import TIMELINE_FIELDS
+from flownb.wire.store.queue_facts import read_now
+from flownb.wire.store.throughput import read_paces
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from flownb.views.dot import Drawing
+
+_FIRST_LOOK, _SLOWEST_LOOK = 0.002, 0.25  # seconds between two questions whether the flow has ended
+_LOOK = 1.0  # seconds for which a picture lets the tree of another program's flow be walked
+_SILENCE = 10.0  # seconds after which a wait says what it waits for
+_SECOND_LOOK = 1.0  # seconds after which what keeps a flow from ending is looked for again
+
+
+class Flow(Shown):
+    """A stored flow. It lives on the server: any number of handles, in any process, show the same one.
+
+    >>> flow = add({"name": "total", "queueName": "doc-totals"})
+    >>> flow.progress().fraction
+    0.0
+    """
+
+    def __init__(self, flow: str, *, connection: Connection | None = None) -> None:
+        self._connection, self._store = store_of(connection)
+        self._id = flow
+        self._outcome: tuple[Any, errors.FlowFailed | None] | None = None  # of one that will be removed
+        self._books: Books = OwnBooks(self._store, flow)
+        self._record = self._books.first
+        if not self._record:
+            raise errors.JobMissing(f"no flow {flow} on this server; it was removed, or never stored here")
+
+    @property
+    def name(self) -> str:
+        """The name it was added under, or the root job's.
+
+        >>> add({"name": "total", "queueName": "doc-flows"}, name="november").name
+        'november'
+        """
+        return self._record["name"]
+
+    @property
+    def state(self) -> str:
+        """The root's state; ``failing`` while a failure is on its way up; ``cancelled`` from `cancel` on.
+
+        >>> add({"name": "total", "queueName": "doc-flows"}).state
+        'waiting'
+        """
+        return self._snapshot(nodes=False).state
+
+    @property
+    def job(self) -> Job:
+        """The root job, as it is now.
+
+        >>> add({"name": "total", "queueName": "doc-flows", "data": {"year": 2013}}).job.data
+        {'year': 2013}
+        """
+        return find_job(self._store, self._record["root"], self._connection)
+
+    # ---- holding it ----------------------------------------------------------------------------------
+
+    def pause(self) -> Flow:
+        """Let no further job of the flow start, until `resume`; return the flow. Running jobs go on.
+
+        Other flows on the same queues run as before. It holds for all of flownb's workers and outlives this
+        kernel; workers of BullMQ know nothing of it. A job that another flow needs too is not held.
+
+        >>> flow = add({"name": "total", "queueName": "doc-pauses"}).pause()
+        >>> flow.progress()
+        Progress(completed=0, failed=0, active=0, total=1, fraction=0.000, paused)
+        >>> with Worker("doc-pauses", lambda job: 7):
+        ...     print(flow.resume().result(timeout=30))
+        7
+        """
+        self._connection.ensure_writable()
+        self._store.pause_flow(self._root_base(), self._id)
+        tell("is paused", flow=self._id)
+        return self
+
+    def resume(self) -> Flow:
+        """Let the jobs of a paused flow start again, where they stood in line; return the flow.
+
+        >>> add({"name": "total", "queueName": "doc-flows"}).pause().resume().progress().paused
+        False
+        """
+        self._connection.ensure_writable()
+        bases = self._store.read_bases(self._id) or [self._root_base()]
+        self._store.resume_flow(bases, self._id)
+        tell("is resumed", flow=self._id)
+        return self
+
+    def cancel(self) -> Flow:
+        """End the flow now, without what has not run yet; return the flow.
+
+        It is ``cancelled`` at once, and `result` raises `FlowFailed`. Jobs that wait end as failed, with the
+        reason ``cancelled``. Jobs that run are told: by `Job.is_cancelled`, and by `Cancelled` at their next
+        `update_progress`, `log` or `update_data`; what they complete all the same is kept. Jobs that another
+        flow needs stay. Nothing happens to a flow that has completed; of one that has failed, what is left is
+        cancelled. `retry` takes it back.
+
+        >>> flow = add({"name": "total", "queueName": "doc-cancels"}).cancel()
+        >>> flow.state
+        'cancelled'
+        """
+        self._connection.ensure_writable()
+        cancel.cancel_flow(self._store, self._id, self._record_now())
+        return self
+
+    def _root_base(self) -> str:
+        return keys.base_of(self._record["root"])
+
+    # ---- again, or no more ---------------------------------------------------------------------------
+
+    def retry(self) -> Flow:
+        """Run every job again that failed by itself, then what stands above them, once; return the flow.
+
+        Attempts start anew, values that are there are kept. Optional jobs that failed run again too, also
+        when the flow has completed without them. What was cancelled runs too. Raises `FlowError` when a job
+        above them runs right now.
+
+        >>> flow = add({"name": "total", "queueName": "doc-retries"})
+        >>> with Worker("doc-retries", lambda job: 1 / 0):
+        ...     print(flow.wait(timeout=30).state)
+        failed
+        >>> with Worker("doc-retries", lambda job: 7):
+        ...     print(flow.retry().result(timeout=30))
+        7
+        """
+        self._connection.ensure_writable()
+        self._record_now()
+        self._outcome = None
+        retry.retry_flow(self._store, self._books)
+        return self
+
+    def remove(self) -> None:
+        """Remove the flow: its jobs, logs, values, counts and name. Jobs that another flow uses stay with that.
+
+        It is cancelled first: nothing of it starts any more. Jobs that run are not waited for: they are told, as
+        by `cancel`, and what they return goes nowhere. Cut short, call it again.
+
+        >>> flow = add({"name": "total", "queueName": "doc-removals"}, name="no-more")
+        >>> flow.remove()
+        >>> attach("no-more")
+        Traceback (most recent call last):
+            ...
+        flownb.errors.JobMissing: no flow named 'no-more' on this server; names are given with name=...
+        """
+        self._connection.ensure_writable()
+        remove.remove_flow(self._store, self._id)
+
+    # ---- how far ------------------------------------------------------------------------------------
+
+    def progress(self) -> Progress:
+        """Return counts over the whole tree; one small read, whatever the size of the flow.
+
+        >>> add({"name": "total", "queueName": "doc-flows"}).progress()
+        Progress(completed=0, failed=0, active=0, total=1, fraction=0.000)
+        """
+        counts = self._books.counts()
+        return Progress.of(counts, partial(self._time_left, counts))
+
+    def _time_left(self, counts: FlowCounts) -> tuple[float, float] | None:
+        bases = [keys.base(self._store.prefix, queue) for queue in counts.by_stage]
+        paces = dict(
+            zip(counts.by_stage, read_paces(self._store, bases, int(self._record["created"])), strict=True)
+        )
+        for queue, rows in counts.rows_a_job.items():
+            paces[queue] = paces[queue].of_rows(rows)
+        return estimate(counts, paces)
+
+    def jobs(self, state: str | None = None) -> pd.DataFrame:
+        """Return a DataFrame with one row a job: name queue state attempts wait_s run_s error.
+
+        `state` keeps the jobs of one of BullMQ's states; raises `OptionError` for another word. Reads every job
+        of the flow.
+
+        >>> add({"name": "total", "queueName": "doc-flows"}).jobs()[["name", "state"]].values.tolist()
+        [['total', 'waiting']]
+        """
+        if state is not None and state not in STATES:
+            raise errors.OptionError(f"state {state!r}: there are {', '.join(STATES)}")
+        records = [record for record in self._records() if state in (None, record.state)]
+        return self._jobs_frame(records)
+
+    def draw(self) -> Drawing:
+        """Return the tree as a `graphviz.Digraph`, coloured by state, like siblings folded into one node.
+
+        >>> load = [{"name": f"load-{n}", "queueName": "doc-loads"} for n in range(30)]
+        >>> add({"name": "total", "queueName": "doc-flows", "children": load}).draw()
+        <Drawing of 'total': 2 nodes, 1 edge>
+        """
+        return self._drawing(self._snapshot())
+
+    def timeline(self) -> pd.DataFrame:
+        """Return a DataFrame of when each job waited and ran: name queue phase start end seconds.
+
+        One row a phase: *waiting*, *running*, *retrying* (waiting to run again after a run that failed). What
+        still lasts has no end. Reads every job of the flow. Of runs that other programs' workers repeated only
+        the last is known.
+
+        >>> add({"name": "sum", "queueName": "doc-times"}).timeline()["phase"].tolist()
+        ['waiting']
+        """
+        return self._timeline_frame(self._records())
+
+    def explain(self) -> pd.DataFrame:
+        """Return a DataFrame of what keeps the flow from ending: job, why, fix; the worst first.
+
+        One row a thing, such as a queue without a worker, with the first job it holds up. Of a failed flow the
+        root cause; of a completed one nothing. Looks at the first 500 unfinished jobs and writes nothing.
+
+        >>> add({"name": "sum", "queueName": "doc-sums"}).explain().loc[0, "why"]
+        "no worker serves queue 'doc-sums'"
+        """
+        return self._reasons_frame(self._reasons())
+
+    def to_html(self, path: Any = None) -> str:
+        """Return the flow as one HTML page for others; with `path`, write it there too.
+
+        Tree, counts, failures and timeline, without scripts, for a browser without a server.
+
+        >>> "<script" in add({"name": "total", "queueName": "doc-flows"}).to_html()
+        False
+        """
+        page = self._report(self._snapshot(failures=True), self._records())
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(page)
+        return page
+
+    # ---- waiting ------------------------------------------------------------------------------------
+
+    def wait(self, timeout: Any = None) -> Flow:
+        """Wait until the flow has ended, well or badly, and return it.
+
+        After 10 s in which nothing runs it prints once what may mend (no worker serves a queue, it is paused),
+        and raises `FlowStuck` for what cannot (a job was removed by hand, or its data are missing).
+        `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow
+        is. Interrupting the wait leaves the flow running. A flow that is removed after its end stays for ten
+        seconds; a handle that waited for it keeps the result.
+
+        >>> with Worker("doc-waits", lambda job: 7):
+        ...     add({"name": "total", "queueName": "doc-waits"}).wait(timeout=30).state
+        'completed'
+        """
+        if self._outcome is None:
+            for _ in self._looks(timeout):
+                if self._books.end()[0] is not None:
+                    break
+                self._while_waiting()
+            if "tidy" in self._record:
+                self._outcome = self._read_outcome()
+        return self
+
+    def _looks(self, timeout: Any) -> Iterator[None]:
+        """Yield whenever it is time to look again, ever more rarely; say once what a long silence is about.
+
+        Raises TimeoutError once `timeout` is over and there was a look after it.
+        """
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        started, pause, told, speak_at = time.monotonic(), _FIRST_LOOK, False, _SILENCE
+        while True:
+            waited = time.monotonic() - started
+            yield
+            if limit is not None and waited >= limit:
+                raise TimeoutError(f"{self!r} has not ended after {limit:g} s; {self._waits_for()}")
+            if waited > speak_at:
+                told, speak_at = self._speak(told), waited + _SILENCE
+            time.sleep(min(pause, limit - waited if limit is not None else pause))
+            pause = min(pause * 1.3, _SLOWEST_LOOK)
+
+    def result(self, timeout: Any = None) -> Any:
+        """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed.
+
+        `timeout` and what else it raises are those of `wait`.
+
+        >>> with Worker("doc-waits", lambda job: 7):
+        ...     add({"name": "total", "queueName": "doc-waits"}).result(timeout=30)
+        7
+        """
+        self.wait(timeout)
+        value, failure = self._outcome or self._read_outcome()
+        if failure is not None:
+            raise failure
+        return value
+
+    def _read_outcome(self) -> tuple[Any, errors.FlowFailed | None]:
+        ended, cause = self._books.end()
+        if ended == CANCELLED:
+            return None, self._was_cancelled()
+        return (self.job.returnvalue, None) if ended == COMPLETED else (None, self._failure(cause))
+
+    def _was_cancelled(self) -> errors.FlowFailed:
+        return errors.FlowFailed(f"flow {self.name!r} was cancelled; retry() runs what is left of it")
+
+    def _failure(self, cause: str | None) -> errors.FlowFailed:
+        record, names = tree.root_cause(self._store, cause, self._record["root"])
+        if record is None:
+            return errors.FlowFailed(f"flow {self.name!r} failed, and the job that failed it was removed")
+        names[-1] = self._name_of(record)
+        return errors.FlowFailed(
+            f"flow {self.name!r} failed: {' > '.join(names)}: {tree.describe(record.failed_reason)}"
+        )
+
+    def _while_waiting(self) -> None:
+        """Called at each look; a batch may have something to do meanwhile."""
+
+    def _speak(self, told: bool) -> bool:
+        """Raise FlowStuck if the flow cannot end; say once what it waits for. Returns whether that is said."""
+        if self._books.counts(_LOOK).count(ACTIVE):
+            return told
+        reasons = self._reasons()
+        lasting = [reason for reason in reasons if reason.lasts]
+        if lasting:
+            time.sleep(_SECOND_LOOK)  # jobs move while they are looked at: what lasts is there again
+            again = self._reasons()
+            lasting = [reason for reason in lasting if reason in again]
+        if lasting:
+            rest = [reason for reason in reasons if reason is not lasting[0]]
+            raise errors.FlowStuck(f"flow {self.name!r} cannot end: {in_words([lasting[0], *rest])}")
+        if not told:
+            print(f"flow {self.name!r} waits: {in_words(reasons)}")
+        return True
+
+    def _waits_for(self) -> str:
+        """Say in one line what keeps the flow from ending."""
+        return in_words(self._reasons())
+
+    def _reasons(self) -> list[Reason]:
+        return explain(self._store, self._books, self._there(self._books.as_stored()))
+
+    def _record_now(self) -> dict[str, str]:
+        return self._there(self._books.record())
+
+    def _there(self, record: dict[str, str]) -> dict[str, str]:
+        if not record:
+            raise errors.JobMissing(
+                f"flow {self.name!r} is not on this server any more; its data were removed"
+            )
+        return record
+
+    # ---- what the views are made from -------------------------------------------------------------
+
+    def _flow(self) -> Flow:
+        return self
+
+    def _name_of(self, record: JobRecord) -> str:
+        """How a list of jobs calls this one."""
+        return record.name
+
+    def _snapshot(
+        self,
+        *,
+        nodes: bool = True,
+        failures: bool = False,
+        opened: Mapping[str, Sequence[str]] | None = None,
+    ) -> Snapshot:
+        record = self._record_now()
+        counts = self._books.counts(_LOOK)
+        if nodes:
+            shape = self._books.shape
+            return tree.snapshot(self._store, shape, record, counts, failures=failures, opened=opened)
+        root = self._store.read_jobs([record["root"]], ("name",))[0]
+        return Snapshot(
+            name=record["name"],
+            state=tree.state_of(record, root),
+            nodes=(),
+            counts=counts,
+            created=int(record["created"]),
+            finished=int(record["finished"]) if "finished" in record else None,
+            now=read_now(self._store),
+        )
+
+    def _records(self) -> Sequence[JobRecord]:
+        self._books.look()
+        return tree.jobs(self._store, self._books.shape, TIMELINE_FIELDS)
+
+
+def draw(tree_: Any) -> Drawing:
+    """Draw a tree before it is stored: plan before you run.
+
+    >>> draw({"name": "report", "queueName": "r", "children": [{"name": "load", "queueName": "l"}]})
+    <Drawing of 'report': 2 nodes, 1 edge>
+    """
+    return Shown()._drawing(snapshot_of_plan(plan(tree_, prefix="bull")))

@@ -1,0 +1,393 @@
+"""A stored job: what it holds, what its children returned, and what it can say while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from flownb import connection as connections
+from flownb.adding import child_jobs
+from flownb.adding.child_jobs import Run
+from flownb.connection import Connection
+from flownb.errors import FlowError, JobMissing
+from flownb.options import JobOptions
+from flownb.steering.remove import remove_job
+from flownb.steering.retry import retry_one
+from flownb.wire import codec, keys
+from flownb.wire.records import JobRecord
+from flownb.wire.store import Store
+
+
+class Job:
+    """One job. Fields are as they were when it was read; methods ask the server.
+
+    In a processor the same object says how the run goes: `update_progress`, `log`, `update_data`, which raise
+    `Cancelled` once nobody needs the job any more; and gives the job children: `add_children`.
+
+    >>> job = Queue("doc-jobs").add("greet", {"name": "Ada"})
+    >>> job.name, job.data, job.attempts_made, job.get_state()
+    ('greet', {'name': 'Ada'}, 0, 'waiting')
+    """
+
+    __slots__ = ("_connection", "_data", "_record", "_run", "_store")
+
+    def __init__(
+        self,
+        record: JobRecord,
+        *,
+        store: Store,
+        connection: Connection | None = None,
+        run: Run | None = None,
+    ) -> None:
+        self._record = record
+        self._store = store
+        self._connection = connection
+        self._run = run
+        self._data: Any = _UNREAD
+
+    # ---- fields -------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """Unique in its queue."""
+        return self._record.id
+
+    @property
+    def name(self) -> str:
+        """What the job does, such as the task's name."""
+        return self._record.name
+
+    @property
+    def queue_name(self) -> str:
+        """The queue it is in."""
+        return self._record.queue
+
+    @property
+    def data(self) -> Any:
+        """What the producer passed: a JSON value, mostly a dict."""
+        if self._data is _UNREAD:
+            self._data = codec.decode(self._record.data)
+            bind = codec.decode(self._record.bind) if self._record.bind else {}
+            if "large" in bind:
+                rows = self._data["rows"] if "rows" in bind else [self._data]
+                self._store.fill_inputs(self._record.flow, rows, bind["large"])
+        return self._data
+
+    @property
+    def opts(self) -> dict[str, Any]:
+        """The stored options, under BullMQ's short names."""
+        opts: dict[str, Any] = codec.decode(self._record.opts)
+        return opts
+
+    @property
+    def progress(self) -> Any:
+        """What `update_progress` was last called with; 0 before."""
+        return codec.decode(self._record.progress) if self._record.progress else 0
+
+    @property
+    def returnvalue(self) -> Any:
+        """What its function returned; None while there is nothing."""
+        return codec.decode(self._record.returnvalue) if self._record.returnvalue is not None else None
+
+    @property
+    def failed_reason(self) -> str | None:
+        """Why its last run failed, as ``Type: message``; None where none has."""
+        return self._record.failed_reason
+
+    @property
+    def stacktrace(self) -> list[str]:
+        """The tracebacks of the failed attempts, oldest first."""
+        return list(codec.decode(self._record.stacktrace))
+
+    @property
+    def attempts_made(self) -> int:
+        """How many runs have completed or failed; those that a lost worker began do not count."""
+        return self._record.attempts_made
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was added, in UTC."""
+        return _point(self._record.timestamp) or datetime.fromtimestamp(0, UTC)
+
+    @property
+    def processed_on(self) -> datetime | None:
+        """When its last run began, in UTC; None before the first."""
+        return _point(self._record.processed_on)
+
+    @property
+    def finished_on(self) -> datetime | None:
+        """When it completed or failed for good, in UTC; None before."""
+        return _point(self._record.finished_on)
+
+    @property
+    def parent(self) -> str | None:
+        """The first parent, as ``queue:id``; None for a root or a job of its own."""
+        return keys.short(self._record.parent_key, self._store.prefix) if self._record.parent_key else None
+
+    # ---- questions ----------------------------------------------------------------------------------
+
+    def get_state(self) -> str:
+        """Return where the job is now: one of BullMQ's states, or ``unknown`` when it is gone.
+
+        >>> Queue("doc-jobs").add("greet", opts={"delay": 60_000}).get_state()
+        'delayed'
+        """
+        found = self._store.read_jobs([self._record.key], ("name",))[0]
+        return found.state or "unknown" if found else "unknown"
+
+    def is_cancelled(self) -> bool:
+        """Say whether nobody needs the job any more: its flow was cancelled, or what it was for has failed.
+
+        A running function asks it now and then, and returns. One small read.
+
+        >>> flow = add({"name": "total", "queueName": "doc-cancels"})
+        >>> flow.job.is_cancelled(), flow.cancel().job.is_cancelled()
+        (False, True)
+        """
+        return self._store.read_cancelled([self._record.key])[0]
+
+    def get_children_values(self) -> ChildrenValues:
+        """Return the children's values by ``queue:id``, in the order the children were declared.
+
+        An optional child that failed is there as None; `get_ignored_children_failures` says why.
+
+        >>> loads = [{"name": "load", "queueName": "doc-days", "data": day} for day in (1, 2)]
+        >>> flow = add({"name": "total", "queueName": "doc-sums", "children": loads})
+        >>> with Worker("doc-days", lambda job: 10 * job.data):
+        ...     with Worker("doc-sums", lambda job: sum(job.get_children_values().values())):
+        ...         flow.result(timeout=30)
+        30
+        """
+        values = codec.decode_each(self._store.read_values(self._record.key))
+        ignored = self._store.read_ignored(self._record.key)
+        declared = [key for piece in self._store.read_children(self._record.key) for key in piece.keys]
+        order = dict.fromkeys(declared) or dict.fromkeys(sorted([*values, *ignored]))
+        order.update(dict.fromkeys(values))
+        found = {key: values.get(key) for key in order if key in values or key in ignored}
+        return ChildrenValues(found, self._store.prefix)
+
+    def get_ignored_children_failures(self) -> dict[str, str]:
+        """Return why optional children failed, by ``queue:id``.
+
+        >>> load = {"name": "load", "queueName": "doc-days", "opts": {"jobId": "d1", "failParentOnFailure": False}}
+        >>> flow = add({"name": "total", "queueName": "doc-sums", "children": [load]})
+        >>> with Worker("doc-days", lambda job: 1 / 0):
+        ...     with Worker("doc-sums", lambda job: job.get_ignored_children_failures()):
+        ...         flow.result(timeout=30)
+        {'doc-days:d1': 'ZeroDivisionError: division by zero'}
+        """
+        found = self._store.read_ignored(self._record.key)
+        return {keys.short(key, self._store.prefix): reason for key, reason in found.items()}
+
+    def get_dependencies(self) -> dict[str, Any]:
+        """Return BullMQ's view of the children: processed, unprocessed, failed and ignored, by ``queue:id``.
+
+        >>> load = {"name": "load", "queueName": "doc-loads", "opts": {"jobId": "d2"}}
+        >>> add({"name": "total", "queueName": "doc-sums", "children": [load]}).job.get_dependencies()
+        {'processed': {}, 'unprocessed': ['doc-loads:d2'], 'failed': [], 'ignored': {}}
+        """
+        key, prefix = self._record.key, self._store.prefix
+        values = codec.decode_each(self._store.read_values(key))
+        return {
+            "processed": {keys.short(k, prefix): value for k, value in values.items()},
+            "unprocessed": sorted(keys.short(k, prefix) for k in self._store.read_pending(key)),
+            "failed": [keys.short(k, prefix) for k in self._store.read_failed(key)],
+            "ignored": self.get_ignored_children_failures(),
+        }
+
+    def get_dependencies_count(self) -> dict[str, int]:
+        """Return how many children are processed, unprocessed, failed and ignored.
+
+        >>> load = {"name": "load", "queueName": "doc-loads"}
+        >>> add({"name": "total", "queueName": "doc-sums", "children": [load]}).job.get_dependencies_count()
+        {'processed': 0, 'unprocessed': 1, 'failed': 0, 'ignored': 0}
+        """
+        pending, processed, ignored, failed = self._store.read_families([self._record.key])[0]
+        return {"processed": processed, "unprocessed": pending, "failed": failed, "ignored": ignored}
+
+    def get_logs(self) -> list[str]:
+        """Return the rows written with `log`, oldest first.
+
+        >>> with Worker("doc-logs", lambda job: job.log("almost there")):
+        ...     add({"name": "total", "queueName": "doc-logs"}).wait(timeout=30).job.get_logs()
+        ['almost there']
+        """
+        return self._store.read_logs(self._record.key)
+
+    # ---- again, or no more ---------------------------------------------------------------------------
+
+    def retry(self) -> None:
+        """Run a failed job again, with all its attempts; what stands above it waits for it again, up to the root.
+
+        Raises `FlowError` when the job has not failed, when its children failed it (retry those, or the flow),
+        or when a job above it runs right now with what it had.
+
+        >>> Queue("doc-again").add("mail").retry()
+        Traceback (most recent call last):
+            ...
+        flownb.errors.FlowError: job 'mail' is waiting; only a failed job can be retried
+        """
+        self._ensure_writable()
+        retry_one(self._store, self._record.key)
+
+    def remove(self) -> None:
+        """Remove the job and its children; a parent waits for them no more. A flow's root goes with its flow.
+
+        Children that somebody else uses stay. Raises `FlowError` when one of them runs right now.
+
+        >>> queue = Queue("doc-gone")
+        >>> job = queue.add("mail")
+        >>> job.remove()
+        >>> queue.get_job(job.id) is None
+        True
+        """
+        self._ensure_writable()
+        remove_job(self._store, self._record.key)
+
+    def _ensure_writable(self) -> None:
+        if self._connection is not None:
+            self._connection.ensure_writable()
+
+    # ---- while it runs ------------------------------------------------------------------------------
+
+    def update_progress(self, progress: Any) -> None:
+        """Tell how far the job is: a number, or any JSON value.
+
+        >>> with Worker("doc-steps", lambda job: job.update_progress({"step": 2, "of": 3})):
+        ...     add({"name": "total", "queueName": "doc-steps"}).wait(timeout=30).job.progress
+        {'step': 2, 'of': 3}
+        """
+        text = codec.encode(progress, "progress")
+        self._store.update_job(self._base, self.id, "progress", text)
+
+    def update_data(self, data: Any) -> None:
+        """Replace the job's data; the next attempt sees the new one.
+
+        >>> job = Queue("doc-jobs").add("greet", {"name": "Ada"})
+        >>> job.update_data({"name": "Grace"})
+        >>> job.data
+        {'name': 'Grace'}
+        """
+        text = codec.encode(data, "data")
+        self._store.update_job(self._base, self.id, "data", text)
+        self._data = codec.decode(text)
+
+    def log(self, row: str) -> int:
+        """Add a row to the job's log; return how many rows it has.
+
+        >>> job = Queue("doc-jobs").add("greet")
+        >>> job.log("begun"), job.log("almost there")
+        (1, 2)
+        """
+        keep = JobOptions.from_wire(self.opts).keep_logs
+        return self._store.update_job(self._base, self.id, "log", str(row), keep) or 0
+
+    def add_children(self, children: Iterable[Any]) -> list[Any]:
+        """Give the running job children, and return their values in the order given once all are done.
+
+        **What stands above the call runs again.** The first time, the call stores the children and ends this
+        run, which charges no attempt and holds no slot. When they are done the function runs again from its
+        first line, with the stored answers, and the call returns. Several calls are answered in the order in
+        which they are made; they must ask for the same children in every run, else the job fails.
+
+        `children` are nodes as in a flow: dicts, `Node`s, task nodes, with children of their own. A child that
+        fails fails this job at once, unless its options make it optional: then its value is None, and
+        `get_ignored_children_failures` says why. None at all: an empty list, at once. A job outside any flow
+        becomes the root of one: ``attach("queue:id")`` is its handle. Raises `FlowError` or `OptionError`, with
+        the place, before anything is stored.
+
+        >>> def crawl(job):
+        ...     links = ["a", "b"]  # runs twice
+        ...     pages = job.add_children([{"name": link, "queueName": "doc-pages"} for link in links])
+        ...     return sum(pages)  # runs once
+        >>> flow = add({"name": "site", "queueName": "doc-sites"})
+        >>> with Worker("doc-sites", crawl), Worker("doc-pages", lambda job: 21):
+        ...     print(flow.result(timeout=30), flow.progress().total)
+        42 3
+        """
+        if self._run is None:
+            raise FlowError("add_children is for the function that runs the job, on the job it was given")
+        return child_jobs.values_of_children(self._store, self._record, self._run, children)
+
+    @property
+    def _base(self) -> str:
+        return keys.base_of(self._record.key)
+
+    def __repr__(self) -> str:
+        return f"Job({self.name!r} in {self.queue_name!r})"
+
+
+class ChildrenValues(Mapping[str, Any]):
+    """Children's values by ``queue:id``, in declared order; BullMQ's raw key finds them too.
+
+    >>> values = ChildrenValues({"bull:loads:a-1": 7}, "bull")
+    >>> list(values), values["loads:a-1"], values["bull:loads:a-1"]
+    (['loads:a-1'], 7, 7)
+    """
+
+    def __init__(self, values: Mapping[str, Any], prefix: str) -> None:
+        self._values = {keys.short(key, prefix): value for key, value in values.items()}
+        self._prefix = prefix
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[keys.short(key, self._prefix)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"ChildrenValues({len(self)} {'value' if len(self) == 1 else 'values'})"
+
+
+def bound_to(job: Job) -> tuple[str | None, dict[str, Any]]:
+    """Return what a task's job says of its parameters: the one for a frame, and those with children's values.
+
+    A child that has no value (an optional one that failed) is None.
+    """
+    if not job._record.bind:
+        return None, {}
+    bind = codec.decode(job._record.bind)
+    shapes = bind.get("values", {})
+    wanted = list(dict.fromkeys(key for shape in shapes.values() for key in _keys_in(shape)))
+    found = codec.decode_each(job._store.read_values(job._record.key, wanted)) if wanted else {}
+    values = {key: found.get(key) for key in wanted}
+    return bind.get("frame"), {name: _shaped(shape, values) for name, shape in shapes.items()}
+
+
+def _keys_in(shape: Any) -> list[str]:
+    if isinstance(shape, str):
+        return [shape]
+    return list(shape.values() if isinstance(shape, Mapping) else shape)
+
+
+def _shaped(shape: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(shape, str):
+        return values[shape]
+    if isinstance(shape, Mapping):
+        return {name: values[key] for name, key in shape.items()}
+    return [values[key] for key in shape]
+
+
+def find_job(store: Store, key: str, connection: Connection | None = None) -> Job:
+    """Read the job at `key`; raise `JobMissing` if there is none."""
+    found = store.read_jobs([key])[0]
+    if found is None:
+        raise JobMissing(f"no job {keys.short(key, store.prefix)} on this server")
+    return Job(found, store=store, connection=connection)
+
+
+def store_of(connection: Connection | None) -> tuple[Connection, Store]:
+    """Return the given or the default connection, and its store."""
+    found = connections.current(connection)
+    return found, Store(found.client(), found.prefix, read_only=found.read_only)
+
+
+def _point(ms: int | None) -> datetime | None:
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+
+
+_UNREAD = object()

@@ -1,0 +1,222 @@
+"""`FlowProducer` and `add`: the doors through which trees of jobs go in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from flownb import connection as connections
+from flownb import hooks
+from flownb.adding.bullmq import store_as_bullmq
+from flownb.adding.plan import Plan, plan
+from flownb.adding.send import store_plan
+from flownb.api import existing
+from flownb.api.attach import flow_around
+from flownb.api.flow import Flow
+from flownb.connection import Connection
+from flownb.errors import FlowError, OptionError
+from flownb.wire.store import Store
+
+_T = TypeVar("_T")
+
+
+class FlowProducer:
+    """Adds flows: trees of jobs, in which a parent runs when its children are done.
+
+    >>> producer = FlowProducer()
+    >>> flow = producer.add({"name": "report", "queueName": "doc-reports",
+    ...                      "children": [{"name": "load", "queueName": "doc-loads", "data": {"day": 1}}]})
+    >>> flow
+    Flow('report': 2 jobs)
+    """
+
+    def __init__(self, *, connection: Connection | None = None) -> None:
+        self._connection = connection
+
+    def add(
+        self,
+        tree: Any,
+        *,
+        name: str | None = None,
+        queues_options: Mapping[str, Mapping[str, Any]] | None = None,
+        semantics: str = "flownb",
+        if_exists: str = "reuse",
+        on_failure: str | None = None,
+    ) -> Flow:
+        """Store a tree of dicts or `Node`s and return its `Flow`.
+
+        `name` is what `flownb.attach` finds it by. `queues_options` are BullMQ's: by queue,
+        ``{"defaultJobOptions": {...}}``. Raises `FlowError` or `OptionError` with the node's path before
+        anything is written, `ServerError` when the server cannot take it.
+
+        `if_exists` says what a ``jobId`` means that is there already. ``"reuse"``: that job is used as it is, its
+        value or failure included; with the root's id, the flow that is there is returned. ``"rerun"``: what is there
+        is removed and all runs anew; refused while it runs or a flow that has not ended waits for it. ``"error"``:
+        refused.
+
+        `on_failure` says what becomes of jobs that have not run yet when a failure makes the job above them fail:
+        ``"cancel"`` (the default) ends them with the reason ``cancelled``, ``"finish"`` runs them all the same. Jobs
+        that something else needs run in any case.
+
+        ``semantics="bullmq"`` writes the tree as BullMQ's producer would and nothing more: no job is shared,
+        a failed child without a policy leaves its parent waiting, ``removeOnComplete`` acts at once. The `Flow` is
+        like that of a tree which a Node service added.
+
+        >>> tree = {"name": "total", "queueName": "doc-raw", "opts": {"jobId": "november"}}
+        >>> FlowProducer().add(tree, semantics="bullmq").job.opts
+        {'attempts': 0, 'jobId': 'november'}
+        >>> FlowProducer().add(tree, if_exists="error")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        flownb.errors.FlowError: root: opts.jobId 'november' is there already in queue 'doc-raw' (waiting); ...
+        """
+        adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
+        if semantics == "bullmq" and name is not None:
+            raise OptionError("name: BullMQ's flows have none; leave it out, or leave semantics='bullmq' out")
+        made = adding.plan(tree)
+        adding.check(made)
+        return adding.store(tree, made, name)
+
+    def add_bulk(
+        self,
+        trees: Iterable[Any],
+        *,
+        queues_options: Any = None,
+        semantics: str = "flownb",
+        if_exists: str = "reuse",
+        on_failure: str | None = None,
+    ) -> list[Flow]:
+        """Store several trees; all of them are checked before the first is written. See `add`.
+
+        >>> FlowProducer().add_bulk({"name": f"day-{n}", "queueName": "doc-days"} for n in (1, 2))
+        [Flow('day-1': 1 job), Flow('day-2': 1 job)]
+        """
+        adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
+        trees = list(trees)
+        plans = [_in_place(i, adding.plan, tree) for i, tree in enumerate(trees)]
+        for i, made in enumerate(plans):
+            _in_place(i, adding.check, made)
+        return [adding.store(tree, made, None) for tree, made in zip(trees, plans, strict=True)]
+
+
+class _Adding:
+    """One call of `add` or `add_bulk`: how its trees are read, and what ids mean that are there already."""
+
+    def __init__(
+        self,
+        connection: Connection | None,
+        queues_options: Any,
+        semantics: str,
+        if_exists: str,
+        on_failure: str | None,
+    ) -> None:
+        _check_choice("semantics", semantics, ("flownb", "bullmq"))
+        _check_choice("if_exists", if_exists, existing.CHOICES)
+        if on_failure is not None:
+            _check_choice("on_failure", on_failure, ("cancel", "finish"))
+            if semantics == "bullmq":
+                raise OptionError("on_failure: BullMQ's flows have none; leave it out, or semantics='bullmq'")
+        self.connection = connections.current(connection)
+        self.queues_options = queues_options
+        self.as_bullmq = semantics == "bullmq"
+        self.if_exists = if_exists
+        self.on_failure = on_failure or "cancel"
+
+    def plan(self, tree: Any, flow: str | None = None) -> Plan:
+        """Read a tree; nothing is written."""
+        defaults = defaults_of(self.queues_options)
+        return plan(
+            tree, prefix=self.connection.prefix, flow=flow, defaults=defaults, share=not self.as_bullmq
+        )
+
+    def check(self, made: Plan) -> None:
+        """Do with ids that are there what the caller asked for."""
+        self.connection.ensure_writable()
+        if self.if_exists == "error":
+            existing.refuse(self._store, made)
+        elif self.if_exists == "rerun":
+            existing.clear(self._store, made)
+        elif not self.as_bullmq:
+            existing.flow_to_reuse(self._store, made)
+
+    def store(self, tree: Any, made: Plan, name: str | None) -> Flow:
+        """Store a plan, unless the flow of this root is there; return its handle."""
+        store = self._store
+        hooks.settle_here(self.connection)
+        if self.as_bullmq:
+            store_as_bullmq(store, made)
+            hooks.serve_here(self.connection)
+            return flow_around(store, made.root.key, self.connection, name=made.root.name)
+        known, is_whole = (None, False)
+        if self.if_exists != "error":
+            known, is_whole = existing.flow_to_reuse(store, made)
+        if known is None or not is_whole:
+            if known is not None:  # begun by a producer that died meanwhile
+                made = self.plan(tree, known)
+            for announcement in made.shared:
+                print(announcement)
+            about = {"on_failure": self.on_failure}
+            store_plan(store, made, name, about, fresh=self.if_exists == "error")
+        hooks.serve_here(self.connection)
+        return Flow(made.flow if known is None else known, connection=self.connection)
+
+    @property
+    def _store(self) -> Store:
+        return Store(self.connection.client(), self.connection.prefix)
+
+
+def _in_place(i: int, step: Callable[[Any], _T], about: Any) -> _T:
+    """Take a step for one tree of several; an error says which."""
+    try:
+        return step(about)
+    except (FlowError, OptionError) as error:
+        raise type(error)(f"trees[{i}]: {error}") from None
+
+
+def _check_choice(what: str, given: object, choices: Sequence[str]) -> None:
+    if given not in choices:
+        raise OptionError(f"{what}: {' or '.join(map(repr, choices))}, not {given!r}")
+
+
+def add(
+    tree: Any,
+    *,
+    name: str | None = None,
+    queues_options: Mapping[str, Mapping[str, Any]] | None = None,
+    semantics: str = "flownb",
+    if_exists: str = "reuse",
+    on_failure: str | None = None,
+    connection: Connection | None = None,
+) -> Flow:
+    """Store a tree of dicts, `Node`s or task nodes and return its `Flow`; see `FlowProducer.add`.
+
+    >>> add({"name": "report", "queueName": "doc-reports", "children": [Node("load", "doc-loads", {"day": 1})]})
+    Flow('report': 2 jobs)
+    """
+    return FlowProducer(connection=connection).add(
+        tree,
+        name=name,
+        queues_options=queues_options,
+        semantics=semantics,
+        if_exists=if_exists,
+        on_failure=on_failure,
+    )
+
+
+def defaults_of(queues_options: Any) -> dict[str, Any]:
+    """Return BullMQ's ``queuesOptions`` as options by queue."""
+    if not isinstance(queues_options or {}, Mapping):
+        raise OptionError(f"queues_options: a dict by queue, not {type(queues_options).__name__}")
+    defaults = {}
+    for queue, options in (queues_options or {}).items():
+        what = f"queues_options[{queue!r}]"
+        if not isinstance(options, Mapping):
+            raise OptionError(f"{what}: {{'defaultJobOptions': {{...}}}}, not {options!r}")
+        unknown = [key for key in options if key not in ("defaultJobOptions", "default_job_options")]
+        if unknown:
+            raise OptionError(f"{what}: no such part {unknown[0]!r}; write defaultJobOptions")
+        found = options.get("defaultJobOptions") or options.get("default_job_options") or {}
+        if not isinstance(found, Mapping):
+            raise OptionError(f"{what}.defaultJobOptions: a dict of options, not {type(found).__name__}")
+        defaults[queue] = found
+    return defaults

@@ -1,0 +1,157 @@
+"""A queue of its own, outside any flow: add jobs, look at them, hold it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flownb.adding.plan import plan
+from flownb.api.job import Job, store_of
+from flownb.connection import Connection
+from flownb.errors import FlowError, OptionError
+from flownb.wire import keys
+from flownb.wire.records import STATES
+from flownb.wire.store import CHUNK
+
+
+class Queue:
+    """A named line of jobs, shared with every BullMQ client of the server.
+
+    >>> queue = Queue("doc-mails")
+    >>> job = queue.add("welcome", {"to": "ada@example.org"}, {"attempts": 3})
+    >>> queue.get_job_counts()["waiting"]
+    1
+    """
+
+    def __init__(self, name: str, *, connection: Connection | None = None) -> None:
+        problem = keys.problem_with_queue(name)
+        if problem:
+            raise FlowError(f"queue {name!r}: the name {problem}")
+        self.name = name
+        self._connection, self._store = store_of(connection)
+        self._base = keys.base(self._connection.prefix, name)
+
+    def add(self, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Job:
+        """Add one job; `opts` are BullMQ's, bare numbers in milliseconds.
+
+        >>> Queue("doc-mails").add("welcome", {"to": "ada@example.org"}, {"delay": 60_000})
+        Job('welcome' in 'doc-mails')
+        """
+        return self.add_bulk([{"name": name, "data": {} if data is None else data, "opts": opts}])[0]
+
+    def add_bulk(self, jobs: Iterable[Mapping[str, Any]]) -> list[Job]:
+        """Add many jobs (dicts of name, data and opts), in order; all are checked before the first write.
+
+        >>> Queue("doc-mails").add_bulk([{"name": "welcome"}, {"name": "bye", "opts": {"priority": 5}}])
+        [Job('welcome' in 'doc-mails'), Job('bye' in 'doc-mails')]
+        """
+        planned = []
+        if isinstance(jobs, Mapping):
+            raise FlowError("add_bulk takes a list of jobs, not one; add(name, data, opts) adds one")
+        for i, job in enumerate(jobs):
+            if not isinstance(job, Mapping):
+                raise FlowError(
+                    f"jobs[{i}]: a job is a dict of name, data and opts, not {type(job).__name__}"
+                )
+            if "children" in job:
+                raise FlowError(
+                    f"jobs[{i}]: a job with children is a flow; add it with FlowProducer().add(...)"
+                )
+            try:
+                planned.append(plan({**job, "queueName": self.name}, prefix=self._connection.prefix).root)
+            except (FlowError, OptionError) as error:
+                raise type(error)(f"jobs[{i}]{str(error).removeprefix('root')}") from None
+        self._connection.ensure_writable()
+        for start in range(0, len(planned), CHUNK):
+            some = planned[start : start + CHUNK]
+            opts = [json.dumps(dict(job.options.bullmq), separators=(",", ":")) for job in some]
+            rows = [
+                [
+                    1,
+                    job.id,
+                    job.name,
+                    job.data,
+                    i,
+                    False,
+                    job.options.delay,
+                    job.options.priority,
+                    job.options.lifo,
+                ]
+                for i, job in enumerate(some, 1)
+            ]
+            self._store.add_jobs([self._base], jobs=rows, opts=opts, parents=[])
+        found = self._store.read_jobs([job.key for job in planned])
+        return [Job(record, store=self._store, connection=self._connection) for record in found if record]
+
+    def get_job(self, id: str) -> Job | None:
+        """Return the job of this id, or None.
+
+        >>> job = Queue("doc-mails").add("welcome")
+        >>> Queue("doc-mails").get_job(job.id)
+        Job('welcome' in 'doc-mails')
+        """
+        record = self._store.read_jobs([keys.job_in(self._base, id)])[0]
+        return Job(record, store=self._store, connection=self._connection) if record else None
+
+    def get_jobs(self, state: str | Iterable[str], start: int = 0, end: int = 99) -> list[Job]:
+        """Return the jobs of one state or several, from `start` to `end` in each, both included.
+
+        >>> queue = Queue("doc-letters")
+        >>> jobs = queue.add_bulk({"name": f"letter-{n}"} for n in range(5))
+        >>> queue.get_jobs("waiting", 0, 1)
+        [Job('letter-0' in 'doc-letters'), Job('letter-1' in 'doc-letters')]
+        """
+        states = [state] if isinstance(state, str) else list(state)
+        ids: list[str] = []
+        for one in states:
+            if one not in STATES:
+                raise OptionError(f"state {one!r}: there are {', '.join(STATES)}")
+            ids += self._store.read_ids(self._base, one, start, end)
+        found = self._store.read_jobs([keys.job_in(self._base, id) for id in ids])
+        return [Job(record, store=self._store, connection=self._connection) for record in found if record]
+
+    def get_job_counts(self) -> dict[str, int]:
+        """Return how many jobs of this queue are in which state.
+
+        >>> Queue("doc-nothing").get_job_counts()
+        {'waiting': 0, ...}
+        """
+        counts = self._store.count_states(self._base)
+        return {state: counts[state] for state in STATES}
+
+    def pause(self) -> None:
+        """No worker starts a job of this queue until `resume`; running jobs go on.
+
+        >>> queue = Queue("doc-held")
+        >>> queue.pause()
+        >>> with Worker("doc-held", lambda job: 7):
+        ...     queue.add("mail").get_state()
+        'waiting'
+        """
+        self._connection.ensure_writable()
+        self._store.pause_queue(self._base)
+
+    def resume(self) -> None:
+        """Let workers start jobs of this queue again.
+
+        >>> queue = Queue("doc-held")
+        >>> queue.resume()
+        >>> queue.is_paused()
+        False
+        """
+        self._connection.ensure_writable()
+        self._store.resume_queue(self._base)
+
+    def is_paused(self) -> bool:
+        """Say whether the queue is held by `pause`, here or by any other client.
+
+        >>> queue = Queue("doc-paused")
+        >>> queue.pause()
+        >>> queue.is_paused()
+        True
+        """
+        return self._store.is_paused(self._base)
+
+    def __repr__(self) -> str:
+        return f"Queue({self.name!r})"

@@ -1,0 +1,11 @@
+"""The root of a batch that nothing is made of: it only says how its rows ended."""
+
+from __future__ import annotations
+
+from flownb.api.job import Job
+
+
+def summarise(job: Job) -> dict[str, int]:
+    """Return how many children completed and failed: the value of a batch's root without `into`."""
+    counts = job.get_dependencies_count()
+    return {"completed": counts["processed"], "failed": counts["ignored"] + counts["failed"]}

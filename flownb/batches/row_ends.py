@@ -1,0 +1,40 @@
+"""The rows of a batch as they end, without reading all of them at each look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from flownb.batches.stored_rows import Row, StoredRows
+from flownb.wire.records import COMPLETED, FAILED
+from flownb.wire.store import CHUNK
+
+ENDED = (COMPLETED, FAILED, "removed")
+
+
+def as_they_end(
+    rows: StoredRows, looks: Iterable[None], *, ended: Callable[[], int], is_over: Callable[[], bool]
+) -> Iterator[tuple[int, Row]]:
+    """Yield each row that has ended, with its place, at the first of the `looks` that finds it so.
+
+    `ended` counts the rows that have ended: a look reads only until it has found so many, and rows run about
+    in their order. `is_over` says that the batch has ended, and with it what the count cannot tell.
+    """
+    waiting, found = list(range(len(rows))), 0
+    for _ in looks:
+        news = len(waiting) if is_over() else ended() - found
+        still: list[int] = []
+        for start in range(0, len(waiting), CHUNK):
+            if news <= 0:
+                still += waiting[start:]
+                break
+            places = waiting[start : start + CHUNK]
+            for place, row in zip(places, rows.read(places), strict=True):
+                if row.state in ENDED:
+                    news -= 1
+                    found += 1
+                    yield place, row
+                else:
+                    still.append(place)
+        waiting = still
+        if not waiting:
+            return

@@ -1,0 +1,153 @@
+"""`flownb worker`: serve the tasks of modules until it is told to stop, or a flow has ended."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING
+
+import flownb
+from flownb.cli.console import refuse_to_make_a_server
+from flownb.cli.flow_commands import find_flow, has_ended, how_it_ended
+from flownb.errors import FlownbError
+
+if TYPE_CHECKING:
+    from flownb.api.flow import Flow
+    from flownb.connection import Connection
+    from flownb.worker.worker import TaskWorker
+
+INTERRUPTED = 130
+UNTIL_DONE = 365 * 24 * 3600.0  # seconds for what still runs at the end
+_LOOK = 0.5  # seconds between two looks whether the flow of --until has ended
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until a signal, or until a flow has ended: then its end is the exit status."""
+    from flownb.worker.worker import TaskWorker
+
+    refuse_to_make_a_server()
+    queues = _queues_of(options.modules)
+    if options.queues:
+        for queue in options.queues:
+            if queue not in queues:
+                raise FlownbError(
+                    f"no task of queue {queue!r} in {', '.join(options.modules)}; there are {', '.join(queues)}"
+                )
+        queues = list(dict.fromkeys(options.queues))
+    with flownb.connect() as connection:
+        # The name of a kernel's own worker: a task that adds a flow must not start another.
+        worker = TaskWorker(
+            concurrency=options.concurrency,
+            executor=options.executor,
+            queues=queues,
+            name="flownb-kernel",
+            connection=connection,
+        )
+        words = f"serves {', '.join(queues)}, {options.concurrency} at a time, on {_place(connection)}"
+        find = partial(find_flow, options.until, connection) if options.until else None
+        return _serve(worker, words, find)
+
+
+def _place(connection: Connection) -> str:
+    return str(connection.path or connection.address().get("url") or "the server of FLOWNB_URL")
+
+
+def _queues_of(modules: Sequence[str]) -> list[str]:
+    """Import the modules and return the queues of their tasks."""
+    from flownb.tasks import registry
+    from flownb.tasks.task import Task
+
+    here = os.getcwd()
+    if here not in sys.path:  # the user named the modules: found as `python -m` finds them
+        sys.path.insert(0, here)
+    queues: dict[str, None] = {}
+    for name in modules:
+        before = set(registry.queues())
+        module = _import(name)
+        own = [value.queue for value in vars(module).values() if isinstance(value, Task)]
+        own += [queue for queue in registry.queues() if queue not in before]
+        if not own:
+            raise FlownbError(f"{name}: defines no @flownb.task")
+        queues.update(dict.fromkeys(own))
+    return list(queues)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            hint = (
+                f"; name the module, not its file: {name[:-3]}"
+                if name.endswith(".py")
+                else " here, nor installed"
+            )
+            raise FlownbError(f"there is no module {error.name!r}{hint}") from None
+        raise FlownbError(_why(name, error)) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever their code does, also SystemExit
+        raise FlownbError(_why(name, error)) from None
+
+
+def _why(name: str, error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f" ({Path(last.filename).name}, line {last.lineno})"
+    if isinstance(error, SyntaxError):
+        where = ""  # its message has it
+    return f"{name}: cannot be imported: {type(error).__name__}: {error}{where}"
+
+
+def _serve(worker: TaskWorker, words: str, find: Callable[[], Flow] | None) -> int:
+    """Serve until the first signal or the end of a flow, then until what runs has ended, or the second signal."""
+    stop, again = threading.Event(), threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        (again if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    worker.start()  # first, as no handle starts another one then
+    status = 0
+    try:
+        flow = find() if find else None
+        print(f"flownb worker: {words}", flush=True)
+        status = _wait(stop, flow)
+    finally:
+        stop.set()
+        _close(worker, again)
+    return status
+
+
+def _wait(stop: threading.Event, flow: Flow | None) -> int:
+    """Wait for a signal or for the end of a flow, and say how that ended."""
+    if flow is None:
+        stop.wait()
+        return 0
+    while not has_ended(flow, _LOOK):
+        if stop.is_set():
+            return 0
+    status, words = how_it_ended(flow)
+    print(f"flownb worker: {words}", flush=True)
+    return status
+
+
+def _close(worker: TaskWorker, again: threading.Event) -> None:
+    closing = threading.Thread(target=worker.close, args=[UNTIL_DONE], name="flownb-cli-closing", daemon=True)
+    closing.start()
+    closing.join(0.3)
+    if closing.is_alive():
+        print("flownb worker: waits for what still runs; stop it again to leave that to others", flush=True)
+    while closing.is_alive():
+        if again.is_set():
+            os._exit(INTERRUPTED)  # no more waiting: the keeper gives the jobs back at once
+        closing.join(0.05)

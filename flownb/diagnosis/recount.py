@@ -1,0 +1,59 @@
+"""A flow's counts beside its jobs: flownb's scripts keep them, so they agree unless another program ran the jobs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from flownb.state.shape import Declared
+from flownb.wire import keys
+from flownb.wire.records import COMPLETED, FAILED, WAITING, JobRecord
+from flownb.wire.store import CHUNK, Store, job_facts
+
+_FIELDS = ("name", "fl")
+
+
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """What the counts say and what was counted: ``state@queue key`` -> jobs."""
+
+    was: dict[str, int]
+    counts: dict[str, int]
+
+    @property
+    def agrees(self) -> bool:
+        return all(self.was.get(field, 0) == n for field, n in self.counts.items())
+
+
+def recount(store: Store, flow: str, root: str, *, others_too: bool = False) -> Recount | None:
+    """Count a flow's jobs; None while they move, and where both would not be of the same jobs.
+
+    Other programs move no counts: where they had, or removed, a job, only `others_too` compares.
+    """
+    was = job_facts.read_counts(store, flow)
+    found: Counter[str] = Counter()
+    missing, jobs = 0, list(Declared(store, root).jobs())
+    for start in range(0, len(jobs), CHUNK):
+        some = jobs[start : start + CHUNK]
+        records = store.read_jobs(some, _FIELDS)
+        for job, record, hand in zip(some, records, job_facts.read_hands(store, some), strict=True):
+            if not others_too and not (record and hand.is_flownb):
+                return None
+            if record is None:
+                missing += 1
+            elif state := _counted_as(record, flow, hand.flows):
+                found[f"{state}@{keys.base_of(job)}"] += 1
+    # Jobs that nobody declared are not among these. Counts that say less than there is were lost.
+    known = sum(was.values()) - found.total() <= missing
+    if not known or job_facts.read_counts(store, flow) != was:
+        return None
+    return Recount(was, dict.fromkeys(was, 0) | dict(found))
+
+
+def _counted_as(record: JobRecord, flow: str, further: set[str]) -> str | None:
+    """The state that a flow counts a job as: one of another flow that it shares waits until it has ended."""
+    if record.flow == flow:
+        return record.state
+    if flow not in further:
+        return None
+    return record.state if record.state in (COMPLETED, FAILED) else WAITING

@@ -1,0 +1,115 @@
+"""Whether a flow's counts can be believed: flownb's scripts keep them, and other programs' workers tell nobody.
+
+What those workers did shows in BullMQ's own keys: fewer of the flow's jobs are waited for than were counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from flownb.state.shape import Group, Shape
+from flownb.wire import keys
+from flownb.wire.many_rows import counts_of
+from flownb.wire.records import COMPLETED, FAILED, FlowCounts
+from flownb.wire.store import Store
+from flownb.wire.store.children import PIECE
+from flownb.wire.store.reconciling import BooksRead
+
+_SHARE = 50  # comparing takes at most this part of the time: 2 %
+
+
+class Audit:
+    """Reads one flow's counts and compares them; what was found once stays found."""
+
+    def __init__(self, store: Store, flow: str, shape: Shape) -> None:
+        self._store = store
+        self._flow = flow
+        self._shape = shape
+        self._total = -1  # jobs when the tree was read
+        self._parents: list[str] = []
+        self._shared: list[tuple[str, int]] = []
+        self._bases: list[str] = []
+        self._is_as_declared = False
+        self._is_added_to = False
+        self._next = 0.0
+        self.touched = False  #: another program's worker has had a job of the flow
+
+    def look_again(self) -> None:
+        """Compare at the next question, however short ago the last one was: something has ended."""
+        self._next = 0.0
+
+    def counts(self) -> FlowCounts:
+        """Return the stored counts. See `touched` whether they can be believed."""
+        began = time.monotonic()
+        if self.touched or began < self._next:
+            return self._store.read_progress(self._flow)
+        reads = self._read()
+        if (total := sum(reads[-1].jobs.values())) != self._total:
+            self._total = total
+            self._read_tree()
+            reads = self._read()
+        last = reads[-1]
+        self.touched = (
+            self._is_added_to
+            or any(read.others for read in reads)
+            or min(last.jobs.values(), default=0) < 0
+            or (self._is_as_declared and not any(read.telling for read in reads) and not _agree(reads))
+        )
+        self._next = began + _SHARE * (time.monotonic() - began)
+        return counts_of(last.fields)
+
+    def _read(self) -> list[BooksRead]:
+        """Everything in one read, or piece by piece, and the counts once more at the end."""
+        pieces = max(-(-len(self._parents) // PIECE), -(-len(self._shared) // PIECE), 1)
+        reads = []
+        for i in range(pieces):
+            reads.append(self._read_piece(slice(i * PIECE, (i + 1) * PIECE), [] if i else self._bases))
+        if pieces > 1:
+            reads.append(self._read_piece(slice(0), []))
+        return reads
+
+    def _read_piece(self, part: slice, bases: Sequence[str]) -> BooksRead:
+        parents, shared = self._parents[part], self._shared[part]
+        return self._store.read_books(self._flow, self._shape.root, parents, shared, bases)
+
+    def _read_tree(self) -> None:
+        branches = [(parent, groups) for parent, groups in self._shape.branches() if groups]
+        groups = [group for _, below in branches for group in below]
+        self._parents = [parent for parent, _ in branches]
+        root = keys.base_of(self._shape.root)
+        self._bases = list(dict.fromkeys([root, *(group["base"] for group in groups)]))
+        self._shared = []
+        known = 1 + sum(group["count"] for group in groups)
+        if len(branches) > 1 and known != self._total:
+            times = Counter(key for parent in self._parents for key in set(self._shape.children(parent)))
+            self._shared = [(key, n - 1) for key, n in times.items() if n > 1]
+            known = len(times.keys() | {self._shape.root})
+        # A flow that took over jobs of another one, or lost some, is not what was declared.
+        self._is_as_declared = known == self._total
+        self._is_added_to = self._has_more_children(branches)
+
+    def _has_more_children(self, branches: Sequence[tuple[str, list[Group]]]) -> bool:
+        """Does a parent keep children that nobody declared?"""
+        families = self._store.read_families(self._parents)
+        more = [
+            parent
+            for (parent, groups), family in zip(branches, families, strict=True)
+            if sum(family) > sum(group["count"] for group in groups)
+        ]
+        return any(
+            set(self._store.read_every_child(parent)) - set(self._shape.children(parent)) for parent in more
+        )
+
+
+def _agree(reads: Sequence[BooksRead]) -> bool:
+    """Between the first read and the last jobs may end: what was found must lie between what was counted."""
+    first, last = reads[0], reads[-1]
+    pending = sum(read.pending for read in reads) + (not last.root_ended)
+    return _unended(last) <= pending <= _unended(first)
+
+
+def _unended(read: BooksRead) -> int:
+    ended = (f"{COMPLETED}@", f"{FAILED}@")
+    return sum(n for field, n in read.jobs.items() if not field.startswith(ended))

@@ -1,0 +1,114 @@
+"""How long a flow still takes: a range, from what has ended and when. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, FlowCounts
+from flownb.wire.store.throughput import Pace
+
+_LEAST_RUN = 0.0005  # seconds; times are stored in ms
+_UNKNOWN = 3  # a stage of which no job has ever ended may take up to so many times what is usual
+# How far the pace may change until the end, as a part of it: measured over simulated batches whose run
+# times drift by up to the double (tests/flows/test_eta.py).
+_SLOWER, _FASTER, _ALWAYS = 0.35, 0.3, 0.05
+
+
+def estimate(counts: FlowCounts, paces: Mapping[str, Pace]) -> tuple[float, float] | None:
+    """Return the least and the most seconds until all jobs have ended; None while that cannot be known.
+
+    It cannot before two jobs of the flow have ended, and when nothing runs that could go on.
+
+    >>> counts = FlowCounts(by_stage={"rows": {"completed": 500, "active": 4, "waiting": 496}})
+    >>> pace = Pace(ended=500, ends=[100 - 5 * i for i in range(21)], runs=[0.8] * 32, due=0)
+    >>> low, high = estimate(counts, {"rows": pace})
+    >>> round(low), round(high)
+    (81, 126)
+    """
+    stages = [_Stage.of(states, paces[queue]) for queue, states in counts.by_stage.items()]
+    ahead = [stage for stage in stages if stage.left]
+    if not ahead:
+        return 0.0, 0.0
+    moving = [stage for stage in stages if stage.pace]
+    # What is ahead tells how many run side by side; if nothing of it has ended yet, what is done does.
+    moving = [stage for stage in moving if stage.left] or moving
+    if not moving or _stands_still(ahead, moving):
+        return None
+    slots = sum(stage.run / stage.pace for stage in moving)
+    usual = fmean(run for stage in stages for run in stage.runs)
+    low = sum(max(stage.left - stage.active, 0) * stage.run for stage in ahead if stage.runs) / slots
+    high = sum(
+        max(stage.left / slots, 1) * (stage.run if stage.runs else _UNKNOWN * usual) for stage in ahead
+    )
+    main = max(moving, key=lambda stage: stage.left * stage.run)
+    doubt = _ALWAYS + 2 * main.noise + 0.5 / math.sqrt(main.ended)
+    share = main.left / (main.left + main.ended)
+    # The last ones end alone: one may just have begun, and one that says nothing may be silent as long again.
+    last = max(max(stage.runs, default=usual) for stage in ahead)
+    silence = min(stage.silence for stage in moving)
+    tail = max(last, silence) + max(stage.due for stage in ahead)
+    return low / (1 + _FASTER * share + doubt), high * (1 + _SLOWER * share + doubt) + tail
+
+
+def _stands_still(ahead: Iterable[_Stage], moving: Iterable[_Stage]) -> bool:
+    """Has nothing run for much longer than anything takes?"""
+    if any(stage.active or stage.due for stage in ahead):
+        return False
+    return all(stage.silence > 3 * max(stage.runs) + 20 * stage.pace for stage in moving)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stage:
+    """The flow's jobs of one queue. Times are seconds."""
+
+    left: int
+    active: int
+    ended: int
+    runs: list[float]  #: of some that ended lately
+    run: float  #: their mean
+    pace: float  #: between two ends, lately; 0: not known
+    noise: float  #: by which the pace may be off, as a part of it
+    silence: float  #: since the last end
+    due: float
+
+    @classmethod
+    def of(cls, states: Mapping[str, int], pace: Pace) -> _Stage:
+        mine = states.get(COMPLETED, 0) + states.get(FAILED, 0)
+        ended = min(mine, pace.ended)  # the others ended before the flow was there, or are not its own
+        runs = [max(run, _LEAST_RUN) for run in pace.runs]
+        between, noise = _pace(pace, ended, max(runs, default=0))
+        return cls(
+            left=sum(states.values()) - mine,
+            active=states.get(ACTIVE, 0),
+            ended=ended,
+            runs=runs,
+            run=fmean(runs) if runs else 0.0,
+            pace=between,
+            noise=noise,
+            silence=pace.ends[-1] if pace.ends else math.inf,
+            due=pace.due if states.get(DELAYED) else 0.0,
+        )
+
+
+def _pace(pace: Pace, ended: int, longest: float) -> tuple[float, float]:
+    """Return the seconds between two ends, the latest weighing most, and by which part of it that may be off."""
+    ends = pace.ends
+    if ended < 2 or len(ends) < 2 or ends[0] <= ends[-1] or not longest:
+        return 0.0, 0.0
+    jobs = (ended - 1) / (len(ends) - 1)
+    took = [before - after for before, after in itertools.pairwise(ends)]
+    took = _without_breaks(took, 3 * (jobs + 1) * longest)
+    weights = [10 ** (place / len(took)) for place in range(len(took))]
+    mean = sum(w * t for w, t in zip(weights, took, strict=True)) / sum(weights)
+    variance = sum(w * (t - mean) ** 2 for w, t in zip(weights, took, strict=True)) / sum(weights)
+    return mean / jobs, math.sqrt(variance / len(took)) / mean
+
+
+def _without_breaks(took: list[float], alone: float) -> list[float]:
+    """Leave out times in which nobody worked: longer than the jobs one by one, and than most others."""
+    most = max(alone, 10 * sorted(took)[len(took) // 2])
+    return [time for time in took if time <= most]

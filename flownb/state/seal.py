@@ -1,0 +1,23 @@
+"""The seal of a flow: what keeps its parents waiting while further calls for the flow follow."""
+
+from __future__ import annotations
+
+from flownb.state.flow_state import Books
+from flownb.wire import keys
+from flownb.wire.store import Store
+from flownb.wire.store.steering import MOST_STEERED
+
+
+def seal_of(store: Store, books: Books) -> str:
+    """Return the member of a parent's `dependencies` that seals the parents of this flow."""
+    return keys.seal(store.prefix, books.flow or keys.id_of(books.root))
+
+
+def unseal(store: Store, books: Books) -> None:
+    """Release the parents of a flow that its seal keeps waiting."""
+    seal = seal_of(store, books)
+    parents = [parent for parent, groups in books.shape.branches() if groups]
+    sealed = store.read_sealed(parents, seal)
+    for start in range(0, len(sealed), MOST_STEERED):
+        some = sealed[start : start + MOST_STEERED]
+        store.retry_jobs([], token="", flow=books.flow, seal=seal, unseal=some)

@@ -1,0 +1,198 @@
+"""The tree of a stored flow: who stands below whom. As flownb's producer declared it, or as it is found.
+
+A parent's children come as groups of like siblings (one queue, one template of names), as a picture folds them
+and as they can be counted; a child's key is looked up where a single job matters.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from flownb.wire import codec, keys
+from flownb.wire.folding import MOST_SINGLE, group_siblings
+from flownb.wire.records import OPTIONAL
+from flownb.wire.store import Store
+from flownb.wire.store.children import in_pieces
+
+REMOVED = "(removed)"  #: the name of a job that is gone, and with it its name
+
+Group = dict[str, Any]  #: base name count first optional leaf; see docs/wire-format.md
+
+
+class Shape(ABC):
+    """A flow's tree below its root."""
+
+    def __init__(self, store: Store, root: str) -> None:
+        self.store = store
+        self.root = root
+
+    complete = True  #: every job was found
+
+    @abstractmethod
+    def groups(self, parents: Sequence[str]) -> list[list[Group] | None]:
+        """Return each parent's children in groups; None for a job that has none."""
+
+    @abstractmethod
+    def children(self, parent: str) -> list[str]:
+        """Return the keys of a parent's children, in declared order, else in key order."""
+
+    def look(self, patience: float | None = None) -> None:
+        """Find more of the tree: all of it, or what `patience` seconds allow. What is declared needs no search."""
+        return
+
+    def branches(self) -> Iterator[tuple[str, list[Group]]]:
+        """Yield every job that may have children, with their groups: the root first, level by level, each once."""
+        level, seen = [self.root], {self.root}
+        while level:
+            below: list[str] = []
+            for parent, groups in zip(level, self.groups(level), strict=True):
+                yield parent, groups or []
+                if groups and not all(group["leaf"] for group in groups):
+                    below += [key for key in self.children(parent) if key not in seen]
+                    seen.update(below)
+            level = below
+
+    def jobs(self) -> Iterator[str]:
+        """Yield the key of every job, the root first, each once."""
+        seen = {self.root}
+        yield self.root
+        for parent, groups in self.branches():
+            if groups:
+                fresh = [key for key in dict.fromkeys(self.children(parent)) if key not in seen]
+                seen.update(fresh)
+                yield from fresh
+
+    def upwards(self) -> list[str]:
+        """Return the key of every job, each once: those without children as declared, then parents after theirs."""
+        parents = [parent for parent, groups in self.branches() if groups]
+        above = set(parents)
+        return [*(key for key in self.jobs() if key not in above), *reversed(parents)]
+
+
+class Declared(Shape):
+    """The tree as flownb stored it."""
+
+    def groups(self, parents: Sequence[str]) -> list[list[Group] | None]:
+        return self.store.read_groups(parents)
+
+    def children(self, parent: str) -> list[str]:
+        return [key for piece in self.store.read_children(parent) for key in piece.keys]
+
+
+class Found(Shape):
+    """The tree as BullMQ's own keys tell it, whoever added its jobs: gone through once, a piece at a time, and kept.
+
+    Of a `flow` that flownb stored the children it declared come first, in their order.
+    """
+
+    def __init__(self, store: Store, root: str, flow: str | None = None) -> None:
+        super().__init__(store, root)
+        self.complete = False
+        self._is_declared = flow is not None
+        self._seal = keys.seal(store.prefix, flow or keys.split(root)[2])
+        self._groups: dict[str, list[Group]] = {}
+        self._names: dict[str, dict[str, str]] = {}  # parent -> child -> name, in order
+        self._above: dict[str, str] = {}  # child -> a parent of it
+        self._branches: set[str] = set()  # jobs that have children
+        self._bases = {keys.base_of(root)}
+        self._walk = self._steps([root])
+        self._looking = threading.Lock()  # a live view's reader and a cell look by the same handle
+
+    def groups(self, parents: Sequence[str]) -> list[list[Group] | None]:
+        return [self._groups.get(parent) or None for parent in parents]
+
+    def children(self, parent: str) -> list[str]:
+        return list(self._names.get(parent, ()))
+
+    def look(self, patience: float | None = None) -> None:
+        """Go on with the walk; once it is through, look again at parents that have got more children."""
+        with self._looking:
+            self._look(patience)
+
+    def _look(self, patience: float | None) -> None:
+        ends = None if patience is None else time.monotonic() + patience
+        if self.complete:
+            grown = self._grown() + self._new_parents()
+            if not grown:
+                return
+            self.complete, self._walk = False, self._steps(grown)
+        for _ in self._walk:
+            if ends is not None and time.monotonic() > ends:
+                return
+        self.complete = True
+
+    def _grown(self) -> list[str]:
+        """Jobs that keep more children than were found."""
+        parents = [parent for parent, _ in self.branches()]
+        families = self.store.read_families(parents)
+        known = [len(self._names.get(parent, ())) for parent in parents]
+        more = {
+            p: sum(family) - n
+            for p, family, n in zip(parents, families, known, strict=True)
+            if sum(family) > n
+        }
+        sealed = set(self.store.read_sealed(list(more), self._seal))  # which stands among the children
+        return [parent for parent, n in more.items() if n > (parent in sealed)]
+
+    def _new_parents(self) -> list[str]:
+        """Jobs that had no children when they were found and wait for some now: among the newest of their queues."""
+        found: list[str] = []
+        for base in self._bases:
+            for jobs in self.store.pages_of_parents(base):
+                fresh = [job for job in jobs if job in self._above and job not in self._branches]
+                found += fresh
+                if not fresh:
+                    break
+        self._branches.update(found)
+        for parent in {self._above[job] for job in found}:
+            self._group(parent)
+        return found
+
+    def _steps(self, parents: Sequence[str]) -> Iterator[None]:
+        """Walk down from `parents`; a step is one piece of one parent's children."""
+        line = dict.fromkeys(parents)
+        while line:
+            parent = next(iter(line))
+            declared = self._declared_children(parent)
+            names: dict[str, str] = {}
+            branches: set[str] = set()
+            for piece in chain(in_pieces(declared), self.store.children_in_pieces(parent)):
+                fresh = [key for key in dict.fromkeys(piece) if key not in names]
+                for key, kin in zip(fresh, self.store.read_kin(fresh), strict=True):
+                    names[key] = kin.name if kin else REMOVED
+                    if kin and kin.has_children:
+                        branches.add(key)
+                yield
+            known = self._names.get(parent, {}) | names
+            self._names[parent] = {key: known[key] for key in dict.fromkeys([*declared, *sorted(known)])}
+            self._above.update(dict.fromkeys(names, parent))
+            self._branches |= branches
+            self._group(parent)
+            del line[parent]
+            line |= dict.fromkeys(key for key in sorted(branches) if key not in self._groups)
+
+    def _declared_children(self, parent: str) -> list[str]:
+        pieces = self.store.read_children(parent) if self._is_declared else []
+        return [key for piece in pieces for key in piece.keys]
+
+    def _group(self, parent: str) -> None:
+        """Fold like siblings into groups."""
+        names = self._names[parent]
+        jobs = list(names)
+        groups: list[Group] = []
+        for base, name, places in group_siblings((keys.base_of(job), names[job]) for job in jobs):
+            members = [jobs[place] for place in places]
+            leaf = self._branches.isdisjoint(members)
+            first = members[:MOST_SINGLE]
+            groups.append({"base": base, "name": name, "count": len(members), "first": first, "leaf": leaf})
+        firsts = self.store.read_jobs([group["first"][0] for group in groups], ("parent",))
+        for group, child in zip(groups, firsts, strict=True):
+            link = codec.decode_object(child.parent or "{}") if child else {}
+            group["optional"] = any(link.get(policy) for policy in OPTIONAL)
+            self._bases.add(group["base"])
+        self._groups[parent] = groups

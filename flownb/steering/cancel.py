@@ -1,0 +1,32 @@
+"""Cancelling: the flow ends at once, then what waits in it is taken out of its lines, in calls of 100.
+
+Cut short, nothing is lost: a worker that meets one of these jobs ends it instead of running it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flownb.state import tree
+from flownb.wire import keys
+from flownb.wire.flow_log import tell
+from flownb.wire.records import COMPLETED
+from flownb.wire.store import Store
+from flownb.wire.store.steering import MOST_STEERED
+
+
+def cancel_flow(store: Store, flow: str, record: Mapping[str, str]) -> None:
+    """Cancel what has not run yet; nothing to do when the flow has completed."""
+    root = record["root"]
+    if store.cancel_flow(keys.base_of(root), flow) != COMPLETED:
+        tell("is cancelled", flow=flow)
+        cancel_below(store, [root])
+
+
+def cancel_below(store: Store, tops: Sequence[str]) -> None:
+    """End the jobs below these that nobody needs any more. Each level from its newest job on: that is where a
+    line is read from.
+    """
+    for level in tree.levels_below(store, tops):
+        for end in range(len(level), 0, -MOST_STEERED):
+            store.cancel_jobs(level[max(end - MOST_STEERED, 0) : end])

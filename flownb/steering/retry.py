@@ -1,0 +1,119 @@
+"""Retrying failed jobs: which ones, in which order, and what to say when one cannot run again."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from flownb.errors import FlowError
+from flownb.options import JobOptions
+from flownb.state.flow_state import Books, OwnBooks
+from flownb.state.seal import seal_of, unseal
+from flownb.wire import codec, keys
+from flownb.wire.flow_log import tell
+from flownb.wire.records import CANCELLED, FAILED
+from flownb.wire.store import Store
+from flownb.wire.store.steering import MOST_STEERED
+
+
+def retry_one(store: Store, job: str) -> None:
+    """Run one failed job again; raise FlowError, with the reason, when it cannot.
+
+    Jobs that were cancelled because it failed run again too: what stands above it waits for them.
+    """
+    found = store.read_jobs([job], ("name", "fl"))[0]
+    flow = found.flow if found else None
+    doomed = flow is not None and store.is_doomed(flow)
+    answer = _ask(store, [job], secrets.token_hex(8))[0]
+    if answer != "done":
+        raise FlowError(_refused(store, job, answer))
+    tell("is retried by hand", flow=flow, job=job)
+    if flow is not None and doomed:
+        books = OwnBooks(store, flow)
+        retry_jobs(store, books, _cancelled_in(store, books))
+
+
+def _cancelled_in(store: Store, books: Books) -> list[str]:
+    """Return the cancelled jobs of a flow that has ended by a failure, from the leaves up."""
+    if books.record().get("ended") == CANCELLED:
+        return []
+    found = store.read_jobs(books.shape.upwards(), ("name", "why"))
+    return [job.key for job in found if job and job.why == "cancelled"]
+
+
+def retry_flow(store: Store, books: Books) -> None:
+    """Run every job of a flow again that failed by itself, from the leaves up."""
+    record = books.record()
+    if "stored" not in record and record.get("ended") == CANCELLED:
+        raise FlowError(f"flow {record['name']!r} was cancelled before all of it was stored; add it again")
+    books.look()
+    found = store.read_jobs(books.shape.upwards(), ("name",))
+    failed = [job.key for job in found if job and job.state == FAILED]
+    families = store.read_families(failed)
+    if record.get("ended") == CANCELLED:  # it is no more, also when there is nothing to run again
+        store.retry_jobs([], token="", flow=books.flow, base=keys.base_of(books.root))
+    own = [job for job, family in zip(failed, families, strict=True) if not family.failed]
+    retry_jobs(store, books, own)
+    if "stored" in record:  # what a retry that was cut short has left sealed
+        unseal(store, books)
+
+
+def retry_jobs(
+    store: Store, books: Books, jobs: Sequence[str], rows: Mapping[str, list[int]] | None = None
+) -> None:
+    """Run failed jobs of a flow again; those that wait again or run already go on, others are told.
+
+    `rows` says of many-row jobs at which places they have rows to run again; the others are kept.
+
+    More than one call holds 100: then the parents are sealed until the last, so that none runs twice.
+    """
+    answers, token = list[str](), secrets.token_hex(8)
+    seal = seal_of(store, books) if len(jobs) > MOST_STEERED else None
+    for start in range(0, len(jobs), MOST_STEERED):
+        answers += _ask(store, jobs[start : start + MOST_STEERED], token, books.flow, seal, rows or {})
+    if seal:
+        unseal(store, books)
+    tell(f"is retried by hand, failed jobs: {answers.count('done'):,}", flow=books.flow or books.root)
+    held = [
+        (job, answer) for job, answer in zip(jobs, answers, strict=True) if answer.startswith("parent-active")
+    ]
+    if held:
+        others = f"; {len(held) - 1:,} more wait for the same" if len(held) > 1 else ""
+        raise FlowError(_refused(store, *held[0]) + others)
+
+
+def _ask(
+    store: Store,
+    jobs: Sequence[str],
+    token: str,
+    flow: str | None = None,
+    seal: str | None = None,
+    rows: Mapping[str, list[int]] = MappingProxyType({}),
+) -> list[str]:
+    found = store.read_jobs(jobs, ("name", "opts"))
+    asked = [
+        (key, JobOptions.from_wire(codec.decode(job.opts)).lifo if job else False, rows.get(key))
+        for key, job in zip(jobs, found, strict=True)
+    ]
+    return store.retry_jobs(asked, token=token, flow=flow, seal=seal)
+
+
+def _refused(store: Store, job: str, answer: str) -> str:
+    word, _, other = answer.partition(" ")
+    found = store.read_jobs([job, other] if other else [job], ("name",))
+    names = [
+        record.name if record else keys.split(key)[2]
+        for key, record in zip((job, other), found, strict=False)
+    ]
+    if word == "parent-active":
+        return (
+            f"job {names[0]!r} cannot run again now: {names[1]!r} above it runs with what it had; "
+            "wait until that has ended, then retry"
+        )
+    if word == "failed-children":
+        return f"job {names[0]!r} failed because its child {names[1]!r} did; retry that one, or the flow"
+    if word == "missing":
+        return f"job {names[0]!r} is not on this server any more"
+    state = found[0].state if found[0] else "gone"
+    return f"job {names[0]!r} is {state}; only a failed job can be retried"

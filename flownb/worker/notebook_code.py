@@ -1,0 +1,88 @@
+"""The functions of a notebook's cells, of which no two kernels may run different ones for one queue."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import weakref
+
+from flownb.connection import Connection
+from flownb.errors import FlowError, ServerError
+from flownb.tasks import registry
+from flownb.tasks.code import code_of, is_edited
+from flownb.tasks.task import Task
+from flownb.wire import keys
+from flownb.wire.server_errors import server_errors
+from flownb.wire.store import Store, kernel_code
+from flownb.wire.store.kernel_code import Claim
+
+_KERNEL = secrets.token_hex(6)
+
+
+class Cells:
+    """What this kernel's workers may serve; functions of modules always, those of cells once they are settled.
+
+    Code of a module is deployed, and may differ for a while; code of two notebooks that meet in one queue is a
+    mistake, and each would run the other's rows.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._store = Store(connection.client(), connection.prefix)
+        address = {**connection.address(), "client_name": kernel_code.sign_of(_KERNEL)}
+        self._sign = Connection.client_from_address(address)
+        self._settled: dict[str, list[Task]] = {}
+
+    def may_serve(self, queue: str) -> bool:
+        """Say whether no other kernel runs other functions for a queue."""
+        tasks = registry.tasks(queue)
+        return self._settled.get(queue) == tasks or not any(map(_is_of_a_cell, tasks))
+
+    def settle(self) -> None:
+        """Note on the server what this kernel runs, and that it lives.
+
+        Raises FlowError for a queue for which another living kernel runs another function.
+        """
+        mine = {queue: registry.tasks(queue) for queue in registry.queues()}
+        mine = {queue: tasks for queue, tasks in mine.items() if any(map(_is_of_a_cell, tasks))}
+        if not mine:
+            return
+        with contextlib.suppress(ServerError), server_errors():
+            self._sign.ping()
+        fresh = {queue: tasks for queue, tasks in mine.items() if self._settled.get(queue) != tasks}
+        bases = [keys.base(self._store.prefix, queue) for queue in fresh]
+        noted = kernel_code.read_claims(self._store, bases) if fresh else []
+        for base, (queue, tasks), found in zip(bases, fresh.items(), noted, strict=True):
+            claim = {task.name: code_of(task.function) for task in tasks}
+            others = [
+                kernel for kernel, theirs in found.items() if kernel != _KERNEL and _differ(claim, theirs)
+            ]
+            if others and not kernel_code.read_kernels(self._store).isdisjoint(others):
+                raise FlowError(
+                    f"task {tasks[0].name!r}: another kernel runs another function for queue {queue!r}, and each would "
+                    f'run the other\'s jobs; give this one a queue of its own: @fn.task(queue="{queue}-2")'
+                )
+            kernel_code.write_claim(self._store, base, _KERNEL, claim, gone=others)
+            self._settled[queue] = tasks
+
+    def close(self) -> None:
+        """End the sign that this kernel lives."""
+        self._sign.close()
+
+
+def cells_on(connection: Connection) -> Cells:
+    """Return what this kernel has settled on a server; it lasts until the connection closes."""
+    if connection not in _cells:
+        _cells[connection] = Cells(connection)
+        connection.on_close(_cells[connection].close)
+    return _cells[connection]
+
+
+_cells: weakref.WeakKeyDictionary[Connection, Cells] = weakref.WeakKeyDictionary()
+
+
+def _is_of_a_cell(task: Task) -> bool:
+    return task.function.__module__ == "__main__"
+
+
+def _differ(one: Claim, other: Claim) -> bool:
+    return one.keys() != other.keys() or any(is_edited(one[name], other[name]) for name in one)

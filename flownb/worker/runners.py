@@ -1,0 +1,144 @@
+"""Where jobs run: in the slot's own thread, in a process of the slot's own, or in somebody's executor."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+from flownb.api.job import Job
+from flownb.errors import JobCrashed, OptionError, UnrecoverableError
+from flownb.wire.store import Store, Taken
+from flownb.worker import packed_job
+from flownb.worker.process import JobProcess
+from flownb.worker.run import Outcome, Work, judge, returned, run
+
+log = logging.getLogger("flownb.worker")
+
+_PAUSE = 1.0  # seconds before an executor that takes nothing is asked again
+
+
+class Here:
+    """Runs a slot's jobs in its thread. Base of the places that run them elsewhere."""
+
+    def __init__(self, work_for: Callable[[Taken], Work], store: Store, await_: Callable[[Any], Any]) -> None:
+        self._work_for = work_for
+        self._store = store
+        self._await = await_
+
+    def prepare(self) -> None:
+        """Get ready for a job; what this takes is no part of the job's time."""
+
+    def run(self, taken: Taken) -> Outcome:
+        """Run a job and return its outcome; whatever happens, this returns."""
+        return run(taken, self._work_for(taken), self._store, self._await)
+
+    def give_up(self, taken: Taken, error: Exception) -> Outcome:
+        """Return what it means for a job that its run is given up."""
+        return judge(taken, error, self._work_for(taken), Job(taken.record, store=self._store))
+
+    def kill(self) -> None:
+        """End what runs, where that can be: a thread cannot."""
+
+
+class Elsewhere(Here):
+    """Runs jobs where their functions must be sent to."""
+
+    def __init__(
+        self,
+        work_for: Callable[[Taken], Work],
+        store: Store,
+        await_: Callable[[Any], Any],
+        address: dict[str, object],
+    ) -> None:
+        super().__init__(work_for, store, await_)
+        self._address = address
+
+    def run(self, taken: Taken) -> Outcome:
+        """Send a job away and return its outcome."""
+        work = self._work_for(taken)
+        if work.stays or taken.deferred is not None:
+            return run(taken, work, self._store, self._await)
+        try:
+            return self._send(taken, work)
+        except (UnrecoverableError, JobCrashed) as error:
+            return judge(taken, error, work, Job(taken.record, store=self._store))
+
+    def _send(self, taken: Taken, work: Work) -> Outcome:
+        raise NotImplementedError
+
+    def _packed(self, taken: Taken, work: Work) -> bytes:
+        return packed_job.pack(taken, work, self._store.prefix, self._address)
+
+
+class OwnProcess(Elsewhere):
+    """A process for one slot: a job that hangs or crashes takes no other with it."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._process = JobProcess()
+
+    def prepare(self) -> None:
+        self._process.prepare()
+
+    def _send(self, taken: Taken, work: Work) -> Outcome:
+        return self._process.run(self._packed(taken, work))
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+class InExecutor(Elsewhere):
+    """Somebody's executor: a process pool, a Dask client's, a thread pool."""
+
+    def __init__(self, executor: Executor, *given: Any) -> None:
+        super().__init__(*given)
+        self._executor = executor
+        self._future: Future[Outcome] | None = None
+
+    def _send(self, taken: Taken, work: Work) -> Outcome:
+        if isinstance(self._executor, ThreadPoolExecutor):  # the same process: nothing to pack
+            call: tuple[Any, ...] = (run, taken, work, self._store, self._await)
+        else:
+            call = (packed_job.run_parcel, self._packed(taken, work))
+        try:
+            self._future = self._executor.submit(*call)
+        except Exception as error:  # broken or shut down: the job has not begun
+            log.error("the executor takes no jobs (%s); close the worker and give another", error)
+            time.sleep(_PAUSE)
+            return returned(taken)
+        try:
+            return self._future.result()
+        except CancelledError:
+            raise JobCrashed("the executor cancelled it") from None
+        except Exception as error:  # what the function raises is an outcome: this is the executor's own
+            raise JobCrashed(f"the executor broke while it ran: {error}") from None
+
+    def kill(self) -> None:
+        if self._future is not None:
+            self._future.cancel()
+
+
+def read_executor(executor: Any) -> Any:
+    """Check what a caller gave as `executor`."""
+    if executor == "threads":
+        return executor
+    if executor != "processes" and not isinstance(executor, Executor):
+        raise OptionError(
+            f"executor: 'threads', 'processes' or a concurrent.futures.Executor, not {executor!r}"
+        )
+    if not isinstance(executor, ThreadPoolExecutor):
+        packed_job.need_cloudpickle()
+    return executor
+
+
+def places(executor: Any, address: dict[str, object], *given: Any) -> Callable[[], Here]:
+    """Return what opens a place for each slot of a worker."""
+    if executor == "threads":
+        here = Here(*given)
+        return lambda: here
+    if executor == "processes":
+        return lambda: OwnProcess(*given, address)
+    return lambda: InExecutor(executor, *given, address)
