@@ -161,7 +161,7 @@ def test_a_job_that_another_flow_needs_runs_for_it(redis):
 
 
 def test_a_flow_that_is_still_being_stored_stops_there(redis, monkeypatch):
-    from flownb.api import producer
+    from flownb.adding import send
     from flownb.wire.store import Store
 
     stored = Store.add_jobs
@@ -174,7 +174,7 @@ def test_a_flow_that_is_still_being_stored_stops_there(redis, monkeypatch):
         return stored(store, *args, **more)
 
     monkeypatch.setattr(Store, "add_jobs", add_jobs)
-    monkeypatch.setattr(producer, "_AHEAD", 0)
+    monkeypatch.setattr(send, "_AHEAD", 0)
     with pytest.raises(fn.FlowError, match="flow 'big' was cancelled while it was being stored"):
         fn.add(tree(3000), name="big")
     flow = fn.attach("big")
