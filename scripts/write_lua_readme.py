@@ -17,6 +17,11 @@ STATE_MACHINE = ROOT / "docs" / "state-machine.md"
 DIAGRAM = re.compile(r"```mermaid\nstateDiagram-v2\n.*?```", re.DOTALL)
 
 STATES = ("waiting", "prioritized", "active", "delayed", "waiting-children", "completed", "failed")
+SCRIPT_ROOMS = {
+    "transitions": "one transition each",
+    "reads": "one read each; nothing is written",
+    "repair": "what `doctor` puts right",
+}
 QUEUE_KEYS = {  # what each key of a queue holds; the names are BullMQ's
     "meta": "settings: `opts.maxLenEvents`, `paused`, `concurrency`, `max`, `duration`",
     "id": "how many jobs were stored",
@@ -66,6 +71,7 @@ class Lua:
 
     def __init__(self, path: Path) -> None:
         self.name = path.stem
+        self.room = path.parent.name
         self.text = path.read_text(encoding="utf-8")
         self.says = re.sub(r"^--+ \w+: ", "", self.text.splitlines()[0])
         self.tags: dict[str, list[str]] = {}
@@ -74,10 +80,6 @@ class Lua:
         self.code = re.sub(r"--[^\n]*", "", self.text)
         self.named = dict(_NAMED.findall(self.code))  # of a queue's keys, in Lua
         self.code = _NAMED.sub("", self.code)
-
-    @property
-    def is_concept(self) -> bool:
-        return self.name.startswith("_")
 
     def arrows(self) -> list[tuple[str, str]]:
         """Return the transitions that its comments declare, ``from`` and ``to``."""
@@ -101,12 +103,16 @@ class Lua:
         return found
 
 
+def read_files() -> list[Lua]:
+    """Return all Lua files, by name."""
+    return [Lua(path) for path in sorted(FOLDER.rglob("*.lua"), key=lambda path: path.stem)]
+
+
 def generate() -> str:
     """Return the text of the page."""
-    files = [Lua(path) for path in sorted(FOLDER.glob("*.lua"))]
-    scripts = [file for file in files if not file.is_concept]
-    concepts = [file for file in files if file.is_concept]
-    queue = next(file for file in concepts if file.name == "_queue")
+    files = read_files()
+    library = [file for file in files if file.room == "lib"]
+    queue = next(file for file in library if file.name == "queue")
     parts = [
         "# The scripts",
         "Made by `scripts/write_lua_readme.py` from the headers of the files here; do not edit. What is stored is "
@@ -114,28 +120,25 @@ def generate() -> str:
         "[ARCHITECTURE.md](../../../ARCHITECTURE.md).",
         "Which script takes a job from which state to which is drawn in "
         "[docs/state-machine.md](../../../docs/state-machine.md).",
-        "## Scripts: one transition or one read each",
+        *(part for room, title in SCRIPT_ROOMS.items() for part in _section(room, title, files)),
+        "## `lib/`: what scripts share, put in front of them by the loader",
         _table(
-            ["script", "what it does", "args", "returns", "errors", "uses"],
-            [
-                [
-                    f"`{f.name}`",
-                    f.says,
-                    *(_words(f, tag) for tag in ("args", "returns", "errors")),
-                    _words(f, "use"),
-                ]
-                for f in scripts
-            ],
-        ),
-        "## Concepts: what scripts share, put in front of them by the loader",
-        _table(
-            ["concept", "what it is", "touches", "uses"],
-            [[f"`{f.name}`", f.says, _words(f, "touches"), _words(f, "use")] for f in concepts],
+            ["file", "what it is", "touches", "uses"],
+            [[f"`{f.name}`", f.says, _words(f, "touches"), _words(f, "use")] for f in library],
         ),
         "## Keys, and the files that name them",
         _table(["key", "holds", "files"], _key_rows(files, queue.named)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _section(room: str, title: str, files: list[Lua]) -> list[str]:
+    tags = ("args", "returns", "errors", "use")
+    rows = [[f"`{f.name}`", f.says, *(_words(f, tag) for tag in tags)] for f in files if f.room == room]
+    return [
+        f"## `{room}/`: {title}",
+        _table(["script", "what it does", "args", "returns", "errors", "uses"], rows),
+    ]
 
 
 def with_diagram(page: str) -> str:
@@ -146,7 +149,7 @@ def with_diagram(page: str) -> str:
 def transitions() -> dict[tuple[str, str], list[str]]:
     """Return the transitions of a job, ``(from, to)``, with the files that declare them; ``nothing``: not there yet."""
     by: dict[tuple[str, str], list[str]] = {}
-    for file in (Lua(path) for path in sorted(FOLDER.glob("*.lua"))):
+    for file in read_files():
         for arrow in file.arrows():
             if file.name not in by.setdefault(arrow, []):
                 by[arrow].append(file.name)

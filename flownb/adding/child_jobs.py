@@ -173,7 +173,7 @@ def _store(
 
 def _is_alone(store: Store, job: JobRecord) -> bool:
     """Whether the job stands in no tree, that of another program included."""
-    return job.parent_key is None and not any(store.read_families([job.key])[0])
+    return job.parent_key is None and not any(store.read_children_counts([job.key])[0])
 
 
 def _joined(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -135,25 +135,25 @@ def _mend(finding: Finding, store: Store) -> None:
         case "lock":
             store.let_run_out(keys.part(key, "lock"), _LOCK_MS)
         case "lost" | "value":
-            store.mend_families([(parent, key) for parent in others])
+            store.repair_children([(parent, key) for parent in others])
         case "untold" | "orphan":
-            _settle_shared(store)
-            store.mend_families([(key, child) for child in others])
+            _notify_shared_parents(store)
+            store.repair_children([(key, child) for child in others])
         case "none":
-            store.mend_families([], [key])
+            store.repair_children([], [key])
         case "over":
-            store.mend_flow(keys.base_of(store.read_flow(key)["root"]), key)
+            store.repair_flow(keys.base_of(store.read_flow(key)["root"]), key)
         case "counts":
             _count(store, key)
         case _:
-            store.mend_places([key])
+            store.repair_states([key])
 
 
-def _settle_shared(store: Store) -> None:
+def _notify_shared_parents(store: Store) -> None:
     """Tell further parents of shared jobs how those ended, by their own policies, before a child counts as gone."""
-    cursor, _ = store.settle_shared()
+    cursor, _ = store.notify_shared_parents()
     while cursor:
-        cursor, _ = store.settle_shared(cursor)
+        cursor, _ = store.notify_shared_parents(cursor)
 
 
 def _count_again(store: Store, jobs: set[str]) -> None:
@@ -167,4 +167,4 @@ def _count(store: Store, flow: str) -> None:
     root = store.read_flow(flow).get("root")
     counted = recount(store, flow, root, others_too=True) if root else None
     if root and counted:
-        store.mend_flow(keys.base_of(root), flow, counted.was, counted.counts)
+        store.repair_flow(keys.base_of(root), flow, counted.was, counted.counts)

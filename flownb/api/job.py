@@ -203,7 +203,7 @@ class Job:
         >>> add({"name": "total", "queueName": "doc-sums", "children": [load]}).job.get_dependencies_count()
         {'processed': 0, 'unprocessed': 1, 'failed': 0, 'ignored': 0}
         """
-        pending, processed, ignored, failed = self._store.read_families([self._record.key])[0]
+        pending, processed, ignored, failed = self._store.read_children_counts([self._record.key])[0]
         return {"processed": processed, "unprocessed": pending, "failed": failed, "ignored": ignored}
 
     def get_logs(self) -> list[str]:

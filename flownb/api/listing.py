@@ -136,6 +136,6 @@ def _others(store: Store, queue: str) -> list[tuple[int, str]]:
         if not level:
             break
     roots = list(tops)
-    kin = store.read_kin(roots)
+    kin = store.read_names(roots)
     found_roots = [(tops[root], root) for root, k in zip(roots, kin, strict=True) if k and k.has_children]
     return sorted(found_roots, reverse=True)

@@ -24,7 +24,7 @@ class SharedJobs:
 
     def look(self) -> int:
         """Tell further parents what became of jobs that other programs' workers ended; return how many were told."""
-        self._cursor, told = self._store.settle_shared(self._cursor)
+        self._cursor, told = self._store.notify_shared_parents(self._cursor)
         return told
 
 
@@ -52,8 +52,8 @@ class Coordinator:
         return bool(changed)
 
     def _fail_doomed(self) -> int:
-        families = zip(self._parents, self._store.read_families(self._parents), strict=True)
+        families = zip(self._parents, self._store.read_children_counts(self._parents), strict=True)
         failed = {parent: family.failed for parent, family in families if family.failed}
         doomed = [parent for parent, n in failed.items() if n != self._failed.get(parent)]
         self._failed = failed
-        return self._store.fail_doomed(doomed[::-1])
+        return self._store.fail_deferred_parents(doomed[::-1])

@@ -72,7 +72,7 @@ class Audit:
 
     def _read_piece(self, part: slice, bases: Sequence[str]) -> BooksRead:
         parents, shared = self._parents[part], self._shared[part]
-        return self._store.read_books(self._flow, self._shape.root, parents, shared, bases)
+        return self._store.read_flow_state(self._flow, self._shape.root, parents, shared, bases)
 
     def _read_tree(self) -> None:
         branches = [(parent, groups) for parent, groups in self._shape.branches() if groups]
@@ -92,7 +92,7 @@ class Audit:
 
     def _has_more_children(self, branches: Sequence[tuple[str, list[Group]]]) -> bool:
         """Does a parent keep children that nobody declared?"""
-        families = self._store.read_families(self._parents)
+        families = self._store.read_children_counts(self._parents)
         more = [
             parent
             for (parent, groups), family in zip(branches, families, strict=True)

@@ -83,7 +83,7 @@ def _count_each(store: Store, parent: str, jobs: Sequence[str], stages: _Stages)
 def _count_wide(store: Store, wide: dict[str, list[Group]], root: str, stages: _Stages) -> bool:
     """Count what has ended by the parents' books, the rest by where it is; say whether that is exact."""
     pending: dict[str, dict[str, int]] = {}  # queue's key -> parent -> children it waits for
-    for (parent, groups), family in zip(wide.items(), store.read_families(list(wide)), strict=True):
+    for (parent, groups), family in zip(wide.items(), store.read_children_counts(list(wide)), strict=True):
         base, size = groups[0]["base"], _size(groups)
         counted = stages.setdefault(keys.queue_of_base(base), Counter())
         waits = max(min(family.pending, size - family.completed - family.ignored - family.failed), 0)

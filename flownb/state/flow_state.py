@@ -106,7 +106,7 @@ class OwnBooks(Books):
         if self._store.read_only:
             return False
         if self._store.has_ended(self.root):
-            self._store.write_end(self.root)
+            self._store.write_flow_end(self.root)
             return True
         return self._coordinator.look()
 

@@ -129,7 +129,7 @@ class Found(Shape):
     def _grown(self) -> list[str]:
         """Jobs that keep more children than were found."""
         parents = [parent for parent, _ in self.branches()]
-        families = self.store.read_families(parents)
+        families = self.store.read_children_counts(parents)
         known = [len(self._names.get(parent, ())) for parent in parents]
         more = {
             p: sum(family) - n
@@ -163,7 +163,7 @@ class Found(Shape):
             branches: set[str] = set()
             for piece in chain(in_pieces(declared), self.store.children_in_pieces(parent)):
                 fresh = [key for key in dict.fromkeys(piece) if key not in names]
-                for key, kin in zip(fresh, self.store.read_kin(fresh), strict=True):
+                for key, kin in zip(fresh, self.store.read_names(fresh), strict=True):
                     names[key] = kin.name if kin else REMOVED
                     if kin and kin.has_children:
                         branches.add(key)

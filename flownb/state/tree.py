@@ -117,7 +117,7 @@ class _Reader:
         while level:
             below: list[int] = []
             keys_ = [self.nodes[i]["key"] for i in level]
-            families = self.store.read_families(keys_)
+            families = self.store.read_children_counts(keys_)
             for i, groups, family in zip(level, self.shape.groups(keys_), families, strict=True):
                 for group in groups or ():
                     below += self._adopt(i, group, family, alone=len(groups or ()) == 1)

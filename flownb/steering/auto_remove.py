@@ -26,16 +26,16 @@ def tidy(store: Store, flow: str, now: int) -> None:
     """
     record = store.read_flow(flow)
     if "ended" not in record:
-        return  # it was retried, or is gone: `claim_tidy` will see
+        return  # it was retried, or is gone: `claim_auto_remove` will see
     counts = OwnBooks(store, flow).counts()  # also where other programs' workers ended its jobs
     if counts.count(COMPLETED) + counts.count(FAILED) < counts.total:
-        return store.put_off_tidy(flow, now + LOOK_AGAIN_MS)
+        return store.postpone_auto_remove(flow, now + LOOK_AGAIN_MS)
     root = record["root"]
     later: list[int] = []
     jobs: Iterable[str] = [root] if record["tidy"] == "root" else Declared(store, root).jobs()
     for key in list(_due(store, jobs, now, later)):
         remove.remove_job(store, key)  # a root goes with its whole flow
-    store.put_off_tidy(flow, min(later, default=None))
+    store.postpone_auto_remove(flow, min(later, default=None))
 
 
 def _due(store: Store, jobs: Iterable[str], now: int, later: list[int]) -> Iterator[str]:

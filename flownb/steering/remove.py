@@ -166,7 +166,7 @@ def _families(store: Store, top: str) -> Iterator[tuple[str, list[str]]]:
     while level:
         below: list[str] = []
         declared = store.read_children_of(level)
-        counts = store.read_families(level)
+        counts = store.read_children_counts(level)
         for parent, pieces, count in zip(level, declared, counts, strict=True):
             children = dict.fromkeys(key for piece in pieces for key in piece.keys)
             if any(count):

@@ -24,7 +24,7 @@ def retry_one(store: Store, job: str) -> None:
     """
     found = store.read_jobs([job], ("name", "fl"))[0]
     flow = found.flow if found else None
-    doomed = flow is not None and store.is_doomed(flow)
+    doomed = flow is not None and store.has_cancelled_jobs(flow)
     answer = _ask(store, [job], secrets.token_hex(8))[0]
     if answer != "done":
         raise FlowError(_refused(store, job, answer))
@@ -50,7 +50,7 @@ def retry_flow(store: Store, books: Books) -> None:
     books.look()
     found = store.read_jobs(books.shape.upwards(), ("name",))
     failed = [job.key for job in found if job and job.state == FAILED]
-    families = store.read_families(failed)
+    families = store.read_children_counts(failed)
     if record.get("ended") == CANCELLED:  # it is no more, also when there is nothing to run again
         store.retry_jobs([], token="", flow=books.flow, base=keys.base_of(books.root))
     own = [job for job, family in zip(failed, families, strict=True) if not family.failed]

@@ -1,8 +1,9 @@
 """Load the Lua scripts and call them with named arguments and named answers.
 
-One file in ``lua/`` is one state transition or one read. Its header is its contract; this module makes
-the header true on both sides: a Lua prologue that names ``queues`` and ``args``, and a Python check that
-a call names exactly those. ``KEYS``, ``ARGV``, ``EVALSHA`` and ``NOSCRIPT`` appear nowhere else in flownb.
+Each file in ``lua/transitions``, ``lua/reads`` and ``lua/repair`` is one state transition or one read; ``lua/lib``
+holds what scripts share. A script's header is its contract. This module enforces the header on both sides: a
+generated Lua prologue names ``queues`` and ``args``, and a Python check requires a call to name exactly those.
+``KEYS``, ``ARGV``, ``EVALSHA`` and ``NOSCRIPT`` appear nowhere else in flownb.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from flownb.wire import keys, transition_log
 
 if TYPE_CHECKING:
     from redis import Redis
+
+ROOMS = ("transitions", "reads", "repair")  #: folders of ``lua/`` whose files are scripts
+LIBRARY = "lib"  #: the folder of what scripts share
 
 _TAGS = ("keys", "args", "returns", "errors", "use", "touches")
 _TAG_LINE = re.compile(rf"^-- @({'|'.join(_TAGS)})(?: +(.+))?$", re.MULTILINE)
@@ -103,12 +107,12 @@ def _unpacked(reply: Any) -> dict[str, Any]:
 
 @cache
 def load(name: str) -> Script:
-    """Return the script in ``lua/<name>.lua`` with the helpers it uses in front."""
-    body = _read(name)
+    """Return the script ``lua/*/<name>.lua`` with the library files it uses in front."""
+    body = _read(name, ROOMS)
     tags = header(body)
-    concepts = _concepts(tags["use"], seen=set())
+    library = _library(tags["use"], seen=set())
     queues = [_QUEUES] if "queue" in tags["use"] else []
-    source = "\n".join([_PROLOGUE, *concepts, *queues, body])
+    source = "\n".join([_PROLOGUE, *library, *queues, body])
     return Script(
         name=name,
         args=frozenset(tags["args"]),
@@ -118,8 +122,10 @@ def load(name: str) -> Script:
     )
 
 
-def _read(name: str) -> str:
-    return (resources.files("flownb.wire") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+def _read(name: str, rooms: Sequence[str]) -> str:
+    lua = resources.files("flownb.wire") / "lua"
+    (found,) = [path for room in rooms if (path := lua / room / f"{name}.lua").is_file()]
+    return found.read_text(encoding="utf-8")
 
 
 def header(text: str) -> dict[str, tuple[str, ...]]:
@@ -130,12 +136,12 @@ def header(text: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _concepts(names: Iterable[str], seen: set[str]) -> list[str]:
-    """Return helper sources, each once, the ones they use themselves first."""
+def _library(names: Iterable[str], seen: set[str]) -> list[str]:
+    """Return the sources of library files, each once, the ones they use themselves first."""
     sources = []
     for name in names:
         if name not in seen:
             seen.add(name)
-            text = _read(f"_{name}")
-            sources += [*_concepts(header(text)["use"], seen), text]
+            text = _read(name, [LIBRARY])
+            sources += [*_library(header(text)["use"], seen), text]
     return sources

@@ -24,7 +24,7 @@ def is_heard() -> bool:
 
 
 def tell(steps: Sequence[Sequence[Any]]) -> None:
-    """Write a record for each step; one is what ``lua/_queue.lua`` answers: ``base event id about``."""
+    """Write a record for each step; one is what ``lua/lib/queue.lua`` answers: ``base event id about``."""
     for base, event, id, about in steps:
         if event in STATES or event in _ALSO:
             _tell(keys.short(keys.job_in(base, id), keys.prefix_of_base(base)), event, *about)

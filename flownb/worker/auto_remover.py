@@ -26,7 +26,7 @@ class Tidier:
         """Begin to remove what is due, if anything is and nothing is being removed."""
         if self._thread is not None and self._thread.is_alive():
             return
-        flows, now = self._store.claim_tidy()
+        flows, now = self._store.claim_auto_remove()
         if flows:
             self._thread = threading.Thread(
                 target=self._run, args=(flows, now), name=f"flownb-{self._name}-tidier", daemon=True
@@ -48,7 +48,7 @@ class Tidier:
                 if self._stopped.is_set():
                     return
             try:
-                flows, now = self._store.claim_tidy()
+                flows, now = self._store.claim_auto_remove()
             except Exception as error:
                 log.debug("no more is removed now: %s", error)
                 return

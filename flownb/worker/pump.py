@@ -260,7 +260,7 @@ class Pump:
             self._return_unstarted()  # some of them, perhaps, are needed no more
             self._beside(cancel.cancel_below, turn.doomed)
         if turn.shared:
-            self._beside(Store.tell_parents, turn.shared)
+            self._beside(Store.notify_parents, turn.shared)
         self._last_move = time.monotonic()
         for taken in turn.taken:
             held = Held(taken)

@@ -42,6 +42,7 @@ class Source:
 
     name: str
     text: str
+    is_helper: bool = False
     functions: dict[str, list[str]] = field(default_factory=dict)
     top: list[str] = field(default_factory=list)
 
@@ -56,10 +57,6 @@ class Source:
             else:
                 self.top.append(tokens[at])
                 at += 1
-
-    @property
-    def is_helper(self) -> bool:
-        return self.name.startswith("_")
 
     @cached_property
     def tokens(self) -> list[str]:
@@ -139,11 +136,15 @@ class Folder:
     """All Lua files of a folder, and what is wrong with each of them."""
 
     def __init__(self, path: Path) -> None:
+        paths = sorted(path.rglob("*.lua"), key=lambda file: file.stem)
         self.files = {
-            file.stem: Source(file.stem, file.read_text(encoding="utf-8"))
-            for file in sorted(path.glob("*.lua"))
+            file.stem: Source(
+                file.stem, file.read_text(encoding="utf-8"), is_helper=file.parent.name == scripts.LIBRARY
+            )
+            for file in paths
         }
-        self.helpers = {name[1:]: file for name, file in self.files.items() if file.is_helper}
+        assert len(paths) == len(self.files), "two files have one name"
+        self.helpers = {name: file for name, file in self.files.items() if file.is_helper}
         self.scripts = {name: file for name, file in self.files.items() if not file.is_helper}
 
     def closure(self, file: Source) -> dict[str, Source]:
@@ -224,12 +225,12 @@ class Folder:
         inlined = self.closure(file)
         for use in declared:
             if use not in self.helpers:
-                found.append(f"@use {use}: there is no _{use}.lua")
+                found.append(f"@use {use}: there is no lib/{use}.lua")
             elif not names & self.helpers[use].top_locals and not (use == "queue" and "queues" in names):
                 found.append(f"@use {use} is not needed")
         for name, helper in self.helpers.items():
             if name not in inlined and helper is not file and (used := names & helper.top_locals):
-                found.append(f"uses {sorted(used)} of _{name}.lua without @use {name}")
+                found.append(f"uses {sorted(used)} of lib/{name}.lua without @use {name}")
         return found
 
     def _in_contract(self, script: Source) -> list[str]:
@@ -306,6 +307,11 @@ def test_there_are_scripts():
     assert LUA.scripts
 
 
+def test_every_script_is_in_a_room_of_its_kind():
+    rooms = {path.parent.name for path in FOLDER.rglob("*.lua")}
+    assert rooms == {*scripts.ROOMS, scripts.LIBRARY}
+
+
 @pytest.mark.parametrize("name", sorted(LUA.files))
 def test_a_header_says_what_the_code_does(name):
     assert LUA.problems_of(LUA.files[name]) == []
@@ -331,7 +337,7 @@ def test_positions_are_the_loaders_business():
 # -- the checks themselves find what is planted -----------------------------------------------------------
 
 HELPER = """\
--- _queue: names.
+-- queue: names.
 -- @touches meta
 local now = tonumber(args.now) or 0
 local function name_of(q) return q.name end
@@ -340,7 +346,7 @@ local function refusal(q)
 end
 """
 OTHER = """\
--- _other: another.
+-- other: another.
 -- @touches nothing
 -- @use     queue
 local function twice(q) return name_of(q) .. name_of(q) end
@@ -361,8 +367,10 @@ return reply{names = {name_of(q), now = 1}}
 
 
 def problems(folder: Path, script: str = SCRIPT, helper: str = HELPER) -> list[str]:
-    for name, text in {"do_well": script, "_queue": helper, "_other": OTHER}.items():
-        (folder / f"{name}.lua").write_text(text)
+    for name, text in {"transitions/do_well": script, "lib/queue": helper, "lib/other": OTHER}.items():
+        path = folder / f"{name}.lua"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
     return Folder(folder).problems()
 
 
@@ -385,9 +393,9 @@ def test_a_true_header_is_let_through(tmp_path):
         ("{names = {name_of(q), now = 1}}", "{name_of(q)}", "an answer is written reply{name = value}"),
         ("return reply", "return print", "never answers"),
         ("queue\n", "queue other\n", "@use other is not needed"),
-        ("queue\n", "queue third\n", "there is no _third.lua"),
+        ("queue\n", "queue third\n", "there is no lib/third.lua"),
         ("refusal(q)", "refusal(twice(q))", "without @use other"),
-        ("-- @use     queue", "-- @use", "of _queue.lua without @use queue"),
+        ("-- @use     queue", "-- @use", "of lib/queue.lua without @use queue"),
         ("-- @keys    queues", "-- @keys", "queues is used but not in @keys"),
         ("-- @keys    queues", "-- @keys    base", "the loader knows `queues` only"),
         ("queues[1]", "KEYS[1]", "['KEYS'] stand only in the loader's prologue"),

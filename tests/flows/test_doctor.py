@@ -551,7 +551,7 @@ def test_a_further_parent_is_told_and_its_flow_counts_it(redis, stage):
     redis.hset("bull:rows:s", mapping={"finishedOn": "5", "returnvalue": "7", "atm": "1"})
     redis.zadd("bull:rows:completed", {"s": 5})
 
-    stage.store.mend_families([("bull:tops:two", "bull:rows:s")])
+    stage.store.repair_children([("bull:tops:two", "bull:rows:s")])
 
     assert redis.hgetall("bull:tops:two:processed") == {b"bull:rows:s": b"7"}
     counts = {"waiting@bull:tops": 1, "waiting@bull:rows": 0, "waiting-children@bull:tops": 0}
@@ -570,10 +570,10 @@ def test_a_parent_that_waits_for_none_and_was_failed_by_one_fails(redis, stage, 
 
 def test_counts_of_which_one_has_moved_since_are_left_alone(redis, stage, half_way):
     was = job_facts.read_counts(stage.store, half_way._id)
-    stage.store.mend_flow(
+    stage.store.repair_flow(
         "bull:reports", half_way._id, {**was, "waiting@bull:rows": 9}, {"waiting@bull:rows": 5}
     )
-    stage.store.mend_flow("bull:reports", half_way._id, {}, {"waiting@bull:rows": 5})  # they were gone then
+    stage.store.repair_flow("bull:reports", half_way._id, {}, {"waiting@bull:rows": 5})  # they were gone then
     assert job_facts.read_counts(stage.store, half_way._id) == was
 
 

@@ -67,7 +67,7 @@ def test_what_one_call_left_is_done_by_whoever_looks(stage, redis):
     assert (progress.completed, progress.total) == (1, PARENTS + 2)
     assert not flow._books._audit.touched, "it is not taken for another program's doing"
 
-    left = stage.store._call("settle_shared", ["bull:load"], jobs=[(SHARED, "0")])["rest"]
+    left = stage.store._call("notify_parents", ["bull:load"], jobs=[(SHARED, "0")])["rest"]
 
     assert 1 < told(redis) < PARENTS
     assert [job for job, _ in left] == [SHARED]
@@ -82,7 +82,7 @@ def test_it_may_be_retried_before_all_of_them_are_told(stage, redis):
     flow = add()
     (taken,) = stage.take("load")
     stage.fail(taken)
-    stage.store._call("settle_shared", ["bull:load"], jobs=[(SHARED, "0")])
+    stage.store._call("notify_parents", ["bull:load"], jobs=[(SHARED, "0")])
     assert 1 < told(redis) < PARENTS
 
     fn.Queue("load").get_job("model").retry()
@@ -91,7 +91,7 @@ def test_it_may_be_retried_before_all_of_them_are_told(stage, redis):
     assert flow.state == "waiting-children"
     (again,) = stage.take("load")
     stage.finish(again, "completed", value="8")
-    assert stage.store.tell_parents([SHARED]) == PARENTS - 1
+    assert stage.store.notify_parents([SHARED]) == PARENTS - 1
     assert redis.llen("bull:rows:wait") == PARENTS
     sound(redis)
 
@@ -110,6 +110,6 @@ def test_no_call_tells_very_many(stage, redis):
     (taken,) = stage.take("load")
     redis.config_resetstat()
     stage.finish(taken, "completed", value="7")
-    assert stage.store.tell_parents([SHARED]) == PARENTS - 1
+    assert stage.store.notify_parents([SHARED]) == PARENTS - 1
     calls = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
     assert PARENTS / calls < 2 * PIECE

@@ -30,21 +30,21 @@ MUTANTS = {
         "adds",
     ),
     "a delay's score in milliseconds": (
-        "_place",
+        "enqueue",
         "local low, high = due * 4096, (due + 1) * 4096 - 1",
         "local low, high = due, due",
         "delay",
         "adds",
     ),
     "ranks the other way round": (
-        "_place",
+        "enqueue",
         "return priority * 4294967296 +",
         "return (2097152 - priority) * 4294967296 +",
         "priority",
         "adds",
     ),
     "a value encoded twice": (
-        "_finish",
+        "finish",
         "'returnvalue', outcome.value, 'finishedOn'",
         "'returnvalue', cjson.encode(outcome.value), 'finishedOn'",
         "plain job",
@@ -67,7 +67,7 @@ def start_mutant(start_peer, tmp_path):
 
     def start(file, line, instead):
         shutil.copytree(ROOT / "flownb", tmp_path / "flownb", ignore=shutil.ignore_patterns("__pycache__"))
-        script = tmp_path / "flownb" / "wire" / "lua" / f"{file}.lua"
+        (script,) = (tmp_path / "flownb" / "wire" / "lua").rglob(f"{file}.lua")
         assert script.read_text().count(line) == 1, "the script has changed: break it anew"
         script.write_text(script.read_text().replace(line, instead))
         started.append(start_peer("flownb", package=tmp_path))
@@ -94,7 +94,7 @@ def test_a_field_stored_wrong_turns_a_cell_red(broken, start_mutant, peers, stor
 
 def test_an_unbroken_copy_turns_none_red(start_mutant, peers, stored, start_peer):
     whole = "'returnvalue', outcome.value, 'finishedOn'"
-    mutant = start_mutant("_finish", whole, whole)
+    mutant = start_mutant("finish", whole, whole)
 
     for roles in ((mutant, peers["node6"]), (peers["node6"], mutant)):
         for words in sorted({words for *_, words, _ in MUTANTS.values()}):

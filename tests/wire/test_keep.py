@@ -1,4 +1,4 @@
-"""finish_and_fetch with `keep`, and claim_tidy: what is removed after an end, at once or later."""
+"""finish_and_fetch with `keep`, and claim_auto_remove: what is removed after an end, at once or later."""
 
 from __future__ import annotations
 
@@ -113,12 +113,12 @@ def test_what_is_due_is_one_callers_for_a_minute(bench: Bench):
     due = dict.fromkeys("fg", 0)
     bench.redis.zadd(TIDY, due)
 
-    flows, now = bench.store.claim_tidy()
+    flows, now = bench.store.claim_auto_remove()
 
     assert flows == ["f", "g"]
-    assert bench.store.claim_tidy()[0] == []
+    assert bench.store.claim_auto_remove()[0] == []
     bench.redis.zadd(TIDY, due)
-    assert bench.store.claim_tidy(most=1)[0] == ["f"]
+    assert bench.store.claim_auto_remove(most=1)[0] == ["f"]
     assert all(score - now >= 60_000 for flow, score in bench.zset(TIDY).items() if flow == "f")
 
 
@@ -128,7 +128,7 @@ def test_a_flow_that_goes_on_is_looked_at_again_and_one_that_is_gone_is_forgotte
     bench.redis.hdel(key("f"), "finishedOn")
     bench.redis.zadd(TIDY, {"f": 0, "gone": 0})
 
-    flows, now = bench.store.claim_tidy()
+    flows, now = bench.store.claim_auto_remove()
 
     assert flows == []
     assert {flow: score - now >= 60_000 for flow, score in bench.zset(TIDY).items()} == {"f": True}

@@ -44,7 +44,7 @@ def test_a_stale_page_is_found(writer: ModuleType, tmp_path: Path, capsys: pytes
 def test_every_script_and_every_key_is_on_the_page(writer: ModuleType):
     page = writer.generate()
 
-    for path in writer.FOLDER.glob("*.lua"):
+    for path in writer.FOLDER.rglob("*.lua"):
         assert f"| `{path.stem}` |" in page
     for line in page.splitlines():
         assert not re.match(r"\| `<.*\|  \|$", line), f"no file names {line}"

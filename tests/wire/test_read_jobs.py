@@ -1,4 +1,4 @@
-"""read_jobs, read_family and the plain reads: what jobs hold and where they are; nothing is written."""
+"""read_jobs, read_children_counts and the plain reads: what jobs hold and where they are; nothing is written."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_reading_writes_nothing(bench: Bench):
     bench.redis.script_flush()
 
     bench.store.read_jobs([*states])
-    bench.store.read_families([*states])
+    bench.store.read_children_counts([*states])
     bench.store.read_progress("f")
     bench.store.read_served()
 
@@ -95,7 +95,11 @@ def test_a_family_is_counted_by_how_its_children_fared(bench: Bench):
     bench.add(parent("r"), node("c", (key("r"), "fpof"), queue="w"), flow="g")
     bench.finish(failed(bench.take_one("w")))
 
-    assert bench.store.read_families([P, key("r"), key("none")]) == [(5, 1, 1, 0), (0, 0, 0, 1), (0, 0, 0, 0)]
+    assert bench.store.read_children_counts([P, key("r"), key("none")]) == [
+        (5, 1, 1, 0),
+        (0, 0, 0, 1),
+        (0, 0, 0, 0),
+    ]
     assert bench.store.read_values(P) == {key("done"): '{"v":1}'}
     assert bench.store.read_values(P, [key("done"), key("waits")]) == {key("done"): '{"v":1}'}
     assert bench.store.read_ignored(P) == {key("broken"): "boom"}

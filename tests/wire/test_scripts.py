@@ -23,10 +23,10 @@ def test_a_script_is_loaded_once_and_known_by_its_hash():
     assert len(load("add_jobs").sha) == 40
 
 
-def test_a_concept_that_two_others_use_is_loaded_once():
+def test_a_library_file_that_two_others_use_is_loaded_once():
     source = load("finish_and_fetch").source
-    assert source.count("-- _queue: names") == 1
-    assert source.index("-- _queue:") < source.index("-- _place:") < source.index("--- finish_and_fetch:")
+    assert source.count("-- queue: names") == 1
+    assert source.index("-- queue:") < source.index("-- enqueue:") < source.index("--- finish_and_fetch:")
 
 
 def test_a_header_is_read_tag_by_tag():

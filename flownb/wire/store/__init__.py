@@ -110,7 +110,7 @@ class Store(Steering, Families, Growing, Settling, Mending):
         fresh: bool = False,
         under: Mapping[str, Any] | None = None,
     ) -> tuple[int, list[str]]:
-        """Store jobs; return how many are new, and the ids that were there. See ``lua/add_jobs.lua``."""
+        """Store jobs; return how many are new, and the ids that were there. See ``lua/transitions/add_jobs.lua``."""
         _check_size("jobs", jobs)
         reply = self._call(
             "add_jobs",
@@ -506,7 +506,7 @@ def _number(text: Any) -> int:
 
 
 def _taken(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
-    """Make a record of what ``_take.lua`` answers; the order of `fields` is that of its FIELDS."""
+    """Make a record of what ``lua/lib/fetch.lua`` answers; the order of `fields` is that of its FIELDS."""
     name, data, opts, timestamp, priority, atm, ats, defa = fields[:8]
     parent_key, parent, stacktrace, flow, bind = fields[8:]
     record = JobRecord(

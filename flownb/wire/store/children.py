@@ -18,7 +18,7 @@ _PAGE = 1000  # ids a read of a sorted set
 _SEAL = ":flownb:seal:"
 
 
-class Family(NamedTuple):
+class ChildrenCounts(NamedTuple):
     """How many children of a parent are where."""
 
     pending: int
@@ -27,7 +27,7 @@ class Family(NamedTuple):
     failed: int  #: failed, and their parent with them
 
 
-class Kin(NamedTuple):
+class JobName(NamedTuple):
     """What a tree needs to know of a job."""
 
     name: str
@@ -40,20 +40,20 @@ class Families:
     client: Redis
     prefix: str
 
-    def read_families(self, parent_keys: Sequence[str]) -> list[Family]:
+    def read_children_counts(self, parent_keys: Sequence[str]) -> list[ChildrenCounts]:
         """Count each parent's children."""
-        families: list[Family] = []
+        families: list[ChildrenCounts] = []
         for some in in_pieces(parent_keys):
-            reply = self._call("read_family", _queues_of(some), jobs=some)
-            families += [Family(*family) for family in reply["families"]]
+            reply = self._call("read_children_counts", _queues_of(some), jobs=some)
+            families += [ChildrenCounts(*family) for family in reply["counts"]]
         return families
 
-    def read_kin(self, job_keys: Sequence[str]) -> list[Kin | None]:
+    def read_names(self, job_keys: Sequence[str]) -> list[JobName | None]:
         """Read what jobs are called and whether they have children; None for one that is not there."""
-        kin: list[Kin | None] = []
+        kin: list[JobName | None] = []
         for some in in_pieces(job_keys):
-            reply = self._call("read_kin", _queues_of(some), jobs=some)
-            kin += [Kin(found[0], bool(found[1])) if found else None for found in reply["kin"]]
+            reply = self._call("read_names", _queues_of(some), jobs=some)
+            kin += [JobName(found[0], bool(found[1])) if found else None for found in reply["names"]]
         return kin
 
     def children_in_pieces(self, parent: str) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""A batch's large values: stored once, with the job; see ``lua/_large.lua``. Here whoever was told of one gets it."""
+"""Fetch a batch's large values, which are stored once, with their job (see ``lua/lib/large_values.lua``)."""
 
 from __future__ import annotations
 

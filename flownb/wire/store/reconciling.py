@@ -37,34 +37,34 @@ class Settling:
     client: Redis
     prefix: str
 
-    def write_end(self, root: str) -> None:
+    def write_flow_end(self, root: str) -> None:
         """Write down how a flow ended whose root another program's worker ran."""
-        self._call("write_end", [keys.base_of(root)], root=root)
+        self._call("write_flow_end", [keys.base_of(root)], root=root)
 
-    def fail_doomed(self, parents: Sequence[str]) -> int:
+    def fail_deferred_parents(self, parents: Sequence[str]) -> int:
         """Fail parents in line that a failed child dooms, up to their roots; return how many."""
         failed = 0
         for start in range(0, len(parents), PIECE):
             some = parents[start : start + PIECE]
-            failed += self._call("fail_doomed", [keys.base_of(some[0])], parents=some)["failed"]
+            failed += self._call("fail_deferred_parents", [keys.base_of(some[0])], parents=some)["failed"]
         return failed
 
-    def settle_shared(self, cursor: int = 0) -> tuple[int, int]:
+    def notify_shared_parents(self, cursor: int = 0) -> tuple[int, int]:
         """Look at some shared jobs and tell their further parents how they ended; return where to go on, and how many
         parents were told.
         """
         with server_errors():
             answer: Any = self.client.hscan(keys.own(self.prefix, "shared"), cursor, count=PIECE)
         cursor, page = answer
-        return cursor, self.tell_parents([codec.text(job) for job in page])
+        return cursor, self.notify_parents([codec.text(job) for job in page])
 
-    def tell_parents(self, jobs: Sequence[str]) -> int:
+    def notify_parents(self, jobs: Sequence[str]) -> int:
         """Tell the further parents of shared jobs that have ended; return how many were told."""
         left, told = [(job, "0") for job in jobs], 0
         while left:
             some, left = left[:PIECE], left[PIECE:]
-            reply = self._call("settle_shared", [keys.base_of(some[0][0])], jobs=some)
-            told += reply["told"] + self.fail_doomed(reply["marked"])
+            reply = self._call("notify_parents", [keys.base_of(some[0][0])], jobs=some)
+            told += reply["told"] + self.fail_deferred_parents(reply["marked"])
             left = reply["rest"] + left
         return told
 
@@ -72,7 +72,7 @@ class Settling:
         with server_errors():
             return bool(self.client.hexists(job, "finishedOn"))
 
-    def read_books(
+    def read_flow_state(
         self,
         flow: str,
         root: str,
@@ -86,7 +86,7 @@ class Settling:
         """
         seal = keys.seal(self.prefix, flow)
         found = self._call(
-            "read_books",
+            "read_flow_state",
             [keys.base_of(root)],
             flow=flow,
             root=root,

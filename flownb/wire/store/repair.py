@@ -21,20 +21,20 @@ class Mending:
     client: Redis
     prefix: str
 
-    def mend_places(self, jobs: Sequence[str]) -> None:
+    def repair_states(self, jobs: Sequence[str]) -> None:
         """Put jobs that stand twice or nowhere where they belong."""
         for start in range(0, len(jobs), _JOBS_A_CALL):
             some = jobs[start : start + _JOBS_A_CALL]
-            self._call("mend_places", [keys.base_of(some[0])], jobs=some)
+            self._call("repair_states", [keys.base_of(some[0])], jobs=some)
 
-    def mend_families(self, pairs: Sequence[tuple[str, str]], parents: Sequence[str] = ()) -> None:
+    def repair_children(self, pairs: Sequence[tuple[str, str]], parents: Sequence[str] = ()) -> None:
         """Let parents know what has become of children, given as pairs of both; `parents` that wait for none go on."""
         for start in range(0, max(len(pairs), 1), _PAIRS_A_CALL):
             some = pairs[start : start + _PAIRS_A_CALL]
             base = keys.base_of(some[0][0] if some else parents[0])
-            self._call("mend_families", [base], pairs=some, parents=[] if start else parents)
+            self._call("repair_children", [base], pairs=some, parents=[] if start else parents)
 
-    def mend_flow(
+    def repair_flow(
         self,
         base: str,
         flow: str,
@@ -45,7 +45,7 @@ class Mending:
 
         `base` is its root's queue.
         """
-        self._call("mend_flow", [base], flow=flow, was=was or {}, counts=counts or {})
+        self._call("repair_flow", [base], flow=flow, was=was or {}, counts=counts or {})
 
     def let_run_out(self, key: str, ms: int) -> None:
         """Let a key go after a while that had no end."""

@@ -65,7 +65,7 @@ class Steering:
         cancelled: list[bool] = self._call("read_cancelled", [base], jobs=jobs)["cancelled"]
         return cancelled
 
-    def is_doomed(self, flow: str) -> bool:
+    def has_cancelled_jobs(self, flow: str) -> bool:
         """Say whether the flow has jobs that nobody needs any more."""
         with server_errors():
             return bool(self.client.sismember(keys.own(self.prefix, "cancelled"), flow))
@@ -87,7 +87,7 @@ class Steering:
         unseal: Sequence[str] = (),
         base: str | None = None,
     ) -> list[str]:
-        """Run failed jobs ``(key, lifo, rows)`` again; return an answer each. See ``lua/retry_jobs.lua``.
+        """Run failed jobs ``(key, lifo, rows)`` again; return an answer each. See ``lua/transitions/retry_jobs.lua``.
 
         `rows` are the places of the rows that a many-row job is to run again, None for any other job.
 
@@ -110,12 +110,14 @@ class Steering:
         removed: int = self._call("remove_jobs", [base], prefix=self.prefix, **parts)["removed"]
         return removed
 
-    def claim_tidy(self, most: int = 10) -> tuple[list[str], int]:
+    def claim_auto_remove(self, most: int = 10) -> tuple[list[str], int]:
         """Return flows of which something is to be removed now, claimed for a minute, and the server's time in ms."""
-        reply = self._call("claim_tidy", [keys.base(self.prefix, "flownb")], prefix=self.prefix, most=most)
+        reply = self._call(
+            "claim_auto_remove", [keys.base(self.prefix, "flownb")], prefix=self.prefix, most=most
+        )
         return reply["flows"], reply["now"]
 
-    def put_off_tidy(self, flow: str, due: int | None) -> None:
+    def postpone_auto_remove(self, flow: str, due: int | None) -> None:
         """Look at a flow again at `due` (ms), or no more."""
         place = keys.own(self.prefix, "tidy")
         with server_errors():

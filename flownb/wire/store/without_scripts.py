@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _PARENT_KEYS = ("dependencies", "processed", "failed", "unsuccessful")
-MOST_LOOKED_AT, UUID = 100, 32  # as in read_books.lua
+MOST_LOOKED_AT, UUID = 100, 32  # as in read_flow_state.lua
 _RANKED = ("waiting-children", "delayed", "prioritized")
 
 
@@ -51,8 +51,8 @@ def _places(client: Redis, jobs: Sequence[str]) -> list[Any]:
         return list(pipe.execute())
 
 
-def read_family(client: Redis, queues: Sequence[str], *, jobs: Sequence[str]) -> Any:
-    """As ``read_family.lua``."""
+def read_children_counts(client: Redis, queues: Sequence[str], *, jobs: Sequence[str]) -> Any:
+    """As ``read_children_counts.lua``."""
     with client.pipeline(transaction=False) as pipe:
         for key in jobs:
             pipe.scard(keys.part(key, "dependencies"))
@@ -60,21 +60,21 @@ def read_family(client: Redis, queues: Sequence[str], *, jobs: Sequence[str]) ->
             pipe.hlen(keys.part(key, "failed"))
             pipe.zcard(keys.part(key, "unsuccessful"))
         found = pipe.execute()
-    return {"families": [found[i : i + 4] for i in range(0, len(found), 4)]}
+    return {"counts": [found[i : i + 4] for i in range(0, len(found), 4)]}
 
 
-def read_kin(client: Redis, queues: Sequence[str], *, jobs: Sequence[str]) -> Any:
-    """As ``read_kin.lua``."""
+def read_names(client: Redis, queues: Sequence[str], *, jobs: Sequence[str]) -> Any:
+    """As ``read_names.lua``."""
     with client.pipeline(transaction=False) as pipe:
         for key in jobs:
             pipe.hget(key, "name")
             pipe.exists(*(keys.part(key, kept) for kept in _PARENT_KEYS))
         found = pipe.execute()
     pairs = zip(found[::2], found[1::2], strict=True)
-    return {"kin": [name is not None and [_text(name), n] for name, n in pairs]}
+    return {"names": [name is not None and [_text(name), n] for name, n in pairs]}
 
 
-def read_books(
+def read_flow_state(
     client: Redis,
     queues: Sequence[str],
     *,
@@ -86,7 +86,7 @@ def read_books(
     seal: str,
     bases: Sequence[str],
 ) -> Any:
-    """As ``read_books.lua``."""
+    """As ``read_flow_state.lua``."""
     prefix = keys.prefix_of_base(queues[0])
     with client.pipeline(transaction=False) as pipe:
         pipe.hgetall(keys.own(prefix, "counts", flow))
@@ -169,9 +169,9 @@ def _text(value: Any) -> str | Literal[False]:
 
 READS: Mapping[str, Callable[..., Any]] = {
     "read_jobs": read_jobs,
-    "read_family": read_family,
-    "read_kin": read_kin,
-    "read_books": read_books,
+    "read_children_counts": read_children_counts,
+    "read_names": read_names,
+    "read_flow_state": read_flow_state,
     "read_cancelled": read_cancelled,
 }
 """Script -> what asks the same in plain commands."""

@@ -1,0 +1,83 @@
+-- counts: how many jobs of each flow are in which state, and the flow's own record.
+-- @touches flownb:counts flownb:flow flownb:tidy
+-- @use     queue
+
+local moves = {}
+
+-- The key of a flow's record or counts. A job's `fl` is the flow's id, with the prefix in front
+-- when the flow lives under another prefix than the job.
+local function flow_key(kind, q, flow)
+  local prefix, id = flow:match('^(.*):([^:]+)$')
+  if not prefix then
+    prefix, id = q.base:match('^(.*):[^:]+$'), flow
+  end
+  return prefix .. ':flownb:' .. kind .. ':' .. id
+end
+
+-- The tally of one flow in one queue: state -> change. Found again without building a key.
+local function tally_of(q, flow)
+  local tallies = q.tallies
+  if not tallies then
+    tallies = {}
+    q.tallies = tallies
+  end
+  local tally = tallies[flow]
+  if not tally then
+    tally = {}
+    tallies[flow] = tally
+    moves[#moves + 1] = {flow_key('counts', q, flow), q.base, tally}
+  end
+  return tally
+end
+
+-- Note that a job of `flow` went from one state to another; `from` is nil for a new job, `to` for one that goes.
+local function count_move(q, flow, from, to)
+  if not flow then return end
+  local tally = tally_of(q, flow)
+  if from then tally[from] = (tally[from] or 0) - 1 end
+  if to then tally[to] = (tally[to] or 0) + 1 end
+end
+
+-- Note how many rows of a many-row job were done, and how many failed for good.
+local function count_rows(q, flow, rows)
+  if not flow or not rows then return end
+  local tally = tally_of(q, flow)
+  tally['rows-completed'] = (tally['rows-completed'] or 0) + rows[1]
+  tally['rows-failed'] = (tally['rows-failed'] or 0) + rows[2]
+end
+
+-- Write what was noted: one HINCRBY a flow, queue and state, however many jobs moved.
+local function write_counts()
+  for _, move in ipairs(moves) do
+    for state, n in pairs(move[3]) do
+      if n ~= 0 then redis.call('HINCRBY', move[1], state .. '@' .. move[2], n) end
+    end
+  end
+end
+
+-- A flow of which something is to be removed is looked at in so many ms: some after its end, so that whoever waits
+-- still gets the value; and meanwhile, as another program's worker may end it.
+local function look_later(record, ms)
+  if redis.call('HEXISTS', record, 'tidy') == 0 then return end
+  local about, id = record:match('^(.*):flow:([^:]+)$')
+  redis.call('ZADD', about .. ':tidy', int(now + ms), id)
+end
+
+-- The deepest job that failed this one: down by who failed whom first; itself when no child did.
+local function first_failure(job)
+  local below = job
+  for _ = 1, 1000 do
+    below = redis.call('ZRANGE', job .. ':unsuccessful', 0, 0)[1]
+    if not below then return job end
+    job = below
+  end
+  return job
+end
+
+-- The root has ended, and with it the flow; one that was cancelled has ended before.
+local function end_flow(q, flow, state)
+  local record = flow_key('flow', q, flow)
+  if redis.call('HSETNX', record, 'ended', state) == 0 then return end
+  redis.call('HSET', record, 'finished', now_text)
+  look_later(record, 10000)
+end

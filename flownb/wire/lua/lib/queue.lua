@@ -1,0 +1,107 @@
+-- queue: names of a queue's keys, the clock, and what its settings say.
+-- @touches meta events marker
+
+-- `now` comes from the server, so that no client's clock decides anything; a test may pass its own.
+local function server_time()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local now = tonumber(args.now) or server_time()
+local now_text = string.format('%.0f', now)
+
+local queues_seen = {}
+
+-- A queue's keys, each made when it is first asked for: a call touches few of them.
+local KEYS_OF_A_QUEUE = {
+  id = ':id', meta = ':meta', events = ':events', marker = ':marker', limiter = ':limiter', pc = ':pc',
+  wait = ':wait', paused = ':paused', active = ':active', delayed = ':delayed', prioritized = ':prioritized',
+  waiting_children = ':waiting-children', completed = ':completed', failed = ':failed',
+  stalled = ':stalled', stalled_check = ':stalled-check',
+}
+local queue_shape = {
+  __index = function(q, name)
+    local suffix = KEYS_OF_A_QUEUE[name]
+    if not suffix then return nil end
+    local key = q.base .. suffix
+    rawset(q, name, key)
+    return key
+  end,
+}
+
+-- One shape for every queue, whether it was named in the call or found through a parent's key.
+local function queue_at(base)
+  local q = queues_seen[base]
+  if not q then
+    q = setmetatable({base = base}, queue_shape)
+    queues_seen[base] = q
+  end
+  return q
+end
+
+local function job_key(q, id) return q.base .. ':' .. id end
+
+-- A job's key, cut into its queue and its id. Ids hold no colon; prefixes may.
+local function queue_and_id(key)
+  local base, id = key:match('^(.*):([^:]+)$')
+  return queue_at(base), id
+end
+
+-- How a job has ended, by where it stands; false when it stands among no ended ones.
+local function ended_as(q, id)
+  return redis.call('ZSCORE', q.completed, id) and 'completed' or redis.call('ZSCORE', q.failed, id) and 'failed'
+end
+
+-- Redis text of a whole number: Lua would write large ones with an exponent.
+local function int(n)
+  if n == 0 then return '0' end
+  return string.format('%.0f', n)
+end
+
+local function max_events(q)
+  if not q.max_events then
+    local set = redis.call('HGET', q.meta, 'opts.maxLenEvents')
+    if not set then
+      set = '10000'
+      redis.call('HSET', q.meta, 'opts.maxLenEvents', set)
+    end
+    q.max_events = set
+  end
+  return q.max_events
+end
+
+local function note_step(q, event, _, id)
+  if not id then return end
+  local about = redis.call('HMGET', q.base .. ':' .. id, 'name', 'fl', 'ats', 'failedReason', 'why')
+  steps[#steps + 1] = {q.base, event, id, about}
+end
+
+local function emit(q, event, ...)
+  redis.call('XADD', q.events, '*', 'event', event, ...)
+  if steps then note_step(q, event, ...) end
+end
+
+local function emit_and_trim(q, event, ...)
+  redis.call('XADD', q.events, 'MAXLEN', '~', max_events(q), '*', 'event', event, ...)
+  if steps then note_step(q, event, ...) end
+end
+
+local function trim_events(q)
+  redis.call('XTRIM', q.events, 'MAXLEN', '~', max_events(q))
+end
+
+local function is_blocked(q)
+  local set = redis.call('HMGET', q.meta, 'paused', 'concurrency')
+  if set[1] then return true end
+  return set[2] and redis.call('LLEN', q.active) >= tonumber(set[2]) or false
+end
+
+-- Waking is asked for job by job and done once a queue, by `wake_workers`, when all is written.
+local function wake_workers()
+  for _, q in pairs(queues_seen) do
+    if q.has_new_work and not is_blocked(q) then redis.call('ZADD', q.marker, 0, '0') end
+    if q.has_new_delay then
+      local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')
+      if first[2] then redis.call('ZADD', q.marker, first[2] / 4096, '1') end
+    end
+  end
+end

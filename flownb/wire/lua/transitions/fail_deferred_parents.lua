@@ -1,0 +1,31 @@
+--- fail_deferred_parents: waiting, prioritized or delayed -> failed; parents that a failed child dooms, without a worker of theirs.
+-- Another program's worker that fails a child only marks the parent (`defa`) and puts it in line; so does ours
+-- with a parent that is in line already. Who waits for such a flow fails it, up to the root. One that runs is left alone.
+-- @keys    queues
+-- @args    now parents
+-- @returns failed
+-- @errors
+-- @use     queue counts parents
+
+local failed = 0
+for _, parent in ipairs(args.parents) do
+  local q, id = queue_and_id(parent)
+  local has = redis.call('HMGET', parent, 'fl', 'defa', 'finishedOn', 'parentKey', 'parent', 'sh')
+  if has[1] and has[2] and not has[3] and redis.call('EXISTS', parent .. ':unsuccessful') == 1 then
+    local from
+    if redis.call('LREM', q.wait, -1, id) == 1 then from = 'waiting'
+    elseif redis.call('ZREM', q.prioritized, id) == 1 then from = 'prioritized'
+    elseif redis.call('ZREM', q.delayed, id) == 1 then from = 'delayed' end
+    if from then
+      failed = failed + 1
+      local cause, edges = first_failure(parent), parents_of(parent, has[5], has[4], has[6])
+      note_cause(q, has[1], cause)
+      store_doomed(q, id, parent, has[2], from, has[1], not has[4])
+      for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end
+      settle_failed(parent, has[2], edges, cause)
+    end
+  end
+end
+write_counts()
+wake_workers()
+return reply{failed = failed}

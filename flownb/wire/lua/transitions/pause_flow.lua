@@ -1,0 +1,14 @@
+--- pause_flow: no worker of flownb's starts a job of this flow until it is resumed; running jobs go on.
+-- Jobs that come to the head of their line are put aside by the worker that meets them. Sent twice, it changes nothing.
+-- @keys    queues
+-- @args    now flow
+-- @returns
+-- @errors
+-- @use     queue counts needed
+
+local flows, id = marked_in('paused', queues[1], args.flow)
+if redis.call('EXISTS', flow_key('flow', queues[1], args.flow)) == 1 then
+  redis.call('SADD', flows, id)
+  redis.call('HSET', flow_key('counts', queues[1], args.flow), 'paused@', '1') -- for those who only count
+end
+return reply{}
