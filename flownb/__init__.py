@@ -133,16 +133,16 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
 
 
-def _settle_here(connection: Any) -> None:
-    from flownb.worker.worker import settle_here
+def _register_notebook_code(connection: Any) -> None:
+    from flownb.worker.worker import register_notebook_code
 
-    settle_here(connection)
+    register_notebook_code(connection)
 
 
-def _serve_here(connection: Any) -> None:
-    from flownb.worker.worker import serve_here
+def _start_kernel_worker(connection: Any) -> None:
+    from flownb.worker.worker import start_kernel_worker
 
-    serve_here(connection)
+    start_kernel_worker(connection)
 
 
 def _frame_of_children(job: Any) -> Any:
@@ -151,6 +151,6 @@ def _frame_of_children(job: Any) -> Any:
     return frame_of_children(job)
 
 
-hooks.settle_here = _settle_here
-hooks.serve_here = _serve_here
+hooks.register_notebook_code = _register_notebook_code
+hooks.start_kernel_worker = _start_kernel_worker
 hooks.frame_of_children = _frame_of_children

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-settle_here: Callable[[Any], None] = lambda connection: None  # noqa: E731
+register_notebook_code: Callable[[Any], None] = lambda connection: None  # noqa: E731
 """Work is about to be added through this connection: raise FlowError where another kernel would run it with
 another function than this one's.
 """
 
-serve_here: Callable[[Any], None] = lambda connection: None  # noqa: E731
+start_kernel_worker: Callable[[Any], None] = lambda connection: None  # noqa: E731
 """Work has been added through this connection: let this kernel's own workers run, if it has any to do."""
 
 frame_of_children: Callable[[Any], Any] = lambda job: None  # noqa: E731

@@ -76,7 +76,7 @@ def attach(flow: str | Job, *, connection: Connection | None = None) -> Flow:
         found = flow_around(store, key, resolved)
     else:
         raise JobMissing(f"no flow named {flow!r} on this server; names are given with name=...")
-    hooks.serve_here(resolved)
+    hooks.start_kernel_worker(resolved)
     return found
 
 

@@ -142,10 +142,10 @@ class _Adding:
     def store(self, tree: Any, made: Plan, name: str | None) -> Flow:
         """Store a plan, unless the flow of this root is there; return its handle."""
         store = self._store
-        hooks.settle_here(self.connection)
+        hooks.register_notebook_code(self.connection)
         if self.as_bullmq:
             store_as_bullmq(store, made)
-            hooks.serve_here(self.connection)
+            hooks.start_kernel_worker(self.connection)
             return flow_around(store, made.root.key, self.connection, name=made.root.name)
         known, is_whole = (None, False)
         if self.if_exists != "error":
@@ -157,7 +157,7 @@ class _Adding:
                 print(announcement)
             about = {"on_failure": self.on_failure}
             store_plan(store, made, name, about, fresh=self.if_exists == "error")
-        hooks.serve_here(self.connection)
+        hooks.start_kernel_worker(self.connection)
         return Flow(made.flow if known is None else known, connection=self.connection)
 
     @property

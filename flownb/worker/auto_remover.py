@@ -10,10 +10,10 @@ from flownb.wire.store import Store
 
 log = logging.getLogger("flownb.worker")
 
-PATIENCE = 2.0  # seconds for which `close` waits for the flow at hand; the next worker finishes what is left
+CLOSE_SECONDS = 2.0  # for which `close` waits for the flow at hand; the next worker finishes what is left
 
 
-class Tidier:
+class AutoRemover:
     """One a worker; asked at each sweep."""
 
     def __init__(self, name: str, store: Store) -> None:
@@ -22,21 +22,21 @@ class Tidier:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def look(self) -> None:
+    def remove_due(self) -> None:
         """Begin to remove what is due, if anything is and nothing is being removed."""
         if self._thread is not None and self._thread.is_alive():
             return
         flows, now = self._store.claim_auto_remove()
         if flows:
             self._thread = threading.Thread(
-                target=self._run, args=(flows, now), name=f"flownb-{self._name}-tidier", daemon=True
+                target=self._run, args=(flows, now), name=f"flownb-{self._name}-auto-remover", daemon=True
             )
             self._thread.start()
 
     def close(self) -> None:
         self._stopped.set()
         if self._thread is not None:
-            self._thread.join(PATIENCE)
+            self._thread.join(CLOSE_SECONDS)
 
     def _run(self, flows: list[str], now: int) -> None:
         while flows and not self._stopped.is_set():

@@ -26,11 +26,11 @@ from flownb.connection import Connection
 from flownb.errors import FlownbError
 from flownb.wire.store import Store
 
-LINGER = 10.0  # seconds a keeper stays with nobody to look after
+LINGER_SECONDS = 10.0  # that a keeper stays when it watches no queue
 
 
 @dataclass(frozen=True)
-class Watch:
+class WatchedQueue:
     """What the keeper looks after for one worker in one queue."""
 
     base: str
@@ -40,15 +40,15 @@ class Watch:
     most: int  #: crashes after which a job is failed
 
 
-class Keeper:
+class LeaseKeeper:
     """One end of the pipe: one keeper process for all workers of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._watches: dict[Watch, dict[str, object]] = {}
+        self._watches: dict[WatchedQueue, dict[str, object]] = {}
 
-    def watch(self, watch: Watch, address: dict[str, object]) -> None:
+    def watch(self, watch: WatchedQueue, address: dict[str, object]) -> None:
         """Look after a worker's jobs in a queue from now on."""
         with self._lock:
             if watch not in self._watches:
@@ -67,13 +67,13 @@ class Keeper:
         """Start the keeper anew if it died by itself."""
         with self._lock:
             if self._watches and (self._process is None or self._process.poll() is not None):
-                self._let_go()
+                self._drop_process()
                 for watch, address in self._watches.items():
                     self._say({"watch": watch.__dict__, "address": address})
 
     def _say(self, message: dict[str, Any]) -> None:
         if self._process is None or self._process.poll() is not None:
-            self._let_go()
+            self._drop_process()
             self._process = _spawn()
         pipe = self._process.stdin
         assert pipe is not None
@@ -81,9 +81,9 @@ class Keeper:
             pipe.write(json.dumps(message).encode() + b"\n")
             pipe.flush()
         except OSError:
-            self._let_go()  # it died; `check` starts another and tells it everything
+            self._drop_process()  # it died; `check` starts another and tells it everything
 
-    def _let_go(self) -> None:
+    def _drop_process(self) -> None:
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             with contextlib.suppress(OSError):
@@ -98,7 +98,7 @@ class Keeper:
         self._watches = {}
 
 
-keeper = Keeper()
+keeper = LeaseKeeper()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=keeper._after_fork)
 
@@ -125,16 +125,16 @@ def main() -> None:
     """Renew until the pipe closes, then give back what was not said goodbye to; or end when nobody came for a while."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    watches: dict[Watch, Store] = {}
+    watches: dict[WatchedQueue, Store] = {}
     lines = _Lines(sys.stdin.fileno())
     while not lines.closed:
-        pause = min((watch.lock_ms / 3000 for watch in watches), default=LINGER)
+        pause = min((watch.lock_ms / 3000 for watch in watches), default=LINGER_SECONDS)
         messages = lines.read(pause)
         if messages is None and not watches:
             return
         for message in messages or ():
             if "watch" in message:
-                watch = Watch(**message["watch"])
+                watch = WatchedQueue(**message["watch"])
                 watches[watch] = Store(Connection.client_from_address(message["address"]), watch.prefix)
             else:
                 for watch in [watch for watch in watches if watch.token == message["forget"]]:
@@ -145,11 +145,11 @@ def main() -> None:
         _give_back(watch, store)
 
 
-def _held(watch: Watch, store: Store) -> list[tuple[str, str]]:
+def _held(watch: WatchedQueue, store: Store) -> list[tuple[str, str]]:
     return [(id, lock) for id, lock in store.read_active(watch.base) if lock and lock.startswith(watch.token)]
 
 
-def _renew(watch: Watch, store: Store) -> None:
+def _renew(watch: WatchedQueue, store: Store) -> None:
     try:
         leases = [(watch.base, id, lock) for id, lock in _held(watch, store)]
         if leases:
@@ -158,7 +158,7 @@ def _renew(watch: Watch, store: Store) -> None:
         pass  # the server is away: the next round tries again, and the worker takes its leases anew
 
 
-def _give_back(watch: Watch, store: Store) -> None:
+def _give_back(watch: WatchedQueue, store: Store) -> None:
     until = time.monotonic() + watch.lock_ms / 1000
     while time.monotonic() < until:  # after that the leases have run out by themselves
         try:

@@ -19,7 +19,7 @@ from flownb.wire.store.kernel_code import Claim
 _KERNEL = secrets.token_hex(6)
 
 
-class Cells:
+class NotebookCode:
     """What this kernel's workers may serve; functions of modules always, those of cells once they are settled.
 
     Code of a module is deployed, and may differ for a while; code of two notebooks that meet in one queue is a
@@ -29,26 +29,26 @@ class Cells:
     def __init__(self, connection: Connection) -> None:
         self._store = Store(connection.client(), connection.prefix)
         address = {**connection.address(), "client_name": kernel_code.sign_of(_KERNEL)}
-        self._sign = Connection.client_from_address(address)
-        self._settled: dict[str, list[Task]] = {}
+        self._presence = Connection.client_from_address(address)
+        self._registered: dict[str, list[Task]] = {}
 
     def may_serve(self, queue: str) -> bool:
         """Say whether no other kernel runs other functions for a queue."""
         tasks = registry.tasks(queue)
-        return self._settled.get(queue) == tasks or not any(map(_is_of_a_cell, tasks))
+        return self._registered.get(queue) == tasks or not any(map(_is_notebook_code, tasks))
 
-    def settle(self) -> None:
+    def register(self) -> None:
         """Note on the server what this kernel runs, and that it lives.
 
         Raises FlowError for a queue for which another living kernel runs another function.
         """
         mine = {queue: registry.tasks(queue) for queue in registry.queues()}
-        mine = {queue: tasks for queue, tasks in mine.items() if any(map(_is_of_a_cell, tasks))}
+        mine = {queue: tasks for queue, tasks in mine.items() if any(map(_is_notebook_code, tasks))}
         if not mine:
             return
         with contextlib.suppress(ServerError), server_errors():
-            self._sign.ping()
-        fresh = {queue: tasks for queue, tasks in mine.items() if self._settled.get(queue) != tasks}
+            self._presence.ping()
+        fresh = {queue: tasks for queue, tasks in mine.items() if self._registered.get(queue) != tasks}
         bases = [keys.base(self._store.prefix, queue) for queue in fresh]
         noted = kernel_code.read_claims(self._store, bases) if fresh else []
         for base, (queue, tasks), found in zip(bases, fresh.items(), noted, strict=True):
@@ -62,25 +62,25 @@ class Cells:
                     f'run the other\'s jobs; give this one a queue of its own: @fn.task(queue="{queue}-2")'
                 )
             kernel_code.write_claim(self._store, base, _KERNEL, claim, gone=others)
-            self._settled[queue] = tasks
+            self._registered[queue] = tasks
 
     def close(self) -> None:
         """End the sign that this kernel lives."""
-        self._sign.close()
+        self._presence.close()
 
 
-def cells_on(connection: Connection) -> Cells:
+def notebook_code_on(connection: Connection) -> NotebookCode:
     """Return what this kernel has settled on a server; it lasts until the connection closes."""
-    if connection not in _cells:
-        _cells[connection] = Cells(connection)
-        connection.on_close(_cells[connection].close)
-    return _cells[connection]
+    if connection not in _by_connection:
+        _by_connection[connection] = NotebookCode(connection)
+        connection.on_close(_by_connection[connection].close)
+    return _by_connection[connection]
 
 
-_cells: weakref.WeakKeyDictionary[Connection, Cells] = weakref.WeakKeyDictionary()
+_by_connection: weakref.WeakKeyDictionary[Connection, NotebookCode] = weakref.WeakKeyDictionary()
 
 
-def _is_of_a_cell(task: Task) -> bool:
+def _is_notebook_code(task: Task) -> bool:
     return task.function.__module__ == "__main__"
 
 

@@ -1,6 +1,6 @@
-"""A job on its way to another process: what was taken and what is done with it, packed by cloudpickle.
+"""A job packed by cloudpickle for another process: what was taken, and the function that runs it.
 
-Parcels go through pipes and executors of the worker's own, never through Redis.
+Packed jobs go through pipes and executors of the worker's own, never through Redis.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any
 from flownb.api.job import Job
 from flownb.connection import Connection
 from flownb.errors import OptionError, UnrecoverableError
-from flownb.tasks import binding
 from flownb.wire.store import Store, Taken
-from flownb.worker.run import Outcome, Work, judge, run
+from flownb.worker.outcomes import Outcome, outcome_of_error
+from flownb.worker.retry_policy import BULLMQ
+from flownb.worker.run import run
+from flownb.worker.work import Work
 
 
 def need_cloudpickle() -> None:
@@ -43,9 +45,9 @@ def pack(taken: Taken, work: Work, prefix: str, address: dict[str, object]) -> b
     return pickle.dumps((taken, prefix, json.dumps(address), packed))
 
 
-def run_parcel(parcel: bytes) -> Outcome:
+def run_packed(packed_job: bytes) -> Outcome:
     """Run a packed job here and return its outcome."""
-    taken, prefix, address, packed = pickle.loads(parcel)
+    taken, prefix, address, packed = pickle.loads(packed_job)
     store = _store(address, prefix)
     try:
         work = pickle.loads(packed)
@@ -53,7 +55,7 @@ def run_parcel(parcel: bytes) -> Outcome:
         problem = UnrecoverableError(
             f"its function cannot be made in another process: {type(error).__name__}: {error}"
         )
-        return judge(taken, problem, Work(binding.unknown), Job(taken.record, store=store))
+        return outcome_of_error(taken, problem, BULLMQ, Job(taken.record, store=store))
     return run(taken, work, store, _wait_for)
 
 

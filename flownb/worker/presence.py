@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("flownb.worker")
 
 
-class Signs:
+class Presence:
     """One idle connection a queue of a worker's: a connection has one name, and a worker may serve many queues."""
 
     def __init__(self, connection: Connection) -> None:

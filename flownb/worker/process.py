@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from flownb.errors import JobCrashed
-from flownb.worker.packed_job import run_parcel
-from flownb.worker.run import Outcome
+from flownb.worker.outcomes import Outcome
+from flownb.worker.packed_job import run_packed
 
 log = logging.getLogger("flownb.worker")
 
@@ -25,7 +25,7 @@ _LENGTH = struct.Struct(">Q")
 
 
 class JobProcess:
-    """The worker's end: a parcel goes in, an outcome comes out."""
+    """The worker's end: a packed job goes in, an outcome comes out."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,7 +33,7 @@ class JobProcess:
         self._busy = self._closed = False
 
     def prepare(self) -> None:
-        """Start the process unless it runs, and wait until it takes parcels."""
+        """Start the process unless it runs, and wait until it takes jobs."""
         with self._lock:
             if self._closed or self._process is not None:
                 return
@@ -46,13 +46,13 @@ class JobProcess:
             self._give_up(self._process)
         self._busy = False
 
-    def run(self, parcel: bytes) -> Outcome:
+    def run(self, packed_job: bytes) -> Outcome:
         """Run one job and return its outcome; raise `JobCrashed` if the process dies of it."""
         with self._lock:
             process, self._busy = self._process, True
         if process is None:
             raise JobCrashed("its process could not be started, or its worker closed")
-        if outcome := _ask(process, parcel):
+        if outcome := _ask(process, packed_job):
             self._busy = False
             return outcome
         raise JobCrashed(_how_it_died(self._give_up(process)))
@@ -73,11 +73,11 @@ class JobProcess:
                     _bury(process)
 
 
-def _ask(process: subprocess.Popen[bytes], parcel: bytes) -> Outcome | None:
-    """Send a parcel and return the outcome; None when the process ends instead."""
+def _ask(process: subprocess.Popen[bytes], packed_job: bytes) -> Outcome | None:
+    """Send a packed job and return the outcome; None when the process ends instead."""
     assert process.stdin is not None
     try:
-        process.stdin.write(_LENGTH.pack(len(parcel)) + parcel)
+        process.stdin.write(_LENGTH.pack(len(packed_job)) + packed_job)
         process.stdin.flush()
     except OSError:
         return None
@@ -141,17 +141,17 @@ def _spawn() -> subprocess.Popen[bytes]:
 
 
 def main() -> None:
-    """Run parcel after parcel until the worker is gone; then end at once, whatever runs."""
+    """Run job after job until the worker is gone; then end at once, whatever runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parcels_in = os.fdopen(os.dup(0), "rb")
+    jobs_in = os.fdopen(os.dup(0), "rb")
     answers_out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a function prints is no answer
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    parcels: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
-        while len(length := parcels_in.read(_LENGTH.size)) == _LENGTH.size:
-            parcels.put(parcels_in.read(_LENGTH.unpack(length)[0]))
+        while len(length := jobs_in.read(_LENGTH.size)) == _LENGTH.size:
+            jobs.put(jobs_in.read(_LENGTH.unpack(length)[0]))
         os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
@@ -159,5 +159,5 @@ def main() -> None:
     while True:
         answers_out.write(json.dumps(answer).encode() + b"\n")
         answers_out.flush()
-        answer = run_parcel(parcels.get())
+        answer = run_packed(jobs.get())
         sys.stdout.flush()

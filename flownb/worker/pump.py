@@ -17,20 +17,20 @@ from flownb.state.catch_up import SharedJobs
 from flownb.steering import cancel
 from flownb.wire import keys
 from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, Store, Taken, Turn
-from flownb.worker.auto_remover import Tidier
-from flownb.worker.lease_keeper import Watch, keeper
-from flownb.worker.presence import Signs
-from flownb.worker.run import Outcome, returned
-from flownb.worker.runners import Here
+from flownb.worker.auto_remover import AutoRemover
+from flownb.worker.lease_keeper import WatchedQueue, keeper
+from flownb.worker.outcomes import Outcome, as_failure, returned
+from flownb.worker.presence import Presence
+from flownb.worker.runners import InThread
 from flownb.worker.slots import Held, Slots
 
 log = logging.getLogger("flownb.worker")
 
-MOST_AHEAD = 100  # jobs fetched beyond the slots, when jobs are short
-HORIZON = 0.02  # seconds of work that are kept at hand
-AT_HAND = 0.2  # seconds after which jobs fetched ahead of a long one are given back
-GATHER = 0.002  # seconds for which outcomes are collected while the slots have work
-DRAIN_DELAY = 5.0  # seconds an idle worker sleeps at most before it looks by itself
+PREFETCH_JOBS = 100  # at most, fetched beyond the slots when jobs are short
+PREFETCH_SECONDS = 0.02  # of work that are fetched ahead
+UNSTARTED_SECONDS = 0.2  # after which jobs fetched ahead of a long one are given back
+GATHER_SECONDS = 0.002  # for which outcomes are collected while the slots have work
+IDLE_SECONDS = 5.0  # that an idle worker sleeps at most before it asks the server
 
 _WAKE, _STOP, _QUEUES = "wake", "stop", "queues"
 
@@ -44,7 +44,7 @@ class Pump:
         name: str,
         connection: Connection,
         bases: Callable[[], list[str]],
-        open_place: Callable[[], Here],
+        make_runner: Callable[[], InThread],
         concurrency: int,
         lock_ms: int,
         stalled_interval: float,
@@ -62,14 +62,14 @@ class Pump:
         self.identity = secrets.token_hex(6)
         self.inbox: SimpleQueue[Any] = SimpleQueue()
         self.held: dict[tuple[str, str], Held] = {}
-        self._open_place = open_place
+        self._make_runner = make_runner
         self._pending: list[Outcome] = []  # written, but not known to have arrived
         self._calls = 0
         self._seconds_a_job = 0.0
         self._last_move = 0.0  # when a job was taken or ended
-        self._more = True  # the server may have work for us
+        self._may_have_work = True  # the server may have work for us
         self._unsure = False  # an answer was lost, and with it perhaps jobs that were taken for us
-        self._again: float | None = None  # when a delayed job is due, or a limit ends
+        self._next_due: float | None = None  # when a delayed job is due, or a limit ends
         self._failures = 0
         self._last_complaint = 0.0
         self._next_sweep = 0.0
@@ -82,10 +82,10 @@ class Pump:
     def start(self) -> None:
         self._client = self.connection.worker_client()
         self._store = Store(self._client, self.connection.prefix)
-        self._tidier = Tidier(self.name, Store(self.connection.client(), self.connection.prefix))
+        self._auto_remover = AutoRemover(self.name, Store(self.connection.client(), self.connection.prefix))
         self._shared_jobs = SharedJobs(self._store)
-        self._signs = Signs(self.connection)
-        self._slots = Slots(self.name, self.concurrency, self._open_place, self._done)
+        self._presence = Presence(self.connection)
+        self._slots = Slots(self.name, self.concurrency, self._make_runner, self._done)
         self._blocker = Blocker(self.name, self.connection, self.inbox)
         self._watch_queues()
         self._thread = threading.Thread(target=self._loop, name=f"flownb-{self.name}-pump", daemon=True)
@@ -96,10 +96,10 @@ class Pump:
         self._grace_ends = time.monotonic() + grace
         self.inbox.put(_STOP)
         self._thread.join(grace + 15)
-        self._tidier.close()
+        self._auto_remover.close()
         self._blocker.close()
         self._slots.close()
-        self._signs.close()
+        self._presence.close()
         keeper.forget(f"{self.identity}:")
         self._client.close()
 
@@ -113,7 +113,7 @@ class Pump:
         address = self.connection.address()
         for base in self.bases():
             keeper.watch(
-                Watch(
+                WatchedQueue(
                     base, self.connection.prefix, f"{self.identity}:", self.lock_ms, self.max_stalled_count
                 ),
                 address,
@@ -134,9 +134,9 @@ class Pump:
     def _step(self) -> None:
         self._collect()
         now = time.monotonic()
-        if self._again is not None and now >= self._again:
-            self._more, self._again = True, None
-        if self._pending or (self._more and self._room() > 0):
+        if self._next_due is not None and now >= self._next_due:
+            self._may_have_work, self._next_due = True, None
+        if self._pending or (self._may_have_work and self._room() > 0):
             self._turn()
         if not self._stopping and now >= self._next_sweep:
             self._next_sweep = now + self.stalled_interval
@@ -167,7 +167,7 @@ class Pump:
             return 0
         ahead = 0
         if self._seconds_a_job:
-            ahead = min(int(HORIZON * self.concurrency / self._seconds_a_job), MOST_AHEAD)
+            ahead = min(int(PREFETCH_SECONDS * self.concurrency / self._seconds_a_job), PREFETCH_JOBS)
         room = self.concurrency + ahead - len(self.held)
         # With work at hand, a few more are not worth a call of their own.
         return room if room >= min(self.concurrency, ahead // 2) or not self._slots.waiting() else 0
@@ -179,20 +179,20 @@ class Pump:
             # A timeout that has passed before the wait begins makes this queue wait for ever (CPython's, seen with
             # 0.1 ms on a busy machine): where there is work already, it is only asked.
             self._take_in(self.inbox.get(timeout=patience) if patience else self.inbox.get_nowait())
-            gather_until = time.monotonic() + GATHER
+            gather_until = time.monotonic() + GATHER_SECONDS
             while True:
                 while not self.inbox.empty():
                     self._take_in(self.inbox.get())
                 if not self._pending or not self._slots.waiting() or time.monotonic() > gather_until:
                     break
-                time.sleep(GATHER / 4)
+                time.sleep(GATHER_SECONDS / 4)
         except Empty:
             pass
 
     def _patience(self) -> float:
         if self._failures:
             return 0.01
-        if self._pending or (self._more and self._room() > 0):
+        if self._pending or (self._may_have_work and self._room() > 0):
             return 0.0
         limits = [
             self.stalled_interval,
@@ -201,10 +201,10 @@ class Pump:
         ]
         if self._stopping:
             limits.append(0.05)
-        if self._again is not None:
-            limits.append(self._again - time.monotonic())
+        if self._next_due is not None:
+            limits.append(self._next_due - time.monotonic())
         if self._slots.waiting():
-            limits.append(self._last_move + AT_HAND - time.monotonic())
+            limits.append(self._last_move + UNSTARTED_SECONDS - time.monotonic())
         limits += [held.started + held.timeout / 1000 - time.monotonic() for held in self._with_timeout()]
         return max(min(limits), 0.002)
 
@@ -216,11 +216,11 @@ class Pump:
 
     def _take_in(self, message: Any) -> None:
         if message is _WAKE:
-            self._more = True
+            self._may_have_work = True
             if self._room() <= 0:
-                self._pass_on_the_wake()
+                self._wake_another_worker()
         elif message is _QUEUES:
-            self._more = True
+            self._may_have_work = True
             self._blocker.interrupt()
             self._watch_queues()
             self._next_sweep = 0.0  # which tells that the new ones are served
@@ -258,9 +258,9 @@ class Pump:
         self._settle(outcomes, turn)
         if turn.doomed:
             self._return_unstarted()  # some of them, perhaps, are needed no more
-            self._beside(cancel.cancel_below, turn.doomed)
+            self._in_background(cancel.cancel_below, turn.doomed)
         if turn.shared:
-            self._beside(Store.notify_parents, turn.shared)
+            self._in_background(Store.notify_parents, turn.shared)
         self._last_move = time.monotonic()
         for taken in turn.taken:
             held = Held(taken)
@@ -269,9 +269,9 @@ class Pump:
         if self._unsure:
             self._recover()
         if want:
-            self._more = len(turn.taken) >= want
-            self._again = None if turn.again_ms is None else time.monotonic() + turn.again_ms / 1000
-            if not self._more and not self._stopping:
+            self._may_have_work = len(turn.taken) >= want
+            self._next_due = None if turn.again_ms is None else time.monotonic() + turn.again_ms / 1000
+            if not self._may_have_work and not self._stopping:
                 self._blocker.arm([keys.part(base, "marker") for base in bases])
 
     def _about(self, token: str, bases: list[str]) -> dict[str, Any]:
@@ -290,13 +290,13 @@ class Pump:
             if answer == "stale":
                 log.warning("a late end of job %s was refused: another worker has started it", outcome["id"])
             elif answer == "failed-children":
-                self._pending.append(_as_failure(outcome, "a child failed while the job ran", "child"))
+                self._pending.append(as_failure(outcome, "a child failed while the job ran", "child"))
             elif answer == "pending-children":
                 self._pending.append(
-                    _as_failure(outcome, "the job returned while children of it were pending", None)
+                    as_failure(outcome, "the job returned while children of it were pending", None)
                 )
 
-    def _beside(self, deed: Callable[[Store, list[str]], Any], jobs: list[str]) -> None:
+    def _in_background(self, deed: Callable[[Store, list[str]], Any], jobs: list[str]) -> None:
         """Do what follows from the ends of many jobs beside the work, as it may be much. Cut short, it is done by the
         worker that meets the jobs, or at somebody's next look.
         """
@@ -307,9 +307,9 @@ class Pump:
             except Exception as error:  # also the end of a closed connection
                 log.debug("what follows from the ends of jobs is left to others: %s", error)
 
-        threading.Thread(target=do, name=f"flownb-{self.name}-beside", daemon=True).start()
+        threading.Thread(target=do, name=f"flownb-{self.name}-background", daemon=True).start()
 
-    def _pass_on_the_wake(self) -> None:
+    def _wake_another_worker(self) -> None:
         """All slots are taken since the blocker was armed: the wake is for another worker."""
         try:
             for base in self.bases():
@@ -332,7 +332,7 @@ class Pump:
         server was away leases may have run out: take them anew, unless somebody started the job since.
         Where this fails too, it is done again after the next call that arrives.
         """
-        self._unsure = self._more = True
+        self._unsure = self._may_have_work = True
         known = {*self.held, *((outcome["base"], outcome["id"]) for outcome in self._pending)}
         mine = f"{self.identity}:"
         try:
@@ -355,11 +355,11 @@ class Pump:
 
     def _sweep(self) -> None:
         bases = self.bases()
-        self._signs.show(bases)
+        self._presence.show(bases)
         if not bases:
             return
         try:
-            self._tidier.look()
+            self._auto_remover.remove_due()
             stalled = self._store.sweep_stalled(
                 bases, interval=max(int(self.stalled_interval * 1000), 1), most=self.max_stalled_count
             )
@@ -371,7 +371,7 @@ class Pump:
             log.warning(
                 "%d jobs had lost their worker and wait again: %s", len(stalled), ", ".join(stalled[:5])
             )
-            self._more = True
+            self._may_have_work = True
 
     def _look_after_shared_jobs(self) -> None:
         """Further parents of jobs that another program's worker ended: they are told by whoever is there."""
@@ -389,10 +389,10 @@ class Pump:
 
     def _return_what_waits(self) -> None:
         """A job turned out to be long: those fetched ahead of their time are for workers that are free."""
-        if self._slots.waiting() and time.monotonic() >= self._last_move + AT_HAND:
+        if self._slots.waiting() and time.monotonic() >= self._last_move + UNSTARTED_SECONDS:
             self._return_unstarted()
-            self._seconds_a_job = max(self._seconds_a_job, 2 * HORIZON * self.concurrency)
-            self._more = True
+            self._seconds_a_job = max(self._seconds_a_job, 2 * PREFETCH_SECONDS * self.concurrency)
+            self._may_have_work = True
 
     def _return_unstarted(self) -> None:
         """Each goes to the head of the line, so the last one goes first."""
@@ -436,7 +436,7 @@ class Blocker:
     def _loop(self) -> None:
         while self._armed.wait() and not self._closed.is_set():
             try:
-                self._client.bzpopmin(self._markers, timeout=DRAIN_DELAY)
+                self._client.bzpopmin(self._markers, timeout=IDLE_SECONDS)
             except Exception as error:  # also the end of a closed worker's connection
                 log.debug("the blocking connection broke: %s", error)
                 self._closed.wait(0.2)
@@ -458,8 +458,3 @@ def _first_call(outcomes: list[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
 
 def _key(taken: Taken) -> tuple[str, str]:
     return taken.base, taken.record.id
-
-
-def _as_failure(outcome: Outcome, reason: str, why: str | None) -> Outcome:
-    kept = {name: outcome[name] for name in ("base", "id", "token", "ats")}
-    return {**kept, "kind": "failed", "reason": reason, "stacktrace": "[]", "attempts": 1, "why": why}

@@ -1,4 +1,4 @@
-"""Where jobs run: in the slot's own thread, in a process of the slot's own, or in somebody's executor."""
+"""What runs a slot's jobs: the slot's own thread, a process of the slot's own, or somebody's executor."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from flownb.api.job import Job
 from flownb.errors import JobCrashed, OptionError, UnrecoverableError
 from flownb.wire.store import Store, Taken
 from flownb.worker import packed_job
+from flownb.worker.outcomes import Outcome, outcome_of_error, returned
 from flownb.worker.process import JobProcess
-from flownb.worker.run import Outcome, Work, judge, returned, run
+from flownb.worker.run import run
+from flownb.worker.work import Work
 
 log = logging.getLogger("flownb.worker")
 
-_PAUSE = 1.0  # seconds before an executor that takes nothing is asked again
+PAUSE_AFTER_REFUSAL = 1.0  # seconds before an executor that takes no jobs is given another
 
 
-class Here:
-    """Runs a slot's jobs in its thread. Base of the places that run them elsewhere."""
+class InThread:
+    """Runs a slot's jobs in its thread; the base of all runners."""
 
     def __init__(self, work_for: Callable[[Taken], Work], store: Store, await_: Callable[[Any], Any]) -> None:
         self._work_for = work_for
@@ -37,14 +39,16 @@ class Here:
 
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
         """Return what it means for a job that its run is given up."""
-        return judge(taken, error, self._work_for(taken), Job(taken.record, store=self._store))
+        return outcome_of_error(
+            taken, error, self._work_for(taken).retry, Job(taken.record, store=self._store)
+        )
 
     def kill(self) -> None:
         """End what runs, where that can be: a thread cannot."""
 
 
-class Elsewhere(Here):
-    """Runs jobs where their functions must be sent to."""
+class RemoteRunner(InThread):
+    """Runs jobs in another process; the base of runners to which the function must be sent."""
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class Elsewhere(Here):
         try:
             return self._send(taken, work)
         except (UnrecoverableError, JobCrashed) as error:
-            return judge(taken, error, work, Job(taken.record, store=self._store))
+            return outcome_of_error(taken, error, work.retry, Job(taken.record, store=self._store))
 
     def _send(self, taken: Taken, work: Work) -> Outcome:
         raise NotImplementedError
@@ -73,7 +77,7 @@ class Elsewhere(Here):
         return packed_job.pack(taken, work, self._store.prefix, self._address)
 
 
-class OwnProcess(Elsewhere):
+class InProcess(RemoteRunner):
     """A process for one slot: a job that hangs or crashes takes no other with it."""
 
     def __init__(self, *given: Any) -> None:
@@ -90,7 +94,7 @@ class OwnProcess(Elsewhere):
         self._process.kill()
 
 
-class InExecutor(Elsewhere):
+class InExecutor(RemoteRunner):
     """Somebody's executor: a process pool, a Dask client's, a thread pool."""
 
     def __init__(self, executor: Executor, *given: Any) -> None:
@@ -102,12 +106,12 @@ class InExecutor(Elsewhere):
         if isinstance(self._executor, ThreadPoolExecutor):  # the same process: nothing to pack
             call: tuple[Any, ...] = (run, taken, work, self._store, self._await)
         else:
-            call = (packed_job.run_parcel, self._packed(taken, work))
+            call = (packed_job.run_packed, self._packed(taken, work))
         try:
             self._future = self._executor.submit(*call)
         except Exception as error:  # broken or shut down: the job has not begun
             log.error("the executor takes no jobs (%s); close the worker and give another", error)
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE_AFTER_REFUSAL)
             return returned(taken)
         try:
             return self._future.result()
@@ -134,11 +138,11 @@ def read_executor(executor: Any) -> Any:
     return executor
 
 
-def places(executor: Any, address: dict[str, object], *given: Any) -> Callable[[], Here]:
-    """Return what opens a place for each slot of a worker."""
+def runner_factory(executor: Any, address: dict[str, object], *given: Any) -> Callable[[], InThread]:
+    """Return what makes the runner of each slot of a worker."""
     if executor == "threads":
-        here = Here(*given)
-        return lambda: here
+        shared = InThread(*given)  # it keeps nothing between two jobs
+        return lambda: shared
     if executor == "processes":
-        return lambda: OwnProcess(*given, address)
+        return lambda: InProcess(*given, address)
     return lambda: InExecutor(executor, *given, address)

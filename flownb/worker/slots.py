@@ -15,91 +15,92 @@ from typing import Any
 
 from flownb.errors import JobTimeout
 from flownb.wire.store import Taken
-from flownb.worker.run import Outcome, options_of
-from flownb.worker.runners import Here
+from flownb.worker.outcomes import Outcome
+from flownb.worker.runners import InThread
+from flownb.worker.work import options_of
 
-_LAST_WORDS = 2.0  # seconds that cancelled coroutines have at the end
+CANCEL_SECONDS = 2.0  # that cancelled coroutines have at the end
 
 
 class Held:
     """A job this worker holds: waiting for a slot, or running in one."""
 
-    __slots__ = ("abandoned", "place", "started", "taken", "timeout")
+    __slots__ = ("abandoned", "runner", "started", "taken", "timeout")
 
     def __init__(self, taken: Taken) -> None:
         self.taken = taken
         self.started: float | None = None
-        self.place: Here | None = None
+        self.runner: InThread | None = None
         self.timeout = options_of(taken).timeout
         self.abandoned = False
 
 
 class Slots:
-    """Runs jobs in `count` threads, each with its place; `done(held, outcome, seconds)` is called in theirs."""
+    """Runs jobs in `count` threads, each with its runner; `done(held, outcome, seconds)` is called in theirs."""
 
     def __init__(
         self,
         name: str,
         count: int,
-        open_place: Callable[[], Here],
+        make_runner: Callable[[], InThread],
         done: Callable[[Held, Outcome, float], None],
     ) -> None:
         self.name = name
         self.count = count
-        self._open_place = open_place
-        self._places: set[Here] = set()
+        self._make_runner = make_runner
+        self._runners: set[InThread] = set()
         self._done = done
-        self._line: SimpleQueue[Held | None] = SimpleQueue()
+        self._waiting: SimpleQueue[Held | None] = SimpleQueue()
         for _ in range(count):
-            self._open()
+            self._open_slot()
 
     def put(self, held: Held) -> None:
-        self._line.put(held)
+        self._waiting.put(held)
 
     def waiting(self) -> int:
         """Return how many jobs wait for a slot."""
-        return self._line.qsize()
+        return self._waiting.qsize()
 
     def take_back(self) -> list[Held]:
         """Return the jobs no slot has started; they will not be."""
         unstarted = []
-        while not self._line.empty():
-            held = self._line.get()
+        while not self._waiting.empty():
+            held = self._waiting.get()
             if held is not None:
                 unstarted.append(held)
         return unstarted
 
     def abandon(self, held: Held) -> Outcome:
         """Give up on a job that ran past its timeout: a process is killed, a thread left alone; a new slot opens."""
-        assert held.place is not None  # it has started
+        assert held.runner is not None  # it has started
         held.abandoned = True
-        held.place.kill()
-        self._open()
+        held.runner.kill()
+        self._open_slot()
         limit = (held.timeout or 0) / 1000
-        return held.place.give_up(held.taken, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
+        return held.runner.give_up(held.taken, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
 
     def close(self) -> None:
         for _ in range(self.count):
-            self._line.put(None)
-        for place in list(self._places):
-            place.kill()
+            self._waiting.put(None)
+        for runner in list(self._runners):
+            runner.kill()
 
-    def _open(self) -> None:
+    def _open_slot(self) -> None:
         threading.Thread(target=self._work, name=f"flownb-{self.name}-slot", daemon=True).start()
 
     def _work(self) -> None:
-        place = self._open_place()
-        self._places.add(place)
-        while (held := self._line.get()) is not None:
-            place.prepare()
-            held.place = place
+        runner = self._make_runner()
+        self._runners.add(runner)
+        while (held := self._waiting.get()) is not None:
+            runner.prepare()
+            held.runner = runner
             held.started = started = time.monotonic()
-            outcome = place.run(held.taken)
+            outcome = runner.run(held.taken)
             if held.abandoned:
                 break
             self._done(held, outcome, time.monotonic() - started)
-        self._places.discard(place)
-        place.kill()
+        self._runners.discard(runner)
+        runner.kill()
 
 
 class Loop:
@@ -140,5 +141,5 @@ async def _cancel_all() -> None:
     for task in running:
         task.cancel()
     if running:
-        await asyncio.wait(running, timeout=_LAST_WORDS)
+        await asyncio.wait(running, timeout=CANCEL_SECONDS)
     asyncio.get_running_loop().stop()

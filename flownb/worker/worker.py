@@ -20,11 +20,12 @@ from flownb.tasks import binding, registry
 from flownb.wire import keys
 from flownb.wire.store import Store, Taken
 from flownb.wire.versions import refuse_newer
-from flownb.worker.notebook_code import cells_on
+from flownb.worker.notebook_code import notebook_code_on
 from flownb.worker.pump import Pump
-from flownb.worker.run import Processor, Work
-from flownb.worker.runners import places, read_executor
+from flownb.worker.retry_policy import BackoffRetry
+from flownb.worker.runners import read_executor, runner_factory
 from flownb.worker.slots import Loop
+from flownb.worker.work import Processor, Work
 
 _numbers = itertools.count(1)
 _SUMMARY = Work(summarise, stays=True)
@@ -74,7 +75,7 @@ class Worker(Service):
             raise OptionError(f"processor: a function that takes a job, not {type(processor).__name__}")
         if backoff_strategy is not None and not callable(backoff_strategy):
             raise OptionError("backoff_strategy: a function of attempts made, type, error and job")
-        self._work = Work(processor, backoff=backoff_strategy)
+        self._work = Work(processor, BackoffRetry(ask=backoff_strategy))
         self.concurrency = whole("concurrency", concurrency, 1, 1000)
         self._executor = read_executor(executor)
         self._limiter = read_limiter(limiter)
@@ -152,7 +153,7 @@ class Worker(Service):
             name=self.name or f"worker{next(_numbers)}",
             connection=connection,
             bases=self._bases,
-            open_place=places(
+            make_runner=runner_factory(
                 self._executor, connection.address(), self._work_for, self._store, self._loop.run
             ),
             concurrency=self.concurrency,
@@ -198,7 +199,7 @@ class TaskWorker(Worker):
         if task is None:
             return super()._work_for(taken)
         backoff = None if task.backoff is None else functools.partial(_ask, task.backoff)
-        return Work(functools.partial(binding.call, task), task.retry_on, backoff)
+        return Work(functools.partial(binding.call, task), BackoffRetry(task.retry_on, backoff))
 
     def _limiter_of(self, base: str) -> dict[str, int] | None:
         return registry.limiter(keys.queue_of_base(base))
@@ -243,26 +244,26 @@ class _KernelWorkers(TaskWorker):
     """There is one of these a process: starting another closes the one before."""
 
     def _served(self) -> list[str]:
-        return [queue for queue in super()._served() if self._cells.may_serve(queue)]
+        return [queue for queue in super()._served() if self._notebook_code.may_serve(queue)]
 
     def _begin(self) -> None:
-        self._cells = cells_on(connections.current(self._connection))
-        self._cells.settle()
-        self._unsettle = registry.listen(self._cells.settle)  # before the pump hears of a task
+        self._notebook_code = notebook_code_on(connections.current(self._connection))
+        self._notebook_code.register()
+        self._unregister = registry.listen(self._notebook_code.register)  # before the pump hears of a task
         super()._begin()
 
     def _end(self) -> None:
-        self._unsettle()
+        self._unregister()
         super()._end()
 
 
-def settle_here(connection: Connection) -> None:
+def register_notebook_code(connection: Connection) -> None:
     """See that no other kernel on the embedded server runs other functions of cells; raises FlowError."""
     if connection.embedded and not connection.read_only:
-        cells_on(connection).settle()
+        notebook_code_on(connection).register()
 
 
-def serve_here(connection: Connection) -> None:
+def start_kernel_worker(connection: Connection) -> None:
     """On the embedded server a kernel works by itself: start 4 threads once there are tasks to serve."""
     if not connection.embedded or connection.read_only or not registry.queues():
         return

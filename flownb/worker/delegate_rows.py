@@ -1,0 +1,45 @@
+"""Store the jobs that run the rest of a many-row job's rows, when it has had its time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flownb.wire import codec, keys
+from flownb.wire.many_rows import bind_of, data_of, refer
+from flownb.wire.records import POLICIES
+from flownb.wire.store import Store, Taken
+
+FIRST_PIECE_BEHIND = 1_000_000_000  # pieces of children that were added later come after those of the plan
+
+
+def delegate_rows(
+    store: Store, taken: Taken, bind: dict[str, Any], kept: int, rows: Sequence[str], rows_a_job: int
+) -> None:
+    """Add sibling jobs ``<id>-1``, ``<id>-2``, ... for `rows`, which stand behind the first `kept` of their job.
+
+    The ids follow from the job's, so this may be done again after a crash: it adds nothing twice.
+    """
+    record, base = taken.record, taken.base
+    first = bind["first"] + kept
+    jobs, ids = [], []
+    for number, start in enumerate(range(0, len(rows), rows_a_job), 1):
+        some = list(rows[start : start + rows_a_job])
+        ids.append(f"{record.id}-{number}")
+        own_bind = bind_of(len(some), first + start, bind.get("slice"))
+        if "large" in bind:
+            own_bind = refer(own_bind, bind["large"])
+        jobs.append(
+            [1, ids[-1], record.name, data_of(some), 1, 1, 0, record.priority, False, False, own_bind]
+        )
+    policy = next(word for word in POLICIES if f'"{word}":' in (record.parent or ""))
+    children = keys.own(store.prefix, "children", record.parent_key or "")
+    piece = codec.pack_children([base] * len(ids), ids)
+    store.add_jobs(
+        [base],
+        jobs=jobs,
+        opts=[record.opts],
+        parents=[[record.parent_key, record.parent, policy, True]],
+        record={"id": record.flow, "fields": [], "named": None, "stored": False},
+        chunks=[(children, str(FIRST_PIECE_BEHIND + first), piece)],
+    )

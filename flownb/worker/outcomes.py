@@ -1,0 +1,132 @@
+"""How a run ended, as the record that the server is sent: completed, retry, failed, returned, put off or parked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flownb.adding.child_jobs import Run
+from flownb.api.job import Job
+from flownb.errors import (
+    Cancelled,
+    FlowError,
+    JobCrashed,
+    JobTimeout,
+    OptionError,
+    RateLimitError,
+    UnrecoverableError,
+)
+from flownb.options import Keep, seconds
+from flownb.wire import codec
+from flownb.wire.store import Taken
+from flownb.wire.store.queue_facts import PUT_OFF_MS
+from flownb.worker.error_texts import reason_of, stacktrace_with
+from flownb.worker.retry_policy import FailedRun, NoAttempt, RetryPolicy
+from flownb.worker.work import options_of
+
+Outcome = dict[str, Any]
+
+_WHY: dict[type[BaseException], str] = {JobTimeout: "timeout", JobCrashed: "crashed"}
+
+
+def completed(taken: Taken, value: Any) -> Outcome:
+    """The function returned `value`. Raises UnrecoverableError when JSON cannot hold it."""
+    if value is None:
+        text = "null"
+    else:
+        nan = "null" if taken.record.bind or taken.record.flow else "refuse"
+        try:
+            text = codec.encode(value, "the returned value", nan=nan)
+        except FlowError as error:
+            raise UnrecoverableError(str(error)) from None
+    return {**_about(taken), "kind": "completed", "value": text, **_kept(taken, "remove_on_complete")}
+
+
+def completed_with(taken: Taken, text: str) -> Outcome:
+    """The job's value is this JSON text. Only for jobs of flows, which go with their flow."""
+    return {**_about(taken), "kind": "completed", "value": text}
+
+
+def outcome_of_error(taken: Taken, error: BaseException, retry: RetryPolicy, job: Job) -> Outcome:
+    """Return what an exception means for its job: another attempt, or the end."""
+    options = options_of(taken)
+    reason = reason_of(error)
+    stacktrace = stacktrace_with(error, taken.record.stacktrace, options.stack_trace_limit)
+    if isinstance(error, Cancelled):
+        return failed(taken, reason, stacktrace, "cancelled")
+    try:
+        wait = retry.next_attempt(FailedRun(taken, job, options, taken.record.attempts_made + 1, error))
+    except Exception as problem:
+        return failed(taken, f"{reason} (and its backoff: {reason_of(problem)})", stacktrace)
+    if isinstance(wait, NoAttempt):
+        why = "unrecoverable" if wait is NoAttempt.POINTLESS else _WHY.get(type(error))
+        return failed(taken, reason, stacktrace, why)
+    ending = {"reason": reason, "stacktrace": stacktrace, "delay": wait, "lifo": options.lifo}
+    return {**_about(taken), "kind": "retry", **ending}
+
+
+def rate_limited(taken: Taken, error: RateLimitError, retry: RetryPolicy, job: Job) -> Outcome:
+    """The function asks that its queue be held for a while: the job goes back, no attempt charged."""
+    try:
+        hold = max(round(seconds(error.retry_after, "RateLimitError") * 1000), 1)
+    except OptionError as problem:
+        return outcome_of_error(taken, UnrecoverableError(str(problem)), retry, job)
+    return {**_about(taken), "kind": "returned", "hold": hold}
+
+
+def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | None = None) -> Outcome:
+    """The job has failed for good: no further attempt."""
+    return {
+        **_about(taken),
+        "kind": "failed",
+        "reason": reason,
+        "stacktrace": stacktrace or taken.record.stacktrace,
+        "attempts": max(options_of(taken).attempts, 1),
+        "why": why,
+        **_kept(taken, "remove_on_fail"),
+    }
+
+
+def failed_by(taken: Taken, deferred: str) -> Outcome:
+    """The job fails without a run, with the reason that was stored for it: a child failed, or it stalled too often."""
+    return failed(taken, deferred, why="stalled" if "stalled" in deferred else "child")
+
+
+def returned(taken: Taken) -> Outcome:
+    """The job did not run: back to the head of the list, no attempt charged."""
+    return {**_about(taken), "kind": "returned"}
+
+
+def put_off(taken: Taken) -> Outcome:
+    """Nobody here knows what to do with the job: later, perhaps somebody else does."""
+    return {**_about(taken), "kind": "put_off", "delay": PUT_OFF_MS}
+
+
+def parked(taken: Taken, run: Run) -> Outcome:
+    """The job waits for children that it added, without a slot; no attempt charged."""
+    return {**_about(taken), "kind": "parked", **({"eager": run.eager} if run.eager else {})}
+
+
+def as_failure(outcome: Outcome, reason: str, why: str | None) -> Outcome:
+    """Return what an outcome becomes that the server refused: a failure of the same run."""
+    same = {name: outcome[name] for name in ("base", "id", "token", "ats")}
+    return {**same, "kind": "failed", "reason": reason, "stacktrace": "[]", "attempts": 1, "why": why}
+
+
+def _about(taken: Taken) -> Outcome:
+    return {
+        "base": taken.base,
+        "id": taken.record.id,
+        "token": taken.token,
+        "ats": taken.record.attempts_started,
+    }
+
+
+def _kept(taken: Taken, option: str) -> Outcome:
+    """BullMQ's removal at once, where the job's options ask for it; jobs of flownb's flows go with their flow."""
+    if taken.record.flow is not None:
+        return {}
+    rule: Keep | None = getattr(options_of(taken), option)
+    if rule is None:
+        return {}
+    age = None if rule.age is None else rule.age * 1000
+    return {"keep": {"count": rule.count, "age": age, "limit": rule.limit}}

@@ -1,0 +1,39 @@
+"""What a worker runs for a job: the function, its retry policy, and the job's options as it reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from flownb.api.job import Job
+from flownb.options import JobOptions
+from flownb.wire.store import Taken
+from flownb.worker.retry_policy import BULLMQ, RetryPolicy
+
+Processor = Callable[[Job], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker runs for a job. It may travel to another process with the job."""
+
+    processor: Processor
+    retry: RetryPolicy = BULLMQ
+    stays: bool = False  #: it runs in the worker's own process whatever the executor
+
+
+def options_of(taken: Taken) -> JobOptions:
+    """Return a job's options; jobs of one flow mostly share their text, so each text is read once."""
+    return _options(taken.record.opts)
+
+
+@lru_cache(maxsize=1024)
+def _options(text: str) -> JobOptions:
+    try:
+        opts = json.loads(text)
+    except ValueError:  # written by another program, and broken: the job runs as if it had none
+        opts = {}
+    return JobOptions.from_wire(opts if isinstance(opts, dict) else {})
