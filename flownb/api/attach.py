@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flownb import hooks
 from flownb.api.flow import Flow
-from flownb.api.job import Job, store_of
+from flownb.api.job import Job, connection_of, store_of, stored_job
 from flownb.connection import Connection
 from flownb.errors import FlowError, JobMissing
-from flownb.state.flow_state import FoundBooks
+from flownb.state.stored_flow import StoredFlow
 from flownb.steering import remove
 from flownb.wire import keys
 from flownb.wire.store import Store
@@ -20,17 +20,6 @@ class FoundFlow(Flow):
     say that they are still counting until then. A failed child fails its parent when a worker of the parent's
     queue comes to it, as the other program's workers have it.
     """
-
-    def __init__(self, root: str, *, connection: Connection | None = None, name: str | None = None) -> None:
-        self._connection, self._store = store_of(connection)
-        self._books = FoundBooks(self._store, root)
-        self._id = keys.id_of(root)
-        self._outcome = None
-        self._record = self._books.first
-        if not self._record and name is not None:  # just added, and run and removed already
-            self._record = {"name": name, "root": root, "created": "0"}
-        if not self._record:
-            raise JobMissing(f"no job {keys.short(root, self._store.prefix)} on this server")
 
     def pause(self) -> Flow:
         """Raise `FlowError`: the workers of other programs know no pause of a flow, only of a queue."""
@@ -56,31 +45,43 @@ class FoundFlow(Flow):
         Raises `FlowError` when a job of it runs right now; then nothing is removed. Cut short, call it again.
         """
         self._connection.ensure_writable()
-        remove.remove_job(self._store, self._books.root)
+        remove.remove_job(self._stored.store, self._stored.root)
 
 
 def attach(flow: str | Job, *, connection: Connection | None = None) -> Flow:
     """Return the handle of a flow: by its name, by ``queue:id`` of any job of it, or by such a job."""
-    if isinstance(flow, Job) and connection is None:
-        connection = flow._connection
+    found, resolved = find_flow(flow, connection=connection)
+    return flow_handle(found, resolved)
+
+
+def find_flow(flow: str | Job, *, connection: Connection | None = None) -> tuple[StoredFlow, Connection]:
+    """Find what `attach` is asked for, and let this kernel's own workers run if it has work for them."""
     if not isinstance(flow, (str, Job)):
         raise FlowError(
             f"attach: a flow's name, 'queue:id' of one of its jobs, or a Job, not {type(flow).__name__}"
         )
+    if isinstance(flow, Job) and connection is None:
+        connection = connection_of(flow)
     resolved, store = store_of(connection)
-    named = store.find_flow(flow) if isinstance(flow, str) else None
-    if named is not None:
-        found: Flow = Flow(named, connection=resolved)
-    elif isinstance(flow, Job) or ":" in flow:
-        key = flow._record.key if isinstance(flow, Job) else keys.from_short(flow, resolved.prefix)
-        found = flow_around(store, key, resolved)
-    else:
-        raise JobMissing(f"no flow named {flow!r} on this server; names are given with name=...")
+    found = _flow_of_job(store, flow) if isinstance(flow, Job) else _flow_named(store, flow)
     hooks.start_kernel_worker(resolved)
-    return found
+    return found, resolved
 
 
-def flow_around(store: Store, job: str, connection: Connection, *, name: str | None = None) -> Flow:
+def _flow_named(store: Store, name: str) -> StoredFlow:
+    flow = store.find_flow(name)
+    if flow is not None:
+        return StoredFlow.own(store, flow)
+    if ":" in name:
+        return flow_around(store, keys.from_short(name, store.prefix))
+    raise JobMissing(f"no flow named {name!r} on this server; names are given with name=...")
+
+
+def _flow_of_job(store: Store, job: Job) -> StoredFlow:
+    return flow_around(store, stored_job(job).record.key)
+
+
+def flow_around(store: Store, job: str, *, name: str | None = None) -> StoredFlow:
     """Return the flow that a job belongs to: the one that counts it, or the tree up to its topmost parent.
 
     `name` is that of a root which was just added: it may have been run and removed already.
@@ -93,11 +94,20 @@ def flow_around(store: Store, job: str, connection: Connection, *, name: str | N
         if found is None:
             break
         if found.flow is not None:
-            home, flow = keys.home_and_flow(found.flow)
-            if home:
-                raise JobMissing(f"the flow of this job lives under another prefix: connect(prefix={home!r})")
-            return Flow(flow, connection=connection)
+            return _counted_flow(store, found.flow)
         top, step = step, found.parent_key
-    if not top and name is None:
-        raise JobMissing(f"no job {keys.short(job, store.prefix)} on this server")
-    return FoundFlow(top or job, connection=connection, name=name)
+    return StoredFlow.foreign(store, top or job, name=name)
+
+
+def _counted_flow(store: Store, noted: str) -> StoredFlow:
+    """Open the flow that a job notes as its own."""
+    home, flow = keys.home_and_flow(noted)
+    if home:
+        raise JobMissing(f"the flow of this job lives under another prefix: connect(prefix={home!r})")
+    return StoredFlow.own(store, flow)
+
+
+def flow_handle(stored: StoredFlow, connection: Connection) -> Flow:
+    """Return a handle of the flow, whoever stored it."""
+    kind = Flow if stored.flow_state.flow is not None else FoundFlow
+    return kind(stored, connection=connection)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flownb.errors import FlownbError
+from flownb.state.stored_flow import StoredFlow
 from flownb.wire.records import FAILED, NO_CAUSE, FlowCounts, JobRecord, Snapshot
 
 if TYPE_CHECKING:
@@ -19,18 +20,7 @@ if TYPE_CHECKING:
 class Shown:
     """The display methods of a `Flow`; each is one call of a view on one snapshot."""
 
-    @property
-    def name(self) -> str:
-        raise NotImplementedError
-
-    def _snapshot(
-        self,
-        *,
-        nodes: bool = True,
-        failures: bool = False,
-        opened: Mapping[str, Sequence[str]] | None = None,
-    ) -> Snapshot:
-        raise NotImplementedError
+    _stored: StoredFlow
 
     def _flow(self) -> Flow:
         raise NotImplementedError
@@ -39,14 +29,14 @@ class Shown:
         from flownb.views import text
 
         try:
-            return text.summary(self._snapshot(nodes=False))
+            return text.summary(self._stored.snapshot(nodes=False))
         except FlownbError:  # a repr never raises: the server may be gone
-            return f"{type(self).__name__}({self.name!r})"
+            return f"{type(self).__name__}({self._stored.name!r})"
 
     def __str__(self) -> str:
         from flownb.views import text
 
-        return text.tree(self._snapshot())
+        return text.tree(self._stored.snapshot())
 
     def _ipython_display_(self) -> None:
         """Show the flow in a cell: live while its kernel lives, and a picture that stays in the notebook."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from flownb import connection as connections
 from flownb import errors
 from flownb.adding.plan import plan
 from flownb.adding.preview import snapshot_of_plan
@@ -18,13 +19,11 @@ from flownb.diagnosis.explain import Reason, explain, in_words
 from flownb.options import seconds
 from flownb.state import tree
 from flownb.state.eta import estimate
-from flownb.state.flow_state import Books, OwnBooks
+from flownb.state.stored_flow import COUNT_PATIENCE_SECONDS, StoredFlow
 from flownb.steering import cancel, remove, retry
 from flownb.wire import keys
 from flownb.wire.flow_log import tell
-from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED, STATES, FlowCounts, JobRecord, Snapshot
-from flownb.wire.store import TIMELINE_FIELDS
-from flownb.wire.store.queue_facts import read_now
+from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED, STATES, FlowCounts
 from flownb.wire.store.throughput import read_paces
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from flownb.views.dot import Drawing
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.002, 0.25  # seconds between two questions whether the flow has ended
-_LOOK = 1.0  # seconds for which a picture lets the tree of another program's flow be walked
 _SILENCE = 10.0  # seconds after which a wait says what it waits for
 _SECOND_LOOK = 1.0  # seconds after which what keeps a flow from ending is looked for again
 
@@ -46,14 +44,13 @@ class Flow(Shown):
     0.0
     """
 
-    def __init__(self, flow: str, *, connection: Connection | None = None) -> None:
-        self._connection, self._store = store_of(connection)
-        self._id = flow
+    def __init__(self, flow: str | StoredFlow, *, connection: Connection | None = None) -> None:
+        if isinstance(flow, StoredFlow):
+            self._connection, self._stored = connections.current(connection), flow
+        else:
+            self._connection, store = store_of(connection)
+            self._stored = StoredFlow.own(store, flow)
         self._outcome: tuple[Any, errors.FlowFailed | None] | None = None  # of one that will be removed
-        self._books: Books = OwnBooks(self._store, flow)
-        self._record = self._books.first
-        if not self._record:
-            raise errors.JobMissing(f"no flow {flow} on this server; it was removed, or never stored here")
 
     @property
     def name(self) -> str:
@@ -62,7 +59,7 @@ class Flow(Shown):
         >>> add({"name": "total", "queueName": "doc-flows"}, name="november").name
         'november'
         """
-        return self._record["name"]
+        return self._stored.name
 
     @property
     def state(self) -> str:
@@ -71,7 +68,7 @@ class Flow(Shown):
         >>> add({"name": "total", "queueName": "doc-flows"}).state
         'waiting'
         """
-        return self._snapshot(nodes=False).state
+        return self._stored.snapshot(nodes=False).state
 
     @property
     def job(self) -> Job:
@@ -80,7 +77,7 @@ class Flow(Shown):
         >>> add({"name": "total", "queueName": "doc-flows", "data": {"year": 2013}}).job.data
         {'year': 2013}
         """
-        return find_job(self._store, self._record["root"], self._connection)
+        return find_job(self._stored.store, self._stored.root, self._connection)
 
     # ---- holding it ----------------------------------------------------------------------------------
 
@@ -98,8 +95,8 @@ class Flow(Shown):
         7
         """
         self._connection.ensure_writable()
-        self._store.pause_flow(self._root_base(), self._id)
-        tell("is paused", flow=self._id)
+        self._stored.store.pause_flow(self._root_base(), self._stored.id)
+        tell("is paused", flow=self._stored.id)
         return self
 
     def resume(self) -> Flow:
@@ -109,9 +106,9 @@ class Flow(Shown):
         False
         """
         self._connection.ensure_writable()
-        bases = self._store.read_bases(self._id) or [self._root_base()]
-        self._store.resume_flow(bases, self._id)
-        tell("is resumed", flow=self._id)
+        bases = self._stored.store.read_bases(self._stored.id) or [self._root_base()]
+        self._stored.store.resume_flow(bases, self._stored.id)
+        tell("is resumed", flow=self._stored.id)
         return self
 
     def cancel(self) -> Flow:
@@ -128,11 +125,11 @@ class Flow(Shown):
         'cancelled'
         """
         self._connection.ensure_writable()
-        cancel.cancel_flow(self._store, self._id, self._record_now())
+        cancel.cancel_flow(self._stored.store, self._stored.id, self._stored.record_now())
         return self
 
     def _root_base(self) -> str:
-        return keys.base_of(self._record["root"])
+        return keys.base_of(self._stored.root)
 
     # ---- again, or no more ---------------------------------------------------------------------------
 
@@ -152,9 +149,9 @@ class Flow(Shown):
         7
         """
         self._connection.ensure_writable()
-        self._record_now()
+        self._stored.record_now()
         self._outcome = None
-        retry.retry_flow(self._store, self._books)
+        retry.retry_flow(self._stored.store, self._stored.flow_state)
         return self
 
     def remove(self) -> None:
@@ -171,7 +168,7 @@ class Flow(Shown):
         flownb.errors.JobMissing: no flow named 'no-more' on this server; names are given with name=...
         """
         self._connection.ensure_writable()
-        remove.remove_flow(self._store, self._id)
+        remove.remove_flow(self._stored.store, self._stored.id)
 
     # ---- how far ------------------------------------------------------------------------------------
 
@@ -181,14 +178,13 @@ class Flow(Shown):
         >>> add({"name": "total", "queueName": "doc-flows"}).progress()
         Progress(completed=0, failed=0, active=0, total=1, fraction=0.000)
         """
-        counts = self._books.counts()
+        counts = self._stored.flow_state.counts()
         return Progress.of(counts, partial(self._time_left, counts))
 
     def _time_left(self, counts: FlowCounts) -> tuple[float, float] | None:
-        bases = [keys.base(self._store.prefix, queue) for queue in counts.by_stage]
-        paces = dict(
-            zip(counts.by_stage, read_paces(self._store, bases, int(self._record["created"])), strict=True)
-        )
+        store, since = self._stored.store, int(self._stored.record["created"])
+        bases = [keys.base(store.prefix, queue) for queue in counts.by_stage]
+        paces = dict(zip(counts.by_stage, read_paces(store, bases, since), strict=True))
         for queue, rows in counts.rows_a_job.items():
             paces[queue] = paces[queue].of_rows(rows)
         return estimate(counts, paces)
@@ -204,7 +200,7 @@ class Flow(Shown):
         """
         if state is not None and state not in STATES:
             raise errors.OptionError(f"state {state!r}: there are {', '.join(STATES)}")
-        records = [record for record in self._records() if state in (None, record.state)]
+        records = [record for record in self._stored.records() if state in (None, record.state)]
         return self._jobs_frame(records)
 
     def draw(self) -> Drawing:
@@ -214,7 +210,7 @@ class Flow(Shown):
         >>> add({"name": "total", "queueName": "doc-flows", "children": load}).draw()
         <Drawing of 'total': 2 nodes, 1 edge>
         """
-        return self._drawing(self._snapshot())
+        return self._drawing(self._stored.snapshot())
 
     def timeline(self) -> pd.DataFrame:
         """Return a DataFrame of when each job waited and ran: name queue phase start end seconds.
@@ -226,7 +222,7 @@ class Flow(Shown):
         >>> add({"name": "sum", "queueName": "doc-times"}).timeline()["phase"].tolist()
         ['waiting']
         """
-        return self._timeline_frame(self._records())
+        return self._timeline_frame(self._stored.records())
 
     def explain(self) -> pd.DataFrame:
         """Return a DataFrame of what keeps the flow from ending: job, why, fix; the worst first.
@@ -247,7 +243,7 @@ class Flow(Shown):
         >>> "<script" in add({"name": "total", "queueName": "doc-flows"}).to_html()
         False
         """
-        page = self._report(self._snapshot(failures=True), self._records())
+        page = self._report(self._stored.snapshot(failures=True), self._stored.records())
         if path is not None:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(page)
@@ -270,10 +266,10 @@ class Flow(Shown):
         """
         if self._outcome is None:
             for _ in self._looks(timeout):
-                if self._books.end()[0] is not None:
+                if self._stored.flow_state.end()[0] is not None:
                     break
                 self._while_waiting()
-            if "tidy" in self._record:
+            if "tidy" in self._stored.record:
                 self._outcome = self._read_outcome()
         return self
 
@@ -310,7 +306,7 @@ class Flow(Shown):
         return value
 
     def _read_outcome(self) -> tuple[Any, errors.FlowFailed | None]:
-        ended, cause = self._books.end()
+        ended, cause = self._stored.flow_state.end()
         if ended == CANCELLED:
             return None, self._was_cancelled()
         return (self.job.returnvalue, None) if ended == COMPLETED else (None, self._failure(cause))
@@ -319,10 +315,10 @@ class Flow(Shown):
         return errors.FlowFailed(f"flow {self.name!r} was cancelled; retry() runs what is left of it")
 
     def _failure(self, cause: str | None) -> errors.FlowFailed:
-        record, names = tree.root_cause(self._store, cause, self._record["root"])
+        record, names = tree.root_cause(self._stored.store, cause, self._stored.root)
         if record is None:
             return errors.FlowFailed(f"flow {self.name!r} failed, and the job that failed it was removed")
-        names[-1] = self._name_of(record)
+        names[-1] = self._stored.name_of(record)
         return errors.FlowFailed(
             f"flow {self.name!r} failed: {' > '.join(names)}: {tree.describe(record.failed_reason)}"
         )
@@ -332,7 +328,7 @@ class Flow(Shown):
 
     def _speak(self, told: bool) -> bool:
         """Raise FlowStuck if the flow cannot end; say once what it waits for. Returns whether that is said."""
-        if self._books.counts(_LOOK).count(ACTIVE):
+        if self._stored.flow_state.counts(COUNT_PATIENCE_SECONDS).count(ACTIVE):
             return told
         reasons = self._reasons()
         lasting = [reason for reason in reasons if reason.lasts]
@@ -352,53 +348,16 @@ class Flow(Shown):
         return in_words(self._reasons())
 
     def _reasons(self) -> list[Reason]:
-        return explain(self._store, self._books, self._there(self._books.as_stored()))
-
-    def _record_now(self) -> dict[str, str]:
-        return self._there(self._books.record())
-
-    def _there(self, record: dict[str, str]) -> dict[str, str]:
-        if not record:
-            raise errors.JobMissing(
-                f"flow {self.name!r} is not on this server any more; its data were removed"
-            )
-        return record
-
-    # ---- what the views are made from -------------------------------------------------------------
+        stored = self._stored
+        return explain(stored.store, stored.flow_state, stored.there(stored.flow_state.as_stored()))
 
     def _flow(self) -> Flow:
         return self
 
-    def _name_of(self, record: JobRecord) -> str:
-        """How a list of jobs calls this one."""
-        return record.name
 
-    def _snapshot(
-        self,
-        *,
-        nodes: bool = True,
-        failures: bool = False,
-        opened: Mapping[str, Sequence[str]] | None = None,
-    ) -> Snapshot:
-        record = self._record_now()
-        counts = self._books.counts(_LOOK)
-        if nodes:
-            shape = self._books.shape
-            return tree.snapshot(self._store, shape, record, counts, failures=failures, opened=opened)
-        root = self._store.read_jobs([record["root"]], ("name",))[0]
-        return Snapshot(
-            name=record["name"],
-            state=tree.state_of(record, root),
-            nodes=(),
-            counts=counts,
-            created=int(record["created"]),
-            finished=int(record["finished"]) if "finished" in record else None,
-            now=read_now(self._store),
-        )
-
-    def _records(self) -> Sequence[JobRecord]:
-        self._books.look()
-        return tree.jobs(self._store, self._books.shape, TIMELINE_FIELDS)
+def stored(flow: Flow) -> StoredFlow:
+    """Return the stored flow behind a handle: the door for the rooms above."""
+    return flow._stored
 
 
 def draw(tree_: Any) -> Drawing:

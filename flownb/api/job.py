@@ -12,6 +12,7 @@ from flownb.adding.child_jobs import Run
 from flownb.connection import Connection
 from flownb.errors import FlowError, JobMissing
 from flownb.options import JobOptions
+from flownb.state.stored_flow import StoredJob
 from flownb.steering.remove import remove_job
 from flownb.steering.retry import retry_one
 from flownb.wire import codec, keys
@@ -378,6 +379,16 @@ def find_job(store: Store, key: str, connection: Connection | None = None) -> Jo
     if found is None:
         raise JobMissing(f"no job {keys.short(key, store.prefix)} on this server")
     return Job(found, store=store, connection=connection)
+
+
+def stored_job(job: Job) -> StoredJob:
+    """Return the stored job behind a handle: the door for the rooms above."""
+    return StoredJob(job._store, job._record)
+
+
+def connection_of(job: Job) -> Connection | None:
+    """Return the connection that the job was read through, where it is known."""
+    return job._connection
 
 
 def store_of(connection: Connection | None) -> tuple[Connection, Store]:

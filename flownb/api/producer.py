@@ -11,7 +11,7 @@ from flownb.adding.bullmq import store_as_bullmq
 from flownb.adding.plan import Plan, plan
 from flownb.adding.send import store_plan
 from flownb.api import existing
-from flownb.api.attach import flow_around
+from flownb.api.attach import flow_around, flow_handle
 from flownb.api.flow import Flow
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
@@ -146,7 +146,7 @@ class _Adding:
         if self.as_bullmq:
             store_as_bullmq(store, made)
             hooks.start_kernel_worker(self.connection)
-            return flow_around(store, made.root.key, self.connection, name=made.root.name)
+            return flow_handle(flow_around(store, made.root.key, name=made.root.name), self.connection)
         known, is_whole = (None, False)
         if self.if_exists != "error":
             known, is_whole = existing.flow_to_reuse(store, made)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from flownb.api.attach import attach as attach_flow
+from flownb.api.attach import find_flow, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.job import Job
 from flownb.api.summary import summarise
 from flownb.batches import debugging, frames, results, row_selection
 from flownb.batches import failures as failing
 from flownb.batches.row_ends import as_they_end
-from flownb.batches.stored_rows import Row, StoredRows
+from flownb.batches.stored_batch import Source, StoredBatch
+from flownb.batches.stored_rows import Row
 from flownb.connection import Connection
 from flownb.errors import FlowFailed, OptionError
+from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys, many_rows
-from flownb.wire.records import CANCELLED, COMPLETED, FAILED, MOST_FAILURES, JobRecord, Snapshot
-from flownb.wire.store import CHUNK, Store
+from flownb.wire.records import CANCELLED, COMPLETED, FAILED, JobRecord
+from flownb.wire.store import Store
 
 
 class Batch(Flow):
@@ -39,15 +38,17 @@ class Batch(Flow):
     1  ZeroDivisionError  division by zero
     """
 
+    _stored: StoredBatch
+
     def __init__(
-        self, flow: str, *, connection: Connection | None = None, source: Source | None = None
+        self,
+        flow: str | StoredFlow,
+        *,
+        connection: Connection | None = None,
+        source: Source | None = None,
     ) -> None:
         super().__init__(flow, connection=connection)
-        self._spec = frames.spec_of(self._record)
-        self._source = source
-        self._is_whole = "stored" in self._record
-        self._found: StoredRows | None = None
-        self._groups_found: dict[str, tuple[Any, ...]] | None = None
+        self._stored = StoredBatch(self._stored, source)
 
     # ---- rows out -----------------------------------------------------------------------------------
 
@@ -66,7 +67,7 @@ class Batch(Flow):
         2     0.25
         """
         self.wait(timeout)
-        return results.of_values(self._rows.values(), self._index(), self._spec["task"])
+        return results.of_values(self._stored.rows.values(), self._stored.index, self._stored.spec["task"])
 
     def table(self) -> pd.DataFrame:
         """Return the rows with their results so far and ``_state _error _attempts _seconds``; never waits.
@@ -82,12 +83,12 @@ class Batch(Flow):
         0  2       4  completed
         1  3       9  completed
         """
-        found = self._rows
-        rows = found.read(inputs=self._source is None)
-        if self._source is not None:
-            return frames.table_of(self._source.frame, rows, self._spec["task"])
-        inputs = frames.inputs_of(rows, self._spec, found.index, self._store, self._id)
-        return frames.table_of(inputs, rows, self._spec["task"])
+        found = self._stored.rows
+        rows = found.read(inputs=self._stored.source is None)
+        if self._stored.source is not None:
+            return frames.table_of(self._stored.source.frame, rows, self._stored.spec["task"])
+        inputs = frames.inputs_of(rows, self._stored.spec, found.index, self._stored.store, self._stored.id)
+        return frames.table_of(inputs, rows, self._stored.spec["task"])
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -109,16 +110,16 @@ class Batch(Flow):
         >>> fan_out([1, 2, 3], square, into=total).result(timeout=30)
         14
         """
-        if self._spec["stages"]:
+        if self._stored.spec["stages"]:
             value = super().result(timeout)
             return self._groups() if self._has_root_of_its_own() else value
         found = self.results(timeout)
-        if self._store.read_flow_end(self._id)[0] == CANCELLED:
+        if self._stored.store.read_flow_end(self._stored.id)[0] == CANCELLED:
             raise self._was_cancelled()
-        if self._spec["rows"] and found.empty:
-            first = next((row.error for row in self._rows.read() if row.error), "no reason was stored")
+        if self._stored.spec["rows"] and found.empty:
+            first = next((row.error for row in self._stored.rows.read() if row.error), "no reason was stored")
             raise FlowFailed(
-                f"batch {self.name!r} failed: none of its {self._spec['rows']:,} rows succeeded; "
+                f"batch {self.name!r} failed: none of its {self._stored.spec['rows']:,} rows succeeded; "
                 f"the first failed with {first}"
             )
         return found
@@ -139,9 +140,9 @@ class Batch(Flow):
         1 FlowFailed('ZeroDivisionError: integer division or modulo by zero')
         """
         looks = self._looks(timeout)
-        while not self._look_whether_whole():  # another kernel's iterator has not come to its end
+        while not self._stored.is_whole():  # another kernel's iterator has not come to its end
             next(looks)
-        rows, index = self._rows, self._index()
+        rows, index = self._stored.rows, self._stored.index
         for place, row in as_they_end(rows, looks, ended=self._rows_ended, is_over=self._is_over):
             failure = FlowFailed(row.error or f"the row is {row.state}")
             yield index[place], failure if row.value is None else results.decoded(row.value)
@@ -163,24 +164,24 @@ class Batch(Flow):
         ZeroDivisionError: division by zero
         """
         __tracebackhide__ = True  # in IPython the traceback goes from the cell to the function
-        places = row_selection.places_of(self._index(), label)
-        rows = self._rows.read(places, inputs=True)
+        places = row_selection.places_of(self._stored.index, label)
+        rows = self._stored.rows.read(places, inputs=True)
         place, row = next(
             (at for at in zip(places, rows, strict=True) if at[1].state == FAILED), (places[0], rows[0])
         )
-        _, queue, id = keys.split(self._rows.key(place))
-        paths = many_rows.paths_of(self._spec["columns"], self._spec["whole_row"])
+        _, queue, id = keys.split(self._stored.rows.key(place))
+        paths = many_rows.paths_of(self._stored.spec["columns"], self._stored.spec["whole_row"])
         record = JobRecord(
-            key=self._rows.key(place),
+            key=self._stored.rows.key(place),
             id=id,
             queue=queue,
-            name=self._spec["task"],
+            name=self._stored.spec["task"],
             state=row.state,
             data=row.data,
-            flow=self._id,
-            bind=many_rows.refer(None, paths) if self._spec.get("refers") else None,
+            flow=self._stored.id,
+            bind=many_rows.refer(None, paths) if self._stored.spec.get("refers") else None,
         )
-        return debugging.debug(debugging.RowHere(record, store=self._store))
+        return debugging.debug(debugging.RowHere(record, store=self._stored.store))
 
     def retry(self, error: str | type[Exception] | None = None, rows: Any = None) -> Batch:
         """Run failed rows again, then what stands above them, once; return the batch.
@@ -208,13 +209,13 @@ class Batch(Flow):
             raise OptionError(f"error: one error's name, kind or class, not {error!r}")
         failed, table = self._failures()
         if error is None and rows is None:
-            self._rows.retry(self._books, failed)
+            self._stored.rows.retry(self._stored.flow_state, failed)
             super().retry()
             return self
-        places = row_selection.chosen(table, self._index(), error=error, rows=rows)
+        places = row_selection.chosen(table, self._stored.index, error=error, rows=rows)
         if not places:
             print(f"batch {self.name!r}: no failed row has the error {error!r}, nothing runs again")
-        self._rows.retry(self._books, [failed[place] for place in places])
+        self._stored.rows.retry(self._stored.flow_state, [failed[place] for place in places])
         return self
 
     def to_html(self, path: Any = None) -> str:
@@ -230,7 +231,7 @@ class Batch(Flow):
         (True, False)
         """
         top = self._top_table()
-        page = self._report(self._snapshot(failures=True), self._records(), top)
+        page = self._report(self._stored.snapshot(failures=True), self._stored.records(), top)
         if path is not None:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(page)
@@ -240,32 +241,22 @@ class Batch(Flow):
 
     def _groups(self) -> pd.DataFrame:
         """The values of the aggregates right above the rows, one row a group."""
-        groups, by = self._group_labels(), self._spec["by"]
-        records = [r for r in self._store.read_jobs(list(groups), ("name", "returnvalue")) if r]
+        groups, by = self._stored.group_labels(), self._stored.spec["by"]
+        records = [r for r in self._stored.store.read_jobs(list(groups), ("name", "returnvalue")) if r]
         labels_ = [[groups[record.key][place] for record in records] for place in range(len(by))]
         index = (
             pd.Index(labels_[0], name=by[0]) if len(by) == 1 else pd.MultiIndex.from_arrays(labels_, names=by)
         )
-        name = records[0].name if records else self._spec["task"]
+        name = records[0].name if records else self._stored.spec["task"]
         return results.results([record.returnvalue for record in records], index, name)
-
-    def _group_labels(self) -> dict[str, tuple[Any, ...]]:
-        """What each job right above the rows has in the columns of `by`, by its key. Does not change, is read once."""
-        if self._groups_found is None:
-            by = self._spec["by"]
-            records = self._store.read_jobs(self._rows.parents if by else [], ("data",))
-            found = ((record.key, codec.decode(record.data)) for record in records if record)
-            self._groups_found = {key: tuple(data.get(name) for name in by) for key, data in found}
-        return self._groups_found
 
     def _has_root_of_its_own(self) -> bool:
         """Is the root nothing but the end of what is below it?"""
-        root: str = self._record["root"]
-        return keys.queue_of(root) == keys.BATCH_QUEUE
+        return keys.queue_of(self._stored.root) == keys.BATCH_QUEUE
 
     def _top_table(self, most: int = 200) -> pd.DataFrame:
         """What the page shows of the outcome: the root's value if it is a table, else the first rows."""
-        if self._spec["stages"] and self._books.end()[0] == COMPLETED:
+        if self._stored.spec["stages"] and self._stored.flow_state.end()[0] == COMPLETED:
             if self._has_root_of_its_own():
                 return self._groups().head(most)
             value = self.job.returnvalue
@@ -276,112 +267,26 @@ class Batch(Flow):
                 return pd.DataFrame([value])
         return self.table().head(most)
 
-    @property
-    def _rows(self) -> StoredRows:
-        """The rows on the server; where they are is read once all have come."""
-        if self._found is not None:
-            return self._found
-        is_whole = self._look_whether_whole()
-        found = StoredRows.below(self._store, self._record["root"], self._spec)
-        if self._spec["rows"] and not len(found):
-            self._store.read_flow_end(self._id)  # raises JobMissing when the batch was removed
-        if is_whole:
-            self._found = found
-        return found
-
-    def _look_whether_whole(self) -> bool:
-        """Have all rows come? Those of another kernel's iterator come while the first ones run."""
-        if not self._is_whole:
-            self._record = self._record_now()
-            self._spec = frames.spec_of(self._record)
-            self._is_whole = "stored" in self._record
-        return self._is_whole
-
-    def _snapshot(self, *, failures: bool = False, **parts: Any) -> Snapshot:
-        """As of any flow; rows and groups have their labels, and failed rows inside a job of many stand among them."""
-        self._look_whether_whole()
-        snapshot = super()._snapshot(failures=failures, **parts)
-        nodes = [
-            dataclasses.replace(node, name=self._name_of(node.job)) if node.job else node
-            for node in snapshot.nodes
-        ]
-        snapshot = dataclasses.replace(snapshot, nodes=tuple(nodes))
-        if not snapshot.counts.count(FAILED) or not failures:
-            return snapshot
-        rows = self._rows
-        index = rows.index if self._source is None else self._source.frame.index
-        found = [_labelled(record, index, rows.places.get(record.key)) for record in snapshot.failures]
-        if self._spec.get("rows_per_job") != 1:
-            known = {record.key for record in found}
-            more = (record for record in self._failed_rows(rows, index) if record.key not in known)
-            failed = min(snapshot.counts.count(FAILED), MOST_FAILURES)
-            found += itertools.islice(more, max(failed - len(known), 0))
-        return dataclasses.replace(snapshot, failures=tuple(found))
-
-    def _name_of(self, record: JobRecord) -> str:
-        """The label of a row, or of a group, stands behind the name that all of them have."""
-        if not self._is_whole:
-            return record.name
-        if record.queue == self._spec["queue"]:
-            return _with_label(record.name, self._index(), self._rows.places.get(record.key))
-        return " ".join([record.name, *map(str, self._group_labels().get(record.key, ()))])
-
-    def _failed_rows(self, rows: StoredRows, index: pd.Index[Any]) -> Iterator[JobRecord]:
-        """Each failed row as if it were a job of its own."""
-        for start in range(0, len(rows), CHUNK):
-            places = range(start, min(start + CHUNK, len(rows)))
-            for place, (key, row) in zip(places, rows.read_with_keys(places), strict=True):
-                if row.state == FAILED:
-                    job = JobRecord(
-                        key=key,
-                        id=keys.id_of(key),
-                        queue=self._spec["queue"],
-                        name=self._spec["task"],
-                        state=FAILED,
-                        failed_reason=row.error,
-                        stacktrace=codec.encode([row.traceback] if row.traceback else [], "traceback"),
-                        attempts_made=row.attempts or 0,
-                    )
-                    yield _labelled(job, index, place)
-
     def _failures(self) -> tuple[list[int], pd.DataFrame]:
         """The failed rows' places, and the table of them in the same order."""
-        places = [place for place, row in enumerate(self._rows.read()) if row.state == FAILED]
-        whole = zip(places, self._rows.read(places, traces=True), strict=True)
+        places = [place for place, row in enumerate(self._stored.rows.read()) if row.state == FAILED]
+        whole = zip(places, self._stored.rows.read(places, traces=True), strict=True)
         failed = {place: row for place, row in whole if row.state == FAILED}
-        table = failing.failures(map(_failure, failed.values()), self._index().take(list(failed)))
+        table = failing.failures(map(_failure, failed.values()), self._stored.index.take(list(failed)))
         return list(failed), table
 
     def _rows_ended(self) -> int:
-        states = self._books.counts().by_stage.get(self._spec["queue"], {})
+        states = self._stored.flow_state.counts().by_stage.get(self._stored.spec["queue"], {})
         return states.get(COMPLETED, 0) + states.get(FAILED, 0)
 
     def _is_over(self) -> bool:
         self._while_waiting()
-        return self._books.end()[0] is not None
-
-    def _index(self) -> pd.Index[Any]:
-        return self._rows.index if self._source is None else self._source.frame.index
+        return self._stored.flow_state.end()[0] is not None
 
     def _while_waiting(self) -> None:
         """A root that is nothing but the end of its rows is completed by whoever waits, if no worker does it."""
         if self._has_root_of_its_own() and not self._connection.read_only:
-            _finish_roots(self._store, self._connection.prefix)
-
-
-def _with_label(name: str, index: pd.Index[Any], place: int | None) -> str:
-    return name if place is None or place >= len(index) else f"{name} {index[place]}"
-
-
-def _labelled(record: JobRecord, index: pd.Index[Any], place: int | None) -> JobRecord:
-    return dataclasses.replace(record, name=_with_label(record.name, index, place))
-
-
-@dataclass(frozen=True)
-class Source:
-    """The rows as the caller had them: what `table` shows beside the results."""
-
-    frame: pd.DataFrame
+            _finish_roots(self._stored.store, self._connection.prefix)
 
 
 def attach(name: str | Job, *, connection: Connection | None = None) -> Flow | Batch:
@@ -395,8 +300,8 @@ def attach(name: str | Job, *, connection: Connection | None = None) -> Flow | B
         ...
     flownb.errors.JobMissing: no flow named 'nobody-knows-it' on this server; names are given with name=...
     """
-    flow = attach_flow(name, connection=connection)
-    return Batch(flow._id, connection=flow._connection) if "spec" in flow._record else flow
+    found, resolved = find_flow(name, connection=connection)
+    return Batch(found, connection=resolved) if "spec" in found.record else flow_handle(found, resolved)
 
 
 def _failure(row: Row) -> failing.Failure:

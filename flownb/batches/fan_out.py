@@ -12,13 +12,14 @@ import pandas as pd
 from flownb import hooks
 from flownb.api.job import store_of
 from flownb.batches import frames, job_size, results
-from flownb.batches.batch import Batch, Source
+from flownb.batches.batch import Batch
 from flownb.batches.dry_run import rehearse
 from flownb.batches.iterators import MOST_ROWS, store_as_they_come
 from flownb.batches.row_job import RowJob, no_task
 from flownb.batches.row_plan import Layout
 from flownb.batches.rows import Rows, fingerprint, identities, ungrouped
 from flownb.batches.rows import read as read_rows
+from flownb.batches.stored_batch import Source
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
 from flownb.options import read_limiter

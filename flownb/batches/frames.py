@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from flownb.api.job import Job
+from flownb.api.job import Job, stored_job
 from flownb.batches import results
 from flownb.batches.stored_rows import JOB_FIELDS, Row, StoredRows, rows_of
 from flownb.wire import codec
@@ -24,10 +24,10 @@ def frame_of_children(job: Job) -> pd.DataFrame:
     _attempts _seconds``, on their own labels; the columns of `by` are there too. Jobs come as one row each,
     their columns of `by` first.
     """
-    store = job._store
-    flow = job._record.flow or ""
+    store, record = stored_job(job)
+    flow = record.flow or ""
     spec = spec_of(store.read_flow(flow))
-    pieces = [piece for piece in store.read_children(job._record.key) if not piece.added]
+    pieces = [piece for piece in store.read_children(record.key) if not piece.added]
     if any(piece.positions is not None for piece in pieces):
         below = StoredRows(store, pieces, spec)
         rows = below.read(inputs=True)

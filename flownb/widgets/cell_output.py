@@ -11,6 +11,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from flownb.api.flow import stored
 from flownb.views import html
 from flownb.widgets.view import FlowView, view_of, watcher
 from flownb.wire.records import ACTIVE, Snapshot
@@ -26,7 +27,7 @@ def show(flow: Flow, *, whole: bool = False) -> None:
     """Display a flow in the cell that runs: live where a kernel serves a page, else as a picture."""
     from IPython.display import display, update_display
 
-    snapshot = flow._snapshot(failures=True)
+    snapshot = stored(flow).snapshot(failures=True)
     picture = _picture(flow, snapshot)
     if not is_live():
         display(picture, raw=True)
@@ -38,7 +39,7 @@ def show(flow: Flow, *, whole: bool = False) -> None:
         shown = display(picture, raw=True, display_id=True)
         view.when_ended(
             lambda: update_display(
-                _picture(flow, flow._snapshot(failures=True)), raw=True, display_id=shown.display_id
+                _picture(flow, stored(flow).snapshot(failures=True)), raw=True, display_id=shown.display_id
             )
         )
     display({WIDGET: _model(view), "text/plain": ""}, raw=True)
@@ -48,7 +49,7 @@ def show(flow: Flow, *, whole: bool = False) -> None:
 
 def bundle(flow: Flow, view: FlowView | None = None) -> dict[str, Any]:
     """A flow for a front end that asks for it: picture and text, and the live view where there is one."""
-    found = _picture(flow, flow._snapshot(failures=True))
+    found = _picture(flow, stored(flow).snapshot(failures=True))
     if is_live():
         view = view or view_of(flow, whole=False)
         found[WIDGET] = _model(view)

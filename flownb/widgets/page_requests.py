@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flownb.api.job import find_job
+from flownb.api.flow import stored
+from flownb.api.job import find_job, stored_job
 from flownb.state import tree
 from flownb.views import timeline as timelines
 from flownb.views.phases import failed_runs
@@ -32,13 +33,13 @@ _BUTTONS = ("pause", "resume", "cancel", "retry", "remove")
 
 def job(flow: Flow, key: str) -> dict[str, Any]:
     """All that is known of a job, as texts that are safe to show."""
-    found = find_job(flow._store, key)
-    record = found._record
+    found = stored(flow)
+    _, record = stored_job(find_job(found.store, key))
     traces = codec.decode(record.stacktrace or "[]")
-    logs = flow._store.read_logs(key)
+    logs = found.store.read_logs(key)
     return {
         "key": key,
-        "name": shown(flow._name_of(record), 200),
+        "name": shown(found.name_of(record), 200),
         "id": shown(record.id, 100),
         "queue": shown(record.queue, 100),
         "state": plain(record.state or "unknown"),
@@ -80,8 +81,7 @@ def _text(text: str | None, *, end: bool = False) -> str:
 
 def members(flow: Flow, parent: str, first: str) -> tuple[str, ...]:
     """The jobs of a folded group to draw one by one: the failed ones, then the first declared ones."""
-    store = flow._store
-    shape = flow._books.shape
+    store, shape = stored(flow).store, stored(flow).flow_state.shape
     groups = shape.groups([parent])[0] or ()
     group = next(group for group in groups if first in group["first"])
     of_queue = [key for key in shape.children(parent) if keys.base_of(key) == group["base"]]
@@ -107,7 +107,7 @@ class Pages:
     """
 
     def __init__(self, flow: Flow) -> None:
-        self._flow = flow
+        self._stored = stored(flow)
         self._keys: list[str] = []
         self._then: Any = None
 
@@ -116,12 +116,12 @@ class Pages:
 
         ``of`` is how many rows there are in all. None: not all were looked at, but ``searched`` of ``among`` jobs.
         """
-        counts = self._flow._books.counts()
+        counts = self._stored.flow_state.counts()
         now = (
             counts if counts.rows_a_job else counts.total
         )  # jobs that hold many rows hand on some to new ones
         if now != self._then:
-            self._keys = list(self._flow._books.shape.jobs())
+            self._keys = list(self._stored.flow_state.shape.jobs())
             self._then = now
         wanted = self._wanted(ask)
         if len(wanted) > MOST_SORTED:
@@ -139,7 +139,7 @@ class Pages:
         state = ask.get("state")
         if state not in (None, "", FAILED):
             return wanted
-        failed = dict.fromkeys(tree.failed_keys(self._flow._store, self._flow._books.shape))
+        failed = dict.fromkeys(tree.failed_keys(self._stored.store, self._stored.flow_state.shape))
         mine = set(wanted)
         first = [key for key in failed if key in mine]
         return first if state == FAILED else first + [key for key in wanted if key not in failed]
@@ -147,7 +147,7 @@ class Pages:
     def _sorted(self, wanted: list[str], ask: Mapping[str, Any]) -> dict[str, Any]:
         """All are read, so they can be put in any order."""
         state, start, sort = ask.get("state"), int(ask.get("start") or 0), ask.get("sort")
-        records = [r for r in self._flow._store.read_jobs(wanted, BRIEF_FIELDS) if r]
+        records = [r for r in self._stored.store.read_jobs(wanted, BRIEF_FIELDS) if r]
         rows = [self._row(record) for record in records if not state or record.state == state]
         if sort in _COLUMNS:
             place = _COLUMNS.index(sort) + 1
@@ -166,7 +166,7 @@ class Pages:
         place = start
         while place < len(wanted) and len(rows) < PAGE and place - start < MOST_SEARCHED:
             some = wanted[place : place + (500 if state else PAGE)]
-            for record in self._flow._store.read_jobs(some, BRIEF_FIELDS):
+            for record in self._stored.store.read_jobs(some, BRIEF_FIELDS):
                 place += 1
                 if record and (not state or record.state == state):
                     rows.append(self._row(record))
@@ -184,7 +184,7 @@ class Pages:
         ran = record.finished_on - record.processed_on if record.finished_on and record.processed_on else None
         return [
             record.key,
-            shown(self._flow._name_of(record), 80),
+            shown(self._stored.name_of(record), 80),
             shown(record.queue, 60),
             plain(record.state or "unknown"),
             record.attempts_made,
@@ -199,8 +199,8 @@ class Pages:
 
 def timeline(flow: Flow) -> dict[str, Any]:
     """The timeline's picture. Reads every job of the flow."""
-    snapshot = flow._snapshot(nodes=False)
-    records = flow._records()
+    snapshot = stored(flow).snapshot(nodes=False)
+    records = stored(flow).records()
     return {"svg": timelines.timeline_svg(records, now=snapshot.finished or snapshot.now)}
 
 
@@ -209,7 +209,9 @@ def timeline(flow: Flow) -> dict[str, Any]:
 
 def actions(flow: Flow, snapshot: Snapshot) -> Iterator[str]:
     """The buttons that make sense now."""
-    if snapshot.finished is None and flow._books.flow:  # other programs' workers would not honour them
+    if (
+        snapshot.finished is None and stored(flow).flow_state.flow
+    ):  # other programs' workers would not honour them
         yield "resume" if snapshot.counts.paused else "pause"
         yield "cancel"
     if snapshot.counts.count(FAILED):

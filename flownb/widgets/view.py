@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
+from flownb.api.flow import stored
 from flownb.errors import FlownbError, JobMissing
 from flownb.views import html, live
 from flownb.views.words import plain
@@ -69,7 +70,7 @@ class FlowView(anywidget.AnyWidget):
         self._esm, self._css = _script(), _style()
         super().__init__(whole=whole)
         self.on_msg(self._heard)
-        self._show(flow._snapshot())
+        self._show(stored(flow).snapshot())
 
     def __repr__(self) -> str:
         return f"FlowView({self._flow.name!r})"
@@ -86,7 +87,7 @@ class FlowView(anywidget.AnyWidget):
         """
         with self._lock:
             try:
-                return self._show(self._flow._snapshot(opened=self._opened))
+                return self._show(stored(self._flow).snapshot(opened=self._opened))
             except JobMissing:
                 return self._say({**self.head, "state": "removed", "tone": "unknown", "actions": []})
             except FlownbError as problem:
@@ -145,7 +146,9 @@ class FlowView(anywidget.AnyWidget):
         if then == self._failed_then or time.monotonic() - self._looked_at_failures < _FAILURES_PAUSE:
             return
         self._failed_then, self._looked_at_failures = then, time.monotonic()
-        self.failures = live.failure_groups(self._flow._snapshot(failures=True).failures) if failed else []
+        self.failures = (
+            live.failure_groups(stored(self._flow).snapshot(failures=True).failures) if failed else []
+        )
 
     _failed_then: tuple[int, int | None] = 0, None
 
@@ -202,7 +205,7 @@ class FlowView(anywidget.AnyWidget):
         >>> add({"name": "total", "queueName": "doc-views"}).watch().close()
         """
         watcher.forget(self)
-        _shown.pop((self._flow._id, self.whole), None)
+        _shown.pop((stored(self._flow).id, self.whole), None)
         super().close()
 
     def when_ended(self, tell: Callable[[], None]) -> None:
@@ -232,8 +235,8 @@ _shown: dict[tuple[str, bool], FlowView] = {}
 
 def view_of(flow: Flow, *, whole: bool) -> FlowView:
     """Return the one live view of a flow in this kernel: a cell that runs twice makes no second one."""
-    view = _shown.get((flow._id, whole))
+    view = _shown.get((stored(flow).id, whole))
     if view is None:
-        view = _shown[flow._id, whole] = FlowView(flow, whole=whole)
+        view = _shown[stored(flow).id, whole] = FlowView(flow, whole=whole)
     view._flow = flow  # the newest handle: an older one's connection may be closed
     return view

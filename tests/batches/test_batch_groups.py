@@ -296,7 +296,7 @@ def test_a_picture_says_which_group_and_which_row_it_shows(tasks):
     square, per_country, summary = tasks
     batch = fn.fan_out(FRAME, square, by="country", into=[per_country, summary], rows_per_job=1)
     batch.wait(timeout=20)
-    assert [node.name for node in batch._snapshot().nodes] == [
+    assert [node.name for node in batch._stored.snapshot().nodes] == [
         "summary",
         *("per_country de", "per_country fr", "per_country it"),
         *("square a", "square c", "square b", "square d", "square e"),

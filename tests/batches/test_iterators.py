@@ -73,7 +73,7 @@ def test_a_handle_got_while_rows_still_come_has_those_that_come_later(square, ra
         yield from range(600)
         until(lambda: len(ran) >= 500)
         batch = early["batch"] = fn.attach("b")
-        early["table"], early["names"] = batch.table(), [node.name for node in batch._snapshot().nodes]
+        early["table"], early["names"] = batch.table(), [node.name for node in batch._stored.snapshot().nodes]
         threading.Thread(target=lambda: completed.extend(batch.as_completed(timeout=60))).start()
         met.set()
         yield from range(600, 700)

@@ -72,7 +72,7 @@ def test_the_data_refer_to_the_input_and_bind_says_where(count, redis):
     [job] = fn.Queue("count").get_jobs("completed")
     [key] = input_keys(redis)
     [(digest, text)] = redis.hgetall(key).items()
-    assert key == f"bull:flownb:inputs:{batch._id}"
+    assert key == f"bull:flownb:inputs:{batch._stored.id}"
     assert json.loads(text) == LOOKUP
     stored = redis.hgetall(f"bull:count:{job.id}")
     assert json.loads(stored[b"data"]) == {"n": 0, "lookup": {"flownb:large": digest.decode()}}

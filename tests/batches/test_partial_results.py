@@ -79,7 +79,7 @@ def test_rows_that_fail_inside_a_job_of_many_are_told_in_the_picture_too():
         return n
 
     batch = fn.fan_out(range(40), pick, rows_per_job=20).wait(timeout=60)
-    told = batch._snapshot(failures=True).failures
+    told = batch._stored.snapshot(failures=True).failures
     assert [record.failed_reason for record in told] == ["KeyError: 'none'"] * 4
     assert [record.name for record in told] == ["pick 3", "pick 13", "pick 23", "pick 33"]
     assert all("in pick" in record.stacktrace for record in told)
@@ -96,11 +96,11 @@ def test_a_failed_row_is_told_with_its_label_and_the_job_that_it_is_in_by_now():
 
     frame = pd.DataFrame({"n": range(60)}, index=[f"order-{n}" for n in range(60)])
     batch = fn.fan_out(frame, pick).wait(timeout=100)
-    told = batch._snapshot(failures=True).failures
+    told = batch._stored.snapshot(failures=True).failures
     assert {record.name for record in told} == {f"pick order-{n}" for n in range(3, 60, 10)}
     for record in told:
         (n,) = json.loads(f"[{record.failed_reason.rstrip(chr(39)).rpartition(' ')[2]}]")
-        data = json.loads(batch._store.read_jobs([record.key], ("data",))[0].data)
+        data = json.loads(batch._stored.store.read_jobs([record.key], ("data",))[0].data)
         assert {"n": n} in data.get("rows", [data])
 
 
@@ -115,8 +115,8 @@ def test_boxes_of_groups_whose_rows_share_jobs_count_their_own_jobs():
 
     frame = pd.DataFrame({"n": range(120), "half": ["a", "b"] * 60})
     batch = fn.fan_out(frame, pick, by="half", into=total, rows_per_job=10).wait(timeout=60)
-    snapshot = batch._snapshot()
+    snapshot = batch._stored.snapshot()
     assert [dict(node.states) for node in snapshot.nodes if node.name == "pick"] == [{"completed": 6}] * 2
     assert (snapshot.counts.by_stage["pick"], snapshot.left_out) == ({"completed": 120}, 0)
-    few = fn.fan_out(frame.head(30), pick, rows_per_job=10).wait(timeout=60)._snapshot()
+    few = fn.fan_out(frame.head(30), pick, rows_per_job=10).wait(timeout=60)._stored.snapshot()
     assert ([node.name for node in few.nodes[1:]], few.left_out) == (["pick"] * 3, 0)  # a box a job

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("connection")
 
 
 def stored(batch):
-    return StoredRows.below(batch._store, batch._record["root"], batch._spec)
+    return StoredRows.below(batch._stored.store, batch._stored.root, batch._stored.spec)
 
 
 FRAME = pd.DataFrame({"n": [4, 3, 8]}, index=["a", "b", "a"])

@@ -65,7 +65,7 @@ def work(connection: Connection, *, broken: str | None = None) -> flownb.Worker:
 
 def test_ls_lists_the_newest_first_in_one_line_each(terminal, folder, flow):
     other = FlowProducer(connection=folder).add({"name": "other", "queueName": "cli-others"})
-    folder.client().hset(f"bull:flownb:flow:{other._id}", "name", "other\x1b[31m")  # another program's
+    folder.client().hset(f"bull:flownb:flow:{other._stored.id}", "name", "other\x1b[31m")  # another program's
     status, out, errors = terminal.run("ls")
     assert (status, errors) == (0, "")
     head, other, score = out.splitlines()

@@ -209,5 +209,5 @@ def test_scripts_and_plain_commands_answer_the_same(production):
     assert plain.read_children_counts(jobs) == asks.read_children_counts(jobs)
     assert plain.read_names(jobs) == asks.read_names(jobs)
     flow = fn.attach("half-way", connection=writing)
-    about = (flow._id, flow._record["root"], [flow._record["root"]], [(jobs[2], 1)], ["bull:rows"])
+    about = (flow._stored.id, flow._stored.root, [flow._stored.root], [(jobs[2], 1)], ["bull:rows"])
     assert plain.read_flow_state(*about) == asks.read_flow_state(*about)

@@ -190,7 +190,10 @@ def test_a_flow_that_is_still_being_stored_stops_there(redis, monkeypatch):
     assert not [
         key
         for key in redis.keys("*")
-        if b"flownb:" in key and b":served" not in key and b"probe" not in key and flow._id.encode() in key
+        if b"flownb:" in key
+        and b":served" not in key
+        and b"probe" not in key
+        and flow._stored.id.encode() in key
     ]
 
 

@@ -109,21 +109,23 @@ def never_look_again(redis, flow):
 
 
 def end_by_the_record_alone(redis, flow):
-    redis.hset(keys.own("bull", "flow", flow._id), mapping={"ended": "completed", "finished": "1"})
+    redis.hset(keys.own("bull", "flow", flow._stored.id), mapping={"ended": "completed", "finished": "1"})
 
 
 def miscount(redis, flow):
-    redis.hincrby(keys.own("bull", "counts", flow._id), "waiting@bull:rows", -1)
-    redis.hincrby(keys.own("bull", "counts", flow._id), "failed@bull:rows", 1)
+    redis.hincrby(keys.own("bull", "counts", flow._stored.id), "waiting@bull:rows", -1)
+    redis.hincrby(keys.own("bull", "counts", flow._stored.id), "failed@bull:rows", 1)
 
 
 def lose_the_counts(redis, flow):
-    redis.delete(keys.own("bull", "counts", flow._id))
+    redis.delete(keys.own("bull", "counts", flow._stored.id))
 
 
 def lose_the_counts_and_go_on(redis, flow):
     lose_the_counts(redis, flow)
-    redis.hset(keys.own("bull", "counts", flow._id), mapping={"waiting@bull:rows": -1, "active@bull:rows": 1})
+    redis.hset(
+        keys.own("bull", "counts", flow._stored.id), mapping={"waiting@bull:rows": -1, "active@bull:rows": 1}
+    )
 
 
 MENDED = {
@@ -229,15 +231,15 @@ def cut_a_retry_short(redis, flow):
     redis.delete(f"{PARENT}:dependencies")
     for row in ROWS[1:]:
         redis.hdel(row, "parentKey", "parent")
-    redis.sadd(f"{PARENT}:dependencies", keys.seal("bull", flow._id))
+    redis.sadd(f"{PARENT}:dependencies", keys.seal("bull", flow._stored.id))
 
 
 def lose_the_record(redis, flow):
-    redis.delete(keys.own("bull", "flow", flow._id))
+    redis.delete(keys.own("bull", "flow", flow._stored.id))
 
 
 def lose_a_part_of_the_record(redis, flow):
-    redis.hdel(keys.own("bull", "flow", flow._id), "root")
+    redis.hdel(keys.own("bull", "flow", flow._stored.id), "root")
 
 
 NOT_MENDED = {
@@ -303,7 +305,7 @@ def test_a_damage_that_a_person_must_mend_is_named_with_what_to_do(redis, stage,
     told = look()
 
     job, *words = NOT_MENDED[damage]
-    assert (job or half_way._id, *words) in told
+    assert (job or half_way._stored.id, *words) in told
     if all("--fix" not in fix for _, _, fix in told):
         assert look(fix=True) == told
         assert stage.dump() == before
@@ -555,7 +557,7 @@ def test_a_further_parent_is_told_and_its_flow_counts_it(redis, stage):
 
     assert redis.hgetall("bull:tops:two:processed") == {b"bull:rows:s": b"7"}
     counts = {"waiting@bull:tops": 1, "waiting@bull:rows": 0, "waiting-children@bull:tops": 0}
-    assert job_facts.read_counts(stage.store, two._id) == {**counts, "completed@bull:rows": 1}
+    assert job_facts.read_counts(stage.store, two._stored.id) == {**counts, "completed@bull:rows": 1}
     assert redis.hlen("bull:flownb:shared") == 0
 
 
@@ -569,12 +571,14 @@ def test_a_parent_that_waits_for_none_and_was_failed_by_one_fails(redis, stage, 
 
 
 def test_counts_of_which_one_has_moved_since_are_left_alone(redis, stage, half_way):
-    was = job_facts.read_counts(stage.store, half_way._id)
+    was = job_facts.read_counts(stage.store, half_way._stored.id)
     stage.store.repair_flow(
-        "bull:reports", half_way._id, {**was, "waiting@bull:rows": 9}, {"waiting@bull:rows": 5}
+        "bull:reports", half_way._stored.id, {**was, "waiting@bull:rows": 9}, {"waiting@bull:rows": 5}
     )
-    stage.store.repair_flow("bull:reports", half_way._id, {}, {"waiting@bull:rows": 5})  # they were gone then
-    assert job_facts.read_counts(stage.store, half_way._id) == was
+    stage.store.repair_flow(
+        "bull:reports", half_way._stored.id, {}, {"waiting@bull:rows": 5}
+    )  # they were gone then
+    assert job_facts.read_counts(stage.store, half_way._stored.id) == was
 
 
 def test_a_flow_that_goes_on_is_removed_after_its_end_all_the_same(redis, connection):
@@ -582,7 +586,7 @@ def test_a_flow_that_goes_on_is_removed_after_its_end_all_the_same(redis, connec
     end_by_the_record_alone(redis, flow)
     redis.delete("bull:flownb:tidy")
     look(fix=True)
-    assert redis.zrange("bull:flownb:tidy", 0, -1) == [flow._id.encode()]
+    assert redis.zrange("bull:flownb:tidy", 0, -1) == [flow._stored.id.encode()]
 
 
 # ---- how it is asked ----------------------------------------------------------------------------------------------

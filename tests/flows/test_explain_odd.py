@@ -109,9 +109,9 @@ def test_a_foreign_child_with_broken_fields_is_explained_too(stage):
 
 def test_a_root_that_was_removed(stage):
     flow = stage.add(row())
-    stage.redis.delete(f"bull:totals:{flow._id}")
+    stage.redis.delete(f"bull:totals:{flow._stored.id}")
     assert stage.only(flow)[:2] == ("total", "it was removed, and the flow still waits for it")
-    stage.redis.delete(f"bull:flownb:flow:{flow._id}")
+    stage.redis.delete(f"bull:flownb:flow:{flow._stored.id}")
     with pytest.raises(fn.JobMissing, match="flow 'total' is not on this server any more"):
         flow.explain()
 
@@ -119,7 +119,7 @@ def test_a_root_that_was_removed(stage):
 def test_a_parent_without_a_child_that_was_not_released(stage):
     flow = stage.add(row())
     stage.serve("rows", "totals")
-    stage.redis.delete(f"bull:totals:{flow._id}:dependencies")
+    stage.redis.delete(f"bull:totals:{flow._stored.id}:dependencies")
     assert stage.only(flow) == (
         "total",
         "it waits for children, and has none that has not ended: its books were changed by hand",
@@ -225,7 +225,7 @@ def test_a_server_that_is_away_is_an_error(own_server):
 def test_a_read_only_connection_explains_too(stage, server_folder):
     flow = stage.add(queue="q")
     with fn.Connection(path=server_folder, read_only=True) as reading:
-        assert stage.only(fn.Flow(flow._id, connection=reading))[1] == "no worker serves queue 'q'"
+        assert stage.only(fn.Flow(flow._stored.id, connection=reading))[1] == "no worker serves queue 'q'"
 
 
 # ---- flows that have ended ----------------------------------------------------------------------------------

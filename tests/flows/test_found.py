@@ -210,7 +210,7 @@ def test_a_job_of_its_own_is_a_flow_of_one(connection):
 def test_a_cell_may_look_while_a_live_view_reads_by_the_same_handle(connection, monkeypatch):
     fn.FlowProducer().add({**TREE, "opts": {"jobId": "top"}}, semantics="bullmq")
     flow = fn.attach("reports:top")
-    shape, begun, go_on = flow._books.shape, threading.Event(), threading.Event()
+    shape, begun, go_on = flow._stored.flow_state.shape, threading.Event(), threading.Event()
     read = shape.store.read_names
 
     def read_slowly(jobs):

@@ -42,14 +42,14 @@ def test_it_counts_lists_and_draws_what_was_added_below_its_leaves(three_sites):
         "page-2": 1,
         "page-3": 1,
     }
-    assert {node.name for node in three_sites._snapshot().nodes} == {
+    assert {node.name for node in three_sites._stored.snapshot().nodes} == {
         "all",
         "site",
         "page-1",
         "page-2",
         "page-3",
     }
-    assert three_sites._snapshot().left_out == 0
+    assert three_sites._stored.snapshot().left_out == 0
     assert "page-3" in three_sites.to_html()
 
 
@@ -58,7 +58,7 @@ def test_below_many_alike_one_that_has_grown_stands_for_all():
         {"name": f"site-{i}", "queueName": "sites", "data": {"pages": [1] * (i == 30)}} for i in range(40)
     ]
     flow = run(fn.add({"name": "all", "queueName": "tops", "children": sites}))
-    assert [(node.name, node.count) for node in flow._snapshot().nodes] == [
+    assert [(node.name, node.count) for node in flow._stored.snapshot().nodes] == [
         ("all", 1),
         ("site-*", 40),
         ("page-1", 1),
@@ -74,7 +74,7 @@ def test_what_is_added_in_several_calls_is_drawn_as_one_group():
     flow = fn.add({"name": "site", "queueName": "sites"})
     with fn.Worker("sites", crawl), fn.Worker("pages", page):
         flow.wait(timeout=30)
-    assert [(node.name, node.count) for node in flow._snapshot().nodes] == [("site", 1), ("page-*", 6)]
+    assert [(node.name, node.count) for node in flow._stored.snapshot().nodes] == [("site", 1), ("page-*", 6)]
     assert list(flow.job.get_children_values().values()) == [1, 2, 3, 4, 5, 6]
 
 

@@ -42,7 +42,7 @@ def test_every_parent_gets_its_value(redis):
 
     assert set(flow.jobs("completed")["name"].str.split("-").str[0]) == {"model", "row", "total"}
     assert not redis.exists(LISTED)
-    assert not flow._books._audit.touched
+    assert not flow._stored.flow_state._audit.touched
     sound(redis)
 
 
@@ -65,7 +65,7 @@ def test_what_one_call_left_is_done_by_whoever_looks(stage, redis):
     assert told(redis) == 1, "its first parent knows"
     progress = flow.progress()
     assert (progress.completed, progress.total) == (1, PARENTS + 2)
-    assert not flow._books._audit.touched, "it is not taken for another program's doing"
+    assert not flow._stored.flow_state._audit.touched, "it is not taken for another program's doing"
 
     left = stage.store._call("notify_parents", ["bull:load"], jobs=[(SHARED, "0")])["rest"]
 

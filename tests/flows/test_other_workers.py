@@ -109,7 +109,7 @@ def test_a_doomed_parent_fails_once_and_its_end_is_noted_once(peer, connection, 
     assert store.fail_deferred_parents([root]) == 0
     store.write_flow_end(root)
     assert _everything(redis) == before
-    assert redis.hget(f"bull:flownb:flow:{flow._id}", "cause").startswith(b"bull:lows:")
+    assert redis.hget(f"bull:flownb:flow:{flow._stored.id}", "cause").startswith(b"bull:lows:")
 
 
 def raise_error(job):
@@ -175,7 +175,7 @@ def test_a_seal_is_not_taken_for_a_child(peer, redis, until):
     peer.work("lows", lambda job: 1)
     until(lambda: flow.progress().completed == 1)
     redis.sadd(
-        f"bull:tops:{flow.job.id}:dependencies", f"bull:flownb:seal:{flow._id}"
+        f"bull:tops:{flow.job.id}:dependencies", f"bull:flownb:seal:{flow._stored.id}"
     )  # as of a retry that was cut short
     redis.config_resetstat()
 

@@ -133,4 +133,4 @@ def test_a_paused_flow_that_is_removed_leaves_no_key(redis):
         fn.add({"name": "probe", "queueName": "q"}).wait(timeout=20)
     flow.remove()
     left = [key.decode() for key in redis.keys("*")]
-    assert not [key for key in left if flow._id in key or key.endswith((":paused", ":wait"))]
+    assert not [key for key in left if flow._stored.id in key or key.endswith((":paused", ":wait"))]

@@ -187,7 +187,7 @@ def test_a_failed_flow_stays_while_jobs_of_it_run(redis, cleaner):
     with fn.Worker("rows", work, concurrency=2, stalled_interval=0.1):
         assert flow.wait(timeout=20).state == "failed"
         cleaner.due_now()
-        cleaner.until(lambda: redis.zscore("bull:flownb:tidy", flow._id) > redis.time()[0] * 1000)
+        cleaner.until(lambda: redis.zscore("bull:flownb:tidy", flow._stored.id) > redis.time()[0] * 1000)
         assert flow.progress().total == 3
         go_on.set()
         cleaner.until(lambda: flow.progress().active == 0)
@@ -212,7 +212,7 @@ def test_a_flow_that_was_kept_is_looked_after_again_when_it_runs_again(redis, cl
     cleaner.clean()
     assert not redis.zcard("bull:flownb:tidy")
     flow.retry()  # from here on another program's worker may run it
-    assert redis.zrange("bull:flownb:tidy", 0, -1) == [flow._id.encode()]
+    assert redis.zrange("bull:flownb:tidy", 0, -1) == [flow._stored.id.encode()]
 
 
 def test_a_flow_without_such_options_is_not_looked_after(redis):

@@ -102,6 +102,6 @@ def test_what_may_mend_is_said_once_and_then_the_flow_ends(stage, capsys, until)
 def test_a_half_stored_flow_may_still_be_stored_and_is_waited_for(stage):
     flow = stage.add(row("r"))
     stage.serve("rows", "totals")
-    stage.redis.hdel(f"bull:flownb:flow:{flow._id}", "stored")
+    stage.redis.hdel(f"bull:flownb:flow:{flow._stored.id}", "stored")
     with pytest.raises(TimeoutError, match="half stored"):
         flow.wait(timeout=0.5)

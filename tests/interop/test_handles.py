@@ -39,7 +39,7 @@ def test_a_flow_that_others_ran_to_its_root_has_ended_here_too(peer, peers, conn
     assert repr(flow) == "Flow('top': 5 jobs, 5 completed)"
     assert flow.progress().fraction == 1.0
     assert flow.explain().empty
-    record = connection.client().hgetall(f"bull:flownb:flow:{flow._id}")
+    record = connection.client().hgetall(f"bull:flownb:flow:{flow._stored.id}")
     assert record[b"ended"] == b"completed"
     assert record[b"finished"] == connection.client().hget(f"bull:{peer}-top:{flow.job.id}", "finishedOn")
 
@@ -52,15 +52,15 @@ def test_a_flow_that_others_ran_and_nobody_looked_at_goes_as_its_options_say(pee
     until(lambda: redis.hexists(root, "finishedOn"))
 
     def due_now():
-        return redis.zadd("bull:flownb:tidy", {flow._id: 0}, xx=True)
+        return redis.zadd("bull:flownb:tidy", {flow._stored.id: 0}, xx=True)
 
     due_now()
     with fn.Worker("elsewhere", print, stalled_interval=0.1):
-        until(lambda: redis.hget(f"bull:flownb:flow:{flow._id}", "ended") == b"completed")
+        until(lambda: redis.hget(f"bull:flownb:flow:{flow._stored.id}", "ended") == b"completed")
         due_now()  # ten seconds later
         until(lambda: not redis.exists(root))
         until(lambda: not redis.zcard("bull:flownb:tidy"))
-    assert not [key for key in redis.scan_iter() if flow._id.encode() in key]
+    assert not [key for key in redis.scan_iter() if flow._stored.id.encode() in key]
 
 
 @pytest.mark.parametrize("peer", PEERS)

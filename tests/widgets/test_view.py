@@ -245,7 +245,7 @@ def test_a_button_removes_the_flow_and_the_view_says_so(stage):
     view = view_on(stage.add(row()))
     ask(view, "do", what="remove")
     assert view.head["state"] == "removed"
-    assert stage.store.read_flow(view._flow._id) == {}
+    assert stage.store.read_flow(view._flow._stored.id) == {}
 
 
 def test_what_cannot_be_done_is_said_in_the_view(stage):
@@ -269,7 +269,7 @@ def test_a_server_that_is_gone_is_said_in_the_view(own_server):
 
 def test_a_cell_that_runs_twice_makes_no_second_view(stage):
     flow = stage.add(row())
-    flow._store.name_flow("twice", flow._id)
+    flow._stored.store.name_flow("twice", flow._stored.id)
     first = flow.watch()
     assert fn.attach("twice").watch() is first
     first.close()

@@ -40,7 +40,7 @@ def test_every_step_of_a_job_is_a_record_with_flow_job_attempt_and_state(caplog,
     found = heard(caplog, "flownb.flows.jobs")
     steps = {}
     for record in found:
-        assert record.flow == flow._id
+        assert record.flow == flow._stored.id
         steps.setdefault(record.job, []).append((record.attempt, record.state, record.levelname))
     late = next(job for job in steps if job not in ("q:p", "q:f", "q:b"))
     # Two workers tell of one job in the order in which they get their answers.
@@ -77,9 +77,9 @@ def test_what_is_done_to_a_flow_is_a_record(caplog):
         flow.remove()
     told = [(record.flow, record.getMessage()) for record in heard(caplog, "flownb.flows")]
     assert told == [
-        (flow._id, f"flow {flow._id} is stored, jobs: 1"),
-        (flow._id, f"flow {flow._id} is retried by hand, failed jobs: 1"),
-        (flow._id, f"flow {flow._id} is removed"),
+        (flow._stored.id, f"flow {flow._stored.id} is stored, jobs: 1"),
+        (flow._stored.id, f"flow {flow._stored.id} is retried by hand, failed jobs: 1"),
+        (flow._stored.id, f"flow {flow._stored.id} is removed"),
     ]
 
 
@@ -103,7 +103,7 @@ def test_what_the_server_does_by_itself_is_a_record_too(caplog, until):
         flow.retry()
         flow.cancel()
         flow.remove()
-    assert {record.flow for record in heard(caplog, "flownb.flows.jobs")} == {flow._id}
+    assert {record.flow for record in heard(caplog, "flownb.flows.jobs")} == {flow._stored.id}
     words = [record.getMessage() for record in heard(caplog, "flownb.flows.jobs") if record.job == "q:p"]
     assert list(zip([state for job, state in steps() if job == "q:p"], words, strict=True)) == [
         ("waiting-children", "job p (q:p), start 0, waiting-children"),

@@ -127,7 +127,7 @@ def test_a_producer_that_loses_replies_adds_nothing_twice_and_misses_nothing(own
         there = fn.Queue("q", connection=direct)
         assert sorted(job.data for job in there.get_jobs("waiting", 0, 999)) == list(range(200))
         assert fn.Queue("c", connection=direct).get_job_counts()["waiting"] == 100
-        assert [fn.Flow(flow._id, connection=direct).progress().total for flow in flows] == [6] * 20
+        assert [fn.Flow(flow._stored.id, connection=direct).progress().total for flow in flows] == [6] * 20
 
 
 @pytest.mark.parametrize(("share", "seed"), [(0.05, 1), (0.1, 2), (0.3, 3)])

@@ -1,0 +1,130 @@
+"""A stored batch as its handle and the views read it: its rows, and the labels that rows and groups are shown by."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from flownb.batches import frames
+from flownb.batches.stored_rows import StoredRows
+from flownb.state.stored_flow import StoredFlow
+from flownb.wire import codec, keys
+from flownb.wire.records import FAILED, MOST_FAILURES, JobRecord, Snapshot
+from flownb.wire.store import CHUNK
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows as the caller had them: what `table` shows beside the results."""
+
+    frame: pd.DataFrame
+
+
+class StoredBatch(StoredFlow):
+    """A stored flow that was made from rows. Other kernels' rows may still be coming."""
+
+    def __init__(self, flow: StoredFlow, source: Source | None = None) -> None:
+        super().__init__(flow.store, flow.flow_state, flow.record)
+        self.spec = frames.spec_of(flow.record)
+        self.source = source
+        self._is_whole = "stored" in flow.record
+        self._rows: StoredRows | None = None
+        self._groups: dict[str, tuple[Any, ...]] | None = None
+
+    # ---- rows ---------------------------------------------------------------------------------------
+
+    def is_whole(self) -> bool:
+        """Have all rows come? Those of another kernel's iterator come while the first ones run."""
+        if not self._is_whole:
+            record = self.record_now()
+            self.spec = frames.spec_of(record)
+            self._is_whole = "stored" in record
+        return self._is_whole
+
+    @property
+    def rows(self) -> StoredRows:
+        """The rows on the server; where they are is read once all have come."""
+        if self._rows is not None:
+            return self._rows
+        is_whole = self.is_whole()
+        found = StoredRows.below(self.store, self.root, self.spec)
+        if self.spec["rows"] and not len(found):
+            self.store.read_flow_end(self.id)  # raises JobMissing when the batch was removed
+        if is_whole:
+            self._rows = found
+        return found
+
+    @property
+    def index(self) -> pd.Index[Any]:
+        return self.rows.index if self.source is None else self.source.frame.index
+
+    def group_labels(self) -> dict[str, tuple[Any, ...]]:
+        """What each job right above the rows has in the columns of `by`, by its key. Does not change, is read once."""
+        if self._groups is None:
+            by = self.spec["by"]
+            records = self.store.read_jobs(self.rows.parents if by else [], ("data",))
+            found = ((record.key, codec.decode(record.data)) for record in records if record)
+            self._groups = {key: tuple(data.get(name) for name in by) for key, data in found}
+        return self._groups
+
+    # ---- as views show it ---------------------------------------------------------------------------
+
+    def name_of(self, record: JobRecord) -> str:
+        """The label of a row, or of a group, stands behind the name that all of them have."""
+        if not self._is_whole:
+            return record.name
+        if record.queue == self.spec["queue"]:
+            return _with_label(record.name, self.index, self.rows.places.get(record.key))
+        return " ".join([record.name, *map(str, self.group_labels().get(record.key, ()))])
+
+    def snapshot(self, *, failures: bool = False, **parts: Any) -> Snapshot:
+        """As of any flow; rows and groups have their labels, and failed rows inside a job of many stand among them."""
+        self.is_whole()
+        snapshot = super().snapshot(failures=failures, **parts)
+        nodes = [
+            dataclasses.replace(node, name=self.name_of(node.job)) if node.job else node
+            for node in snapshot.nodes
+        ]
+        snapshot = dataclasses.replace(snapshot, nodes=tuple(nodes))
+        if not snapshot.counts.count(FAILED) or not failures:
+            return snapshot
+        rows = self.rows
+        index = rows.index if self.source is None else self.source.frame.index
+        found = [_labelled(record, index, rows.places.get(record.key)) for record in snapshot.failures]
+        if self.spec.get("rows_per_job") != 1:
+            known = {record.key for record in found}
+            more = (record for record in self._failed_rows(rows, index) if record.key not in known)
+            failed = min(snapshot.counts.count(FAILED), MOST_FAILURES)
+            found += itertools.islice(more, max(failed - len(known), 0))
+        return dataclasses.replace(snapshot, failures=tuple(found))
+
+    def _failed_rows(self, rows: StoredRows, index: pd.Index[Any]) -> Iterator[JobRecord]:
+        """Each failed row as if it were a job of its own."""
+        for start in range(0, len(rows), CHUNK):
+            places = range(start, min(start + CHUNK, len(rows)))
+            for place, (key, row) in zip(places, rows.read_with_keys(places), strict=True):
+                if row.state == FAILED:
+                    job = JobRecord(
+                        key=key,
+                        id=keys.id_of(key),
+                        queue=self.spec["queue"],
+                        name=self.spec["task"],
+                        state=FAILED,
+                        failed_reason=row.error,
+                        stacktrace=codec.encode([row.traceback] if row.traceback else [], "traceback"),
+                        attempts_made=row.attempts or 0,
+                    )
+                    yield _labelled(job, index, place)
+
+
+def _with_label(name: str, index: pd.Index[Any], place: int | None) -> str:
+    return name if place is None or place >= len(index) else f"{name} {index[place]}"
+
+
+def _labelled(record: JobRecord, index: pd.Index[Any], place: int | None) -> JobRecord:
+    return dataclasses.replace(record, name=_with_label(record.name, index, place))

@@ -1,0 +1,118 @@
+"""A stored flow as whatever reads it is given it: where it is stored, what its record says, a snapshot of it.
+
+Handles are made from one, and hand it out to views and batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from flownb.errors import JobMissing
+from flownb.state import tree
+from flownb.state.flow_state import Books, FoundBooks, OwnBooks
+from flownb.wire import keys
+from flownb.wire.records import JobRecord, Snapshot
+from flownb.wire.store import TIMELINE_FIELDS, Store
+from flownb.wire.store.queue_facts import read_now
+
+COUNT_PATIENCE_SECONDS = 1.0  # a picture lets the tree of another program's flow be walked for so long
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFlow:
+    """One stored flow, whoever stored it."""
+
+    store: Store
+    flow_state: Books
+    record: Mapping[str, str]  #: name, root, created and more, as they were when the flow was opened
+
+    @classmethod
+    def own(cls, store: Store, flow: str) -> StoredFlow:
+        """Open the flow that flownb stored under this id; raise `JobMissing` if there is none."""
+        flow_state = OwnBooks(store, flow)
+        if not flow_state.first:
+            raise JobMissing(f"no flow {flow} on this server; it was removed, or never stored here")
+        return cls(store, flow_state, flow_state.first)
+
+    @classmethod
+    def foreign(cls, store: Store, root: str, *, name: str | None = None) -> StoredFlow:
+        """Open the flow below a root that another program stored; raise `JobMissing` if there is none.
+
+        `name` is that of a root which was just added: it may have been run and removed already.
+        """
+        flow_state = FoundBooks(store, root)
+        record = flow_state.first
+        if not record and name is not None:
+            record = {"name": name, "root": root, "created": "0"}
+        if not record:
+            raise JobMissing(f"no job {keys.short(root, store.prefix)} on this server")
+        return cls(store, flow_state, record)
+
+    @property
+    def id(self) -> str:
+        """The id of a flow that flownb stored, else its root's."""
+        return self.flow_state.flow or keys.id_of(self.root)
+
+    @property
+    def name(self) -> str:
+        return self.record["name"]
+
+    @property
+    def root(self) -> str:
+        """The key of the root job."""
+        return self.record["root"]
+
+    def record_now(self) -> dict[str, str]:
+        """Return the record as it is now, caught up; raise `JobMissing` once the flow is gone."""
+        return self.there(self.flow_state.record())
+
+    def there(self, record: dict[str, str]) -> dict[str, str]:
+        """Return a record just read; raise `JobMissing` where it is empty."""
+        if not record:
+            raise JobMissing(f"flow {self.name!r} is not on this server any more; its data were removed")
+        return record
+
+    def name_of(self, record: JobRecord) -> str:
+        """What lists and pictures call one of the flow's jobs."""
+        return record.name
+
+    def snapshot(
+        self,
+        *,
+        nodes: bool = True,
+        failures: bool = False,
+        opened: Mapping[str, Sequence[str]] | None = None,
+    ) -> Snapshot:
+        """Return what a view shows: state and counts; with `nodes` the tree, with `failures` a sample of them.
+
+        `opened` are jobs to draw one by one, by the group they would be folded into.
+        """
+        record = self.record_now()
+        counts = self.flow_state.counts(COUNT_PATIENCE_SECONDS)
+        if nodes:
+            shape = self.flow_state.shape
+            return tree.snapshot(self.store, shape, record, counts, failures=failures, opened=opened)
+        root = self.store.read_jobs([record["root"]], ("name",))[0]
+        return Snapshot(
+            name=record["name"],
+            state=tree.state_of(record, root),
+            nodes=(),
+            counts=counts,
+            created=int(record["created"]),
+            finished=int(record["finished"]) if "finished" in record else None,
+            now=read_now(self.store),
+        )
+
+    def records(self) -> Sequence[JobRecord]:
+        """Read every job of the flow, as tables and timelines need them."""
+        self.flow_state.look()
+        return tree.jobs(self.store, self.flow_state.shape, TIMELINE_FIELDS)
+
+
+class StoredJob(NamedTuple):
+    """One stored job: its record as it was read, and where it is stored."""
+
+    store: Store
+    record: JobRecord
