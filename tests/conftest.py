@@ -11,10 +11,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.programs import missing  # noqa: E402
+from tests.support.server import OwnServer  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -26,6 +31,12 @@ if TYPE_CHECKING:
 # A loaded machine is slow: no example fails for its time.
 settings.register_profile("patient", settings(deadline=None))
 settings.load_profile("patient")
+
+
+def pytest_configure() -> None:
+    """Forget the developer's own server: tests must not reach it."""
+    for name in ("FLOWNB_URL", "FLOWNB_PASSWORD"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(autouse=True)
@@ -69,50 +80,6 @@ def connection(server_folder: Path) -> Iterator[Connection]:
 def redis(connection: Connection) -> Redis:
     """Give the plain client of `connection`, to look at keys and to plant them."""
     return connection.client()
-
-
-class OwnServer:
-    """A server of the tests' own, without a password, that can be killed and started again.
-
-    It keeps its data in an append-only file, unless nobody is to need them.
-    """
-
-    def __init__(self, folder: Path, *, keeps_data: bool = True) -> None:
-        self.folder = folder
-        self.keeps_data = keeps_data
-        self.socket = str(folder / "s")
-        self.url = f"unix://{self.socket}"
-        self.process: subprocess.Popen[bytes]
-        self.start()
-
-    def start(self) -> None:
-        import redis
-
-        from flownb.connection.folder import find_server
-
-        options = ["--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
-        options += [
-            "--save",
-            "",
-            "--appendfsync",
-            "always",
-            "--appendonly",
-            "yes" if self.keeps_data else "no",
-        ]
-        self.process = subprocess.Popen([find_server(), *options], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        with redis.Redis(unix_socket_path=self.socket) as client:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.ConnectionError:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.005)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture
@@ -183,11 +150,3 @@ def browser(chromium: str) -> Iterator[Browser]:
         )
         yield started
         started.close()
-
-
-def missing(what: str, command: str) -> NoReturn:
-    """Skip this test on a laptop; fail it where CI=true, which must not pass by leaving out."""
-    message = f"{what} is missing: {command}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message, pytrace=False)
-    pytest.skip(message)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from jupyter import Lab, Notebook
+from tests.support.jupyter import Lab, Notebook
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from jupyter import NOTEBOOK_7
 
 import flownb as fn
+from tests.support.jupyter import NOTEBOOK_7
 
 ADD = """
 import flownb as fn

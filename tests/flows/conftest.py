@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))  # for `books`
-sys.path.insert(0, str(Path(__file__).parent))  # for `stages`
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +13,7 @@ def _on_an_empty_server(connection):
 @pytest.fixture
 def stage(connection):
     """Give what puts flows into the states in which they are stuck."""
-    from stages import Stage
+    from tests.support.stuck_flows import Stage
 
     return Stage(connection)
 
@@ -28,7 +22,7 @@ def stage(connection):
 def peer(connection):
     """Give BullMQ's own Python client on the same server."""
     pytest.importorskip("bullmq")
-    from bullmq_peer import Peer
+    from tests.support.bullmq_peer import Peer
 
     other = Peer(connection)
     yield other

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
-import books
 import pandas as pd
 import pytest
 
 import flownb as fn
+from tests.support import invariants
 
 
 def tree(children=5, **opts):
@@ -18,7 +18,7 @@ def tree(children=5, **opts):
 
 
 def sound(redis):
-    assert [str(violation) for violation in books.violations(redis)] == []
+    assert [str(violation) for violation in invariants.violations(redis)] == []
 
 
 class Work:

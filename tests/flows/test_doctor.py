@@ -6,12 +6,12 @@ import re
 import threading
 
 import pytest
-from books import violations
 
 import flownb as fn
 from flownb.diagnosis import checkup
 from flownb.wire import keys
 from flownb.wire.store import job_facts
+from tests.support.invariants import violations
 
 PARENT, ROWS = "bull:reports:top", [f"bull:rows:r{i}" for i in range(3)]
 TREE = {

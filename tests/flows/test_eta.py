@@ -7,12 +7,12 @@ import threading
 from functools import cache
 
 import pytest
-from simulated import KINDS, Simulated
 
 import flownb as fn
 from flownb.state.eta import estimate
 from flownb.wire.records import FlowCounts
 from flownb.wire.store.throughput import Pace
+from tests.support.simulated_flows import KINDS, Simulated
 
 BATCHES = range(100)
 

@@ -8,11 +8,11 @@ import gc
 import threading
 
 import pytest
-from listening import listening, names_of, threads
 
 import flownb as fn
 from flownb.api import queue_events as module
 from flownb.wire.store import Store
+from tests.support.event_listeners import listening, names_of, threads
 
 # ---- what is told -------------------------------------------------------------------------------------------
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-from listening import listening, threads
 
 import flownb as fn
+from tests.support.event_listeners import listening, threads
 
 
 def test_what_a_function_raises_is_told_once_and_stops_nothing(until, caplog):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from stages import row, says
-
 import flownb as fn
+from tests.support.stuck_flows import row, says
 
 # ---- the queue ----------------------------------------------------------------------------------------------
 

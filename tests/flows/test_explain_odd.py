@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from stages import Stage, row, says
 
 import flownb as fn
 from flownb.api import flow as flow_module
 from flownb.wire.store import Store
 from flownb.wire.store.queue_facts import read_server
+from tests.support.stuck_flows import Stage, row, says
 
 # ---- broken books -------------------------------------------------------------------------------------------
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import books
 import pytest
-from stages import Stage
 
 import flownb as fn
 from flownb.wire.store.children import PIECE
+from tests.support import invariants
+from tests.support.stuck_flows import Stage
 
 PARENTS = 500
 SHARED, LISTED = "bull:load:model", "bull:flownb:shared"
@@ -31,7 +31,7 @@ def told(redis):
 
 
 def sound(redis):
-    assert [str(violation) for violation in books.violations(redis)] == []
+    assert [str(violation) for violation in invariants.violations(redis)] == []
 
 
 def test_every_parent_gets_its_value(redis):

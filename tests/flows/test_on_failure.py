@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
-import books
 import pandas as pd
 import pytest
 
 import flownb as fn
+from tests.support import invariants
 
 
 def fails(job):
@@ -46,7 +46,7 @@ def settled(until, flow):
 
 
 def sound(redis):
-    assert [str(violation) for violation in books.violations(redis)] == []
+    assert [str(violation) for violation in invariants.violations(redis)] == []
 
 
 def test_the_data_of_what_failed_are_mended_while_what_it_was_for_has_failed(redis, until):

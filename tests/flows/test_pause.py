@@ -6,11 +6,11 @@ import subprocess
 import sys
 import threading
 
-import books
 import pandas as pd
 import pytest
 
 import flownb as fn
+from tests.support import invariants
 
 
 def tree(name="top", children=3, **opts):
@@ -19,7 +19,7 @@ def tree(name="top", children=3, **opts):
 
 
 def sound(redis):
-    assert [str(violation) for violation in books.violations(redis)] == []
+    assert [str(violation) for violation in invariants.violations(redis)] == []
 
 
 def test_other_flows_of_the_same_queue_run_meanwhile(redis):

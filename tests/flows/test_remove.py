@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 
-import books
 import pandas as pd
 import pytest
 
 import flownb as fn
+from tests.support import invariants
 
 TREE = {
     "name": "top",
@@ -51,7 +51,7 @@ def lasting(redis):
 
 
 def sound(redis):
-    assert [str(violation) for violation in books.violations(redis)] == []
+    assert [str(violation) for violation in invariants.violations(redis)] == []
 
 
 def test_a_flow_that_never_ran_leaves_no_key(used, redis):

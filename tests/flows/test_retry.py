@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 
-import books
 import pandas as pd
 import pytest
 
 import flownb as fn
+from tests.support import invariants
 
 
 class Runs:
@@ -32,7 +32,7 @@ class Runs:
 
 
 def sound(redis):
-    assert [str(violation) for violation in books.violations(redis)] == []
+    assert [str(violation) for violation in invariants.violations(redis)] == []
 
 
 def optional(name, **more):

@@ -6,19 +6,14 @@ test_existing_ids.py) and of removal (S20: test_removal_options.py).
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 import flownb as fn
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_order_workflow import ORDER, OrderWorkflow, Shop
-from trees import Work, node, run, states, working
+from tests.guide.test_order_workflow import ORDER, OrderWorkflow, Shop
+from tests.support.guide_trees import Work, node, run, states, working
 
 
 def test_s1_a_payment_mentioned_again_is_one_job_after_its_validation():

@@ -20,10 +20,7 @@ import pytest
 
 import flownb as fn
 from flownb.wire.store import Store
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from trees import Work, node, run, states, working
+from tests.support.guide_trees import Work, node, run, states, working
 
 ROOT = str(Path(fn.__file__).parents[1])
 POLICIES = {

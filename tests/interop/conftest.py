@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-pytest.register_assert_rewrite("scenarios", "stored")
+from tests.support.programs import missing
 
 if TYPE_CHECKING:
-    from peers import Peer
-    from stored import Stored
-
     from flownb.connection import Connection
+    from tests.support.peers.process import Peer
+    from tests.support.peers.stored import Stored
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def npm_packages(request: pytest.FixtureRequest) -> None:
+def npm_packages() -> None:
     """See that the peers' npm packages are there."""
     if not (HERE / "node" / "node_modules" / ".installed").is_file():
-        missing = request.config.pluginmanager.get_plugin(str(HERE.parent / "conftest.py")).missing
         missing("the npm packages of the peers", "python scripts/install_peers.py")
 
 
 @pytest.fixture(scope="session")
 def start_peer(node: str, npm_packages: None, shared_server) -> Iterator[Callable[..., Peer]]:
     """Start a process of a peer; all are ended with the tests."""
-    from peers import Peer
+    from tests.support.peers.process import Peer
 
     started: list[Peer] = []
 
@@ -48,7 +44,7 @@ def start_peer(node: str, npm_packages: None, shared_server) -> Iterator[Callabl
 @pytest.fixture(scope="session")
 def peers(start_peer: Callable[..., Peer]) -> dict[str, Peer]:
     """Give the four peers; each serves its queues all the time."""
-    from peers import PEERS
+    from tests.support.peers.process import PEERS
 
     running = {name: start_peer(name) for name in PEERS}
     for peer in running.values():
@@ -70,6 +66,6 @@ def connection(shared_server) -> Iterator[Connection]:
 @pytest.fixture
 def stored(redis) -> Stored:
     """Give what reads the server, which is empty."""
-    from stored import Stored
+    from tests.support.peers.stored import Stored
 
     return Stored(redis)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from peers import ROOT, PeerError
-from scenarios import SCENARIOS, Cell
+from tests.support.peers.process import ROOT, PeerError
+from tests.support.peers.scenarios import SCENARIOS, Cell
 
 #: what is broken: (file, line, what it becomes, which cell sees it, whether flownb adds or works there)
 MUTANTS = {

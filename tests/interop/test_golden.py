@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import golden
+from tests.support.peers import golden
 
 PAGE = Path(__file__).parents[2] / "docs" / "wire-format.md"
 LISTENED = ("line", "top", "one")

@@ -8,18 +8,14 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from peers import PEERS
-from scenarios import LIMITS, SCENARIOS, STOCK, Cell
-
 from flownb.api import doctor
 from flownb.wire.store import Store
+from tests.support.peers.process import PEERS
+from tests.support.peers.scenarios import LIMITS, SCENARIOS, STOCK, Cell
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from flownb.api import doctor
 from flownb.wire.store import Store
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 JOBS = 5000
 KILLS = 8

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import count
-from pathlib import Path
 from statistics import median
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 MOST_MS = 50
 ROUNDS = 3  # of each kind

@@ -8,11 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import books
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from wire_bench import PREFIX, START, Bench, completed, failed, parked, put_off, retry, returned, text
-from world import ENDED, IN_LINE, Job, Queue, World
 
 from flownb.adding.child_jobs import Run
 from flownb.adding.node import Node
@@ -26,6 +23,20 @@ from flownb.state.flow_state import OwnBooks
 from flownb.steering import remove
 from flownb.steering.retry import retry_flow
 from flownb.wire.store import Taken
+from tests.model.world import ENDED, IN_LINE, Job, Queue, World
+from tests.support import invariants
+from tests.support.script_bench import (
+    PREFIX,
+    START,
+    Bench,
+    completed,
+    failed,
+    parked,
+    put_off,
+    retry,
+    returned,
+    text,
+)
 
 QUEUES = ("red", "green", "blue")
 POLICIES = {
@@ -471,17 +482,17 @@ class FlowMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_server_is_as_the_model(self) -> None:
-        found = books.read(self.bench.redis)
+        found = invariants.read(self.bench.redis)
         self.jobs_are_as_the_model(found)
         self.lines_stand_in_order(found)
-        assert [str(violation) for violation in books.violations_in(found)] == []
+        assert [str(violation) for violation in invariants.violations_in(found)] == []
 
-    def jobs_are_as_the_model(self, found: books.Books) -> None:
+    def jobs_are_as_the_model(self, found: invariants.Books) -> None:
         assert set(found.jobs) == set(self.world.jobs)
         where = found.where()
         for key, job in self.world.jobs.items():
             fields, sub = found.jobs[key], found.sub[key]
-            assert [books.STATES[place] for place in where[key]] == [job.state], key
+            assert [invariants.STATES[place] for place in where[key]] == [job.state], key
             shown = {
                 "made": int(fields.get("atm", 0)),
                 "starts": int(fields.get("ats", 0)),
@@ -501,7 +512,7 @@ class FlowMachine(RuleBasedStateMachine):
             expected = {name: getattr(job, name) for name in shown} | {"unsuccessful": set(job.unsuccessful)}
             assert shown == expected, key
 
-    def lines_stand_in_order(self, found: books.Books) -> None:
+    def lines_stand_in_order(self, found: invariants.Books) -> None:
         for base, queue in self.world.queues.items():
             places = found.queues[base].places if base in found.queues else {}
             ids = {place: [f"{base}:{id}" for id, _ in entries] for place, entries in places.items()}

@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-import world
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from machine import FlowMachine
-from wire_bench import Bench
+
+from tests.model import world
+from tests.model.machine import FlowMachine
+from tests.support.script_bench import Bench
 
 ROOT = Path(__file__).resolve().parents[2]
-# A planted fault (tests/wire/mutations.py) is to be seen, not to be explained.
+# A planted fault (tests/support/mutations.py) is to be seen, not to be explained.
 PHASES = [Phase.generate] if "FLOWNB_MUTANT" in os.environ else [Phase.generate, Phase.shrink]
 MINUTES = float(os.environ.get("FLOWNB_MODEL_MINUTES", "0"))
 SAME_EACH_TIME = settings(

@@ -1,13 +1,8 @@
-"""Makes `view_scenes` importable, and says which layout engine a test draws with."""
+"""Says which layout engine a test draws with."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(params=["engine", "builtin"])

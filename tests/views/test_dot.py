@@ -10,12 +10,12 @@ from pathlib import Path
 
 import graphviz
 import pytest
-import view_scenes as scenes
 
 from flownb.views import engine, svg, tree_layout
 from flownb.views.dot import Drawing, digraph, escaped
 from flownb.views.scene import scene_of
 from flownb.wire.records import STATES, Snapshot
+from tests.support import scenes
 
 GOLDEN = Path(__file__).parent / "golden"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -50,13 +50,13 @@ def test_the_same_flow_gives_the_same_bytes(name, drawn_with):
 
 def test_the_text_is_the_same_whatever_the_hash_seed():
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import view_scenes as s; from flownb.views.dot import digraph;"
+        "from tests.support import scenes as s; from flownb.views.dot import digraph;"
         "d = digraph(s.wide()); print(d.source, d.svg())"
     )
     root = Path(__file__).parents[2]
     outputs = [
         subprocess.run(
-            [sys.executable, "-c", code, str(Path(__file__).parent)],
+            [sys.executable, "-c", code],
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(root), "PYTHONIOENCODING": "utf-8"},
             capture_output=True,
             check=True,

@@ -8,12 +8,12 @@ import xml.etree.ElementTree as ET
 
 import pandas as pd
 import pytest
-import view_scenes as scenes
 
 from flownb.views.phases import phases
 from flownb.views.table import counts_frame, jobs_frame
 from flownb.views.timeline import duration, timeline_frame, timeline_svg
 from flownb.wire.records import FlowCounts, JobRecord
+from tests.support import scenes
 
 T = scenes.START
 DTYPES = {

@@ -11,13 +11,13 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-import view_scenes as scenes
 
 from flownb.views.dot import digraph
 from flownb.views.html import flow_html, report
 from flownb.views.text import summary, tree
 from flownb.views.timeline import timeline_svg
 from flownb.wire.records import FAILED, WAITING, Snapshot
+from tests.support import scenes
 
 HARMLESS = "a name"
 CORPUS = {

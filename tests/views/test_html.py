@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import view_scenes as scenes
 
 from flownb.views.html import flow_html, frame_html, report
 from flownb.views.timeline import timeline_svg
+from tests.support import scenes
 
 
 def test_a_flow_shows_state_counts_tree_and_failures():
@@ -84,9 +84,8 @@ def test_tables_of_every_kind_are_shown():
 
 def test_pandas_is_loaded_only_for_tables():
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import view_scenes as s;"
+        "import sys; from tests.support import scenes as s;"
         "from flownb.views import html, text, timeline; html.report(s.wide(), timeline="
         "timeline.timeline_svg([], now=0)); text.tree(s.wide()); assert 'pandas' not in sys.modules"
     )
-    here = Path(__file__).parent
-    subprocess.run([sys.executable, "-c", code, str(here)], check=True, cwd=here.parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

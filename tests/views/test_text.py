@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import view_scenes as scenes
-
 from flownb.views.text import summary, tree
 from flownb.views.words import cut, in_reading_order, plain, shown, tone
 from flownb.wire.records import FlowCounts, Snapshot
+from tests.support import scenes
 
 
 def counted(**states: int) -> Snapshot:

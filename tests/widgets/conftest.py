@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))  # for `stages`
 
 
 @pytest.fixture
 def stage(connection):
     """Give what moves jobs from state to state, one by one."""
-    from stages import Stage
+    from tests.support.stuck_flows import Stage
 
     return Stage(connection)

@@ -7,11 +7,11 @@ import time
 
 import pandas as pd
 import pytest
-from stages import row
 
 import flownb as fn
 from flownb.widgets import page_requests
 from flownb.widgets.view import FlowView, view_of
+from tests.support.stuck_flows import row
 
 
 def view_on(flow):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-import books
 import pytest
-from wire_bench import START, Bench, base, completed, failed, key, node, parent
 
 from flownb.adding.plan import plan
 from flownb.adding.send import store_plan
 from flownb.wire import codec
+from tests.support import invariants
+from tests.support.script_bench import START, Bench, base, completed, failed, key, node, parent
 
 P, Q = key("p", "up"), key("q2", "up")
 
@@ -40,7 +40,7 @@ def test_a_parent_waits_for_the_keys_of_its_children(bench: Bench):
     }
     assert bench.events("up") == [("added", "p", "name-p"), ("waiting-children", "p")]
     assert not bench.redis.exists(key("marker", "up"))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_flow_has_a_record_counts_and_a_place_in_the_list(bench: Bench):
@@ -128,7 +128,7 @@ def test_a_parent_all_of_whose_children_were_completed_before_is_released_by_the
     assert bench.hash(f"{P}:processed") == {key("c"): '{"v":1}'}
     assert bench.events("up", last=1) == [("waiting", "p", "waiting-children")]
     assert bench.counts() == {"up waiting": 1, "q completed": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_completed_child_does_not_release_a_parent_that_has_a_new_one(bench: Bench):
@@ -154,7 +154,7 @@ def test_a_child_that_failed_before_counts_by_its_policy(bench: Bench, policy: s
     bench.add(up(), node("c", (P, policy)))
 
     assert bench.state_of(P) == state
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
     if policy == "fpof":
         assert bench.hash(P)["failedReason"] == f"child {key('c')} failed"
         assert bench.store.read_flow_end("f") == ("failed", key("c"))
@@ -167,7 +167,9 @@ def test_a_child_that_failed_before_without_policy_is_waited_for(bench: Bench):
     bench.add(up(), node("c", P))
 
     assert bench.set(f"{P}:dependencies") == {key("c")}
-    assert [str(one) for one in books.stuck(bench.redis)] == [f"I24 {P}: waits for {key('c')}, which failed"]
+    assert [str(one) for one in invariants.stuck(bench.redis)] == [
+        f"I24 {P}: waits for {key('c')}, which failed"
+    ]
 
 
 # ---- shared jobs ------------------------------------------------------------------------------------------------
@@ -203,7 +205,7 @@ def test_a_shared_job_runs_once_and_every_parent_has_its_value(bench: Bench):
 
     assert all(bench.hash(key(f"m{i}:processed", "up")) == {key("s"): "7"} for i in range(3))
     assert bench.list(key("wait", "up")) == ["m0", "m1", "m2"]
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_failed_shared_job_means_to_each_parent_what_its_policy_says(bench: Bench):
@@ -216,7 +218,7 @@ def test_a_failed_shared_job_means_to_each_parent_what_its_policy_says(bench: Be
     assert not bench.redis.exists(key("m1:failed", "up"))
     assert bench.hash(key("m2:failed", "up")) == {key("s"): "boom"}
     assert bench.set(key("m3:dependencies", "up")) == {key("s")}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_job_shared_between_flows_is_counted_once_in_each(bench: Bench):
@@ -226,11 +228,11 @@ def test_a_job_shared_between_flows_is_counted_once_in_each(bench: Bench):
 
     assert bench.hash(key("s"))["fl"] == "one"
     assert bench.counts("two") == {"up waiting-children": 2, "q waiting": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
     bench.finish(completed(bench.take_one(), "1"))
     assert bench.counts("one") == {"up waiting": 1, "q completed": 1}
     assert bench.counts("two") == {"up waiting": 1, "up waiting-children": 1, "q completed": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_job_shared_between_flows_that_fails_fails_both(bench: Bench):
@@ -240,7 +242,7 @@ def test_a_job_shared_between_flows_that_fails_fails_both(bench: Bench):
     bench.finish(failed(bench.take_one()))
 
     assert bench.store.read_flow_end("one") == bench.store.read_flow_end("two") == ("failed", key("s"))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_shared_parent_that_fails_at_once_is_counted_in_both_flows(bench: Bench):
@@ -253,7 +255,7 @@ def test_a_shared_parent_that_fails_at_once_is_counted_in_both_flows(bench: Benc
 
     assert bench.counts("two") == {"up failed": 2}
     assert bench.counts("one") == {"up failed": 2, "q failed": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 # ---- sealed chunks ----------------------------------------------------------------------------------------------
@@ -280,7 +282,7 @@ def test_a_sealed_parent_outlives_the_early_end_of_its_children(bench: Bench):
     assert bench.state_of(P) == "waiting-children"
     bench.finish(*(completed(taken) for taken in bench.take(want=2)))
     assert bench.state_of(P) == "waiting"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_the_last_chunk_releases_a_parent_whose_children_are_all_done(bench: Bench):
@@ -316,7 +318,7 @@ def test_a_child_that_fails_early_fails_its_sealed_parent_at_once(bench: Bench):
 
     assert bench.state_of(P) == "failed"
     assert bench.store.read_flow_end("f") == ("failed", key("a"))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_large_flow_goes_in_chunks_and_may_be_stored_again_at_any_point(bench: Bench):
@@ -365,4 +367,4 @@ def test_a_producer_that_died_between_chunks_is_run_again(bench: Bench, monkeypa
 
     assert bench.redis.scard("bull:up:f:dependencies") == 1200 - 499
     assert bench.counts() == {"up waiting-children": 1, "q waiting": 701, "q completed": 499}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []

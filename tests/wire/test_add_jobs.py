@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from wire_bench import START, Bench, base, key, link, node, parent
 
 from flownb import errors
+from tests.support.script_bench import START, Bench, base, key, link, node, parent
 
 
 def test_a_job_is_stored_with_exactly_bullmqs_fields(bench: Bench):

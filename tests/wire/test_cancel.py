@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import books
 import pytest
-from wire_bench import START, Bench, base, completed, failed, key, node, parent, put_off, retry, returned
 
 from flownb import errors
+from tests.support import invariants
+from tests.support.script_bench import (
+    START,
+    Bench,
+    base,
+    completed,
+    failed,
+    key,
+    node,
+    parent,
+    put_off,
+    retry,
+    returned,
+)
 
 P, G, R = key("p", "up"), key("g", "top"), key("r", "top")
 
 
 def sound(bench: Bench) -> None:
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def cancel(bench: Bench, flow: str = "f") -> str | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import books
 import pytest
-from wire_bench import START, Bench, completed, failed, key, node, parent, retry
+
+from tests.support import invariants
+from tests.support.script_bench import START, Bench, completed, failed, key, node, parent, retry
 
 P = key("p", "up")
 
@@ -52,7 +53,7 @@ def test_many_jobs_of_many_queues_end_in_one_call(bench: Bench):
 
     assert bench.zset(key("completed", "q1")).keys() == {"a", "b"}
     assert bench.hash(key("a", "q2"))["returnvalue"] == "2"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_the_last_child_wakes_the_parent_to_the_head_of_its_line(bench: Bench):
@@ -102,7 +103,7 @@ def test_a_released_parent_waits_its_own_delay_from_then_on(bench: Bench):
     ((member, due),) = bench.redis.zrange(key("marker", "up"), 0, -1, withscores=True)
     assert (member, int(due)) == (b"1", START + 1300)
     assert bench.counts() == {"up delayed": 1, "q completed": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_released_parent_takes_its_rank(bench: Bench):
@@ -220,7 +221,7 @@ def test_a_job_named_twice_in_one_call_ends_once(bench: Bench):
     assert bench.finish(completed(taken, "1"), failed(taken)) == ["done", "stale"]
 
     assert bench.hash(key("a"))["returnvalue"] == "1"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_an_end_sent_twice_changes_nothing(bench: Bench):
@@ -253,7 +254,7 @@ def test_a_late_end_is_accepted_while_nobody_started_the_job_since(bench: Bench)
     bench.lose_lease(taken)
 
     assert bench.finish(completed(taken, "1")) == ["done"]
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 @pytest.mark.parametrize("priority", [0, 3])
@@ -274,7 +275,7 @@ def test_a_late_end_takes_the_job_out_of_the_line_it_was_put_back_to(bench: Benc
     assert not bench.redis.exists(key("prioritized"))
     assert bench.list(key("wait", "up")) == ["p"]
     assert bench.counts() == {"up waiting": 1, "q completed": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_late_end_of_a_job_given_up_as_stalled_clears_what_was_to_fail_it(bench: Bench):
@@ -288,7 +289,7 @@ def test_a_late_end_of_a_job_given_up_as_stalled_clears_what_was_to_fail_it(benc
     assert bench.finish(completed(taken, "1")) == ["done"]
 
     assert "defa" not in bench.hash(key("a"))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_late_end_is_refused_when_somebody_started_the_job_since(bench: Bench):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wire_bench import Bench, completed, key
+from tests.support.script_bench import Bench, completed, key
 
 
 def lease(taken, *, ats: bool = True) -> tuple:

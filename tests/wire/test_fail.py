@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import books
 import pytest
-from wire_bench import START, Bench, completed, failed, key, node, parent
+
+from tests.support import invariants
+from tests.support.script_bench import START, Bench, completed, failed, key, node, parent
 
 P = key("p", "up")
 
@@ -62,8 +63,8 @@ def test_without_a_policy_the_parent_waits_for_ever_or_until_the_child_completes
     assert bench.set(f"{P}:dependencies") == {key("a")}
     assert not bench.redis.exists(f"{P}:failed", f"{P}:unsuccessful")
     assert bench.store.read_flow_end("f") == (None, None)
-    assert books.violations(bench.redis) == []
-    assert len(books.stuck(bench.redis)) == 1
+    assert invariants.violations(bench.redis) == []
+    assert len(invariants.stuck(bench.redis)) == 1
 
 
 def test_fail_parent_fails_a_waiting_parent_at_once_without_a_worker(bench: Bench):
@@ -92,7 +93,7 @@ def test_fail_parent_fails_a_waiting_parent_at_once_without_a_worker(bench: Benc
     bench.finish(completed(b, "2"))
     assert bench.hash(f"{P}:processed") == {key("b"): "2"}
     assert bench.zset(key("failed", "up")) == {"p": START + 3}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_the_parents_failure_is_told_before_the_childs(bench: Bench):
@@ -121,7 +122,7 @@ def test_a_failure_climbs_to_the_root(bench: Bench):
     assert bench.hash(P)["failedReason"] == f"child {key('m', 'mid')} failed"
     assert bench.hash(key("g", "top"))["failedReason"] == f"child {P} failed"
     assert bench.store.read_flow_end("f") == ("failed", key("c"))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 @pytest.mark.parametrize(("policy", "state"), [("idof", "waiting"), ("rdof", "waiting"), ("cpof", "waiting")])
@@ -137,7 +138,7 @@ def test_a_forgiven_failure_stops_climbing(bench: Bench, policy: str, state: str
     expected = {} if policy == "rdof" else {key("m", "mid"): f"child {key('c')} failed"}
     assert bench.hash(f"{P}:failed") == expected
     assert bench.store.read_flow_end("f")[0] is None
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_continue_parent_releases_it_though_siblings_are_pending(bench: Bench):
@@ -176,7 +177,7 @@ def test_a_completed_and_a_failed_child_in_one_call_release_the_parent_once(benc
     bench.finish(failed(a), completed(b))
 
     assert bench.list(key("wait", "up")) == ["p"]
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_several_failures_fail_the_parent_once(bench: Bench):
@@ -191,7 +192,7 @@ def test_several_failures_fail_the_parent_once(bench: Bench):
     assert bench.hash(P)["failedReason"] == f"child {key('c0')} failed"
     assert "defa" not in bench.hash(P)
     assert bench.store.read_flow_end("f") == ("failed", key("c0"))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_parent_that_waits_its_delay_fails_at_once(bench: Bench):
@@ -205,7 +206,7 @@ def test_a_parent_that_waits_its_delay_fails_at_once(bench: Bench):
     assert bench.state_of(P) == "failed"
     assert bench.events("up", last=1)[0][-1] == "delayed"
     assert bench.counts() == {"up failed": 1, "q failed": 2}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 @pytest.mark.parametrize("runs", [False, True])
@@ -226,7 +227,7 @@ def test_a_parent_in_line_or_running_is_failed_by_its_worker(bench: Bench, runs:
         assert running.deferred == f"child {key('b')} failed"
     bench.finish(failed(running, "child failed", why="child"))
     assert bench.store.read_flow_end("f") == ("failed", key("b"))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_child_that_fails_in_the_call_in_which_its_parent_completes_changes_nothing_for_it(bench: Bench):
@@ -239,7 +240,7 @@ def test_a_child_that_fails_in_the_call_in_which_its_parent_completes_changes_no
 
     assert "defa" not in bench.hash(P)
     assert bench.store.read_flow_end("f") == ("completed", None)
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_failed_root_is_its_own_cause(bench: Bench):
@@ -265,7 +266,7 @@ def test_a_parent_outside_flownbs_flows_is_failed_by_the_next_worker_as_bullmq_d
     taken = bench.take_one("up")
     assert taken.deferred == f"child {key('a')} failed"
     bench.finish(failed(taken, taken.deferred))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_delayed_parent_outside_flownbs_flows_comes_into_line_to_be_failed(bench: Bench):
@@ -344,4 +345,4 @@ def test_a_late_failure_is_accepted_while_nobody_started_the_job_since(bench: Be
 
     assert bench.finish(failed(first)) == ["done"]
     assert bench.state_of(key("a")) == "failed"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []

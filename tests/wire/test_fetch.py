@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import books
 import pytest
-from wire_bench import START, Bench, completed, failed, key, node, parent, returned
 
 from flownb.wire.store import MOST_JOBS_A_CALL
+from tests.support import invariants
+from tests.support.script_bench import START, Bench, completed, failed, key, node, parent, returned
 
 HELD = 9007199254740991
 
@@ -257,7 +257,7 @@ def test_an_id_whose_data_is_gone_is_parked_and_never_run(bench: Bench, left: di
     assert stored["why"] == "missing"
     assert stored["failedReason"].startswith("job data missing")
     assert not bench.redis.exists(key("ghost:lock"))
-    assert [violation for violation in books.violations(bench.redis) if violation.rule != "I12"] == []
+    assert [violation for violation in invariants.violations(bench.redis) if violation.rule != "I12"] == []
     assert ("failed", "ghost", stored["failedReason"], "active") in bench.events()
 
 
@@ -328,7 +328,7 @@ def test_counts_follow_a_job_from_line_to_run(bench: Bench):
     bench.redis.hset(key("meta"), "paused", "1")
     bench.take()
     assert bench.counts("g") == {"q waiting": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_queue_is_drained_once_when_its_last_job_ends(bench: Bench):

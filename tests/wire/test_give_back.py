@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import books
 import pytest
-from wire_bench import Bench, completed, failed, key, node
+
+from tests.support import invariants
+from tests.support.script_bench import Bench, completed, failed, key, node
 
 
 def give(bench: Bench, *ids: str, token: str = "w:", charge: bool = True, most: int = 1) -> list[str]:
@@ -25,7 +26,7 @@ def test_jobs_go_back_to_the_head_of_the_line(bench: Bench):
     assert bench.zset(key("marker")) == {"0": 0}
     assert bench.events(last=2) == [("waiting", "a", "active"), ("waiting", "b", "active")]
     assert bench.counts() == {"q waiting": 3}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_prioritized_job_goes_before_its_rank(bench: Bench):
@@ -36,7 +37,7 @@ def test_a_prioritized_job_goes_before_its_rank(bench: Bench):
 
     assert bench.zset(key("prioritized")) == {"a": 3 * 2**32, "b": 3 * 2**32 + 2}
     assert bench.counts() == {"q prioritized": 2}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 @pytest.mark.parametrize("charge", [True, False])
@@ -62,7 +63,7 @@ def test_a_job_that_was_there_in_too_many_crashes_is_failed_by_the_next_worker(b
     assert taken.deferred == "job stalled more than allowable limit"
     bench.finish(failed(taken, taken.deferred, why="stalled"))
     assert bench.hash(key("a"))["why"] == "stalled"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_only_jobs_under_the_given_token_are_touched(bench: Bench):
@@ -120,7 +121,7 @@ def test_a_late_end_of_a_job_given_back_counts_while_nobody_started_it_since(ben
     give(bench, "a", most=0)
 
     assert bench.finish(completed(taken)) == ["done"]
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_thousands_of_ids_go_in_bounded_calls(bench: Bench):

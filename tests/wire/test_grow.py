@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import books
 import pytest
-from wire_bench import START, Bench, about, completed, failed, key, node, parent, parked, retry
 
 from flownb import errors
 from flownb.wire.store import Taken
+from tests.support import invariants
+from tests.support.script_bench import (
+    START,
+    Bench,
+    about,
+    completed,
+    failed,
+    key,
+    node,
+    parent,
+    parked,
+    retry,
+)
 
 P = key("p", "up")
 
@@ -38,7 +49,7 @@ def test_a_job_that_waits_for_children_leaves_its_slot_and_its_lease(bench: Benc
     assert "atm" not in bench.hash(P)
     assert bench.event_fields("up")[-1] == {"event": "waiting-children", "jobId": "p", "prev": "active"}
     assert bench.counts() == {"up waiting-children": 1, "q waiting": 2}
-    assert books.violations(bench.redis, "bull") == []
+    assert invariants.violations(bench.redis, "bull") == []
 
 
 def test_the_last_child_lets_it_run_again(bench: Bench):
@@ -51,7 +62,7 @@ def test_the_last_child_lets_it_run_again(bench: Bench):
 
     assert (again.record.id, again.record.attempts_made, again.record.attempts_started) == ("p", 0, 2)
     assert bench.finish(completed(again)) == ["done"]
-    assert books.violations(bench.redis, "bull") == []
+    assert invariants.violations(bench.redis, "bull") == []
 
 
 def test_when_its_children_are_done_already_it_goes_to_the_head_of_the_line(bench: Bench):
@@ -166,7 +177,7 @@ def test_a_job_outside_any_flow_becomes_the_root_of_one(bench: Bench):
     bench.finish(completed(bench.take_one("q")))
     bench.finish(completed(bench.take_one("up")))
     assert bench.hash("bull:flownb:flow:grown")["ended"] == "completed"
-    assert books.violations(bench.redis, "bull") == []
+    assert invariants.violations(bench.redis, "bull") == []
 
 
 def test_a_parked_parent_fails_at_once_when_a_child_does(bench: Bench):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from wire_bench import START, Bench, completed, failed, key, node, parent
+
+from tests.support.script_bench import START, Bench, completed, failed, key, node, parent
 
 TIDY = "bull:flownb:tidy"
 

@@ -1,9 +1,10 @@
-"""The faults that ``mutations.py`` plants have a place in the scripts; whether tests notice them is run by hand."""
+"""The faults that ``tests/support/mutations.py`` plants have a place in the scripts; whether tests notice them is run by hand."""
 
 from __future__ import annotations
 
 import pytest
-from mutations import MUTATIONS, ROOT, Mutation
+
+from tests.support.mutations import MUTATIONS, ROOT, Mutation
 
 
 @pytest.mark.parametrize("one", MUTATIONS, ids=lambda one: f"{one.file}: {one.name}")

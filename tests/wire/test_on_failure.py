@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import books
 import pytest
-from wire_bench import Bench, arguments, completed, failed, key, node, parent, retry
+
+from tests.support import invariants
+from tests.support.script_bench import Bench, arguments, completed, failed, key, node, parent, retry
 
 P, G, R = key("p", "up"), key("g", "top"), key("r", "top")
 
 
 def sound(bench: Bench) -> None:
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def add(bench: Bench, *nodes: dict, flow: str = "f", on_failure: str = "cancel") -> None:

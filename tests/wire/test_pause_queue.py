@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wire_bench import START, Bench, key
+from tests.support.script_bench import START, Bench, key
 
 
 def test_a_pause_is_a_field_and_takes_the_marker_away(bench: Bench):

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import random
 
-import books
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from wire_bench import START, Bench, base, completed, failed, key, node, parent, put_off, retry, returned
 
 from flownb.wire.store import Taken
+from tests.support import invariants
+from tests.support.script_bench import (
+    START,
+    Bench,
+    base,
+    completed,
+    failed,
+    key,
+    node,
+    parent,
+    put_off,
+    retry,
+    returned,
+)
 
 P = key("p", "up")
 QUEUES = ("q", "up", "w")
@@ -41,7 +53,7 @@ def test_only_the_last_child_wakes_the_parent(bench: Bench, order: list[int]):
 
     assert woken == [0] * (len(order) - 1) + [1]
     assert bench.hash(f"{P}:processed") == {key(f"c{i}"): str(i) for i in order}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 @st.composite
@@ -174,13 +186,13 @@ class Model:
 
 
 def check(bench: Bench) -> None:
-    assert [str(violation) for violation in books.violations(bench.redis)] == []
+    assert [str(violation) for violation in invariants.violations(bench.redis)] == []
 
 
 def check_the_end(bench: Bench, nodes: list[dict]) -> None:
     """A root that has not ended hangs as BullMQ's does: on a child that failed without a policy."""
-    hung = {violation.key for violation in books.stuck(bench.redis)}
-    found = books.read(bench.redis)
+    hung = {violation.key for violation in invariants.stuck(bench.redis)}
+    found = invariants.read(bench.redis)
     places = found.where()
     for name in [*found.jobs]:
         if places[name][0] not in ("completed", "failed"):

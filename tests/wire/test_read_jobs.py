@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 
 import pytest
-from wire_bench import START, Bench, completed, failed, key, node, parent, retry
 
 from flownb.wire.store import BRIEF_FIELDS
+from tests.support.script_bench import START, Bench, completed, failed, key, node, parent, retry
 
 P = key("p", "up")
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 
-import books
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_properties import QUEUES, Model, check, fresh, graphs, renamed, tries
-from wire_bench import Bench, base, completed, failed, key, node, parent, retry
 
 from flownb import errors
 from flownb.steering import remove as removal
 from flownb.wire.store.steering import Removal
+from tests.support import invariants
+from tests.support.script_bench import Bench, base, completed, failed, key, node, parent, retry
+from tests.wire.test_properties import QUEUES, Model, check, fresh, graphs, renamed, tries
 
 P, G = key("p", "up"), key("g", "top")
 QUEUE_KEYS = (":meta", ":id", ":events", ":marker", ":pc", ":stalled-check", ":served")
@@ -63,7 +63,7 @@ def test_a_job_leaves_no_key_wherever_it_is(bench: Bench, place: str):
     )
     assert not bench.redis.exists(key("stalled"))
     assert bench.event_fields()[-1] == {"event": "removed", "jobId": "a", "prev": place}
-    assert [one for one in books.violations(bench.redis) if one.rule == "C1"] == []
+    assert [one for one in invariants.violations(bench.redis) if one.rule == "C1"] == []
 
 
 @pytest.mark.parametrize("spoil", ["active", "lock"])
@@ -124,7 +124,7 @@ def test_the_last_child_that_is_removed_releases_its_parent_softly(bench: Bench)
     assert bench.zset(key("marker", "up"))["0"] == 0
     assert bench.hash(f"{P}:processed") == {key("a"): "1"}
     assert bench.counts() == {"up waiting": 1, "q completed": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_parent_keeps_the_value_of_a_child_that_is_removed(bench: Bench):
@@ -135,7 +135,7 @@ def test_a_parent_keeps_the_value_of_a_child_that_is_removed(bench: Bench):
 
     assert bench.hash(f"{P}:processed") == {key("a"): "1"}
     assert bench.state_of(P) == "waiting-children"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_parent_is_held_down_no_more_by_a_failed_child_that_is_removed(bench: Bench):
@@ -146,9 +146,9 @@ def test_a_parent_is_held_down_no_more_by_a_failed_child_that_is_removed(bench: 
 
     assert bench.state_of(P) == "failed"
     assert bench.store.read_flow_end("f") == ("failed", P)
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
     assert bench.store.retry_jobs([(P, False)], token="t") == ["done"]
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 @pytest.mark.parametrize("where", ["everywhere", "newest", "oldest", "middle", "aside"])
@@ -172,7 +172,7 @@ def test_many_ids_are_taken_out_of_a_long_line_that_keeps_its_order(bench: Bench
 
     for list_, there in before.items():
         assert bench.list(key(list_)) == [id for id in there if id not in gone]
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 # ---- flows --------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next_one(bench: Bench, 
         whole(bench)
     assert 0 < sum(bench.counts().values()) < 21
     assert bench.state_of(P) == "failed", "half of a flow never runs"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
     whole(bench)
 
@@ -285,13 +285,13 @@ def test_a_shared_job_stays_with_the_other_flow_and_its_children_with_it(bench: 
     assert (stored["fl"], stored["parentKey"], bench.hash(key("t"))["fl"]) == ("g2", o, "g2")
     assert "sh" not in stored
     assert sum(bench.counts("g2").values()) == 3
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
     for queue in ("q", "up", "top"):
         for taken in bench.take(queue):
             bench.finish(completed(taken, '"new"'))
     assert bench.store.read_flow_end("g2") == ("completed", None)
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
     whole(bench, "g2")
     assert left(bench) == []
 
@@ -307,7 +307,7 @@ def test_a_job_of_another_flow_is_only_detached(bench: Bench):
     assert "sh" not in stored
     assert not bench.redis.exists(key("o", "top"), "bull:flownb:counts:g2", f"bull:flownb:parents:{s}")
     assert bench.counts() == {"up waiting-children": 2, "q waiting": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_the_root_of_a_flow_that_another_uses_stays_with_that(bench: Bench):
@@ -317,10 +317,10 @@ def test_the_root_of_a_flow_that_another_uses_stays_with_that(bench: Bench):
     whole(bench)
 
     assert (bench.hash(key("i"))["fl"], bench.hash(key("i"))["parentKey"]) == ("g2", key("o", "top"))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
     bench.finish(failed(bench.take_one()))
     assert bench.store.read_flow_end("g2") == ("failed", key("i"))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 # ---- one job with its children ----------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def test_a_job_goes_with_its_children_and_its_parent_waits_no_more(bench: Bench)
         key("wait", "top"),
     ]
     assert bench.counts() == {"top waiting": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_running_child_keeps_a_job_as_it_is(bench: Bench):
@@ -372,7 +372,7 @@ def test_a_shared_child_stays_with_its_other_parent(bench: Bench):
 
     assert (bench.hash(key("a"))["parentKey"], bench.hash(key("a"))["fl"]) == (r, "f")
     assert bench.set(f"{G}:dependencies") == {r}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_root_goes_with_its_flow(bench: Bench):

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-import books
 import pytest
-from wire_bench import START, Bench, about, completed, key, node, parent, put_off, retry, returned
+
+from tests.support import invariants
+from tests.support.script_bench import (
+    START,
+    Bench,
+    about,
+    completed,
+    key,
+    node,
+    parent,
+    put_off,
+    retry,
+    returned,
+)
 
 P = key("p", "up")
 
@@ -63,7 +75,7 @@ def test_a_retry_with_backoff_is_delayed_by_it(bench: Bench):
     assert bench.event_fields()[-1] == {"event": "delayed", "jobId": "a", "delay": str(START + 260)}
     marker = {name: int(score) for name, score in bench.redis.zrange(key("marker"), 0, -1, withscores=True)}
     assert marker[b"1"] == START + 260
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_retried_job_may_complete_in_its_second_attempt(bench: Bench):
@@ -79,7 +91,7 @@ def test_a_retried_job_may_complete_in_its_second_attempt(bench: Bench):
 
     assert bench.hash(key("a"))["atm"] == "2"
     assert bench.state_of(P) == "waiting"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_when_failed_runs_began_and_ended_is_kept_of_the_newest_twenty(bench: Bench):
@@ -161,7 +173,7 @@ def test_a_job_put_off_is_delayed_uncharged(bench: Bench):
     assert bench.zset(key("delayed")) == {"a": (START + 5000) * 4096}
     assert bench.event_fields()[-1] == {"event": "delayed", "jobId": "a", "delay": str(START + 5000)}
     assert bench.counts() == {"q delayed": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 OUTCOMES = {
@@ -224,7 +236,7 @@ def test_a_late_outcome_counts_while_nobody_started_the_job_since(bench: Bench, 
 
     assert bench.finish(OUTCOMES[name](taken)) == ["done"]
 
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_counts_follow_each_outcome(bench: Bench):
@@ -234,7 +246,7 @@ def test_counts_follow_each_outcome(bench: Bench):
     bench.finish(retry(a), retry(b, delay=10), returned(c), put_off(d))
 
     assert bench.counts() == {"up waiting-children": 1, "q waiting": 2, "q delayed": 2}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_outcomes_say_whose_job_they_end(bench: Bench):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
-import books
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_properties import QUEUES, check, fresh, graphs, tries
-from wire_bench import START, Bench, base, completed, failed, key, node, parent, retry
+
+from tests.support import invariants
+from tests.support.script_bench import START, Bench, base, completed, failed, key, node, parent, retry
+from tests.wire.test_properties import QUEUES, check, fresh, graphs, tries
 
 P, G = key("p", "up"), key("g", "top")
 
@@ -43,7 +44,7 @@ def test_a_failed_job_comes_back_into_line_with_all_its_attempts(bench: Bench):
     assert bench.zset(key("failed")) == {}
     assert bench.event_fields()[-1] == {"event": "waiting", "jobId": "a", "prev": "failed"}
     assert bench.zset(key("marker")) == {"0": 0}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_when_the_failed_run_began_and_ended_is_kept(bench: Bench):
@@ -77,7 +78,7 @@ def test_the_hash_says_how_urgent_it_is_by_now(bench: Bench):
     again(bench, key("a"))
 
     assert bench.zset(key("prioritized")) == {"a": 3 * 2**32 + 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_paused_queue_is_not_woken(bench: Bench):
@@ -149,7 +150,7 @@ def test_a_parent_whose_child_failed_it_is_refused_until_that_child_is_retried(b
 
     assert again(bench, G, P, key("a"), token="t3") == ["done"] * 3
     assert [bench.state_of(job) for job in (G, P, key("a"))] == ["waiting-children"] * 2 + ["waiting"]
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_job_whose_parent_runs_right_now_is_refused_without_a_trace(bench: Bench):
@@ -164,7 +165,7 @@ def test_a_job_whose_parent_runs_right_now_is_refused_without_a_trace(bench: Ben
     bench.finish(completed(running, "1"))
     assert again(bench, key("a")) == ["done"]
     assert bench.state_of(G) == "waiting-children"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_bad_job_spoils_only_itself(bench: Bench):
@@ -192,7 +193,7 @@ def test_a_parent_in_line_is_doomed_by_a_child_that_was_cancelled_when_it_would_
     assert again(bench, key("a")) == ["done"]
 
     assert bench.hash(P)["defa"] == f"child {key('b')} failed"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_chain_that_failed_to_the_root_waits_again_up_to_the_root(bench: Bench):
@@ -217,13 +218,13 @@ def test_a_chain_that_failed_to_the_root_waits_again_up_to_the_root(bench: Bench
         }
     assert not {"ended", "finished", "cause"} & bench.store.read_flow("f").keys()
     assert bench.counts() == {"top waiting-children": 1, "up waiting-children": 1, "q waiting": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
     for queue in ("q", "up", "top"):
         bench.finish(completed(bench.take_one(queue), f'"{queue}"'))
     assert bench.hash(f"{G}:processed") == {P: '"up"'}
     assert bench.store.read_flow_end("f") == ("completed", None)
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 @pytest.mark.parametrize("policy", ["idof", "cpof", "rdof"])
@@ -241,7 +242,7 @@ def test_a_parent_that_completed_without_an_optional_child_waits_again_for_it(be
     assert not bench.redis.exists(f"{P}:failed", f"{G}:processed")
     assert bench.set(f"{G}:dependencies") == {P}
     assert bench.store.read_flow_end("f") == (None, None)
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
     for queue in ("q", "up", "top"):
         bench.finish(completed(bench.take_one(queue), '"new"'))
@@ -259,7 +260,7 @@ def test_a_parent_that_another_child_holds_down_stays_failed_until_that_one_is_r
     assert bench.state_of(P) == "failed"
     assert bench.set(f"{P}:dependencies") == {key("a")}
     assert bench.store.read_flow_end("f") == ("failed", key("b")), "the cause that is left"
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
     bench.finish(completed(bench.take_one(), "1"))
     assert bench.hash(f"{P}:processed") == {key("a"): "1"}
 
@@ -268,7 +269,7 @@ def test_a_parent_that_another_child_holds_down_stays_failed_until_that_one_is_r
     assert bench.state_of(P) == "waiting-children"
     assert bench.set(f"{P}:dependencies") == {key("b")}
     assert bench.store.read_flow_end("f") == (None, None)
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_all_failed_children_in_one_call_revive_the_parent_once(bench: Bench):
@@ -279,7 +280,7 @@ def test_all_failed_children_in_one_call_revive_the_parent_once(bench: Bench):
 
     assert bench.events("up").count(("waiting-children", "p", "failed")) == 1
     assert bench.counts() == {"up waiting-children": 1, "q waiting": 3}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 @pytest.mark.parametrize("timing", [{}, {"delay": 50}, {"priority": 2}])
@@ -295,7 +296,7 @@ def test_a_parent_in_line_leaves_it_to_wait_again(bench: Bench, timing: dict):
     assert bench.hash(f"{P}:failed") == {key("b"): "boom"}
     assert bench.take("up") == []
     assert bench.counts() == {"up waiting-children": 1, "q waiting": 1, "q failed": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_parent_in_line_to_be_failed_is_to_be_failed_no_more(bench: Bench):
@@ -309,7 +310,7 @@ def test_a_parent_in_line_to_be_failed_is_to_be_failed_no_more(bench: Bench):
     assert "defa" not in bench.hash(P)
     assert bench.state_of(P) == "waiting-children"
     assert bench.store.read_flow_end("f") == (None, None)
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_worker_that_lost_its_lease_cannot_end_a_parent_late_that_waits_again(bench: Bench):
@@ -325,7 +326,7 @@ def test_a_worker_that_lost_its_lease_cannot_end_a_parent_late_that_waits_again(
 
     assert bench.finish(completed(late, '"old"')) == ["stale"]
 
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_parent_that_failed_by_itself_runs_again_alone(bench: Bench):
@@ -338,7 +339,7 @@ def test_a_parent_that_failed_by_itself_runs_again_alone(bench: Bench):
     assert bench.list(key("wait", "up")) == ["p"]
     assert bench.hash(f"{P}:processed") == {key("a"): "1"}
     assert bench.store.read_flow_end("f") == (None, None)
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 @pytest.mark.parametrize("order", [0, 1])
@@ -351,7 +352,7 @@ def test_a_parent_and_its_optional_child_that_both_failed_run_in_order(bench: Be
 
     assert bench.state_of(P) == "waiting-children"
     assert bench.list(key("wait", "up")) == []
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_all_parents_of_a_shared_job_wait_again_in_both_flows(bench: Bench):
@@ -372,7 +373,7 @@ def test_all_parents_of_a_shared_job_wait_again_in_both_flows(bench: Bench):
         assert bench.state_of(job) == "waiting-children"
     assert bench.store.read_flow_end("g2") == (None, None)
     assert bench.counts("g2") == {"up waiting-children": 1, "q waiting": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_parent_without_a_policy_has_waited_all_along(bench: Bench):
@@ -383,7 +384,7 @@ def test_a_parent_without_a_policy_has_waited_all_along(bench: Bench):
     bench.finish(completed(bench.take_one(), "1"))
 
     assert bench.list(key("wait", "up")) == ["p"]
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_parent_that_is_gone_is_not_made_again(bench: Bench):
@@ -404,7 +405,7 @@ def test_a_hundred_at_once_and_no_more(bench: Bench):
 
     assert again(bench, *(key(f"c{i}") for i in range(100))) == ["done"] * 100
 
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_sealed_parents_wait_until_the_last_call(bench: Bench):
@@ -441,7 +442,7 @@ def test_sealed_parents_wait_until_the_last_call(bench: Bench):
     assert bench.list(key("wait", "up")) == ["o", "p"]
     assert bench.state_of(G) == "waiting-children"
     assert bench.hash(f"{P}:processed") == {key("c0"): '"c0"', key("c1"): '"c1"'}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 @tries(60)
@@ -467,7 +468,7 @@ def test_any_flow_that_fails_anywhere_and_is_retried_ends_with_every_value_right
         refused = [one for one, answer in zip(held, answers, strict=True) if answer != "done"]
         bench.finish(*(failed(one, "children", why="child") for one in refused))
         check(bench)
-        found = books.read(bench.redis)
+        found = invariants.read(bench.redis)
         broken = [job for job, places in found.where().items() if places == ["failed"]]
         waits = all(bench.redis.zcard(f"{base(queue)}:delayed") == 0 for queue in QUEUES)
         if not held and waits and not broken:
@@ -476,7 +477,7 @@ def test_any_flow_that_fails_anywhere_and_is_retried_ends_with_every_value_right
             again(bench, *dice.sample(broken, dice.randint(1, len(broken))), token=f"t{turn}")
             check(bench)
             luck = min(luck + 0.05, 1.0)
-    found = books.read(bench.redis)
+    found = invariants.read(bench.redis)
     assert set(map(tuple, found.where().values())) == {("completed",)}
     assert bench.store.read_flow_end("f") == ("completed", None)
     for child in found.jobs:

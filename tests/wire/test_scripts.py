@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from redis import exceptions
-from wire_bench import Bench, key, node
 
 from flownb import errors
 from flownb.wire.scripts import Script, header, load
 from flownb.wire.server_errors import server_errors
+from tests.support.script_bench import Bench, key, node
 
 
 def test_a_call_names_every_argument_and_no_other(bench: Bench):

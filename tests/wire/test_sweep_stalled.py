@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import books
-from wire_bench import START, Bench, completed, failed, key, node
+from tests.support import invariants
+from tests.support.script_bench import START, Bench, completed, failed, key, node
 
 
 def test_a_job_that_lost_its_lease_is_suspected_then_moved(bench: Bench):
@@ -29,7 +29,7 @@ def test_a_job_that_lost_its_lease_is_suspected_then_moved(bench: Bench):
     ]
     assert bench.zset(key("marker")) == {"0": 0}
     assert bench.counts() == {"q waiting": 2, "q active": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_leased_job_is_no_suspect(bench: Bench):
@@ -82,7 +82,7 @@ def test_a_job_over_the_limit_is_failed_by_the_next_worker_and_not_run(bench: Be
     assert taken.deferred == "job stalled more than allowable limit"
     bench.finish(failed(taken, taken.deferred, why="stalled"))
     assert bench.store.read_flow_end("f") == ("failed", key("a"))
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_a_stalled_prioritized_job_goes_to_the_head_of_the_line(bench: Bench):
@@ -94,7 +94,7 @@ def test_a_stalled_prioritized_job_goes_to_the_head_of_the_line(bench: Bench):
 
     assert bench.list(key("wait")) == ["a"]
     assert bench.counts() == {"q active": 1, "q waiting": 1}
-    assert books.violations(bench.redis) == []
+    assert invariants.violations(bench.redis) == []
 
 
 def test_the_second_sweep_of_an_interval_looks_at_nothing(bench: Bench):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from wire_bench import Bench, key
 
 from flownb import errors
+from tests.support.script_bench import Bench, key
 
 
 def test_progress_is_stored_and_told(bench: Bench):

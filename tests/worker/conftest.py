@@ -10,16 +10,13 @@ from pathlib import Path
 
 import pytest
 
-import flownb as fn
-
-sys.path.insert(0, str(Path(__file__).parent))
-ROOT = str(Path(fn.__file__).parents[1])
+ROOT = str(Path(__file__).parents[2])
 
 # A worker process: serves queues with a function of `worker_functions`, tells its keeper's pid, ends with its stdin.
 SCRIPT = """
 import json, sys
 import flownb as fn
-import worker_functions
+from tests.support import worker_functions
 from flownb.worker.lease_keeper import keeper
 asked = json.loads(sys.argv[1])
 fn.connect(asked.get("url"), path=asked.get("path"))
@@ -70,7 +67,7 @@ def start_worker(server_folder):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, str(Path(__file__).parent)])},
+            env={**os.environ, "PYTHONPATH": ROOT},
         )
         worker = WorkerProcess(process, int(process.stdout.readline()))
         started.append(worker)
@@ -88,7 +85,7 @@ def start_worker(server_folder):
 @pytest.fixture
 def lossy(own_server):
     """Give a way to `own_server` that loses a share of its replies: `lossy(share)` returns a `Proxy`."""
-    from proxy import Proxy
+    from tests.support.lossy_proxy import Proxy
 
     ways = []
 

@@ -1,6 +1,6 @@
-// A peer: the npm package named on the command line (bullmq or bullmq5), told by tests/interop/peers.py what to do.
+// A peer: the npm package named on the command line (bullmq or bullmq5), told by tests/support/peers/process.py what to do.
 // One JSON object a line on stdin, {"do": name, ...}; one JSON object a line on stdout as the answer.
-// ../python_peer.py and ../flownb_peer.py do the same with their packages; a change here is a change there.
+// python_peer.py and flownb_peer.py in tests/support/peers do the same with their packages; a change here is a change there.
 
 import { createInterface } from 'node:readline';
 import Redis from 'ioredis';

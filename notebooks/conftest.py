@@ -1,4 +1,4 @@
-"""Each tutorial runs in a copy of its folder, so that its `.flownb/` is new and nobody's data is touched."""
+"""Runs the tutorials as tests, each in a copy of this folder: its `.flownb/` is new, and nobody's data is touched."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nbval.plugin
+import pytest
 
 
 class FreshKernel(nbval.plugin.RunningKernel):
@@ -31,9 +32,19 @@ class FreshKernel(nbval.plugin.RunningKernel):
         self.folder.cleanup()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     nbval.plugin.RunningKernel = FreshKernel
-    # What the developer is connected to is not for tests, and neither are kernels of tutorials.
+    config.option.nbval_current_env = True
+    config.option.nbval_cell_timeout = 100
+    config.option.nbval_sanitize_with = str(Path(__file__).with_name("nbval_sanitize.cfg"))
+    # The developer's own server is not for tests.
     for name in ("FLOWNB_URL", "FLOWNB_PASSWORD"):
         os.environ.pop(name, None)
-    os.environ["FLOWNB_STATIC"] = "1"  # in tutorials: a live view's updates cannot be compared
+    os.environ["FLOWNB_STATIC"] = "1"  # a live view's updates cannot be compared
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> nbval.plugin.IPyNbFile | None:
+    """Collect each notebook of this folder: a test a cell."""
+    if file_path.suffix == ".ipynb":
+        return nbval.plugin.IPyNbFile.from_parent(parent, path=file_path)
+    return None

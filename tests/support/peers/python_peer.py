@@ -1,4 +1,4 @@
-"""A peer: the PyPI package bullmq, told by `peers` what to do; the counterpart of node/peer.mjs, line for line."""
+"""A peer: the PyPI package bullmq, told by `process` what to do; the counterpart of tests/interop/node/peer.mjs, line for line."""
 
 from __future__ import annotations
 

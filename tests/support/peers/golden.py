@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from peers import Peer
 from redis import Redis
-from stored import Stored
+
+from tests.support.peers.process import Peer
+from tests.support.peers.stored import Stored
 
 #: queue -> what is added to it alone; worked off one queue after another, one job at a time, so that all order is fixed
 QUEUES = ("line", "soon", "retry", "items", "top", "one")

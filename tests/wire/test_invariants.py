@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import books
 import pytest
 from redis import Redis
-from wire_bench import START, Bench, completed, failed, key, node, parent, returned
+
+from tests.support import invariants
+from tests.support.script_bench import START, Bench, completed, failed, key, node, parent, returned
 
 P = key("p", "up")
 
@@ -35,9 +36,9 @@ def scene(bench: Bench) -> Redis:
 
 
 def test_a_clean_scene_has_no_violation(scene: Redis):
-    assert books.violations(scene) == []
-    assert books.stuck(scene) == []
-    assert books.violations(scene, "another") == []
+    assert invariants.violations(scene) == []
+    assert invariants.stuck(scene) == []
+    assert invariants.violations(scene, "another") == []
 
 
 Damage = Callable[[Redis], object]
@@ -84,13 +85,13 @@ JOB = {"name": "n", "data": "{}", "opts": "{}", "timestamp": START, "priority": 
 def test_a_damage_is_named_by_its_rule(scene: Redis, rule: str, what: str, damage: Damage):
     damage(scene)
 
-    assert rule in {violation.rule for violation in books.violations(scene)}
+    assert rule in {violation.rule for violation in invariants.violations(scene)}
 
 
 def test_a_parent_that_waits_for_a_missing_child_is_stuck(scene: Redis):
     scene.delete(key("waits"))
 
-    assert [str(one) for one in books.stuck(scene)] == [
+    assert [str(one) for one in invariants.stuck(scene)] == [
         f"I24 {P}: waits for {key('waits')}, which is missing"
     ]
 
@@ -98,12 +99,15 @@ def test_a_parent_that_waits_for_a_missing_child_is_stuck(scene: Redis):
 def test_counts_may_be_left_out(scene: Redis):
     scene.delete("bull:flownb:counts:f", "bull:flownb:counts:g")
 
-    assert books.violations(scene, counts=False) == []
+    assert invariants.violations(scene, counts=False) == []
 
 
 def test_each_rule_of_the_page_is_tried():
     named = {
-        word for line in (books.__doc__ or "").splitlines() for word in line.split() if word[1:].isdigit()
+        word
+        for line in (invariants.__doc__ or "").splitlines()
+        for word in line.split()
+        if word[1:].isdigit()
     }
 
     assert {rule for rule, _, _ in DAMAGES} == named

@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[3]
+NODE = ROOT / "tests" / "interop" / "node"
 PATIENCE = 60  # seconds for one answer
 
 #: name -> what docs/compatibility.md calls it
@@ -73,5 +73,5 @@ class Peer:
 
 def _command(name: str, node: str) -> list[str]:
     if name in ("node6", "node5"):
-        return [node, str(HERE / "node" / "peer.mjs"), name, {"node6": "bullmq", "node5": "bullmq5"}[name]]
-    return [sys.executable, str(HERE / f"{name}_peer.py"), name]
+        return [node, str(NODE / "peer.mjs"), name, {"node6": "bullmq", "node5": "bullmq5"}[name]]
+    return [sys.executable, str(Path(__file__).parent / f"{name}_peer.py"), name]

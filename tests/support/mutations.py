@@ -1,6 +1,6 @@
 """Does any test notice? Changes one line of a Lua script at a time, in a copy of the package, and runs the tests of it.
 
-Run it by hand: ``python tests/wire/mutations.py [--model] [word ...]`` (only mutations whose name holds a word; ``--model``: nobody but the
+Run it by hand: ``python -m tests.support.mutations [--model] [word ...]`` (only mutations whose name holds a word; ``--model``: nobody but the
 model of flows is asked). Prints which test killed each mutation; ends with 1 if one survived. Not collected by pytest.
 """
 

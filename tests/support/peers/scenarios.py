@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from peers import Peer
-from stored import Stored
+from tests.support.peers.process import Peer
+from tests.support.peers.stored import Stored
 
 Scenario = Callable[["Cell"], None]
 SCENARIOS: dict[str, Scenario] = {}

@@ -1,0 +1,1 @@
+"""The programs that share queues with flownb in the tests of interoperability."""
