@@ -9,7 +9,7 @@ from typing import Any
 from flownb.adding.chunks import calls_of
 from flownb.adding.plan import Plan
 from flownb.adding.send import AddCall, groups_of, pieces_of
-from flownb.state.flow_state import OwnBooks
+from flownb.state.flow_state import OwnFlowState
 from flownb.state.seal import unseal
 from flownb.wire import keys
 from flownb.wire.store import Store
@@ -68,5 +68,5 @@ class Stream:
         self.store.write_fields(
             [(self._place, "groups", groups), *((record, *field) for field in fields.items())]
         )
-        unseal(self.store, OwnBooks(self.store, self.flow))
+        unseal(self.store, OwnFlowState(self.store, self.flow))
         self.store.write_fields([(record, "stored", "1")])

@@ -125,7 +125,9 @@ class Flow(Shown):
         'cancelled'
         """
         self._connection.ensure_writable()
-        cancel.cancel_flow(self._stored.store, self._stored.id, self._stored.record_now())
+        record = self._stored.record_now()
+        self._stored.flow_state.catch_up()  # one that has completed stays as it is
+        cancel.cancel_flow(self._stored.store, self._stored.id, record)
         return self
 
     def _root_base(self) -> str:
@@ -266,7 +268,7 @@ class Flow(Shown):
         """
         if self._outcome is None:
             for _ in self._looks(timeout):
-                if self._stored.flow_state.end()[0] is not None:
+                if self._stored.flow_state.catch_up().state is not None:
                     break
                 self._while_waiting()
             if "tidy" in self._stored.record:
@@ -349,7 +351,7 @@ class Flow(Shown):
 
     def _reasons(self) -> list[Reason]:
         stored = self._stored
-        return explain(stored.store, stored.flow_state, stored.there(stored.flow_state.as_stored()))
+        return explain(stored.store, stored.flow_state, stored.record_now())
 
     def _flow(self) -> Flow:
         return self

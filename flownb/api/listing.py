@@ -10,7 +10,7 @@ from flownb.api.job import store_of
 from flownb.connection import Connection
 from flownb.diagnosis.explain import explain
 from flownb.errors import FlowError, OptionError
-from flownb.state.flow_state import Books, FoundBooks, OwnBooks
+from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState
 from flownb.state.tree import state_of
 from flownb.wire import keys
 from flownb.wire.records import COMPLETED, FAILED, STATES, FlowCounts
@@ -69,8 +69,8 @@ def flows(
         raise FlowError(f"queue {queue!r}: the name {problem}")
     _, store = store_of(connection)
     now, lines = read_now(store), list[Line]()
-    for books in _newest_first(store, queue):
-        line = _line(store, books, now, queue, state)
+    for flow_state in _newest_first(store, queue):
+        line = _line(store, flow_state, now, queue, state)
         if line is not None:
             lines.append(line)
             if len(lines) == limit:
@@ -78,40 +78,46 @@ def flows(
     return display.flows(lines)
 
 
-def _newest_first(store: Store, queue: str | None) -> Iterator[Books]:
+def _newest_first(store: Store, queue: str | None) -> Iterator[FlowState]:
     others = [] if queue is None else _others(store, queue)
     for flow, created in store.read_flows(_PAGE):
         while others and others[0][0] > created:
-            yield FoundBooks(store, others.pop(0)[1])
-        yield OwnBooks(store, flow)
-    yield from (FoundBooks(store, root) for _, root in others)
+            yield FoundFlowState(store, others.pop(0)[1])
+        yield OwnFlowState(store, flow)
+    yield from (FoundFlowState(store, root) for _, root in others)
 
 
-def _line(store: Store, books: Books, now: int, queue: str | None, wanted: str | None) -> Line | None:
+def _line(
+    store: Store, flow_state: FlowState, now: int, queue: str | None, wanted: str | None
+) -> Line | None:
     """Return what the list says of a flow; None if it is not asked for, or gone."""
-    if queue is not None and books.flow is not None and queue not in store.read_progress(books.flow).by_stage:
+    if (
+        queue is not None
+        and flow_state.flow is not None
+        and queue not in store.read_progress(flow_state.flow).by_stage
+    ):
         return None
-    record = books.record()
+    record = flow_state.record()
     if not record:
         return None
-    state = state_of(record, store.read_jobs([books.root], ("name",))[0])
+    state = state_of(record, store.read_jobs([flow_state.root], ("name",))[0])
     if wanted not in (None, state):
         return None
-    counts = books.counts(_PATIENCE)
+    counts = flow_state.counts(_PATIENCE)
     return Line(
-        flow=keys.short(books.root, store.prefix),
+        flow=keys.short(flow_state.root, store.prefix),
         name=record["name"],
         state=state,
         completed=counts.count(COMPLETED),
         failed=counts.count(FAILED),
         total=counts.total,
         age_s=max(now - int(record["created"]), 0) / 1000,
-        why=_why(store, books, record, counts),
+        why=_why(store, flow_state, record, counts),
     )
 
 
-def _why(store: Store, books: Books, record: dict[str, str], counts: FlowCounts) -> str:
-    reasons = explain(store, books, record, most=_MOST_EXPLAINED)
+def _why(store: Store, flow_state: FlowState, record: dict[str, str], counts: FlowCounts) -> str:
+    reasons = explain(store, flow_state, record, most=_MOST_EXPLAINED)
     told = [reasons[0].why] if reasons else []
     return "; ".join([*told, "not all of it was counted yet"] if counts.counting else told)
 

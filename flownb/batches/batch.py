@@ -256,7 +256,7 @@ class Batch(Flow):
 
     def _top_table(self, most: int = 200) -> pd.DataFrame:
         """What the page shows of the outcome: the root's value if it is a table, else the first rows."""
-        if self._stored.spec["stages"] and self._stored.flow_state.end()[0] == COMPLETED:
+        if self._stored.spec["stages"] and self._stored.flow_state.end().state == COMPLETED:
             if self._has_root_of_its_own():
                 return self._groups().head(most)
             value = self.job.returnvalue
@@ -281,7 +281,7 @@ class Batch(Flow):
 
     def _is_over(self) -> bool:
         self._while_waiting()
-        return self._stored.flow_state.end()[0] is not None
+        return self._stored.flow_state.catch_up().state is not None
 
     def _while_waiting(self) -> None:
         """A root that is nothing but the end of its rows is completed by whoever waits, if no worker does it."""

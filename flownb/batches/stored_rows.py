@@ -13,7 +13,7 @@ import pandas as pd
 
 from flownb.batches import labels, results
 from flownb.batches.results import NOTHING
-from flownb.state.flow_state import Books
+from flownb.state.flow_state import FlowState
 from flownb.steering import retry
 from flownb.wire import codec
 from flownb.wire.many_rows import RowsValue
@@ -135,7 +135,7 @@ class StoredRows:
         """The key of the job that a row is in."""
         return self._homes[place][0]
 
-    def retry(self, books: Books, places: Iterable[int]) -> None:
+    def retry(self, flow_state: FlowState, places: Iterable[int]) -> None:
         """Run failed rows again, then what stands above them, once. Raises `FlowError` as `Flow.retry` does.
 
         Where a many-row job failed as a whole, all its rows that are not done run again.
@@ -145,7 +145,7 @@ class StoredRows:
         for key, at in homes:
             if at is not None:
                 again.setdefault(key, []).append(at)
-        retry.retry_jobs(self._store, books, list(dict.fromkeys(key for key, _ in homes)), again)
+        retry.retry_jobs(self._store, flow_state, list(dict.fromkeys(key for key, _ in homes)), again)
 
 
 class Jobs:

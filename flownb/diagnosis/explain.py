@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from flownb.diagnosis import reason_words
 from flownb.options import JobOptions
 from flownb.state import tree
-from flownb.state.flow_state import Books
+from flownb.state.flow_state import FlowState
 from flownb.wire import codec, keys
 from flownb.wire.records import (
     ACTIVE,
@@ -47,13 +47,15 @@ class Reason(NamedTuple):
     lasts: bool = False  #: it does not mend by itself, nor by a worker that starts
 
 
-def explain(store: Store, books: Books, record: Mapping[str, str], most: int = MOST_JOBS) -> list[Reason]:
+def explain(
+    store: Store, flow_state: FlowState, record: Mapping[str, str], most: int = MOST_JOBS
+) -> list[Reason]:
     """Return what keeps a flow from ending, the worst first; of a failed flow its root cause; else nothing.
 
     At most `most` unfinished jobs below the root are looked at.
     """
     if "ended" not in record:
-        return _Explainer(store, books, record, most).reasons()
+        return _Explainer(store, flow_state, record, most).reasons()
     return [] if record["ended"] == COMPLETED else [_root_cause(store, record)]
 
 
@@ -109,13 +111,13 @@ class _Finding:
 class _Explainer:
     """Walks down from the root through what each parent still waits for."""
 
-    def __init__(self, store: Store, books: Books, record: Mapping[str, str], most: int) -> None:
+    def __init__(self, store: Store, flow_state: FlowState, record: Mapping[str, str], most: int) -> None:
         self.most = most
         self.store = store
-        self.books = books
+        self.flow_state = flow_state
         self.record = record
         self.now = queue_facts.read_now(store)
-        self.counts = books.counts(_PATIENCE)
+        self.counts = flow_state.counts(_PATIENCE)
         self.above: dict[str, str | None] = {record["root"]: None}  # job -> the parent it was reached from
         self.names: dict[str, str] = {record["root"]: record["name"]}
         self.parents: list[tuple[JobRecord, Pending]] = []
@@ -178,7 +180,7 @@ class _Explainer:
         """What parents of one level wait for: each has its share of what may still be looked at."""
         if not parents:
             return []
-        asked = [(job.key, job.flow or self.books.flow) for job in parents]
+        asked = [(job.key, job.flow or self.flow_state.flow) for job in parents]
         share = max(left // len(parents), 1)
         families = list(zip(parents, queue_facts.read_pending_of(self.store, asked, share), strict=True))
         self.parents += families
@@ -390,7 +392,7 @@ class _Explainer:
             fix = "if it died, run the same add again: it makes a whole one"
             if self.record.get("kind") == "batch":
                 fix = "if it died, run the same fan_out again: it stores the rest"
-            elif keys.id_of(root) != self.books.flow:
+            elif keys.id_of(root) != self.flow_state.flow:
                 fix = "if it died, add it again with another jobId"
             self._find(_WHOLE, "half", "", root, why, fix)
         well = all(finding.stage >= _WELL for finding in self.findings.values())

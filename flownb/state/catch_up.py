@@ -1,7 +1,8 @@
-"""Making up for what other programs' workers do not know: shared jobs, failures that climb, a flow's end.
+"""Writing what other programs' workers leave unwritten: shared jobs, failures that climb, a flow's end.
 
-Every waiting handle does it for its flow, every flownb worker for the shared jobs of its prefix. Each deed is
-one script that may be asked for twice; if nobody is there the flow pauses.
+Those workers know neither further parents nor flows. Every handle that waits or watches catches up for its flow,
+every flownb worker for the shared jobs of its prefix; readers never do. Each step is one script that may be sent
+twice. While nobody is there to catch up, the flow stands still.
 """
 
 from __future__ import annotations
@@ -11,47 +12,54 @@ import time
 from flownb.state.shape import Shape
 from flownb.wire.store import Store
 
-_EVERY = 0.2  # seconds between two looks
-_SHARE = 50  # a look takes at most this part of the time: 2 %
+_PAUSE_SECONDS = 0.2  # at least, between two rounds
+_PAUSE_PER_ROUND = 50  # a pause is this many times as long as the round before it: 2 % of the time goes here
 
 
 class SharedJobs:
-    """Goes through the shared jobs that have not ended, some at a time, round and round."""
+    """Goes through the shared jobs of a prefix that have not ended, a page a call, round and round."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._cursor = 0
+        self._cursor = 0  # written by the one thread that calls `notify_parents`
 
-    def look(self) -> int:
-        """Tell further parents what became of jobs that other programs' workers ended; return how many were told."""
-        self._cursor, told = self._store.notify_shared_parents(self._cursor)
-        return told
+    def notify_parents(self) -> int:
+        """Notify further parents of jobs that other programs' workers ended; return how many were notified."""
+        self._cursor, notified = self._store.notify_shared_parents(self._cursor)
+        return notified
 
 
-class Coordinator:
-    """Looks after one flow, at most a few times a second."""
+class CatchUp:
+    """Catches up for one flow, at most a few times a second.
+
+    A live view's reader and a waiting cell may share it. Then a round may run twice, which changes nothing.
+    """
 
     def __init__(self, store: Store, shape: Shape) -> None:
         self._store = store
         self._shape = shape
         self._shared = SharedJobs(store)
-        self._failed: dict[str, int] = {}  # parent -> failed children, when it was seen to
-        self._parents: list[str] = []
-        self._next = 0.0
+        self._failed: dict[str, int] = {}  # parent -> failed children at the last round
+        self._parents: list[str] = []  # filled by the first round
+        self._next_round = 0.0  # of the monotonic clock
 
-    def look(self) -> bool:
-        """Do what is to be done; say whether anything changed."""
+    def catch_up(self) -> bool:
+        """Write what is missing, unless the last round was just now; return whether anything changed."""
+        if self._store.has_ended(self._shape.root):
+            self._store.write_flow_end(self._shape.root)
+            return True
         began = time.monotonic()
-        if began < self._next:
+        if began < self._next_round:
             return False
         self._parents = self._parents or [parent for parent, groups in self._shape.branches() if groups]
-        # In this order: a shared job that fails between the two is told to all of its parents by the second.
-        changed = self._fail_doomed() + self._shared.look()
+        # In this order: a shared job that fails between the two notifies all of its parents in the second.
+        changed = self._fail_doomed() + self._shared.notify_parents()
         took = time.monotonic() - began
-        self._next = began + max(_EVERY, _SHARE * took)
+        self._next_round = began + max(_PAUSE_SECONDS, _PAUSE_PER_ROUND * took)
         return bool(changed)
 
     def _fail_doomed(self) -> int:
+        """Fail parents in line whose children have failed since the last round."""
         families = zip(self._parents, self._store.read_children_counts(self._parents), strict=True)
         failed = {parent: family.failed for parent, family in families if family.failed}
         doomed = [parent for parent, n in failed.items() if n != self._failed.get(parent)]

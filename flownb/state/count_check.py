@@ -20,7 +20,7 @@ from flownb.wire.store.reconciling import BooksRead
 _SHARE = 50  # comparing takes at most this part of the time: 2 %
 
 
-class Audit:
+class CountCheck:
     """Reads one flow's counts and compares them; what was found once stays found."""
 
     def __init__(self, store: Store, flow: str, shape: Shape) -> None:
@@ -34,16 +34,16 @@ class Audit:
         self._is_as_declared = False
         self._is_added_to = False
         self._next = 0.0
-        self.touched = False  #: another program's worker has had a job of the flow
+        self.others_ran_jobs = False  #: another program's worker has had a job of the flow
 
-    def look_again(self) -> None:
+    def check_next_time(self) -> None:
         """Compare at the next question, however short ago the last one was: something has ended."""
         self._next = 0.0
 
     def counts(self) -> FlowCounts:
-        """Return the stored counts. See `touched` whether they can be believed."""
+        """Return the stored counts. See `others_ran_jobs` whether they can be believed."""
         began = time.monotonic()
-        if self.touched or began < self._next:
+        if self.others_ran_jobs or began < self._next:
             return self._store.read_progress(self._flow)
         reads = self._read()
         if (total := sum(reads[-1].jobs.values())) != self._total:
@@ -51,7 +51,7 @@ class Audit:
             self._read_tree()
             reads = self._read()
         last = reads[-1]
-        self.touched = (
+        self.others_ran_jobs = (
             self._is_added_to
             or any(read.others for read in reads)
             or min(last.jobs.values(), default=0) < 0

@@ -1,17 +1,19 @@
-"""What is known of a stored flow: its record, its end, its counts. flownb's own flows keep books; others are read.
+"""What is known of a stored flow: its record, its end, its counts, whoever stored it.
 
-A handle asks its books and does not care who made the flow.
+flownb's scripts write a record and counts for flows that flownb stored; other flows are read from BullMQ's keys.
+A handle asks its `FlowState` and does not care which it is. Only `catch_up` writes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from typing import NamedTuple
 
 from flownb.errors import JobMissing
 from flownb.state import counting
-from flownb.state.catch_up import Coordinator
-from flownb.state.count_check import Audit
+from flownb.state.catch_up import CatchUp
+from flownb.state.count_check import CountCheck
 from flownb.state.shape import Declared, Found, Shape
 from flownb.wire.records import COMPLETED, FAILED, FlowCounts
 from flownb.wire.store import Store
@@ -19,159 +21,150 @@ from flownb.wire.store import Store
 _GONE = "the flow is not on this server any more; its data were removed"
 
 
-class Books(ABC):
-    """The books of one flow."""
+class End(NamedTuple):
+    """How a flow ended."""
+
+    state: str | None  #: ``completed``, ``failed`` or ``cancelled``; None while it has not ended
+    cause: str | None  #: the key of the job that failed first
+
+
+class FlowState(ABC):
+    """The state of one flow, read anew at each question."""
 
     flow: str | None = None  #: the id of a flow that flownb stored
     root: str  #: its root job's key
-    first: dict[
-        str, str
-    ]  #: the record as it was when the books were opened; empty when there is no such flow
-    shape: Shape
+    first_record: dict[str, str]  #: the record when this was made; empty when there was no such flow
+    shape: Shape  #: every job that was found so far; replaced by `explore` and `counts`
 
     @abstractmethod
     def record(self) -> dict[str, str]:
         """Return name, root, created (ms), and ended, finished, cause where it has come to that.
 
-        Empty when the flow is not on the server. What other programs left unwritten is written first.
+        Empty when the flow is not on the server.
         """
 
     @abstractmethod
-    def as_stored(self) -> dict[str, str]:
-        """Return the same, and write nothing."""
+    def end(self) -> End:
+        """Return how the flow ended. Raises `JobMissing` for a flow that is gone: it will not end."""
 
     @abstractmethod
-    def end(self) -> tuple[str | None, str | None]:
-        """Return how the flow ended (``completed``, ``failed`` or None), and the key of its first failure.
-
-        Raises `JobMissing` for a flow that is gone: it will not end.
-        """
+    def catch_up(self) -> End:
+        """Write what other programs' workers left unwritten; then return how the flow ended, as `end` does."""
 
     @abstractmethod
-    def look(self) -> None:
-        """See that `shape` holds every job that is there."""
+    def explore(self) -> None:
+        """Read the tree until `shape` holds every job that is there."""
 
     @abstractmethod
     def counts(self, patience: float | None = None) -> FlowCounts:
         """Count the jobs of the whole tree; where the tree must be walked, for at most `patience` seconds."""
 
 
-class OwnBooks(Books):
-    """Of a flow that flownb stored: its scripts write down every step, but for what other programs' workers do.
+class OwnFlowState(FlowState):
+    """Of a flow that flownb stored: its scripts write every step into a record and counts.
 
-    Whoever looks makes up for those: a parent that a failed child dooms fails at once, further parents of a
-    shared job are told how it ended, the flow's end is written down. On a read-only connection nobody does.
+    Workers of other programs do not. What they ended is read from BullMQ's own keys until somebody catches up.
     """
 
     def __init__(self, store: Store, flow: str) -> None:
         self._store = store
         self.flow = self._flow = flow
-        self.first = store.read_flow(flow)
-        self.root = self.first.get("root", "")
+        self.first_record = store.read_flow(flow)
+        self.root = self.first_record.get("root", "")
         declared = Declared(store, self.root)
         self.shape = declared
         self._found = Found(store, self.root, flow)
-        self._audit = Audit(store, flow, declared)
-        self._coordinator = Coordinator(store, declared)
-        self._over = False
+        self._count_check = CountCheck(store, flow, declared)
+        self._catch_up = CatchUp(store, declared)
+        self._has_ended = False  # at the last question
 
     def record(self) -> dict[str, str]:
-        if self._store.read_only:
-            return self.as_stored()
-        record = self._store.read_flow(self._flow)
-        if record and "ended" not in record and self._catch_up():
-            record = self._store.read_flow(self._flow)
-        self._see("ended" in record)
-        return record
-
-    def as_stored(self) -> dict[str, str]:
         record = self._store.read_flow(self._flow)
         if record and "ended" not in record:
-            record |= _end_of(self._store, self.root)
-        self._see("ended" in record)
+            record |= _unwritten_end(self._store, self.root)
+        self._note_end("ended" in record)
         return record
 
-    def end(self) -> tuple[str | None, str | None]:
+    def end(self) -> End:
         ended, cause = self._store.read_flow_end(self._flow)
-        if ended is None and self._catch_up():
-            ended, cause = self._store.read_flow_end(self._flow)
-        if ended is None and self._store.read_only:
-            found = _end_of(self._store, self.root)
+        if ended is None:
+            found = _unwritten_end(self._store, self.root)
             ended, cause = found.get("ended"), found.get("cause", cause)
-        self._see(ended is not None)
-        return ended, cause
+        self._note_end(ended is not None)
+        return End(ended, cause)
 
-    def _catch_up(self) -> bool:
-        """Write what other programs' workers left unwritten; say whether there was anything."""
+    def catch_up(self) -> End:
         if self._store.read_only:
-            return False
-        if self._store.has_ended(self.root):
-            self._store.write_flow_end(self.root)
-            return True
-        return self._coordinator.look()
+            return self.end()
+        ended, cause = self._store.read_flow_end(self._flow)
+        if ended is None and self._catch_up.catch_up():
+            return self.end()
+        self._note_end(ended is not None)
+        return End(ended, cause)
 
-    def _see(self, over: bool) -> None:
-        """Once it is known that the flow has ended, counts from before are not good enough."""
-        if over != self._over:
-            self._over = over
-            self._audit.look_again()
+    def _note_end(self, has_ended: bool) -> None:
+        """Check the counts anew once the flow is known to have ended, or to run again."""
+        if has_ended != self._has_ended:
+            self._has_ended = has_ended
+            self._count_check.check_next_time()
 
     def counts(self, patience: float | None = None) -> FlowCounts:
-        counts = self._look(patience)
-        if not self._audit.touched:
+        counts = self._explore(patience)
+        if not self._count_check.others_ran_jobs:
             return counts
         found = counting.count(self._store, self.shape)
         return replace(found, paused=counts.paused, counting=found.counting or not self._found.complete)
 
-    def look(self) -> None:
-        self._look(None)
+    def explore(self) -> None:
+        self._explore(None)
 
-    def _look(self, patience: float | None) -> FlowCounts:
-        """Read the stored counts. If other programs had a job of the flow they may have added some as well: those
-        stand in BullMQ's own keys alone.
+    def _explore(self, patience: float | None) -> FlowCounts:
+        """Read the stored counts. Programs that had a job of the flow may have added jobs too, which stand in
+        BullMQ's own keys alone: then `shape` becomes the tree as those keys have it.
         """
-        counts = self._audit.counts()
-        if self._audit.touched:
-            self._found.look(patience)
+        counts = self._count_check.counts()
+        if self._count_check.others_ran_jobs:
+            self._found.explore(patience)
             if self._found.complete:
                 self.shape = self._found
         return counts
 
 
-class FoundBooks(Books):
+class FoundFlowState(FlowState):
     """Of a flow that another program stored, or flownb as that would: only BullMQ's own keys tell."""
 
     def __init__(self, store: Store, root: str) -> None:
         self._store = store
         self.root = root
         self.shape = Found(store, root)
-        self.first = self.record()
+        self.first_record = self.record()
 
     def record(self) -> dict[str, str]:
         root = self._store.read_jobs([self.root], ("name", "timestamp"))[0]
         if root is None:
             return {}
         record = {"name": root.name, "root": self.root, "created": str(root.timestamp), "stored": "1"}
-        return record | _end_of(self._store, self.root)
+        return record | _unwritten_end(self._store, self.root)
 
-    def as_stored(self) -> dict[str, str]:
-        return self.record()
-
-    def end(self) -> tuple[str | None, str | None]:
+    def end(self) -> End:
         record = self.record()
         if not record:
             raise JobMissing(_GONE)
-        return record.get("ended"), record.get("cause")
+        return End(record.get("ended"), record.get("cause"))
 
-    def look(self) -> None:
-        self.shape.look()
+    def catch_up(self) -> End:
+        """Write nothing: no flow of flownb's is there to be written to."""
+        return self.end()
+
+    def explore(self) -> None:
+        self.shape.explore()
 
     def counts(self, patience: float | None = None) -> FlowCounts:
-        self.shape.look(patience)
+        self.shape.explore(patience)
         return counting.count(self._store, self.shape)
 
 
-def _end_of(store: Store, root: str) -> dict[str, str]:
+def _unwritten_end(store: Store, root: str) -> dict[str, str]:
     """Return ended, finished and cause as far as the root's own keys tell them."""
     job = store.read_jobs([root], ("finishedOn",))[0]
     if job is None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from flownb.state.flow_state import Books
+from flownb.state.flow_state import FlowState
 from flownb.wire import keys
 from flownb.wire.store import Store
 from flownb.wire.store.steering import MOST_STEERED
 
 
-def seal_of(store: Store, books: Books) -> str:
+def seal_of(store: Store, flow_state: FlowState) -> str:
     """Return the member of a parent's `dependencies` that seals the parents of this flow."""
-    return keys.seal(store.prefix, books.flow or keys.id_of(books.root))
+    return keys.seal(store.prefix, flow_state.flow or keys.id_of(flow_state.root))
 
 
-def unseal(store: Store, books: Books) -> None:
+def unseal(store: Store, flow_state: FlowState) -> None:
     """Release the parents of a flow that its seal keeps waiting."""
-    seal = seal_of(store, books)
-    parents = [parent for parent, groups in books.shape.branches() if groups]
+    seal = seal_of(store, flow_state)
+    parents = [parent for parent, groups in flow_state.shape.branches() if groups]
     sealed = store.read_sealed(parents, seal)
     for start in range(0, len(sealed), MOST_STEERED):
         some = sealed[start : start + MOST_STEERED]
-        store.retry_jobs([], token="", flow=books.flow, seal=seal, unseal=some)
+        store.retry_jobs([], token="", flow=flow_state.flow, seal=seal, unseal=some)

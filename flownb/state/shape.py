@@ -41,7 +41,7 @@ class Shape(ABC):
     def children(self, parent: str) -> list[str]:
         """Return the keys of a parent's children, in declared order, else in key order."""
 
-    def look(self, patience: float | None = None) -> None:
+    def explore(self, patience: float | None = None) -> None:
         """Find more of the tree: all of it, or what `patience` seconds allow. What is declared needs no search."""
         return
 
@@ -101,7 +101,7 @@ class Found(Shape):
         self._branches: set[str] = set()  # jobs that have children
         self._bases = {keys.base_of(root)}
         self._walk = self._steps([root])
-        self._looking = threading.Lock()  # a live view's reader and a cell look by the same handle
+        self._exploring = threading.Lock()  # a live view's reader and a cell look by the same handle
 
     def groups(self, parents: Sequence[str]) -> list[list[Group] | None]:
         return [self._groups.get(parent) or None for parent in parents]
@@ -109,12 +109,12 @@ class Found(Shape):
     def children(self, parent: str) -> list[str]:
         return list(self._names.get(parent, ()))
 
-    def look(self, patience: float | None = None) -> None:
+    def explore(self, patience: float | None = None) -> None:
         """Go on with the walk; once it is through, look again at parents that have got more children."""
-        with self._looking:
-            self._look(patience)
+        with self._exploring:
+            self._explore(patience)
 
-    def _look(self, patience: float | None) -> None:
+    def _explore(self, patience: float | None) -> None:
         ends = None if patience is None else time.monotonic() + patience
         if self.complete:
             grown = self._grown() + self._new_parents()

@@ -1,6 +1,6 @@
-"""A stored flow as whatever reads it is given it: where it is stored, what its record says, a snapshot of it.
+"""One stored flow: its store, its record, its state, and snapshots of it.
 
-Handles are made from one, and hand it out to views and batches.
+A handle is made from one and gives it to views and batches.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from flownb.errors import JobMissing
 from flownb.state import tree
-from flownb.state.flow_state import Books, FoundBooks, OwnBooks
+from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState
 from flownb.wire import keys
 from flownb.wire.records import JobRecord, Snapshot
 from flownb.wire.store import TIMELINE_FIELDS, Store
@@ -25,16 +25,16 @@ class StoredFlow:
     """One stored flow, whoever stored it."""
 
     store: Store
-    flow_state: Books
+    flow_state: FlowState
     record: Mapping[str, str]  #: name, root, created and more, as they were when the flow was opened
 
     @classmethod
     def own(cls, store: Store, flow: str) -> StoredFlow:
         """Open the flow that flownb stored under this id; raise `JobMissing` if there is none."""
-        flow_state = OwnBooks(store, flow)
-        if not flow_state.first:
+        flow_state = OwnFlowState(store, flow)
+        if not flow_state.first_record:
             raise JobMissing(f"no flow {flow} on this server; it was removed, or never stored here")
-        return cls(store, flow_state, flow_state.first)
+        return cls(store, flow_state, flow_state.first_record)
 
     @classmethod
     def foreign(cls, store: Store, root: str, *, name: str | None = None) -> StoredFlow:
@@ -42,8 +42,8 @@ class StoredFlow:
 
         `name` is that of a root which was just added: it may have been run and removed already.
         """
-        flow_state = FoundBooks(store, root)
-        record = flow_state.first
+        flow_state = FoundFlowState(store, root)
+        record = flow_state.first_record
         if not record and name is not None:
             record = {"name": name, "root": root, "created": "0"}
         if not record:
@@ -65,11 +65,8 @@ class StoredFlow:
         return self.record["root"]
 
     def record_now(self) -> dict[str, str]:
-        """Return the record as it is now, caught up; raise `JobMissing` once the flow is gone."""
-        return self.there(self.flow_state.record())
-
-    def there(self, record: dict[str, str]) -> dict[str, str]:
-        """Return a record just read; raise `JobMissing` where it is empty."""
+        """Return the record as it is now; raise `JobMissing` once the flow is gone."""
+        record = self.flow_state.record()
         if not record:
             raise JobMissing(f"flow {self.name!r} is not on this server any more; its data were removed")
         return record
@@ -107,7 +104,7 @@ class StoredFlow:
 
     def records(self) -> Sequence[JobRecord]:
         """Read every job of the flow, as tables and timelines need them."""
-        self.flow_state.look()
+        self.flow_state.explore()
         return tree.jobs(self.store, self.flow_state.shape, TIMELINE_FIELDS)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from flownb.state.flow_state import OwnBooks
+from flownb.state.flow_state import OwnFlowState
 from flownb.state.shape import Declared
 from flownb.steering import remove
 from flownb.wire.records import COMPLETED, FAILED
@@ -27,7 +27,7 @@ def tidy(store: Store, flow: str, now: int) -> None:
     record = store.read_flow(flow)
     if "ended" not in record:
         return  # it was retried, or is gone: `claim_auto_remove` will see
-    counts = OwnBooks(store, flow).counts()  # also where other programs' workers ended its jobs
+    counts = OwnFlowState(store, flow).counts()  # also where other programs' workers ended its jobs
     if counts.count(COMPLETED) + counts.count(FAILED) < counts.total:
         return store.postpone_auto_remove(flow, now + LOOK_AGAIN_MS)
     root = record["root"]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from flownb.errors import FlowError
 from flownb.options import JobOptions
-from flownb.state.flow_state import Books, OwnBooks
+from flownb.state.flow_state import FlowState, OwnFlowState
 from flownb.state.seal import seal_of, unseal
 from flownb.wire import codec, keys
 from flownb.wire.flow_log import tell
@@ -30,37 +30,38 @@ def retry_one(store: Store, job: str) -> None:
         raise FlowError(_refused(store, job, answer))
     tell("is retried by hand", flow=flow, job=job)
     if flow is not None and doomed:
-        books = OwnBooks(store, flow)
-        retry_jobs(store, books, _cancelled_in(store, books))
+        flow_state = OwnFlowState(store, flow)
+        retry_jobs(store, flow_state, _cancelled_in(store, flow_state))
 
 
-def _cancelled_in(store: Store, books: Books) -> list[str]:
+def _cancelled_in(store: Store, flow_state: FlowState) -> list[str]:
     """Return the cancelled jobs of a flow that has ended by a failure, from the leaves up."""
-    if books.record().get("ended") == CANCELLED:
+    if flow_state.catch_up().state == CANCELLED:
         return []
-    found = store.read_jobs(books.shape.upwards(), ("name", "why"))
+    found = store.read_jobs(flow_state.shape.upwards(), ("name", "why"))
     return [job.key for job in found if job and job.why == "cancelled"]
 
 
-def retry_flow(store: Store, books: Books) -> None:
+def retry_flow(store: Store, flow_state: FlowState) -> None:
     """Run every job of a flow again that failed by itself, from the leaves up."""
-    record = books.record()
+    flow_state.catch_up()
+    record = flow_state.record()
     if "stored" not in record and record.get("ended") == CANCELLED:
         raise FlowError(f"flow {record['name']!r} was cancelled before all of it was stored; add it again")
-    books.look()
-    found = store.read_jobs(books.shape.upwards(), ("name",))
+    flow_state.explore()
+    found = store.read_jobs(flow_state.shape.upwards(), ("name",))
     failed = [job.key for job in found if job and job.state == FAILED]
     families = store.read_children_counts(failed)
     if record.get("ended") == CANCELLED:  # it is no more, also when there is nothing to run again
-        store.retry_jobs([], token="", flow=books.flow, base=keys.base_of(books.root))
+        store.retry_jobs([], token="", flow=flow_state.flow, base=keys.base_of(flow_state.root))
     own = [job for job, family in zip(failed, families, strict=True) if not family.failed]
-    retry_jobs(store, books, own)
+    retry_jobs(store, flow_state, own)
     if "stored" in record:  # what a retry that was cut short has left sealed
-        unseal(store, books)
+        unseal(store, flow_state)
 
 
 def retry_jobs(
-    store: Store, books: Books, jobs: Sequence[str], rows: Mapping[str, list[int]] | None = None
+    store: Store, flow_state: FlowState, jobs: Sequence[str], rows: Mapping[str, list[int]] | None = None
 ) -> None:
     """Run failed jobs of a flow again; those that wait again or run already go on, others are told.
 
@@ -69,12 +70,14 @@ def retry_jobs(
     More than one call holds 100: then the parents are sealed until the last, so that none runs twice.
     """
     answers, token = list[str](), secrets.token_hex(8)
-    seal = seal_of(store, books) if len(jobs) > MOST_STEERED else None
+    seal = seal_of(store, flow_state) if len(jobs) > MOST_STEERED else None
     for start in range(0, len(jobs), MOST_STEERED):
-        answers += _ask(store, jobs[start : start + MOST_STEERED], token, books.flow, seal, rows or {})
+        answers += _ask(store, jobs[start : start + MOST_STEERED], token, flow_state.flow, seal, rows or {})
     if seal:
-        unseal(store, books)
-    tell(f"is retried by hand, failed jobs: {answers.count('done'):,}", flow=books.flow or books.root)
+        unseal(store, flow_state)
+    tell(
+        f"is retried by hand, failed jobs: {answers.count('done'):,}", flow=flow_state.flow or flow_state.root
+    )
     held = [
         (job, answer) for job, answer in zip(jobs, answers, strict=True) if answer.startswith("parent-active")
     ]

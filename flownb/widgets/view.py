@@ -87,6 +87,7 @@ class FlowView(anywidget.AnyWidget):
         """
         with self._lock:
             try:
+                stored(self._flow).flow_state.catch_up()
                 return self._show(stored(self._flow).snapshot(opened=self._opened))
             except JobMissing:
                 return self._say({**self.head, "state": "removed", "tone": "unknown", "actions": []})

@@ -376,7 +376,7 @@ class Pump:
     def _look_after_shared_jobs(self) -> None:
         """Further parents of jobs that another program's worker ended: they are told by whoever is there."""
         try:
-            self._shared_jobs.look()
+            self._shared_jobs.notify_parents()
         except ServerError as error:
             self._complain(error)
 

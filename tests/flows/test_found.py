@@ -220,10 +220,10 @@ def test_a_cell_may_look_while_a_live_view_reads_by_the_same_handle(connection, 
 
     monkeypatch.setattr(shape.store, "read_names", read_slowly)
     with ThreadPoolExecutor(2) as threads:
-        view = threads.submit(shape.look)
+        view = threads.submit(shape.explore)
         try:
             assert begun.wait(60)
-            cell = threads.submit(shape.look)
+            cell = threads.submit(shape.explore)
             wait([cell], timeout=0.1)  # it may begin, or not yet: either way it is to find the whole tree
         finally:
             go_on.set()

@@ -42,7 +42,7 @@ def test_every_parent_gets_its_value(redis):
 
     assert set(flow.jobs("completed")["name"].str.split("-").str[0]) == {"model", "row", "total"}
     assert not redis.exists(LISTED)
-    assert not flow._stored.flow_state._audit.touched
+    assert not flow._stored.flow_state._count_check.others_ran_jobs
     sound(redis)
 
 
@@ -58,20 +58,24 @@ def test_every_parent_fails_with_it(redis, until):
     sound(redis)
 
 
-def test_what_one_call_left_is_done_by_whoever_looks(stage, redis):
+def test_what_one_call_left_is_done_by_whoever_waits(stage, redis):
     flow = add()
     (taken,) = stage.take("load")
     stage.finish(taken, "completed", value="7")  # and this worker dies: it tells nobody more
     assert told(redis) == 1, "its first parent knows"
     progress = flow.progress()
     assert (progress.completed, progress.total) == (1, PARENTS + 2)
-    assert not flow._stored.flow_state._audit.touched, "it is not taken for another program's doing"
+    assert not flow._stored.flow_state._count_check.others_ran_jobs, (
+        "it is not taken for another program's doing"
+    )
 
     left = stage.store._call("notify_parents", ["bull:load"], jobs=[(SHARED, "0")])["rest"]
 
     assert 1 < told(redis) < PARENTS
     assert [job for job, _ in left] == [SHARED]
-    assert flow.state == "waiting-children"  # a look, that tells the others
+    with pytest.raises(TimeoutError):
+        flow.wait(timeout=0)
+    assert flow.state == "waiting-children"
     assert told(redis) == PARENTS
     assert not redis.exists(LISTED)
     assert redis.llen("bull:rows:wait") == PARENTS

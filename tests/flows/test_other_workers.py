@@ -27,7 +27,8 @@ def test_a_shared_job_that_went_with_one_parent_fails_the_other_with_a_reason(pe
     peer.on_queue("bill", lambda queue: remove(queue, "bill-1"))
     assert not redis.exists("bull:paid:paid-1"), "another client's remove() takes the children along"
 
-    until(lambda: flow.state == "failed")
+    assert flow.state == "waiting-children", "a reader tells nobody"
+    assert flow.wait(timeout=30).state == "failed"
     job = fn.Queue("ship").get_job("ship-1")
     assert job.failed_reason == "child bull:paid:paid-1 was removed by another program"
     with pytest.raises(fn.FlowFailed):

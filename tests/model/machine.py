@@ -19,7 +19,7 @@ from flownb.api import doctor
 from flownb.api.job import Job as Handle
 from flownb.errors import FlowError, TransitionError, WaitingChildren
 from flownb.state import tree
-from flownb.state.flow_state import OwnBooks
+from flownb.state.flow_state import OwnFlowState
 from flownb.steering import remove
 from flownb.steering.retry import retry_flow
 from flownb.wire.store import Taken
@@ -444,10 +444,10 @@ class FlowMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def retry_flow(self, data: st.DataObject) -> None:
         flow = data.draw(st.sampled_from(sorted(self.world.flows)))
-        ledger = OwnBooks(self.store, flow)
+        ledger = OwnFlowState(self.store, flow)
         self.world.catch_up(flow)
-        ledger.record()
-        ledger.look()  # a flow that took jobs over has more than it declared
+        ledger.catch_up()
+        ledger.explore()  # a flow that took jobs over has more than it declared
         chosen = [
             key
             for key in ledger.shape.upwards()
