@@ -212,14 +212,29 @@ def ungrouped(rows: Any, by: Any) -> tuple[Any, Any]:
         return rows, by
     if by is not None:
         raise FlowError("by: the rows are grouped already; leave by= out, or give the DataFrame itself")
-    frame, names = rows.obj, list(rows.grouper.names if hasattr(rows, "grouper") else rows._grouper.names)
-    if not isinstance(frame, pd.DataFrame) or not all(name in frame.columns for name in names):
+    frame, keys = rows.obj, rows.keys if isinstance(rows.keys, list) else [rows.keys]
+    names = [_column_of(key, rows) for key in keys]
+    if not isinstance(frame, pd.DataFrame) or None in names:
         raise FlowError(
             "rows: they are grouped by what is no column of theirs; make it one with df.assign, and give by="
         )
     if rows.dropna:
         frame = frame.dropna(subset=names)
     return frame, [str(name) for name in names]
+
+
+def _column_of(key: Any, grouped: Any) -> Hashable | None:
+    """Return the name of the column whose values `key` groups by; None for values made from a column, or others.
+
+    A key that only bears a column's name (``df["day"].dt.date``, ``pd.Grouper(key="day", freq="D")``) is no column.
+    """
+    frame = grouped.obj
+    if type(key) is pd.Grouper and key.dropna == grouped.dropna:  # with a freq it is of a class of its own
+        key = key.key
+    if isinstance(key, pd.Series):
+        name = key.name
+        return name if name in frame.columns and key.equals(frame[name]) else None
+    return key if isinstance(key, Hashable) and key is not None and key in frame.columns else None
 
 
 @dataclass(frozen=True)

@@ -164,3 +164,51 @@ def test_groups_stand_for_the_frame_and_its_columns(square):
         fn.fan_out(frame.groupby("team"), square)
     with pytest.raises(fn.FlowError, match="leave by= out"):
         fn.fan_out(frame.groupby("team"), square, by="team", into=count)
+
+
+DAYS = pd.to_datetime(["2024-01-01 08:00", "2024-01-01 09:00", "2024-01-02 08:00", "2024-01-02 09:00"])
+DERIVED = {
+    "a grouper with a frequency": lambda frame: pd.Grouper(key="day", freq="D"),
+    "dates": lambda frame: frame["day"].dt.date,
+    "rounded times": lambda frame: frame["day"].dt.floor("D"),
+    "bins": lambda frame: pd.cut(frame["n"], 2),
+    "a remainder": lambda frame: frame["n"] % 2,
+    "another column under this name": lambda frame: frame["n"].rename("day"),
+    "one of two": lambda frame: ["team", frame["n"] % 2],
+    "an array": lambda frame: (frame["n"] % 2).to_numpy(),
+    "a grouper that keeps rows without a group": lambda frame: pd.Grouper(key="team", dropna=False),
+}
+
+
+@pytest.mark.parametrize("by", DERIVED)
+def test_rows_grouped_by_what_only_bears_the_name_of_a_column_are_refused(by, square):
+    @fn.task
+    def count(rows):
+        return len(rows)
+
+    frame = pd.DataFrame({"n": [1, 2, 3, 4], "day": DAYS, "team": ["x", "y", "x", None]})
+    with pytest.raises(fn.FlowError, match=r"grouped by what is no column of theirs.*df\.assign"):
+        fn.fan_out(frame.groupby(DERIVED[by](frame)), square, into=count)
+    assert fn.flows().empty
+
+
+def test_rows_grouped_by_a_level_of_the_index_with_the_name_of_a_column_are_refused(square):
+    @fn.task
+    def count(rows):
+        return len(rows)
+
+    frame = pd.DataFrame({"n": [1, 2]}, index=pd.Index([0, 0], name="n"))
+    with pytest.raises(fn.FlowError, match="grouped by what is no column of theirs"):
+        fn.fan_out(frame.groupby(level="n"), square, into=count)
+
+
+@pytest.mark.parametrize("by", ["team", ["team"], "the column itself", "a grouper of it"])
+def test_every_way_to_group_by_a_column_gives_its_groups(by, square):
+    @fn.task
+    def total(rows):
+        return int(rows["square"].sum())
+
+    frame = pd.DataFrame({"n": [1, 2, 3], "team": ["x", "y", "x"]})
+    key = {"the column itself": frame["team"], "a grouper of it": pd.Grouper(key="team")}.get(str(by), by)
+    found = fn.fan_out(frame.groupby(key), square, into=total).result(timeout=60)
+    assert found["total"].to_dict() == {"x": 10, "y": 4}
