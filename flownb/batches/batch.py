@@ -52,11 +52,13 @@ class Batch(Flow):
 
     # ---- rows out -----------------------------------------------------------------------------------
 
-    def results(self, timeout: Any = None) -> pd.DataFrame:
-        """Wait for the batch and return the rows' values on the rows' own index; failed rows are missing.
+    def results(self, timeout: Any = None, *, failed: str = "missing") -> pd.DataFrame:
+        """Wait for the batch and return the rows' values on the rows' own index, one row for each row.
 
         A task that returns dicts gives their keys as columns, any other value one column named after the
-        task; dtypes are nullable. Raises TimeoutError past `timeout`.
+        task; dtypes are nullable. What a row has no value for is missing: ``df["n"] = batch.results()["n"]``.
+        `failed` says what becomes of rows that failed or did not run: they are ``"missing"``, ``"drop"`` leaves them
+        out, ``"raise"`` raises `FlowFailed`. Raises TimeoutError past `timeout`.
 
         >>> @task
         ... def inverse(n):
@@ -64,10 +66,18 @@ class Batch(Flow):
         >>> fan_out([2, 0, 4], inverse).results(timeout=30)
            inverse
         0      0.5
+        1     <NA>
         2     0.25
         """
+        if failed not in ("missing", "drop", "raise"):
+            raise OptionError(f"failed: 'missing', 'drop' or 'raise', not {failed!r}")
         self.wait(timeout)
-        return results.of_values(self._stored.rows.values(), self._stored.index, self._stored.spec["task"])
+        values, index = self._stored.rows.values(), self._stored.index
+        if failed != "missing" and results.NOTHING in values:
+            if failed == "raise":
+                raise self._without_value(values.count(results.NOTHING))
+            values, index = results.without_missing(values, index)
+        return results.of_values(values, index, self._stored.spec["task"])
 
     def table(self) -> pd.DataFrame:
         """Return the rows with their results so far and ``_state _error _attempts _seconds``; never waits.
@@ -113,16 +123,17 @@ class Batch(Flow):
         if self._stored.spec["stages"]:
             value = super().result(timeout)
             return self._groups() if self._has_root_of_its_own() else value
-        found = self.results(timeout)
+        self.wait(timeout)
+        values = self._stored.rows.values()
         if self._stored.store.read_flow_end(self._stored.id)[0] == CANCELLED:
             raise self._was_cancelled()
-        if self._stored.spec["rows"] and found.empty:
+        if values and all(value is results.NOTHING for value in values):
             first = next((row.error for row in self._stored.rows.read() if row.error), "no reason was stored")
             raise FlowFailed(
                 f"batch {self.name!r} failed: none of its {self._stored.spec['rows']:,} rows succeeded; "
                 f"the first failed with {first}"
             )
-        return found
+        return results.of_values(values, self._stored.index, self._stored.spec["task"])
 
     def as_completed(self, timeout: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield ``(label, value)`` of each row as it ends, also of those that have ended already.
@@ -239,16 +250,28 @@ class Batch(Flow):
 
     # ---- how ----------------------------------------------------------------------------------------
 
+    def _without_value(self, count: int) -> FlowFailed:
+        """What to raise where `count` rows have no value."""
+        kinds = self.failures["kind"].value_counts()
+        told = ", ".join(f"{kind} ({times:,})" for kind, times in kinds.head(5).items())
+        more = f" and {len(kinds) - 5} kinds more" if len(kinds) > 5 else ""
+        return FlowFailed(
+            f"batch {self.name!r}: {count:,} of {len(self._stored.rows):,} rows have no result: "
+            f"{told or 'they did not run'}{more}"
+        )
+
     def _groups(self) -> pd.DataFrame:
         """The values of the aggregates right above the rows, one row a group."""
         groups, by = self._stored.group_labels(), self._stored.spec["by"]
-        records = [r for r in self._stored.store.read_jobs(list(groups), ("name", "returnvalue")) if r]
-        labels_ = [[groups[record.key][place] for record in records] for place in range(len(by))]
+        records = self._stored.store.read_jobs(list(groups), ("name", "returnvalue"))
+        labels_ = [[label[place] for label in groups.values()] for place in range(len(by))]
         index = (
             pd.Index(labels_[0], name=by[0]) if len(by) == 1 else pd.MultiIndex.from_arrays(labels_, names=by)
         )
-        name = records[0].name if records else self._stored.spec["task"]
-        return results.results([record.returnvalue for record in records], index, name)
+        name = next((record.name for record in records if record), self._stored.spec["task"])
+        return results.values_frame(
+            [record.returnvalue if record else None for record in records], index, name
+        )
 
     def _has_root_of_its_own(self) -> bool:
         """Is the root nothing but the end of what is below it?"""

@@ -38,26 +38,20 @@ def values_frame(texts: Sequence[str | None], index: pd.Index[Any], name: str) -
     b  <NA>  <NA>
     c     2  True
     """
-    return _frame([None if text is None else decoded(text) for text in texts], index, name)
-
-
-def results(texts: Sequence[str | None], index: pd.Index[Any], name: str) -> pd.DataFrame:
-    """The same, with only those rows that have a value, on their own labels.
-
-    >>> results(["1", None, "3"], pd.Index(["a", "b", "c"]), "score")
-       score
-    a      1
-    c      3
-    """
     return of_values([NOTHING if text is None else decoded(text) for text in texts], index, name)
 
 
 def of_values(values: list[Any], index: pd.Index[Any], name: str) -> pd.DataFrame:
     """The same, from values that are read already; `NOTHING` stands for one that is not there."""
+    if NOTHING in values:
+        values = [None if value is NOTHING else value for value in values]
+    return _frame(values, index, name)
+
+
+def without_missing(values: list[Any], index: pd.Index[Any]) -> tuple[list[Any], pd.Index[Any]]:
+    """Return the values that are there, and the labels of their rows."""
     there = [position for position, value in enumerate(values) if value is not NOTHING]
-    if len(there) == len(values):
-        return _frame(values, index, name)
-    return _frame([values[position] for position in there], index.take(np.array(there, dtype=int)), name)
+    return [values[position] for position in there], index.take(np.array(there, dtype=int))
 
 
 def table(

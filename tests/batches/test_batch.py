@@ -48,7 +48,8 @@ def test_failed_rows_are_missing_from_the_results_and_listed_with_their_reason(s
     frame = pd.DataFrame({"n": [1, -2, 3, -4]}, index=list("abcd"))
     batch = fn.fan_out(frame, square)
     results = batch.results(timeout=20)
-    assert results["square"].to_dict() == {"a": 1, "c": 9}
+    assert results["square"].to_dict() == {"a": 1, "b": None, "c": 9, "d": None}
+    assert results["square"].dtype == "Int64"
     failures = batch.failures
     assert list(failures.columns) == ["error", "message", "kind", "attempts", "seconds", "traceback"]
     assert failures["message"].to_dict() == {"b": "-2 is below 0", "d": "-4 is below 0"}
@@ -58,6 +59,45 @@ def test_failed_rows_are_missing_from_the_results_and_listed_with_their_reason(s
     assert batch.state == "completed"
     assert batch.job.returnvalue == {"completed": 2, "failed": 2}
     assert repr(batch).endswith("5 jobs, 3 completed, 2 failed)")
+
+
+@pytest.mark.parametrize("index", [list("aabb"), range(4), [3, 2, 1, 0]])
+@pytest.mark.parametrize("rows_per_job", [1, 3])
+def test_a_column_of_the_results_fits_the_frame_whatever_failed(square, index, rows_per_job):
+    frame = pd.DataFrame({"n": [1, -2, 3, -4]}, index=index)
+    batch = fn.fan_out(frame, square, rows_per_job=rows_per_job)
+    for results in (batch.results(timeout=20), batch.result(), fn.attach(batch.name).results()):
+        pd.testing.assert_index_equal(results.index, frame.index, exact="equiv")
+        frame["y"] = results["square"]
+        assert frame["y"].fillna(0).tolist() == [1, 0, 9, 0]
+
+
+def test_rows_that_were_cancelled_are_missing_from_the_results(square):
+    batch = fn.fan_out([{"n": 1}, {"n": 2}], "served-by-nobody").cancel()
+    assert batch.results(timeout=20)["served-by-nobody"].isna().tolist() == [True, True]
+
+
+def test_a_row_that_returns_nothing_has_succeeded():
+    @fn.task
+    def nothing(n):
+        return {} if n else None
+
+    batch = fn.fan_out([0, 1], nothing)
+    assert batch.result(timeout=20).shape == (2, 0)
+    assert batch.results(failed="raise").shape == (2, 0)
+
+
+def test_rows_without_a_result_can_be_left_out_or_be_an_error(square):
+    frame = pd.DataFrame({"n": [1, -2, 3, -40]}, index=list("aabb"))
+    batch = fn.fan_out(frame, square)
+    left = batch.results(timeout=20, failed="drop")
+    assert (list(left.index), left["square"].tolist()) == (["a", "b"], [1, 9])
+    with pytest.raises(
+        fn.FlowFailed, match=r"2 of 4 rows have no result: ValueError: <n> is below <n> \(2\)"
+    ):
+        batch.results(failed="raise")
+    with pytest.raises(fn.OptionError, match="failed: 'missing', 'drop' or 'raise', not 'keep'"):
+        batch.results(failed="keep")
 
 
 def test_the_table_has_the_rows_the_results_and_how_they_ended(square):
@@ -155,7 +195,8 @@ def test_the_result_raises_when_no_row_succeeded(square):
         fn.FlowFailed, match="none of its 2 rows succeeded; the first failed with ValueError: -1 is below 0"
     ):
         batch.result(timeout=20)
-    assert batch.results(timeout=20).empty
+    assert batch.results(timeout=20)["square"].isna().tolist() == [True, True]
+    assert batch.results(failed="drop").empty
 
 
 def test_rows_that_must_succeed_fail_the_batch(square):

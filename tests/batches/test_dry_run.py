@@ -41,7 +41,7 @@ def test_each_row_says_what_would_become_of_it_and_that_is_what_becomes_of_it(ra
     assert capsys.readouterr().out == (
         "batch 'b', dry run: 6 rows: 1 kept, 3 would run, 1 would run again after a failure, 1 would stay failed\n"
     )
-    assert fn.attach("b").results().index.tolist() == ["a", "b"]  # still the batch before
+    assert fn.attach("b").results(failed="drop").index.tolist() == ["a", "b"]  # still the batch before
     batch = fn.fan_out(more, rate, name="b").wait(timeout=20)
     assert "2 of 6 rows are there already, 4 run" in capsys.readouterr().out
     assert batch.failures.index.tolist() == ["c", "d"]

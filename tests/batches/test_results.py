@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from flownb.batches import failures as failures_module
 from flownb.batches import results as results_module
 from flownb.batches import rows as rows_module
-from flownb.batches.results import TEXT_DTYPE, inputs_frame, results, table, values_frame
+from flownb.batches.results import NOTHING, TEXT_DTYPE, inputs_frame, of_values, table, values_frame
 
 TEXT = str(pd.array([], dtype=TEXT_DTYPE).dtype)
 
@@ -100,14 +100,13 @@ def test_a_frame_stands_on_the_given_index_whatever_it_is() -> None:
         pd.testing.assert_index_equal(values_frame(["1", "2"], index, "f").index, index)
 
 
-def test_results_have_only_rows_with_a_value() -> None:
+def test_a_row_without_a_value_is_missing_on_its_own_label() -> None:
     index = pd.Index(["a", "b", "b"], name="k")
-    frame = results([None, "null", '{"n": 1}'], index, "f")
-    assert frame.index.tolist() == ["b", "b"]
-    assert frame.index.name == "k"
-    assert frame["n"].tolist() == [pd.NA, 1]
-    assert results([None, None, None], index, "f").shape == (0, 1)
-    assert results([], index[:0], "f").shape == (0, 1)
+    frame = of_values([NOTHING, None, {"n": 1}], index, "f")
+    pd.testing.assert_index_equal(frame.index, index)
+    assert frame["n"].tolist() == [pd.NA, pd.NA, 1]
+    assert of_values([NOTHING] * 3, index, "f").shape == (3, 1)
+    assert of_values([], index[:0], "f").shape == (0, 1)
 
 
 class TestTable:
