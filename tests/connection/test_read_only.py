@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import redis as redis_py
 import flownb as fn
 from flownb.wire import scripts
 from flownb.wire.store.without_scripts import READS
+from tests.support.watched_server import contents, watched, writes_among
 
 
 @pytest.fixture(autouse=True)
@@ -90,58 +89,16 @@ def read_everything(connection, *, passing: bool = True) -> list[Any]:
     return [repr(one) for one in seen]
 
 
-@contextmanager
-def watched(url: str) -> Iterator[list[str]]:
-    """Note every command that the server gets, those inside scripts too."""
-    noted: list[str] = []
-    ready = threading.Event()
-
-    def watch() -> None:
-        with redis_py.Redis.from_url(url) as client, client.monitor() as monitor:
-            ready.set()
-            for command in monitor.listen():
-                if "stop-watching" in command["command"]:
-                    return
-                noted.append(command["command"])
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    assert ready.wait(10)
-    yield noted
-    with redis_py.Redis.from_url(url) as client:
-        client.echo("stop-watching")
-    thread.join(10)
-
-
-def contents(client: redis_py.Redis) -> dict[bytes, Any]:
-    """Everything that is stored; the bytes of a dump change when a table is only looked at."""
-    read = {
-        b"hash": client.hgetall,
-        b"set": client.smembers,
-        b"string": client.get,
-        b"list": lambda key: client.lrange(key, 0, -1),
-        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-        b"stream": client.xlen,
-    }
-    return {key: read[client.type(key)](key) for key in client.scan_iter()}
-
-
-def writes_among(url: str, commands: list[str]) -> set[str]:
-    with redis_py.Redis.from_url(url) as client:
-        known = {name.upper(): about for name, about in client.command().items()}
-    names = {command.split()[0].upper() for command in commands}
-    return {name for name in names if "write" in known[name]["flags"] or name in ("EVAL", "EVALSHA")}
-
-
 def test_reading_everything_writes_nothing(production):
     with redis_py.Redis.from_url(production) as client:
         before = contents(client)
-        with watched(production) as commands:
+        with watched(client) as commands:
             read_everything(fn.Connection(production, read_only=True))
         assert contents(client) == before
 
-    assert len(commands) > 100
-    assert writes_among(production, commands) == set()
+        assert len(commands) > 100
+        assert writes_among(client, commands) == set()
+        assert not {"EVAL", "EVALSHA"} & {command.split()[0].upper() for command in commands}
 
 
 def test_a_user_that_may_only_read_sees_the_same(production):

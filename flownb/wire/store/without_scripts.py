@@ -103,13 +103,17 @@ def read_flow_state(
     unended = [n for (_, n), has in zip(shared, has_ended, strict=True) if not has]
     flat = [_text(part) for pair in counts.items() for part in pair]
     pending = sum(waits) - sum(map(int, sealed)) - sum(unended)
-    others = any(_in_other_hands(client, base, flow, counts) for base in bases)
+    told = [(line or b"").startswith(b"told ") for line in listed]
+    ended_elsewhere = any(
+        has and line and not is_told for has, line, is_told in zip(has_ended, listed, told, strict=True)
+    )
+    others = ended_elsewhere or any(_in_other_hands(client, base, flow, counts) for base in bases)
     return {
         "counts": flat,
         "pending": pending,
         "ended": bool(ended),
         "others": others,
-        "telling": any((line or b"").startswith(b"told ") for line in listed),
+        "telling": any(told),
     }
 
 

@@ -6,7 +6,7 @@
 -- @use     queue counts
 
 -- `shared` is a list of {job, parents beside the first}. `counts` are fields and numbers; `pending` is how many
--- jobs below the root are still waited for; `others` says that a job is in the hands of another program's worker,
+-- jobs below the root are still waited for; `others` says that another program's worker has a job or ended a shared one,
 -- `telling` that one has ended and not all of its parents are told yet.
 local MOST = 100 -- ids of a queue that are looked at
 local UUID = 32 -- other programs' workers sign with one; our tokens are shorter
@@ -17,13 +17,15 @@ for _, parent in ipairs(args.parents) do
   local awaited = parent .. ':dependencies'
   pending = pending + redis.call('SCARD', awaited) - redis.call('SISMEMBER', awaited, args.seal)
 end
-local telling = false
+local telling, others = false, false
 for _, job in ipairs(args.shared) do
   if redis.call('HEXISTS', job[1], 'finishedOn') == 0 then
     pending = pending - job[2]
   else
     local listed = redis.call('HGET', job[1]:match('^(.*):[^:]+:[^:]+$') .. ':flownb:shared', job[1])
-    telling = telling or listed and listed:sub(1, 5) == 'told ' or false
+    local is_told = listed and listed:sub(1, 5) == 'told ' or false
+    telling = telling or is_told
+    others = others or (listed and not is_told) or false -- our own workers take a job off the list as they end it
   end
 end
 
@@ -58,7 +60,6 @@ local function is_parked_elsewhere(q)
   end
 end
 
-local others = false
 for _, base in ipairs(args.bases) do
   local q = queue_at(base)
   others = others or runs_elsewhere(q) or is_put_off_elsewhere(q) or is_parked_elsewhere(q) or false
