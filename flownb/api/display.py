@@ -78,16 +78,16 @@ class Shown:
         return table.reasons_frame([reason[:3] for reason in reasons])
 
     def _timeline_frame(self, records: Sequence[JobRecord]) -> pd.DataFrame:
-        from flownb.views import timeline
+        from flownb.views import table
 
-        return timeline.timeline_frame(records)
+        return table.timeline_frame(records)
 
     def _report(
         self, snapshot: Snapshot, records: Sequence[JobRecord], table: pd.DataFrame | None = None
     ) -> str:
-        from flownb.views import html, timeline
+        from flownb.views import html, html_table, timeline
 
-        table_html = None if table is None else html.frame_html(table)
+        table_html = None if table is None else html_table.frame_html(table)
         picture = timeline.timeline_svg(records, now=snapshot.finished or snapshot.now)
         # The snapshot's failures are a sample with tracebacks; all of them are to be counted.
         sampled = {record.key for record in snapshot.failures}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import flownb
 from flownb.errors import FlownbError
-from flownb.views.words import plain
+from flownb.views.words import printable
 
 if TYPE_CHECKING:
     from flownb.connection import Connection
@@ -68,7 +68,7 @@ _WHOLE = ("flow", "state", "jobs", "age")  # columns that are copied, or short
 
 
 def _cell(value: Any) -> str:
-    return plain(value) if isinstance(value, str) else f"{value:,}"
+    return printable(value) if isinstance(value, str) else f"{value:,}"
 
 
 def is_asked(question: str) -> bool:

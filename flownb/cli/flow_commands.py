@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import flownb
 from flownb.cli.console import connect, is_asked, tell
 from flownb.errors import FlownbError, JobMissing
-from flownb.views.words import plain
+from flownb.views.words import printable
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
@@ -68,7 +68,7 @@ def _steer(options: argparse.Namespace, deed: Callable[[Flow], object], asked: s
         print(
             json.dumps({"name": flow.name, "state": state})
             if options.json
-            else f"{plain(flow.name)}: {state}"
+            else f"{printable(flow.name)}: {state}"
         )
     return 0
 
@@ -80,7 +80,7 @@ def _how_far(flow: Flow) -> str:
         f"{n:,} {state}" for state, n in (("failed", progress.failed), ("active", progress.active)) if n
     ]
     parts += ["paused"] if progress.paused else []
-    return f"{plain(flow.name)}: {', '.join(parts)}"
+    return f"{printable(flow.name)}: {', '.join(parts)}"
 
 
 # ---- watch ---------------------------------------------------------------------------------------------------
@@ -102,11 +102,11 @@ def watch(options: argparse.Namespace) -> int:
 
 def how_it_ended(flow: Flow) -> tuple[int, str]:
     """Return the exit status for a flow that has ended, and a line about its end."""
-    state, name = flow.state, plain(flow.name)
+    state, name = flow.state, printable(flow.name)
     if state == "completed":
         return 0, f"{name}: completed"
     (reason,) = flow.explain().itertuples(index=False)
-    return 1, f"{name}: {state}: {plain(f'{reason.job}: {reason.why}')}"
+    return 1, f"{name}: {state}: {printable(f'{reason.job}: {reason.why}')}"
 
 
 def has_ended(flow: Flow, seconds: float) -> bool:
@@ -157,7 +157,7 @@ class _Line:
             for reason in self.flow.explain().head(1).itertuples(index=False):
                 new_line = "\n" if self.in_place else ""
                 print(
-                    f"{new_line}{plain(f'{reason.job}: {reason.why}; {reason.fix}')}",
+                    f"{new_line}{printable(f'{reason.job}: {reason.why}; {reason.fix}')}",
                     file=sys.stderr,
                     flush=True,
                 )

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import graphviz
 
-from flownb.views import engine, svg, tree_layout
+from flownb.views import engine, tree_layout
+from flownb.views.engine_layout import read_geometry
+from flownb.views.geometry import Geometry
+from flownb.views.paint import paint
+from flownb.views.palette import EDGE, INK, PALETTE
+from flownb.views.sanitize import sanitized
 from flownb.views.scene import Box, Scene, scene_of
-from flownb.views.svg import Layout
-from flownb.views.words import SIGNS
+from flownb.views.words import SYMBOLS
 from flownb.wire.records import FAILED, Snapshot
 
 # The parent on top and its children below in declared order; arrows go up, the way the values go.
 _GRAPH = {"rankdir": "BT", "bgcolor": "transparent", "nodesep": "0.3", "ranksep": "0.5", "pad": "0.25"}
 _SIDEWAYS = {"rankdir": "RL", "nodesep": "0.18", "ranksep": "0.6"}
-_PAGE = 1300.0  # pixels: what a notebook shows at a readable size
-WIDE_FAMILY = 6
+_PAGE_PIXELS = 1300.0  # what a notebook shows at a readable size
+_MANY_CHILDREN = 6  # of more, the arrows of the outer ones would run almost level
 _NODE = {
     "shape": "box",
     "style": "rounded,filled",
     "fontname": "Helvetica",
     "fontsize": "13",
-    "fontcolor": svg.INK,
+    "fontcolor": INK,
     "margin": "0.36,0.1",
 }
-_EDGE = {"color": svg.EDGE, "arrowsize": "0.7"}
+# What a broken engine or its answer raises: a drawing never fails for want of an engine.
+_NO_PICTURE = (engine.EngineFailed, SyntaxError, LookupError, ValueError, TypeError, AttributeError)
+_EDGE = {"color": EDGE, "arrowsize": "0.7"}
 
 
 class Drawing(graphviz.Digraph):  # type: ignore[misc]
@@ -55,33 +62,29 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         """
         return self._picture(scroll=False)
 
-    def layout(self) -> Layout:
+    def layout(self) -> Geometry:
         """Where the engine puts the boxes and arrows; without an engine, where flownb does.
 
         >>> tree = {"name": "total", "queueName": "sums", "children": [{"name": "load", "queueName": "loads"}]}
         >>> layout = draw(tree).layout()
-        >>> len(layout.places), len(layout.wires)
+        >>> len(layout.rects), len(layout.routes)
         (2, 1)
         """
         command = engine.find()
         if command is not None:
-            try:
+            with suppress(*_NO_PICTURE):
                 upright = self.graph_attr.get("rankdir") == _GRAPH["rankdir"]
-                found = svg.read_layout(engine.run(command, self._built), upright=upright)
-                if found.holds(self._scene):
+                found = read_geometry(engine.run(command, self._built, "json"), upright=upright)
+                if found.covers(self._scene):
                     return found
-            except (engine.EngineFailed, SyntaxError, LookupError, ValueError):
-                pass  # a drawing never fails for want of an engine
-        return tree_layout.layout(self._scene)
+        return tree_layout.geometry_of(self._scene)
 
     def _picture(self, *, scroll: bool) -> str:
         command = engine.find()
         if command is not None and self.source != self._built:
-            try:
-                return svg.cleaned(engine.run(command, self.source), f"Flow {self._scene.name}")
-            except (engine.EngineFailed, SyntaxError, LookupError, ValueError):
-                pass
-        return svg.paint(self._scene, self.layout(), scroll=scroll)
+            with suppress(*_NO_PICTURE):
+                return sanitized(engine.run(command, self.source), f"Flow {self._scene.name}")
+        return paint(self._scene, self.layout(), scroll=scroll)
 
     def copy(self) -> Drawing:
         """An independent copy, as of any `graphviz.Digraph`.
@@ -139,7 +142,7 @@ def fitting(scene: Scene) -> Drawing:
     """The picture of a scene, on its side where it would be wider than a page."""
     upright = drawing(scene)
     width = upright.layout().width
-    if width <= _PAGE or engine.find() is None:
+    if width <= _PAGE_PIXELS or engine.find() is None:
         return upright
     sideways = drawing(scene, sideways=True)
     return sideways if sideways.layout().width < width else upright
@@ -153,11 +156,11 @@ def picture(snapshot: Snapshot) -> str:
 def _graph_attributes(scene: Scene) -> dict[str, str]:
     attributes = dict(_GRAPH)
     children = [arrow.child for arrow in scene.arrows]
-    families = Counter(arrow.parent for arrow in scene.arrows)
-    if max(families.values(), default=0) > WIDE_FAMILY:
-        attributes["ranksep"] = "0.9"  # far children's arrows would run almost level
+    child_counts = Counter(arrow.parent for arrow in scene.arrows)
+    if max(child_counts.values(), default=0) > _MANY_CHILDREN:
+        attributes["ranksep"] = "0.9"
     if len(set(children)) == len(children):
-        # Holds children to their declared order; with shared jobs it would force crossings.
+        # Keeps children in their declared order; with shared jobs it would force crossings.
         attributes["ordering"] = "in"
     if scene.note:
         attributes |= {
@@ -170,7 +173,7 @@ def _graph_attributes(scene: Scene) -> dict[str, str]:
 
 
 def _look(box: Box) -> dict[str, str]:
-    colours = svg.PALETTE[box.tone]
+    colours = PALETTE[box.tone]
     look = {"fillcolor": colours.fill, "color": colours.line, "class": f"fn-{box.tone}"}
     if box.folded:
         look |= {"shape": "box3d", "style": "filled", "margin": "0.38,0.17"}  # room for the bar
@@ -182,7 +185,8 @@ def _look(box: Box) -> dict[str, str]:
 def _label(box: Box) -> str:
     lines = [box.name, *box.notes]
     if box.shares or box.folded:
-        lines[min(1, len(lines) - 1)] = f"{SIGNS[box.tone]} {lines[min(1, len(lines) - 1)]}"
+        first_note = min(1, len(lines) - 1)
+        lines[first_note] = f"{SYMBOLS[box.tone]} {lines[first_note]}"
     # nohtml: graphviz takes any text from `<` to `>` for markup unless told so.
     label: str = graphviz.nohtml(r"\n".join(escaped(line) for line in lines))
     return label

@@ -12,9 +12,10 @@ import subprocess
 import sysconfig
 import warnings
 from functools import lru_cache
+from typing import Literal
 
 BUILT_IN = "builtin"
-TIMEOUT = 10.0  #: seconds; a picture is at most some hundred milliseconds of work
+TIMEOUT_SECONDS = 10.0  #: a picture is at most some hundred milliseconds of work
 
 
 class EngineFailed(Exception):
@@ -41,23 +42,23 @@ def find() -> str | None:
 
 
 @lru_cache(maxsize=32)
-def run(command: str, source: str) -> str:
-    """Lay out `source` (DOT) with `command` and return its SVG text as the engine wrote it.
+def run(command: str, source: str, form: Literal["svg", "json"] = "svg") -> str:
+    """Lay out `source` (DOT) with `command`, and return the picture or its description as the engine wrote it.
 
     The same text gives the same picture, so repeated displays cost nothing.
     """
     try:
         done = subprocess.run(
-            [command, "-Tsvg"],
+            [command, f"-T{form}"],
             input=source.encode(),
             capture_output=True,
-            timeout=TIMEOUT,
+            timeout=TIMEOUT_SECONDS,
             check=True,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise EngineFailed(str(error)) from error
     text = done.stdout.decode(errors="replace")
-    if "<svg" not in text:
+    if form == "svg" and "<svg" not in text:
         raise EngineFailed("the engine wrote no picture")
     return text

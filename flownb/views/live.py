@@ -1,4 +1,4 @@
-"""A flow as a live view draws it: a frame that is laid out once, and what changes in it from poll to poll.
+"""What the live page draws: a frame that is made once for each shape of a flow, and what changes from poll to poll.
 
 A box of the frame has room for whatever its jobs may come to, so that nothing moves while they run.
 """
@@ -8,24 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flownb.views import dot, progress_words, tree_layout
-from flownb.views.scene import MOST_NAME, Box, Scene, scene_of
-from flownb.views.svg import NOTE_SIZE, SIGN_PATHS
+from flownb.views import box_parts, dot, progress_words
+from flownb.views.box_parts import BoxParts
+from flownb.views.geometry import Rect, Route
+from flownb.views.palette import BADGE_PATHS, NOTE_SIZE, SOLID_BADGES
+from flownb.views.scene import NAME_CHARACTERS, Arrow, Box, Scene, scene_of
 from flownb.views.words import (
     READING_ORDER,
-    SIGNS,
+    SYMBOLS,
     UNKNOWN,
     counts_in_words,
     cut,
     in_reading_order,
-    plain,
+    includes_queue,
+    printable,
     reason,
     shown,
-    tells_queue,
     tone,
 )
 from flownb.wire.records import (
-    ACTIVE,
     COMPLETED,
     FAILED,
     STATES,
@@ -37,61 +38,57 @@ from flownb.wire.records import (
     Snapshot,
 )
 
-_MOST_ACTIVE = 999  # of one node, as far as room is kept for the figure
-_BESIDE_NOTE = 44.0  # of a box's width: the badge and the margins
-_ENDED = (COMPLETED, ACTIVE, FAILED)
-MOST_MESSAGES = 8
-_MOST_MESSAGE = 300
+_MAX_ACTIVE_SHOWN = 999  # of one node: room is kept for a figure of this size
+MAX_MESSAGES = 8
+_MESSAGE_CHARACTERS = 300
+_NAMES_PER_MESSAGE = 3
+_ATTEMPT_IS_HISTORY = (COMPLETED, FAILED, WAITING_CHILDREN)
+
+
+# ---- the frame: once a shape -----------------------------------------------------------------------
 
 
 def frame_of(snapshot: Snapshot) -> dict[str, Any]:
     """Where the boxes and arrows of a flow go. It stays equal while the flow's shape does.
 
-    JSON values only: ``{width, height, shift, note, nodes, wires}``.
+    JSON values only: ``{width, height, shift, note, sizes, nodes, arrows}``.
     """
     scene = scene_of(snapshot)
-    boxes = tuple(_empty(box, node) for box, node in zip(scene.boxes, snapshot.nodes, strict=True))
-    roomy = Scene(name=scene.name, boxes=boxes, arrows=scene.arrows, note=scene.note)
-    layout = dot.fitting(roomy).layout()
-    places = [layout.places[box.id] for box in boxes]
-    above = {child: node.key for node in snapshot.nodes if node.count == 1 for child in node.children}
+    boxes = tuple(_roomy(box, node) for box, node in zip(scene.boxes, snapshot.nodes, strict=True))
+    layout = dot.fitting(Scene(name=scene.name, boxes=boxes, arrows=scene.arrows, note=scene.note)).layout()
+    parents = {child: node.key for node in snapshot.nodes if node.count == 1 for child in node.children}
     return {
         "width": round(layout.width, 1),
         "height": round(layout.height, 1),
         "shift": [round(way, 1) for way in layout.shift],
         "note": scene.note,
+        "sizes": _SIZES,
         "nodes": [
-            {
-                "id": box.id,
-                "name": box.name,
-                "folded": box.folded,
-                "key": node.key,  # of a folded node its first job's
-                "parent": above.get(node.id) if box.folded else None,  # of one that can be opened
-                "place": [round(n, 1) for n in (place.x, place.y, place.width, place.height)],
-            }
-            for box, node, place in zip(boxes, snapshot.nodes, places, strict=True)
+            _framed_box(box, node, layout.rects[box.id], parents.get(node.id))
+            for box, node in zip(boxes, snapshot.nodes, strict=True)
         ],
-        "wires": [
-            {
-                "path": layout.wires[arrow.child, arrow.parent].path,
-                "head": layout.wires[arrow.child, arrow.parent].head,
-                "optional": arrow.optional,
-                "child": arrow.child,
-                "parent": arrow.parent,
-            }
-            for arrow in scene.arrows
-        ],
+        "arrows": [_framed_arrow(arrow, layout.routes[arrow.child, arrow.parent]) for arrow in scene.arrows],
     }
 
 
-def _empty(box: Box, node: Node) -> Box:
+_SIZES = {
+    "corner": box_parts.CORNER_RADIUS,
+    "badge": box_parts.BADGE_RADIUS,
+    "share": box_parts.LEAST_SHARE,
+    "textMargin": box_parts.TEXT_MARGIN,
+}
+
+
+def _roomy(box: Box, node: Node) -> Box:
     """The box with room for every state its jobs may come to."""
-    queue = shown(node.queue, MOST_NAME)
+    queue = shown(node.queue, NAME_CHARACTERS)
     if box.folded:
         count = node.count
-        notes = [f"{count} completed, {min(count, _MOST_ACTIVE)} active, {count} failed", queue]
+        notes = [f"{count} completed, {min(count, _MAX_ACTIVE_SHOWN)} active, {count} failed", queue]
     else:
-        notes = [WAITING_CHILDREN if tells_queue(node.name, node.queue) else f"{WAITING_CHILDREN} · {queue}"]
+        notes = [
+            WAITING_CHILDREN if includes_queue(node.name, node.queue) else f"{WAITING_CHILDREN} · {queue}"
+        ]
     return Box(
         id=box.id,
         name=box.name,
@@ -103,44 +100,85 @@ def _empty(box: Box, node: Node) -> Box:
     )
 
 
-def signs() -> dict[str, Any]:
-    """How each state is shown beside its colour: a sign in text, and the shapes of its badge."""
+def _framed_box(box: Box, node: Node, rect: Rect, parent: str | None) -> dict[str, Any]:
+    width, height = round(rect.width, 1), round(rect.height, 1)
     return {
-        state: {"sign": sign, "paths": SIGN_PATHS.get(state, ()), "solid": state in _ENDED}
-        for state, sign in SIGNS.items()
+        "id": box.id,
+        "name": box.name,
+        "folded": box.folded,
+        "key": node.key,  # of a folded node its first job's
+        "parent": parent if box.folded else None,  # of one that can be opened
+        "rect": [round(rect.x, 1), round(rect.y, 1), width, height],
+        "parts": _framed_parts(box_parts.parts_of(box, width, height)),
     }
+
+
+def _framed_parts(parts: BoxParts) -> dict[str, Any]:
+    bar = parts.bar
+    return {
+        "outlines": parts.outlines,
+        "badge": parts.badge,
+        "name": parts.name,
+        "notes": parts.notes,
+        "bar": bar and [bar.x, bar.y, bar.width, bar.height],
+    }
+
+
+def _framed_arrow(arrow: Arrow, route: Route) -> dict[str, Any]:
+    return {
+        "path": route.path,
+        "head": route.head,
+        "optional": arrow.optional,
+        "child": arrow.child,
+        "parent": arrow.parent,
+    }
+
+
+def symbols() -> dict[str, Any]:
+    """How each state is shown beside its colour: a symbol in text, and the shapes of its badge."""
+    return {
+        state: {"sign": symbol, "paths": BADGE_PATHS.get(state, ()), "solid": state in SOLID_BADGES}
+        for state, symbol in SYMBOLS.items()
+    }
+
+
+# ---- the boxes: every poll -------------------------------------------------------------------------
 
 
 def nodes_of(snapshot: Snapshot, frame: Mapping[str, Any]) -> dict[str, Any]:
     """What the boxes of a frame say now: ``{id: [tone, notes, shares, title]}``."""
-    widths = {box["id"]: box["place"][2] - _BESIDE_NOTE for box in frame["nodes"]}
+    widths = {box["id"]: box["rect"][2] - box_parts.ESTIMATE_MARGIN for box in frame["nodes"]}
     said = {}
-    for place, node in enumerate(snapshot.nodes):
-        id = f"n{place}"
-        notes = [_fitted(note, widths[id]) for note in _notes(node)]
+    for number, node in enumerate(snapshot.nodes):
+        id = f"n{number}"
+        notes = _counts_notes(node) if node.folded else _job_note(node)
         shares = [list(pair) for pair in in_reading_order(node.states)] if node.folded else []
-        said[id] = [tone(node.states), notes, shares, _title(node)]
+        said[id] = [tone(node.states), [_fitted(note, widths[id]) for note in notes], shares, _title(node)]
     return said
 
 
-def _notes(node: Node) -> list[str]:
+def _counts_notes(node: Node) -> list[str]:
+    """Of many jobs: what has begun, then what has not and the queue."""
     pairs = in_reading_order(node.states)
-    if node.folded:
-        ended = counts_in_words(pair for pair in pairs if pair[0] in _ENDED)
-        left = counts_in_words(pair for pair in pairs if pair[0] not in _ENDED)
-        queue = "" if node.name.startswith(node.queue) else shown(node.queue, MOST_NAME)
-        first, second = (ended, left) if ended else (left, "")
-        return [first, " · ".join(part for part in (second, queue) if part)]
-    state = plain(pairs[0][0]) if pairs else ""
-    record = node.job
-    if state == FAILED and record is not None and record.failed_reason:
-        return [reason(record, MOST_NAME)]
-    words = [state] if state else []
-    if record is not None and record.attempts_made and state not in (COMPLETED, FAILED, WAITING_CHILDREN):
-        words.append(f"attempt {record.attempts_made + 1}")
-    elif not tells_queue(node.name, node.queue):
-        words.append(shown(node.queue, MOST_NAME))
-    return [" · ".join(words)]
+    begun = counts_in_words(pair for pair in pairs if pair[0] in SOLID_BADGES)
+    rest = counts_in_words(pair for pair in pairs if pair[0] not in SOLID_BADGES)
+    queue = "" if node.name.startswith(node.queue) else shown(node.queue, NAME_CHARACTERS)
+    first, second = (begun, rest) if begun else (rest, "")
+    return [first, " · ".join(part for part in (second, queue) if part)]
+
+
+def _job_note(node: Node) -> list[str]:
+    """Of one job: why it failed, or its state and what else there is to know of it."""
+    state = next((printable(state) for state, _ in in_reading_order(node.states)), "")
+    if state == FAILED and node.job is not None and node.job.failed_reason:
+        return [reason(node.job, NAME_CHARACTERS)]
+    return [" · ".join(part for part in (state, _attempt_or_queue(node, state)) if part)]
+
+
+def _attempt_or_queue(node: Node, state: str) -> str:
+    if node.job is not None and node.job.attempts_made and state not in _ATTEMPT_IS_HISTORY:
+        return f"attempt {node.job.attempts_made + 1}"
+    return "" if includes_queue(node.name, node.queue) else shown(node.queue, NAME_CHARACTERS)
 
 
 def _title(node: Node) -> str:
@@ -153,17 +191,20 @@ def _title(node: Node) -> str:
 def _fitted(text: str, width: float) -> str:
     """`text`, cut so that it stays in its box."""
     size = len(text)
-    while size > 1 and tree_layout.text_width(cut(text, size), NOTE_SIZE) > width:
+    while size > 1 and box_parts.text_width(cut(text, size), NOTE_SIZE) > width:
         size -= 1
     return cut(text, size)
 
 
+# ---- above and below the tree ----------------------------------------------------------------------
+
+
 def head_of(snapshot: Snapshot) -> dict[str, Any]:
-    """What stands above the tree: name, state, counts by state, and what runs for how long."""
+    """What is shown above the tree: name, state, counts by state, and what runs for how long."""
     held = snapshot.counts.paused and snapshot.finished is None
     return {
         "name": shown(snapshot.name, 200),
-        "state": "paused" if held else plain(snapshot.state),
+        "state": "paused" if held else printable(snapshot.state),
         "tone": WAITING if held else FAILED if snapshot.state == "failing" else _known(snapshot.state),
         "total": snapshot.counts.total,
         "rows": snapshot.counts.rows,
@@ -182,22 +223,24 @@ def _known(state: str) -> str:
 
 def whole_counts(counts: FlowCounts) -> list[tuple[str, int]]:
     """The counts of the whole tree by state, in reading order."""
-    known = [(state, counts.count(state)) for state in READING_ORDER if counts.count(state)]
     others = {state for states in counts.by_stage.values() for state in states} - set(READING_ORDER)
-    return known + [(state, counts.count(state)) for state in sorted(others) if counts.count(state)]
+    ordered = (*READING_ORDER, *sorted(others))
+    return [(state, count) for state in ordered if (count := counts.count(state))]
 
 
 def failure_groups(records: Iterable[JobRecord]) -> list[dict[str, Any]]:
-    """Failed jobs by message, the most frequent first, at most `MOST_MESSAGES`: ``{message, count, jobs}``."""
+    """Failed jobs by message, the most frequent first, at most `MAX_MESSAGES`: ``{message, count, jobs}``."""
     groups: dict[str, list[JobRecord]] = {}
     for record in records:
         groups.setdefault((record.failed_reason or "").strip() or "no message", []).append(record)
     ranked = sorted(groups.items(), key=lambda group: -len(group[1]))
     return [
         {
-            "message": cut(message, _MOST_MESSAGE),
+            "message": cut(message, _MESSAGE_CHARACTERS),
             "count": len(its),
-            "jobs": [[record.key, shown(record.name, MOST_NAME)] for record in its[:3]],
+            "jobs": [
+                [record.key, shown(record.name, NAME_CHARACTERS)] for record in its[:_NAMES_PER_MESSAGE]
+            ],
         }
-        for message, its in ranked[:MOST_MESSAGES]
+        for message, its in ranked[:MAX_MESSAGES]
     ]

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from string import Template
 
-from flownb.views.words import plain
+import markupsafe
+from markupsafe import Markup
 
+from flownb.views.words import printable
 
-class Markup(str):
-    """HTML that is finished: made by `fill` or `escape`, put in as it is."""
-
-    __slots__ = ()
+__all__ = ["Markup", "escape", "fill", "joined"]
 
 
 def escape(value: object) -> Markup:
     r"""`value` as HTML text that is also safe in a quoted attribute; control characters spelled out.
 
     >>> escape('<b a="1">')
-    '&lt;b a=&quot;1&quot;&gt;'
+    Markup('&lt;b a=&#34;1&#34;&gt;')
     >>> escape(Markup("<b>"))
-    '<b>'
+    Markup('<b>')
     """
     if isinstance(value, Markup):
         return value
-    lines = str(value).split("\n")
-    return Markup("\n".join(html.escape(plain(line), quote=True) for line in lines))
+    return markupsafe.escape("\n".join(printable(line) for line in str(value).split("\n")))
 
 
 def fill(template: str, **values: object) -> Markup:
@@ -38,7 +35,7 @@ def fill(template: str, **values: object) -> Markup:
 
 def joined(parts: Iterable[Markup], between: str = "\n") -> Markup:
     """Finished parts, one after the other."""
-    return Markup(between.join(parts))
+    return Markup(between).join(parts)
 
 
 @cache

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED, JobRecord
 
-MOST_ON_PATH = 12
+MAX_JOBS_ON_PATH = 12
+IDLE, RUNNING, RETRYING = "waiting", "running", "retrying"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +34,27 @@ def phases(record: JobRecord) -> list[Phase]:
     created = record.timestamp or record.processed_on
     if created is None:
         return []
-    told: list[Phase] = []
-    at, idle = created, "waiting"
-    for began, ended in _runs(record):
+    found = _until_the_last_run(created, _runs(record))
+    last = found[-1] if found else Phase(IDLE, created, created)
+    at = last.start if last.end is None else last.end
+    end = None if record.finished_on is None else max(record.finished_on, at)
+    if found and last.end in (None, end):
+        return found
+    retrying = found or (record.attempts_made and not _is_run_over_or_on(record))
+    return [*found, Phase(RETRYING if retrying else IDLE, at, end)]
+
+
+def _until_the_last_run(created: int, runs: list[tuple[int, int | None]]) -> list[Phase]:
+    """Each run, and the wait before it."""
+    found: list[Phase] = []
+    at, idle = created, IDLE
+    for began, ended in runs:
         if began < at:  # the clock went back
             continue
         until = None if ended is None else max(ended, began)
-        told += [Phase(idle, at, began), Phase("running", began, until)]
-        at, idle = until or began, "retrying"
-    end = None if record.finished_on is None else max(record.finished_on, at)
-    if told and told[-1].end in (None, end):
-        return told
-    if record.attempts_made and not _is_settled(record):
-        idle = "retrying"
-    return [*told, Phase(idle, at, end)]
+        found += [Phase(idle, at, began), Phase(RUNNING, began, until)]
+        at, idle = until or began, RETRYING
+    return found
 
 
 def failed_runs(record: JobRecord) -> list[tuple[int, int]]:
@@ -62,20 +70,20 @@ def _runs(record: JobRecord) -> list[tuple[int, int | None]]:
     """When each run that is known began, and when it ended unless it lasts."""
     runs: list[tuple[int, int | None]] = [*failed_runs(record)]
     last = record.processed_on
-    if last is not None and _is_settled(record) and last not in [began for began, _ in runs]:
+    if last is not None and _is_run_over_or_on(record) and last not in [began for began, _ in runs]:
         runs.append((last, record.finished_on))
     return runs
 
 
-def _is_settled(record: JobRecord) -> bool:
-    """Say whether its last start is that of a run which lasts or ended it: else it has been put back."""
+def _is_run_over_or_on(record: JobRecord) -> bool:
+    """Say whether a job's last run lasts or ended it; else the job has been put back since."""
     return record.state in (None, ACTIVE, COMPLETED, FAILED)
 
 
 def critical_path(records: Sequence[JobRecord]) -> list[JobRecord]:
     """The jobs that decide how long a flow takes: from the root down, each time the child that ends last.
 
-    What has not ended yet ends last. At most `MOST_ON_PATH` jobs.
+    What has not ended yet ends last. At most `MAX_JOBS_ON_PATH` jobs.
 
     >>> one = JobRecord(key="b", id="b", queue="q", name="slow", state="completed", finished_on=9, parent_key="a")
     >>> two = JobRecord(key="c", id="c", queue="q", name="fast", state="completed", finished_on=5, parent_key="a")
@@ -89,7 +97,7 @@ def critical_path(records: Sequence[JobRecord]) -> list[JobRecord]:
         children.setdefault(record.parent_key if record.parent_key in known else None, []).append(record)
     path: list[JobRecord] = []
     step: str | None = None
-    while step in children and len(path) < MOST_ON_PATH:
+    while step in children and len(path) < MAX_JOBS_ON_PATH:
         last = max(children.pop(step), key=lambda r: math.inf if r.finished_on is None else r.finished_on)
         path.append(last)
         step = last.key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flownb.views.timeline import duration
+from flownb.views.words import duration
 from flownb.wire.records import ACTIVE, Snapshot
 
 _STEPS = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1200, 1800, 2700, 3600)

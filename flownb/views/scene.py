@@ -1,7 +1,6 @@
 """From a snapshot to what is drawn: boxes, arrows and their words. Every picture starts here.
 
-Both ways to lay a picture out (an engine's DOT, the built-in layout) take the same scene, so they
-cannot differ in what they show.
+A Graphviz engine and the built-in layout get the same scene, so that they cannot differ in what they show.
 """
 
 from __future__ import annotations
@@ -12,25 +11,25 @@ from dataclasses import dataclass
 from flownb.views.words import (
     counts_in_words,
     in_reading_order,
+    includes_queue,
     jobs,
-    plain,
+    printable,
     reason,
     shown,
-    tells_queue,
     tone,
 )
 from flownb.wire.records import ACTIVE, FAILED, Node, Snapshot
 
-MOST_NAME = 40
-MOST_ERROR = 44
-STATES_A_LINE = 3
+NAME_CHARACTERS = 40
+ERROR_CHARACTERS = 44
+STATES_PER_LINE = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Box:
     """One drawn node, all its text printable and cut."""
 
-    id: str  #: ``n0``, ``n1`` ... by place in the snapshot: no name gets into an id
+    id: str  #: ``n0``, ``n1`` ... by position in the snapshot: no name gets into an id
     name: str
     notes: tuple[str, ...]  #: the lines below the name
     tone: str  #: the state it is coloured by
@@ -60,7 +59,7 @@ class Scene:
 
 def scene_of(snapshot: Snapshot) -> Scene:
     """What a picture of `snapshot` shows."""
-    ids = {node.id: f"n{place}" for place, node in enumerate(snapshot.nodes)}
+    ids = {node.id: f"n{number}" for number, node in enumerate(snapshot.nodes)}
     return Scene(
         name=shown(snapshot.name),
         boxes=tuple(_box(ids[node.id], node) for node in snapshot.nodes),
@@ -91,7 +90,7 @@ def _arrows(snapshot: Snapshot, ids: dict[str, str]) -> list[Arrow]:
 
 def _box(id: str, node: Node) -> Box:
     shares = tuple(in_reading_order(node.states))
-    name = shown(node.name, MOST_NAME)
+    name = shown(node.name, NAME_CHARACTERS)
     notes = _folded_notes(node, shares) if node.folded else _job_notes(node, shares)
     words = counts_in_words(shares) if node.folded else "".join(state for state, _ in shares)
     return Box(
@@ -109,24 +108,25 @@ def _box(id: str, node: Node) -> Box:
 
 def _folded_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
     lines = [
-        counts_in_words(shares[start : start + STATES_A_LINE])
-        for start in range(0, len(shares), STATES_A_LINE)
+        counts_in_words(shares[start : start + STATES_PER_LINE])
+        for start in range(0, len(shares), STATES_PER_LINE)
     ]
     if lines and not node.name.startswith(node.queue):
-        lines.append(shown(node.queue, MOST_NAME))
+        lines.append(shown(node.queue, NAME_CHARACTERS))
     return lines or [jobs(node.count)]
 
 
 def _job_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
-    """State and queue; then what is known of an error. A queue that only repeats the name is left out."""
-    words = [plain(state) for state, _ in shares]
-    if node.job is not None and shares and shares[0][0] == ACTIVE:
+    """State and queue; then why it failed. A queue that only repeats the name is left out."""
+    state = shares[0][0] if shares else ""
+    words = [printable(state) for state, _ in shares]
+    if node.job is not None and state == ACTIVE:
         words += _percent(node.job.progress)
-    if not tells_queue(node.name, node.queue):
-        words.append(shown(node.queue, MOST_NAME))
+    if not includes_queue(node.name, node.queue):
+        words.append(shown(node.queue, NAME_CHARACTERS))
     lines = [" · ".join(words)] if words else []
-    if node.job is not None and node.job.failed_reason and shares and shares[0][0] == FAILED:
-        lines.append(reason(node.job, MOST_ERROR))
+    if node.job is not None and state == FAILED and node.job.failed_reason:
+        lines.append(reason(node.job, ERROR_CHARACTERS))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Records and counts as DataFrames."""
+"""Job records, phases, counts and lists of flows as DataFrames."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from flownb.views.phases import phases
 from flownb.views.words import in_reading_order
 from flownb.wire.records import STATES, FlowCounts, JobRecord
 
@@ -21,19 +22,53 @@ def jobs_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
     >>> jobs_frame([]).columns.tolist()
     ['name', 'queue', 'state', 'attempts', 'wait_s', 'run_s', 'error']
     """
-    rows = list(records)
+    jobs = list(records)
+    spans = {"wait_s": _waits(jobs), "run_s": [(job.processed_on, job.finished_on) for job in jobs]}
     return pd.DataFrame(
         {
-            "name": _texts([job.name for job in rows]),
-            "queue": _texts([job.queue for job in rows]),
-            "state": _texts([job.state for job in rows]),
-            "attempts": pd.array([job.attempts_made for job in rows], dtype="Int64"),
-            "wait_s": _seconds([(job.timestamp or None, job.processed_on) for job in rows]),
-            "run_s": _seconds([(job.processed_on, job.finished_on) for job in rows]),
-            "error": _texts([job.failed_reason or None for job in rows]),
+            **{name: _texts([getattr(job, name) for job in jobs]) for name in ("name", "queue", "state")},
+            "attempts": pd.array([job.attempts_made for job in jobs], dtype="Int64"),
+            **{name: _seconds(pairs) for name, pairs in spans.items()},
+            "error": _texts([job.failed_reason or None for job in jobs]),
         },
         columns=list(JOB_COLUMNS),
     )
+
+
+def _waits(jobs: Iterable[JobRecord]) -> list[tuple[int | None, int | None]]:
+    return [(job.timestamp or None, job.processed_on) for job in jobs]
+
+
+def timeline_frame(records: Iterable[JobRecord], *, now: int | None = None) -> pd.DataFrame:
+    """One row a phase of a job: name, queue, phase (waiting, running, retrying), start, end, seconds.
+
+    What still lasts has no end; with `now` (milliseconds) its seconds are counted up to now.
+
+    >>> timeline_frame([]).columns.tolist()
+    ['name', 'queue', 'phase', 'start', 'end', 'seconds']
+    """
+    rows = [
+        (record.name, record.queue, phase.kind, phase.start, phase.end)
+        for record in records
+        for phase in phases(record)
+    ]
+    names, queues, kinds, starts, ends = zip(*rows, strict=True) if rows else ((),) * 5
+    until = [now if end is None else end for end in ends]
+    return pd.DataFrame(
+        {
+            "name": _texts(names),
+            "queue": _texts(queues),
+            "phase": _texts(kinds),
+            "start": _moments(starts),
+            "end": _moments(ends),
+            "seconds": _seconds(zip(starts, until, strict=True)),
+        }
+    )
+
+
+def _moments(values: Sequence[int | None]) -> pd.Series:
+    naive = pd.Series(pd.array(values, dtype="Int64").astype("Float64"), dtype="Float64")
+    return pd.Series(pd.to_datetime(naive.astype("float64"), unit="ms", utc=True)).dt.as_unit("ms")
 
 
 def reasons_frame(reasons: Sequence[tuple[str, str, str]], what: str = "why") -> pd.DataFrame:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from flownb.views.words import (
-    SIGNS,
+    SYMBOLS,
     UNKNOWN,
     counts_in_words,
     cut,
     in_reading_order,
     jobs,
-    plain,
+    printable,
     reason,
     shown,
     size,
@@ -76,7 +76,7 @@ class _Branches:
 
 
 def _words(node: Node, *, again: bool) -> str:
-    sign = SIGNS.get(tone(node.states), SIGNS[UNKNOWN])
+    sign = SYMBOLS.get(tone(node.states), SYMBOLS[UNKNOWN])
     name = shown(node.name)
     if again:
         return f"{sign} {name}  (shared, see above)"
@@ -84,7 +84,7 @@ def _words(node: Node, *, again: bool) -> str:
     if node.folded:
         said = f"{name} × {node.count}  {counts_in_words(shares)}"
     else:
-        said = f"{name}  {' '.join(plain(state) for state, _ in shares)}"
+        said = f"{name}  {' '.join(printable(state) for state, _ in shares)}"
     said = said.rstrip() + ("  (optional)" if node.optional else "")
     failed = node.job is not None and node.states.get(FAILED) and node.job.failed_reason
     return f"{sign} {said}" + (f": {reason(node.job, 80)}" if failed and node.job else "")

@@ -1,4 +1,4 @@
-"""What all views say alike: names made safe to show, states in one order, counts in words."""
+"""What all views say alike: names made safe to show, states in one order, counts and durations in words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNKNOWN = "unknown"
 READING_ORDER = (COMPLETED, ACTIVE, FAILED, WAITING, PRIORITIZED, DELAYED, WAITING_CHILDREN)
 """The states as a reader asks for them: how much is done, what runs, what is wrong, what is left."""
 
-SIGNS: Mapping[str, str] = {
+SYMBOLS: Mapping[str, str] = {
     WAITING: "○",
     ACTIVE: "►",
     DELAYED: "◷",
@@ -32,22 +32,18 @@ SIGNS: Mapping[str, str] = {
     FAILED: "✗",
     UNKNOWN: "·",
 }
-"""One sign a state, so that a picture reads without colour."""
+"""One symbol a state, so that text reads without colour."""
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     r"""`text` with all that does not print spelled out: control characters, ANSI, direction overrides.
 
-    >>> plain("a\x1b[31m\nb")
+    >>> printable("a\x1b[31m\nb")
     'a\\x1b[31m\\nb'
     """
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else _spelled(sign) for sign in text)
-
-
-def _spelled(sign: str) -> str:
-    return sign.encode("unicode_escape").decode("ascii")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def cut(text: str, most: int) -> str:
@@ -61,13 +57,13 @@ def cut(text: str, most: int) -> str:
 
 def shown(text: str, most: int = 60) -> str:
     """`text` as every view shows a name: printable, of bounded length, never empty."""
-    return cut(plain(text[: most + 1]), most) or "(no name)"
+    return cut(printable(text[: most + 1]), most) or "(no name)"
 
 
-def tells_queue(name: str, queue: str) -> bool:
-    """Does a job's name say its queue, too? A task's does, with a row's or a group's label behind it.
+def includes_queue(name: str, queue: str) -> bool:
+    """Say whether a job's name says its queue, too: a task's does, with a row's or a group's label behind it.
 
-    >>> tells_queue("score", "score"), tells_queue("score DE", "score"), tells_queue("scores", "score")
+    >>> includes_queue("score", "score"), includes_queue("score DE", "score"), includes_queue("scores", "score")
     (True, True, False)
     """
     return name == queue or name.startswith(f"{queue} ")
@@ -114,16 +110,36 @@ def in_reading_order(states: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def counts_in_words(pairs: Iterable[tuple[str, int]]) -> str:
     """The counts of states as one line: ``742 completed, 12 active, 3 failed``."""
-    return ", ".join(f"{count} {plain(state)}" for state, count in pairs)
+    return ", ".join(f"{count} {printable(state)}" for state, count in pairs)
 
 
 def tone(states: Mapping[str, int]) -> str:
     """The one state that many jobs are drawn in: the one a reader must know of first."""
     present = [state for state, count in states.items() if count]
     if len(present) == 1:
-        return present[0] if present[0] in SIGNS else UNKNOWN
+        return present[0] if present[0] in SYMBOLS else UNKNOWN
     if FAILED in present:
         return FAILED
     if ACTIVE in present or COMPLETED in present:
         return ACTIVE  # some done, some not: it is on its way
     return next((state for state in READING_ORDER if state in present), UNKNOWN)
+
+
+def duration(milliseconds: int) -> str:
+    """A duration for people: ``250 ms``, ``12.3 s``, ``4 min 10 s``, ``2 h 5 min``.
+
+    >>> duration(12_340), duration(250_000)
+    ('12.3 s', '4 min 10 s')
+    """
+    if milliseconds < 1000:
+        return f"{milliseconds} ms" if milliseconds else "0 s"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.1f}".removesuffix(".0") + " s"
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    left = round(milliseconds / 1000)
+    parts: list[tuple[int, str]] = []
+    for unit, size in units:
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append((count, unit))
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)

@@ -12,7 +12,7 @@ from flownb.api.job import find_job, stored_job
 from flownb.state import tree
 from flownb.views import timeline as timelines
 from flownb.views.phases import failed_runs
-from flownb.views.words import cut, plain, reason, shown
+from flownb.views.words import cut, printable, reason, shown
 from flownb.wire import codec, keys
 from flownb.wire.records import ACTIVE, FAILED, JobRecord, Snapshot
 from flownb.wire.store import BRIEF_FIELDS
@@ -42,7 +42,7 @@ def job(flow: Flow, key: str) -> dict[str, Any]:
         "name": shown(found.name_of(record), 200),
         "id": shown(record.id, 100),
         "queue": shown(record.queue, 100),
-        "state": plain(record.state or "unknown"),
+        "state": printable(record.state or "unknown"),
         "attempts": record.attempts_made,
         "failed_runs": failed_runs(record),
         "created": record.timestamp,
@@ -73,7 +73,7 @@ def _text(text: str | None, *, end: bool = False) -> str:
     if len(text) > _MOST_TEXT:
         left = f"… {len(text) - _MOST_TEXT:,} more characters …"
         text = f"{left}\n{text[-_MOST_TEXT:]}" if end else f"{text[:_MOST_TEXT]}\n{left}"
-    return "\n".join(plain(line) for line in text.split("\n"))
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 # ---- a folded group, opened ------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Pages:
             record.key,
             shown(self._stored.name_of(record), 80),
             shown(record.queue, 60),
-            plain(record.state or "unknown"),
+            printable(record.state or "unknown"),
             record.attempts_made,
             None if waited is None else max(waited, 0),
             None if ran is None else max(ran, 0),
@@ -222,6 +222,6 @@ def actions(flow: Flow, snapshot: Snapshot) -> Iterator[str]:
 def act(flow: Flow, what: str) -> dict[str, Any]:
     """Do what a button says."""
     if what not in _BUTTONS:
-        return {"error": cut(plain(f"no such button: {what}"), 100)}
+        return {"error": cut(printable(f"no such button: {what}"), 100)}
     getattr(flow, what)()
     return {"done": what}

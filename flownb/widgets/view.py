@@ -16,7 +16,7 @@ import traitlets
 from flownb.api.flow import stored
 from flownb.errors import FlownbError, JobMissing
 from flownb.views import html, live
-from flownb.views.words import plain
+from flownb.views.words import printable
 from flownb.widgets import page_requests
 from flownb.widgets.watcher import Watcher
 from flownb.wire.records import ACTIVE, FAILED, Snapshot
@@ -57,7 +57,7 @@ class FlowView(anywidget.AnyWidget):
     head = traitlets.Dict().tag(sync=True)  #: name, state, counts
     failures: Any = traitlets.List().tag(sync=True)  #: failed jobs by message
     beat = traitlets.Dict().tag(sync=True)  #: the server's time (ms) at the last sign of life
-    signs = traitlets.Dict(live.signs()).tag(sync=True)
+    signs = traitlets.Dict(live.symbols()).tag(sync=True)
     whole = traitlets.Bool(False).tag(sync=True)  #: with table, timeline and buttons
 
     def __init__(self, flow: Flow, *, whole: bool = False) -> None:
@@ -191,7 +191,7 @@ class FlowView(anywidget.AnyWidget):
                 return self._looked({})
             case "do":
                 return self._looked(page_requests.act(self._flow, message["what"]))
-        return {"error": plain(f"no such question: {message.get('ask')}")}
+        return {"error": printable(f"no such question: {message.get('ask')}")}
 
     def _looked(self, answer: dict[str, Any]) -> dict[str, Any]:
         self.poll()

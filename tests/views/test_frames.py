@@ -9,9 +9,12 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 
-from flownb.views.phases import phases
-from flownb.views.table import counts_frame, jobs_frame
-from flownb.views.timeline import duration, timeline_frame, timeline_svg
+from flownb.views.phases import Phase, phases
+from flownb.views.queue_lanes import STEPS, levels
+from flownb.views.table import counts_frame, jobs_frame, timeline_frame
+from flownb.views.time_axis import Span
+from flownb.views.timeline import timeline_svg
+from flownb.views.words import duration
 from flownb.wire.records import FlowCounts, JobRecord
 from tests.support import scenes
 
@@ -133,14 +136,12 @@ def test_a_folded_lane_says_how_many_ran_at_once():
 
 
 def test_what_a_lane_shows_adds_up():
-    from flownb.views.timeline import STEPS, Phase, Span, _levels
-
     dice = random.Random(3)
     its = [Phase("running", start := dice.randrange(9000), start + dice.randrange(999)) for _ in range(500)]
-    levels = _levels(its, Span(0, 10_000))
+    found = levels(its, Span(0, 10_000))
     worked = sum(phase.end - phase.start for phase in its if phase.end is not None)
-    assert sum(levels) * 10_000 / STEPS == pytest.approx(worked)
-    assert min(levels) > -1e-9
+    assert sum(found) * 10_000 / STEPS == pytest.approx(worked)
+    assert min(found) > -1e-9
 
 
 @pytest.mark.parametrize("records", [[], [scenes.record("a", "waiting")], [ran("a", 0, 0)]])

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from flownb.views.html import flow_html, frame_html, report
+from flownb.views.html import flow_html, report
+from flownb.views.html_table import frame_html
 from flownb.views.timeline import timeline_svg
 from tests.support import scenes
 

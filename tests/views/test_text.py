@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flownb.views.text import summary, tree
-from flownb.views.words import cut, in_reading_order, plain, shown, tone
+from flownb.views.words import cut, in_reading_order, printable, shown, tone
 from flownb.wire.records import FlowCounts, Snapshot
 from tests.support import scenes
 
@@ -64,7 +64,7 @@ def test_words_nobody_knows_are_kept_last():
 
 
 def test_shown_names_are_printable_short_and_never_empty():
-    assert plain("tab\t") == "tab\\t"
+    assert printable("tab\t") == "tab\\t"
     assert shown("") == "(no name)"
     assert cut("abcdef", 6) == "abcdef"
     assert len(shown("\x00" * 100, 60)) <= 60

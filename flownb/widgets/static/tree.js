@@ -34,7 +34,7 @@ function badge(signs, tone) {
 }
 
 function drawNode(box, signs) {
-  const [x, y, width, height] = box.place;
+  const [x, y, width, height] = box.rect;
   const lines = box.folded ? 2 : 1;
   const top = (height - LINE * (1 + lines) - (box.folded ? BAR + 3 : 0)) / 2;
   const pile = box.folded ? [6, 3, 0] : [0];
@@ -103,7 +103,7 @@ function makeTree(model, { most, pick }) {
 
   function middle(id) {
     const box = nodes.get(id)?.box;
-    return box ? box.place[0] + box.place[2] / 2 + frame().shift[0] : frame().width / 2;
+    return box ? box.rect[0] + box.rect[2] / 2 + frame().shift[0] : frame().width / 2;
   }
 
   function zoom(by, at) {
@@ -116,7 +116,7 @@ function makeTree(model, { most, pick }) {
   }
 
   function reveal(id) {
-    const { place } = nodes.get(id).box, [sx, sy] = frame().shift, [wide, high] = size();
+    const { rect: place } = nodes.get(id).box, [sx, sy] = frame().shift, [wide, high] = size();
     const x = view.x + (place[0] + sx + place[2] / 2) * view.k, y = view.y + (place[1] + sy + place[3] / 2) * view.k;
     if (x > 40 && x < wide - 40 && y > 20 && y < high - 20) return;
     view = { k: view.k, x: view.x + wide / 2 - x, y: view.y + high / 2 - y };
@@ -125,7 +125,7 @@ function makeTree(model, { most, pick }) {
   }
 
   function draw() {
-    const { nodes: boxes = [], wires = [], shift = [0, 0], note = "", width, height } = frame();
+    const { nodes: boxes = [], arrows: wires = [], shift = [0, 0], note = "", width, height } = frame();
     const said = model.get("nodes"), signs = model.get("signs");
     const focused = canvas.contains(document.activeElement), at = nodes.get(focus)?.box.key;
     nodes = new Map(boxes.map((box) => [box.id, drawNode(box, signs)]));

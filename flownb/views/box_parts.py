@@ -1,0 +1,79 @@
+"""How large a box is, and where its name, notes, badge and bar go: for pictures and the live page alike."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+from flownb.views.geometry import Point, Rect
+from flownb.views.palette import NAME_SIZE, NOTE_SIZE
+from flownb.views.scene import Box
+
+LINE_HEIGHT, BAR_HEIGHT = 16.0, 5.0
+BAR_SPACE = BAR_HEIGHT + 3
+PADDING_X, PADDING_Y = 50.0, 18.0  #: around the text, both sides together; the badge is left of it
+TEXT_X, BADGE_X, BAR_X = 34.0, 18.0, 10.0
+TEXT_MARGIN = 42.0  #: of a box's width, what a text that was measured may not fill
+ESTIMATE_MARGIN = 44.0  #: and one whose width is estimated
+NAME_BASELINE, NOTE_BASELINE = 12.5, 12.0  #: from the top of a line of text
+CORNER_RADIUS, BADGE_RADIUS = 7, 8
+PILE = (6.0, 3.0, 0.0)  #: offsets of the outlines of a box for many jobs, back to front
+LEAST_SHARE = 2.0  #: of a bar: a single failed job of thousands must be seen
+
+
+@dataclass(frozen=True, slots=True)
+class BoxParts:
+    """Where the parts of one box go, from the box's top left corner."""
+
+    outlines: tuple[float, ...]  #: offsets to the right and up; three read as "many" without a word
+    badge: Point
+    name: Point
+    notes: tuple[Point, ...]
+    bar: Rect | None
+
+
+def parts_of(box: Box, width: float, height: float) -> BoxParts:
+    """Where the parts of a box of this size go."""
+    lines = 1 + len(box.notes)
+    top = (height - LINE_HEIGHT * lines - (BAR_SPACE if has_bar(box) else 0)) / 2
+    bar = Rect(BAR_X, height - BAR_HEIGHT - 5, width - 2 * BAR_X, BAR_HEIGHT)
+    return BoxParts(
+        outlines=PILE if box.folded else (0.0,),
+        badge=(BADGE_X, top + LINE_HEIGHT / 2 + (4 if box.notes else 0)),
+        name=(TEXT_X, top + NAME_BASELINE),
+        notes=tuple((TEXT_X, top + NOTE_BASELINE + LINE_HEIGHT * line) for line in range(1, lines)),
+        bar=bar if has_bar(box) else None,
+    )
+
+
+def has_bar(box: Box) -> bool:
+    """Say whether a box shows how its jobs are shared out over the states."""
+    return box.folded and bool(box.shares)
+
+
+def size_of(box: Box) -> tuple[float, float]:
+    """How wide and how high a box must be for its texts."""
+    widths = [text_width(box.name, NAME_SIZE) * 1.07, *(text_width(note, NOTE_SIZE) for note in box.notes)]
+    height = PADDING_Y + LINE_HEIGHT * (1 + len(box.notes)) + (BAR_SPACE if has_bar(box) else 0)
+    return max(widths) + PADDING_X, height
+
+
+def text_width(text: str, size: float) -> float:
+    """About how wide a text is in a Helvetica-like font; a little too wide rather than too narrow.
+
+    >>> text_width("iii", 10) < text_width("www", 10)
+    True
+    """
+    return size * sum(_character_width(character) for character in text)
+
+
+def _character_width(character: str) -> float:
+    if unicodedata.east_asian_width(character) in "WF":
+        return 1.0
+    if unicodedata.combining(character):
+        return 0.0
+    if character in "iljI.,:;|'`!()[]{}/ tfr\\-":
+        return 0.34
+    if character in "mwMW@%…":
+        return 0.95
+    return 0.72 if character.isupper() or not character.isascii() else 0.57

@@ -1,0 +1,75 @@
+"""Tables in HTML: DataFrames and counts, every cell escaped and cut, numbers to the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from flownb.views.markup import Markup, fill, joined
+from flownb.views.words import cut, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_ROWS = 200  #: of a DataFrame; a report is to be read
+HEADING_CHARACTERS, CELL_CHARACTERS = 80, 300
+
+
+def frame_html(frame: pd.DataFrame) -> Markup:
+    """A DataFrame as a table, with its index; at most `MAX_ROWS` rows."""
+    labels = ["" if name is None else str(name) for name in frame.index.names]
+    headings = [*labels, *(str(column) for column in frame.columns)]
+    made = table(headings, _rows(frame.head(MAX_ROWS)))
+    if len(frame) <= MAX_ROWS:
+        return made
+    return joined([made, fill("more.html", words=f"the first {MAX_ROWS} of {len(frame)} rows")])
+
+
+def _rows(frame: pd.DataFrame) -> list[list[object]]:
+    """The cells of each row, those of the index first."""
+    keys = [label if isinstance(label, tuple) else (label,) for label in frame.index.tolist()]
+    # By position: two columns of one name would come out together.
+    columns = [frame.iloc[:, position].tolist() for position in range(frame.shape[1])]
+    cells = zip(*columns, strict=True) if columns else [()] * len(frame)
+    return [[*key, *row] for key, row in zip(keys, cells, strict=True)]
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
+    """Rows of cells below their headings."""
+    rows = list(rows)
+    kinds = [_kind([row[column] for row in rows]) for column in range(len(headings))]
+    head = [
+        fill("head.html", kind=kind, text=shown(heading, HEADING_CHARACTERS) if heading else "")
+        for kind, heading in zip(kinds, headings, strict=True)
+    ]
+    return fill("table.html", head=joined(head, ""), rows=joined(_row(kinds, row) for row in rows))
+
+
+def _kind(column: Sequence[object]) -> str:
+    return "fn-number" if column and all(_is_number(value) for value in column) else "fn-text"
+
+
+def _row(kinds: Sequence[str], row: Sequence[object]) -> Markup:
+    cells = [fill("cell.html", kind=kind, text=_cell(v)) for kind, v in zip(kinds, row, strict=True)]
+    return fill("row.html", cells=joined(cells, ""))
+
+
+def _is_number(value: object) -> bool:
+    return (isinstance(value, int | float) and not isinstance(value, bool)) or _is_missing(value)
+
+
+def _is_missing(value: object) -> bool:
+    """NaN, NaT and NA, found without pandas: none of them equals itself."""
+    if value is None:
+        return True
+    try:
+        return not bool(value == value)
+    except (TypeError, ValueError):  # NA refuses; an array has no one answer
+        return type(value).__name__ == "NAType"
+
+
+def _cell(value: object) -> str:
+    if _is_missing(value):
+        return ""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return cut(text, CELL_CHARACTERS)

@@ -1,0 +1,77 @@
+"""A job's lane in a timeline: a bar for each run, a thin one for each wait, and words beside them."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+
+from flownb.views.palette import INK, PALETTE
+from flownb.views.phases import RETRYING, RUNNING, Phase
+from flownb.views.svg import el
+from flownb.views.time_axis import FACTS_X, LABEL_X, Span, text
+from flownb.views.words import duration, shown
+from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, JobRecord
+
+HEIGHT = 20.0
+MARK = "◆"  #: of a job on the critical path
+_NAME_CHARACTERS = 26
+
+
+def job_lane(
+    record: JobRecord, phases: Sequence[Phase], span: Span, y: float, *, critical: bool
+) -> ET.Element:
+    """The lane of a job that has at least one phase."""
+    name = shown(record.name, _NAME_CHARACTERS) + (f" {MARK}" if critical else "")
+    return el(
+        "g",
+        text(name, LABEL_X, y + 13, anchor="end", ink=INK),
+        *(_bar(phase, _state(phase, phases[-1], record), span, y) for phase in phases),
+        text(_facts(record, phases[-1], span), FACTS_X, y + 13),
+        class_="fn-lane",
+    )
+
+
+def _state(phase: Phase, last: Phase, record: JobRecord) -> str:
+    """The state whose colour a phase has."""
+    if phase.kind != RUNNING:
+        return DELAYED if phase.kind == RETRYING else WAITING
+    if record.state == FAILED or phase is not last:  # a job goes on after a run only where that failed
+        return FAILED
+    return ACTIVE if phase.end is None else COMPLETED
+
+
+def _bar(phase: Phase, state: str, span: Span, y: float) -> ET.Element:
+    x = span.x(phase.start)
+    if phase.kind == RUNNING:
+        top, height, least, opacity = y + 3, 12, 2.0, 1.0
+    else:
+        top, height, least, opacity = y + 7, 4, 1.0, 0.45
+    return el(
+        "rect",
+        x=x,
+        y=top,
+        width=max(span.x(phase.end) - x, least),
+        height=height,
+        rx=2,
+        fill=PALETTE[state].line,
+        opacity=opacity,
+        class_=f"fn-part fn-{state}",
+    )
+
+
+def _facts(record: JobRecord, last: Phase, span: Span) -> str:
+    """How the job is or ended, how long its last run took, and which attempt that was."""
+    words = [_ending(record, last)]
+    if last.kind == RUNNING:
+        words.append(duration((span.end if last.end is None else last.end) - last.start))
+    if record.attempts_made > 1:
+        words.append(f"attempt {record.attempts_made}")
+    return " · ".join(word for word in words if word)
+
+
+def _ending(record: JobRecord, last: Phase) -> str:
+    if record.state == FAILED:
+        return "failed"
+    if last.end is not None:
+        return ""
+    return last.kind if last.kind == RETRYING else f"{last.kind} still"

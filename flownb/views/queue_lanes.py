@@ -1,0 +1,122 @@
+"""Many jobs in a timeline: a lane a queue, which says how many ran and waited at each moment."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Sequence
+
+from flownb.views.palette import EDGE, INK, PALETTE
+from flownb.views.phases import RETRYING, RUNNING, Phase
+from flownb.views.svg import el
+from flownb.views.time_axis import FACTS_X, LABEL_X, LEFT, PLOT, Span, text
+from flownb.views.words import jobs, shown
+from flownb.wire.records import ACTIVE, FAILED, WAITING, JobRecord
+
+HEIGHT = 52.0
+MAX_LANES = 40
+STEPS = 200  #: how finely a lane is cut in time
+
+Lane = list[tuple[JobRecord, list[Phase]]]
+
+
+def by_queue(rows: Lane) -> dict[str, Lane]:
+    """The jobs of each queue; of too many queues the smallest ones together in a last lane."""
+    sizes = Counter(record.queue for record, _ in rows)
+    named = set(sizes)
+    if len(sizes) > MAX_LANES:
+        named = {queue for queue, _ in sizes.most_common(MAX_LANES - 1)}
+    others = f"{len(sizes) - len(named)} other queues"
+    lanes: dict[str, Lane] = {queue: [] for queue in sizes if queue in named}
+    for record, phases in rows:
+        lanes.setdefault(record.queue if record.queue in named else others, []).append((record, phases))
+    return lanes
+
+
+def queue_lane(name: str, lane: Lane, span: Span, y: float) -> ET.Element:
+    """One queue: what ran is above its middle line, what waited below it."""
+    middle = y + 28
+    running = [phase for _, phases in lane for phase in phases if phase.kind == RUNNING]
+    waiting = [phase for _, phases in lane for phase in phases if phase.kind != RUNNING]
+    failed = failed_by_step(lane, span)
+    return el(
+        "g",
+        text(shown(name, 28), LABEL_X, middle - 4, anchor="end", ink=INK),
+        _area(levels(running, span), middle, 20, ACTIVE, 0.85),
+        _area(levels(waiting, span), middle, -12, WAITING, 0.5),
+        _area(failed, middle, 9, FAILED, 1),
+        el("path", d=f"M{LEFT:.0f} {middle:.0f}h{PLOT:.0f}", stroke=EDGE, stroke_width=0.8, class_="fn-line"),
+        text(jobs(len(lane)), FACTS_X, middle - 9, ink=INK),
+        text(_facts(lane, most_at_once(running, span), sum(failed)), FACTS_X, middle + 5, size=10),
+        class_="fn-lane",
+    )
+
+
+def _facts(lane: Lane, at_once: int, failed: int) -> str:
+    facts = [f"at most {at_once} at once"]
+    if retried := sum(any(phase.kind == RETRYING for phase in phases) for _, phases in lane):
+        facts.append(f"{retried} retried")
+    if failed:
+        facts.append(f"{failed} failed")
+    return ", ".join(facts)
+
+
+def levels(phases: Sequence[Phase], span: Span) -> list[float]:
+    """How many phases were on, on average, in each step of time: exact, and one pass over the jobs."""
+    width = (span.end - span.start) / STEPS
+    inside, whole = [0.0] * (STEPS + 1), [0] * (STEPS + 2)
+    for phase in phases:
+        first = (phase.start - span.start) / width
+        last = ((span.end if phase.end is None else min(phase.end, span.end)) - span.start) / width
+        low, high = int(first), int(last)
+        if low == high:
+            inside[low] += last - first
+            continue
+        inside[low] += low + 1 - first
+        inside[high] += last - high
+        whole[low + 1] += 1
+        whole[high] -= 1
+    found, on = [], 0
+    for step in range(STEPS):
+        on += whole[step]
+        found.append(inside[step] + on)
+    return found
+
+
+def most_at_once(phases: Sequence[Phase], span: Span) -> int:
+    """The most phases on at one moment; one that ends as another starts does not count twice."""
+    turns = [(phase.start, 1) for phase in phases]
+    for phase in phases:
+        end = span.end if phase.end is None else phase.end
+        turns.append((end + 1 if phase.end in (None, phase.start) else end, -1))
+    most = on = 0
+    for _, turn in sorted(turns):
+        on += turn
+        most = max(most, on)
+    return most
+
+
+def _area(heights: Sequence[float], bottom: float, high: float, state: str, opacity: float) -> ET.Element:
+    """A filled outline, its highest step at full height. Equal neighbours are one line: small text."""
+    most = max(heights) or 1.0
+    steps = [f"M{LEFT:.0f} {bottom:.0f}"]
+    before = ""
+    for step, height in enumerate(heights):
+        y = f"{bottom - high * height / most:.1f}".rstrip("0").rstrip(".")
+        if y != before:
+            steps.append(f"H{LEFT + PLOT * step / STEPS:.1f}V{y}")
+        before = y
+    steps.append(f"H{LEFT + PLOT:.0f}V{bottom:.0f}Z")
+    fill = PALETTE[state].line
+    return el("path", d="".join(steps), fill=fill, opacity=opacity, class_=f"fn-part fn-{state}")
+
+
+def failed_by_step(lane: Lane, span: Span) -> list[int]:
+    """How many jobs failed in each step of time."""
+    failed = [0] * STEPS
+    for record, phases in lane:
+        end = phases[-1].end
+        if record.state == FAILED and end is not None:
+            step = int((end - span.start) / (span.end - span.start) * STEPS)
+            failed[min(max(step, 0), STEPS - 1)] += 1
+    return failed
