@@ -1,50 +1,61 @@
-"""Removes what flows that have ended ask for, beside a worker's work: in a thread that lives while there is some."""
+"""Middleware that removes what flows ask to have removed after their end, in a thread that lives while it has work."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 
 from flownb.steering.auto_remove import tidy
 from flownb.wire.store import Store
+from flownb.worker.middleware import Middleware
+from flownb.worker.settings import WorkerSettings
 
 log = logging.getLogger("flownb.worker")
 
-CLOSE_SECONDS = 2.0  # for which `close` waits for the flow at hand; the next worker finishes what is left
+CLOSE_SECONDS = 2.0  # for which `on_stop` waits for the flow at hand; the next worker finishes what is left
 
 
-class AutoRemover:
-    """One a worker; asked at each sweep."""
+class AutoRemover(Middleware):
+    """Removes on a thread of its own, so that a large flow holds up no job."""
 
-    def __init__(self, name: str, store: Store) -> None:
-        self._name = name
-        self._store = store
+    _store: Store  # written by `on_start`
+    _name: str  # written by `on_start`
+
+    def __init__(self) -> None:
         self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: threading.Thread | None = (
+            None  # the pump's thread writes; `on_stop` reads after its end
+        )
 
-    def remove_due(self) -> None:
-        """Begin to remove what is due, if anything is and nothing is being removed."""
-        if self._thread is not None and self._thread.is_alive():
+    def on_start(self, settings: WorkerSettings) -> None:
+        connection = settings.connection
+        self._name = settings.name
+        self._store = Store(connection.client(), connection.prefix)
+
+    def on_sweep(self, bases: Sequence[str]) -> None:
+        """Begin to remove what is due, unless something is being removed."""
+        if not bases or (self._thread is not None and self._thread.is_alive()):
             return
         flows, now = self._store.claim_auto_remove()
         if flows:
             self._thread = threading.Thread(
-                target=self._run, args=(flows, now), name=f"flownb-{self._name}-auto-remover", daemon=True
+                target=self._remove_all,
+                args=(flows, now),
+                name=f"flownb-{self._name}-auto-remover",
+                daemon=True,
             )
             self._thread.start()
 
-    def close(self) -> None:
+    def on_stop(self) -> None:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(CLOSE_SECONDS)
 
-    def _run(self, flows: list[str], now: int) -> None:
+    def _remove_all(self, flows: list[str], now: int) -> None:
         while flows and not self._stopped.is_set():
             for flow in flows:
-                try:
-                    tidy(self._store, flow, now)
-                except Exception as error:  # a job of it still runs, or the server is away: again in a minute
-                    log.debug("flow %s is removed later: %s", flow, error)
+                self._remove(flow, now)
                 if self._stopped.is_set():
                     return
             try:
@@ -52,3 +63,9 @@ class AutoRemover:
             except Exception as error:
                 log.debug("no more is removed now: %s", error)
                 return
+
+    def _remove(self, flow: str, now: int) -> None:
+        try:
+            tidy(self._store, flow, now)
+        except Exception as error:  # a job of the flow still runs, or the server is away: again in a minute
+            log.debug("flow %s is removed later: %s", flow, error)

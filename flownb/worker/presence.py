@@ -1,4 +1,4 @@
-"""Signs that a worker is there, for BullMQ's dashboards and ``getWorkers()``: they count connections by their names."""
+"""Middleware that shows BullMQ's dashboards and ``getWorkers()`` a worker: they count connections by their names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from flownb.connection import Connection
 from flownb.wire import keys
+from flownb.worker.middleware import Middleware
+from flownb.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -15,15 +17,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("flownb.worker")
 
 
-class Presence:
-    """One idle connection a queue of a worker's: a connection has one name, and a worker may serve many queues."""
+class Presence(Middleware):
+    """One idle connection for each queue of a worker: a connection has one name, a worker may serve many queues."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._clients: dict[str, Redis] = {}
+    _connection: Connection  # written by `on_start`
 
-    def show(self, bases: Sequence[str]) -> None:
-        """Have a sign for each of these queues and for no other; asked at each sweep, as connections may break."""
+    def __init__(self) -> None:
+        self._clients: dict[
+            str, Redis
+        ] = {}  # by queue; the pump's thread writes, and `on_stop` after its end
+
+    def on_start(self, settings: WorkerSettings) -> None:
+        self._connection = settings.connection
+
+    def on_sweep(self, bases: Sequence[str]) -> None:
+        """Be seen at these queues and no other; anew at each sweep, as connections may break."""
         for base in self._clients.keys() - set(bases):
             self._clients.pop(base).close()
         for base in bases:
@@ -34,5 +42,5 @@ class Presence:
             except Exception as error:  # some servers let nobody name connections: dashboards do without
                 log.debug("no sign of a worker for %s: %s", base, error)
 
-    def close(self) -> None:
-        self.show([])
+    def on_stop(self) -> None:
+        self.on_sweep([])

@@ -15,6 +15,7 @@ from typing import Any
 
 from flownb.errors import JobTimeout
 from flownb.wire.store import Taken
+from flownb.worker.middleware import Hooks
 from flownb.worker.outcomes import Outcome
 from flownb.worker.runners import InThread
 from flownb.worker.work import options_of
@@ -23,16 +24,24 @@ CANCEL_SECONDS = 2.0  # that cancelled coroutines have at the end
 
 
 class Held:
-    """A job this worker holds: waiting for a slot, or running in one."""
+    """A job that this worker holds: waiting for a slot, or running in one."""
 
     __slots__ = ("abandoned", "runner", "started", "taken", "timeout")
 
     def __init__(self, taken: Taken) -> None:
         self.taken = taken
-        self.started: float | None = None
+        self.timeout = options_of(taken).timeout  # ms
+        # The slot's thread writes the runner before the start: whoever sees that a job has started sees its runner.
         self.runner: InThread | None = None
-        self.timeout = options_of(taken).timeout
+        self.started: float | None = None  # monotonic time
+        # The pump's thread writes this one. A slot that ends the job meanwhile, and sees False, does no harm: the pump
+        # looks again when it takes the end out of its inbox.
         self.abandoned = False
+
+    @property
+    def deadline(self) -> float:
+        """Monotonic time at which a job that has started, and has a timeout, is given up."""
+        return (self.started or 0.0) + (self.timeout or 0) / 1000
 
 
 class Slots:
@@ -44,14 +53,21 @@ class Slots:
         count: int,
         make_runner: Callable[[], InThread],
         done: Callable[[Held, Outcome, float], None],
+        hooks: Hooks,
     ) -> None:
-        self.name = name
-        self.count = count
+        self._name = name
+        self._count = count
         self._make_runner = make_runner
-        self._runners: set[InThread] = set()
         self._done = done
-        self._waiting: SimpleQueue[Held | None] = SimpleQueue()
-        for _ in range(count):
+        self._before_run = hooks.before_run
+        self._after_run = hooks.after_run
+        self._runners: set[InThread] = set()  # each slot's thread adds and takes out its own
+        self._waiting: SimpleQueue[Held | None] = (
+            SimpleQueue()
+        )  # the pump's thread puts, the slots get; None ends one
+
+    def start(self) -> None:
+        for _ in range(self._count):
             self._open_slot()
 
     def put(self, held: Held) -> None:
@@ -62,7 +78,7 @@ class Slots:
         return self._waiting.qsize()
 
     def take_back(self) -> list[Held]:
-        """Return the jobs no slot has started; they will not be."""
+        """Return the jobs no slot has started; they will not be. A slot that gets one first runs it: none is lost."""
         unstarted = []
         while not self._waiting.empty():
             held = self._waiting.get()
@@ -80,25 +96,30 @@ class Slots:
         return held.runner.give_up(held.taken, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
 
     def close(self) -> None:
-        for _ in range(self.count):
+        for _ in range(self._count):
             self._waiting.put(None)
         for runner in list(self._runners):
             runner.kill()
 
     def _open_slot(self) -> None:
-        threading.Thread(target=self._work, name=f"flownb-{self.name}-slot", daemon=True).start()
+        threading.Thread(target=self._work, name=f"flownb-{self._name}-slot", daemon=True).start()
 
     def _work(self) -> None:
         runner = self._make_runner()
         self._runners.add(runner)
         while (held := self._waiting.get()) is not None:
             runner.prepare()
+            for before_run in self._before_run:
+                before_run(held.taken)
             held.runner = runner
             held.started = started = time.monotonic()
             outcome = runner.run(held.taken)
+            seconds = time.monotonic() - started
+            for after_run in self._after_run:
+                after_run(held.taken, outcome, seconds)
             if held.abandoned:
                 break
-            self._done(held, outcome, time.monotonic() - started)
+            self._done(held, outcome, seconds)
         self._runners.discard(runner)
         runner.kill()
 

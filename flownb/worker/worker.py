@@ -20,10 +20,14 @@ from flownb.tasks import binding, registry
 from flownb.wire import keys
 from flownb.wire.store import Store, Taken
 from flownb.wire.versions import refuse_newer
+from flownb.worker.auto_remover import AutoRemover
+from flownb.worker.middleware import Middleware
 from flownb.worker.notebook_code import notebook_code_on
+from flownb.worker.presence import Presence
 from flownb.worker.pump import Pump
 from flownb.worker.retry_policy import BackoffRetry
 from flownb.worker.runners import read_executor, runner_factory
+from flownb.worker.settings import WorkerSettings
 from flownb.worker.slots import Loop
 from flownb.worker.work import Processor, Work
 
@@ -53,6 +57,9 @@ class Worker(Service):
     ...     flow.result(timeout=10)
     'hello Ada'
     """
+
+    # Made anew at each start; worker/middleware.py says in what order they are called.
+    _middleware: tuple[Callable[[], Middleware], ...] = (Presence, AutoRemover)
 
     def __init__(
         self,
@@ -149,19 +156,20 @@ class Worker(Service):
         if self.name is not None:
             _running[self.name] = self
         self._loop = Loop(self.name or "worker")
-        self._pump = Pump(
+        settings = WorkerSettings(
             name=self.name or f"worker{next(_numbers)}",
             connection=connection,
             bases=self._bases,
-            make_runner=runner_factory(
-                self._executor, connection.address(), self._work_for, self._store, self._loop.run
-            ),
+            limiter_of=self._limiter_of,
             concurrency=self.concurrency,
             lock_ms=self._lock_ms,
             stalled_interval=self._stalled_interval,
             max_stalled_count=self._max_stalled_count,
-            limiter_of=self._limiter_of,
         )
+        make_runner = runner_factory(
+            self._executor, connection.address(), self._work_for, self._store, self._loop.run
+        )
+        self._pump = Pump(settings, make_runner, [make() for make in self._middleware])
         self._pump.start()
         self._unhook = connection.on_close(self.close)
 

@@ -153,7 +153,7 @@ def test_a_server_that_is_away_is_told_of_in_one_line(own_server, until, caplog)
         queue = fn.Queue("q", connection=connection)
         with fn.Worker("q", lambda job: 1, connection=connection, stalled_interval=0.1) as worker:
             own_server.kill()
-            until(lambda: worker._pump._failures >= 4)
+            until(lambda: worker._pump.recovery.failures >= 4)
             own_server.start()
             job = queue.add("after")
             until(lambda: job.get_state() == "completed")

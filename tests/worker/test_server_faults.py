@@ -132,9 +132,9 @@ def test_a_producer_that_loses_replies_adds_nothing_twice_and_misses_nothing(own
 
 @pytest.mark.parametrize(("share", "seed"), [(0.05, 1), (0.1, 2), (0.3, 3)])
 def test_a_worker_that_loses_replies_runs_every_job_once(own_server, lossy, until, share, seed, monkeypatch):
-    from flownb.worker import pump
+    from flownb.worker import recovery
 
-    monkeypatch.setattr(pump.random, "uniform", lambda low, high: 0.05)  # shorter pauses after a failure
+    monkeypatch.setattr(recovery.random, "uniform", lambda low, high: 0.05)  # shorter pauses after a failure
     way = lossy(share, seed=seed)
     ran = collections.Counter()
     noting, pause = threading.Lock(), threading.Event()

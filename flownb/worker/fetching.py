@@ -1,0 +1,63 @@
+"""When the pump asks the server for jobs, for how many, and of which queue first."""
+
+from __future__ import annotations
+
+import time
+
+PREFETCH_SECONDS = 0.02  # of work that are fetched beyond the slots, when jobs are short
+PREFETCH_JOBS = 100  # at most
+UNSTARTED_SECONDS = 0.2  # after which jobs that wait for a slot are given back
+
+
+class Fetching:
+    """The state between two calls; the pump's thread alone reads and writes it."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self.may_have_work = True  # the server may have jobs for this worker
+        self.next_due: float | None = None  # monotonic time at which a delayed job is due, or a limit ends
+        self.last_move = 0.0  # monotonic time at which a job last came or ended
+        self._seconds_a_job = 0.0  # of a run, a moving average; 0 before the first has ended
+        self._first = 0  # the place in the queues' order of the one that is asked first
+
+    def room(self, held: int, waiting: int) -> int:
+        """Return how many more jobs to hold: one a slot, and some ahead when they are short."""
+        ahead = 0
+        if self._seconds_a_job:
+            ahead = min(int(PREFETCH_SECONDS * self._concurrency / self._seconds_a_job), PREFETCH_JOBS)
+        room = self._concurrency + ahead - held
+        # While jobs wait for a slot, a few more are not worth a call of their own.
+        return room if room >= min(self._concurrency, ahead // 2) or not waiting else 0
+
+    def queues_in_turn(self, bases: list[str]) -> list[str]:
+        """Return the queues so that each is asked first in some calls."""
+        if len(bases) < 2:
+            return bases
+        self._first = (self._first + 1) % len(bases)
+        return bases[self._first :] + bases[: self._first]
+
+    def note_run(self, seconds: float) -> None:
+        """A job has run for so long."""
+        if self._seconds_a_job:
+            self._seconds_a_job += (seconds - self._seconds_a_job) * 0.1
+        else:
+            self._seconds_a_job += seconds
+
+    def note_answer(self, wanted: int, came: int, due_in_ms: int | None) -> None:
+        """The server was asked for `wanted` jobs: where fewer came, it has no more for now."""
+        self.may_have_work = came >= wanted
+        self.next_due = None if due_in_ms is None else time.monotonic() + due_in_ms / 1000
+
+    def note_time(self, now: float) -> None:
+        """A delayed job may be due by now."""
+        if self.next_due is not None and now >= self.next_due:
+            self.may_have_work, self.next_due = True, None
+
+    def unstarted_until(self) -> float:
+        """Return until when jobs may wait for a slot."""
+        return self.last_move + UNSTARTED_SECONDS
+
+    def note_long_job(self) -> None:
+        """Jobs were fetched ahead of one that turned out to be long: fetch none ahead for a while."""
+        self._seconds_a_job = max(self._seconds_a_job, 2 * PREFETCH_SECONDS * self._concurrency)
+        self.may_have_work = True

@@ -1,0 +1,36 @@
+"""What follows from the ends of many jobs: cancelling descendants, notifying further parents; on a side thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from flownb.steering import cancel
+from flownb.wire.store import Store, Turn
+from flownb.worker.settings import WorkerSettings
+
+log = logging.getLogger("flownb.worker")
+
+
+def follow_up(turn: Turn, settings: WorkerSettings) -> None:
+    """Begin the work that follows from what a call has ended."""
+    if turn.doomed:
+        _in_background(cancel.cancel_below, turn.doomed, settings)
+    if turn.shared:
+        _in_background(Store.notify_parents, turn.shared, settings)
+
+
+def _in_background(
+    deed: Callable[[Store, list[str]], Any], jobs: list[str], settings: WorkerSettings
+) -> None:
+    """Run follow-up work on a side thread, as it may be much; if interrupted, the next worker or reader finishes it."""
+
+    def work() -> None:
+        try:
+            deed(Store(settings.connection.client(), settings.connection.prefix), jobs)
+        except Exception as error:  # also the end of a closed connection
+            log.debug("what follows from the ends of jobs is left to others: %s", error)
+
+    threading.Thread(target=work, name=f"flownb-{settings.name}-background", daemon=True).start()

@@ -1,0 +1,91 @@
+"""The jobs that a worker holds, from the call that fetched them to the call that writes how they ended."""
+
+from __future__ import annotations
+
+import time
+
+from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, Taken
+from flownb.worker.outcomes import Outcome, returned
+from flownb.worker.slots import Held, Slots
+
+
+class HeldJobs:
+    """Everything here is the pump thread's; a job in `jobs` is in the slots' line, or runs in one."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self.jobs: dict[tuple[str, str], Held] = {}  # by queue and id
+        self.pending: list[Outcome] = []  # to be written, or written without an answer
+
+    # ---- handing out --------------------------------------------------------------------------------
+
+    def hand_out(self, fetched: list[Taken]) -> None:
+        """Put jobs into the slots' line."""
+        for taken in fetched:
+            held = Held(taken)
+            self.jobs[taken.base, taken.record.id] = held
+            self._slots.put(held)
+
+    def waiting(self) -> int:
+        """Return how many jobs no slot has started."""
+        return self._slots.waiting()
+
+    def give_back_unstarted(self) -> None:
+        """Return jobs to the server that no slot has started. Each goes to the head of the list: the last one first."""
+        for held in reversed(self._slots.take_back()):
+            self.end(held, returned(held.taken))
+
+    def give_back_all(self) -> None:
+        """Return also what still runs, without waiting for it: its late end is refused."""
+        self.pending += [returned(held.taken) for held in self.jobs.values()]
+        for held in self.jobs.values():
+            held.abandoned = True
+        self.jobs.clear()
+
+    # ---- ending -------------------------------------------------------------------------------------
+
+    def end(self, held: Held, outcome: Outcome) -> None:
+        """A slot has run a job."""
+        taken = held.taken
+        self.jobs.pop((taken.base, taken.record.id), None)
+        self.pending.append(outcome)
+
+    def end_overdue(self) -> None:
+        """Give up on jobs that have run past their timeout."""
+        now = time.monotonic()
+        for held in self._with_deadline():
+            if now >= held.deadline and not held.abandoned:
+                self.end(held, self._slots.abandon(held))
+
+    def deadlines(self) -> list[float]:
+        """Return when the running jobs that have a timeout are to be given up."""
+        return [held.deadline for held in self._with_deadline()]
+
+    def has_timeouts(self) -> bool:
+        """Say whether a job has a timeout, running or not."""
+        return any(held.timeout is not None for held in self.jobs.values())
+
+    def _with_deadline(self) -> list[Held]:
+        return [held for held in self.jobs.values() if held.timeout is not None and held.started is not None]
+
+    # ---- writing ------------------------------------------------------------------------------------
+
+    def outcomes_of_a_call(self) -> list[Outcome]:
+        """Take from `pending` what one call carries: not too many outcomes, not too many bytes."""
+        size, some = 0, self.pending[:CHUNK]
+        for i, outcome in enumerate(some):
+            size += len(outcome.get("value") or "")
+            if i and size > MOST_BYTES_A_CALL:
+                some = some[:i]
+                break
+        self.pending = self.pending[len(some) :]
+        return some
+
+    def known(self) -> set[tuple[str, str]]:
+        """Return queue and id of all jobs that are held, or about to be written."""
+        return {*self.jobs, *((outcome["base"], outcome["id"]) for outcome in self.pending)}
+
+    def leases(self) -> list[tuple[str, str, str, int]]:
+        """Return the leases of all jobs that are held, as `Store.extend_leases` takes them."""
+        found = [held.taken for held in self.jobs.values()]
+        return [(taken.base, taken.record.id, taken.token, taken.record.attempts_started) for taken in found]

@@ -1,0 +1,70 @@
+"""What the pump does when the server does not answer: complain, wait, and find out what a lost answer held."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+
+from flownb.errors import FlownbError, ServerError
+from flownb.wire.store import Store
+from flownb.worker.held_jobs import HeldJobs
+from flownb.worker.settings import WorkerSettings
+
+log = logging.getLogger("flownb.worker")
+
+COMPLAINT_SECONDS = 10.0  # between two complaints in the log
+
+
+class Recovery:
+    """Failures in a row, and what is in doubt since; the pump's thread alone reads and writes it."""
+
+    def __init__(self, settings: WorkerSettings, store: Store, held: HeldJobs) -> None:
+        self._settings = settings
+        self._store = store
+        self._held = held
+        self.failures = 0  # in a row
+        self.is_unsure = False  # an answer was lost, and with it perhaps jobs that were fetched
+        self._last_complaint = 0.0  # monotonic time
+
+    def complain(self, error: FlownbError) -> None:
+        """Log an error, once in ten seconds, and wait a little longer after each failure in a row."""
+        self.failures += 1
+        if time.monotonic() - self._last_complaint > COMPLAINT_SECONDS:
+            self._last_complaint = time.monotonic()
+            log.warning("%s (failure %d in a row; trying again)", error, self.failures)
+        time.sleep(min(0.05 * 2 ** min(self.failures, 6), 1.0) * random.uniform(0.5, 1.0))
+
+    def note_fault(self, error: Exception) -> None:
+        """Log a fault of the worker's own, which must not leave jobs to a worker that only looks alive."""
+        self.failures += 1
+        log.exception("the worker goes on after an unexpected %s", type(error).__name__)
+        time.sleep(min(0.1 * self.failures, 1.0))
+
+    def recover(self) -> None:
+        """Give back jobs that came with a lost answer, and take the leases anew that ran out while the server was away.
+
+        A lease stays lost when somebody has started the job since. Where this fails too, it is done again after the
+        next call that arrives.
+        """
+        self.is_unsure = True
+        known = self._held.known()
+        try:
+            for base in self._settings.bases():
+                self._give_back_unknown(base, known)
+            leases = self._held.leases()
+            if leases:
+                self._store.extend_leases([leases[0][0]], leases, lock_ms=self._settings.lock_ms)
+            self.is_unsure = False
+        except ServerError:
+            pass
+
+    def _give_back_unknown(self, base: str, known: set[tuple[str, str]]) -> None:
+        mine = self._settings.identity
+        unknown = [
+            id
+            for id, lock in self._store.read_active(base)
+            if lock and lock.startswith(mine) and (base, id) not in known
+        ]
+        most = self._settings.max_stalled_count
+        self._store.give_back(base, unknown, token=mine, charge=False, most=most)
