@@ -131,7 +131,7 @@ class Pump:
         self._fetching.note_time(now)
         if self._held.pending or self._wants_jobs():
             self._call_server()
-        if not self._stopping and self._upkeep.do_what_is_due(now):
+        if not self._stopping and self._upkeep.run_if_due(now):
             self._fetching.may_have_work = True
         self._held.end_overdue()
         self._give_back_what_waits()

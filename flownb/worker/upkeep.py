@@ -27,7 +27,7 @@ class Upkeep:
         self._next_sweep = 0.0  # monotonic time
         self._next_check = 0.0  # monotonic time
 
-    def do_what_is_due(self, now: float) -> bool:
+    def run_if_due(self, now: float) -> bool:
         """Sweep and check where it is time; say whether the sweep has put jobs back into a queue."""
         found_jobs = False
         if now >= self._next_sweep:
