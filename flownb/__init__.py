@@ -14,8 +14,9 @@ from flownb import hooks
 
 if TYPE_CHECKING:
     from flownb.adding.node import Node
+    from flownb.api.display import draw
     from flownb.api.doctor import doctor
-    from flownb.api.flow import Flow, draw
+    from flownb.api.flow import Flow
     from flownb.api.job import Job
     from flownb.api.listing import flows
     from flownb.api.producer import FlowProducer, add
@@ -76,7 +77,7 @@ _HOMES = {
     "chain": "tasks.task",
     "connect": "connection",
     "doctor": "api.doctor",
-    "draw": "api.flow",
+    "draw": "api.display",
     "fan_out": "batches.fan_out",
     "flows": "api.listing",
     "task": "tasks.task",
@@ -133,24 +134,43 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
 
 
-def _register_notebook_code(connection: Any) -> None:
-    from flownb.worker.worker import register_notebook_code
+class _ImportedLater:
+    """A module that is imported when one of its functions is first called."""
 
-    register_notebook_code(connection)
+    def __init__(self, module: str) -> None:
+        self._module = module
 
-
-def _start_kernel_worker(connection: Any) -> None:
-    from flownb.worker.worker import start_kernel_worker
-
-    start_kernel_worker(connection)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(f"flownb.{self._module}"), name)
 
 
-def _frame_of_children(job: Any) -> Any:
-    from flownb.batches.frames import frame_of_children
+if TYPE_CHECKING:  # where mypy compares each module with its hook
+    from flownb.batches import frames as _frames
+    from flownb.views import dot as _dot
+    from flownb.views import html as _html
+    from flownb.views import table as _table
+    from flownb.views import text as _text
+    from flownb.views import timeline as _timeline
+    from flownb.widgets import cell_output as _cell_output
+    from flownb.widgets import view as _view
+    from flownb.worker import worker as _worker
 
-    return frame_of_children(job)
-
-
-hooks.register_notebook_code = _register_notebook_code
-hooks.start_kernel_worker = _start_kernel_worker
-hooks.frame_of_children = _frame_of_children
+    hooks.kernel_workers = _worker
+    hooks.frames = _frames
+    hooks.texts = _text
+    hooks.drawings = _dot
+    hooks.tables = _table
+    hooks.timelines = _timeline
+    hooks.pages = _html
+    hooks.cells = _cell_output
+    hooks.live_views = _view
+else:
+    hooks.kernel_workers = _ImportedLater("worker.worker")
+    hooks.frames = _ImportedLater("batches.frames")
+    hooks.texts = _ImportedLater("views.text")
+    hooks.drawings = _ImportedLater("views.dot")
+    hooks.tables = _ImportedLater("views.table")
+    hooks.timelines = _ImportedLater("views.timeline")
+    hooks.pages = _ImportedLater("views.html")
+    hooks.cells = _ImportedLater("widgets.cell_output")
+    hooks.live_views = _ImportedLater("widgets.view")

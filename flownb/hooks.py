@@ -1,20 +1,141 @@
-"""The three calls that go against the direction of imports, filled in by ``flownb/__init__.py``.
+"""The calls that go against the direction of imports: what a lower room asks of a room above it.
 
-Like errors and options, open to every room. Each slot is documented by what it stands for.
+A hook stands for one module of a room above; its class says which functions of that module are called, and why.
+`flownb/__init__.py` fills the hooks with modules that are imported at the first call. Like errors and options, hooks
+are open to every room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-register_notebook_code: Callable[[Any], None] = lambda connection: None  # noqa: E731
-"""Work is about to be added through this connection: raise FlowError where another kernel would run it with
-another function than this one's.
-"""
+if TYPE_CHECKING:
+    import pandas as pd
 
-start_kernel_worker: Callable[[Any], None] = lambda connection: None  # noqa: E731
-"""Work has been added through this connection: let this kernel's own workers run, if it has any to do."""
+    from flownb.api.flow import Flow
+    from flownb.api.job import Job
+    from flownb.connection import Connection
+    from flownb.views.dot import Drawing
+    from flownb.widgets.view import FlowView
+    from flownb.wire.records import FlowCounts, JobRecord, Snapshot
 
-frame_of_children: Callable[[Any], Any] = lambda job: None  # noqa: E731
-"""Return the DataFrame an aggregate task receives: one row for each child of its job."""
+
+# ---- work that is added here ---------------------------------------------------------------------------------
+
+
+class KernelWorkers(Protocol):
+    """`worker.worker`: this kernel's own workers, asked by whoever adds work."""
+
+    def register_notebook_code(self, connection: Connection, /) -> None:
+        """Work is about to be added: raise FlowError where another kernel would run it with other functions."""
+
+    def start_kernel_worker(self, connection: Connection, /) -> None:
+        """Work has been added: let this kernel's own workers run, if it has any to do."""
+
+
+kernel_workers: KernelWorkers
+
+
+# ---- what a task is called with ------------------------------------------------------------------------------
+
+
+class Frames(Protocol):
+    """`batches.frames`: stored rows as DataFrames."""
+
+    def frame_of_children(self, job: Job, /) -> pd.DataFrame:
+        """Return what an aggregate task receives: one row for each child of its job."""
+
+
+frames: Frames
+
+
+# ---- how handles show what they read: pure functions of `views` -----------------------------------------------
+
+
+class Texts(Protocol):
+    """`views.text`: what `print` and a traceback show."""
+
+    def summary(self, snapshot: Snapshot, /) -> str:
+        """Return the flow in one line, its repr."""
+
+    def tree(self, snapshot: Snapshot, /) -> str:
+        """Return the flow as an indented tree, its str."""
+
+
+class Drawings(Protocol):
+    """`views.dot`: Graphviz."""
+
+    def digraph(self, snapshot: Snapshot, /) -> Drawing:
+        """Return the flow as a drawing that a cell shows."""
+
+
+class Tables(Protocol):
+    """`views.table`: DataFrames of jobs, counts, flows and reasons, one row each, in the order given."""
+
+    def jobs_frame(self, records: Iterable[JobRecord], /) -> pd.DataFrame: ...
+
+    def counts_frame(self, counts: FlowCounts, /) -> pd.DataFrame:
+        """One row a queue, one column a state."""
+
+    def flows_frame(
+        self, lines: Sequence[tuple[str, str, str, int, int, int, float, str]], /
+    ) -> pd.DataFrame: ...
+
+    def timeline_frame(self, records: Iterable[JobRecord], /) -> pd.DataFrame:
+        """One row a phase of a job: waiting, running, retrying."""
+
+    def reasons_frame(self, reasons: Sequence[tuple[str, str, str]], /, what: str = "why") -> pd.DataFrame:
+        """One row a reason (job, why, fix); `what` is what the second column is called."""
+
+
+class Timelines(Protocol):
+    """`views.timeline`: a picture of when each job waited and ran."""
+
+    def timeline_svg(self, records: Iterable[JobRecord], /, *, now: int) -> str: ...
+
+
+class Pages(Protocol):
+    """`views.html`: a flow as one HTML page."""
+
+    def report(
+        self,
+        snapshot: Snapshot,
+        /,
+        *,
+        table_html: pd.DataFrame | None = None,
+        failures: Iterable[JobRecord] | None = None,
+        timeline: str | None = None,
+        title: str | None = None,
+    ) -> str: ...
+
+
+texts: Texts
+drawings: Drawings
+tables: Tables
+timelines: Timelines
+pages: Pages
+
+
+# ---- how a flow is shown in a cell -----------------------------------------------------------------------------
+
+
+class Cells(Protocol):
+    """`widgets.cell_output`: what a cell shows when a flow is its last line."""
+
+    def show(self, flow: Flow, /) -> None:
+        """Display the flow: live while its kernel lives, and a picture that stays in the notebook."""
+
+    def bundle(self, flow: Flow, /) -> dict[str, Any]:
+        """Return the flow by MIME type, for a front end that asks for it."""
+
+
+class LiveViews(Protocol):
+    """`widgets.view`: the models of live views."""
+
+    def view_of(self, flow: Flow, /, *, whole: bool) -> FlowView:
+        """Return the one live view of a flow in this kernel; `whole` is with table, timeline and buttons."""
+
+
+cells: Cells
+live_views: LiveViews

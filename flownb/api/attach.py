@@ -64,7 +64,7 @@ def find_flow(flow: str | Job, *, connection: Connection | None = None) -> tuple
         connection = connection_of(flow)
     resolved, store = store_of(connection)
     found = _flow_of_job(store, flow) if isinstance(flow, Job) else _flow_named(store, flow)
-    hooks.start_kernel_worker(resolved)
+    hooks.kernel_workers.start_kernel_worker(resolved)
     return found, resolved
 
 

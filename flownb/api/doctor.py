@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from flownb.api import display
+from flownb import hooks
 from flownb.api.job import store_of
 from flownb.connection import Connection
 from flownb.diagnosis.checkup import Checkup, Finding
@@ -55,7 +55,9 @@ def doctor(
     Columns: [job, what, fix]
     Index: []
     """
-    return display.ailments([line[:3] for line in examine(queue, fix=fix, connection=connection)])
+    return hooks.tables.reasons_frame(
+        [line[:3] for line in examine(queue, fix=fix, connection=connection)], what="what"
+    )
 
 
 def examine(queue: str | None, *, fix: bool, connection: Connection | None) -> list[Line]:

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flownb import connection as connections
-from flownb import errors
-from flownb.adding.plan import plan
-from flownb.adding.preview import snapshot_of_plan
-from flownb.api.display import Shown
+from flownb import errors, hooks
+from flownb.api import display
 from flownb.api.job import Job, find_job, store_of
 from flownb.api.progress import Progress
+from flownb.api.waiting import FlowOutcome, looks, read_outcome, reasons
 from flownb.connection import Connection
-from flownb.diagnosis.explain import Reason, explain, in_words
-from flownb.options import seconds
-from flownb.state import tree
 from flownb.state.eta import estimate
-from flownb.state.stored_flow import COUNT_PATIENCE_SECONDS, StoredFlow
+from flownb.state.stored_flow import StoredFlow
 from flownb.steering import cancel, remove, retry
 from flownb.wire import keys
 from flownb.wire.flow_log import tell
-from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED, STATES, FlowCounts
+from flownb.wire.records import STATES, FlowCounts
 from flownb.wire.store.throughput import read_paces
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from flownb.views.dot import Drawing
-
-_FIRST_LOOK, _SLOWEST_LOOK = 0.002, 0.25  # seconds between two questions whether the flow has ended
-_SILENCE = 10.0  # seconds after which a wait says what it waits for
-_SECOND_LOOK = 1.0  # seconds after which what keeps a flow from ending is looked for again
+    from flownb.widgets.view import FlowView
 
 
-class Flow(Shown):
+class Flow:
     """A stored flow. It lives on the server: any number of handles, in any process, show the same one.
 
     >>> flow = add({"name": "total", "queueName": "doc-totals"})
@@ -50,7 +42,8 @@ class Flow(Shown):
         else:
             self._connection, store = store_of(connection)
             self._stored = StoredFlow.own(store, flow)
-        self._outcome: tuple[Any, errors.FlowFailed | None] | None = None  # of one that will be removed
+        #: by whoever waited, of a flow that is removed some time after its end
+        self._outcome: FlowOutcome | None = None
 
     @property
     def name(self) -> str:
@@ -203,7 +196,7 @@ class Flow(Shown):
         if state is not None and state not in STATES:
             raise errors.OptionError(f"state {state!r}: there are {', '.join(STATES)}")
         records = [record for record in self._stored.records() if state in (None, record.state)]
-        return self._jobs_frame(records)
+        return hooks.tables.jobs_frame(records)
 
     def draw(self) -> Drawing:
         """Return the tree as a `graphviz.Digraph`, coloured by state, like siblings folded into one node.
@@ -212,7 +205,18 @@ class Flow(Shown):
         >>> add({"name": "total", "queueName": "doc-flows", "children": load}).draw()
         <Drawing of 'total': 2 nodes, 1 edge>
         """
-        return self._drawing(self._stored.snapshot())
+        return hooks.drawings.digraph(self._stored.snapshot())
+
+    def watch(self) -> FlowView:
+        """Return the whole live view: tree, table of jobs, failures, timeline, and buttons that steer the flow.
+
+        As the last line of a cell it shows itself; closing it or its page ends the reading. Without a kernel,
+        or with the variable ``FLOWNB_STATIC`` set, the cell gets the picture alone.
+
+        >>> add({"name": "total", "queueName": "doc-views"}).watch()
+        FlowView('total')
+        """
+        return hooks.live_views.view_of(self, whole=True)
 
     def timeline(self) -> pd.DataFrame:
         """Return a DataFrame of when each job waited and ran: name queue phase start end seconds.
@@ -224,7 +228,7 @@ class Flow(Shown):
         >>> add({"name": "sum", "queueName": "doc-times"}).timeline()["phase"].tolist()
         ['waiting']
         """
-        return self._timeline_frame(self._stored.records())
+        return hooks.tables.timeline_frame(self._stored.records())
 
     def explain(self) -> pd.DataFrame:
         """Return a DataFrame of what keeps the flow from ending: job, why, fix; the worst first.
@@ -235,7 +239,7 @@ class Flow(Shown):
         >>> add({"name": "sum", "queueName": "doc-sums"}).explain().loc[0, "why"]
         "no worker serves queue 'doc-sums'"
         """
-        return self._reasons_frame(self._reasons())
+        return hooks.tables.reasons_frame([reason[:3] for reason in reasons(self._stored)])
 
     def to_html(self, path: Any = None) -> str:
         """Return the flow as one HTML page for others; with `path`, write it there too.
@@ -245,11 +249,7 @@ class Flow(Shown):
         >>> "<script" in add({"name": "total", "queueName": "doc-flows"}).to_html()
         False
         """
-        page = self._report(self._stored.snapshot(failures=True), self._stored.records())
-        if path is not None:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(page)
-        return page
+        return display.page(self._stored, path)
 
     # ---- waiting ------------------------------------------------------------------------------------
 
@@ -272,25 +272,14 @@ class Flow(Shown):
                     break
                 self._while_waiting()
             if "tidy" in self._stored.record:
-                self._outcome = self._read_outcome()
+                self._outcome = read_outcome(self._stored)
         return self
 
     def _looks(self, timeout: Any) -> Iterator[None]:
-        """Yield whenever it is time to look again, ever more rarely; say once what a long silence is about.
+        return looks(self._stored, timeout, handle=self)
 
-        Raises TimeoutError once `timeout` is over and there was a look after it.
-        """
-        limit = None if timeout is None else seconds(timeout, "timeout")
-        started, pause, told, speak_at = time.monotonic(), _FIRST_LOOK, False, _SILENCE
-        while True:
-            waited = time.monotonic() - started
-            yield
-            if limit is not None and waited >= limit:
-                raise TimeoutError(f"{self!r} has not ended after {limit:g} s; {self._waits_for()}")
-            if waited > speak_at:
-                told, speak_at = self._speak(told), waited + _SILENCE
-            time.sleep(min(pause, limit - waited if limit is not None else pause))
-            pause = min(pause * 1.3, _SLOWEST_LOOK)
+    def _while_waiting(self) -> None:
+        """Called at each look; a batch may have something to do meanwhile."""
 
     def result(self, timeout: Any = None) -> Any:
         """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed.
@@ -302,70 +291,30 @@ class Flow(Shown):
         7
         """
         self.wait(timeout)
-        value, failure = self._outcome or self._read_outcome()
+        value, failure = self._outcome or read_outcome(self._stored)
         if failure is not None:
             raise failure
         return value
 
-    def _read_outcome(self) -> tuple[Any, errors.FlowFailed | None]:
-        ended, cause = self._stored.flow_state.end()
-        if ended == CANCELLED:
-            return None, self._was_cancelled()
-        return (self.job.returnvalue, None) if ended == COMPLETED else (None, self._failure(cause))
+    # ---- how it is shown ----------------------------------------------------------------------------
 
-    def _was_cancelled(self) -> errors.FlowFailed:
-        return errors.FlowFailed(f"flow {self.name!r} was cancelled; retry() runs what is left of it")
+    def __repr__(self) -> str:
+        try:
+            return hooks.texts.summary(self._stored.snapshot(nodes=False))
+        except errors.FlownbError:  # a repr never raises: the server may be gone
+            return f"{type(self).__name__}({self.name!r})"
 
-    def _failure(self, cause: str | None) -> errors.FlowFailed:
-        record, names = tree.root_cause(self._stored.store, cause, self._stored.root)
-        if record is None:
-            return errors.FlowFailed(f"flow {self.name!r} failed, and the job that failed it was removed")
-        names[-1] = self._stored.name_of(record)
-        return errors.FlowFailed(
-            f"flow {self.name!r} failed: {' > '.join(names)}: {tree.describe(record.failed_reason)}"
-        )
+    def __str__(self) -> str:
+        return hooks.texts.tree(self._stored.snapshot())
 
-    def _while_waiting(self) -> None:
-        """Called at each look; a batch may have something to do meanwhile."""
+    def _ipython_display_(self) -> None:
+        """Show the flow in a cell: live while its kernel lives, and a picture that stays in the notebook."""
+        hooks.cells.show(self)
 
-    def _speak(self, told: bool) -> bool:
-        """Raise FlowStuck if the flow cannot end; say once what it waits for. Returns whether that is said."""
-        if self._stored.flow_state.counts(COUNT_PATIENCE_SECONDS).count(ACTIVE):
-            return told
-        reasons = self._reasons()
-        lasting = [reason for reason in reasons if reason.lasts]
-        if lasting:
-            time.sleep(_SECOND_LOOK)  # jobs move while they are looked at: what lasts is there again
-            again = self._reasons()
-            lasting = [reason for reason in lasting if reason in again]
-        if lasting:
-            rest = [reason for reason in reasons if reason is not lasting[0]]
-            raise errors.FlowStuck(f"flow {self.name!r} cannot end: {in_words([lasting[0], *rest])}")
-        if not told:
-            print(f"flow {self.name!r} waits: {in_words(reasons)}")
-        return True
-
-    def _waits_for(self) -> str:
-        """Say in one line what keeps the flow from ending."""
-        return in_words(self._reasons())
-
-    def _reasons(self) -> list[Reason]:
-        stored = self._stored
-        return explain(stored.store, stored.flow_state, stored.record_now())
-
-    def _flow(self) -> Flow:
-        return self
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return hooks.cells.bundle(self)
 
 
 def stored(flow: Flow) -> StoredFlow:
     """Return the stored flow behind a handle: the door for the rooms above."""
     return flow._stored
-
-
-def draw(tree_: Any) -> Drawing:
-    """Draw a tree before it is stored: plan before you run.
-
-    >>> draw({"name": "report", "queueName": "r", "children": [{"name": "load", "queueName": "l"}]})
-    <Drawing of 'report': 2 nodes, 1 edge>
-    """
-    return Shown()._drawing(snapshot_of_plan(plan(tree_, prefix="bull")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from flownb.api import display
+from flownb import hooks
 from flownb.api.job import store_of
 from flownb.connection import Connection
 from flownb.diagnosis.explain import explain
@@ -75,7 +75,7 @@ def flows(
             lines.append(line)
             if len(lines) == limit:
                 break
-    return display.flows(lines)
+    return hooks.tables.flows_frame(lines)
 
 
 def _newest_first(store: Store, queue: str | None) -> Iterator[FlowState]:

@@ -142,10 +142,10 @@ class _Adding:
     def store(self, tree: Any, made: Plan, name: str | None) -> Flow:
         """Store a plan, unless the flow of this root is there; return its handle."""
         store = self._store
-        hooks.register_notebook_code(self.connection)
+        hooks.kernel_workers.register_notebook_code(self.connection)
         if self.as_bullmq:
             store_as_bullmq(store, made)
-            hooks.start_kernel_worker(self.connection)
+            hooks.kernel_workers.start_kernel_worker(self.connection)
             return flow_handle(flow_around(store, made.root.key, name=made.root.name), self.connection)
         known, is_whole = (None, False)
         if self.if_exists != "error":
@@ -157,7 +157,7 @@ class _Adding:
                 print(announcement)
             about = {"on_failure": self.on_failure}
             store_plan(store, made, name, about, fresh=self.if_exists == "error")
-        hooks.start_kernel_worker(self.connection)
+        hooks.kernel_workers.start_kernel_worker(self.connection)
         return Flow(made.flow if known is None else known, connection=self.connection)
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from flownb import hooks
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED, FlowCounts
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ class Progress:
     @property
     def stages(self) -> pd.DataFrame:
         """A DataFrame with one row a queue and one column a state."""
-        from flownb.api import display
-
-        return display.stages(self.counts)
+        return hooks.tables.counts_frame(self.counts)
 
     def __repr__(self) -> str:
         return (

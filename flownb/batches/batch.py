@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from flownb.api import display
 from flownb.api.attach import find_flow, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.job import Job
 from flownb.api.summary import summarise
+from flownb.api.waiting import was_cancelled
 from flownb.batches import debugging, frames, results, row_selection
 from flownb.batches import failures as failing
 from flownb.batches.row_ends import as_they_end
@@ -126,7 +128,7 @@ class Batch(Flow):
         self.wait(timeout)
         values = self._stored.rows.values()
         if self._stored.store.read_flow_end(self._stored.id)[0] == CANCELLED:
-            raise self._was_cancelled()
+            raise was_cancelled(self._stored)
         if values and all(value is results.NOTHING for value in values):
             first = next((row.error for row in self._stored.rows.read() if row.error), "no reason was stored")
             raise FlowFailed(
@@ -241,12 +243,7 @@ class Batch(Flow):
         >>> "<table" in page, "<script" in page
         (True, False)
         """
-        top = self._top_table()
-        page = self._report(self._stored.snapshot(failures=True), self._stored.records(), top)
-        if path is not None:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(page)
-        return page
+        return display.page(self._stored, path, table=self._top_table())
 
     # ---- how ----------------------------------------------------------------------------------------
 

@@ -154,13 +154,13 @@ def fan_out(
 
     def begin() -> None:
         resolved.ensure_writable()
-        hooks.register_notebook_code(resolved)
+        hooks.kernel_workers.register_notebook_code(resolved)
         if is_limited:
             store.limit_queue(base, limiter)
 
     if comes:
         begin()
-        hooks.start_kernel_worker(resolved)
+        hooks.kernel_workers.start_kernel_worker(resolved)
         streamed = store_as_they_come(store, rows, name=name, read=read, identify=identify, lay_out=lay_out)
         if streamed is not None:
             return Batch(streamed, connection=resolved)
@@ -170,7 +170,7 @@ def fan_out(
         return rehearse(layout, frame)
     begin()
     flow = layout.store()
-    hooks.start_kernel_worker(resolved)
+    hooks.kernel_workers.start_kernel_worker(resolved)
     return Batch(flow, connection=resolved, source=Source(frame))
 
 

@@ -36,7 +36,7 @@ def arguments_of(task: Task, job: Job) -> dict[str, Any]:
     frame, values = bound_to(job)
     given |= values
     if frame is not None:
-        given[frame] = hooks.frame_of_children(job)
+        given[frame] = hooks.frames.frame_of_children(job)
     if "job" in names:
         given["job"] = job
     missing = [name for name in task.required if name not in given]

@@ -36,8 +36,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "": EVERYTHING,  # flownb/__init__.py
     "__main__": EVERYTHING,
 }
-# (file, target): allowed there alone, and only inside functions.
-LAZY_EXCEPTIONS = {("api.display", "views"), ("api.display", "widgets")}
 
 # Heavy or foreign packages and the only rooms that may name them; nobody may name one that has no room.
 FOREIGN: dict[str, set[str]] = {
@@ -159,8 +157,6 @@ def _fits(found: Import, room: str, allowed: set[str]) -> bool:
     if target and room_of(target) in {room, *OPEN_TO_ALL}:
         # errors, options, lifecycle and hooks are at the bottom: they are open to all and know only what the table says
         return room not in OPEN_TO_ALL or room_of(target) in {room, *allowed}
-    if found.lazy and (found.module, room_of(target)) in LAZY_EXCEPTIONS:
-        return True
     return any(target == other or target.startswith(f"{other}.") for other in allowed)
 
 
@@ -262,7 +258,6 @@ def test_a_wrong_import_is_found(tmp_path, file, source):
             "api/a.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from flownb.worker import run",
         ),
-        ("api/display.py", "def f():\n    from flownb.views import dot"),
         ("views/a.py", "from flownb.wire import records\nfrom flownb.wire.records import Node"),
         ("options.py", "from flownb.errors import OptionError"),
         ("cli.py", "import flownb\nfrom flownb import worker, views"),

@@ -7,7 +7,8 @@ import json
 import pytest
 
 import flownb as fn
-from flownb.api import flow as flow_module
+from flownb.api import waiting as waiting_module
+from flownb.diagnosis.explain import in_words
 from flownb.wire.store import Store
 from flownb.wire.store.queue_facts import read_server
 from tests.support.stuck_flows import Stage, row, says
@@ -325,10 +326,10 @@ def test_a_wait_that_runs_out_says_the_first_reason(stage):
 
 
 def test_a_wait_that_lasts_tells_the_same_once(stage, monkeypatch, capsys, until):
-    monkeypatch.setattr(flow_module, "_SILENCE", 0.0)
+    monkeypatch.setattr(waiting_module, "SILENCE_SECONDS", 0.0)
     flow = stage.add(queue="q")
     with pytest.raises(TimeoutError) as told:
         flow.wait(timeout=0.3)
-    text = flow._waits_for()
+    text = in_words(waiting_module.reasons(flow._stored))
     assert str(told.value).endswith(text)
     assert capsys.readouterr().out == f"flow 'total' waits: {text}\n"

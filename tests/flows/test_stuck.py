@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 import flownb as fn
-from flownb.api import flow as flow_module
+from flownb.api import waiting as waiting_module
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(flow_module, "_SILENCE", 0.05)
-    monkeypatch.setattr(flow_module, "_SECOND_LOOK", 0.05)
+    monkeypatch.setattr(waiting_module, "SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(waiting_module, "RECHECK_SECONDS", 0.05)
 
 
 def row(name, **opts):
@@ -74,9 +74,11 @@ def test_what_is_over_at_the_second_look_was_no_reason(stage, monkeypatch, capsy
             stage.redis.restore("bull:rows:wait", 0, line, replace=True)
         sleep(min(seconds, 0.01))
 
-    sleep = flow_module.time.sleep
+    sleep = waiting_module.time.sleep
     monkeypatch.setattr(
-        flow_module, "time", type("Time", (), {"sleep": restored, "monotonic": flow_module.time.monotonic})
+        waiting_module,
+        "time",
+        type("Time", (), {"sleep": restored, "monotonic": waiting_module.time.monotonic}),
     )
     with pytest.raises(TimeoutError):
         flow.wait(timeout=0.5)

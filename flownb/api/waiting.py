@@ -1,0 +1,99 @@
+"""Waiting for a flow: how often it is asked whether it has ended, what a long silence says, what its end means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from flownb.api.job import find_job
+from flownb.diagnosis.explain import Reason, explain, in_words
+from flownb.errors import FlowFailed, FlowStuck
+from flownb.options import seconds
+from flownb.state import tree
+from flownb.state.stored_flow import COUNT_PATIENCE_SECONDS, StoredFlow
+from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.002, 0.25  # between two questions whether the flow has ended
+PAUSE_GROWTH = 1.3  # each pause is so many times the one before
+SILENCE_SECONDS = 10.0  # of waiting, after which a flow without running jobs is explained
+RECHECK_SECONDS = (
+    1.0  # before a flow is called stuck: jobs move while they are read, a lasting reason is there again
+)
+
+
+def looks(stored: StoredFlow, timeout: Any, *, handle: object) -> Iterator[None]:
+    """Yield whenever it is time to look again, ever more rarely; print once what a long silence is about.
+
+    Raises FlowStuck for a flow that cannot end, and TimeoutError, which shows `handle`, once `timeout` is over and
+    there was a look after it.
+    """
+    limit = None if timeout is None else seconds(timeout, "timeout")
+    started, pause, is_explained, explain_at = time.monotonic(), FIRST_PAUSE_SECONDS, False, SILENCE_SECONDS
+    while True:
+        waited = time.monotonic() - started
+        yield
+        if limit is not None and waited >= limit:
+            raise TimeoutError(f"{handle!r} has not ended after {limit:g} s; {in_words(reasons(stored))}")
+        if waited > explain_at:
+            is_explained, explain_at = _explain(stored, is_explained), waited + SILENCE_SECONDS
+        time.sleep(min(pause, limit - waited if limit is not None else pause))
+        pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
+
+
+def reasons(stored: StoredFlow) -> list[Reason]:
+    """Return what keeps the flow from ending, the worst first; writes nothing."""
+    return explain(stored.store, stored.flow_state, stored.record_now())
+
+
+def _explain(stored: StoredFlow, is_explained: bool) -> bool:
+    """Raise FlowStuck if the flow cannot end; print once what it waits for. Returns whether that is printed."""
+    if stored.flow_state.counts(COUNT_PATIENCE_SECONDS).count(ACTIVE):
+        return is_explained
+    found = reasons(stored)
+    lasting = [reason for reason in found if reason.lasts]
+    if lasting:
+        time.sleep(RECHECK_SECONDS)
+        again = reasons(stored)
+        lasting = [reason for reason in lasting if reason in again]
+    if lasting:
+        rest = [reason for reason in found if reason is not lasting[0]]
+        raise FlowStuck(f"flow {stored.name!r} cannot end: {in_words([lasting[0], *rest])}")
+    if not is_explained:
+        print(f"flow {stored.name!r} waits: {in_words(found)}")
+    return True
+
+
+# ---- what the end means ---------------------------------------------------------------------------------
+
+
+class FlowOutcome(NamedTuple):
+    """How a flow ended, as `Flow.result` gives it."""
+
+    value: Any
+    failure: FlowFailed | None
+
+
+def read_outcome(stored: StoredFlow) -> FlowOutcome:
+    """Return the root's value, or the failure to raise, of a flow that has ended."""
+    ended, cause = stored.flow_state.end()
+    if ended == CANCELLED:
+        return FlowOutcome(None, was_cancelled(stored))
+    if ended == COMPLETED:
+        return FlowOutcome(find_job(stored.store, stored.root).returnvalue, None)
+    return FlowOutcome(None, _failure(stored, cause))
+
+
+def was_cancelled(stored: StoredFlow) -> FlowFailed:
+    return FlowFailed(f"flow {stored.name!r} was cancelled; retry() runs what is left of it")
+
+
+def _failure(stored: StoredFlow, cause: str | None) -> FlowFailed:
+    """Say which job failed the flow, by the names from the root down to it, and why it failed."""
+    record, names = tree.root_cause(stored.store, cause, stored.root)
+    if record is None:
+        return FlowFailed(f"flow {stored.name!r} failed, and the job that failed it was removed")
+    names[-1] = stored.name_of(record)
+    return FlowFailed(
+        f"flow {stored.name!r} failed: {' > '.join(names)}: {tree.describe(record.failed_reason)}"
+    )
