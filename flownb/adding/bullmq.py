@@ -9,7 +9,8 @@ from flownb.adding.chunks import calls_of
 from flownb.adding.plan import Plan, PlannedJob
 from flownb.errors import FlowError, ParentJobCannotBeReplaced
 from flownb.wire import keys
-from flownb.wire.store import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL, Store
+from flownb.wire.store import Store
+from flownb.wire.store.limits import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL
 
 
 def store_as_bullmq(store: Store, made: Plan) -> None:
@@ -27,7 +28,7 @@ def store_as_bullmq(store: Store, made: Plan) -> None:
             call.add(made.jobs[i])
         whole = [made.jobs[parent].key for parent, last in last_call.items() if last == number]
         try:
-            store.add_jobs(
+            store.jobs.add(
                 list(call.bases),
                 jobs=call.jobs,
                 opts=list(call.opts),

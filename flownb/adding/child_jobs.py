@@ -19,7 +19,7 @@ from flownb.wire.flow_log import tell
 from flownb.wire.folding import MOST_SINGLE, template_of
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
-from flownb.wire.store.growing import Growth, grown_field
+from flownb.wire.store.declared import AddedChildren, grown_field
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ def values_of_children(store: Store, job: JobRecord, run: Run, children: Iterabl
     if not mentions:
         return []
     made = _planned(store, job, number, mentions)
-    growth = store.read_growth(job.key, made.prefix, number)
+    growth = store.declared.read_added(job.key, made.prefix, number)
     asked = _digest(made)
     if growth.asked is None:
         _store(store, job, run, made, growth, number, asked)
@@ -47,10 +47,12 @@ def values_of_children(store: Store, job: JobRecord, run: Run, children: Iterabl
         raise UnrecoverableError(_difference(store, made, number))
     below = [made.jobs[i].key for i in made.root.children]
     run.eager = [made.jobs[i].key for i in made.root.children if made.jobs[i].parents[0] == "cpof"]
-    if growth.asked is None or (store.is_awaited(job.key, below) and not _goes_on(store, job, run)):
+    if growth.asked is None or (
+        store.children.is_any_awaited(job.key, below) and not _goes_on(store, job, run)
+    ):
         run.waits = True
         raise WaitingChildren(f"job {job.name!r} waits for {len(below):,} children")
-    values = codec.decode_each(store.read_values(job.key, below))
+    values = codec.decode_each(store.children.read_values(job.key, below))
     return [values.get(key) for key in below]
 
 
@@ -93,8 +95,8 @@ def _above(store: Store, job: JobRecord, given: set[str]) -> set[str]:
     """Return the job and all that wait for it; read only where an id was given."""
     above, level = {job.key}, [job.key] if given else []
     while level:
-        further = store.read_parents(level)
-        records = store.read_jobs(level, ("name", "parentKey"))
+        further = store.shared.read_further_parents(level)
+        records = store.jobs.read(level, ("name", "parentKey"))
         first = [record.parent_key for record in records if record and record.parent_key]
         level = list({*first, *(key for some in further.values() for key in some)} - above)
         above.update(level)
@@ -110,7 +112,7 @@ def _difference(store: Store, made: Plan, number: int) -> str:
     """Say how the children asked for now differ from those that this call has added before."""
     what = "fewer of them, or other jobs below them"
     places = made.root.children
-    stored = store.read_jobs([made.jobs[i].key for i in places], ("name", "data"))
+    stored = store.jobs.read([made.jobs[i].key for i in places], ("name", "data"))
     for place, (i, there) in enumerate(zip(places, stored, strict=True)):
         job = made.jobs[i]
         if there is None:
@@ -136,7 +138,7 @@ def _short(text: str) -> str:
 
 
 def _store(
-    store: Store, job: JobRecord, run: Run, made: Plan, growth: Growth, number: int, asked: str
+    store: Store, job: JobRecord, run: Run, made: Plan, growth: AddedChildren, number: int, asked: str
 ) -> None:
     """Store the children; with the last of them, that this call is answered from now on."""
     flow = growth.flow
@@ -160,7 +162,8 @@ def _store(
     more += [(job.key, "ac", str(max(number + 1, growth.calls)))]
     if flow:
         base = keys.base_of(job.key)
-        parents = [*store.read_parents([job.key])[job.key], *([job.parent_key] if job.parent_key else [])]
+        parents = store.shared.read_further_parents([job.key])[job.key]
+        parents += [job.parent_key] if job.parent_key else []
         for parent in (keys.own(made.prefix, "children", key) for key in parents):
             more += [(parent, "grown", "1"), (parent, grown_field(base, job.name), job.key)]
     if record and "tidy" in field_of(made):
@@ -173,7 +176,7 @@ def _store(
 
 def _is_alone(store: Store, job: JobRecord) -> bool:
     """Whether the job stands in no tree, that of another program included."""
-    return job.parent_key is None and not any(store.read_children_counts([job.key])[0])
+    return job.parent_key is None and not any(store.children.counts([job.key])[0])
 
 
 def _joined(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -197,4 +200,4 @@ def _joined(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> lis
 
 def _goes_on(store: Store, job: JobRecord, run: Run) -> bool:
     """Whether a child failed whose policy lets the parent go on without the others."""
-    return bool(run.eager) and not store.read_ignored(job.key).keys().isdisjoint(run.eager)
+    return bool(run.eager) and not store.children.read_ignored(job.key).keys().isdisjoint(run.eager)

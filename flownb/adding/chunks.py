@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from flownb.wire.store import CHUNK, CHUNK_BYTES
+from flownb.wire.store.limits import CHUNK_BYTES, CHUNK_JOBS
 
 
 def calls_of(sizes: Sequence[int]) -> Iterator[range]:
@@ -17,7 +17,7 @@ def calls_of(sizes: Sequence[int]) -> Iterator[range]:
     """
     start = size = 0
     for i, more in enumerate(sizes):
-        if i > start and (i - start == CHUNK or size + more > CHUNK_BYTES):
+        if i > start and (i - start == CHUNK_JOBS or size + more > CHUNK_BYTES):
             yield range(start, i)
             start, size = i, 0
         size += more

@@ -17,7 +17,8 @@ from flownb.wire import codec, keys
 from flownb.wire.flow_log import tell
 from flownb.wire.folding import MOST_SINGLE, group_siblings
 from flownb.wire.records import OPTIONAL
-from flownb.wire.store import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL, Store
+from flownb.wire.store import Store
+from flownb.wire.store.limits import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL
 
 _AHEAD = 2  # calls made ready before the server has answered
 _PIECE = 5000  #: children a piece of a parent's declared list
@@ -74,7 +75,7 @@ def send(
         call.chunks += at_last
         whole = record and {**record, "stored": True}
         try:
-            return store.add_jobs(call.bases, record=whole, fresh=fresh, under=under, **call.arguments())[1]
+            return store.jobs.add(call.bases, record=whole, fresh=fresh, under=under, **call.arguments())[1]
         except JobExists as error:  # since somebody looked
             raise taken(made, str(error)) from None
     return _send_sealed(store, made, record, under, at_last)
@@ -101,7 +102,7 @@ def _send_sealed(
             about = record and {**record, "stored": is_last}
             if is_last:
                 call.chunks += at_last
-            return store.add_jobs(call.bases, record=about, seal=seal, under=under, **call.arguments())[1]
+            return store.jobs.add(call.bases, record=about, seal=seal, under=under, **call.arguments())[1]
         except BaseException:
             failed.set()
             raise

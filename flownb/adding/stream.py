@@ -46,7 +46,7 @@ class Stream:
             call.take(range(some.start + first, some.stop + first))
             call.chunks += further
             arguments = call.arguments()
-            self.store.add_jobs(call.bases, record={**record, "stored": False}, seal=self.seal, **arguments)
+            self.store.jobs.add(call.bases, record={**record, "stored": False}, seal=self.seal, **arguments)
             further = []
         self.parents = parents
         self.children += len(above.children)
@@ -65,8 +65,8 @@ class Stream:
         group = {**self._groups[0], "count": self.children}
         groups = json.dumps([group], separators=(",", ":"))
         fields = {"total": str(self.parents + self.children), **about}
-        self.store.write_fields(
+        self.store.flows.write_fields(
             [(self._place, "groups", groups), *((record, *field) for field in fields.items())]
         )
         unseal(self.store, OwnFlowState(self.store, self.flow))
-        self.store.write_fields([(record, "stored", "1")])
+        self.store.flows.write_fields([(record, "stored", "1")])

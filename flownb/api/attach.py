@@ -69,7 +69,7 @@ def find_flow(flow: str | Job, *, connection: Connection | None = None) -> tuple
 
 
 def _flow_named(store: Store, name: str) -> StoredFlow:
-    flow = store.find_flow(name)
+    flow = store.flows.find(name)
     if flow is not None:
         return StoredFlow.own(store, flow)
     if ":" in name:
@@ -90,7 +90,7 @@ def flow_around(store: Store, job: str, *, name: str | None = None) -> StoredFlo
     step: str | None = job
     while step and step not in seen:
         seen.add(step)
-        found = store.read_jobs([step], ("name", "fl", "parentKey"))[0]
+        found = store.jobs.read([step], ("name", "fl", "parentKey"))[0]
         if found is None:
             break
         if found.flow is not None:

@@ -85,14 +85,14 @@ def lines(store: Store, queue: str | None, *, fix: bool) -> list[Line]:
 
 def _flows(store: Store, queue: str | None) -> Iterator[str]:
     base = None if queue is None else keys.base(store.prefix, queue)
-    for flow, _ in store.read_flows(_PAGE):
-        if base is None or base in store.read_bases(flow):
+    for flow, _ in store.flows.pages(_PAGE):
+        if base is None or base in store.flows.read_queues(flow):
             yield flow
 
 
 def _bases(store: Store, flows: list[str]) -> list[str]:
-    found = {base: None for flow in flows for base in store.read_bases(flow)}
-    served = store.read_served() or set()
+    found = {base: None for flow in flows for base in store.flows.read_queues(flow)}
+    served = store.queues.read_served() or set()
     return [
         *found,
         *sorted(base for base in served - found.keys() if keys.prefix_of_base(base) == store.prefix),
@@ -133,40 +133,40 @@ def _mend(finding: Finding, store: Store) -> None:
     key, others = finding.key, finding.children
     match finding.rule:
         case "check":
-            store.let_run_out(keys.part(key, "stalled-check"), _CHECK_MS)
+            store.repair.let_expire(keys.part(key, "stalled-check"), _CHECK_MS)
         case "lock":
-            store.let_run_out(keys.part(key, "lock"), _LOCK_MS)
+            store.repair.let_expire(keys.part(key, "lock"), _LOCK_MS)
         case "lost" | "value":
-            store.repair_children([(parent, key) for parent in others])
+            store.repair.children([(parent, key) for parent in others])
         case "untold" | "orphan":
             _notify_shared_parents(store)
-            store.repair_children([(key, child) for child in others])
+            store.repair.children([(key, child) for child in others])
         case "none":
-            store.repair_children([], [key])
+            store.repair.children([], [key])
         case "over":
-            store.repair_flow(keys.base_of(store.read_flow(key)["root"]), key)
+            store.repair.flow(keys.base_of(store.flows.read(key)["root"]), key)
         case "counts":
             _count(store, key)
         case _:
-            store.repair_states([key])
+            store.repair.states([key])
 
 
 def _notify_shared_parents(store: Store) -> None:
     """Tell further parents of shared jobs how those ended, by their own policies, before a child counts as gone."""
-    cursor, _ = store.notify_shared_parents()
+    cursor, _ = store.shared.notify_some()
     while cursor:
-        cursor, _ = store.notify_shared_parents(cursor)
+        cursor, _ = store.shared.notify_some(cursor)
 
 
 def _count_again(store: Store, jobs: set[str]) -> None:
     """Set right the counts of the flows in which something was mended: nobody knows what they were told of it."""
-    for flow in {job.flow for job in store.read_jobs(sorted(jobs), ("name", "fl")) if job and job.flow}:
+    for flow in {job.flow for job in store.jobs.read(sorted(jobs), ("name", "fl")) if job and job.flow}:
         with suppress(ServerRefused):
             _count(store, flow)
 
 
 def _count(store: Store, flow: str) -> None:
-    root = store.read_flow(flow).get("root")
+    root = store.flows.read(flow).get("root")
     counted = recount(store, flow, root, others_too=True) if root else None
     if root and counted:
-        store.repair_flow(keys.base_of(root), flow, counted.was, counted.counts)
+        store.repair.flow(keys.base_of(root), flow, counted.was, counted.counts)

@@ -20,10 +20,10 @@ def flow_to_reuse(store: Store, made: Plan) -> tuple[str | None, bool]:
     """
     if made.root.options.job_id is None:
         return None, False
-    found = store.read_jobs([made.root.key], _FIELDS)[0]
+    found = store.jobs.read([made.root.key], _FIELDS)[0]
     if found is None:
         return None, False
-    record = store.read_flow(found.flow) if found.flow else {}
+    record = store.flows.read(found.flow) if found.flow else {}
     if record.get("root") == made.root.key:
         return found.flow, "stored" in record
     owner = f"part of flow {record['name']!r}" if record else "a job of its own"
@@ -47,7 +47,7 @@ def clear(store: Store, made: Plan) -> None:
     """
     found = _found(store, made)
     flow = next((job.flow for job in found if job.key == made.root.key), None)
-    if flow and store.read_flow(flow).get("root") != made.root.key:
+    if flow and store.flows.read(flow).get("root") != made.root.key:
         flow = None
     _check_free(store, made, found, flow)
     if flow:
@@ -59,22 +59,22 @@ def clear(store: Store, made: Plan) -> None:
 def _found(store: Store, made: Plan) -> list[JobRecord]:
     """The jobs that are there under ids that the caller gave."""
     given = [job.key for job in made.jobs if job.options.job_id is not None]
-    return [job for job in store.read_jobs(given, _FIELDS) if job]
+    return [job for job in store.jobs.read(given, _FIELDS) if job]
 
 
 def _check_free(store: Store, made: Plan, found: list[JobRecord], flow: str | None) -> None:
     going = {job.key for job in found}
-    if flow and store.read_progress(flow).count(ACTIVE):
+    if flow and store.flows.read_counts(flow).count(ACTIVE):
         raise FlowError(
-            f"root: jobs of flow {store.read_flow(flow)['name']!r} run right now; wait until they have ended, then "
+            f"root: jobs of flow {store.flows.read(flow)['name']!r} run right now; wait until they have ended, then "
             "add again"
         )
-    further = store.read_parents([job.key for job in found])
+    further = store.shared.read_further_parents([job.key for job in found])
     for job in found:
         if job.state == ACTIVE:
             raise FlowError(f"{made.path(job.key)}: job {job.id!r} runs right now; wait until it has ended")
         above = [key for key in {job.parent_key, *further[job.key]} if key and key not in going]
-        for parent in store.read_jobs(above, ("name", "fl")):
+        for parent in store.jobs.read(above, ("name", "fl")):
             if parent and parent.state not in (COMPLETED, FAILED) and (not flow or parent.flow != flow):
                 raise FlowError(
                     f"{made.path(job.key)}: {parent.name!r} in queue {parent.queue!r} waits for job {job.id!r}; wait "

@@ -19,7 +19,6 @@ from flownb.steering import cancel, remove, retry
 from flownb.wire import keys
 from flownb.wire.flow_log import tell
 from flownb.wire.records import STATES, FlowCounts
-from flownb.wire.store.throughput import read_paces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +87,7 @@ class Flow:
         7
         """
         self._connection.ensure_writable()
-        self._stored.store.pause_flow(self._root_base(), self._stored.id)
+        self._stored.store.flows.pause(self._root_base(), self._stored.id)
         tell("is paused", flow=self._stored.id)
         return self
 
@@ -99,8 +98,8 @@ class Flow:
         False
         """
         self._connection.ensure_writable()
-        bases = self._stored.store.read_bases(self._stored.id) or [self._root_base()]
-        self._stored.store.resume_flow(bases, self._stored.id)
+        bases = self._stored.store.flows.read_queues(self._stored.id) or [self._root_base()]
+        self._stored.store.flows.resume(bases, self._stored.id)
         tell("is resumed", flow=self._stored.id)
         return self
 
@@ -179,7 +178,7 @@ class Flow:
     def _time_left(self, counts: FlowCounts) -> tuple[float, float] | None:
         store, since = self._stored.store, int(self._stored.record["created"])
         bases = [keys.base(store.prefix, queue) for queue in counts.by_stage]
-        paces = dict(zip(counts.by_stage, read_paces(store, bases, since), strict=True))
+        paces = dict(zip(counts.by_stage, store.throughput.read(bases, since), strict=True))
         for queue, rows in counts.rows_a_job.items():
             paces[queue] = paces[queue].of_rows(rows)
         return estimate(counts, paces)

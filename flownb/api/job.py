@@ -72,7 +72,7 @@ class Job:
             bind = codec.decode(self._record.bind) if self._record.bind else {}
             if "large" in bind:
                 rows = self._data["rows"] if "rows" in bind else [self._data]
-                self._store.fill_inputs(self._record.flow, rows, bind["large"])
+                self._store.large_inputs.fill(self._record.flow, rows, bind["large"])
         return self._data
 
     @property
@@ -134,7 +134,7 @@ class Job:
         >>> Queue("doc-jobs").add("greet", opts={"delay": 60_000}).get_state()
         'delayed'
         """
-        found = self._store.read_jobs([self._record.key], ("name",))[0]
+        found = self._store.jobs.read([self._record.key], ("name",))[0]
         return found.state or "unknown" if found else "unknown"
 
     def is_cancelled(self) -> bool:
@@ -146,7 +146,7 @@ class Job:
         >>> flow.job.is_cancelled(), flow.cancel().job.is_cancelled()
         (False, True)
         """
-        return self._store.read_cancelled([self._record.key])[0]
+        return self._store.jobs.are_cancelled([self._record.key])[0]
 
     def get_children_values(self) -> ChildrenValues:
         """Return the children's values by ``queue:id``, in the order the children were declared.
@@ -160,9 +160,9 @@ class Job:
         ...         flow.result(timeout=30)
         30
         """
-        values = codec.decode_each(self._store.read_values(self._record.key))
-        ignored = self._store.read_ignored(self._record.key)
-        declared = [key for piece in self._store.read_children(self._record.key) for key in piece.keys]
+        values = codec.decode_each(self._store.children.read_values(self._record.key))
+        ignored = self._store.children.read_ignored(self._record.key)
+        declared = [key for piece in self._store.declared.read(self._record.key) for key in piece.keys]
         order = dict.fromkeys(declared) or dict.fromkeys(sorted([*values, *ignored]))
         order.update(dict.fromkeys(values))
         found = {key: values.get(key) for key in order if key in values or key in ignored}
@@ -178,7 +178,7 @@ class Job:
         ...         flow.result(timeout=30)
         {'doc-days:d1': 'ZeroDivisionError: division by zero'}
         """
-        found = self._store.read_ignored(self._record.key)
+        found = self._store.children.read_ignored(self._record.key)
         return {keys.short(key, self._store.prefix): reason for key, reason in found.items()}
 
     def get_dependencies(self) -> dict[str, Any]:
@@ -189,11 +189,11 @@ class Job:
         {'processed': {}, 'unprocessed': ['doc-loads:d2'], 'failed': [], 'ignored': {}}
         """
         key, prefix = self._record.key, self._store.prefix
-        values = codec.decode_each(self._store.read_values(key))
+        values = codec.decode_each(self._store.children.read_values(key))
         return {
             "processed": {keys.short(k, prefix): value for k, value in values.items()},
-            "unprocessed": sorted(keys.short(k, prefix) for k in self._store.read_pending(key)),
-            "failed": [keys.short(k, prefix) for k in self._store.read_failed(key)],
+            "unprocessed": sorted(keys.short(k, prefix) for k in self._store.children.read_pending(key)),
+            "failed": [keys.short(k, prefix) for k in self._store.children.read_failed(key)],
             "ignored": self.get_ignored_children_failures(),
         }
 
@@ -204,7 +204,7 @@ class Job:
         >>> add({"name": "total", "queueName": "doc-sums", "children": [load]}).job.get_dependencies_count()
         {'processed': 0, 'unprocessed': 1, 'failed': 0, 'ignored': 0}
         """
-        pending, processed, ignored, failed = self._store.read_children_counts([self._record.key])[0]
+        pending, processed, ignored, failed = self._store.children.counts([self._record.key])[0]
         return {"processed": processed, "unprocessed": pending, "failed": failed, "ignored": ignored}
 
     def get_logs(self) -> list[str]:
@@ -214,7 +214,7 @@ class Job:
         ...     add({"name": "total", "queueName": "doc-logs"}).wait(timeout=30).job.get_logs()
         ['almost there']
         """
-        return self._store.read_logs(self._record.key)
+        return self._store.jobs.read_logs(self._record.key)
 
     # ---- again, or no more ---------------------------------------------------------------------------
 
@@ -260,7 +260,7 @@ class Job:
         {'step': 2, 'of': 3}
         """
         text = codec.encode(progress, "progress")
-        self._store.update_job(self._base, self.id, "progress", text)
+        self._store.jobs.update(self._base, self.id, "progress", text)
 
     def update_data(self, data: Any) -> None:
         """Replace the job's data; the next attempt sees the new one.
@@ -271,7 +271,7 @@ class Job:
         {'name': 'Grace'}
         """
         text = codec.encode(data, "data")
-        self._store.update_job(self._base, self.id, "data", text)
+        self._store.jobs.update(self._base, self.id, "data", text)
         self._data = codec.decode(text)
 
     def log(self, row: str) -> int:
@@ -282,7 +282,7 @@ class Job:
         (1, 2)
         """
         keep = JobOptions.from_wire(self.opts).keep_logs
-        return self._store.update_job(self._base, self.id, "log", str(row), keep) or 0
+        return self._store.jobs.update(self._base, self.id, "log", str(row), keep) or 0
 
     def add_children(self, children: Iterable[Any]) -> list[Any]:
         """Give the running job children, and return their values in the order given once all are done.
@@ -354,7 +354,7 @@ def bound_to(job: Job) -> tuple[str | None, dict[str, Any]]:
     bind = codec.decode(job._record.bind)
     shapes = bind.get("values", {})
     wanted = list(dict.fromkeys(key for shape in shapes.values() for key in _keys_in(shape)))
-    found = codec.decode_each(job._store.read_values(job._record.key, wanted)) if wanted else {}
+    found = codec.decode_each(job._store.children.read_values(job._record.key, wanted)) if wanted else {}
     values = {key: found.get(key) for key in wanted}
     return bind.get("frame"), {name: _shaped(shape, values) for name, shape in shapes.items()}
 
@@ -375,7 +375,7 @@ def _shaped(shape: Any, values: Mapping[str, Any]) -> Any:
 
 def find_job(store: Store, key: str, connection: Connection | None = None) -> Job:
     """Read the job at `key`; raise `JobMissing` if there is none."""
-    found = store.read_jobs([key])[0]
+    found = store.jobs.read([key])[0]
     if found is None:
         raise JobMissing(f"no job {keys.short(key, store.prefix)} on this server")
     return Job(found, store=store, connection=connection)

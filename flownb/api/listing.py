@@ -15,7 +15,6 @@ from flownb.state.tree import state_of
 from flownb.wire import keys
 from flownb.wire.records import COMPLETED, FAILED, STATES, FlowCounts
 from flownb.wire.store import Store
-from flownb.wire.store.queue_facts import read_now
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +67,7 @@ def flows(
     if queue is not None and (problem := keys.problem_with_queue(queue)):
         raise FlowError(f"queue {queue!r}: the name {problem}")
     _, store = store_of(connection)
-    now, lines = read_now(store), list[Line]()
+    now, lines = store.server.read_time(), list[Line]()
     for flow_state in _newest_first(store, queue):
         line = _line(store, flow_state, now, queue, state)
         if line is not None:
@@ -80,7 +79,7 @@ def flows(
 
 def _newest_first(store: Store, queue: str | None) -> Iterator[FlowState]:
     others = [] if queue is None else _others(store, queue)
-    for flow, created in store.read_flows(_PAGE):
+    for flow, created in store.flows.pages(_PAGE):
         while others and others[0][0] > created:
             yield FoundFlowState(store, others.pop(0)[1])
         yield OwnFlowState(store, flow)
@@ -94,13 +93,13 @@ def _line(
     if (
         queue is not None
         and flow_state.flow is not None
-        and queue not in store.read_progress(flow_state.flow).by_stage
+        and queue not in store.flows.read_counts(flow_state.flow).by_stage
     ):
         return None
     record = flow_state.record()
     if not record:
         return None
-    state = state_of(record, store.read_jobs([flow_state.root], ("name",))[0])
+    state = state_of(record, store.jobs.read([flow_state.root], ("name",))[0])
     if wanted not in (None, state):
         return None
     counts = flow_state.counts(_PATIENCE)
@@ -125,13 +124,15 @@ def _why(store: Store, flow_state: FlowState, record: dict[str, str], counts: Fl
 def _others(store: Store, queue: str) -> list[tuple[int, str]]:
     """Return the roots of other programs' flows with a job in this queue, and when they were made; the newest first."""
     base = keys.base(store.prefix, queue)
-    found = [keys.job_in(base, id) for state in STATES for id in store.read_ids(base, state, 0, _LOOK - 1)]
+    found = [
+        keys.job_in(base, id) for state in STATES for id in store.queues.read_ids(base, state, 0, _LOOK - 1)
+    ]
     level, seen = list(dict.fromkeys(found)), set[str]()
     tops: dict[str, int] = {}
     for _ in range(_MOST_STEPS):
         seen.update(level)
         above: dict[str, None] = {}
-        for job in store.read_jobs(level, ("fl", "parentKey", "timestamp")):
+        for job in store.jobs.read(level, ("fl", "parentKey", "timestamp")):
             if job is None or job.flow is not None:
                 continue
             if job.parent_key is None:
@@ -142,6 +143,6 @@ def _others(store: Store, queue: str) -> list[tuple[int, str]]:
         if not level:
             break
     roots = list(tops)
-    kin = store.read_names(roots)
+    kin = store.children.read_names(roots)
     found_roots = [(tops[root], root) for root, k in zip(roots, kin, strict=True) if k and k.has_children]
     return sorted(found_roots, reverse=True)

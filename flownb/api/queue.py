@@ -12,7 +12,7 @@ from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
 from flownb.wire import keys
 from flownb.wire.records import STATES
-from flownb.wire.store import CHUNK
+from flownb.wire.store.limits import CHUNK_JOBS
 
 
 class Queue:
@@ -63,8 +63,8 @@ class Queue:
             except (FlowError, OptionError) as error:
                 raise type(error)(f"jobs[{i}]{str(error).removeprefix('root')}") from None
         self._connection.ensure_writable()
-        for start in range(0, len(planned), CHUNK):
-            some = planned[start : start + CHUNK]
+        for start in range(0, len(planned), CHUNK_JOBS):
+            some = planned[start : start + CHUNK_JOBS]
             opts = [json.dumps(dict(job.options.bullmq), separators=(",", ":")) for job in some]
             rows = [
                 [
@@ -80,8 +80,8 @@ class Queue:
                 ]
                 for i, job in enumerate(some, 1)
             ]
-            self._store.add_jobs([self._base], jobs=rows, opts=opts, parents=[])
-        found = self._store.read_jobs([job.key for job in planned])
+            self._store.jobs.add([self._base], jobs=rows, opts=opts, parents=[])
+        found = self._store.jobs.read([job.key for job in planned])
         return [Job(record, store=self._store, connection=self._connection) for record in found if record]
 
     def get_job(self, id: str) -> Job | None:
@@ -91,7 +91,7 @@ class Queue:
         >>> Queue("doc-mails").get_job(job.id)
         Job('welcome' in 'doc-mails')
         """
-        record = self._store.read_jobs([keys.job_in(self._base, id)])[0]
+        record = self._store.jobs.read([keys.job_in(self._base, id)])[0]
         return Job(record, store=self._store, connection=self._connection) if record else None
 
     def get_jobs(self, state: str | Iterable[str], start: int = 0, end: int = 99) -> list[Job]:
@@ -107,8 +107,8 @@ class Queue:
         for one in states:
             if one not in STATES:
                 raise OptionError(f"state {one!r}: there are {', '.join(STATES)}")
-            ids += self._store.read_ids(self._base, one, start, end)
-        found = self._store.read_jobs([keys.job_in(self._base, id) for id in ids])
+            ids += self._store.queues.read_ids(self._base, one, start, end)
+        found = self._store.jobs.read([keys.job_in(self._base, id) for id in ids])
         return [Job(record, store=self._store, connection=self._connection) for record in found if record]
 
     def get_job_counts(self) -> dict[str, int]:
@@ -117,7 +117,7 @@ class Queue:
         >>> Queue("doc-nothing").get_job_counts()
         {'waiting': 0, ...}
         """
-        counts = self._store.count_states(self._base)
+        counts = self._store.queues.count_states(self._base)
         return {state: counts[state] for state in STATES}
 
     def pause(self) -> None:
@@ -130,7 +130,7 @@ class Queue:
         'waiting'
         """
         self._connection.ensure_writable()
-        self._store.pause_queue(self._base)
+        self._store.queues.pause(self._base)
 
     def resume(self) -> None:
         """Let workers start jobs of this queue again.
@@ -141,7 +141,7 @@ class Queue:
         False
         """
         self._connection.ensure_writable()
-        self._store.resume_queue(self._base)
+        self._store.queues.resume(self._base)
 
     def is_paused(self) -> bool:
         """Say whether the queue is held by `pause`, here or by any other client.
@@ -151,7 +151,7 @@ class Queue:
         >>> queue.is_paused()
         True
         """
-        return self._store.is_paused(self._base)
+        return self._store.queues.is_paused(self._base)
 
     def __repr__(self) -> str:
         return f"Queue({self.name!r})"

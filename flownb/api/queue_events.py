@@ -21,7 +21,8 @@ from flownb.errors import FlowError, JobMissing, OptionError
 from flownb.lifecycle import Service
 from flownb.wire import codec, keys
 from flownb.wire.server_errors import server_errors
-from flownb.wire.store.large_values import in_full, is_told
+from flownb.wire.store import Store
+from flownb.wire.store.large_values import stands_for_large
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -365,12 +366,12 @@ class _Reader(threading.Thread):
 
     def _in_full(self, job_id: str | None, text: str) -> str:
         """A batch's large value stands with its job alone; of one that is gone there is left what the event tells."""
-        if not is_told(text) or self._client is None:
+        if not stands_for_large(text) or self._client is None:
             return text
         key = f"{self._stream.removesuffix('events')}{job_id}"
         try:
             with server_errors():
-                return in_full(self._client, {key: text})[key]
+                return Store(self._client, self._connection.prefix).large_values.in_full({key: text})[key]
         except JobMissing:
             return text
 

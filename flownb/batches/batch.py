@@ -127,7 +127,7 @@ class Batch(Flow):
             return self._groups() if self._has_root_of_its_own() else value
         self.wait(timeout)
         values = self._stored.rows.values()
-        if self._stored.store.read_flow_end(self._stored.id)[0] == CANCELLED:
+        if self._stored.store.flows.read_end(self._stored.id)[0] == CANCELLED:
             raise was_cancelled(self._stored)
         if values and all(value is results.NOTHING for value in values):
             first = next((row.error for row in self._stored.rows.read() if row.error), "no reason was stored")
@@ -260,7 +260,7 @@ class Batch(Flow):
     def _groups(self) -> pd.DataFrame:
         """The values of the aggregates right above the rows, one row a group."""
         groups, by = self._stored.group_labels(), self._stored.spec["by"]
-        records = self._stored.store.read_jobs(list(groups), ("name", "returnvalue"))
+        records = self._stored.store.jobs.read(list(groups), ("name", "returnvalue"))
         labels_ = [[label[place] for label in groups.values()] for place in range(len(by))]
         index = (
             pd.Index(labels_[0], name=by[0]) if len(by) == 1 else pd.MultiIndex.from_arrays(labels_, names=by)
@@ -334,7 +334,7 @@ def _finish_roots(store: Store, prefix: str) -> None:
     base = keys.base(prefix, keys.BATCH_QUEUE)
     token = secrets.token_hex(8)
     worker = {"token": token, "lock_ms": 15_000, "name": None, "limiter": None}
-    taken = store.finish_and_fetch([base], outcomes=[], want=10, worker=worker).taken
+    taken = store.leases.finish_and_fetch([base], outcomes=[], want=10, worker=worker).taken
     if taken:
         outcomes = [
             {
@@ -347,4 +347,4 @@ def _finish_roots(store: Store, prefix: str) -> None:
             }
             for one in taken
         ]
-        store.finish_and_fetch([base], outcomes=outcomes, want=0, worker=worker)
+        store.leases.finish_and_fetch([base], outcomes=outcomes, want=0, worker=worker)

@@ -138,7 +138,7 @@ def fan_out(
     resolved, store = store_of(connection)
     base = keys.base(store.prefix, job.queue)
     if asked not in (None, 1):
-        was_limited = not is_limited and store.is_limited(base)
+        was_limited = not is_limited and store.queues.is_limited(base)
         _refuse_shared_jobs(asked, job, is_limited=limiter is not None or job.is_limited or was_limited)
     queued = f"{job.queue}/{job.name}"
     comes = isinstance(rows, Iterator) and name is not None and by is None and not dry_run
@@ -156,7 +156,7 @@ def fan_out(
         resolved.ensure_writable()
         hooks.kernel_workers.register_notebook_code(resolved)
         if is_limited:
-            store.limit_queue(base, limiter)
+            store.queues.set_limit(base, limiter)
 
     if comes:
         begin()
@@ -188,8 +188,8 @@ def _refuse_shared_jobs(rows_per_job: int | None, job: RowJob, *, is_limited: bo
 
 def _earlier(store: Store, name: str) -> dict[str, Any]:
     """Return what the newest batch of this name says of itself."""
-    flow = store.find_flow(name)
-    record = store.read_flow(flow) if flow else {}
+    flow = store.flows.find(name)
+    record = store.flows.read(flow) if flow else {}
     return frames.spec_of(record) if "spec" in record else {}
 
 

@@ -26,8 +26,8 @@ def frame_of_children(job: Job) -> pd.DataFrame:
     """
     store, record = stored_job(job)
     flow = record.flow or ""
-    spec = spec_of(store.read_flow(flow))
-    pieces = [piece for piece in store.read_children(record.key) if not piece.added]
+    spec = spec_of(store.flows.read(flow))
+    pieces = [piece for piece in store.declared.read(record.key) if not piece.added]
     if any(piece.positions is not None for piece in pieces):
         below = StoredRows(store, pieces, spec)
         rows = below.read(inputs=True)
@@ -37,7 +37,7 @@ def frame_of_children(job: Job) -> pd.DataFrame:
         rows, by, name = [], {}, spec["task"]
         base = inputs_of([], spec, StoredRows(store, [], spec).index, store, flow)
     else:
-        records = store.read_jobs([key for piece in pieces for key in piece.keys], JOB_FIELDS)
+        records = store.jobs.read([key for piece in pieces for key in piece.keys], JOB_FIELDS)
         rows, by = list(rows_of(records)), {}
         base = pd.DataFrame(
             {
@@ -68,7 +68,7 @@ def inputs_of(
         spec["columns"],
         index,
         whole_row=spec["whole_row"],
-        read_large=partial(store.read_inputs, flow) if spec.get("refers") else None,
+        read_large=partial(store.large_inputs.read, flow) if spec.get("refers") else None,
     )
 
 

@@ -39,7 +39,7 @@ def store_as_they_come(
     flow = keys.new_id()
     stream: Stream | None = None
     layout: Layout | None = None
-    is_known = store.find_flow(name) is not None
+    is_known = store.flows.find(name) is not None
     homes = known_rows(store, name) if is_known else {}
     total = kept = failed = 0
     columns: dict[str, None] = {}
@@ -76,7 +76,9 @@ def store_as_they_come(
             }
             if layout.is_grouped:
                 note = many_rows.note_of(total, kept, failed)
-                store.write_fields([(keys.own(store.prefix, "counts", flow), f"rows@{layout.base}", note)])
+                store.flows.write_fields(
+                    [(keys.own(store.prefix, "counts", flow), f"rows@{layout.base}", note)]
+                )
             stream.close({"spec": json.dumps(spec)})
             layout.announce(kept + failed, total)
     return flow if stream else None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from flownb.batches.stored_rows import Row, StoredRows
 from flownb.wire.records import COMPLETED, FAILED
-from flownb.wire.store import CHUNK
+from flownb.wire.store.limits import CHUNK_JOBS
 
 ENDED = (COMPLETED, FAILED, "removed")
 
@@ -23,11 +23,11 @@ def as_they_end(
     for _ in looks:
         news = len(waiting) if is_over() else ended() - found
         still: list[int] = []
-        for start in range(0, len(waiting), CHUNK):
+        for start in range(0, len(waiting), CHUNK_JOBS):
             if news <= 0:
                 still += waiting[start:]
                 break
-            places = waiting[start : start + CHUNK]
+            places = waiting[start : start + CHUNK_JOBS]
             for place, row in zip(places, rows.read(places), strict=True):
                 if row.state in ENDED:
                     news -= 1

@@ -62,7 +62,7 @@ class Layout:
         """Store what is not there yet; return the flow's id."""
         there = self.settle()
         if there != NEW:
-            self.store_.name_flow(self.name, self.flow)
+            self.store_.flows.set_name(self.name, self.flow)
             self._announce_joined() if there == RUNNING else self.announce(len(self.ids))
             self.announce_edited_stages(there)
             return self.flow
@@ -80,7 +80,7 @@ class Layout:
         generation = 0
         while True:
             self.flow = fingerprint(self.ids, self.name, *made, around, str(generation))
-            record = self.store_.read_flow(self.flow)
+            record = self.store_.flows.read(self.flow)
             if record and "stored" not in record and "ended" not in record:
                 self.size = json.loads(record["spec"])["rows_per_job"]
                 self._look_for_rows()
@@ -99,7 +99,7 @@ class Layout:
     @property
     def is_known(self) -> bool:
         """Is there a batch of this name already?"""
-        return self.store_.find_flow(self.name) is not None
+        return self.store_.flows.find(self.name) is not None
 
     @property
     def is_grouped(self) -> bool:
@@ -119,19 +119,19 @@ class Layout:
         """How many rows a job holds, of a batch of so many, and how long it may take if that is to be found out."""
         if rows_per_job is not None:
             return rows_per_job, None
-        if self.job.alone or self.store_.is_limited(self.base):
+        if self.job.alone or self.store_.queues.is_limited(self.base):
             return 1, None
-        known = self.store_.read_run_time(self.job.queue, self.job.name)
+        known = self.store_.batch_rows.read_seconds(self.job.queue, self.job.name)
         return job_size.fitting(rows, known), round(job_size.SLICE * 1000)
 
     def _aggregate_failed(self) -> bool:
         """Did a job above the rows fail, or was it cancelled? Its function may have been mended since."""
-        ended, cause = self.store_.read_flow_end(self.flow)
+        ended, cause = self.store_.flows.read_end(self.flow)
         if ended == CANCELLED:
             return True
         if ended != FAILED or not cause:
             return False
-        found = self.store_.read_jobs([cause], ("name", "why"))[0]
+        found = self.store_.jobs.read([cause], ("name", "why"))[0]
         return found is None or found.why != "unrecoverable"
 
     def renew_failed_rows(self) -> bool:
@@ -176,7 +176,7 @@ class Layout:
         """Say that an aggregate whose value is kept was made by another function than the one that is here now."""
         if there != WHOLE or not self.stages:
             return
-        before = json.loads(self.store_.read_flow(self.flow)["spec"]).get("stage_codes", [])
+        before = json.loads(self.store_.flows.read(self.flow)["spec"]).get("stage_codes", [])
         for stage, code in zip(self.stages, before, strict=False):
             if is_edited(code, code_of(stage.function)):
                 print(
@@ -201,7 +201,7 @@ class Layout:
         return before if kept else self.job.code
 
     def _announce_joined(self) -> None:
-        states = self.store_.read_progress(self.flow).by_stage.get(self.job.queue, {})
+        states = self.store_.flows.read_counts(self.flow).by_stage.get(self.job.queue, {})
         done = states.get(COMPLETED, 0) + states.get(FAILED, 0)
         print(f"batch {self.name!r} goes on: {done:,} of {len(self.ids):,} rows are done already")
         self.announce_edited(done)

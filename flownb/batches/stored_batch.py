@@ -15,7 +15,7 @@ from flownb.batches.stored_rows import StoredRows
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
 from flownb.wire.records import FAILED, MOST_FAILURES, JobRecord, Snapshot
-from flownb.wire.store import CHUNK
+from flownb.wire.store.limits import CHUNK_JOBS
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class StoredBatch(StoredFlow):
         is_whole = self.is_whole()
         found = StoredRows.below(self.store, self.root, self.spec)
         if self.spec["rows"] and not len(found):
-            self.store.read_flow_end(self.id)  # raises JobMissing when the batch was removed
+            self.store.flows.read_end(self.id)  # raises JobMissing when the batch was removed
         if is_whole:
             self._rows = found
         return found
@@ -67,7 +67,7 @@ class StoredBatch(StoredFlow):
         """What each job right above the rows has in the columns of `by`, by its key. Does not change, is read once."""
         if self._groups is None:
             by = self.spec["by"]
-            records = self.store.read_jobs(self.rows.parents if by else [], ("data",))
+            records = self.store.jobs.read(self.rows.parents if by else [], ("data",))
             found = ((record.key, codec.decode(record.data)) for record in records if record)
             self._groups = {key: tuple(data.get(name) for name in by) for key, data in found}
         return self._groups
@@ -105,8 +105,8 @@ class StoredBatch(StoredFlow):
 
     def _failed_rows(self, rows: StoredRows, index: pd.Index[Any]) -> Iterator[JobRecord]:
         """Each failed row as if it were a job of its own."""
-        for start in range(0, len(rows), CHUNK):
-            places = range(start, min(start + CHUNK, len(rows)))
+        for start in range(0, len(rows), CHUNK_JOBS):
+            places = range(start, min(start + CHUNK_JOBS, len(rows)))
             for place, (key, row) in zip(places, rows.read_with_keys(places), strict=True):
                 if row.state == FAILED:
                     job = JobRecord(

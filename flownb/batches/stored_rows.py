@@ -73,7 +73,7 @@ class StoredRows:
         """Return the rows of a whole batch, from its root job's key; aggregates in between are stepped over."""
         parents: list[str] = [root]
         while parents:
-            families = dict(zip(parents, store.read_children_of(parents), strict=True))
+            families = dict(zip(parents, store.declared.read_many(parents), strict=True))
             rows = {
                 parent: found
                 for parent, pieces in families.items()
@@ -118,7 +118,7 @@ class StoredRows:
     def values(self) -> list[Any]:
         """Read what each row returned, `NOTHING` for a row that is not done: the fastest read there is."""
         keys = list(dict.fromkeys(key for piece in self._pieces for key in piece.keys))
-        texts = zip(keys, self._store.read_returnvalues(keys), strict=True)
+        texts = zip(keys, self._store.jobs.read_returnvalues(keys), strict=True)
         whole = {key: results.decoded(text) for key, text in texts if text is not None}
         found: list[Any] = []
         for piece in self._pieces:
@@ -171,7 +171,7 @@ class Jobs:
         while unread:
             many = {key for key, place in settled if place is not None}
             fields = [*self._fields, "part"] if many else self._fields
-            self.records.update(zip(unread, self._store.read_jobs(unread, fields), strict=True))
+            self.records.update(zip(unread, self._store.jobs.read(unread, fields), strict=True))
             for key in unread:
                 record = self.records[key]
                 text = record and (record.returnvalue or record.part)
@@ -243,7 +243,7 @@ def _one_of(value: Any, place: int | None) -> Any:
 def known_rows(store: Store, name: str) -> dict[str, Home]:
     """Return the rows that many-row jobs of this name hold, by the rows' ids."""
     known: dict[str, Home] = {}
-    for key, packed in store.read_row_ids(name).items():
+    for key, packed in store.batch_rows.read_ids(name).items():
         for place, id in enumerate(zlib.decompress(packed).decode().split(",")):
             known[id] = key, place
     return known

@@ -18,8 +18,9 @@ from flownb.errors import ServerRefused
 from flownb.state.shape import Declared
 from flownb.wire import keys
 from flownb.wire.records import CANCELLED, STATES
-from flownb.wire.store import Store, job_facts
-from flownb.wire.store.job_facts import ENDS, Chart, Tie
+from flownb.wire.store import Store
+from flownb.wire.store.job_facts import ENDS, JobFacts
+from flownb.wire.store.parent_links import ParentLink
 
 _PAUSE = 1.0  # seconds before what is suspected is looked at again: removals take that long, and retries of many jobs
 _NAMED = 3  # children named in a line
@@ -85,10 +86,10 @@ class Checkup:
         if base in self._known or not self._is_legible(keys.part(base, "id")):
             return
         self._known.add(base)
-        mistyped = job_facts.read_mistyped(self.store, base)
+        mistyped = self.store.queue_facts.read_mistyped(base)
         self._found += self.of_queue(base, mistyped)
         if not mistyped:
-            self._lines[base] = job_facts.read_lines(self.store, base)
+            self._lines[base] = self.store.job_facts.read_lists(base)
 
     def _places_of(self, job: str) -> Sequence[str]:
         base = keys.base_of(job)
@@ -97,14 +98,14 @@ class Checkup:
 
     def _suspects_in(self, base: str) -> Iterator[str]:
         yield from self._suspects(list(self._lines[base]))
-        for page in job_facts.read_ended(self.store, base):
+        for page in self.store.job_facts.read_ended(base):
             yield from self._suspects(page)
 
     def _suspects(self, jobs: Sequence[str]) -> Iterator[str]:
-        found = list(job_facts.read_charts(self.store, jobs, self._places_of))
-        edges = job_facts.read_edges(self.store, found)
+        found = list(self.store.job_facts.read(jobs, self._places_of))
+        edges = self.store.parent_links.read_parents(found)
         pairs = [(chart, parent) for chart, above in zip(found, edges, strict=True) for parent in above]
-        ties = job_facts.read_ties(self.store, [(chart.key, parent) for chart, parent in pairs])
+        ties = self.store.parent_links.read([(chart.key, parent) for chart, parent in pairs])
         tied = [(chart, tie) for (chart, _), tie in zip(pairs, ties, strict=True)]
         for _, parent in pairs:
             self._know(keys.base_of(parent))
@@ -112,19 +113,19 @@ class Checkup:
             if any(self._of_place(chart)):
                 yield chart.key
             elif self._waits(chart):
-                awaited = job_facts.read_awaited(self.store, chart.key, self._places_of)
+                awaited = self.store.parent_links.read_awaited(chart.key, self._places_of)
                 yield from awaited.astray
                 if awaited.settled or awaited.sealed:
                     yield chart.key
         yield from (chart.key for chart, tie in tied if any(self._of_tie(chart, tie)))
-        yield from (chart.key for chart, _ in job_facts.read_unlike(self.store, _with_values(tied)))
+        yield from (chart.key for chart, _ in self.store.parent_links.read_differing(_with_values(tied)))
 
     def _astray_in(self, flow: str) -> Iterator[str]:
         """Jobs of a flow that stand nowhere: no queue leads to them."""
-        root = self.store.read_flow(flow).get("root")
+        root = self.store.flows.read(flow).get("root")
         declared = Declared(self.store, root).jobs() if root else ()
         jobs = [job for job in declared if not self._places_of(job)]
-        for chart in job_facts.read_charts(self.store, jobs, self._places_of):
+        for chart in self.store.job_facts.read(jobs, self._places_of):
             if chart.whole and not chart.places:
                 yield chart.key
 
@@ -132,7 +133,7 @@ class Checkup:
 
     def of_job(self, job: str) -> list[Finding]:
         """Return what is wrong with one job, which is looked at until it does not move."""
-        still = job_facts.read_still(self.store, job)
+        still = self.store.parent_links.read_stable(job)
         if still is None:
             return []
         chart, ties = still
@@ -141,7 +142,7 @@ class Checkup:
             found += self._of_children(chart)
         for tie in ties:
             found += self._of_tie(chart, tie)
-        unlike = job_facts.read_unlike(self.store, _with_values([(chart, tie) for tie in ties]))
+        unlike = self.store.parent_links.read_differing(_with_values([(chart, tie) for tie in ties]))
         return found + [self._unlike(chart, tie) for _, tie in unlike]
 
     def again(self, finding: Finding) -> Iterable[Finding]:
@@ -155,7 +156,7 @@ class Checkup:
     def of_queue(self, base: str, mistyped: dict[str, str] | None = None) -> Iterator[Finding]:
         """Yield what is wrong with a queue's own keys."""
         if mistyped is None:
-            mistyped = job_facts.read_mistyped(self.store, base)
+            mistyped = self.store.queue_facts.read_mistyped(base)
         for name, kind in mistyped.items():
             yield self._finding(
                 "type",
@@ -163,7 +164,7 @@ class Checkup:
                 f"its key {base}:{name} is a {kind}, so no worker can use the queue, and it was not looked into",
                 advice="rename that key out of the way, then run this again",
             )
-        if job_facts.has_endless_check(self.store, base):
+        if self.store.queue_facts.has_endless_check(base):
             yield self._finding(
                 "check",
                 base,
@@ -171,7 +172,7 @@ class Checkup:
                 remedy="let workers look again",
             )
 
-    def _of_place(self, chart: Chart) -> Iterator[Finding]:
+    def _of_place(self, chart: JobFacts) -> Iterator[Finding]:
         places = " and ".join(chart.places)
         if not chart.readable:
             what = "one of its keys has a type that no job's key has"
@@ -218,7 +219,7 @@ class Checkup:
                 "link", chart.key, what, advice="add its flow again: which is right cannot be told"
             )
 
-    def _of_tie(self, chart: Chart, tie: Tie) -> Iterator[Finding]:
+    def _of_tie(self, chart: JobFacts, tie: ParentLink) -> Iterator[Finding]:
         """Flownb's own flows alone: what BullMQ's other programs do with a job of theirs is their own."""
         if not (chart.flow and chart.whole and tie.there) or tie.awaited or tie.value or tie.failed:
             return
@@ -237,23 +238,25 @@ class Checkup:
                     "value", chart.key, what, remedy="give it the value", children=(tie.parent,)
                 )
 
-    def _unlike(self, chart: Chart, tie: Tie) -> Finding:
+    def _unlike(self, chart: JobFacts, tie: ParentLink) -> Finding:
         what = f"{keys.short(tie.parent, self.store.prefix)} holds another value than the one it returned"
         return self._finding("unlike", chart.key, what, advice=_AGAIN)
 
     # ---- parents that wait ---------------------------------------------------------------------------------
 
-    def _waits(self, chart: Chart) -> bool:
+    def _waits(self, chart: JobFacts) -> bool:
         return chart.place == "waiting-children" and not self._is_cancelled(chart)
 
-    def _of_children(self, chart: Chart) -> Iterator[Finding]:
-        awaited = job_facts.read_awaited(self.store, chart.key, lambda job: ())
-        shared, served = job_facts.read_shared(self.store, list(awaited.settled))
+    def _of_children(self, chart: JobFacts) -> Iterator[Finding]:
+        awaited = self.store.parent_links.read_awaited(chart.key, lambda job: ())
+        shared, served = self.store.shared.read_unnotified(list(awaited.settled))
         # Workers of flownb's tell further parents of a shared job how another program ended it.
         settled = {child: end for child, end in awaited.settled.items() if not (served and child in shared)}
         gone, told, unforgiven = list[str](), list[str](), list[str]()
         known = [end for end in settled.values() if end is not None]
-        edges = dict(zip([end.key for end in known], job_facts.read_edges(self.store, known), strict=True))
+        edges = dict(
+            zip([end.key for end in known], self.store.parent_links.read_parents(known), strict=True)
+        )
         for child, end in settled.items():
             if end is None or (end.why == "missing" and chart.key not in edges[child]):
                 (told if child in shared else gone).append(child)
@@ -278,13 +281,13 @@ class Checkup:
             advice = f"run it again with {job}.retry(), or let its parent go on without it: {job}.remove()"
             yield self._finding("unforgiven", chart.key, what, advice=advice)
         if awaited.sealed and chart.flow:
-            record = self.store.read_flow(chart.flow)
+            record = self.store.flows.read(chart.flow)
             if "stored" in record:
                 advice = f"take it up again: attach({record['name']!r}).retry()"
                 what = "it waits for a retry of many jobs that was cut short"
                 yield self._finding("seal", chart.key, what, advice=advice)
 
-    def _is_told(self, parent: str, end: Chart, parents: Sequence[str]) -> bool:
+    def _is_told(self, parent: str, end: JobFacts, parents: Sequence[str]) -> bool:
         """Does the job's failure mean something for this parent?"""
         if end.parent == parent:
             return bool(end.policy)
@@ -299,13 +302,13 @@ class Checkup:
 
     def of_flow(self, flow: str) -> list[Finding]:
         """Return what is wrong with a flow's own record and counts."""
-        record = self.store.read_flow(flow)
+        record = self.store.flows.read(flow)
         if not record.keys() >= {"name", "root", "created"}:
             what = f"its record is gone{' in part' if record else ''}, so no handle finds it"
             advice = "set the server's maxmemory-policy to noeviction, and add the flow again"
             return [self._finding("record", flow, what, job=record.get("name", flow), advice=advice)]
         name, found = record["name"], list[Finding]()
-        root = next(job_facts.read_charts(self.store, [record["root"]]))
+        root = next(self.store.job_facts.read([record["root"]]))
         if not root.stored:
             what = "its root is gone, which another program removed"
             advice = f"remove what is left of it: attach({name!r}).remove()"
@@ -325,12 +328,12 @@ class Checkup:
 
     # ---- words ---------------------------------------------------------------------------------------------
 
-    def _is_cancelled(self, chart: Chart) -> bool:
+    def _is_cancelled(self, chart: JobFacts) -> bool:
         """Jobs of a cancelled flow go one after the other, those of one that is being removed too."""
         if chart.flow is None:
             return False
         if chart.flow not in self._cancelled:
-            ended = job_facts.read_end_of_flow(self.store, chart.flow)
+            ended = self.store.flows.read_end_by_job(chart.flow)
             self._cancelled[chart.flow] = ended == CANCELLED
         return self._cancelled[chart.flow]
 
@@ -369,5 +372,5 @@ def _in_words(counts: dict[str, int]) -> str:
     return ", ".join(f"{states[state]:,} {state}" for state in STATES if states[state])
 
 
-def _with_values(tied: Iterable[tuple[Chart, Tie]]) -> list[tuple[Chart, Tie]]:
+def _with_values(tied: Iterable[tuple[JobFacts, ParentLink]]) -> list[tuple[JobFacts, ParentLink]]:
     return [(chart, tie) for chart, tie in tied if chart.flow and chart.place == "completed" and tie.value]

@@ -23,8 +23,9 @@ from flownb.wire.records import (
     WAITING_CHILDREN,
     JobRecord,
 )
-from flownb.wire.store import BRIEF_FIELDS, Store, queue_facts
-from flownb.wire.store.queue_facts import HELD_BY_HAND, PUT_OFF_MS, JobCondition, Pending, QueueCondition
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import BRIEF_FIELDS
+from flownb.wire.store.queue_facts import HELD_BY_HAND, PUT_OFF_MS, PendingChildren, QueueFacts, WaitFacts
 
 MOST_JOBS = 500  # unfinished jobs below the root that are looked at
 MOST_IN_LINE = 2000  # waiting jobs of a queue among which one is searched for
@@ -116,23 +117,23 @@ class _Explainer:
         self.store = store
         self.flow_state = flow_state
         self.record = record
-        self.now = queue_facts.read_now(store)
+        self.now = store.server.read_time()
         self.counts = flow_state.counts(_PATIENCE)
         self.above: dict[str, str | None] = {record["root"]: None}  # job -> the parent it was reached from
         self.names: dict[str, str] = {record["root"]: record["name"]}
-        self.parents: list[tuple[JobRecord, Pending]] = []
-        self.others: list[tuple[JobRecord, JobCondition]] = []
-        self.queues: dict[str, QueueCondition] = {}
+        self.parents: list[tuple[JobRecord, PendingChildren]] = []
+        self.others: list[tuple[JobRecord, WaitFacts]] = []
+        self.queues: dict[str, QueueFacts] = {}
         self.findings: dict[tuple[str, str], _Finding] = {}
 
     def reasons(self) -> list[Reason]:
-        if problem := queue_facts.read_server(self.store):
+        if problem := self.store.server.read_write_problem():
             self._find(_WHOLE, "server", "", self.record["root"], *problem)
         if self.counts.paused:
             self._find(_NOW, "held", "", self.record["root"], "the flow is paused", "resume it with resume()")
         self._walk()
         jobs = [*(job for job, _ in self.parents), *(job for job, _ in self.others)]
-        self.queues = queue_facts.read_queues(self.store, (_base(job) for job in jobs))
+        self.queues = self.store.queue_facts.read(_base(job) for job in jobs)
         for job, pending in self.parents:
             self._parent(job, pending)
         lost = self._lost()
@@ -157,8 +158,8 @@ class _Explainer:
     def _walk(self) -> None:
         level, left = [self.record["root"]], self.most
         while level:
-            records = self.store.read_jobs(level, _FIELDS)
-            found = queue_facts.read_conditions(self.store, level)
+            records = self.store.jobs.read(level, _FIELDS)
+            found = self.store.queue_facts.read_waits(level)
             parents = []
             for key, job, condition in sorted(zip(level, records, found, strict=True), key=_age):
                 if job is None or not condition.whole or job.why == "missing":
@@ -176,13 +177,13 @@ class _Explainer:
                 level += fresh
             left -= len(level)
 
-    def _pending_of(self, parents: Sequence[JobRecord], left: int) -> list[tuple[JobRecord, Pending]]:
+    def _pending_of(self, parents: Sequence[JobRecord], left: int) -> list[tuple[JobRecord, PendingChildren]]:
         """What parents of one level wait for: each has its share of what may still be looked at."""
         if not parents:
             return []
         asked = [(job.key, job.flow or self.flow_state.flow) for job in parents]
         share = max(left // len(parents), 1)
-        families = list(zip(parents, queue_facts.read_pending_of(self.store, asked, share), strict=True))
+        families = list(zip(parents, self.store.queue_facts.read_pending(asked, share), strict=True))
         self.parents += families
         return families
 
@@ -212,7 +213,7 @@ class _Explainer:
         above = self.above.get(key)
         return repr(reason_words.plain(self.names.get(above, ""))) if above else "the flow"
 
-    def _missing(self, key: str, job: JobRecord | None, condition: JobCondition) -> None:
+    def _missing(self, key: str, job: JobRecord | None, condition: WaitFacts) -> None:
         above = self.above.get(key) or ""
         if job is not None and job.name != "?":
             self.names[key] = job.name
@@ -226,7 +227,7 @@ class _Explainer:
         fix = "set the server's maxmemory-policy to noeviction, and add the flow again"
         self._find(_NEVER, "missing", above, key, why, fix)
 
-    def _parent(self, job: JobRecord, pending: Pending) -> None:
+    def _parent(self, job: JobRecord, pending: PendingChildren) -> None:
         self._queue(job, _LATER)
         if not pending.count and not pending.sealed:
             why = "it waits for children, and has none that has not ended: its books were changed by hand"
@@ -252,18 +253,18 @@ class _Explainer:
         """Jobs that nobody will take, as their queue does not know them; asked twice, as jobs move meanwhile."""
         waiting = [job.key for job, _ in self.others if job.state == WAITING]
         short = [key for key in waiting if self.queues[keys.base_of(key)].waiting <= MOST_IN_LINE]
-        lost = queue_facts.out_of_line(self.store, short)
+        lost = self.store.queue_facts.read_unlisted(short)
         if lost:
-            again = zip(lost, self.store.read_jobs(lost, ("name",)), strict=True)
-            lost = queue_facts.out_of_line(
-                self.store, [key for key, job in again if job and job.state == WAITING]
+            again = zip(lost, self.store.jobs.read(lost, ("name",)), strict=True)
+            lost = self.store.queue_facts.read_unlisted(
+                [key for key, job in again if job and job.state == WAITING]
             )
         return set(lost)
 
     def _name_of_queue(self, job: JobRecord) -> str:
         return keys.short(_base(job), self.store.prefix)
 
-    def _job(self, job: JobRecord, condition: JobCondition) -> None:
+    def _job(self, job: JobRecord, condition: WaitFacts) -> None:
         if job.state in (COMPLETED, FAILED):
             self._ended(job)
             return
@@ -314,7 +315,7 @@ class _Explainer:
             fix = "mend the child that failed; it fails when a worker takes it"
         self._find(_IN_TIME, "deferred", job.key, job.key, why, fix)
 
-    def _active(self, job: JobRecord, condition: JobCondition) -> None:
+    def _active(self, job: JobRecord, condition: WaitFacts) -> None:
         queue, about = self._name_of_queue(job), self.queues[_base(job)]
         if condition.lease_ms is None:
             why = "its worker died: it is active without a lease"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from flownb.state.shape import Declared
 from flownb.wire import keys
 from flownb.wire.records import COMPLETED, FAILED, WAITING, JobRecord
-from flownb.wire.store import CHUNK, Store, job_facts
+from flownb.wire.store import Store
+from flownb.wire.store.limits import CHUNK_JOBS
 
 _FIELDS = ("name", "fl")
 
@@ -30,14 +31,14 @@ def recount(store: Store, flow: str, root: str, *, others_too: bool = False) -> 
 
     Other programs move no counts: where they had, or removed, a job, only `others_too` compares.
     """
-    was = job_facts.read_counts(store, flow)
+    was = store.flows.read_job_counts(flow)
     found: Counter[str] = Counter()
     missing, jobs = 0, list(Declared(store, root).jobs())
-    for start in range(0, len(jobs), CHUNK):
-        some = jobs[start : start + CHUNK]
-        records = store.read_jobs(some, _FIELDS)
-        for job, record, hand in zip(some, records, job_facts.read_hands(store, some), strict=True):
-            if not others_too and not (record and hand.is_flownb):
+    for start in range(0, len(jobs), CHUNK_JOBS):
+        some = jobs[start : start + CHUNK_JOBS]
+        records = store.jobs.read(some, _FIELDS)
+        for job, record, hand in zip(some, records, store.job_facts.read_last_runs(some), strict=True):
+            if not others_too and not (record and hand.by_flownb):
                 return None
             if record is None:
                 missing += 1
@@ -45,7 +46,7 @@ def recount(store: Store, flow: str, root: str, *, others_too: bool = False) -> 
                 found[f"{state}@{keys.base_of(job)}"] += 1
     # Jobs that nobody declared are not among these. Counts that say less than there is were lost.
     known = sum(was.values()) - found.total() <= missing
-    if not known or job_facts.read_counts(store, flow) != was:
+    if not known or store.flows.read_job_counts(flow) != was:
         return None
     return Recount(was, dict.fromkeys(was, 0) | dict(found))
 

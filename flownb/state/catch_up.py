@@ -25,7 +25,7 @@ class SharedJobs:
 
     def notify_parents(self) -> int:
         """Notify further parents of jobs that other programs' workers ended; return how many were notified."""
-        self._cursor, notified = self._store.notify_shared_parents(self._cursor)
+        self._cursor, notified = self._store.shared.notify_some(self._cursor)
         return notified
 
 
@@ -45,8 +45,8 @@ class CatchUp:
 
     def catch_up(self) -> bool:
         """Write what is missing, unless the last round was just now; return whether anything changed."""
-        if self._store.has_ended(self._shape.root):
-            self._store.write_flow_end(self._shape.root)
+        if self._store.jobs.has_ended(self._shape.root):
+            self._store.catch_up.write_flow_end(self._shape.root)
             return True
         began = time.monotonic()
         if began < self._next_round:
@@ -60,8 +60,8 @@ class CatchUp:
 
     def _fail_doomed(self) -> int:
         """Fail parents in line whose children have failed since the last round."""
-        families = zip(self._parents, self._store.read_children_counts(self._parents), strict=True)
+        families = zip(self._parents, self._store.children.counts(self._parents), strict=True)
         failed = {parent: family.failed for parent, family in families if family.failed}
         doomed = [parent for parent, n in failed.items() if n != self._failed.get(parent)]
         self._failed = failed
-        return self._store.fail_deferred_parents(doomed[::-1])
+        return self._store.catch_up.fail_deferred_parents(doomed[::-1])

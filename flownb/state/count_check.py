@@ -14,8 +14,8 @@ from flownb.wire import keys
 from flownb.wire.many_rows import counts_of
 from flownb.wire.records import COMPLETED, FAILED, FlowCounts
 from flownb.wire.store import Store
-from flownb.wire.store.children import PIECE
-from flownb.wire.store.reconciling import BooksRead
+from flownb.wire.store.catch_up import CountComparison
+from flownb.wire.store.limits import JOBS_A_READ
 
 _SHARE = 50  # comparing takes at most this part of the time: 2 %
 
@@ -44,7 +44,7 @@ class CountCheck:
         """Return the stored counts. See `others_ran_jobs` whether they can be believed."""
         began = time.monotonic()
         if self.others_ran_jobs or began < self._next:
-            return self._store.read_progress(self._flow)
+            return self._store.flows.read_counts(self._flow)
         reads = self._read()
         if (total := sum(reads[-1].jobs.values())) != self._total:
             self._total = total
@@ -60,19 +60,21 @@ class CountCheck:
         self._next = began + _SHARE * (time.monotonic() - began)
         return counts_of(last.fields)
 
-    def _read(self) -> list[BooksRead]:
+    def _read(self) -> list[CountComparison]:
         """Everything in one read, or piece by piece, and the counts once more at the end."""
-        pieces = max(-(-len(self._parents) // PIECE), -(-len(self._shared) // PIECE), 1)
+        pieces = max(-(-len(self._parents) // JOBS_A_READ), -(-len(self._shared) // JOBS_A_READ), 1)
         reads = []
         for i in range(pieces):
-            reads.append(self._read_piece(slice(i * PIECE, (i + 1) * PIECE), [] if i else self._bases))
+            reads.append(
+                self._read_piece(slice(i * JOBS_A_READ, (i + 1) * JOBS_A_READ), [] if i else self._bases)
+            )
         if pieces > 1:
             reads.append(self._read_piece(slice(0), []))
         return reads
 
-    def _read_piece(self, part: slice, bases: Sequence[str]) -> BooksRead:
+    def _read_piece(self, part: slice, bases: Sequence[str]) -> CountComparison:
         parents, shared = self._parents[part], self._shared[part]
-        return self._store.read_flow_state(self._flow, self._shape.root, parents, shared, bases)
+        return self._store.catch_up.compare_counts(self._flow, self._shape.root, parents, shared, bases)
 
     def _read_tree(self) -> None:
         branches = [(parent, groups) for parent, groups in self._shape.branches() if groups]
@@ -92,24 +94,24 @@ class CountCheck:
 
     def _has_more_children(self, branches: Sequence[tuple[str, list[Group]]]) -> bool:
         """Does a parent keep children that nobody declared?"""
-        families = self._store.read_children_counts(self._parents)
+        families = self._store.children.counts(self._parents)
         more = [
             parent
             for (parent, groups), family in zip(branches, families, strict=True)
             if sum(family) > sum(group["count"] for group in groups)
         ]
         return any(
-            set(self._store.read_every_child(parent)) - set(self._shape.children(parent)) for parent in more
+            set(self._store.children.read_all(parent)) - set(self._shape.children(parent)) for parent in more
         )
 
 
-def _agree(reads: Sequence[BooksRead]) -> bool:
+def _agree(reads: Sequence[CountComparison]) -> bool:
     """Between the first read and the last jobs may end: what was found must lie between what was counted."""
     first, last = reads[0], reads[-1]
     pending = sum(read.pending for read in reads) + (not last.root_ended)
     return _unended(last) <= pending <= _unended(first)
 
 
-def _unended(read: BooksRead) -> int:
+def _unended(read: CountComparison) -> int:
     ended = (f"{COMPLETED}@", f"{FAILED}@")
     return sum(n for field, n in read.jobs.items() if not field.startswith(ended))

@@ -71,9 +71,9 @@ def _one_by_one(
 
 
 def _count_each(store: Store, parent: str, jobs: Sequence[str], stages: _Stages) -> None:
-    states = [job.state if job else None for job in store.read_jobs(jobs, ("name",))]
+    states = [job.state if job else None for job in store.jobs.read(jobs, ("name",))]
     gone = [key for key, state in zip(jobs, states, strict=True) if state is None]
-    kept = dict(zip(gone, store.read_kept_states(parent, gone), strict=True))  # removed as they ended
+    kept = dict(zip(gone, store.children.read_ends(parent, gone), strict=True))  # removed as they ended
     for key, state in zip(jobs, states, strict=True):
         told = state or kept[key]
         if told:
@@ -83,7 +83,7 @@ def _count_each(store: Store, parent: str, jobs: Sequence[str], stages: _Stages)
 def _count_wide(store: Store, wide: dict[str, list[Group]], root: str, stages: _Stages) -> bool:
     """Count what has ended by the parents' books, the rest by where it is; say whether that is exact."""
     pending: dict[str, dict[str, int]] = {}  # queue's key -> parent -> children it waits for
-    for (parent, groups), family in zip(wide.items(), store.read_children_counts(list(wide)), strict=True):
+    for (parent, groups), family in zip(wide.items(), store.children.counts(list(wide)), strict=True):
         base, size = groups[0]["base"], _size(groups)
         counted = stages.setdefault(keys.queue_of_base(base), Counter())
         waits = max(min(family.pending, size - family.completed - family.ignored - family.failed), 0)
@@ -96,7 +96,7 @@ def _count_wide(store: Store, wide: dict[str, list[Group]], root: str, stages: _
         counted = stages[keys.queue_of_base(base)]
         if sum(parents.values()) <= MOST_ALONE:
             for parent in parents:
-                _count_each(store, parent, store.read_pending(parent), stages)
+                _count_each(store, parent, store.children.read_pending(parent), stages)
         else:
             exact &= _count_in_queue(store, base, parents, root, counted)
     return exact
@@ -106,15 +106,15 @@ def _count_in_queue(
     store: Store, base: str, parents: dict[str, int], root: str, counted: Counter[str]
 ) -> bool:
     """Find those of `parents`' children that are somewhere else than in the line: the rest waits."""
-    rest, exact, sizes = sum(parents.values()), True, store.count_states(base)
+    rest, exact, sizes = sum(parents.values()), True, store.queues.count_states(base)
     for state in (ACTIVE, DELAYED, PRIORITIZED, FAILED):
-        ids = store.read_ids(base, state, 0, MOST_ALONE - 1)
-        found = store.read_jobs([keys.job_in(base, id) for id in ids], ("parentKey", "finishedOn"))
+        ids = store.queues.read_ids(base, state, 0, MOST_ALONE - 1)
+        found = store.jobs.read([keys.job_in(base, id) for id in ids], ("parentKey", "finishedOn"))
         ours = [job for job in found if job and job.state == state and job.parent_key in parents]
         if state == FAILED:  # those without a policy: their parent waits for ever
             ours = _awaited(store, ours)
             oldest = next((job.finished_on for job in reversed(found) if job), None) or 0
-            begun = store.read_jobs([root], ("timestamp",))[0]
+            begun = store.jobs.read([root], ("timestamp",))[0]
             exact &= sizes[state] <= MOST_ALONE or (begun is not None and oldest < begun.timestamp)
         else:
             exact &= sizes[state] <= MOST_ALONE
@@ -133,7 +133,7 @@ def _awaited(store: Store, jobs: Sequence[JobRecord]) -> list[JobRecord]:
         job
         for parent, children in families.items()
         for job, awaited in zip(
-            children, store.read_awaited(parent, [job.key for job in children]), strict=True
+            children, store.children.are_awaited(parent, [job.key for job in children]), strict=True
         )
         if awaited
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, FlowCounts
-from flownb.wire.store.throughput import Pace
+from flownb.wire.store.throughput import Throughput
 
 _LEAST_RUN = 0.0005  # seconds; times are stored in ms
 _UNKNOWN = 3  # a stage of which no job has ever ended may take up to so many times what is usual
@@ -18,7 +18,7 @@ _UNKNOWN = 3  # a stage of which no job has ever ended may take up to so many ti
 _SLOWER, _FASTER, _ALWAYS = 0.35, 0.3, 0.05
 
 
-def estimate(counts: FlowCounts, paces: Mapping[str, Pace]) -> tuple[float, float] | None:
+def estimate(counts: FlowCounts, paces: Mapping[str, Throughput]) -> tuple[float, float] | None:
     """Return the least and the most seconds until all jobs have ended; None while that cannot be known.
 
     It cannot before two jobs of the flow have ended, and when nothing runs that could go on.
@@ -76,7 +76,7 @@ class _Stage:
     due: float
 
     @classmethod
-    def of(cls, states: Mapping[str, int], pace: Pace) -> _Stage:
+    def of(cls, states: Mapping[str, int], pace: Throughput) -> _Stage:
         mine = states.get(COMPLETED, 0) + states.get(FAILED, 0)
         ended = min(mine, pace.ended)  # the others ended before the flow was there, or are not its own
         runs = [max(run, _LEAST_RUN) for run in pace.runs]
@@ -94,7 +94,7 @@ class _Stage:
         )
 
 
-def _pace(pace: Pace, ended: int, longest: float) -> tuple[float, float]:
+def _pace(pace: Throughput, ended: int, longest: float) -> tuple[float, float]:
     """Return the seconds between two ends, the latest weighing most, and by which part of it that may be off."""
     ends = pace.ends
     if ended < 2 or len(ends) < 2 or ends[0] <= ends[-1] or not longest:

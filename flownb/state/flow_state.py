@@ -69,7 +69,7 @@ class OwnFlowState(FlowState):
     def __init__(self, store: Store, flow: str) -> None:
         self._store = store
         self.flow = self._flow = flow
-        self.first_record = store.read_flow(flow)
+        self.first_record = store.flows.read(flow)
         self.root = self.first_record.get("root", "")
         declared = Declared(store, self.root)
         self.shape = declared
@@ -79,14 +79,14 @@ class OwnFlowState(FlowState):
         self._has_ended = False  # at the last question
 
     def record(self) -> dict[str, str]:
-        record = self._store.read_flow(self._flow)
+        record = self._store.flows.read(self._flow)
         if record and "ended" not in record:
             record |= _unwritten_end(self._store, self.root)
         self._note_end("ended" in record)
         return record
 
     def end(self) -> End:
-        ended, cause = self._store.read_flow_end(self._flow)
+        ended, cause = self._store.flows.read_end(self._flow)
         if ended is None:
             found = _unwritten_end(self._store, self.root)
             ended, cause = found.get("ended"), found.get("cause", cause)
@@ -96,7 +96,7 @@ class OwnFlowState(FlowState):
     def catch_up(self) -> End:
         if self._store.read_only:
             return self.end()
-        ended, cause = self._store.read_flow_end(self._flow)
+        ended, cause = self._store.flows.read_end(self._flow)
         if ended is None and self._catch_up.catch_up():
             return self.end()
         self._note_end(ended is not None)
@@ -140,7 +140,7 @@ class FoundFlowState(FlowState):
         self.first_record = self.record()
 
     def record(self) -> dict[str, str]:
-        root = self._store.read_jobs([self.root], ("name", "timestamp"))[0]
+        root = self._store.jobs.read([self.root], ("name", "timestamp"))[0]
         if root is None:
             return {}
         record = {"name": root.name, "root": self.root, "created": str(root.timestamp), "stored": "1"}
@@ -166,14 +166,14 @@ class FoundFlowState(FlowState):
 
 def _unwritten_end(store: Store, root: str) -> dict[str, str]:
     """Return ended, finished and cause as far as the root's own keys tell them."""
-    job = store.read_jobs([root], ("finishedOn",))[0]
+    job = store.jobs.read([root], ("finishedOn",))[0]
     if job is None:
         return {}
     found: dict[str, str] = {}
     if job.state in (COMPLETED, FAILED):
         found = {"ended": job.state, "finished": str(job.finished_on or 0)}
     if job.state != COMPLETED:
-        cause = store.read_first_failure(root)
+        cause = store.children.read_first_failure(root)
         if cause != root or job.state == FAILED:
             found["cause"] = cause
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flownb.state.flow_state import FlowState
 from flownb.wire import keys
 from flownb.wire.store import Store
-from flownb.wire.store.steering import MOST_STEERED
+from flownb.wire.store.limits import JOBS_A_CHANGE
 
 
 def seal_of(store: Store, flow_state: FlowState) -> str:
@@ -17,7 +17,7 @@ def unseal(store: Store, flow_state: FlowState) -> None:
     """Release the parents of a flow that its seal keeps waiting."""
     seal = seal_of(store, flow_state)
     parents = [parent for parent, groups in flow_state.shape.branches() if groups]
-    sealed = store.read_sealed(parents, seal)
-    for start in range(0, len(sealed), MOST_STEERED):
-        some = sealed[start : start + MOST_STEERED]
-        store.retry_jobs([], token="", flow=flow_state.flow, seal=seal, unseal=some)
+    sealed = store.children.read_sealed(parents, seal)
+    for start in range(0, len(sealed), JOBS_A_CHANGE):
+        some = sealed[start : start + JOBS_A_CHANGE]
+        store.jobs.retry([], token="", flow=flow_state.flow, seal=seal, unseal=some)

@@ -17,7 +17,7 @@ from flownb.wire import codec, keys
 from flownb.wire.folding import MOST_SINGLE, group_siblings
 from flownb.wire.records import OPTIONAL
 from flownb.wire.store import Store
-from flownb.wire.store.children import in_pieces
+from flownb.wire.store.limits import in_pieces
 
 REMOVED = "(removed)"  #: the name of a job that is gone, and with it its name
 
@@ -78,10 +78,10 @@ class Declared(Shape):
     """The tree as flownb stored it."""
 
     def groups(self, parents: Sequence[str]) -> list[list[Group] | None]:
-        return self.store.read_groups(parents)
+        return self.store.declared.read_groups(parents)
 
     def children(self, parent: str) -> list[str]:
-        return [key for piece in self.store.read_children(parent) for key in piece.keys]
+        return [key for piece in self.store.declared.read(parent) for key in piece.keys]
 
 
 class Found(Shape):
@@ -129,21 +129,23 @@ class Found(Shape):
     def _grown(self) -> list[str]:
         """Jobs that keep more children than were found."""
         parents = [parent for parent, _ in self.branches()]
-        families = self.store.read_children_counts(parents)
+        families = self.store.children.counts(parents)
         known = [len(self._names.get(parent, ())) for parent in parents]
         more = {
             p: sum(family) - n
             for p, family, n in zip(parents, families, known, strict=True)
             if sum(family) > n
         }
-        sealed = set(self.store.read_sealed(list(more), self._seal))  # which stands among the children
+        sealed = set(
+            self.store.children.read_sealed(list(more), self._seal)
+        )  # which stands among the children
         return [parent for parent, n in more.items() if n > (parent in sealed)]
 
     def _new_parents(self) -> list[str]:
         """Jobs that had no children when they were found and wait for some now: among the newest of their queues."""
         found: list[str] = []
         for base in self._bases:
-            for jobs in self.store.pages_of_parents(base):
+            for jobs in self.store.queues.pages_of_parents(base):
                 fresh = [job for job in jobs if job in self._above and job not in self._branches]
                 found += fresh
                 if not fresh:
@@ -161,9 +163,9 @@ class Found(Shape):
             declared = self._declared_children(parent)
             names: dict[str, str] = {}
             branches: set[str] = set()
-            for piece in chain(in_pieces(declared), self.store.children_in_pieces(parent)):
+            for piece in chain(in_pieces(declared), self.store.children.pages(parent)):
                 fresh = [key for key in dict.fromkeys(piece) if key not in names]
-                for key, kin in zip(fresh, self.store.read_names(fresh), strict=True):
+                for key, kin in zip(fresh, self.store.children.read_names(fresh), strict=True):
                     names[key] = kin.name if kin else REMOVED
                     if kin and kin.has_children:
                         branches.add(key)
@@ -177,7 +179,7 @@ class Found(Shape):
             line |= dict.fromkeys(key for key in sorted(branches) if key not in self._groups)
 
     def _declared_children(self, parent: str) -> list[str]:
-        pieces = self.store.read_children(parent) if self._is_declared else []
+        pieces = self.store.declared.read(parent) if self._is_declared else []
         return [key for piece in pieces for key in piece.keys]
 
     def _group(self, parent: str) -> None:
@@ -190,7 +192,7 @@ class Found(Shape):
             leaf = self._branches.isdisjoint(members)
             first = members[:MOST_SINGLE]
             groups.append({"base": base, "name": name, "count": len(members), "first": first, "leaf": leaf})
-        firsts = self.store.read_jobs([group["first"][0] for group in groups], ("parent",))
+        firsts = self.store.jobs.read([group["first"][0] for group in groups], ("parent",))
         for group, child in zip(groups, firsts, strict=True):
             link = codec.decode_object(child.parent or "{}") if child else {}
             group["optional"] = any(link.get(policy) for policy in OPTIONAL)

@@ -14,8 +14,8 @@ from flownb.state import tree
 from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState
 from flownb.wire import keys
 from flownb.wire.records import JobRecord, Snapshot
-from flownb.wire.store import TIMELINE_FIELDS, Store
-from flownb.wire.store.queue_facts import read_now
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import TIMELINE_FIELDS
 
 COUNT_PATIENCE_SECONDS = 1.0  # a picture lets the tree of another program's flow be walked for so long
 
@@ -91,7 +91,7 @@ class StoredFlow:
         if nodes:
             shape = self.flow_state.shape
             return tree.snapshot(self.store, shape, record, counts, failures=failures, opened=opened)
-        root = self.store.read_jobs([record["root"]], ("name",))[0]
+        root = self.store.jobs.read([record["root"]], ("name",))[0]
         return Snapshot(
             name=record["name"],
             state=tree.state_of(record, root),
@@ -99,7 +99,7 @@ class StoredFlow:
             counts=counts,
             created=int(record["created"]),
             finished=int(record["finished"]) if "finished" in record else None,
-            now=read_now(self.store),
+            now=self.store.server.read_time(),
         )
 
     def records(self) -> Sequence[JobRecord]:

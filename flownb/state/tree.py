@@ -21,8 +21,8 @@ from flownb.wire.records import (
     Node,
     Snapshot,
 )
-from flownb.wire.store import ALL_FIELDS, BRIEF_FIELDS, Store
-from flownb.wire.store.queue_facts import read_now, read_oldest
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import ALL_FIELDS, BRIEF_FIELDS
 
 
 def levels_below(store: Store, tops: Sequence[str]) -> Iterator[list[str]]:
@@ -31,10 +31,10 @@ def levels_below(store: Store, tops: Sequence[str]) -> Iterator[list[str]]:
     while parents:
         level: list[str] = []
         below: list[str] = []
-        for parent, groups in zip(parents, store.read_groups(parents), strict=True):
+        for parent, groups in zip(parents, store.declared.read_groups(parents), strict=True):
             if groups is None:
                 continue
-            fresh = [key for piece in store.read_children(parent) for key in piece.keys if key not in seen]
+            fresh = [key for piece in store.declared.read(parent) for key in piece.keys if key not in seen]
             seen.update(fresh)
             level += fresh
             if not all(group["leaf"] for group in groups):
@@ -45,7 +45,7 @@ def levels_below(store: Store, tops: Sequence[str]) -> Iterator[list[str]]:
 
 def jobs(store: Store, shape: Shape, fields: Sequence[str] = BRIEF_FIELDS) -> list[JobRecord]:
     """Read every job of a flow."""
-    return [record for record in store.read_jobs(list(shape.jobs()), fields) if record]
+    return [record for record in store.jobs.read(list(shape.jobs()), fields) if record]
 
 
 def snapshot(
@@ -72,7 +72,7 @@ def snapshot(
         counts=counts,
         created=int(record["created"]),
         finished=int(record["finished"]) if "finished" in record else None,
-        now=read_now(store),
+        now=store.server.read_time(),
         oldest=_oldest(store, shape, counts),
         left_out=max(counts.total - drawn, 0),
         failures=tuple(read_failures(store, shape, counts.count(FAILED))) if failures else (),
@@ -86,7 +86,9 @@ def _oldest(store: Store, shape: Shape, counts: FlowCounts) -> int | None:
         return None
     parents = {parent for parent, _ in shape.branches()}
     bases = [keys.base(store.prefix, queue) for queue in running]
-    return read_oldest(store, bases, lambda job, parent: job == shape.root or parent in parents)
+    return store.queue_facts.read_oldest_start(
+        bases, lambda job, parent: job == shape.root or parent in parents
+    )
 
 
 def state_of(record: Mapping[str, str], root: JobRecord | None) -> str:
@@ -117,13 +119,13 @@ class _Reader:
         while level:
             below: list[int] = []
             keys_ = [self.nodes[i]["key"] for i in level]
-            families = self.store.read_children_counts(keys_)
+            families = self.store.children.counts(keys_)
             for i, groups, family in zip(level, self.shape.groups(keys_), families, strict=True):
                 for group in groups or ():
                     below += self._adopt(i, group, family, alone=len(groups or ()) == 1)
             level = below
         singles = [i for i, node in enumerate(self.nodes) if node["count"] == 1 and not node.get("apart")]
-        records = self.store.read_jobs([self.nodes[i]["key"] for i in singles], BRIEF_FIELDS)
+        records = self.store.jobs.read([self.nodes[i]["key"] for i in singles], BRIEF_FIELDS)
         for i, record in zip(singles, records, strict=True):
             self._fill(self.nodes[i], record)
         self._fill_those_gone()
@@ -235,7 +237,7 @@ class _Reader:
         for parent in self.nodes:
             children = [self.nodes[i] for i in parent["children"]]
             gone = [node for node in children if node["count"] == 1 and not node["states"]]
-            kept = self.store.read_kept_states(parent["key"], [node["key"] for node in gone])
+            kept = self.store.children.read_ends(parent["key"], [node["key"] for node in gone])
             for node, state in zip(gone, kept, strict=True):
                 node["name"], node["states"] = REMOVED, {state or FAILED: 1}
 
@@ -254,18 +256,19 @@ def read_failures(store: Store, shape: Shape, failed: int, most: int = MOST_FAIL
     if not failed:
         return []
     found = list(islice(failed_keys(store, shape), min(failed, 2 * most)))
-    records = [r for r in store.read_jobs(found, ALL_FIELDS) if r and r.why not in NO_CAUSE]
+    records = [r for r in store.jobs.read(found, ALL_FIELDS) if r and r.why not in NO_CAUSE]
     return sorted(records, key=lambda r: r.finished_on or 0)[:most]
 
 
 def failed_keys(store: Store, shape: Shape) -> Iterator[str]:
     """Yield the keys of a flow's failed jobs: the root, then what failed each parent, from the top down."""
-    record = store.read_jobs([shape.root], BRIEF_FIELDS)[0]
+    record = store.jobs.read([shape.root], BRIEF_FIELDS)[0]
     if record and record.state == FAILED:
         yield shape.root
     seen = {shape.root}
     for parent, _ in shape.branches():
-        fresh = [key for key in [*store.read_failed(parent), *store.read_ignored(parent)] if key not in seen]
+        failed = [*store.children.read_failed(parent), *store.children.read_ignored(parent)]
+        fresh = [key for key in failed if key not in seen]
         seen.update(fresh)
         yield from dict.fromkeys(fresh)
     yield from (key for key in _unforgiven(store, shape) if key not in seen)
@@ -276,9 +279,11 @@ def _unforgiven(store: Store, shape: Shape) -> list[str]:
     branches = dict(shape.branches())
     bases = dict.fromkeys(group["base"] for groups in branches.values() for group in groups)
     places = [
-        keys.job_in(base, id) for base in bases for id in store.read_ids(base, FAILED, 0, 10 * MOST_FAILURES)
+        keys.job_in(base, id)
+        for base in bases
+        for id in store.queues.read_ids(base, FAILED, 0, 10 * MOST_FAILURES)
     ]
-    return [job.key for job in store.read_jobs(places, ("parentKey",)) if job and job.parent_key in branches]
+    return [job.key for job in store.jobs.read(places, ("parentKey",)) if job and job.parent_key in branches]
 
 
 def root_cause(store: Store, cause: str | None, root: str) -> tuple[JobRecord | None, list[str]]:
@@ -286,8 +291,8 @@ def root_cause(store: Store, cause: str | None, root: str) -> tuple[JobRecord | 
 
     One that was shared may have gone with another flow: then what is left of the failure tells.
     """
-    record = store.read_jobs([cause or root])[0] or store.read_jobs([_first_failure(store, root)])[0]
-    top = store.read_jobs([root], ("fl",))[0]
+    record = store.jobs.read([cause or root])[0] or store.jobs.read([_first_failure(store, root)])[0]
+    top = store.jobs.read([root], ("fl",))[0]
     names: list[str] = []
     step = record
     while step is not None and len(names) < 100:
@@ -299,7 +304,7 @@ def root_cause(store: Store, cause: str | None, root: str) -> tuple[JobRecord | 
 def _first_failure(store: Store, job: str) -> str:
     """Return the deepest job that is still known to have failed this one; itself when no child did."""
     for _ in range(100):
-        failed = store.read_failed(job)
+        failed = store.children.read_failed(job)
         if not failed:
             break
         job = failed[0]
@@ -308,8 +313,11 @@ def _first_failure(store: Store, job: str) -> str:
 
 def _parent_in_flow(store: Store, job: JobRecord, flow: str | None) -> JobRecord | None:
     """The parent through which a job belongs to this flow: of a shared job it need not be the first."""
-    above = [*([job.parent_key] if job.parent_key else []), *store.read_parents([job.key])[job.key]]
-    found = [parent for parent in store.read_jobs(above) if parent]
+    above = [
+        *([job.parent_key] if job.parent_key else []),
+        *store.shared.read_further_parents([job.key])[job.key],
+    ]
+    found = [parent for parent in store.jobs.read(above) if parent]
     return next((parent for parent in found if parent.flow == flow), found[0] if found else None)
 
 

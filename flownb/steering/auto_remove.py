@@ -13,7 +13,8 @@ from flownb.state.flow_state import OwnFlowState
 from flownb.state.shape import Declared
 from flownb.steering import remove
 from flownb.wire.records import COMPLETED, FAILED
-from flownb.wire.store import CHUNK, Store
+from flownb.wire.store import Store
+from flownb.wire.store.limits import CHUNK_JOBS
 
 LOOK_AGAIN_MS = 10_000  # while jobs of an ended flow are still to end
 _FIELDS = ("name", "fl", "finishedOn", "keep")
@@ -24,24 +25,24 @@ def tidy(store: Store, flow: str, now: int) -> None:
 
     While jobs of it are still to end, as after a failure that lets the others finish, nothing goes.
     """
-    record = store.read_flow(flow)
+    record = store.flows.read(flow)
     if "ended" not in record:
         return  # it was retried, or is gone: `claim_auto_remove` will see
     counts = OwnFlowState(store, flow).counts()  # also where other programs' workers ended its jobs
     if counts.count(COMPLETED) + counts.count(FAILED) < counts.total:
-        return store.postpone_auto_remove(flow, now + LOOK_AGAIN_MS)
+        return store.auto_remove.postpone(flow, now + LOOK_AGAIN_MS)
     root = record["root"]
     later: list[int] = []
     jobs: Iterable[str] = [root] if record["tidy"] == "root" else Declared(store, root).jobs()
     for key in list(_due(store, jobs, now, later)):
         remove.remove_job(store, key)  # a root goes with its whole flow
-    store.postpone_auto_remove(flow, min(later, default=None))
+    store.auto_remove.postpone(flow, min(later, default=None))
 
 
 def _due(store: Store, jobs: Iterable[str], now: int, later: list[int]) -> Iterator[str]:
     """Yield the jobs that go now, also those of other flows that are too many by now."""
-    for some in _pieces(jobs, CHUNK):
-        for job in store.read_jobs(some, _FIELDS):
+    for some in _pieces(jobs, CHUNK_JOBS):
+        for job in store.jobs.read(some, _FIELDS):
             rule = json.loads(job.keep).get(job.state) if job and job.keep else None
             if job is None or rule is None:
                 continue
@@ -53,7 +54,7 @@ def _due(store: Store, jobs: Iterable[str], now: int, later: list[int]) -> Itera
             if age is not None:
                 later.append(int(ended + age * 1000))
             if count is not None:
-                yield from store.keep_newest(str(job.state), job.key, ended, count)
+                yield from store.auto_remove.keep_newest(str(job.state), job.key, ended, count)
 
 
 def _pieces(items: Iterable[str], size: int) -> Iterator[list[str]]:

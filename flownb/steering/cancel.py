@@ -12,13 +12,13 @@ from flownb.wire import keys
 from flownb.wire.flow_log import tell
 from flownb.wire.records import COMPLETED
 from flownb.wire.store import Store
-from flownb.wire.store.steering import MOST_STEERED
+from flownb.wire.store.limits import JOBS_A_CHANGE
 
 
 def cancel_flow(store: Store, flow: str, record: Mapping[str, str]) -> None:
     """Cancel what has not run yet; nothing to do when the flow has completed."""
     root = record["root"]
-    if store.cancel_flow(keys.base_of(root), flow) != COMPLETED:
+    if store.flows.cancel(keys.base_of(root), flow) != COMPLETED:
         tell("is cancelled", flow=flow)
         cancel_below(store, [root])
 
@@ -28,5 +28,5 @@ def cancel_below(store: Store, tops: Sequence[str]) -> None:
     line is read from.
     """
     for level in tree.levels_below(store, tops):
-        for end in range(len(level), 0, -MOST_STEERED):
-            store.cancel_jobs(level[max(end - MOST_STEERED, 0) : end])
+        for end in range(len(level), 0, -JOBS_A_CHANGE):
+            store.jobs.cancel(level[max(end - JOBS_A_CHANGE, 0) : end])

@@ -14,7 +14,8 @@ from flownb.wire import keys
 from flownb.wire.flow_log import tell
 from flownb.wire.records import ACTIVE, WAITING, JobRecord
 from flownb.wire.store import Store
-from flownb.wire.store.steering import MOST_STEERED, Removal
+from flownb.wire.store.jobs import Removal
+from flownb.wire.store.limits import JOBS_A_CHANGE
 
 _FIELDS = ("name", "fl", "parentKey", "parent")
 _PAGE = 1000  # ids of a line read at a time
@@ -24,15 +25,15 @@ _MOST_LOOKS = 5  # somebody may share a job between our look and our call
 def remove_flow(store: Store, flow: str) -> None:
     """Remove a flow; nothing to do when it is gone. It is cancelled first, so that nothing of it starts meanwhile."""
     for look in range(_MOST_LOOKS):
-        record = store.read_flow(flow)
+        record = store.flows.read(flow)
         if not record:
             return
-        store.cancel_flow(keys.base_of(record["root"]), flow)
+        store.flows.cancel(keys.base_of(record["root"]), flow)
         try:
             plan = _Plan.read(store, record["root"], flow)
             plan.carry_out(record["name"])
             if "tidy" in record:
-                store.forget_kept(plan.order)
+                store.auto_remove.forget_kept(plan.order)
             tell("is removed", flow=flow)
         except JobShared:
             if look == _MOST_LOOKS - 1:
@@ -42,10 +43,10 @@ def remove_flow(store: Store, flow: str) -> None:
 def remove_job(store: Store, job: str) -> None:
     """Remove a job and its children; a flow's root goes with the whole flow. Raises FlowError when one runs."""
     for look in range(_MOST_LOOKS):
-        found = store.read_jobs([job], _FIELDS)[0]
+        found = store.jobs.read([job], _FIELDS)[0]
         if found is None:
             return
-        if found.flow is not None and store.read_flow(found.flow).get("root") == job:
+        if found.flow is not None and store.flows.read(found.flow).get("root") == job:
             return remove_flow(store, found.flow)
         try:
             _Plan.read(store, job, None).carry_out(None)
@@ -58,7 +59,7 @@ def remove_job(store: Store, job: str) -> None:
 
 
 def _running(store: Store, job: str) -> FlowError:
-    found = store.read_jobs([job], _FIELDS)[0]
+    found = store.jobs.read([job], _FIELDS)[0]
     name = found.name if found else keys.split(job)[2]
     return FlowError(
         f"job {name!r} ({keys.short(job, store.prefix)}) runs right now; wait until it has ended, "
@@ -86,7 +87,7 @@ class _Plan:
             for child in below:
                 plan.parents.setdefault(child, []).append(parent)
         plan.order = _parents_first(top, children, plan.parents)
-        records = dict(zip(plan.order, store.read_jobs(plan.order, _FIELDS), strict=True))
+        records = dict(zip(plan.order, store.jobs.read(plan.order, _FIELDS), strict=True))
         plan.kept = plan._shared(records)
         kept = set(plan.kept)
         plan.waiting = [job for job, record in records.items() if record and record.state == WAITING]
@@ -99,7 +100,7 @@ class _Plan:
     def _shared(self, records: dict[str, JobRecord | None]) -> list[str]:
         """Jobs that somebody else uses, those of another flow (its root may have no other parent), all below them."""
         mine, kept = set(self.order), set[str]()
-        above = self.store.read_parents(self.order)
+        above = self.store.shared.read_further_parents(self.order)
         top = records[self.top]
         home = self.flow or (top.flow if top else None)
         for job in self.order:
@@ -109,7 +110,7 @@ class _Plan:
             edges = [*above[job], *([record.parent_key] if record.parent_key else [])]
             outside = [parent for parent in edges if parent not in mine]
             elsewhere = home is not None and record.flow not in (None, home)
-            if elsewhere or any(parent in kept for parent in edges) or self.store.count_there(outside):
+            if elsewhere or any(parent in kept for parent in edges) or self.store.jobs.count_stored(outside):
                 kept.add(job)
         return [job for job in self.order if job in kept]
 
@@ -120,13 +121,13 @@ class _Plan:
         top = self.top if self.flow is None else None
         for some in _chunks(self.kept):
             lost = [(job, [p for p in self.parents.get(job, ()) if p not in kept]) for job in some]
-            self.store.remove_jobs(base, Removal(jobs=[], keep=lost, top=top, flow=self.flow))
+            self.store.jobs.remove(base, Removal(jobs=[], keep=lost, top=top, flow=self.flow))
         going = [job for job in self._leaves_first() if job not in kept]
         chunks = list(_chunks(going)) or [[]]
         for number, some in enumerate(chunks, 1):
             above = list(dict.fromkeys(parent for job in some for parent in self.parents.get(job, ())))
             last = name if number == len(chunks) else None
-            self.store.remove_jobs(base, Removal(jobs=some, going=above, top=top, flow=self.flow, name=last))
+            self.store.jobs.remove(base, Removal(jobs=some, going=above, top=top, flow=self.flow, name=last))
 
     def _leaves_first(self) -> list[str]:
         """Every job, children before parents. Leaves in line as they stand there: what leaves a long line in one call
@@ -147,7 +148,9 @@ def _places_in_line(store: Store, jobs: Sequence[str]) -> dict[str, int]:
         of_queue.setdefault(keys.base_of(job), set()).add(job)
     for base, left in of_queue.items():
         start = 0
-        while len(left) > MOST_STEERED and (ids := store.read_ids(base, WAITING, start, start + _PAGE - 1)):
+        while len(left) > JOBS_A_CHANGE and (
+            ids := store.queues.read_ids(base, WAITING, start, start + _PAGE - 1)
+        ):
             found = {keys.job_in(base, id): start + place for place, id in enumerate(ids)}
             places |= {job: place for job, place in found.items() if job in left}
             left -= found.keys()
@@ -156,8 +159,8 @@ def _places_in_line(store: Store, jobs: Sequence[str]) -> dict[str, int]:
 
 
 def _chunks(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(jobs), MOST_STEERED):
-        yield jobs[start : start + MOST_STEERED]
+    for start in range(0, len(jobs), JOBS_A_CHANGE):
+        yield jobs[start : start + JOBS_A_CHANGE]
 
 
 def _families(store: Store, top: str) -> Iterator[tuple[str, list[str]]]:
@@ -165,12 +168,12 @@ def _families(store: Store, top: str) -> Iterator[tuple[str, list[str]]]:
     level, seen = [top], {top}
     while level:
         below: list[str] = []
-        declared = store.read_children_of(level)
-        counts = store.read_children_counts(level)
+        declared = store.declared.read_many(level)
+        counts = store.children.counts(level)
         for parent, pieces, count in zip(level, declared, counts, strict=True):
             children = dict.fromkeys(key for piece in pieces for key in piece.keys)
             if any(count):
-                children |= dict.fromkeys(store.read_every_child(parent))
+                children |= dict.fromkeys(store.children.read_all(parent))
             if children:
                 yield parent, list(children)
             below += [child for child in children if child not in seen]

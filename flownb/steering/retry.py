@@ -14,7 +14,7 @@ from flownb.wire import codec, keys
 from flownb.wire.flow_log import tell
 from flownb.wire.records import CANCELLED, FAILED
 from flownb.wire.store import Store
-from flownb.wire.store.steering import MOST_STEERED
+from flownb.wire.store.limits import JOBS_A_CHANGE
 
 
 def retry_one(store: Store, job: str) -> None:
@@ -22,9 +22,9 @@ def retry_one(store: Store, job: str) -> None:
 
     Jobs that were cancelled because it failed run again too: what stands above it waits for them.
     """
-    found = store.read_jobs([job], ("name", "fl"))[0]
+    found = store.jobs.read([job], ("name", "fl"))[0]
     flow = found.flow if found else None
-    doomed = flow is not None and store.has_cancelled_jobs(flow)
+    doomed = flow is not None and store.flows.has_cancelled_jobs(flow)
     answer = _ask(store, [job], secrets.token_hex(8))[0]
     if answer != "done":
         raise FlowError(_refused(store, job, answer))
@@ -38,7 +38,7 @@ def _cancelled_in(store: Store, flow_state: FlowState) -> list[str]:
     """Return the cancelled jobs of a flow that has ended by a failure, from the leaves up."""
     if flow_state.catch_up().state == CANCELLED:
         return []
-    found = store.read_jobs(flow_state.shape.upwards(), ("name", "why"))
+    found = store.jobs.read(flow_state.shape.upwards(), ("name", "why"))
     return [job.key for job in found if job and job.why == "cancelled"]
 
 
@@ -49,11 +49,11 @@ def retry_flow(store: Store, flow_state: FlowState) -> None:
     if "stored" not in record and record.get("ended") == CANCELLED:
         raise FlowError(f"flow {record['name']!r} was cancelled before all of it was stored; add it again")
     flow_state.explore()
-    found = store.read_jobs(flow_state.shape.upwards(), ("name",))
+    found = store.jobs.read(flow_state.shape.upwards(), ("name",))
     failed = [job.key for job in found if job and job.state == FAILED]
-    families = store.read_children_counts(failed)
+    families = store.children.counts(failed)
     if record.get("ended") == CANCELLED:  # it is no more, also when there is nothing to run again
-        store.retry_jobs([], token="", flow=flow_state.flow, base=keys.base_of(flow_state.root))
+        store.jobs.retry([], token="", flow=flow_state.flow, base=keys.base_of(flow_state.root))
     own = [job for job, family in zip(failed, families, strict=True) if not family.failed]
     retry_jobs(store, flow_state, own)
     if "stored" in record:  # what a retry that was cut short has left sealed
@@ -70,9 +70,9 @@ def retry_jobs(
     More than one call holds 100: then the parents are sealed until the last, so that none runs twice.
     """
     answers, token = list[str](), secrets.token_hex(8)
-    seal = seal_of(store, flow_state) if len(jobs) > MOST_STEERED else None
-    for start in range(0, len(jobs), MOST_STEERED):
-        answers += _ask(store, jobs[start : start + MOST_STEERED], token, flow_state.flow, seal, rows or {})
+    seal = seal_of(store, flow_state) if len(jobs) > JOBS_A_CHANGE else None
+    for start in range(0, len(jobs), JOBS_A_CHANGE):
+        answers += _ask(store, jobs[start : start + JOBS_A_CHANGE], token, flow_state.flow, seal, rows or {})
     if seal:
         unseal(store, flow_state)
     tell(
@@ -94,17 +94,17 @@ def _ask(
     seal: str | None = None,
     rows: Mapping[str, list[int]] = MappingProxyType({}),
 ) -> list[str]:
-    found = store.read_jobs(jobs, ("name", "opts"))
+    found = store.jobs.read(jobs, ("name", "opts"))
     asked = [
         (key, JobOptions.from_wire(codec.decode(job.opts)).lifo if job else False, rows.get(key))
         for key, job in zip(jobs, found, strict=True)
     ]
-    return store.retry_jobs(asked, token=token, flow=flow, seal=seal)
+    return store.jobs.retry(asked, token=token, flow=flow, seal=seal)
 
 
 def _refused(store: Store, job: str, answer: str) -> str:
     word, _, other = answer.partition(" ")
-    found = store.read_jobs([job, other] if other else [job], ("name",))
+    found = store.jobs.read([job, other] if other else [job], ("name",))
     names = [
         record.name if record else keys.split(key)[2]
         for key, record in zip((job, other), found, strict=False)

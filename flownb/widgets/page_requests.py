@@ -15,7 +15,7 @@ from flownb.views.phases import failed_runs
 from flownb.views.words import cut, printable, reason, shown
 from flownb.wire import codec, keys
 from flownb.wire.records import ACTIVE, FAILED, JobRecord, Snapshot
-from flownb.wire.store import BRIEF_FIELDS
+from flownb.wire.store.job_records import BRIEF_FIELDS
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
@@ -36,7 +36,7 @@ def job(flow: Flow, key: str) -> dict[str, Any]:
     found = stored(flow)
     _, record = stored_job(find_job(found.store, key))
     traces = codec.decode(record.stacktrace or "[]")
-    logs = found.store.read_logs(key)
+    logs = found.store.jobs.read_logs(key)
     return {
         "key": key,
         "name": shown(found.name_of(record), 200),
@@ -89,7 +89,11 @@ def members(flow: Flow, parent: str, first: str) -> tuple[str, ...]:
         others = {key for other in groups if other is not group for key in other["first"]}
         of_queue = [key for key in of_queue if key not in others]
     mine = set(of_queue)
-    failed = [key for key in (*store.read_failed(parent), *store.read_ignored(parent)) if key in mine]
+    failed = [
+        key
+        for key in (*store.children.read_failed(parent), *store.children.read_ignored(parent))
+        if key in mine
+    ]
     most = group["count"] if group["count"] <= MOST_APART else MOST_APART - 1
     return tuple(dict.fromkeys([*failed[:most], *of_queue]))[:most]
 
@@ -147,7 +151,7 @@ class Pages:
     def _sorted(self, wanted: list[str], ask: Mapping[str, Any]) -> dict[str, Any]:
         """All are read, so they can be put in any order."""
         state, start, sort = ask.get("state"), int(ask.get("start") or 0), ask.get("sort")
-        records = [r for r in self._stored.store.read_jobs(wanted, BRIEF_FIELDS) if r]
+        records = [r for r in self._stored.store.jobs.read(wanted, BRIEF_FIELDS) if r]
         rows = [self._row(record) for record in records if not state or record.state == state]
         if sort in _COLUMNS:
             place = _COLUMNS.index(sort) + 1
@@ -166,7 +170,7 @@ class Pages:
         place = start
         while place < len(wanted) and len(rows) < PAGE and place - start < MOST_SEARCHED:
             some = wanted[place : place + (500 if state else PAGE)]
-            for record in self._stored.store.read_jobs(some, BRIEF_FIELDS):
+            for record in self._stored.store.jobs.read(some, BRIEF_FIELDS):
                 place += 1
                 if record and (not state or record.state == state):
                     rows.append(self._row(record))

@@ -8,7 +8,8 @@ from typing import Any
 from flownb.wire import codec, keys
 from flownb.wire.many_rows import bind_of, data_of, refer
 from flownb.wire.records import POLICIES
-from flownb.wire.store import Store, Taken
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import Taken
 
 FIRST_PIECE_BEHIND = 1_000_000_000  # pieces of children that were added later come after those of the plan
 
@@ -35,7 +36,7 @@ def delegate_rows(
     policy = next(word for word in POLICIES if f'"{word}":' in (record.parent or ""))
     children = keys.own(store.prefix, "children", record.parent_key or "")
     piece = codec.pack_children([base] * len(ids), ids)
-    store.add_jobs(
+    store.jobs.add(
         [base],
         jobs=jobs,
         opts=[record.opts],

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from flownb.steering import cancel
-from flownb.wire.store import Store, Turn
+from flownb.wire.store import Store
+from flownb.wire.store.leases import Turn
 from flownb.worker.settings import WorkerSettings
 
 log = logging.getLogger("flownb.worker")
@@ -19,7 +20,7 @@ def follow_up(turn: Turn, settings: WorkerSettings) -> None:
     if turn.doomed:
         _in_background(cancel.cancel_below, turn.doomed, settings)
     if turn.shared:
-        _in_background(Store.notify_parents, turn.shared, settings)
+        _in_background(lambda store, jobs: store.shared.notify_parents(jobs), turn.shared, settings)
 
 
 def _in_background(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from flownb.wire.store import CHUNK, MOST_BYTES_A_CALL, Taken
+from flownb.wire.store.job_records import Taken
+from flownb.wire.store.limits import CHUNK_JOBS, MOST_BYTES_A_CALL
 from flownb.worker.outcomes import Outcome, returned
 from flownb.worker.slots import Held, Slots
 
@@ -72,7 +73,7 @@ class HeldJobs:
 
     def outcomes_of_a_call(self) -> list[Outcome]:
         """Take from `pending` what one call carries: not too many outcomes, not too many bytes."""
-        size, some = 0, self.pending[:CHUNK]
+        size, some = 0, self.pending[:CHUNK_JOBS]
         for i, outcome in enumerate(some):
             size += len(outcome.get("value") or "")
             if i and size > MOST_BYTES_A_CALL:
@@ -86,6 +87,6 @@ class HeldJobs:
         return {*self.jobs, *((outcome["base"], outcome["id"]) for outcome in self.pending)}
 
     def leases(self) -> list[tuple[str, str, str, int]]:
-        """Return the leases of all jobs that are held, as `Store.extend_leases` takes them."""
+        """Return the leases of all jobs that are held, as `Leases.extend` takes them."""
         found = [held.taken for held in self.jobs.values()]
         return [(taken.base, taken.record.id, taken.token, taken.record.attempts_started) for taken in found]

@@ -138,7 +138,7 @@ def main() -> None:
                 watches[watch] = Store(Connection.client_from_address(message["address"]), watch.prefix)
             else:
                 for watch in [watch for watch in watches if watch.token == message["forget"]]:
-                    watches.pop(watch).client.close()
+                    watches.pop(watch).close()
         for watch, store in watches.items():
             _renew(watch, store)
     for watch, store in watches.items():
@@ -146,14 +146,18 @@ def main() -> None:
 
 
 def _held(watch: WatchedQueue, store: Store) -> list[tuple[str, str]]:
-    return [(id, lock) for id, lock in store.read_active(watch.base) if lock and lock.startswith(watch.token)]
+    return [
+        (id, lock)
+        for id, lock in store.queues.read_active(watch.base)
+        if lock and lock.startswith(watch.token)
+    ]
 
 
 def _renew(watch: WatchedQueue, store: Store) -> None:
     try:
         leases = [(watch.base, id, lock) for id, lock in _held(watch, store)]
         if leases:
-            store.extend_leases([watch.base], leases, lock_ms=watch.lock_ms)
+            store.leases.extend([watch.base], leases, lock_ms=watch.lock_ms)
     except FlownbError:
         pass  # the server is away: the next round tries again, and the worker takes its leases anew
 
@@ -163,7 +167,7 @@ def _give_back(watch: WatchedQueue, store: Store) -> None:
     while time.monotonic() < until:  # after that the leases have run out by themselves
         try:
             ids = [id for id, _ in _held(watch, store)]
-            store.give_back(watch.base, ids, token=watch.token, charge=True, most=watch.most)
+            store.leases.give_back(watch.base, ids, token=watch.token, charge=True, most=watch.most)
             return
         except FlownbError:
             time.sleep(0.2)

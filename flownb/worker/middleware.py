@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from flownb.errors import ServerError
-from flownb.wire.store import Taken
+from flownb.wire.store.job_records import Taken
 from flownb.worker.outcomes import Outcome
 from flownb.worker.settings import WorkerSettings
 

@@ -14,7 +14,7 @@ from flownb.tasks.task import Task
 from flownb.wire import keys
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store import Store, kernel_code
-from flownb.wire.store.kernel_code import Claim
+from flownb.wire.store.kernel_code import KernelCode
 
 _KERNEL = secrets.token_hex(6)
 
@@ -50,18 +50,18 @@ class NotebookCode:
             self._presence.ping()
         fresh = {queue: tasks for queue, tasks in mine.items() if self._registered.get(queue) != tasks}
         bases = [keys.base(self._store.prefix, queue) for queue in fresh]
-        noted = kernel_code.read_claims(self._store, bases) if fresh else []
+        noted = self._store.kernels.read(bases) if fresh else []
         for base, (queue, tasks), found in zip(bases, fresh.items(), noted, strict=True):
             claim = {task.name: code_of(task.function) for task in tasks}
             others = [
                 kernel for kernel, theirs in found.items() if kernel != _KERNEL and _differ(claim, theirs)
             ]
-            if others and not kernel_code.read_kernels(self._store).isdisjoint(others):
+            if others and not self._store.kernels.read_live_kernels().isdisjoint(others):
                 raise FlowError(
                     f"task {tasks[0].name!r}: another kernel runs another function for queue {queue!r}, and each would "
                     f'run the other\'s jobs; give this one a queue of its own: @fn.task(queue="{queue}-2")'
                 )
-            kernel_code.write_claim(self._store, base, _KERNEL, claim, gone=others)
+            self._store.kernels.write(base, _KERNEL, claim, gone=others)
             self._registered[queue] = tasks
 
     def close(self) -> None:
@@ -84,5 +84,5 @@ def _is_notebook_code(task: Task) -> bool:
     return task.function.__module__ == "__main__"
 
 
-def _differ(one: Claim, other: Claim) -> bool:
+def _differ(one: KernelCode, other: KernelCode) -> bool:
     return one.keys() != other.keys() or any(is_edited(one[name], other[name]) for name in one)

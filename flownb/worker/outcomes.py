@@ -17,7 +17,7 @@ from flownb.errors import (
 )
 from flownb.options import Keep, seconds
 from flownb.wire import codec
-from flownb.wire.store import Taken
+from flownb.wire.store.job_records import Taken
 from flownb.wire.store.queue_facts import PUT_OFF_MS
 from flownb.worker.error_texts import reason_of, stacktrace_with
 from flownb.worker.retry_policy import FailedRun, NoAttempt, RetryPolicy

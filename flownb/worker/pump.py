@@ -11,7 +11,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from flownb.errors import ServerError
-from flownb.wire.store import CHUNK, Store
+from flownb.wire.store import Store
+from flownb.wire.store.limits import CHUNK_JOBS
 from flownb.worker.blocker import Blocker, wake_another_worker
 from flownb.worker.fetching import Fetching
 from flownb.worker.follow_up import follow_up
@@ -222,9 +223,9 @@ class Pump:
         self._calls += 1
         outcomes = self._held.outcomes_of_a_call()
         bases = self._fetching.queues_in_turn(self.settings.bases())
-        want = min(max(self._room(), 0), CHUNK)
+        want = min(max(self._room(), 0), CHUNK_JOBS)
         try:
-            turn = self._store.finish_and_fetch(
+            turn = self._store.leases.finish_and_fetch(
                 bases, outcomes=outcomes, want=want if bases else 0, worker=self._about(bases)
             )
         except ServerError as error:

@@ -54,7 +54,7 @@ class Recovery:
                 self._give_back_unknown(base, known)
             leases = self._held.leases()
             if leases:
-                self._store.extend_leases([leases[0][0]], leases, lock_ms=self._settings.lock_ms)
+                self._store.leases.extend([leases[0][0]], leases, lock_ms=self._settings.lock_ms)
             self.is_unsure = False
         except ServerError:
             pass
@@ -63,8 +63,8 @@ class Recovery:
         mine = self._settings.identity
         unknown = [
             id
-            for id, lock in self._store.read_active(base)
+            for id, lock in self._store.queues.read_active(base)
             if lock and lock.startswith(mine) and (base, id) not in known
         ]
         most = self._settings.max_stalled_count
-        self._store.give_back(base, unknown, token=mine, charge=False, most=most)
+        self._store.leases.give_back(base, unknown, token=mine, charge=False, most=most)

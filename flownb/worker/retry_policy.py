@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from flownb.api.job import Job
 from flownb.errors import FlownbError, UnrecoverableError
 from flownb.options import CUSTOM, JobOptions, seconds
-from flownb.wire.store import Taken
+from flownb.wire.store.job_records import Taken
 
 log = logging.getLogger("flownb.worker")
 

@@ -11,7 +11,8 @@ from flownb.api.job import Job
 from flownb.errors import RateLimitError, WaitingChildren
 from flownb.tasks.binding import UnknownTask
 from flownb.wire.many_rows import holds_rows
-from flownb.wire.store import Store, Taken
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import Taken
 from flownb.worker.outcomes import (
     Outcome,
     completed,

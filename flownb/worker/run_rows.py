@@ -15,7 +15,8 @@ from flownb.errors import FlowError, RateLimitError, ServerError
 from flownb.tasks.binding import UnknownTask
 from flownb.wire import codec
 from flownb.wire.many_rows import MOST_ROWS, data_of, refer
-from flownb.wire.store import Store, Taken
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import Taken
 from flownb.worker.delegate_rows import delegate_rows
 from flownb.worker.outcomes import (
     Outcome,
@@ -86,7 +87,7 @@ class _RowsRun:
         self.rows = codec.decode(self.record.data)["rows"]
         part = None
         if self.record.attempts_started > 1:
-            part = _patiently(lambda: self.store.read_part(self.record.key))
+            part = _patiently(lambda: self.store.jobs.read_part(self.record.key))
         if part is None:
             self.open = list(range(len(self.rows)))
             self.results = RowResults.empty(len(self.rows))
@@ -161,7 +162,7 @@ class _RowsRun:
         is_long = slice_ and seconds >= slice_ and seconds / run * left > slice_
         if not (is_long or self.results.new_characters > MOST_NEW_CHARACTERS):
             return False
-        parents = _patiently(lambda: self.store.read_parents([self.record.key]))
+        parents = _patiently(lambda: self.store.shared.read_further_parents([self.record.key]))
         return not parents[self.record.key]  # another flow waits for all of its rows
 
     def _keep_rows_before(self, position: int, seconds_a_row: float) -> None:
@@ -189,13 +190,15 @@ class _RowsRun:
         self._write("part", self.results.text(open))
 
     def _write(self, field: str, text: str) -> None:
-        _patiently(lambda: self.store.update_job(self.taken.base, self.record.id, field, text))
+        _patiently(lambda: self.store.jobs.update(self.taken.base, self.record.id, field, text))
 
     def _note_run_time(self, seconds: float) -> None:
         """Let the batch's next jobs hold as many rows as fit into a slice of time."""
         if "slice" in self.bind and self.open:
             with contextlib.suppress(ServerError):
-                self.store.note_run_time(self.record.queue, self.record.name, seconds / len(self.open))
+                self.store.batch_rows.write_seconds(
+                    self.record.queue, self.record.name, seconds / len(self.open)
+                )
 
     def _outcome(self) -> Outcome:
         results, rows = self.results, {"rows": self.results.ended}

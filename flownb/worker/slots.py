@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from flownb.errors import JobTimeout
-from flownb.wire.store import Taken
+from flownb.wire.store.job_records import Taken
 from flownb.worker.middleware import Hooks
 from flownb.worker.outcomes import Outcome
 from flownb.worker.runners import InThread

@@ -70,7 +70,7 @@ class Upkeep:
                 on_sweep(bases)
             if not bases:
                 return False
-            stalled = self._store.sweep_stalled(
+            stalled = self._store.leases.sweep_stalled(
                 bases,
                 interval=max(int(self._settings.stalled_interval * 1000), 1),
                 most=self._settings.max_stalled_count,

@@ -10,7 +10,7 @@ from typing import Any
 
 from flownb.api.job import Job
 from flownb.options import JobOptions
-from flownb.wire.store import Taken
+from flownb.wire.store.job_records import Taken
 from flownb.worker.retry_policy import BULLMQ, RetryPolicy
 
 Processor = Callable[[Job], Any]

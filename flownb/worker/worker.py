@@ -18,7 +18,8 @@ from flownb.lifecycle import Service
 from flownb.options import read_limiter, seconds, whole
 from flownb.tasks import binding, registry
 from flownb.wire import keys
-from flownb.wire.store import Store, Taken
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import Taken
 from flownb.wire.versions import refuse_newer
 from flownb.worker.auto_remover import AutoRemover
 from flownb.worker.middleware import Middleware

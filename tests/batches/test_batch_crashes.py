@@ -25,14 +25,14 @@ connection = fn.connect(path=sys.argv[1])
 
 @fn.task
 def square(n, job):
-    job._store.client.hincrby("ran", n, 1)
+    job._store.server.client.hincrby("ran", n, 1)
     return n * n
 
 frame = pd.DataFrame({"n": range(2600)}, index=[f"row {i}" for i in range(2600)])
 """
 KILLED_WHILE_STORING = """
-from flownb.wire.store import Store
-stored, left = Store.add_jobs, 3
+from flownb.wire.store.jobs import Jobs
+stored, left = Jobs.add, 3
 def add_jobs(self, *args, **kwargs):
     global left
     if left == 0:
@@ -40,7 +40,7 @@ def add_jobs(self, *args, **kwargs):
         sys.stdin.read()
     left -= 1
     return stored(self, *args, **kwargs)
-Store.add_jobs = add_jobs
+Jobs.add = add_jobs
 fn.fan_out(frame, square, name="b")
 """
 KILLED_WHILE_RUNNING = """
@@ -59,7 +59,7 @@ import threading
 def square(n, job):
     if n >= 50:  # so that no group is complete
         threading.Event().wait()
-    job._store.client.hincrby("ran", n, 1)
+    job._store.server.client.hincrby("ran", n, 1)
     return n * n
 
 @fn.task
@@ -77,7 +77,7 @@ sys.stdin.read()
 KILLED_WITH_A_LARGE_INPUT = """
 @fn.task
 def square(n, lookup, job):
-    job._store.client.hincrby("ran", n, 1)
+    job._store.server.client.hincrby("ran", n, 1)
     return n * n + len(lookup)
 
 lookup = {str(n): "x" * 100 for n in range(9_000)}
@@ -141,7 +141,7 @@ def serve():
 
     @fn.task
     def square(n, job):
-        job._store.client.hincrby("ran", n, 1)
+        job._store.server.client.hincrby("ran", n, 1)
         return n * n
 
     return square
@@ -200,7 +200,7 @@ def test_a_killed_kernels_rows_find_the_large_input_that_they_share(server_folde
 
     @fn.task
     def square(n, lookup, job):
-        job._store.client.hincrby("ran", n, 1)
+        job._store.server.client.hincrby("ran", n, 1)
         return n * n + len(lookup)
 
     batch = fn.attach("b")
@@ -217,12 +217,12 @@ def test_a_killed_kernels_aggregates_are_made_once_by_the_new_one(server_folder,
 
     @fn.task
     def per_tens(rows, job):
-        job._store.client.hincrby("aggregated", "per_tens", 1)
+        job._store.server.client.hincrby("aggregated", "per_tens", 1)
         return {"rows": len(rows), "total": int(rows["square"].sum())}
 
     @fn.task
     def summary(tens, job):
-        job._store.client.hincrby("aggregated", "summary", 1)
+        job._store.server.client.hincrby("aggregated", "summary", 1)
         return [len(tens), int(tens["total"].sum())]
 
     assert fn.attach("b").result(timeout=50) == [26, sum(n * n for n in range(2600))]

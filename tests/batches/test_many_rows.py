@@ -328,7 +328,7 @@ connection = fn.connect(path=sys.argv[1])
 @fn.task
 def step(n, job):
     time.sleep(0.02)
-    job._store.client.hincrby("ran", n, 1)
+    job._store.server.client.hincrby("ran", n, 1)
     return n
 
 fn.fan_out(range(300), step, name="b", rows_per_job=300)
@@ -350,7 +350,7 @@ def test_a_killed_worker_costs_a_job_the_rows_of_its_last_second(server_folder, 
 
     @fn.task
     def step(n, job):
-        job._store.client.hincrby("ran", n, 1)
+        job._store.server.client.hincrby("ran", n, 1)
         return n
 
     assert fn.attach("b").results(timeout=60)["step"].tolist() == list(range(300))

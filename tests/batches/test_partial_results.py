@@ -100,7 +100,7 @@ def test_a_failed_row_is_told_with_its_label_and_the_job_that_it_is_in_by_now():
     assert {record.name for record in told} == {f"pick order-{n}" for n in range(3, 60, 10)}
     for record in told:
         (n,) = json.loads(f"[{record.failed_reason.rstrip(chr(39)).rpartition(' ')[2]}]")
-        data = json.loads(batch._stored.store.read_jobs([record.key], ("data",))[0].data)
+        data = json.loads(batch._stored.store.jobs.read([record.key], ("data",))[0].data)
         assert {"n": n} in data.get("rows", [data])
 
 

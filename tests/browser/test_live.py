@@ -142,7 +142,7 @@ def test_closing_the_widget_stops_its_polling(notebook, until):
 def test_a_cell_that_runs_twice_shows_one_view_and_starts_one_reader(notebook):
     nb = notebook(
         ADD,
-        "import threading\nprint([t.name for t in threading.enumerate()].count('flownb-views-reader'), len(flow._stored.store.client.client_list()) < 9)",
+        "import threading\nprint([t.name for t in threading.enumerate()].count('flownb-views-reader'), len(flow._stored.store.server.client.client_list()) < 9)",
     )
     nb.run(0)
     nb.run(0)

@@ -157,14 +157,14 @@ def test_scripts_and_plain_commands_answer_the_same(production):
 
     _, asks = store_of(writing)
     _, plain = store_of(reading)
-    plain._may_run_scripts = False
+    plain.server.read_without_scripts()
     jobs = [f"bull:{name}" for name in ("reports:theirs", "rows:nobody")]
     for state in ("waiting", "completed", "delayed"):
         jobs += [f"bull:rows:{job.id}" for job in fn.Queue("rows", connection=writing).get_jobs(state)]
 
-    assert plain.read_jobs(jobs) == asks.read_jobs(jobs)
-    assert plain.read_children_counts(jobs) == asks.read_children_counts(jobs)
-    assert plain.read_names(jobs) == asks.read_names(jobs)
+    assert plain.jobs.read(jobs) == asks.jobs.read(jobs)
+    assert plain.children.counts(jobs) == asks.children.counts(jobs)
+    assert plain.children.read_names(jobs) == asks.children.read_names(jobs)
     flow = fn.attach("half-way", connection=writing)
     about = (flow._stored.id, flow._stored.root, [flow._stored.root], [(jobs[2], 1)], ["bull:rows"])
-    assert plain.read_flow_state(*about) == asks.read_flow_state(*about)
+    assert plain.catch_up.compare_counts(*about) == asks.catch_up.compare_counts(*about)

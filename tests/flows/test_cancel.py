@@ -162,9 +162,9 @@ def test_a_job_that_another_flow_needs_runs_for_it(redis):
 
 def test_a_flow_that_is_still_being_stored_stops_there(redis, monkeypatch):
     from flownb.adding import send
-    from flownb.wire.store import Store
+    from flownb.wire.store.jobs import Jobs
 
-    stored = Store.add_jobs
+    stored = Jobs.add
     calls = []
 
     def add_jobs(store, *args, **more):
@@ -173,7 +173,7 @@ def test_a_flow_that_is_still_being_stored_stops_there(redis, monkeypatch):
             fn.attach("big").cancel()
         return stored(store, *args, **more)
 
-    monkeypatch.setattr(Store, "add_jobs", add_jobs)
+    monkeypatch.setattr(Jobs, "add", add_jobs)
     monkeypatch.setattr(send, "_AHEAD", 0)
     with pytest.raises(fn.FlowError, match="flow 'big' was cancelled while it was being stored"):
         fn.add(tree(3000), name="big")

@@ -10,7 +10,6 @@ import pytest
 import flownb as fn
 from flownb.diagnosis import checkup
 from flownb.wire import keys
-from flownb.wire.store import job_facts
 from tests.support.invariants import violations
 
 PARENT, ROWS = "bull:reports:top", [f"bull:rows:r{i}" for i in range(3)]
@@ -553,11 +552,11 @@ def test_a_further_parent_is_told_and_its_flow_counts_it(redis, stage):
     redis.hset("bull:rows:s", mapping={"finishedOn": "5", "returnvalue": "7", "atm": "1"})
     redis.zadd("bull:rows:completed", {"s": 5})
 
-    stage.store.repair_children([("bull:tops:two", "bull:rows:s")])
+    stage.store.repair.children([("bull:tops:two", "bull:rows:s")])
 
     assert redis.hgetall("bull:tops:two:processed") == {b"bull:rows:s": b"7"}
     counts = {"waiting@bull:tops": 1, "waiting@bull:rows": 0, "waiting-children@bull:tops": 0}
-    assert job_facts.read_counts(stage.store, two._stored.id) == {**counts, "completed@bull:rows": 1}
+    assert stage.store.flows.read_job_counts(two._stored.id) == {**counts, "completed@bull:rows": 1}
     assert redis.hlen("bull:flownb:shared") == 0
 
 
@@ -571,14 +570,14 @@ def test_a_parent_that_waits_for_none_and_was_failed_by_one_fails(redis, stage, 
 
 
 def test_counts_of_which_one_has_moved_since_are_left_alone(redis, stage, half_way):
-    was = job_facts.read_counts(stage.store, half_way._stored.id)
-    stage.store.repair_flow(
+    was = stage.store.flows.read_job_counts(half_way._stored.id)
+    stage.store.repair.flow(
         "bull:reports", half_way._stored.id, {**was, "waiting@bull:rows": 9}, {"waiting@bull:rows": 5}
     )
-    stage.store.repair_flow(
+    stage.store.repair.flow(
         "bull:reports", half_way._stored.id, {}, {"waiting@bull:rows": 5}
     )  # they were gone then
-    assert job_facts.read_counts(stage.store, half_way._stored.id) == was
+    assert stage.store.flows.read_job_counts(half_way._stored.id) == was
 
 
 def test_a_flow_that_goes_on_is_removed_after_its_end_all_the_same(redis, connection):

@@ -11,7 +11,7 @@ import pytest
 import flownb as fn
 from flownb.state.eta import estimate
 from flownb.wire.records import FlowCounts
-from flownb.wire.store.throughput import Pace
+from flownb.wire.store.throughput import Throughput
 from tests.support.simulated_flows import KINDS, Simulated
 
 BATCHES = range(100)
@@ -53,7 +53,7 @@ def at(ended, left, *, active=0, every=1.0, ago=0.0, run=1.0, extra=()):
     """Return the estimate when jobs of one queue ended so often, the last of them so long ago."""
     ends = [ago + every * n for n in range(ended)][::-1]
     states = {"completed": ended, "active": active, "waiting": left - active}
-    pace = Pace(ended=ended, ends=[*extra, *ends], runs=[run] * ended, due=0)
+    pace = Throughput(ended=ended, ends=[*extra, *ends], runs=[run] * ended, due=0)
     return estimate(FlowCounts(by_stage={"rows": states}), {"rows": pace})
 
 

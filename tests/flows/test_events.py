@@ -77,11 +77,11 @@ def test_a_stalled_job_is_told_of(redis, until):
         job = fn.Queue("q").add("j")
         store = Store(redis, "bull")
         worker = {"token": "t", "lock_ms": 60_000, "name": None, "limiters": None}
-        store.finish_and_fetch(["bull:q"], outcomes=[], want=1, worker=worker)
+        store.leases.finish_and_fetch(["bull:q"], outcomes=[], want=1, worker=worker)
         redis.delete(f"bull:q:{job.id}:lock")
         for _ in range(2):
             redis.delete("bull:q:stalled-check")
-            store.sweep_stalled(["bull:q"], interval=1000, most=3)
+            store.leases.sweep_stalled(["bull:q"], interval=1000, most=3)
         until(lambda: names_of(heard, job.id)[-1:] == ["stalled"])
     assert names_of(heard, job.id) == ["added", "waiting", "active", "waiting", "stalled"]
 

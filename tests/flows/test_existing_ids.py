@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import flownb as fn
-from flownb.wire.store import Store
+from flownb.wire.store.jobs import Jobs
 
 PRESENT = ["waiting", "active", "delayed", "prioritized", "waiting-children", "completed", "failed"]
 ENDED = ["completed", "failed"]
@@ -203,7 +203,7 @@ def test_s22_flows_added_in_one_millisecond_have_ids_of_their_own():
 def test_a_flow_whose_producer_died_half_way_is_finished_by_adding_it_again(redis, until):
     rows = [node(f"c{i}", queue="rows") for i in range(1_500)]
     tree = node("total", *rows, queue="totals", jobId="november")
-    stored, left = Store.add_jobs, [2]
+    stored, left = Jobs.add, [2]
 
     def dying(self, *args, **kwargs):
         left[0] -= 1
@@ -212,7 +212,7 @@ def test_a_flow_whose_producer_died_half_way_is_finished_by_adding_it_again(redi
         return stored(self, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "add_jobs", dying)
+        patch.setattr(Jobs, "add", dying)
         with pytest.raises(fn.ServerUnreachable):
             fn.add(tree)
     flow = fn.add(tree)

@@ -10,7 +10,7 @@ import flownb as fn
 from flownb.api import waiting as waiting_module
 from flownb.diagnosis.explain import in_words
 from flownb.wire.store import Store
-from flownb.wire.store.queue_facts import read_server
+from flownb.wire.store.jobs import Jobs
 from tests.support.stuck_flows import Stage, row, says
 
 # ---- broken books -------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Died(Exception):
 
 def half_stored(stage, monkeypatch, **root):
     calls = []
-    add_jobs = Store.add_jobs
+    add_jobs = Jobs.add
 
     def die_at_the_third(self, *args, **more):
         calls.append(1)
@@ -146,7 +146,7 @@ def half_stored(stage, monkeypatch, **root):
 
     rows = [row(f"row-{i}") for i in range(1500)]
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "add_jobs", die_at_the_third)
+        patched.setattr(Jobs, "add", die_at_the_third)
         with pytest.raises(Died):
             stage.add(*rows, **root)
     (flow,) = stage.redis.zrange("bull:flownb:flows", 0, -1)
@@ -206,12 +206,12 @@ def test_a_server_whose_disk_is_full(stage):
         def info(self, section):
             return {"persistence": {"aof_last_write_status": "err"}}.get(section, {})
 
-    found = read_server(Store(Full(), "bull"))
+    found = Store(Full(), "bull").server.read_write_problem()
     assert found == (
         "the server could not write to its disk and may refuse writes",
         "see whether the disk is full",
     )
-    assert read_server(stage.store) is None
+    assert stage.store.server.read_write_problem() is None
 
 
 def test_a_server_that_is_away_is_an_error(own_server):

@@ -211,14 +211,14 @@ def test_a_cell_may_look_while_a_live_view_reads_by_the_same_handle(connection, 
     fn.FlowProducer().add({**TREE, "opts": {"jobId": "top"}}, semantics="bullmq")
     flow = fn.attach("reports:top")
     shape, begun, go_on = flow._stored.flow_state.shape, threading.Event(), threading.Event()
-    read = shape.store.read_names
+    read = shape.store.children.read_names
 
     def read_slowly(jobs):
         begun.set()
         assert go_on.wait(60)
         return read(jobs)
 
-    monkeypatch.setattr(shape.store, "read_names", read_slowly)
+    monkeypatch.setattr(shape.store.children, "read_names", read_slowly)
     with ThreadPoolExecutor(2) as threads:
         view = threads.submit(shape.explore)
         try:

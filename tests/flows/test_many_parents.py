@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import flownb as fn
-from flownb.wire.store.children import PIECE
+from flownb.wire.store.limits import JOBS_A_READ
 from tests.support import invariants
 from tests.support.stuck_flows import Stage
 
@@ -69,7 +69,7 @@ def test_what_one_call_left_is_done_by_whoever_waits(stage, redis):
         "it is not taken for another program's doing"
     )
 
-    left = stage.store._call("notify_parents", ["bull:load"], jobs=[(SHARED, "0")])["rest"]
+    left = stage.store.server.call("notify_parents", ["bull:load"], jobs=[(SHARED, "0")])["rest"]
 
     assert 1 < told(redis) < PARENTS
     assert [job for job, _ in left] == [SHARED]
@@ -86,7 +86,7 @@ def test_it_may_be_retried_before_all_of_them_are_told(stage, redis):
     flow = add()
     (taken,) = stage.take("load")
     stage.fail(taken)
-    stage.store._call("notify_parents", ["bull:load"], jobs=[(SHARED, "0")])
+    stage.store.server.call("notify_parents", ["bull:load"], jobs=[(SHARED, "0")])
     assert 1 < told(redis) < PARENTS
 
     fn.Queue("load").get_job("model").retry()
@@ -95,7 +95,7 @@ def test_it_may_be_retried_before_all_of_them_are_told(stage, redis):
     assert flow.state == "waiting-children"
     (again,) = stage.take("load")
     stage.finish(again, "completed", value="8")
-    assert stage.store.notify_parents([SHARED]) == PARENTS - 1
+    assert stage.store.shared.notify_parents([SHARED]) == PARENTS - 1
     assert redis.llen("bull:rows:wait") == PARENTS
     sound(redis)
 
@@ -114,6 +114,6 @@ def test_no_call_tells_very_many(stage, redis):
     (taken,) = stage.take("load")
     redis.config_resetstat()
     stage.finish(taken, "completed", value="7")
-    assert stage.store.notify_parents([SHARED]) == PARENTS - 1
+    assert stage.store.shared.notify_parents([SHARED]) == PARENTS - 1
     calls = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
-    assert PARENTS / calls < 2 * PIECE
+    assert PARENTS / calls < 2 * JOBS_A_READ

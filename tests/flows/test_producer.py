@@ -13,6 +13,7 @@ import flownb as fn
 from flownb.adding.plan import plan
 from flownb.adding.send import store_plan
 from flownb.wire.store import Store
+from flownb.wire.store.jobs import Jobs
 
 ROOT = str(Path(fn.__file__).parents[1])
 
@@ -58,18 +59,23 @@ class Killed(Exception):
     pass
 
 
-class DyingStore(Store):
-    """A store whose process dies after some calls."""
+class DyingJobs(Jobs):
+    """Jobs of a store whose process dies after some calls."""
 
-    def __init__(self, client, calls_left):
-        super().__init__(client, "bull")
-        self.calls_left = calls_left
+    calls_left = 0
 
-    def add_jobs(self, *args, **kwargs):
+    def add(self, *args, **kwargs):
         if self.calls_left == 0:
             raise Killed
         self.calls_left -= 1
-        return super().add_jobs(*args, **kwargs)
+        return super().add(*args, **kwargs)
+
+
+def dying_store(client, calls_left):
+    store = Store(client, "bull")
+    store.jobs = DyingJobs(store.server)
+    store.jobs.calls_left = calls_left
+    return store
 
 
 @pytest.mark.parametrize("calls_left", [1, 2, 4])
@@ -78,7 +84,7 @@ def test_a_parent_whose_producer_died_between_chunks_waits_sealed_until_the_plan
 ):
     made = plan(wide(2200), prefix="bull")
     with pytest.raises(Killed):
-        store_plan(DyingStore(redis, calls_left), made, "half")
+        store_plan(dying_store(redis, calls_left), made, "half")
     stored = 500 * calls_left
     assert redis.smembers(f"bull:totals:{made.flow}:dependencies") >= {
         f"bull:flownb:seal:{made.flow}".encode()
@@ -105,15 +111,15 @@ def test_a_plan_stored_twice_adds_nothing_twice(redis):
     assert len(store_plan(store, made)) == 11
     assert redis.dbsize() == size
     assert fn.Queue("rows").get_job_counts()["waiting"] == 10
-    assert store.read_progress(made.flow).total == 11
+    assert store.flows.read_counts(made.flow).total == 11
 
 
 PRODUCER = """
 import sys
 import flownb as fn
-from flownb.wire.store import Store
+from flownb.wire.store.jobs import Jobs
 fn.connect(path=sys.argv[1])
-stored, left = Store.add_jobs, int(sys.argv[2])
+stored, left = Jobs.add, int(sys.argv[2])
 def add_jobs(self, *args, **kwargs):
     global left
     if left == 0:
@@ -121,7 +127,7 @@ def add_jobs(self, *args, **kwargs):
         sys.stdin.read()
     left -= 1
     return stored(self, *args, **kwargs)
-Store.add_jobs = add_jobs
+Jobs.add = add_jobs
 rows = [{"name": "row", "queueName": "rows", "data": {"i": i}} for i in range(3000)]
 fn.add({"name": "total", "queueName": "totals", "children": rows}, name="killed")
 """

@@ -182,7 +182,7 @@ def test_a_retry_of_a_flow_in_which_nothing_failed_changes_nothing(redis):
 def test_a_retry_reaches_failures_on_several_levels_in_chunks(redis, monkeypatch):
     from flownb.steering import retry
 
-    monkeypatch.setattr(retry, "MOST_STEERED", 4)
+    monkeypatch.setattr(retry, "JOBS_A_CHANGE", 4)
     runs = Runs("mid", "top", *(f"c{i}" for i in range(10)))
     mids = [optional("mid", children=[optional(f"c{i}") for i in range(10)])]
     flow = fn.add({"name": "top", "queueName": "q", "children": mids})
@@ -196,13 +196,13 @@ def test_a_retry_reaches_failures_on_several_levels_in_chunks(redis, monkeypatch
 
 def test_a_retry_that_was_cut_short_is_finished_by_the_next_one(redis, monkeypatch):
     from flownb.steering import retry
-    from flownb.wire.store import Store
+    from flownb.wire.store.jobs import Jobs
 
-    monkeypatch.setattr(retry, "MOST_STEERED", 4)
+    monkeypatch.setattr(retry, "JOBS_A_CHANGE", 4)
     runs = Runs(*(f"c{i}" for i in range(10)))
     children = [optional(f"c{i}") for i in range(10)]
     flow = fn.add({"name": "top", "queueName": "q", "children": children})
-    asked, ask = [], Store.retry_jobs
+    asked, ask = [], Jobs.retry
 
     def cut(self, jobs, **more):
         asked.append(jobs)
@@ -213,7 +213,7 @@ def test_a_retry_that_was_cut_short_is_finished_by_the_next_one(redis, monkeypat
     with fn.Worker("q", runs, concurrency=3):
         flow.result(timeout=20)
         runs.again()
-        monkeypatch.setattr(Store, "retry_jobs", cut)
+        monkeypatch.setattr(Jobs, "retry", cut)
         with pytest.raises(fn.ServerUnreachable):
             flow.retry()
         assert flow.state == "waiting-children"

@@ -77,7 +77,7 @@ def test_r1_a_parent_ends_when_its_child_has_lost_its_worker_too_often(redis):
     ]
     flows = fn.FlowProducer().add_bulk(trees)
     gone = {"token": "gone", "lock_ms": 1, "name": None, "limiter": None}
-    taken = Store(redis, "bull").finish_and_fetch(["bull:bad"], outcomes=[], want=6, worker=gone).taken
+    taken = Store(redis, "bull").leases.finish_and_fetch(["bull:bad"], outcomes=[], want=6, worker=gone).taken
     assert len(taken) == 6
     with (
         fn.Worker("bad", lambda job: None, stalled_interval=0.1, max_stalled_count=0),
@@ -158,18 +158,18 @@ def test_r3_where_bullmq_would_drop_a_node_in_silence_its_path_is_told(redis, pa
 PRODUCER = """
 import signal, sys
 import flownb as fn
-from flownb.wire.store import Store
+from flownb.wire.store.jobs import Jobs
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may have been ignored
 fn.connect(path=sys.argv[1])
 rows = [{"name": "row", "queueName": "rows"} for _ in range(5_000)]
-stored, calls = Store.add_jobs, []
+stored, calls = Jobs.add, []
 def add_jobs(self, *args, **kwargs):
     calls.append(1)
     if len(calls) == 3:
         print("third call", flush=True)
         sys.stdin.read()
     return stored(self, *args, **kwargs)
-Store.add_jobs = add_jobs
+Jobs.add = add_jobs
 fn.add({"name": "total", "queueName": "totals", "opts": {"jobId": "total"}, "children": rows})
 """
 

@@ -22,7 +22,7 @@ from flownb.state import tree
 from flownb.state.flow_state import OwnFlowState
 from flownb.steering import remove
 from flownb.steering.retry import retry_flow
-from flownb.wire.store import Taken
+from flownb.wire.store.job_records import Taken
 from tests.model.world import ENDED, IN_LINE, Job, Queue, World
 from tests.support import invariants
 from tests.support.script_bench import (
@@ -89,7 +89,7 @@ class FlowMachine(RuleBasedStateMachine):
     @initialize(nodes=shapes(least=3), data=st.data())
     def start(self, nodes: list[dict[str, Any]], data: st.DataObject) -> None:
         self.bench.redis.flushall()
-        self.bench.store.now = START
+        self.bench.now = START
         self.store = self.bench.store
         self.world = World(START)
         self.plans: dict[str, Plan] = {}
@@ -353,7 +353,7 @@ class FlowMachine(RuleBasedStateMachine):
             return
         self.held.remove(run)
         self.late.append(run)
-        given = self.store.give_back(
+        given = self.store.leases.give_back(
             run.base, [run.record.id], token=run.token, charge=charge, most=MOST_STALLS
         )
         expected = self.world.give_back([run.record.key], run.token, charge, MOST_STALLS)
@@ -378,7 +378,7 @@ class FlowMachine(RuleBasedStateMachine):
         base = f"{PREFIX}:{queue}"
         here = self.world.queues.get(base)
         if here is not None:
-            (self.store.resume_queue if here.paused else self.store.pause_queue)(base)
+            (self.store.queues.resume if here.paused else self.store.queues.pause)(base)
             if here.paused:
                 self.world.put_back(here)
             here.paused = not here.paused
@@ -389,11 +389,11 @@ class FlowMachine(RuleBasedStateMachine):
         flow = data.draw(st.sampled_from(sorted(self.world.flows)))
         record = self.world.flows[flow]
         if record.paused:
-            bases = self.store.read_bases(flow)
-            self.store.resume_flow(bases, flow)
+            bases = self.store.flows.read_queues(flow)
+            self.store.flows.resume(bases, flow)
             self.world.resume_flow(flow, bases)
         else:
-            self.store.pause_flow(record.root.rsplit(":", 1)[0], flow)
+            self.store.flows.pause(record.root.rsplit(":", 1)[0], flow)
             record.paused = True
 
     @precondition(lambda self: self.doomed)
@@ -406,7 +406,7 @@ class FlowMachine(RuleBasedStateMachine):
         """Those that the sender of the request does not find are ended by the worker that meets them."""
         below = [key for top in tops if top in self.world.jobs for key in self.world.below(top)]
         if below:
-            self.store.cancel_jobs(below)
+            self.store.jobs.cancel(below)
         self.world.cancel_below(tops)
         self.sent = []
 
@@ -415,7 +415,7 @@ class FlowMachine(RuleBasedStateMachine):
     def cancel_flow(self, data: st.DataObject) -> None:
         flow = data.draw(st.sampled_from(sorted(self.world.flows)))
         root = self.world.flows[flow].root
-        self.store.cancel_flow(root.rsplit(":", 1)[0], flow)
+        self.store.flows.cancel(root.rsplit(":", 1)[0], flow)
         if self.world.cancel_flow(flow):
             self._cancel_below([root])
         self.done["flow cancelled"] += 1
@@ -431,11 +431,11 @@ class FlowMachine(RuleBasedStateMachine):
         self.asked += 1
         token = f"again-{self.asked}"
         asked = [(key, self.world.jobs[key].lifo) for key in chosen]
-        answers = self.store.retry_jobs(asked, token=token)
+        answers = self.store.jobs.retry(asked, token=token)
         assert answers == self.world.retry(chosen)
         self.done.update(f"retry {answer.split()[0]}" for answer in answers)
         before = self.bench.contents()
-        self.store.retry_jobs(asked, token=token)
+        self.store.jobs.retry(asked, token=token)
         if all(self.world.jobs[key].state != "failed" for key in chosen):
             assert self.bench.contents() == before
         self.sent = []
@@ -524,16 +524,16 @@ class FlowMachine(RuleBasedStateMachine):
     @invariant()
     def flows_say_how_they_are(self) -> None:
         for flow, record in self.world.flows.items():
-            root = self.store.read_jobs([record.root], ("name",))[0]
-            assert tree.state_of(self.store.read_flow(flow), root) == self.world.flow_state(flow), flow
+            root = self.store.jobs.read([record.root], ("name",))[0]
+            assert tree.state_of(self.store.flows.read(flow), root) == self.world.flow_state(flow), flow
             counts = {
                 f"{queue} {state}": n
-                for queue, states in self.store.read_progress(flow).by_stage.items()
+                for queue, states in self.store.flows.read_counts(flow).by_stage.items()
                 for state, n in states.items()
                 if n
             }
             assert counts == self.world.counts(flow), flow
-            assert self.store.read_flow_end(flow) == (record.ended, record.cause), flow
+            assert self.store.flows.read_end(flow) == (record.ended, record.cause), flow
 
     @invariant()
     def a_job_that_may_run_finds_its_childrens_values(self) -> None:
@@ -541,7 +541,7 @@ class FlowMachine(RuleBasedStateMachine):
             job for job in self.world.jobs.values() if job.children and job.state in ("waiting", "active")
         ]
         for job in ready[:3]:
-            record = self.store.read_jobs([job.key])[0]
+            record = self.store.jobs.read([job.key])[0]
             assert record is not None
             values = Handle(record, store=self.store).get_children_values()
             ended = [key for key in job.children if key in job.values or key in job.ignored]
@@ -570,10 +570,10 @@ class FlowMachine(RuleBasedStateMachine):
         bases = [f"{PREFIX}:{queue}" for queue in QUEUES]
         for flow, record in self.world.flows.items():
             if record.paused:
-                self.store.resume_flow(bases, flow)
+                self.store.flows.resume(bases, flow)
                 self.world.resume_flow(flow, bases)
         for base in bases:
-            self.store.resume_queue(base)
+            self.store.queues.resume(base)
             queue = self.world.queues.setdefault(base, Queue())
             self.world.put_back(queue)
             queue.paused = False

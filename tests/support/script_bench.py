@@ -9,9 +9,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flownb.wire.scripts import load
-from flownb.wire.server_errors import server_errors
-from flownb.wire.store import Store, Taken, Turn
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import Taken
+from flownb.wire.store.leases import Turn
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -20,43 +20,37 @@ START = 1_700_000_000_000  #: ms; when each test's clock stands
 PREFIX = "bull"
 
 
-class ClockedStore(Store):
-    """A store whose scripts are told the time."""
-
-    now = START
-
-    def _call(self, script: str, queues: Sequence[str], **args: Any) -> dict[str, Any]:
-        made = load(script)
-        if "now" in made.args:
-            args["now"] = self.now
-        with server_errors():
-            return made(self.client, queues, **args)
-
-
 class Bench:
     """One server, one prefix, one clock."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.store = ClockedStore(redis, PREFIX)
+        self.store = Store(redis, PREFIX)
+        self.now = START
         self.calls = 0
 
     # ---- time ---------------------------------------------------------------------------------------
 
     @property
     def now(self) -> int:
-        return self.store.now
+        """What scripts take for the present; time passes by `wait` alone."""
+        assert self.store.server.fixed_time is not None
+        return self.store.server.fixed_time
+
+    @now.setter
+    def now(self, ms: int) -> None:
+        self.store.server.fixed_time = ms
 
     def wait(self, ms: int) -> None:
         """Let time pass, for the scripts; nobody sleeps."""
-        self.store.now += ms
+        self.now += ms
 
     # ---- adding -------------------------------------------------------------------------------------
 
     def add(self, *nodes: Mapping[str, Any], flow: str | None = "f", **more: Any) -> tuple[int, list[str]]:
         """Store nodes made by `node`, parents before children, in one call; `flow=None`: outside any flow."""
         call = arguments(nodes, flow)
-        return self.store.add_jobs(call.pop("queues"), **(call | more))
+        return self.store.jobs.add(call.pop("queues"), **(call | more))
 
     def add_plain(self, *ids: str, queue: str = "q", **options: Any) -> None:
         """Store jobs outside any flow."""
@@ -78,7 +72,7 @@ class Bench:
         bases = [base(queue) for queue in queues or ("q",)]
         limiters = dict.fromkeys(bases, limiter) if limiter else None
         worker = {"token": token or f"w:{self.calls}", "lock_ms": lock_ms, "name": name, "limiters": limiters}
-        return self.store.finish_and_fetch(bases, outcomes=list(outcomes), want=want, worker=worker)
+        return self.store.leases.finish_and_fetch(bases, outcomes=list(outcomes), want=want, worker=worker)
 
     def take(self, *queues: str, want: int = 1, **worker: Any) -> list[Taken]:
         return self.fetch(*queues, want=want, **worker).taken
@@ -99,7 +93,7 @@ class Bench:
         bases = [base(queue) for queue in queues or ("q",)]
         for one in bases:
             self.redis.delete(f"{one}:stalled-check")
-        return self.store.sweep_stalled(bases, interval=interval, most=most)
+        return self.store.leases.sweep_stalled(bases, interval=interval, most=most)
 
     # ---- looking ------------------------------------------------------------------------------------
 
@@ -121,7 +115,7 @@ class Bench:
 
     def counts(self, flow: str = "f") -> dict[str, int]:
         """Return a flow's counts that are not 0, as ``queue state -> jobs``."""
-        stages = self.store.read_progress(flow).by_stage
+        stages = self.store.flows.read_counts(flow).by_stage
         return {f"{queue} {state}": n for queue, states in stages.items() for state, n in states.items()}
 
     def events(self, queue: str = "q", last: int | None = None) -> list[tuple[str, ...]]:
@@ -137,7 +131,7 @@ class Bench:
         return [{text(name): text(value) for name, value in event.items()} for _, event in found]
 
     def state_of(self, key: str) -> str | None:
-        record = self.store.read_jobs([key])[0]
+        record = self.store.jobs.read([key])[0]
         return record.state if record else None
 
     def dump(self) -> dict[str, bytes]:
@@ -216,7 +210,7 @@ def link(parent_key: str, policy: str = "") -> str:
 
 
 def arguments(nodes: Sequence[Mapping[str, Any]], flow: str | None) -> dict[str, Any]:
-    """The arguments of `Store.add_jobs` for these nodes; parents among them are complete with this call."""
+    """The arguments of `Jobs.add` for these nodes; parents among them are complete with this call."""
     queues: list[str] = []
     parents: list[list[Any]] = []
     edges: dict[tuple[str, str], int] = {}

@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass, field
 
 from flownb.wire.records import FlowCounts
-from flownb.wire.store.throughput import MOST_RUNS, Pace, _places
+from flownb.wire.store.throughput import MOST_RUNS, Throughput, ranks_of
 
 KINDS = ("constant", "even", "wide", "slower", "faster", "a step", "few long", "retries", "groups", "mixed")
 ROWS, GROUPS, ROOT = "rows", "groups", "root"
@@ -55,7 +55,7 @@ class Simulated:
         """Return the moment at which this share of all jobs has ended."""
         return self.moments[max(round(share * len(self.moments)), 1) - 1]
 
-    def told(self, moment: Moment) -> tuple[FlowCounts, dict[str, Pace]]:
+    def told(self, moment: Moment) -> tuple[FlowCounts, dict[str, Throughput]]:
         """Return what the estimate is made from."""
         stages, paces = {}, {}
         for queue, left in moment.left.items():
@@ -65,9 +65,9 @@ class Simulated:
             stages[queue] = {"completed": len(ended), "active": active, "waiting": left - active}
             if due:
                 stages[queue] |= {"delayed": 1, "waiting": left - active - 1}
-            ends = [moment.at - ended[-1 - place][0] for place in _places(len(ended))]
+            ends = [moment.at - ended[-1 - place][0] for place in ranks_of(len(ended))]
             runs = [run for _, run in ended[-MOST_RUNS:]]
-            paces[queue] = Pace(ended=len(ended), ends=ends, runs=runs, due=due)
+            paces[queue] = Throughput(ended=len(ended), ends=ends, runs=runs, due=due)
         return FlowCounts(by_stage=stages), paces
 
     def _seconds(self, queue: str, row: int) -> float:

@@ -26,13 +26,15 @@ class Stage:
         """Sweep, as every worker does: so it is known that somebody serves."""
         for queue in queues:
             self.redis.delete(f"bull:{queue}:stalled-check")
-        self.store.sweep_stalled([f"bull:{queue}" for queue in queues], interval=interval, most=most)
+        self.store.leases.sweep_stalled([f"bull:{queue}" for queue in queues], interval=interval, most=most)
 
     def take(self, queue, want=1, limiter=None):
         self.calls += 1
         limiters = {f"bull:{queue}": limiter} if limiter else None
         worker = {"token": f"w:{self.calls}", "lock_ms": 600_000, "name": None, "limiters": limiters}
-        return self.store.finish_and_fetch([f"bull:{queue}"], outcomes=[], want=want, worker=worker).taken
+        return self.store.leases.finish_and_fetch(
+            [f"bull:{queue}"], outcomes=[], want=want, worker=worker
+        ).taken
 
     def finish(self, taken, kind, **outcome):
         about = {
@@ -42,7 +44,7 @@ class Stage:
             "ats": taken.record.attempts_started,
         }
         worker = {"token": "w", "lock_ms": 60_000, "name": None, "limiters": None}
-        turn = self.store.finish_and_fetch(
+        turn = self.store.leases.finish_and_fetch(
             [], outcomes=[{**about, "kind": kind, **outcome}], want=0, worker=worker
         )
         assert turn.answers == ["done"]

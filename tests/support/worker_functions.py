@@ -7,7 +7,7 @@ import time
 
 
 def _note(job):
-    job._store.client.rpush("ran", job.id)
+    job._store.server.client.rpush("ran", job.id)
 
 
 def quick(job):
@@ -24,7 +24,7 @@ def short(job):
 def gated(job):
     """Run until the test opens the gate."""
     _note(job)
-    while not job._store.client.exists("gate"):
+    while not job._store.server.client.exists("gate"):
         time.sleep(0.005)
     return job.data
 
@@ -32,8 +32,8 @@ def gated(job):
 def first_run_is_gated(job):
     """Wait for the gate in the first run of each job; later runs end at once."""
     _note(job)
-    run = job._store.client.incr(f"runs-of-{job.id}")
-    while run == 1 and not job._store.client.exists("gate"):
+    run = job._store.server.client.incr(f"runs-of-{job.id}")
+    while run == 1 and not job._store.server.client.exists("gate"):
         time.sleep(0.005)
     return run
 
@@ -74,11 +74,11 @@ def adds_half(job):
         sent.append(1)
         return type(store).add_jobs(store, *args, **named)
 
-    store.add_jobs = add_jobs
+    store.jobs.add = add_jobs
     job.add_children(_pages())
 
 
 def _hang(job):
-    job._store.client.set("reached", 1)
+    job._store.server.client.set("reached", 1)
     while True:
         time.sleep(0.05)

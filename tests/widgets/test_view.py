@@ -56,7 +56,7 @@ def test_a_running_job_tells_since_when(stage):
     assert view.head["oldest"] is None
     (taken,) = stage.take("rows")
     view.poll()
-    started = stage.store.read_jobs([taken.record.key])[0].processed_on
+    started = stage.store.jobs.read([taken.record.key])[0].processed_on
     assert view.head["oldest"] == started
 
 
@@ -70,7 +70,7 @@ def test_the_oldest_running_job_of_another_flow_does_not_count(stage):
 def test_a_job_is_told_whole(stage):
     view = view_on(stage.add(row("load", data={"day": 7, "text": "‮<script>\x00"})))
     (taken,) = stage.take("rows")
-    stage.store.update_job(taken.base, taken.record.id, "log", "half way")
+    stage.store.jobs.update(taken.base, taken.record.id, "log", "half way")
     stage.fail(taken, stacktrace=json.dumps(["first", "Traceback: second"]))
     told = ask(view, "job", key=box_of(view, "load")["key"])
     assert told["state"] == "failed"
@@ -245,7 +245,7 @@ def test_a_button_removes_the_flow_and_the_view_says_so(stage):
     view = view_on(stage.add(row()))
     ask(view, "do", what="remove")
     assert view.head["state"] == "removed"
-    assert stage.store.read_flow(view._flow._stored.id) == {}
+    assert stage.store.flows.read(view._flow._stored.id) == {}
 
 
 def test_what_cannot_be_done_is_said_in_the_view(stage):
@@ -269,7 +269,7 @@ def test_a_server_that_is_gone_is_said_in_the_view(own_server):
 
 def test_a_cell_that_runs_twice_makes_no_second_view(stage):
     flow = stage.add(row())
-    flow._stored.store.name_flow("twice", flow._stored.id)
+    flow._stored.store.flows.set_name("twice", flow._stored.id)
     first = flow.watch()
     assert fn.attach("twice").watch() is first
     first.close()

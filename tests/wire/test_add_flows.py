@@ -48,7 +48,7 @@ def test_a_flow_has_a_record_counts_and_a_place_in_the_list(bench: Bench):
         up(), node("c", (P, "fpof")), node("d", (P, "fpof"), delay=5), node("e", (P, "fpof"), priority=2)
     )
 
-    assert bench.store.read_flow("f") == {
+    assert bench.store.flows.read("f") == {
         "name": "n",
         "root": P,
         "total": "4",
@@ -64,8 +64,8 @@ def test_a_name_means_the_newest_flow_of_that_name(bench: Bench):
     for flow in ("one", "two"):
         store_plan(bench.store, plan({"name": "n", "queueName": "q"}, prefix="bull", flow=flow), "nightly")
 
-    assert bench.store.find_flow("nightly") == "two"
-    assert bench.store.find_flow("daily") is None
+    assert bench.store.flows.find("nightly") == "two"
+    assert bench.store.flows.find("daily") is None
 
 
 def test_jobs_under_another_prefix_are_counted_where_the_flow_is(bench: Bench):
@@ -84,9 +84,9 @@ def test_the_declared_order_of_children_is_kept(bench: Bench):
     tree = {"name": "r", "queueName": "q", "children": children}
     store_plan(bench.store, plan(tree, prefix="bull", flow="f"))
 
-    (piece,) = bench.store.read_children("bull:q:f")
+    (piece,) = bench.store.declared.read("bull:q:f")
     assert piece.keys == [f"bull:q{i % 2}:f-{i + 1}" for i in range(5)]
-    (groups,) = bench.store.read_groups(["bull:q:f"])
+    (groups,) = bench.store.declared.read_groups(["bull:q:f"])
     assert [(group["name"], group["count"]) for group in groups] == [(f"c{i}", 1) for i in range(5)]
 
 
@@ -157,7 +157,7 @@ def test_a_child_that_failed_before_counts_by_its_policy(bench: Bench, policy: s
     assert invariants.violations(bench.redis) == []
     if policy == "fpof":
         assert bench.hash(P)["failedReason"] == f"child {key('c')} failed"
-        assert bench.store.read_flow_end("f") == ("failed", key("c"))
+        assert bench.store.flows.read_end("f") == ("failed", key("c"))
 
 
 def test_a_child_that_failed_before_without_policy_is_waited_for(bench: Bench):
@@ -241,7 +241,7 @@ def test_a_job_shared_between_flows_that_fails_fails_both(bench: Bench):
 
     bench.finish(failed(bench.take_one()))
 
-    assert bench.store.read_flow_end("one") == bench.store.read_flow_end("two") == ("failed", key("s"))
+    assert bench.store.flows.read_end("one") == bench.store.flows.read_end("two") == ("failed", key("s"))
     assert invariants.violations(bench.redis) == []
 
 
@@ -274,7 +274,7 @@ def test_a_sealed_parent_outlives_the_early_end_of_its_children(bench: Bench):
     bench.finish(*(completed(taken) for taken in bench.take(want=2)))
 
     assert bench.state_of(P) == "waiting-children"
-    assert bench.store.read_pending(P) == []
+    assert bench.store.children.read_pending(P) == []
 
     chunk(bench, node("c", (P, "fpof")))
     bench.add(node("d", (P, "fpof")), seal=SEAL, unseal=[P])
@@ -317,7 +317,7 @@ def test_a_child_that_fails_early_fails_its_sealed_parent_at_once(bench: Bench):
     bench.add(node("b", (P, "fpof")), seal=SEAL, unseal=[P])
 
     assert bench.state_of(P) == "failed"
-    assert bench.store.read_flow_end("f") == ("failed", key("a"))
+    assert bench.store.flows.read_end("f") == ("failed", key("a"))
     assert invariants.violations(bench.redis) == []
 
 
@@ -336,7 +336,7 @@ def test_a_large_flow_goes_in_chunks_and_may_be_stored_again_at_any_point(bench:
     assert bench.contents() == before
     assert bench.redis.scard("bull:up:f:dependencies") == 1200
     assert bench.counts() == {"up waiting-children": 1, "q waiting": 1200}
-    assert bench.store.read_flow("f")["stored"] == "1"
+    assert bench.store.flows.read("f")["stored"] == "1"
     assert len(codec.unpack_children(bench.redis.hget("bull:flownb:children:bull:up:f", "0")).keys) == 1200
 
 
@@ -347,7 +347,7 @@ def test_a_producer_that_died_between_chunks_is_run_again(bench: Bench, monkeypa
         "children": [{"name": f"c{i}", "queueName": "q"} for i in range(1200)],
     }
     made = plan(tree, prefix="bull", flow="f")
-    calls, send = [], bench.store.add_jobs
+    calls, send = [], bench.store.jobs.add
 
     def die_in_the_second(*args, **more):
         calls.append(1)
@@ -356,10 +356,10 @@ def test_a_producer_that_died_between_chunks_is_run_again(bench: Bench, monkeypa
         return send(*args, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bench.store, "add_jobs", die_in_the_second)
+        patch.setattr(bench.store.jobs, "add", die_in_the_second)
         with pytest.raises(ConnectionError):
             store_plan(bench.store, made)
-    assert "stored" not in bench.store.read_flow("f")
+    assert "stored" not in bench.store.flows.read("f")
     bench.finish(*(completed(taken) for taken in bench.take(want=499)))
     assert bench.state_of("bull:up:f") == "waiting-children"
 

@@ -28,7 +28,7 @@ def sound(bench: Bench) -> None:
 
 
 def cancel(bench: Bench, flow: str = "f") -> str | None:
-    return bench.store.cancel_flow(base("top"), flow)
+    return bench.store.flows.cancel(base("top"), flow)
 
 
 def tree(bench: Bench, flow: str = "f") -> None:
@@ -52,7 +52,7 @@ def test_the_flow_ends_as_cancelled_and_its_root_as_failed(bench: Bench):
 
     assert cancel(bench) == "cancelled"
 
-    record = bench.store.read_flow("f")
+    record = bench.store.flows.read("f")
     assert (record["ended"], record["finished"]) == ("cancelled", str(START + 7))
     assert bench.state_of(G) == "failed"
     stored = bench.hash(G)
@@ -71,7 +71,7 @@ def test_every_job_that_waits_ends_in_the_books_as_any_failed_one(bench: Bench):
     tree(bench)
     cancel(bench)
 
-    assert bench.store.cancel_jobs([key("a"), key("b"), key("c"), P]) == 4
+    assert bench.store.jobs.cancel([key("a"), key("b"), key("c"), P]) == 4
 
     assert bench.counts() == {"top failed": 1, "up failed": 1, "q failed": 3}
     for place in ("wait", "prioritized", "delayed"):
@@ -86,7 +86,7 @@ def test_a_parent_whose_child_is_cancelled_goes_with_it(bench: Bench):
     tree(bench)
     cancel(bench)
 
-    bench.store.cancel_jobs([key("a")])
+    bench.store.jobs.cancel([key("a")])
 
     assert bench.state_of(P) == "failed"
     assert bench.hash(P)["why"] == "cancelled"
@@ -98,7 +98,7 @@ def test_a_parent_keeps_of_an_optional_child_what_it_keeps_of_a_failed_one(bench
     bench.add(parent("p", queue="up"), node("a", (P, policy)))
     cancel(bench)
 
-    bench.store.cancel_jobs([key("a")])
+    bench.store.jobs.cancel([key("a")])
 
     assert bench.hash(f"{P}:failed") == ({key("a"): "cancelled"} if keeps else {})
     assert not bench.redis.exists(f"{P}:dependencies")
@@ -114,9 +114,9 @@ def test_sent_twice_it_changes_nothing(bench: Bench):
     assert cancel(bench) == "cancelled"
     assert bench.dump() == before
 
-    bench.store.cancel_jobs(jobs)
+    bench.store.jobs.cancel(jobs)
     before = bench.dump()
-    assert bench.store.cancel_jobs(jobs) == 0
+    assert bench.store.jobs.cancel(jobs) == 0
     assert bench.dump() == before
 
 
@@ -136,9 +136,9 @@ def test_of_a_failed_flow_what_is_left_is_cancelled(bench: Bench):
     bench.finish(failed(bench.take_one()))
 
     assert cancel(bench) == "failed"
-    assert bench.store.cancel_jobs([key("a"), key("b")]) == 1
+    assert bench.store.jobs.cancel([key("a"), key("b")]) == 1
 
-    assert bench.store.read_flow_end("f") == ("failed", key("a"))
+    assert bench.store.flows.read_end("f") == ("failed", key("a"))
     assert bench.counts() == {"up failed": 1, "q failed": 2}
     sound(bench)
 
@@ -147,7 +147,7 @@ def test_jobs_of_a_flow_that_was_not_cancelled_are_not_touched(bench: Bench):
     tree(bench)
     before = bench.dump()
 
-    assert bench.store.cancel_jobs([key("a"), key("b"), key("c"), P, G, key("nobody")]) == 0
+    assert bench.store.jobs.cancel([key("a"), key("b"), key("c"), P, G, key("nobody")]) == 0
 
     assert bench.dump() == before
 
@@ -165,7 +165,7 @@ def test_many_jobs_leave_a_line_in_which_others_stand_before_behind_and_between(
     bench.add_plain(*others("y")[:900])
     cancel(bench)
 
-    assert bench.store.cancel_jobs([key(id) for id in mine[first:] + mine[:first]]) == 100
+    assert bench.store.jobs.cancel([key(id) for id in mine[first:] + mine[:first]]) == 100
 
     line = bench.list(key("wait"))
     assert line == [*reversed(others("y")[:900]), "between", *reversed(others("x")[:900])]
@@ -212,7 +212,7 @@ def test_what_a_running_job_completes_all_the_same_is_kept_and_the_flow_stays_ca
 
     assert bench.state_of(key("a")) == "completed"
     assert bench.hash(f"{P}:processed") == {key("a"): "7"}
-    assert bench.store.read_flow_end("f")[0] == "cancelled"
+    assert bench.store.flows.read_end("f")[0] == "cancelled"
     sound(bench)
 
 
@@ -225,7 +225,7 @@ def test_a_root_that_runs_is_cancelled_at_once_and_may_end_later(bench: Bench):
     assert bench.state_of(key("a")) == "active"
     bench.wait(9)
     bench.finish(completed(taken, "7"))
-    record = bench.store.read_flow("f")
+    record = bench.store.flows.read("f")
     assert (record["ended"], record["finished"]) == ("cancelled", str(START))
     sound(bench)
 
@@ -249,7 +249,7 @@ def test_a_running_job_gets_no_further_attempt(bench: Bench, end, reason: str, m
 
     stored = bench.hash(key("a"))
     assert (stored["why"], stored["failedReason"], stored.get("atm")) == ("cancelled", reason, made)
-    assert bench.store.read_flow_end("f") == ("cancelled", None), "nobody is to blame"
+    assert bench.store.flows.read_end("f") == ("cancelled", None), "nobody is to blame"
     sound(bench)
     before = bench.dump()
     assert bench.finish(outcome) == ["repeated"]
@@ -270,7 +270,7 @@ def test_a_job_that_lost_its_worker_is_not_put_back(bench: Bench):
     one, other = bench.take(want=2)
     cancel(bench)
 
-    bench.store.give_back(base("q"), ["a"], token=one.token, charge=True, most=3)
+    bench.store.leases.give_back(base("q"), ["a"], token=one.token, charge=True, most=3)
     bench.lose_lease(other)
     bench.sweep()
     bench.sweep()
@@ -282,15 +282,15 @@ def test_a_job_that_lost_its_worker_is_not_put_back(bench: Bench):
 def test_a_running_job_is_told_when_it_says_how_far_it_is(bench: Bench):
     bench.add(node("a"))
     bench.take_one()
-    bench.store.update_job(base("q"), "a", "progress", "1")
-    assert bench.store.read_cancelled([key("a"), key("nobody")]) == [False, True]
+    bench.store.jobs.update(base("q"), "a", "progress", "1")
+    assert bench.store.jobs.are_cancelled([key("a"), key("nobody")]) == [False, True]
     cancel(bench)
     before = bench.dump()
 
     for field in ("progress", "data", "log"):
         with pytest.raises(errors.Cancelled, match="its flow was cancelled"):
-            bench.store.update_job(base("q"), "a", field, "2")
-    assert bench.store.read_cancelled([key("a")]) == [True]
+            bench.store.jobs.update(base("q"), "a", field, "2")
+    assert bench.store.jobs.are_cancelled([key("a")]) == [True]
 
     assert bench.dump() == before
 
@@ -315,26 +315,26 @@ def test_what_another_flow_needs_runs_with_all_below_it(bench: Bench):
     )
     bench.add(parent("g", queue="top"), parent("s", (G, "fpof"), queue="up"), flow="g2")
 
-    bench.store.cancel_flow(base("top"), "f")
-    assert bench.store.cancel_jobs([key("s", "up"), key("a")]) == 0
-    assert bench.store.read_cancelled([key("a"), R]) == [False, True]
+    bench.store.flows.cancel(base("top"), "f")
+    assert bench.store.jobs.cancel([key("s", "up"), key("a")]) == 0
+    assert bench.store.jobs.are_cancelled([key("a"), R]) == [False, True]
 
     bench.finish(completed(bench.take_one(), "1"))
     bench.finish(completed(bench.take_one("up"), "2"))
     assert bench.hash(f"{G}:processed") == {key("s", "up"): "2"}
     bench.finish(completed(bench.take_one("top"), "3"))
-    assert bench.store.read_flow_end("g2") == ("completed", None)
+    assert bench.store.flows.read_end("g2") == ("completed", None)
     sound(bench)
 
 
 def test_it_is_cancelled_when_the_last_flow_that_needs_it_is(bench: Bench):
     bench.add(parent("r", queue="top"), node("a", (R, "fpof")))
     bench.add(parent("g", queue="top"), node("a", (G, "idof")), flow="g2")
-    bench.store.cancel_flow(base("top"), "f")
+    bench.store.flows.cancel(base("top"), "f")
 
     assert bench.redis.exists("bull:flownb:shared")
-    bench.store.cancel_flow(base("top"), "g2")
-    assert bench.store.cancel_jobs([key("a")]) == 1
+    bench.store.flows.cancel(base("top"), "g2")
+    assert bench.store.jobs.cancel([key("a")]) == 1
     assert not bench.redis.exists("bull:flownb:shared"), "nobody looks for its end any more"
 
     assert bench.hash(f"{G}:failed") == {key("a"): "cancelled"}
@@ -345,7 +345,7 @@ def test_it_is_cancelled_when_the_last_flow_that_needs_it_is(bench: Bench):
 def test_a_flow_under_another_prefix_is_found(bench: Bench):
     far = "far:q:a"
     bench.add(parent("p", queue="up"), flow="f")
-    bench.store.add_jobs(
+    bench.store.jobs.add(
         [base("up"), "far:q"],
         jobs=[[2, "a", "n", "{}", 1, 1, 0, 0, False, False, None, "bull:"]],
         opts=["{}"],
@@ -354,7 +354,7 @@ def test_a_flow_under_another_prefix_is_found(bench: Bench):
     )
     cancel(bench)
 
-    assert bench.store.cancel_jobs([far]) == 1
+    assert bench.store.jobs.cancel([far]) == 1
 
     assert bench.hash(far)["why"] == "cancelled"
 
@@ -366,12 +366,12 @@ def test_a_retry_takes_the_cancel_back(bench: Bench):
     tree(bench)
     jobs = [key("a"), key("b"), key("c"), P, G]
     cancel(bench)
-    bench.store.cancel_jobs(jobs)
+    bench.store.jobs.cancel(jobs)
 
-    answers = bench.store.retry_jobs([(job, False) for job in jobs[:3]], token="t", flow="f")
+    answers = bench.store.jobs.retry([(job, False) for job in jobs[:3]], token="t", flow="f")
 
     assert answers == ["done"] * 3
-    assert bench.store.read_flow_end("f") == (None, None)
+    assert bench.store.flows.read_end("f") == (None, None)
     assert bench.counts() == {
         "top waiting-children": 1,
         "up waiting-children": 1,
@@ -382,7 +382,7 @@ def test_a_retry_takes_the_cancel_back(bench: Bench):
     bench.finish(*(completed(taken, "1") for taken in bench.take(want=3)))
     for queue in ("up", "top"):
         bench.finish(completed(bench.take_one(queue), "1"))
-    assert bench.store.read_flow_end("f") == ("completed", None)
+    assert bench.store.flows.read_end("f") == ("completed", None)
     sound(bench)
 
 
@@ -392,15 +392,15 @@ def test_a_cancelled_flow_whose_root_completed_has_completed_once_the_cancel_is_
     cancel(bench)
     bench.finish(completed(taken, "7"))
 
-    bench.store.retry_jobs([], token="t", flow="f", base=base("q"))
+    bench.store.jobs.retry([], token="t", flow="f", base=base("q"))
 
-    assert bench.store.read_flow_end("f") == ("completed", None)
+    assert bench.store.flows.read_end("f") == ("completed", None)
     sound(bench)
 
 
 def test_a_job_that_is_named_twice_is_cancelled_once(bench: Bench):
     tree(bench)
     cancel(bench)
-    bench.store.cancel_jobs([key("a"), key("b"), key("a"), P, P])
+    bench.store.jobs.cancel([key("a"), key("b"), key("a"), P, P])
     assert bench.counts() == {"top failed": 1, "up failed": 1, "q failed": 2, "q delayed": 1}
     sound(bench)

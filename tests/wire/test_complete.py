@@ -118,7 +118,7 @@ def test_a_released_parent_takes_its_rank(bench: Bench):
 
 def test_a_paused_parents_queue_is_not_woken(bench: Bench):
     bench.add(parent("p", queue="up"), node("c", (P, "fpof")))
-    bench.store.pause_queue("bull:up")
+    bench.store.queues.pause("bull:up")
 
     bench.finish(completed(bench.take_one()))
 
@@ -129,13 +129,13 @@ def test_a_paused_parents_queue_is_not_woken(bench: Bench):
 def test_an_ended_root_ends_its_flow(bench: Bench):
     bench.add(parent("p", queue="up"), node("c", (P, "fpof")))
     bench.finish(completed(bench.take_one()))
-    assert bench.store.read_flow_end("f") == (None, None)
+    assert bench.store.flows.read_end("f") == (None, None)
     bench.wait(9)
 
     bench.finish(completed(bench.take_one("up")))
 
-    assert bench.store.read_flow_end("f") == ("completed", None)
-    assert bench.store.read_flow("f")["finished"] == str(START + 9)
+    assert bench.store.flows.read_end("f") == ("completed", None)
+    assert bench.store.flows.read("f")["finished"] == str(START + 9)
     assert bench.counts() == {"up completed": 1, "q completed": 1}
 
 
@@ -262,7 +262,7 @@ def test_a_late_end_takes_the_job_out_of_the_line_it_was_put_back_to(bench: Benc
     bench.add(parent("p", queue="up"), node("a", (P, "fpof"), priority=priority))
     taken = bench.take_one()
     if priority:
-        bench.store.give_back("bull:q", ["a"], token="w:", charge=True, most=1)
+        bench.store.leases.give_back("bull:q", ["a"], token="w:", charge=True, most=1)
     else:
         bench.lose_lease(taken)
         bench.sweep()

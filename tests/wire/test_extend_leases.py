@@ -15,7 +15,7 @@ def test_a_lease_is_renewed_and_its_job_suspected_no_more(bench: Bench):
     taken = bench.take_one(lock_ms=500)
     bench.redis.sadd(key("stalled"), "a", "b")
 
-    assert bench.store.extend_leases(["bull:q"], [lease(taken)], lock_ms=90_000) == []
+    assert bench.store.leases.extend(["bull:q"], [lease(taken)], lock_ms=90_000) == []
 
     assert bench.get(key("a:lock")) == taken.token
     assert 500 < bench.redis.pttl(key("a:lock")) <= 90_000
@@ -29,7 +29,7 @@ def test_a_lease_of_somebody_else_is_lost_and_nothing_written(bench: Bench):
     bench.redis.delete(key("b:lock"))
     before = bench.dump()
 
-    assert bench.store.extend_leases(["bull:q"], [lease(a), lease(b, ats=False)], lock_ms=900) == ["a", "b"]
+    assert bench.store.leases.extend(["bull:q"], [lease(a), lease(b, ats=False)], lock_ms=900) == ["a", "b"]
 
     assert bench.dump() == before
 
@@ -39,7 +39,7 @@ def test_a_bad_lease_spoils_no_other(bench: Bench):
     a, b, c = bench.take(want=3, lock_ms=100)
     bench.redis.set(key("b:lock"), "other")
 
-    assert bench.store.extend_leases(["bull:q"], [lease(a), lease(b), lease(c)], lock_ms=60_000) == ["b"]
+    assert bench.store.leases.extend(["bull:q"], [lease(a), lease(b), lease(c)], lock_ms=60_000) == ["b"]
 
     assert all(bench.redis.pttl(key(f"{id}:lock")) > 100 for id in "ac")
 
@@ -51,7 +51,7 @@ def test_a_lease_that_ran_out_is_taken_again_while_nobody_started_the_job_since(
     bench.sweep()
     assert bench.set(key("stalled")) == {"a"}
 
-    assert bench.store.extend_leases(["bull:q"], [lease(taken)], lock_ms=900) == []
+    assert bench.store.leases.extend(["bull:q"], [lease(taken)], lock_ms=900) == []
 
     assert bench.sweep() == []
     assert bench.finish(completed(taken)) == ["done"]
@@ -66,7 +66,7 @@ def test_a_lease_that_ran_out_is_lost_when_somebody_started_the_job_since(bench:
     bench.lose_lease(bench.take_one())
     before = bench.dump()
 
-    assert bench.store.extend_leases(["bull:q"], [lease(first)], lock_ms=900) == ["a"]
+    assert bench.store.leases.extend(["bull:q"], [lease(first)], lock_ms=900) == ["a"]
 
     assert bench.dump() == before
 
@@ -79,7 +79,7 @@ def test_a_lease_that_ran_out_is_lost_when_the_job_waits_again(bench: Bench):
     bench.sweep()
     before = bench.dump()
 
-    assert bench.store.extend_leases(["bull:q"], [lease(taken)], lock_ms=900) == ["a"]
+    assert bench.store.leases.extend(["bull:q"], [lease(taken)], lock_ms=900) == ["a"]
 
     assert bench.dump() == before
 
@@ -90,7 +90,7 @@ def test_an_ended_job_has_no_lease_to_renew(bench: Bench):
     bench.finish(completed(taken))
     before = bench.dump()
 
-    assert bench.store.extend_leases(["bull:q"], [lease(taken)], lock_ms=900) == ["a"]
+    assert bench.store.leases.extend(["bull:q"], [lease(taken)], lock_ms=900) == ["a"]
 
     assert bench.dump() == before
 
@@ -98,11 +98,11 @@ def test_an_ended_job_has_no_lease_to_renew(bench: Bench):
 def test_a_renewal_sent_twice_changes_nothing(bench: Bench):
     bench.add_plain("a")
     taken = bench.take_one()
-    bench.store.extend_leases(["bull:q"], [lease(taken)], lock_ms=900)
+    bench.store.leases.extend(["bull:q"], [lease(taken)], lock_ms=900)
     before = bench.dump()
     bench.redis.script_flush()
 
-    bench.store.extend_leases(["bull:q"], [lease(taken)], lock_ms=900)
+    bench.store.leases.extend(["bull:q"], [lease(taken)], lock_ms=900)
 
     assert bench.dump() == before
 
@@ -110,5 +110,5 @@ def test_a_renewal_sent_twice_changes_nothing(bench: Bench):
 def test_thousands_of_leases_go_in_calls_of_a_thousand(bench: Bench):
     leases = [("bull:q", f"a{i}", "w:1", 1) for i in range(8500)]
 
-    assert len(bench.store.extend_leases(["bull:q"], leases, lock_ms=900)) == 8500
+    assert len(bench.store.leases.extend(["bull:q"], leases, lock_ms=900)) == 8500
     assert bench.dump() == {}

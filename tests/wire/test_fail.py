@@ -62,7 +62,7 @@ def test_without_a_policy_the_parent_waits_for_ever_or_until_the_child_completes
     assert bench.state_of(P) == "waiting-children"
     assert bench.set(f"{P}:dependencies") == {key("a")}
     assert not bench.redis.exists(f"{P}:failed", f"{P}:unsuccessful")
-    assert bench.store.read_flow_end("f") == (None, None)
+    assert bench.store.flows.read_end("f") == (None, None)
     assert invariants.violations(bench.redis) == []
     assert len(invariants.stuck(bench.redis)) == 1
 
@@ -87,7 +87,7 @@ def test_fail_parent_fails_a_waiting_parent_at_once_without_a_worker(bench: Benc
         "failedReason": f"child {key('a')} failed",
         "prev": "waiting-children",
     }
-    assert bench.store.read_flow_end("f") == ("failed", key("a"))
+    assert bench.store.flows.read_end("f") == ("failed", key("a"))
     assert bench.counts() == {"up failed": 1, "q failed": 1, "q active": 1}
 
     bench.finish(completed(b, "2"))
@@ -121,7 +121,7 @@ def test_a_failure_climbs_to_the_root(bench: Bench):
     assert [bench.state_of(one) for one in (key("m", "mid"), P, key("g", "top"))] == ["failed"] * 3
     assert bench.hash(P)["failedReason"] == f"child {key('m', 'mid')} failed"
     assert bench.hash(key("g", "top"))["failedReason"] == f"child {P} failed"
-    assert bench.store.read_flow_end("f") == ("failed", key("c"))
+    assert bench.store.flows.read_end("f") == ("failed", key("c"))
     assert invariants.violations(bench.redis) == []
 
 
@@ -137,7 +137,7 @@ def test_a_forgiven_failure_stops_climbing(bench: Bench, policy: str, state: str
     assert bench.state_of(P) == state
     expected = {} if policy == "rdof" else {key("m", "mid"): f"child {key('c')} failed"}
     assert bench.hash(f"{P}:failed") == expected
-    assert bench.store.read_flow_end("f")[0] is None
+    assert bench.store.flows.read_end("f")[0] is None
     assert invariants.violations(bench.redis) == []
 
 
@@ -167,7 +167,7 @@ def test_an_optional_child_releases_its_parent_only_as_the_last_one(bench: Bench
     assert bench.state_of(P) == "waiting"
     assert bench.hash(f"{P}:processed") == {key("b"): "2"}
     assert bench.hash(f"{P}:failed") == ({key("a"): "boom"} if policy == "idof" else {})
-    assert bench.store.read_flow_end("f") == (None, None)
+    assert bench.store.flows.read_end("f") == (None, None)
 
 
 def test_a_completed_and_a_failed_child_in_one_call_release_the_parent_once(bench: Bench):
@@ -191,7 +191,7 @@ def test_several_failures_fail_the_parent_once(bench: Bench):
     assert [event[0] for event in bench.events("up")].count("failed") == 1
     assert bench.hash(P)["failedReason"] == f"child {key('c0')} failed"
     assert "defa" not in bench.hash(P)
-    assert bench.store.read_flow_end("f") == ("failed", key("c0"))
+    assert bench.store.flows.read_end("f") == ("failed", key("c0"))
     assert invariants.violations(bench.redis) == []
 
 
@@ -219,14 +219,14 @@ def test_a_parent_in_line_or_running_is_failed_by_its_worker(bench: Bench, runs:
     bench.finish(failed(b))
 
     assert bench.hash(P)["defa"] == f"child {key('b')} failed"
-    assert bench.store.read_flow_end("f") == (None, key("b"))
+    assert bench.store.flows.read_end("f") == (None, key("b"))
     if running:
         assert bench.finish(completed(running)) == ["failed-children"]
     else:
         running = bench.take_one("up")
         assert running.deferred == f"child {key('b')} failed"
     bench.finish(failed(running, "child failed", why="child"))
-    assert bench.store.read_flow_end("f") == ("failed", key("b"))
+    assert bench.store.flows.read_end("f") == ("failed", key("b"))
     assert invariants.violations(bench.redis) == []
 
 
@@ -239,7 +239,7 @@ def test_a_child_that_fails_in_the_call_in_which_its_parent_completes_changes_no
     assert bench.finish(failed(b), completed(running)) == ["done", "done"]
 
     assert "defa" not in bench.hash(P)
-    assert bench.store.read_flow_end("f") == ("completed", None)
+    assert bench.store.flows.read_end("f") == ("completed", None)
     assert invariants.violations(bench.redis) == []
 
 
@@ -248,7 +248,7 @@ def test_a_failed_root_is_its_own_cause(bench: Bench):
 
     bench.finish(failed(bench.take_one()))
 
-    assert bench.store.read_flow_end("f") == ("failed", key("a"))
+    assert bench.store.flows.read_end("f") == ("failed", key("a"))
     assert bench.counts() == {"q failed": 1}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flownb.wire.store import MOST_JOBS_A_CALL
+from flownb.wire.store.limits import MOST_JOBS_A_CALL
 from tests.support import invariants
 from tests.support.script_bench import START, Bench, completed, failed, key, node, parent, returned
 
@@ -116,7 +116,7 @@ def test_a_due_job_with_a_priority_takes_its_rank(bench: Bench):
 
 def test_a_due_job_joins_the_line_of_a_paused_queue_without_a_marker(bench: Bench):
     bench.add_plain("d", delay=100)
-    bench.store.pause_queue("bull:q")
+    bench.store.queues.pause("bull:q")
     bench.wait(100)
 
     assert bench.take() == []
@@ -305,10 +305,10 @@ def test_a_lost_answer_leaves_jobs_that_their_token_finds(bench: Bench):
     bench.add_plain("a", "b")
     bench.take(want=1, token="w:lost")
 
-    held = bench.store.read_active("bull:q")
+    held = bench.store.queues.read_active("bull:q")
 
     assert held == [("a", "w:lost")]
-    assert bench.store.give_back("bull:q", ["a"], token="w:lost", charge=False, most=1) == ["a"]
+    assert bench.store.leases.give_back("bull:q", ["a"], token="w:lost", charge=False, most=1) == ["a"]
     assert bench.list(key("wait")) == ["b", "a"]
 
 

@@ -9,7 +9,7 @@ from tests.support.script_bench import Bench, completed, failed, key, node
 
 
 def give(bench: Bench, *ids: str, token: str = "w:", charge: bool = True, most: int = 1) -> list[str]:
-    return bench.store.give_back("bull:q", ids, token=token, charge=charge, most=most)
+    return bench.store.leases.give_back("bull:q", ids, token=token, charge=charge, most=most)
 
 
 def test_jobs_go_back_to_the_head_of_the_line(bench: Bench):
@@ -107,7 +107,7 @@ def test_jobs_given_back_twice_go_back_once(bench: Bench):
 def test_a_paused_queue_is_not_woken(bench: Bench):
     bench.add_plain("a")
     bench.take_one()
-    bench.store.pause_queue("bull:q")
+    bench.store.queues.pause("bull:q")
 
     give(bench, "a")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flownb import errors
-from flownb.wire.store import Taken
+from flownb.wire.store.job_records import Taken
 from tests.support import invariants
 from tests.support.script_bench import (
     START,

@@ -34,10 +34,10 @@ def test_s24_r4_no_sibling_starts_after_the_failure(bench: Bench):
     assert (turn.answers, turn.taken, turn.doomed) == (["done"], [], [P])
     assert bench.counts() == {"up failed": 1, "q failed": 3, "q active": 1}
     assert [bench.hash(key(f"c{i}")).get("why") for i in (2, 3)] == ["cancelled"] * 2
-    assert bench.store.read_cancelled([key("c1")]) == [True]
+    assert bench.store.jobs.are_cancelled([key("c1")]) == [True]
     assert bench.finish(retry(running)) == ["done"]
     assert bench.counts() == {"up failed": 1, "q failed": 4}
-    assert bench.store.read_flow_end("f") == ("failed", key("c0"))
+    assert bench.store.flows.read_end("f") == ("failed", key("c0"))
     sound(bench)
 
 
@@ -96,7 +96,7 @@ def test_only_what_stands_below_the_failed_parent_is_cancelled(bench: Bench):
     bench.finish(completed(turn.taken[0], "1"))
     bench.finish(completed(bench.take_one("up"), "2"))
     bench.finish(completed(bench.take_one("top"), "3"))
-    assert bench.store.read_flow_end("f")[0] == "completed"
+    assert bench.store.flows.read_end("f")[0] == "completed"
     sound(bench)
 
 
@@ -114,7 +114,7 @@ def test_whole_branches_go_with_their_parents(bench: Bench):
 
     assert (turn.taken, turn.doomed) == ([], [G])
     assert bench.hash(P)["why"] == "cancelled", "whoever meets its child ends it too"
-    assert bench.store.cancel_jobs([P, key("a"), key("b")]) == 1
+    assert bench.store.jobs.cancel([P, key("a"), key("b")]) == 1
     assert bench.counts() == {"top failed": 1, "w failed": 1, "up failed": 1, "q failed": 2}
     sound(bench)
 
@@ -188,13 +188,13 @@ def test_a_retry_of_all_that_failed_runs_the_cancelled_too(bench: Bench):
     bench.fetch(want=9, outcomes=[failed(bench.take_one())])
 
     jobs = [(key(f"c{i}"), False) for i in range(4)]
-    assert bench.store.retry_jobs(jobs, token="t", flow="f") == ["done"] * 4
+    assert bench.store.jobs.retry(jobs, token="t", flow="f") == ["done"] * 4
 
     assert bench.counts() == {"up waiting-children": 1, "q waiting": 4}
     assert not bench.redis.exists("bull:flownb:cancelled")
     bench.finish(*(completed(taken, "1") for taken in bench.take(want=9)))
     bench.finish(completed(bench.take_one("up"), "1"))
-    assert bench.store.read_flow_end("f") == ("completed", None)
+    assert bench.store.flows.read_end("f") == ("completed", None)
     sound(bench)
 
 
@@ -221,8 +221,8 @@ def test_a_flow_goes_on_that_another_one_uses_and_that_has_useless_jobs_of_its_o
     bench.add(parent("r2", queue="top"), node("r", (key("r2", "top"), "fpof"), queue="top"), flow="g")
     assert bench.fetch(outcomes=[failed(bench.take_one())], want=0).doomed == [P]
 
-    bench.store.cancel_flow("bull:top", "g")
-    bench.store.cancel_jobs([top])
+    bench.store.flows.cancel("bull:top", "g")
+    bench.store.jobs.cancel([top])
 
     assert bench.state_of(top) == "waiting-children"
     assert [taken.record.id for taken in bench.take(want=9)] == ["last"]

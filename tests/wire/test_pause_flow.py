@@ -15,11 +15,11 @@ def sound(bench: Bench) -> None:
 
 
 def pause(bench: Bench, flow: str = "f") -> None:
-    bench.store.pause_flow(base("up"), flow)
+    bench.store.flows.pause(base("up"), flow)
 
 
 def resume(bench: Bench, flow: str = "f") -> None:
-    bench.store.resume_flow(bench.store.read_bases(flow), flow)
+    bench.store.flows.resume(bench.store.flows.read_queues(flow), flow)
 
 
 def ids(taken: list) -> list[str]:
@@ -36,7 +36,7 @@ def test_nothing_of_it_starts_and_what_stands_behind_it_does(bench: Bench):
 
     assert bench.counts() == {"up waiting-children": 1, "q waiting": 3}
     assert [bench.state_of(key(f"c{i}")) for i in range(3)] == ["waiting"] * 3
-    assert bench.store.read_progress("f").paused
+    assert bench.store.flows.read_counts("f").paused
     sound(bench)
 
 
@@ -55,7 +55,7 @@ def test_a_resume_puts_them_back_to_the_head_of_their_line_in_their_order(bench:
     assert bench.list(key("wait")) == ["y", *(f"c{i}" for i in reversed(range(2700)))]
     assert not bench.redis.exists(key("paused"), "bull:flownb:paused")
     assert bench.zset(key("marker"))["0"] == 0
-    assert not bench.store.read_progress("f").paused
+    assert not bench.store.flows.read_counts("f").paused
     sound(bench)
 
 
@@ -103,10 +103,10 @@ def test_what_runs_goes_on(bench: Bench):
     taken = bench.take_one()
     pause(bench)
 
-    bench.store.update_job(base("q"), "a", "progress", "1")
+    bench.store.jobs.update(base("q"), "a", "progress", "1")
     assert bench.finish(completed(taken, "1")) == ["done"]
 
-    assert bench.store.read_flow_end("f") == ("completed", None)
+    assert bench.store.flows.read_end("f") == ("completed", None)
 
 
 def test_a_late_end_of_a_job_put_aside_is_accepted(bench: Bench):
@@ -144,12 +144,12 @@ def test_a_paused_flow_can_be_cancelled_retried_and_goes_on_when_resumed(bench: 
     bench.add(parent("p", queue="up"), node("a", (P, "fpof")), node("b", (P, "fpof")))
     pause(bench)
     bench.take(want=1)
-    bench.store.cancel_flow(base("up"), "f")
-    assert bench.store.cancel_jobs([key("a"), key("b")]) == 2
+    bench.store.flows.cancel(base("up"), "f")
+    assert bench.store.jobs.cancel([key("a"), key("b")]) == 2
     assert not bench.redis.exists(key("paused"), key("wait"))
     sound(bench)
 
-    bench.store.retry_jobs([(key("a"), False), (key("b"), False)], token="t", flow="f")
+    bench.store.jobs.retry([(key("a"), False), (key("b"), False)], token="t", flow="f")
     assert bench.take(want=9) == []
     resume(bench)
     assert ids(bench.take(want=9)) == ["a", "b"]
@@ -161,7 +161,7 @@ def test_a_job_put_aside_that_is_to_wait_for_a_child_again_leaves_the_list(bench
     pause(bench)
     assert bench.take("up") == []
 
-    bench.store.retry_jobs([(key("a"), False)], token="t")
+    bench.store.jobs.retry([(key("a"), False)], token="t")
 
     assert bench.state_of(P) == "waiting-children"
     assert not bench.redis.exists(key("paused", "up"))

@@ -7,7 +7,7 @@ import random
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from flownb.wire.store import Taken
+from flownb.wire.store.job_records import Taken
 from tests.support import invariants
 from tests.support.script_bench import (
     START,
@@ -36,7 +36,7 @@ def tries(number: int) -> settings:
 
 def fresh(bench: Bench) -> None:
     bench.redis.flushall()
-    bench.store.now = START
+    bench.now = START
 
 
 @tries(30)
@@ -148,7 +148,7 @@ class Model:
         if self.held:
             taken = self.held.pop()
             id, token = taken.record.id, taken.token
-            self.bench.store.give_back(
+            self.bench.store.leases.give_back(
                 taken.base, [id], token=token, charge=bool(self.dice.randint(0, 1)), most=1
             )
             self.late.append(taken)
@@ -156,7 +156,7 @@ class Model:
     def renew(self) -> None:
         leases = [(one.base, one.record.id, one.token, one.record.attempts_started) for one in self.held]
         if leases:
-            self.bench.store.extend_leases([base("q")], leases, lock_ms=30_000)
+            self.bench.store.leases.extend([base("q")], leases, lock_ms=30_000)
 
     def add_again(self) -> None:
         before = self.bench.contents()
@@ -209,7 +209,7 @@ def check_the_end(bench: Bench, nodes: list[dict]) -> None:
     without = any(policy == "" for one in nodes for _, policy in one["under"])
     if not without:
         assert places[root][0] in ("completed", "failed")
-    assert (bench.store.read_flow_end("f")[0] is None) is (places[root] == ["waiting-children"])
+    assert (bench.store.flows.read_end("f")[0] is None) is (places[root] == ["waiting-children"])
 
 
 @tries(60)

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from flownb.wire.store import BRIEF_FIELDS
+from flownb.wire.store.job_records import BRIEF_FIELDS
 from tests.support.script_bench import START, Bench, completed, failed, key, node, parent, retry
 
 P = key("p", "up")
@@ -38,7 +38,7 @@ def scene(bench: Bench) -> dict[str, str]:
 def test_each_state_is_told(bench: Bench):
     states = scene(bench)
 
-    found = bench.store.read_jobs([*states])
+    found = bench.store.jobs.read([*states])
 
     assert {record.key: record.state for record in found if record} == states
 
@@ -46,7 +46,7 @@ def test_each_state_is_told(bench: Bench):
 def test_a_record_holds_every_field(bench: Bench):
     scene(bench)
 
-    (record,) = bench.store.read_jobs([key("broken")])
+    (record,) = bench.store.jobs.read([key("broken")])
 
     assert record
     assert (record.id, record.queue, record.name, record.data) == ("broken", "q", "name-broken", "{}")
@@ -59,7 +59,7 @@ def test_a_record_holds_every_field(bench: Bench):
 def test_only_the_asked_fields_are_read(bench: Bench):
     scene(bench)
 
-    (record,) = bench.store.read_jobs([key("done")], BRIEF_FIELDS)
+    (record,) = bench.store.jobs.read([key("done")], BRIEF_FIELDS)
 
     assert record
     assert (record.state, record.data, record.returnvalue, record.flow) == ("completed", "{}", None, None)
@@ -72,7 +72,7 @@ def test_a_job_that_is_gone_is_none(bench: Bench, left: dict[str, str] | None):
     if left:
         bench.redis.hset(key("done"), mapping=left)
 
-    found = bench.store.read_jobs([key("done"), key("waits"), key("never")])
+    found = bench.store.jobs.read([key("done"), key("waits"), key("never")])
 
     assert [record and record.id for record in found] == [None, "waits", None]
 
@@ -82,10 +82,10 @@ def test_reading_writes_nothing(bench: Bench):
     before = bench.dump()
     bench.redis.script_flush()
 
-    bench.store.read_jobs([*states])
-    bench.store.read_children_counts([*states])
-    bench.store.read_progress("f")
-    bench.store.read_served()
+    bench.store.jobs.read([*states])
+    bench.store.children.counts([*states])
+    bench.store.flows.read_counts("f")
+    bench.store.queues.read_served()
 
     assert bench.dump() == before
 
@@ -95,23 +95,25 @@ def test_a_family_is_counted_by_how_its_children_fared(bench: Bench):
     bench.add(parent("r"), node("c", (key("r"), "fpof"), queue="w"), flow="g")
     bench.finish(failed(bench.take_one("w")))
 
-    assert bench.store.read_children_counts([P, key("r"), key("none")]) == [
+    assert bench.store.children.counts([P, key("r"), key("none")]) == [
         (5, 1, 1, 0),
         (0, 0, 0, 1),
         (0, 0, 0, 0),
     ]
-    assert bench.store.read_values(P) == {key("done"): '{"v":1}'}
-    assert bench.store.read_values(P, [key("done"), key("waits")]) == {key("done"): '{"v":1}'}
-    assert bench.store.read_ignored(P) == {key("broken"): "boom"}
-    assert bench.store.read_failed(key("r")) == [key("c", "w")]
-    assert set(bench.store.read_pending(P)) == {key(id) for id in ("runs", "late", "waits", "ranked", "due")}
+    assert bench.store.children.read_values(P) == {key("done"): '{"v":1}'}
+    assert bench.store.children.read_values(P, [key("done"), key("waits")]) == {key("done"): '{"v":1}'}
+    assert bench.store.children.read_ignored(P) == {key("broken"): "boom"}
+    assert bench.store.children.read_failed(key("r")) == [key("c", "w")]
+    assert set(bench.store.children.read_pending(P)) == {
+        key(id) for id in ("runs", "late", "waits", "ranked", "due")
+    }
 
 
 def test_thousands_of_jobs_are_read_in_pieces(bench: Bench):
     for i in range(9):
         bench.add_plain(*(f"a{i}-{n}" for n in range(1000)))
 
-    found = bench.store.read_jobs([key(f"a{i}-{n}") for i in range(9) for n in range(1000)], ("name",))
+    found = bench.store.jobs.read([key(f"a{i}-{n}") for i in range(9) for n in range(1000)], ("name",))
 
     assert len(found) == 9000
     assert {record.state for record in found if record} == {"waiting"}
@@ -119,20 +121,20 @@ def test_thousands_of_jobs_are_read_in_pieces(bench: Bench):
 
 def test_ids_of_a_state_come_in_the_order_in_which_they_will_run(bench: Bench):
     bench.add_plain("a", "b", "c")
-    assert bench.store.read_ids("bull:q", "waiting", 0, 1) == ["a", "b"]
-    assert bench.store.read_ids("bull:q", "waiting", 1, 99) == ["b", "c"]
+    assert bench.store.queues.read_ids("bull:q", "waiting", 0, 1) == ["a", "b"]
+    assert bench.store.queues.read_ids("bull:q", "waiting", 1, 99) == ["b", "c"]
     for taken in bench.take(want=3):
         bench.wait(1)
         bench.finish(completed(taken))
 
-    assert bench.store.read_ids("bull:q", "completed", 0, 99) == ["c", "b", "a"]
+    assert bench.store.queues.read_ids("bull:q", "completed", 0, 99) == ["c", "b", "a"]
 
 
 def test_a_queues_states_are_counted_with_bullmq_5s_paused_list(bench: Bench):
     scene(bench)
     bench.redis.lpush(key("paused"), "old")
 
-    assert bench.store.count_states("bull:q") == {
+    assert bench.store.queues.count_states("bull:q") == {
         "waiting": 2,
         "active": 2,
         "delayed": 1,
@@ -147,7 +149,7 @@ def test_what_other_clients_stored_is_read_as_it_is(bench: Bench):
     bench.redis.hset(key("n"), mapping={"name": "n", "data": b'"\xff"', "delay": "10.5", "opts": "{"})
     bench.redis.lpush(key("wait"), "n")
 
-    (record,) = bench.store.read_jobs([key("n")])
+    (record,) = bench.store.jobs.read([key("n")])
 
     assert record
     assert (record.delay, record.opts, record.timestamp) == (10, "{", 0)
@@ -156,12 +158,12 @@ def test_what_other_clients_stored_is_read_as_it_is(bench: Bench):
 
 
 def test_queues_are_served_by_flownbs_sweeps_and_bullmqs_named_connections(bench: Bench):
-    bench.store.now = bench.redis.time()[0] * 1000
+    bench.now = bench.redis.time()[0] * 1000
     bench.sweep("q", interval=60_000)
     name = base64.b64encode(b"other").decode()
     bench.redis.client_setname(f"bull:{name}:w:ada")
     try:
-        assert {"bull:q", "bull:other"} <= (bench.store.read_served() or set())
+        assert {"bull:q", "bull:other"} <= (bench.store.queues.read_served() or set())
     finally:
         bench.redis.client_setname("")
 
@@ -171,7 +173,7 @@ def test_running_jobs_are_read_with_their_locks(bench: Bench):
     a, b = bench.take(want=2)
     bench.lose_lease(b)
 
-    assert set(bench.store.read_active("bull:q")) == {("a", a.token), ("b", None)}
+    assert set(bench.store.queues.read_active("bull:q")) == {("a", a.token), ("b", None)}
 
 
 def test_values_of_many_jobs_are_read_together(bench: Bench):
@@ -179,4 +181,4 @@ def test_values_of_many_jobs_are_read_together(bench: Bench):
     a, b = bench.take(want=2)
     bench.finish(completed(a, "1"), retry(b))
 
-    assert bench.store.read_returnvalues([key("a"), key("b"), key("c")]) == ["1", None, None]
+    assert bench.store.jobs.read_returnvalues([key("a"), key("b"), key("c")]) == ["1", None, None]

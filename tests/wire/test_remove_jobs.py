@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flownb import errors
 from flownb.steering import remove as removal
-from flownb.wire.store.steering import Removal
+from flownb.wire.store.jobs import Removal
 from tests.support import invariants
 from tests.support.script_bench import Bench, base, completed, failed, key, node, parent, retry
 from tests.wire.test_properties import QUEUES, Model, check, fresh, graphs, renamed, tries
@@ -25,7 +25,7 @@ def left(bench: Bench) -> list[str]:
 
 
 def remove(bench: Bench, *jobs: str, **more) -> int:
-    return bench.store.remove_jobs(base("q"), Removal(jobs=jobs, **more))
+    return bench.store.jobs.remove(base("q"), Removal(jobs=jobs, **more))
 
 
 def whole(bench: Bench, flow: str = "f") -> None:
@@ -145,9 +145,9 @@ def test_a_parent_is_held_down_no_more_by_a_failed_child_that_is_removed(bench: 
     remove(bench, key("a"), top=key("a"))
 
     assert bench.state_of(P) == "failed"
-    assert bench.store.read_flow_end("f") == ("failed", P)
+    assert bench.store.flows.read_end("f") == ("failed", P)
     assert invariants.violations(bench.redis) == []
-    assert bench.store.retry_jobs([(P, False)], token="t") == ["done"]
+    assert bench.store.jobs.retry([(P, False)], token="t") == ["done"]
     assert invariants.violations(bench.redis) == []
 
 
@@ -197,7 +197,7 @@ def test_a_flow_leaves_no_key(bench: Bench, ends: str):
     whole(bench)
 
     assert left(bench) == []
-    assert bench.store.read_progress("f").total == 0
+    assert bench.store.flows.read_counts("f").total == 0
     whole(bench)  # again: nothing to do
     assert left(bench) == []
 
@@ -221,17 +221,17 @@ def test_s25_a_running_job_goes_with_its_whole_flow_and_its_late_end_changes_not
     before = bench.dump()
     lease = (late.base, late.record.id, late.token, late.record.attempts_started)
     assert bench.finish(completed(late, "1"), retry(late)) == ["missing", "missing"]
-    assert bench.store.extend_leases([late.base], [lease], lock_ms=9000) == ["c0"]
+    assert bench.store.leases.extend([late.base], [lease], lock_ms=9000) == ["c0"]
     with pytest.raises(errors.JobMissing):
-        bench.store.update_job(late.base, "c0", "progress", "1")
+        bench.store.jobs.update(late.base, "c0", "progress", "1")
     assert bench.sweep() == []
     assert bench.dump().keys() - before.keys() <= {"bull:flownb:served", key("stalled-check")}
 
 
 def test_a_removal_that_was_cut_short_is_finished_by_the_next_one(bench: Bench, monkeypatch):
     bench.add(parent("p", queue="up"), *(node(f"c{i}", (P, "fpof")) for i in range(20)))
-    monkeypatch.setattr(removal, "MOST_STEERED", 6)
-    calls, send = [], bench.store.remove_jobs
+    monkeypatch.setattr(removal, "JOBS_A_CHANGE", 6)
+    calls, send = [], bench.store.jobs.remove
 
     def cut(*asked):
         calls.append(asked)
@@ -239,7 +239,7 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next_one(bench: Bench, 
             raise ConnectionError
         return send(*asked)
 
-    monkeypatch.setattr(bench.store, "remove_jobs", cut)
+    monkeypatch.setattr(bench.store.jobs, "remove", cut)
     with pytest.raises(ConnectionError):
         whole(bench)
     assert 0 < sum(bench.counts().values()) < 21
@@ -290,7 +290,7 @@ def test_a_shared_job_stays_with_the_other_flow_and_its_children_with_it(bench: 
     for queue in ("q", "up", "top"):
         for taken in bench.take(queue):
             bench.finish(completed(taken, '"new"'))
-    assert bench.store.read_flow_end("g2") == ("completed", None)
+    assert bench.store.flows.read_end("g2") == ("completed", None)
     assert invariants.violations(bench.redis) == []
     whole(bench, "g2")
     assert left(bench) == []
@@ -319,7 +319,7 @@ def test_the_root_of_a_flow_that_another_uses_stays_with_that(bench: Bench):
     assert (bench.hash(key("i"))["fl"], bench.hash(key("i"))["parentKey"]) == ("g2", key("o", "top"))
     assert invariants.violations(bench.redis) == []
     bench.finish(failed(bench.take_one()))
-    assert bench.store.read_flow_end("g2") == ("failed", key("i"))
+    assert bench.store.flows.read_end("g2") == ("failed", key("i"))
     assert invariants.violations(bench.redis) == []
 
 

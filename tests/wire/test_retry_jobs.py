@@ -16,7 +16,7 @@ P, G = key("p", "up"), key("g", "top")
 
 
 def again(bench: Bench, *jobs: str, token: str = "again", lifo: bool = False) -> list[str]:
-    return bench.store.retry_jobs([(job, lifo) for job in jobs], token=token)
+    return bench.store.jobs.retry([(job, lifo) for job in jobs], token=token)
 
 
 def fail(bench: Bench, *queues: str, want: int = 1, reason: str = "boom") -> None:
@@ -84,7 +84,7 @@ def test_the_hash_says_how_urgent_it_is_by_now(bench: Bench):
 def test_a_paused_queue_is_not_woken(bench: Bench):
     bench.add_plain("a")
     fail(bench)
-    bench.store.pause_queue(base("q"))
+    bench.store.queues.pause(base("q"))
 
     again(bench, key("a"))
 
@@ -186,7 +186,7 @@ def test_a_parent_in_line_is_doomed_by_a_child_that_was_cancelled_when_it_would_
     bench.add(parent("g", queue="top"), parent("p", (G, "fpof"), queue="up"))
     bench.add(node("a", (P, "cpof")), node("b", (P, "fpof")))
     fail(bench)  # the parent goes on without `a`, at once
-    assert bench.store.cancel_flow(base("top"), "f") == "cancelled"
+    assert bench.store.flows.cancel(base("top"), "f") == "cancelled"
     assert bench.take() == []  # `b` is cancelled when its turn comes
     assert bench.zset(f"{P}:unsuccessful").keys() == {key("b")}
 
@@ -199,7 +199,7 @@ def test_a_parent_in_line_is_doomed_by_a_child_that_was_cancelled_when_it_would_
 def test_a_chain_that_failed_to_the_root_waits_again_up_to_the_root(bench: Bench):
     bench.add(parent("g", queue="top"), parent("p", (G, "fpof"), queue="up"), node("a", (P, "fpof")))
     fail(bench)
-    assert bench.store.read_flow_end("f") == ("failed", key("a"))
+    assert bench.store.flows.read_end("f") == ("failed", key("a"))
     bench.wait(7)
 
     assert again(bench, key("a")) == ["done"]
@@ -216,14 +216,14 @@ def test_a_chain_that_failed_to_the_root_waits_again_up_to_the_root(bench: Bench
             "jobId": job.rsplit(":", 1)[1],
             "prev": "failed",
         }
-    assert not {"ended", "finished", "cause"} & bench.store.read_flow("f").keys()
+    assert not {"ended", "finished", "cause"} & bench.store.flows.read("f").keys()
     assert bench.counts() == {"top waiting-children": 1, "up waiting-children": 1, "q waiting": 1}
     assert invariants.violations(bench.redis) == []
 
     for queue in ("q", "up", "top"):
         bench.finish(completed(bench.take_one(queue), f'"{queue}"'))
     assert bench.hash(f"{G}:processed") == {P: '"up"'}
-    assert bench.store.read_flow_end("f") == ("completed", None)
+    assert bench.store.flows.read_end("f") == ("completed", None)
     assert invariants.violations(bench.redis) == []
 
 
@@ -233,7 +233,7 @@ def test_a_parent_that_completed_without_an_optional_child_waits_again_for_it(be
     fail(bench)
     bench.finish(completed(bench.take_one("up"), '"old"'))
     bench.finish(completed(bench.take_one("top"), '"old"'))
-    assert bench.store.read_flow_end("f") == ("completed", None)
+    assert bench.store.flows.read_end("f") == ("completed", None)
 
     assert again(bench, key("a")) == ["done"]
 
@@ -241,14 +241,14 @@ def test_a_parent_that_completed_without_an_optional_child_waits_again_for_it(be
     assert not {"returnvalue", "finishedOn"} & (bench.hash(P).keys() | bench.hash(G).keys())
     assert not bench.redis.exists(f"{P}:failed", f"{G}:processed")
     assert bench.set(f"{G}:dependencies") == {P}
-    assert bench.store.read_flow_end("f") == (None, None)
+    assert bench.store.flows.read_end("f") == (None, None)
     assert invariants.violations(bench.redis) == []
 
     for queue in ("q", "up", "top"):
         bench.finish(completed(bench.take_one(queue), '"new"'))
     assert bench.hash(f"{P}:processed") == {key("a"): '"new"'}
     assert bench.hash(P)["ats"] == "2"
-    assert bench.store.read_flow_end("f") == ("completed", None)
+    assert bench.store.flows.read_end("f") == ("completed", None)
 
 
 def test_a_parent_that_another_child_holds_down_stays_failed_until_that_one_is_retried_too(bench: Bench):
@@ -259,7 +259,7 @@ def test_a_parent_that_another_child_holds_down_stays_failed_until_that_one_is_r
 
     assert bench.state_of(P) == "failed"
     assert bench.set(f"{P}:dependencies") == {key("a")}
-    assert bench.store.read_flow_end("f") == ("failed", key("b")), "the cause that is left"
+    assert bench.store.flows.read_end("f") == ("failed", key("b")), "the cause that is left"
     assert invariants.violations(bench.redis) == []
     bench.finish(completed(bench.take_one(), "1"))
     assert bench.hash(f"{P}:processed") == {key("a"): "1"}
@@ -268,7 +268,7 @@ def test_a_parent_that_another_child_holds_down_stays_failed_until_that_one_is_r
 
     assert bench.state_of(P) == "waiting-children"
     assert bench.set(f"{P}:dependencies") == {key("b")}
-    assert bench.store.read_flow_end("f") == (None, None)
+    assert bench.store.flows.read_end("f") == (None, None)
     assert invariants.violations(bench.redis) == []
 
 
@@ -303,13 +303,13 @@ def test_a_parent_in_line_to_be_failed_is_to_be_failed_no_more(bench: Bench):
     bench.add(parent("p", queue="up"), node("a", (P, "cpof")), node("b", (P, "fpof")))
     fail(bench, want=2)
     assert bench.hash(P)["defa"]
-    assert bench.store.read_flow_end("f") == (None, key("b"))
+    assert bench.store.flows.read_end("f") == (None, key("b"))
 
     again(bench, key("b"))
 
     assert "defa" not in bench.hash(P)
     assert bench.state_of(P) == "waiting-children"
-    assert bench.store.read_flow_end("f") == (None, None)
+    assert bench.store.flows.read_end("f") == (None, None)
     assert invariants.violations(bench.redis) == []
 
 
@@ -338,7 +338,7 @@ def test_a_parent_that_failed_by_itself_runs_again_alone(bench: Bench):
 
     assert bench.list(key("wait", "up")) == ["p"]
     assert bench.hash(f"{P}:processed") == {key("a"): "1"}
-    assert bench.store.read_flow_end("f") == (None, None)
+    assert bench.store.flows.read_end("f") == (None, None)
     assert invariants.violations(bench.redis) == []
 
 
@@ -365,13 +365,13 @@ def test_all_parents_of_a_shared_job_wait_again_in_both_flows(bench: Bench):
     )
     bench.add(parent("o", queue="up"), node("a", (other, "fpof")), flow="g2")
     fail(bench)
-    assert bench.store.read_flow_end("g2") == ("failed", key("a"))
+    assert bench.store.flows.read_end("g2") == ("failed", key("a"))
 
     assert again(bench, key("a")) == ["done"]
 
     for job in (P, key("r", "up"), other, G):
         assert bench.state_of(job) == "waiting-children"
-    assert bench.store.read_flow_end("g2") == (None, None)
+    assert bench.store.flows.read_end("g2") == (None, None)
     assert bench.counts("g2") == {"up waiting-children": 1, "q waiting": 1}
     assert invariants.violations(bench.redis) == []
 
@@ -421,7 +421,7 @@ def test_sealed_parents_wait_until_the_last_call(bench: Bench):
         bench.finish(completed(bench.take_one(queue), "1"))
 
     def send(*jobs, unseal=()):
-        return bench.store.retry_jobs(
+        return bench.store.jobs.retry(
             [(job, False) for job in jobs], token="t", flow="f", seal=seal, unseal=unseal
         )
 
@@ -430,7 +430,7 @@ def test_sealed_parents_wait_until_the_last_call(bench: Bench):
     bench.finish(completed(bench.take_one(), '"c0"'))
     assert bench.state_of(other) == "waiting", "another flow's parent waits for no more calls"
     assert bench.set(f"{P}:dependencies") == {seal}
-    assert bench.store.read_sealed([G, P, other], seal) == [G, P]
+    assert bench.store.children.read_sealed([G, P, other], seal) == [G, P]
     assert [bench.state_of(job) for job in (P, G)] == ["waiting-children"] * 2
     assert send(key("c1")) == ["done"]
     bench.finish(completed(bench.take_one(), '"c1"'))
@@ -479,7 +479,7 @@ def test_any_flow_that_fails_anywhere_and_is_retried_ends_with_every_value_right
             luck = min(luck + 0.05, 1.0)
     found = invariants.read(bench.redis)
     assert set(map(tuple, found.where().values())) == {("completed",)}
-    assert bench.store.read_flow_end("f") == ("completed", None)
+    assert bench.store.flows.read_end("f") == ("completed", None)
     for child in found.jobs:
         for above, _, _ in found.edges(child):
             assert found.sub[above]["processed"][child] == found.jobs[child]["returnvalue"]

@@ -40,7 +40,7 @@ def test_a_server_that_forgot_its_scripts_is_given_them_again(bench: Bench):
         bench.redis.script_flush()
         bench.add_plain("a")
         bench.sweep()
-        bench.store.read_jobs([key("a")])
+        bench.store.jobs.read([key("a")])
 
     assert bench.list(key("wait")) == ["a"]
 
@@ -78,7 +78,7 @@ def test_time_is_the_servers_unless_a_test_says_otherwise(bench: Bench, redis):
     from flownb.wire.store import Store
 
     before = redis.time()[0]
-    Store(redis, "bull").sweep_stalled(["bull:q"], interval=1000, most=1)
+    Store(redis, "bull").leases.sweep_stalled(["bull:q"], interval=1000, most=1)
 
     assert before * 1000 <= int(redis.get("bull:q:stalled-check")) <= (redis.time()[0] + 1) * 1000
 

@@ -81,7 +81,7 @@ def test_a_job_over_the_limit_is_failed_by_the_next_worker_and_not_run(bench: Be
     taken = bench.take_one()
     assert taken.deferred == "job stalled more than allowable limit"
     bench.finish(failed(taken, taken.deferred, why="stalled"))
-    assert bench.store.read_flow_end("f") == ("failed", key("a"))
+    assert bench.store.flows.read_end("f") == ("failed", key("a"))
     assert invariants.violations(bench.redis) == []
 
 
@@ -100,13 +100,13 @@ def test_a_stalled_prioritized_job_goes_to_the_head_of_the_line(bench: Bench):
 def test_the_second_sweep_of_an_interval_looks_at_nothing(bench: Bench):
     bench.add_plain("a")
     bench.lose_lease(bench.take_one())
-    bench.store.sweep_stalled(["bull:q"], interval=30_000, most=1)
+    bench.store.leases.sweep_stalled(["bull:q"], interval=30_000, most=1)
     assert bench.get(key("stalled-check")) == str(START)
     assert 0 < bench.redis.pttl(key("stalled-check")) <= 30_000
     before = bench.dump()
     bench.redis.script_flush()
 
-    assert bench.store.sweep_stalled(["bull:q"], interval=30_000, most=1) == []
+    assert bench.store.leases.sweep_stalled(["bull:q"], interval=30_000, most=1) == []
 
     assert bench.dump() == before
 

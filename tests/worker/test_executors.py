@@ -150,7 +150,7 @@ def test_an_attempt_past_its_timeout_is_killed_and_the_others_are_not(redis, unt
         job.log(str(__import__("os").getpid()))
         while job.name == "hangs":
             time.sleep(0.01)
-        while not job._store.client.exists("gate"):
+        while not job._store.server.client.exists("gate"):
             time.sleep(0.01)
         return "done"
 
@@ -232,7 +232,7 @@ def test_an_interrupt_of_the_whole_group_ends_the_worker_and_finishes_the_job(
         f"fn.connect(path={str(server_folder)!r})\n"
         "def work(job):\n"
         "    job.log('runs')\n"
-        "    while not job._store.client.exists('gate'):\n"
+        "    while not job._store.server.client.exists('gate'):\n"
         "        time.sleep(0.01)\n"
         "    return 'whole'\n"
         "fn.Worker('q', work, executor='processes').run()\n"

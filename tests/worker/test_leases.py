@@ -60,14 +60,14 @@ def test_a_frozen_workers_late_end_is_accepted_when_nobody_took_the_job(redis, s
 
 def take(store, token="t1", want=1):
     worker = {"token": token, "lock_ms": 15_000, "name": None, "limiter": None}
-    return store.finish_and_fetch(["bull:q"], outcomes=[], want=want, worker=worker).taken
+    return store.leases.finish_and_fetch(["bull:q"], outcomes=[], want=want, worker=worker).taken
 
 
 def end(store, taken, kind="completed", token=None, **more):
     outcome = {"base": taken.base, "id": taken.record.id, "token": token or taken.token}
     outcome |= {"ats": taken.record.attempts_started, "kind": kind, "value": '"done"', **more}
     worker = {"token": "t9", "lock_ms": 15_000, "name": None, "limiter": None}
-    return store.finish_and_fetch(["bull:q"], outcomes=[outcome], want=0, worker=worker).answers[0]
+    return store.leases.finish_and_fetch(["bull:q"], outcomes=[outcome], want=0, worker=worker).answers[0]
 
 
 def test_an_end_that_is_sent_twice_is_written_once(redis):
@@ -115,12 +115,12 @@ def test_a_lease_that_ran_out_is_taken_anew_unless_somebody_started_the_job(redi
     store = Store(redis, "bull")
     take(store)
     redis.delete(f"bull:q:{job.id}:lock")
-    assert store.extend_leases(["bull:q"], [("bull:q", job.id, "t1")], lock_ms=1000) == [job.id]
-    assert store.extend_leases(["bull:q"], [("bull:q", job.id, "t1", 1)], lock_ms=1000) == []
+    assert store.leases.extend(["bull:q"], [("bull:q", job.id, "t1")], lock_ms=1000) == [job.id]
+    assert store.leases.extend(["bull:q"], [("bull:q", job.id, "t1", 1)], lock_ms=1000) == []
     assert redis.get(f"bull:q:{job.id}:lock") == b"t1"
     redis.delete(f"bull:q:{job.id}:lock")
     redis.hset(f"bull:q:{job.id}", "ats", 2)
-    assert store.extend_leases(["bull:q"], [("bull:q", job.id, "t1", 1)], lock_ms=1000) == [job.id]
+    assert store.leases.extend(["bull:q"], [("bull:q", job.id, "t1", 1)], lock_ms=1000) == [job.id]
 
 
 def test_a_job_without_a_lease_is_suspected_at_one_sweep_and_moved_at_the_next(redis, until):
@@ -128,11 +128,13 @@ def test_a_job_without_a_lease_is_suspected_at_one_sweep_and_moved_at_the_next(r
     store = Store(redis, "bull")
     take(store)
     redis.delete(f"bull:q:{job.id}:lock")
-    assert store.sweep_stalled(["bull:q"], interval=60_000, most=3) == []
-    assert store.sweep_stalled(["bull:q"], interval=60_000, most=3) == []  # somebody has swept just now
+    assert store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3) == []
+    assert (
+        store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3) == []
+    )  # somebody has swept just now
     assert job.get_state() == "active"
     redis.delete("bull:q:stalled-check")
-    assert store.sweep_stalled(["bull:q"], interval=60_000, most=3) == [job.id]
+    assert store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3) == [job.id]
     assert job.get_state() == "waiting"
 
 
@@ -141,11 +143,11 @@ def test_a_suspect_that_has_renewed_its_lease_is_left_alone(redis):
     store = Store(redis, "bull")
     take(store)
     lease = redis.getdel(f"bull:q:{job.id}:lock")
-    store.sweep_stalled(["bull:q"], interval=60_000, most=3)
+    store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3)
     assert redis.smembers("bull:q:stalled") == {job.id.encode()}
     redis.set(f"bull:q:{job.id}:lock", lease)
     redis.delete("bull:q:stalled-check")
-    assert store.sweep_stalled(["bull:q"], interval=60_000, most=3) == []
+    assert store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3) == []
     assert job.get_state() == "active"
 
 
@@ -167,7 +169,7 @@ def test_an_end_counts_although_the_job_waits_again_already(redis):
     redis.delete(f"bull:q:{job.id}:lock")
     for _ in range(2):
         redis.delete("bull:q:stalled-check")
-        store.sweep_stalled(["bull:q"], interval=60_000, most=3)
+        store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3)
     assert job.get_state() == "waiting"
     assert end(store, taken) == "done"
     assert job.get_state() == "completed"

@@ -1,20 +1,17 @@
-"""What a parent's own keys say of its children: BullMQ's structures, whoever wrote them, a piece at a time."""
+"""What a parent's own keys say of its children: BullMQ's structures, whoever wrote them, read in pieces."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, FAILED
 from flownb.wire.server_errors import server_errors
-from flownb.wire.store.large_values import in_full
+from flownb.wire.store.large_values import LargeValues
+from flownb.wire.store.limits import IDS_A_READ, JOBS_A_READ, in_pieces
+from flownb.wire.store.server import Server
 
-if TYPE_CHECKING:
-    from redis import Redis
-
-PIECE = 100  #: jobs a read: no command holds the server up for long (1 ms), however many there are
-_PAGE = 1000  # ids a read of a sorted set
 _SEAL = ":flownb:seal:"
 
 
@@ -27,71 +24,98 @@ class ChildrenCounts(NamedTuple):
     failed: int  #: failed, and their parent with them
 
 
-class JobName(NamedTuple):
+class JobOutline(NamedTuple):
     """What a tree needs to know of a job."""
 
     name: str
     has_children: bool
 
 
-class Families:
-    """Reads of parents and their children: the part of `Store` for trees."""
+class Children:
+    """Children by their parent's key."""
 
-    client: Redis
-    prefix: str
+    def __init__(self, server: Server, values: LargeValues) -> None:
+        self._server = server
+        self._values = values
 
-    def read_children_counts(self, parent_keys: Sequence[str]) -> list[ChildrenCounts]:
+    def counts(self, parents: Sequence[str]) -> list[ChildrenCounts]:
         """Count each parent's children."""
-        families: list[ChildrenCounts] = []
-        for some in in_pieces(parent_keys):
-            reply = self._call("read_children_counts", _queues_of(some), jobs=some)
-            families += [ChildrenCounts(*family) for family in reply["counts"]]
-        return families
+        counts: list[ChildrenCounts] = []
+        for some in in_pieces(parents):
+            reply = self._server.call("read_children_counts", [keys.base_of(some[0])], jobs=some)
+            counts += [ChildrenCounts(*numbers) for numbers in reply["counts"]]
+        return counts
 
-    def read_names(self, job_keys: Sequence[str]) -> list[JobName | None]:
+    def read_names(self, jobs: Sequence[str]) -> list[JobOutline | None]:
         """Read what jobs are called and whether they have children; None for one that is not there."""
-        kin: list[JobName | None] = []
-        for some in in_pieces(job_keys):
-            reply = self._call("read_names", _queues_of(some), jobs=some)
-            kin += [JobName(found[0], bool(found[1])) if found else None for found in reply["names"]]
-        return kin
+        outlines: list[JobOutline | None] = []
+        for some in in_pieces(jobs):
+            reply = self._server.call("read_names", [keys.base_of(some[0])], jobs=some)
+            outlines += [JobOutline(found[0], bool(found[1])) if found else None for found in reply["names"]]
+        return outlines
 
-    def children_in_pieces(self, parent: str) -> Iterator[list[str]]:
+    # ---- which children there are ---------------------------------------------------------------------
+
+    def pages(self, parent: str) -> Iterator[list[str]]:
         """Yield the keys of the children that a parent knows by any of its keys, pending or ended.
 
         A child that ends meanwhile may come twice.
         """
         with server_errors():
             for page in self._pages_of_set(keys.part(parent, "dependencies")):
-                yield [key for key in map(codec.text, page) if _SEAL not in key]
+                yield [key for key in map(codec.text, page) if not is_seal(key)]
             for kept in ("processed", "failed"):
                 for names in self._pages_of_names(keys.part(parent, kept)):
                     yield [codec.text(key) for key in names]
-            for keys_ in self._pages_of_ranks(keys.part(parent, "unsuccessful")):
-                yield [codec.text(key) for key in keys_]
+            for ranked in self._pages_of_ranks(keys.part(parent, "unsuccessful")):
+                yield [codec.text(key) for key in ranked]
 
-    def read_every_child(self, parent: str) -> list[str]:
+    def read_all(self, parent: str) -> list[str]:
         """Return the children that a parent knows by any of its keys, pending or ended, each once."""
-        return list(dict.fromkeys(key for piece in self.children_in_pieces(parent) for key in piece))
+        return list(dict.fromkeys(key for page in self.pages(parent) for key in page))
 
-    def pages_of_parents(self, base: str) -> Iterator[list[str]]:
-        """Yield the keys of a queue's jobs that wait for children, the newest first."""
-        start = 0
+    def read_pending(self, parent: str) -> list[str]:
+        """Return the keys of the children a parent still waits for, in no order."""
         with server_errors():
-            while True:
-                page: Any = self.client.zrange(
-                    keys.part(base, "waiting-children"), start, start + _PAGE - 1, desc=True
-                )
-                yield [keys.job_in(base, codec.text(id)) for id in page]
-                start += _PAGE
-                if len(page) < _PAGE:
-                    return
+            pages = self._pages_of_set(keys.part(parent, "dependencies"))
+            found = {codec.text(key) for page in pages for key in page}
+        return [key for key in found if not is_seal(key)]
 
-    def read_kept_states(self, parent: str, child_keys: Sequence[str]) -> list[str | None]:
+    def are_awaited(self, parent: str, children: Sequence[str]) -> list[bool]:
+        """Say of each child whether its parent still waits for it."""
+        awaited: list[bool] = []
+        for some in in_pieces(children):
+            with server_errors():
+                found: Any = self._server.client.smismember(keys.part(parent, "dependencies"), list(some))
+            awaited += map(bool, found)
+        return awaited
+
+    def is_any_awaited(self, parent: str, children: Sequence[str]) -> bool:
+        """Say whether a parent still waits for one of these children."""
+        pending = keys.part(parent, "dependencies")
+        with server_errors():
+            if not self._server.client.exists(pending):
+                return False
+            for some in in_pieces(children, IDS_A_READ):
+                awaited: Any = self._server.client.smismember(pending, list(some))
+                if any(awaited):
+                    return True
+        return False
+
+    def read_sealed(self, parents: Sequence[str], seal: str) -> list[str]:
+        """Return those parents that a seal keeps waiting."""
+        with self._server.pipeline() as pipe:
+            for key in parents:
+                pipe.sismember(keys.part(key, "dependencies"), seal)
+            return [key for key, sealed in zip(parents, pipe.execute(), strict=True) if sealed]
+
+    # ---- how children ended ---------------------------------------------------------------------------
+
+    def read_ends(self, parent: str, children: Sequence[str]) -> list[str | None]:
         """Return how children ended as their parent keeps it, also of those that are gone; None: not kept."""
-        states: list[str | None] = []
-        for some in in_pieces(child_keys):
-            with server_errors(), self.client.pipeline(transaction=False) as pipe:
+        ends: list[str | None] = []
+        for some in in_pieces(children):
+            with self._server.pipeline() as pipe:
                 for key in some:
                     pipe.hexists(keys.part(parent, "processed"), key)
                     pipe.hexists(keys.part(parent, "failed"), key)
@@ -99,54 +123,42 @@ class Families:
                 found = pipe.execute()
             for i in range(0, len(found), 3):
                 failed = found[i + 1] or found[i + 2] is not None
-                states.append(COMPLETED if found[i] else FAILED if failed else None)
-        return states
+                ends.append(COMPLETED if found[i] else FAILED if failed else None)
+        return ends
 
-    def read_awaited(self, parent: str, child_keys: Sequence[str]) -> list[bool]:
-        """Say of each child whether its parent still waits for it."""
-        awaited: list[bool] = []
-        for some in in_pieces(child_keys):
-            with server_errors():
-                found: Any = self.client.smismember(keys.part(parent, "dependencies"), list(some))
-            awaited += map(bool, found)
-        return awaited
-
-    def read_values(self, parent_key: str, child_keys: Sequence[str] | None = None) -> dict[str, str]:
+    def read_values(self, parent: str, children: Sequence[str] | None = None) -> dict[str, str]:
         """Return the JSON texts of completed children by child key; of those named, or of all.
 
         Raises `JobMissing` where a batch's large value is gone with its job.
         """
-        place = keys.part(parent_key, "processed")
+        processed = keys.part(parent, "processed")
         values: dict[str, str] = {}
         with server_errors():
-            if child_keys is None:
-                return in_full(self.client, self._read_hash(place))
-            for some in in_pieces(child_keys):
-                texts: Any = self.client.hmget(place, list(some))
+            if children is None:
+                return self._values.in_full(self._read_hash(processed))
+            for some in in_pieces(children):
+                texts: Any = self._server.client.hmget(processed, list(some))
                 values |= {
-                    k: codec.text(text) for k, text in zip(some, texts, strict=True) if text is not None
+                    key: codec.text(text) for key, text in zip(some, texts, strict=True) if text is not None
                 }
-            return in_full(self.client, values)
+            return self._values.in_full(values)
 
-    def read_ignored(self, parent_key: str) -> dict[str, str]:
+    def read_ignored(self, parent: str) -> dict[str, str]:
         """Return why optional children failed, by child key."""
         with server_errors():
-            return self._read_hash(keys.part(parent_key, "failed"))
+            return self._read_hash(keys.part(parent, "failed"))
 
-    def read_failed(self, parent_key: str) -> list[str]:
+    def read_failed(self, parent: str) -> list[str]:
         """Return the keys of the children that failed their parent, oldest first."""
         with server_errors():
-            return [
-                codec.text(key)
-                for page in self._pages_of_ranks(keys.part(parent_key, "unsuccessful"))
-                for key in page
-            ]
+            pages = self._pages_of_ranks(keys.part(parent, "unsuccessful"))
+            return [codec.text(key) for page in pages for key in page]
 
     def read_first_failure(self, job: str) -> str:
         """Return the deepest job that failed this one: down by who failed whom first; itself if no child did."""
         seen = {job}
         with server_errors():
-            while found := self.client.zrange(keys.part(job, "unsuccessful"), 0, 0):
+            while found := self._server.client.zrange(keys.part(job, "unsuccessful"), 0, 0):
                 below = codec.text(found[0])
                 if below in seen:
                     break
@@ -154,23 +166,13 @@ class Families:
                 seen.add(job)
         return job
 
-    def read_pending(self, parent_key: str) -> list[str]:
-        """Return the keys of the children a parent still waits for, in no order."""
-        with server_errors():
-            found = {
-                codec.text(key)
-                for page in self._pages_of_set(keys.part(parent_key, "dependencies"))
-                for key in page
-            }
-        return [key for key in found if _SEAL not in key]
-
-    # ---- pages --------------------------------------------------------------------------------------
+    # ---- large keys, a page at a time -----------------------------------------------------------------
 
     def _read_hash(self, key: str) -> dict[str, str]:
         found: dict[str, str] = {}
         cursor = 0
         while True:
-            answer: Any = self.client.hscan(key, cursor, count=PIECE)
+            answer: Any = self._server.client.hscan(key, cursor, count=JOBS_A_READ)
             cursor, page = answer
             found |= {codec.text(name): codec.text(value) for name, value in page.items()}
             if not cursor:
@@ -183,7 +185,7 @@ class Families:
         cursor, bare = 0, True
         while True:
             try:
-                answer: Any = self.client.hscan(key, cursor, count=PIECE, no_values=bare)
+                answer: Any = self._server.client.hscan(key, cursor, count=JOBS_A_READ, no_values=bare)
             except ResponseError:
                 if not bare:
                     raise
@@ -197,7 +199,7 @@ class Families:
     def _pages_of_set(self, key: str) -> Iterator[list[Any]]:
         cursor = 0
         while True:
-            answer: Any = self.client.sscan(key, cursor, count=PIECE)
+            answer: Any = self._server.client.sscan(key, cursor, count=JOBS_A_READ)
             cursor, page = answer
             yield list(page)
             if not cursor:
@@ -206,21 +208,13 @@ class Families:
     def _pages_of_ranks(self, key: str) -> Iterator[list[Any]]:
         start = 0
         while True:
-            page: Any = self.client.zrange(key, start, start + PIECE - 1)
+            page: Any = self._server.client.zrange(key, start, start + JOBS_A_READ - 1)
             yield list(page)
-            start += PIECE
-            if len(page) < PIECE:
+            start += JOBS_A_READ
+            if len(page) < JOBS_A_READ:
                 return
 
-    def _call(self, script: str, queues: Sequence[str], **args: Any) -> Mapping[str, Any]:
-        raise NotImplementedError
 
-
-def in_pieces(items: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield the items, as many at a time as one read takes."""
-    for start in range(0, len(items), PIECE):
-        yield items[start : start + PIECE]
-
-
-def _queues_of(job_keys: Sequence[str]) -> list[str]:
-    return [keys.base_of(key) for key in job_keys[:1]]
+def is_seal(member: str) -> bool:
+    """Say whether this member of a parent's `dependencies` is no child but a seal."""
+    return _SEAL in member

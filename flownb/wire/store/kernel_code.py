@@ -6,11 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flownb.wire import keys
-from flownb.wire.server_errors import server_errors
-from flownb.wire.store import Store
+from flownb.wire.store.server import Server
 
-Claim = Mapping[str, str]
+KernelCode = Mapping[str, str]
 """A task's name -> its function's code, for all tasks of one queue."""
 
 _SIGN = "flownb-kernel:"
@@ -21,32 +19,36 @@ def sign_of(kernel: str) -> str:
     return f"{_SIGN}{kernel}"
 
 
-def read_claims(store: Store, bases: Sequence[str]) -> list[dict[str, Claim]]:
-    """Read what kernels run for each queue: kernel -> claim."""
-    with server_errors(), store.client.pipeline(transaction=False) as pipe:
-        for base in bases:
-            pipe.hgetall(keys.own(store.prefix, "tasks", base))
-        found = pipe.execute()
-    return [{kernel.decode(): json.loads(claim) for kernel, claim in claims.items()} for claims in found]
+class KernelCodes:
+    """The code that kernels run, by queue."""
 
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
-def write_claim(store: Store, base: str, kernel: str, claim: Claim, *, gone: Sequence[str] = ()) -> None:
-    """Note what a kernel runs for a queue, and forget kernels that are gone."""
-    place = keys.own(store.prefix, "tasks", base)
-    with server_errors(), store.client.pipeline(transaction=False) as pipe:
-        pipe.hset(place, kernel, json.dumps(claim))
-        if gone:
-            pipe.hdel(place, *gone)
-        pipe.execute()
+    def read(self, bases: Sequence[str]) -> list[dict[str, KernelCode]]:
+        """Return what kernels run for each queue: kernel -> code."""
+        with self._server.pipeline() as pipe:
+            for base in bases:
+                pipe.hgetall(self._server.key("tasks", base))
+            found = pipe.execute()
+        return [{kernel.decode(): json.loads(code) for kernel, code in codes.items()} for codes in found]
 
+    def write(self, base: str, kernel: str, code: KernelCode, *, gone: Sequence[str] = ()) -> None:
+        """Note what a kernel runs for a queue, and forget kernels that are gone."""
+        codes = self._server.key("tasks", base)
+        with self._server.pipeline() as pipe:
+            pipe.hset(codes, kernel, json.dumps(code))
+            if gone:
+                pipe.hdel(codes, *gone)
+            pipe.execute()
 
-def read_kernels(store: Store) -> set[str]:
-    """Read which kernels live; none where we may not ask."""
-    import redis.exceptions
+    def read_live_kernels(self) -> set[str]:
+        """Return which kernels live; none where we may not ask."""
+        import redis.exceptions
 
-    try:
-        clients: Any = store.client.client_list()
-    except redis.exceptions.RedisError:
-        return set()
-    names = (str(client.get("name", "")) for client in clients)
-    return {name.removeprefix(_SIGN) for name in names if name.startswith(_SIGN)}
+        try:
+            clients: Any = self._server.client.client_list()
+        except redis.exceptions.RedisError:
+            return set()
+        names = (str(client.get("name", "")) for client in clients)
+        return {name.removeprefix(_SIGN) for name in names if name.startswith(_SIGN)}

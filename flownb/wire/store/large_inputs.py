@@ -13,13 +13,12 @@ from base64 import b32encode
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flownb.errors import JobMissing
 from flownb.wire import codec
-
-if TYPE_CHECKING:
-    from redis import Redis
+from flownb.wire.server_errors import server_errors
+from flownb.wire.store.server import Server
 
 MOST = 262_144  #: characters of a cell that stands in the job itself
 MOST_REMEMBERED = 32_000_000  #: characters of inputs that a process keeps
@@ -121,20 +120,33 @@ class Remembered:
 _remembered = Remembered()
 
 
-def read(client: Redis, key: str, digests: Iterable[str]) -> dict[str, str]:
-    """Return the texts of a flow's large inputs, by digest; those that were used just now are not read again.
+class LargeInputs:
+    """The large inputs that a flow keeps beside its jobs."""
 
-    Raises `JobMissing` for one that is gone.
-    """
-    found = _remembered.find(digests)
-    for digest in digests:  # one at a time: each is large
-        if digest in found:
-            continue
-        stored: Any = client.hget(key, digest)
-        if stored is None:
-            raise JobMissing(
-                "a large input of this row is gone from the server; run its fan_out again: if_exists='rerun'"
-            )
-        found[digest] = codec.text(stored)
-        _remembered.add({digest: found[digest]})
-    return found
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def read(self, flow: str, digests: Sequence[str]) -> dict[str, str]:
+        """Return the JSON texts of a flow's large inputs, by digest; those that were used just now are not read again.
+
+        Raises `JobMissing` for one that is gone.
+        """
+        found = _remembered.find(digests)
+        for digest in digests:  # one at a time: each is large
+            if digest in found:
+                continue
+            with server_errors():
+                stored: Any = self._server.client.hget(self._server.key("inputs", flow), digest)
+            if stored is None:
+                raise JobMissing(
+                    "a large input of this row is gone from the server; run its fan_out again: if_exists='rerun'"
+                )
+            found[digest] = codec.text(stored)
+            _remembered.add({digest: found[digest]})
+        return found
+
+    def fill(self, flow: str | None, rows: Sequence[Any], paths: Sequence[Sequence[str]]) -> None:
+        """Put large inputs into the data of rows that refer to them, at these paths."""
+        digests = digests_at(rows, paths)
+        if digests:
+            fill(rows, paths, self.read(flow or "", digests))

@@ -1,40 +1,37 @@
-"""Putting right what is stored wrong, as far as that loses nothing: a part of `Store`."""
+"""Repair what is stored wrong, as far as that loses nothing; each call checks for itself whether there is need."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from flownb.wire import keys
 from flownb.wire.server_errors import server_errors
-
-if TYPE_CHECKING:
-    from redis import Redis
+from flownb.wire.store.limits import in_pieces
+from flownb.wire.store.server import Server
 
 _JOBS_A_CALL = 20  # each is looked for along its queue's lists
 _PAIRS_A_CALL = 500
 
 
-class Mending:
-    """Transitions that a doctor makes. Each looks for itself whether there is something to mend."""
+class Repair:
+    """What a doctor changes."""
 
-    client: Redis
-    prefix: str
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
-    def repair_states(self, jobs: Sequence[str]) -> None:
-        """Put jobs that stand twice or nowhere where they belong."""
-        for start in range(0, len(jobs), _JOBS_A_CALL):
-            some = jobs[start : start + _JOBS_A_CALL]
-            self._call("repair_states", [keys.base_of(some[0])], jobs=some)
+    def states(self, jobs: Sequence[str]) -> None:
+        """Put jobs that their queue lists twice or nowhere where they belong."""
+        for some in in_pieces(jobs, _JOBS_A_CALL):
+            self._server.call("repair_states", [keys.base_of(some[0])], jobs=some)
 
-    def repair_children(self, pairs: Sequence[tuple[str, str]], parents: Sequence[str] = ()) -> None:
+    def children(self, pairs: Sequence[tuple[str, str]], parents: Sequence[str] = ()) -> None:
         """Let parents know what has become of children, given as pairs of both; `parents` that wait for none go on."""
         for start in range(0, max(len(pairs), 1), _PAIRS_A_CALL):
             some = pairs[start : start + _PAIRS_A_CALL]
             base = keys.base_of(some[0][0] if some else parents[0])
-            self._call("repair_children", [base], pairs=some, parents=[] if start else parents)
+            self._server.call("repair_children", [base], pairs=some, parents=[] if start else parents)
 
-    def repair_flow(
+    def flow(
         self,
         base: str,
         flow: str,
@@ -45,12 +42,9 @@ class Mending:
 
         `base` is its root's queue.
         """
-        self._call("repair_flow", [base], flow=flow, was=was or {}, counts=counts or {})
+        self._server.call("repair_flow", [base], flow=flow, was=was or {}, counts=counts or {})
 
-    def let_run_out(self, key: str, ms: int) -> None:
-        """Let a key go after a while that had no end."""
+    def let_expire(self, key: str, ms: int) -> None:
+        """Let a key that has no end expire after a while."""
         with server_errors():
-            self.client.pexpire(key, ms)
-
-    def _call(self, script: str, queues: Sequence[str], **args: Any) -> Mapping[str, Any]:
-        raise NotImplementedError
+            self._server.client.pexpire(key, ms)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from flownb.wire import codec, keys
-from flownb.wire.server_errors import server_errors
-
-if TYPE_CHECKING:
-    from flownb.wire.store import Store
+from flownb.wire.records import COMPLETED, FAILED
+from flownb.wire.store.server import Server
 
 MOST_ENDS = 21  #: moments that are read of all at which a job ended
 MOST_RUNS = 32  #: jobs of which the run time is read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
+class Throughput:
     """How the jobs of one queue have ended since a moment."""
 
     ended: int  #: jobs, of whatever flow
@@ -25,51 +23,93 @@ class Pace:
     runs: Sequence[float]  #: seconds that those ran which ended last, whenever that was
     due: float  #: seconds until the last delayed job may run; 0: none is delayed
 
-    def of_rows(self, rows: float) -> Pace:
-        """Return the pace of rows, where each job holds so many of them."""
+    def of_rows(self, rows: float) -> Throughput:
+        """Return the throughput of rows, where each job holds so many of them."""
         runs = [run / rows for run in self.runs]
-        return Pace(ended=round(self.ended * rows), ends=self.ends, runs=runs, due=self.due)
+        return Throughput(ended=round(self.ended * rows), ends=self.ends, runs=runs, due=self.due)
 
 
-def read_paces(store: Store, bases: Sequence[str], since: int) -> list[Pace]:
-    """Read each queue's pace since a moment (ms). Costs a queue some 60 small reads, in three round trips."""
-    with server_errors(), store.client.pipeline(transaction=False) as pipe:
-        pipe.time()
-        for base in bases:
-            for state in ("completed", "failed"):
-                pipe.zcount(keys.part(base, state), since, "+inf")
-                pipe.zrevrange(keys.part(base, state), 0, MOST_RUNS - 1)
-            pipe.zrevrange(keys.part(base, "delayed"), 0, 0, withscores=True)
-        (seconds, micros), *found = pipe.execute()
-        now = seconds + micros / 1e6
-        queues = [found[5 * i : 5 * i + 5] for i in range(len(bases))]
-        # Of two lists that grow together the longer one tells the pace of both.
-        longer = ["failed" if failed > completed else "completed" for completed, _, failed, _, _ in queues]
-        places = [_places(max(completed, failed)) for completed, _, failed, _, _ in queues]
-        last = [failed if failed_n > done_n else done for done_n, done, failed_n, failed, _ in queues]
-        for base, state, some, ids in zip(bases, longer, places, last, strict=True):
-            for place in some:
-                pipe.zrevrange(keys.part(base, state), place, place, withscores=True)
-            for id in ids:
-                pipe.hmget(keys.job_in(base, codec.text(id)), "processedOn", "finishedOn")
-        answers = iter(pipe.execute())
-    return [
-        Pace(
-            ended=completed + failed,
-            ends=[now - end[0][1] / 1000 for end in (next(answers) for _ in some) if end],
-            runs=[run for run in (_run(next(answers)) for _ in ids) if run is not None],
-            due=max(delayed[0][1] // 4096 / 1000 - now, 0) if delayed else 0,
-        )
-        for (completed, _, failed, _, delayed), some, ids in zip(queues, places, last, strict=True)
-    ]
+class _Ended(NamedTuple):
+    """What a queue's sorted sets say of its ended and delayed jobs."""
+
+    completed: int
+    last_completed: Sequence[bytes]
+    failed: int
+    last_failed: Sequence[bytes]
+    last_delayed: Sequence[tuple[bytes, float]]
+
+    @property
+    def larger(self) -> str:
+        """The larger sorted set: of two that grow together it tells the pace of both."""
+        return FAILED if self.failed > self.completed else COMPLETED
+
+    @property
+    def last(self) -> Sequence[bytes]:
+        """The ids of the larger one's newest jobs."""
+        return self.last_failed if self.failed > self.completed else self.last_completed
+
+    @property
+    def ranks(self) -> list[int]:
+        """Which of the larger one's jobs to read; see `ranks_of`."""
+        return ranks_of(max(self.completed, self.failed))
 
 
-def _places(ended: int) -> list[int]:
-    """Places from the newest, evenly spread over all that have ended; the oldest first."""
+class ThroughputReader:
+    """Reads the throughput of queues."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def read(self, bases: Sequence[str], since: int) -> list[Throughput]:
+        """Read each queue's throughput since a moment (ms). Costs a queue some 60 small reads, in three round trips."""
+        with self._server.pipeline() as pipe:
+            pipe.time()
+            for base in bases:
+                _ask_ended(pipe, base, since)
+            (seconds, micros), *found = pipe.execute()
+            queues = [_Ended(*found[i : i + 5]) for i in range(0, len(found), 5)]
+            for base, queue in zip(bases, queues, strict=True):
+                _ask_ends_and_runs(pipe, base, queue)
+            answers = iter(pipe.execute())
+        return [_throughput(queue, seconds + micros / 1e6, answers) for queue in queues]
+
+
+def _ask_ended(pipe: Any, base: str, since: int) -> None:
+    for state in (COMPLETED, FAILED):
+        pipe.zcount(keys.part(base, state), since, "+inf")
+        pipe.zrevrange(keys.part(base, state), 0, MOST_RUNS - 1)
+    pipe.zrevrange(keys.part(base, "delayed"), 0, 0, withscores=True)
+
+
+def _ask_ends_and_runs(pipe: Any, base: str, queue: _Ended) -> None:
+    for rank in queue.ranks:
+        pipe.zrevrange(keys.part(base, queue.larger), rank, rank, withscores=True)
+    for id in queue.last:
+        pipe.hmget(keys.job_in(base, codec.text(id)), "processedOn", "finishedOn")
+
+
+def _throughput(queue: _Ended, now: float, answers: Iterator[Any]) -> Throughput:
+    """What the answers to `_ask_ends_and_runs` say, of which this queue's are taken."""
+    ends = [next(answers) for _ in queue.ranks]
+    runs = [_run_seconds(*next(answers)) for _ in queue.last]
+    delayed = queue.last_delayed
+    return Throughput(
+        ended=queue.completed + queue.failed,
+        ends=[now - end[0][1] / 1000 for end in ends if end],
+        runs=[run for run in runs if run is not None],
+        due=max(delayed[0][1] // 4096 / 1000 - now, 0) if delayed else 0,
+    )
+
+
+def ranks_of(ended: int) -> list[int]:
+    """Return ranks from the newest, evenly spread over all that have ended; the oldest first.
+
+    >>> ranks_of(3), ranks_of(41)[:4], ranks_of(1)
+    ([2, 1, 0], [40, 38, 36, 34], [0])
+    """
     steps = min(ended, MOST_ENDS) - 1
     return [round(i * (ended - 1) / steps) for i in range(steps, -1, -1)] if steps > 0 else [0] * ended
 
 
-def _run(times: Sequence[Any]) -> float | None:
-    started, ended = times
+def _run_seconds(started: bytes | None, ended: bytes | None) -> float | None:
     return None if started is None or ended is None else max(int(ended) - int(started), 0) / 1000

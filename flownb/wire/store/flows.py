@@ -1,0 +1,126 @@
+"""Flows that flownb stored: records, names, counts and ends; pause, resume and cancel them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from flownb import errors
+from flownb.wire import codec, keys, many_rows
+from flownb.wire.records import FlowCounts
+from flownb.wire.server_errors import server_errors
+from flownb.wire.store.server import Server
+
+
+class Flows:
+    """Flows by their ids."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    # ---- records and names --------------------------------------------------------------------------
+
+    def read(self, flow: str) -> dict[str, str]:
+        """Return a flow's record, empty if there is none."""
+        with server_errors():
+            found: Any = self._server.client.hgetall(self._server.key("flow", flow))
+        return {codec.text(name): codec.text(value) for name, value in found.items()}
+
+    def write_fields(self, fields: Iterable[tuple[str, str, Any]]) -> None:
+        """Write fields ``(key, field, value)`` of flownb's own hashes."""
+        with self._server.pipeline() as pipe:
+            for key, field, value in fields:
+                pipe.hset(key, field, value)
+            pipe.execute()
+
+    def pages(self, size: int) -> Iterator[tuple[str, int]]:
+        """Yield the stored flows and when each was (ms), the newest first, reading `size` at a time."""
+        start = 0
+        while True:
+            with server_errors():
+                found: Any = self._server.client.zrange(
+                    self._server.key("flows"), start, start + size - 1, desc=True, withscores=True
+                )
+            yield from ((codec.text(flow), int(created)) for flow, created in found)
+            start += size
+            if len(found) < size:
+                return
+
+    def set_name(self, name: str, flow: str) -> None:
+        """Let a name mean this flow from now on."""
+        with server_errors():
+            self._server.client.hset(self._server.key("names"), name, flow)
+
+    def find(self, name: str) -> str | None:
+        """Return the id of the newest flow of this name."""
+        with server_errors():
+            found: Any = self._server.client.hget(self._server.key("names"), name)
+        return codec.text_or_none(found)
+
+    # ---- counts and ends ----------------------------------------------------------------------------
+
+    def read_counts(self, flow: str) -> FlowCounts:
+        """Return how many jobs of the whole tree are in which state; one small read whatever its size.
+
+        A stage of many-row jobs is counted in rows.
+        """
+        return many_rows.counts_of(self._read_count_fields(flow))
+
+    def read_job_counts(self, flow: str) -> dict[str, int]:
+        """Return how many jobs of a flow are where, by its own counts: ``state@queue key`` -> jobs."""
+        return many_rows.jobs_counted(self._read_count_fields(flow))
+
+    def _read_count_fields(self, flow: str) -> dict[str, str]:
+        with server_errors():
+            found: Any = self._server.client.hgetall(self._server.key("counts", flow))
+        return {codec.text(field): codec.text(count) for field, count in found.items()}
+
+    def read_queues(self, flow: str) -> list[str]:
+        """Return the qualified names of the queues in which a flow has, or had, jobs."""
+        with server_errors():
+            found: Any = self._server.client.hkeys(self._server.key("counts", flow))
+        bases = dict.fromkeys(codec.text(field).partition("@")[2] for field in found)
+        return [base for base in bases if base]  # `paused@` names none
+
+    def read_end(self, flow: str) -> tuple[str | None, str | None]:
+        """Return how a flow ended (``completed``, ``failed``, ``cancelled`` or None) and the key of its first failure.
+
+        A cancelled one ended as ``cancelled``. Raises `JobMissing` for a flow that is not (or no longer) on
+        the server: it will not end.
+        """
+        with server_errors():
+            found: Any = self._server.client.hmget(self._server.key("flow", flow), "ended", "cause", "root")
+        ended, cause, root = map(codec.text_or_none, found)
+        if root is None:
+            raise errors.JobMissing("the flow is not on this server any more; its data were removed")
+        return ended, cause
+
+    def read_end_by_job(self, named: str) -> str | None:
+        """Return how the flow that a job's hash names has ended; None if it has not, or is gone."""
+        home, id = keys.home_and_flow(named)
+        with server_errors():
+            found: Any = self._server.client.hget(keys.own(home or self._server.prefix, "flow", id), "ended")
+        return codec.text_or_none(found)
+
+    # ---- changes ------------------------------------------------------------------------------------
+
+    def pause(self, base: str, flow: str) -> None:
+        """Let no worker start a job of the flow; `base` is its root's queue."""
+        self._server.call("pause_flow", [base], flow=flow)
+
+    def resume(self, bases: Sequence[str], flow: str) -> None:
+        """Let workers start jobs of the flow again; `bases` are the queues of its jobs."""
+        for base in bases:
+            start: int | None = 0
+            while start is not None:
+                start = self._server.call("resume_flow", [base], flow=flow, start=start).get("after")
+
+    def cancel(self, base: str, flow: str) -> str | None:
+        """Let no job of the flow start any more; return how the flow has ended by now, None if it is gone."""
+        ended: str | None = self._server.call("cancel_flow", [base], flow=flow).get("ended")
+        return ended
+
+    def has_cancelled_jobs(self, flow: str) -> bool:
+        """Say whether the flow has jobs that nobody needs any more, which are still to be cancelled."""
+        with server_errors():
+            return bool(self._server.client.sismember(self._server.key("cancelled"), flow))

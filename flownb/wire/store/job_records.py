@@ -1,0 +1,109 @@
+"""The fields of a job's hash, and the records that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flownb.wire import keys
+from flownb.wire.records import JobRecord
+
+# Field -> what `JobRecord` calls it.
+_TEXTS = {
+    "name": "name",
+    "data": "data",
+    "opts": "opts",
+    "progress": "progress",
+    "returnvalue": "returnvalue",
+    "failedReason": "failed_reason",
+    "stacktrace": "stacktrace",
+    "parentKey": "parent_key",
+    "parent": "parent",
+    "fl": "flow",
+    "bind": "bind",
+    "why": "why",
+    "keep": "keep",
+    "part": "part",
+    "runs": "runs",
+}
+_NUMBERS = {
+    "timestamp": "timestamp",
+    "processedOn": "processed_on",
+    "finishedOn": "finished_on",
+    "delay": "delay",
+    "priority": "priority",
+    "atm": "attempts_made",
+    "ats": "attempts_started",
+    "stc": "stalled",
+}
+ALL_FIELDS = (*(field for field in _TEXTS if field != "keep"), *_NUMBERS)
+#: what tables and pictures show: everything but the payload
+BRIEF_FIELDS = ("name", "failedReason", "parent", "parentKey", "why", *_NUMBERS)
+TIMELINE_FIELDS = (*BRIEF_FIELDS, "runs")
+
+
+@dataclass(kw_only=True, slots=True)
+class Taken:
+    """A job a worker has just started, and the right to run it."""
+
+    record: JobRecord
+    base: str
+    token: str
+    deferred: str | None  #: `defa`: fail it with this text, do not run it
+
+
+def record_of(key: str, state: str | None, fields: Mapping[str, Any]) -> JobRecord:
+    """Make a record of a job's fields; a value that is False or None is not stored."""
+    _, queue, id = keys.split(key)
+    made: dict[str, Any] = {}
+    for field, value in fields.items():
+        if value is False or value is None:
+            continue
+        if field in _NUMBERS:
+            made[_NUMBERS[field]] = number(value)
+        else:
+            made[_TEXTS[field]] = value
+    made.setdefault("name", "")
+    return JobRecord(key=key, id=id, queue=queue, state=state, **made)
+
+
+def number(text: Any) -> int:
+    """Read a number as BullMQ's clients do, which store what their caller gave: 1.5, nan, a date.
+
+    >>> number("3"), number("1.5"), number("nan"), number("tomorrow")
+    (3, 1, 0, 0)
+    """
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        return 0
+
+
+def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
+    """Make a record of what ``lua/lib/fetch.lua`` answers; the order of `fields` is that of its FIELDS."""
+    name, data, opts, timestamp, priority, atm, ats, defa = fields[:8]
+    parent_key, parent, stacktrace, flow, bind = fields[8:]
+    record = JobRecord(
+        key=keys.job_in(base, id),
+        id=id,
+        queue=keys.queue_of_base(base),
+        name=name,
+        state="active",
+        data=data,
+        opts=opts or "{}",
+        timestamp=number(timestamp or 0),
+        priority=number(priority or 0),
+        attempts_made=number(atm or 0),
+        attempts_started=ats,
+        stacktrace=stacktrace or "[]",
+        parent_key=parent_key or None,
+        parent=parent or None,
+        flow=flow or None,
+        bind=bind or None,
+    )
+    return Taken(record=record, base=base, token=token, deferred=defa or None)

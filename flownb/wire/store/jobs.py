@@ -1,0 +1,164 @@
+"""Stored jobs: add, read, update, cancel, retry and remove them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flownb.wire import codec, keys
+from flownb.wire.records import JobRecord
+from flownb.wire.server_errors import server_errors
+from flownb.wire.store.job_records import ALL_FIELDS, record_of
+from flownb.wire.store.limits import JOBS_A_CHANGE, MOST_JOBS_A_CALL, check_size, in_pieces
+from flownb.wire.store.server import Server
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removal:
+    """What one call of `Jobs.remove` removes."""
+
+    jobs: Sequence[str]  #: keys of the jobs that go
+    going: Sequence[str] = ()  #: those of their parents that go too, now or later
+    keep: Sequence[tuple[str, Sequence[str]]] = ()  #: shared jobs that stay, and the parents they lose
+    top: str | None = None  #: the job whose other parents stay
+    flow: str | None = None  #: the flow that goes as a whole
+    name: str | None = None  #: its name, with its last call
+
+
+class Jobs:
+    """Jobs by their keys."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def add(
+        self,
+        queues: Sequence[str],
+        *,
+        jobs: Sequence[Sequence[Any]],
+        opts: Sequence[str],
+        parents: Sequence[Sequence[Any]],
+        record: Mapping[str, Any] | None = None,
+        seal: str | None = None,
+        unseal: Sequence[str] = (),
+        chunks: Sequence[tuple[str, str, Any]] = (),
+        bullmq: bool = False,
+        fresh: bool = False,
+        under: Mapping[str, Any] | None = None,
+    ) -> tuple[int, list[str]]:
+        """Store jobs; return how many are new, and the ids that were there. See ``lua/transitions/add_jobs.lua``."""
+        check_size(jobs, MOST_JOBS_A_CALL)
+        reply = self._server.call(
+            "add_jobs",
+            queues,
+            jobs=jobs,
+            opts=opts,
+            parents=parents,
+            record=record,
+            seal=seal,
+            unseal=unseal,
+            chunks=chunks,
+            bullmq=bullmq,
+            fresh=fresh,
+            under=under,
+        )
+        return reply["added"], reply["existing"]
+
+    # ---- reads --------------------------------------------------------------------------------------
+
+    def read(self, jobs: Sequence[str], fields: Sequence[str] = ALL_FIELDS) -> list[JobRecord | None]:
+        """Read jobs with their states; None for one that is not there."""
+        records: list[JobRecord | None] = []
+        for some in in_pieces(jobs):
+            reply = self._server.call("read_jobs", [keys.base_of(some[0])], jobs=some, fields=fields)
+            for key, found in zip(some, reply["jobs"], strict=True):
+                records.append(
+                    record_of(key, found[0], dict(zip(fields, found[1], strict=True))) if found else None
+                )
+        return records
+
+    def read_returnvalues(self, jobs: Sequence[str]) -> list[str | None]:
+        """Return the JSON texts that completed jobs returned, None for any other job."""
+        values: list[str | None] = []
+        for some in in_pieces(jobs, MOST_JOBS_A_CALL):
+            with self._server.pipeline() as pipe:
+                for key in some:
+                    pipe.hget(key, "returnvalue")
+                values += map(codec.text_or_none, pipe.execute())
+        return values
+
+    def read_part(self, job: str) -> str | None:
+        """Return what the rows of a many-row job have come to so far, None if it has nothing."""
+        with server_errors():
+            found: Any = self._server.client.hget(job, "part")
+        return codec.text_or_none(found)
+
+    def read_logs(self, job: str) -> list[str]:
+        with server_errors():
+            found: Any = self._server.client.lrange(keys.part(job, "logs"), 0, -1)
+        return [codec.text(row) for row in found]
+
+    def has_ended(self, job: str) -> bool:
+        with server_errors():
+            return bool(self._server.client.hexists(job, "finishedOn"))
+
+    def count_stored(self, jobs: Sequence[str]) -> int:
+        """Return how many of these jobs are on the server."""
+        with server_errors():
+            found: Any = self._server.client.exists(*jobs) if jobs else 0
+        return int(found)
+
+    def are_cancelled(self, jobs: Sequence[str]) -> list[bool]:
+        """Say of each job whether nobody needs it any more, or it is gone."""
+        check_size(jobs, JOBS_A_CHANGE)
+        reply = self._server.call("read_cancelled", [keys.base_of(jobs[0])], jobs=jobs)
+        cancelled: list[bool] = reply["cancelled"]
+        return cancelled
+
+    # ---- changes ------------------------------------------------------------------------------------
+
+    def update(self, base: str, id: str, field: str, value: str, keep: int | None = None) -> int | None:
+        """Set a job's ``progress`` or ``data``, or add a ``log`` row; return the number of log rows."""
+        reply = self._server.call("update_job", [base], id=id, field=field, value=value, keep=keep)
+        rows: int | None = reply.get("rows")
+        return rows
+
+    def cancel(self, jobs: Sequence[str]) -> int:
+        """End those jobs that nobody needs any more and that do not run; return how many."""
+        check_size(jobs, JOBS_A_CHANGE)
+        reply = self._server.call("cancel_jobs", [keys.base_of(jobs[0])], jobs=jobs)
+        cancelled: int = reply["cancelled"]
+        return cancelled
+
+    def retry(
+        self,
+        jobs: Sequence[tuple[Any, ...]],
+        *,
+        token: str,
+        flow: str | None = None,
+        seal: str | None = None,
+        unseal: Sequence[str] = (),
+        base: str | None = None,
+    ) -> list[str]:
+        """Run failed jobs ``(key, lifo, rows)`` again; return an answer each. See ``lua/transitions/retry_jobs.lua``.
+
+        `rows` are the positions of the rows that a many-row job is to run again, None for any other job.
+
+        The same `token` sent again changes nothing. A `flow` that was cancelled goes on; `seal` keeps parents of
+        it waiting until `unseal`. `base` is a queue under the flow's prefix, where no job is named.
+        """
+        check_size(jobs, JOBS_A_CHANGE)
+        check_size(unseal, JOBS_A_CHANGE)
+        queues = [base] if base else [keys.base_of(key) for key in [*(job[0] for job in jobs), *unseal]][:1]
+        parts = {"jobs": jobs, "token": token, "flow": flow, "seal": seal, "unseal": unseal}
+        answers: list[str] = self._server.call("retry_jobs", queues, **parts)["answers"]
+        return answers
+
+    def remove(self, base: str, removal: Removal) -> int:
+        """Remove jobs with all their keys; return how many were there. Raises JobActive or JobShared."""
+        check_size(removal.jobs, JOBS_A_CHANGE)
+        check_size(removal.keep, JOBS_A_CHANGE)
+        reply = self._server.call("remove_jobs", [base], prefix=self._server.prefix, **asdict(removal))
+        removed: int = reply["removed"]
+        return removed

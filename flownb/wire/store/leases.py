@@ -1,0 +1,71 @@
+"""Leases, a worker's right to run a job: fetch and finish jobs, renew leases, give jobs back, find stalled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flownb.wire.store.job_records import Taken, taken_of
+from flownb.wire.store.limits import CHUNK_JOBS, MOST_JOBS_A_CALL, check_size, in_pieces
+from flownb.wire.store.server import Server
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """What one `finish_and_fetch` brought."""
+
+    #: done, repeated, stale, missing, failed-children or pending-children, an outcome each
+    answers: list[str]
+    taken: list[Taken]
+    again_ms: int | None  #: until a queue has a job that is due, or a limit ends
+    doomed: list[str]  #: parents that failed in this call: what they still wait for is to be cancelled
+    shared: list[str]  #: jobs that ended in this call: their further parents are still to be notified
+
+
+class Leases:
+    """Takes, renews and ends leases."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def finish_and_fetch(
+        self,
+        queues: Sequence[str],
+        *,
+        outcomes: Sequence[Mapping[str, Any]],
+        want: int,
+        worker: Mapping[str, Any],
+    ) -> Turn:
+        """End many jobs and start up to `want` others (at most `MOST_JOBS_A_CALL`), in one call."""
+        check_size(outcomes, MOST_JOBS_A_CALL, "outcomes")
+        want = min(want, MOST_JOBS_A_CALL)
+        reply = self._server.call("finish_and_fetch", queues, outcomes=outcomes, want=want, worker=worker)
+        return Turn(
+            answers=reply["answers"],
+            taken=[taken_of(base, id, fields, worker["token"]) for base, id, fields in reply["jobs"]],
+            again_ms=reply.get("again"),
+            doomed=reply["doomed"],
+            shared=reply["shared"],
+        )
+
+    def extend(self, queues: Sequence[str], leases: Sequence[tuple[Any, ...]], *, lock_ms: int) -> list[str]:
+        """Renew leases ``(base, id, token[, ats])``; return the ids of those that are lost."""
+        lost: list[str] = []
+        for some in in_pieces(leases, MOST_JOBS_A_CALL):
+            lost += self._server.call("extend_leases", queues, leases=some, lock_ms=lock_ms)["lost"]
+        return lost
+
+    def give_back(self, base: str, ids: Sequence[str], *, token: str, charge: bool, most: int) -> list[str]:
+        """Put jobs whose lock starts with `token` back to the head of their queue's list; return their ids."""
+        args = {"token": token, "charge": charge, "most": most}
+        given: list[str] = []
+        for some in in_pieces(ids, CHUNK_JOBS):
+            given += self._server.call("give_back", [base], ids=some, **args)["given"]
+        return given
+
+    def sweep_stalled(self, queues: Sequence[str], *, interval: int, most: int) -> list[str]:
+        """Put jobs whose lease ran out back to the head of their queue's list; return their ids."""
+        reply = self._server.call("sweep_stalled", queues, interval=interval, most=most)
+        stalled: list[str] = reply["stalled"]
+        return stalled

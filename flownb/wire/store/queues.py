@@ -1,0 +1,151 @@
+"""Queues: which jobs they list, who serves them; pause, resume and limit them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flownb.wire import codec, keys
+from flownb.wire.records import COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING_CHILDREN
+from flownb.wire.server_errors import server_errors
+from flownb.wire.store.limits import IDS_A_READ, MOST_JOBS_A_CALL, in_pieces
+from flownb.wire.store.server import Server
+
+_LISTS = ("wait", "paused", "active")
+SORTED_STATES = (DELAYED, PRIORITIZED, WAITING_CHILDREN, COMPLETED, FAILED)  #: kept in a sorted set each
+
+
+class Queues:
+    """Queues by their qualified names, ``prefix:queue``."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    # ---- changes ------------------------------------------------------------------------------------
+
+    def pause(self, base: str) -> None:
+        self._server.call("pause_queue", [base])
+
+    def resume(self, base: str) -> None:
+        start = self._server.call("resume_queue", [base], start=None).get("after")
+        while start is not None:
+            start = self._server.call("resume_queue", [base], start=start).get("after")
+
+    def is_paused(self, base: str) -> bool:
+        with server_errors():
+            return bool(self._server.client.hexists(keys.part(base, "meta"), "paused"))
+
+    def set_limit(self, base: str, limiter: Mapping[str, int] | None) -> None:
+        """Set the queue-wide rate limit: `max` starts per `duration` ms; None ends it."""
+        meta = keys.part(base, "meta")
+        with server_errors():
+            if limiter is None:
+                self._server.client.hdel(meta, "max", "duration")
+            else:
+                self._server.client.hset(meta, mapping={name: limiter[name] for name in ("max", "duration")})
+
+    def is_limited(self, base: str) -> bool:
+        """Say whether the queue has a rate limit of its own."""
+        with server_errors():
+            return bool(self._server.client.hexists(keys.part(base, "meta"), "max"))
+
+    # ---- the jobs of a queue --------------------------------------------------------------------------
+
+    def read_ids(self, base: str, state: str, start: int, end: int) -> list[str]:
+        """Return job ids of one state, those to run next (or finished last) first."""
+        with server_errors():
+            if state == "waiting":
+                return self._read_waiting(base, start, end)
+            if state == "active":
+                return self._read_list(base, "active", start, end)
+            newest_first = state in (COMPLETED, FAILED)
+            found: Any = self._server.client.zrange(keys.part(base, state), start, end, desc=newest_first)
+        return [codec.text(id) for id in found]
+
+    def _read_waiting(self, base: str, start: int, end: int) -> list[str]:
+        """Read `wait`, and behind it what BullMQ 5 moved to `paused` when it paused the queue."""
+        waiting: Any = self._server.client.llen(keys.part(base, "wait"))
+        ids: list[str] = []
+        if min(end, waiting - 1) >= start:
+            ids += self._read_list(base, "wait", start, min(end, waiting - 1))
+        if end - waiting >= max(start - waiting, 0):
+            ids += self._read_list(base, "paused", max(start - waiting, 0), end - waiting)
+        return ids
+
+    def _read_list(self, base: str, name: str, start: int, end: int) -> list[str]:
+        """Read a list from its right end, where the next job leaves it."""
+        rows: Any = self._server.client.lrange(keys.part(base, name), -end - 1, -start - 1)
+        return [id for id in map(codec.text, reversed(rows)) if not _is_marker(id)]
+
+    def count_states(self, base: str) -> dict[str, int]:
+        """Return how many jobs of a queue are in which state."""
+        with self._server.pipeline() as pipe:
+            for name in _LISTS:
+                pipe.llen(keys.part(base, name))
+                pipe.lindex(keys.part(base, name), 0)
+                pipe.lindex(keys.part(base, name), -1)
+            for name in SORTED_STATES:
+                pipe.zcard(keys.part(base, name))
+            found = pipe.execute()
+        wait, paused, active = (_jobs_in_list(*found[i : i + 3]) for i in (0, 3, 6))
+        return {
+            "waiting": wait + paused,
+            "active": active,
+            **dict(zip(SORTED_STATES, found[9:], strict=True)),
+        }
+
+    def read_active(self, base: str) -> list[tuple[str, str | None]]:
+        """Return the running jobs' ids with their lock tokens."""
+        with server_errors():
+            found: Any = self._server.client.lrange(keys.part(base, "active"), 0, -1)
+            ids = [codec.text(id) for id in found]
+            locks: list[Any] = []
+            for some in in_pieces(ids, MOST_JOBS_A_CALL):
+                part: Any = self._server.client.mget(
+                    [keys.part(keys.job_in(base, id), "lock") for id in some]
+                )
+                locks += part
+        return [(id, codec.text_or_none(lock)) for id, lock in zip(ids, locks, strict=True)]
+
+    def pages_of_parents(self, base: str) -> Iterator[list[str]]:
+        """Yield the keys of a queue's jobs that wait for children, the newest first."""
+        start = 0
+        with server_errors():
+            while True:
+                page: Any = self._server.client.zrange(
+                    keys.part(base, WAITING_CHILDREN), start, start + IDS_A_READ - 1, desc=True
+                )
+                yield [keys.job_in(base, codec.text(id)) for id in page]
+                start += IDS_A_READ
+                if len(page) < IDS_A_READ:
+                    return
+
+    # ---- workers --------------------------------------------------------------------------------------
+
+    def read_served(self) -> set[str] | None:
+        """Return the queues some worker listens to (by its connection's name), None if we may not know."""
+        import redis.exceptions
+
+        try:
+            clients: Any = self._server.client.client_list()
+            now: Any = self._server.client.time()
+            ours: Any = self._server.client.zrange(
+                self._server.key("served"), now[0] * 1000, "+inf", byscore=True
+            )
+        except redis.exceptions.RedisError:
+            return None
+        served = {codec.text(base) for base in ours}
+        for client in clients:  # BullMQ's workers name their connection prefix:base64(queue)[:w:name]
+            if base := keys.base_of_sign(str(client.get("name", ""))):
+                served.add(base)
+        return served
+
+
+def _is_marker(id: str) -> bool:
+    """BullMQ 4 kept markers in its lists, at their ends."""
+    return id.startswith("0:")
+
+
+def _jobs_in_list(length: int, first: Any, last: Any) -> int:
+    ends = [id for id in (first, last)[: min(length, 2)] if id is not None]
+    return length - sum(_is_marker(codec.text(id)) for id in ends)
