@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from flownb.adding.chunks import calls_of
-from flownb.adding.plan import Plan, PlannedJob
+from flownb.adding.planned_job import Plan, PlannedJob
 from flownb.errors import FlowError, ParentJobCannotBeReplaced
 from flownb.wire import keys
 from flownb.wire.store import Store

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flownb.adding.node import Node
-from flownb.adding.plan import Plan, plan
+from flownb.adding.plan import plan
+from flownb.adding.planned_job import Plan
 from flownb.adding.removal_options import field_of
 from flownb.adding.send import groups_of, pieces_of, send
 from flownb.errors import FlowError, OptionError, UnrecoverableError, WaitingChildren

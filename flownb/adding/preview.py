@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from flownb.adding.plan import Plan
+from flownb.adding.planned_job import Plan
 from flownb.wire import keys
 from flownb.wire.folding import group_siblings
 from flownb.wire.records import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from flownb.adding.plan import Plan
+from flownb.adding.planned_job import Plan
 from flownb.options import JobOptions
 
 

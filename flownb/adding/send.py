@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from flownb.adding.chunks import calls_of
-from flownb.adding.plan import Plan, PlannedJob
+from flownb.adding.planned_job import Plan, PlannedJob
 from flownb.adding.removal_options import field_of, keep_of
 from flownb.errors import Cancelled, FlowError, JobExists
 from flownb.options import JobOptions

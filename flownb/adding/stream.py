@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flownb.adding.chunks import calls_of
-from flownb.adding.plan import Plan
+from flownb.adding.planned_job import Plan
 from flownb.adding.send import AddCall, groups_of, pieces_of
 from flownb.state.flow_state import OwnFlowState
 from flownb.state.seal import unseal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flownb.adding.plan import Plan
+from flownb.adding.planned_job import Plan
 from flownb.adding.send import taken
 from flownb.errors import FlowError
 from flownb.steering import remove

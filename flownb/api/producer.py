@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from flownb import connection as connections
 from flownb import hooks
 from flownb.adding.bullmq import store_as_bullmq
-from flownb.adding.plan import Plan, plan
+from flownb.adding.plan import plan
+from flownb.adding.planned_job import Plan
 from flownb.adding.send import store_plan
 from flownb.api import existing
 from flownb.api.attach import flow_around, flow_handle

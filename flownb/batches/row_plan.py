@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from flownb.adding.plan import Plan, PlannedJob
+from flownb.adding.planned_job import Plan, PlannedJob
 from flownb.adding.send import store_plan
 from flownb.batches import job_size, labels
 from flownb.batches.row_job import RowJob

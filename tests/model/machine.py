@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from flownb.adding.child_jobs import Run
 from flownb.adding.node import Node
-from flownb.adding.plan import Plan, plan
+from flownb.adding.plan import plan
+from flownb.adding.planned_job import Plan
 from flownb.adding.send import store_plan
 from flownb.api import doctor
 from flownb.api.job import Job as Handle

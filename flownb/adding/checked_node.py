@@ -1,0 +1,94 @@
+"""One node of a tree, checked by itself: the job that it asks for, not yet under its parents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flownb.adding.node import Node, read
+from flownb.adding.planned_job import PlannedJob
+from flownb.errors import FlowError, OptionError
+from flownb.options import JobOptions
+from flownb.wire import codec, keys
+
+_NO_OPTIONS = JobOptions.read(None, "opts")
+
+
+class NodeChecker:
+    """Reads the nodes of one tree. `defaults` are options by queue, under each node's own."""
+
+    def __init__(self, prefix: str, defaults: Mapping[str, Mapping[str, Any]], *, share: bool) -> None:
+        self.prefix = prefix
+        self.defaults = defaults
+        self.share = share
+        # Siblings mostly have equal queues and options: each is checked once.
+        self._bases: dict[Any, str] = {}
+        self._options: dict[Any, JobOptions] = {}
+
+    def check(self, mention: Any) -> tuple[PlannedJob, Node, Sequence[Any]]:
+        """Return the job that a dict or `Node` asks for, the node, and its children as the caller wrote them.
+
+        Raises FlowError or OptionError, without the node's path.
+        """
+        node = read(mention, "")
+        if node.problem:
+            raise FlowError(node.problem)
+        if node.bind and not self.share:
+            raise FlowError(
+                "a task with nodes as arguments is more than BullMQ can store; leave semantics='bullmq' out"
+            )
+        base = self._bases.get((node.prefix, node.queue)) or self._base_of(node)
+        problem = keys.problem_with_name(node.name)
+        if problem:
+            raise FlowError(f"name {problem}")
+        options = self._options_of(node) if node.opts or self.defaults else _NO_OPTIONS
+        data = codec.encode(node.data, "data")
+        if options.size_limit is not None:
+            _check_size(data, options.size_limit)
+        children = node.children
+        if type(children) is not list:
+            children = _listed(children)
+        if options.job_id is not None:
+            _check_id(options.job_id)
+        return PlannedJob(node.name, base, options.job_id or "", data, options, {}, []), node, children
+
+    def _base_of(self, node: Node) -> str:
+        problem = keys.problem_with_queue(node.queue)
+        if problem:
+            raise FlowError(f"queueName {problem}")
+        prefix = self.prefix if node.prefix is None else keys.checked_prefix(node.prefix)
+        base = self._bases[node.prefix, node.queue] = keys.base(prefix, node.queue)
+        return base
+
+    def _options_of(self, node: Node) -> JobOptions:
+        defaults = self.defaults.get(node.queue)
+        if node.opts is not None and not isinstance(node.opts, Mapping):
+            raise OptionError(f"opts: opts is a dict, not {type(node.opts).__name__}")
+        if not node.opts and not defaults:
+            return _NO_OPTIONS
+        known = (node.queue if defaults else None, repr(node.opts))
+        options = self._options.get(known)
+        if options is None:
+            merged = {**(defaults or {}), **(node.opts or {})}
+            options = self._options[known] = JobOptions.read(merged, "opts")
+        return options
+
+
+def _check_size(data: str, limit: int) -> None:
+    size = len(data.encode())
+    if size > limit:
+        raise FlowError(f"data: {size:,} bytes, over its sizeLimit of {limit:,}")
+
+
+def _check_id(given: str) -> None:
+    problem = keys.problem_with_id(given)
+    if problem:
+        raise FlowError(f"opts.jobId {problem}")
+
+
+def _listed(children: Any) -> Sequence[Any]:
+    if type(children) is tuple:
+        return children
+    if isinstance(children, (str, bytes, Mapping, Node)) or not isinstance(children, Iterable):
+        raise FlowError(f"children is a list of nodes, not {type(children).__name__}")
+    return list(children)

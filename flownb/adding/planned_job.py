@@ -1,0 +1,60 @@
+"""The plan of a flow: its checked jobs in the order in which they are sent, parents before children."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flownb.options import JobOptions
+from flownb.wire import codec, keys
+
+
+@dataclass(slots=True)
+class PlannedJob:
+    """A job of the plan; other jobs of the plan are named by their position in it."""
+
+    name: str
+    base: str  #: its queue's qualified name
+    id: str  #: empty while the plan is made, if the caller gave none
+    data: str
+    options: JobOptions
+    parents: dict[int, str]  #: position -> policy, the first parent first
+    children: list[int]
+    bind: str | None = None
+    beside: tuple[tuple[str, str, bytes], ...] = ()  #: key, field, value: notes that are stored with the job
+
+    @property
+    def key(self) -> str:
+        return keys.job_in(self.base, self.id)
+
+    @property
+    def size(self) -> int:
+        """How much its call carries, about."""
+        return len(self.data) + (sum(len(value) for _, _, value in self.beside) if self.beside else 0)
+
+
+@dataclass(slots=True)
+class Plan:
+    """A checked flow: its jobs, parents before children, the root first."""
+
+    flow: str
+    prefix: str
+    jobs: list[PlannedJob]
+    shared: list[str] = field(default_factory=list)  #: announcements of jobs that have several parents
+    #: of a batch: the rows that a parent's children stand for
+    rows: dict[int, codec.PlannedRows] = field(default_factory=dict)
+    notes: list[tuple[str, str, bytes]] = field(default_factory=list)  #: stored too: key, field, value
+    grows: bool = False  #: the root is there already and runs: it gets children
+
+    @property
+    def root(self) -> PlannedJob:
+        return self.jobs[0]
+
+    def path(self, key: str) -> str:
+        """Return where in the tree the job of this key is, by its first parents: ``root/children[3]``."""
+        position = next(i for i, job in enumerate(self.jobs) if job.key == key)
+        steps: list[str] = []
+        while self.jobs[position].parents:
+            parent = next(iter(self.jobs[position].parents))
+            steps.append(f"children[{self.jobs[parent].children.index(position)}]")
+            position = parent
+        return "/".join(["root", *reversed(steps)])
