@@ -65,16 +65,16 @@ def adds_and_hangs(job):
 
 def adds_half(job):
     """Hang when the second of the calls that store the children would go out."""
-    store = job._store
-    sent = []
+    jobs = job._store.jobs
+    stored, sent = jobs.add, []
 
-    def add_jobs(*args, **named):
+    def add(*args, **named):
         if sent:
             _hang(job)
         sent.append(1)
-        return type(store).add_jobs(store, *args, **named)
+        return stored(*args, **named)
 
-    store.jobs.add = add_jobs
+    jobs.add = add
     job.add_children(_pages())
 
 
