@@ -3,14 +3,18 @@
 
 PYTHON ?= python3
 RUN := .venv/bin/python
+# What `make check` runs: rooms whose tests start no process and wait for nothing.
+FAST := tests/contracts tests/views tests/tasks tests/wire tests/test_options.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test bench lab clean venv env-demo env-test env-lab
+.PHONY: help demo check fmt test lint bench lab clean venv env-demo env-test env-lab
 
 help:
 	@echo 'make demo            make the environment, install flownb, run `flownb demo` (ROWS=all: every row)'
-	@echo 'make test            make the test environment, run every check and every test'
+	@echo 'make check           lint, types and the fast tests: before every commit'
+	@echo 'make test            make the test environment, run every check and every test; T=tests/flows: these tests alone'
+	@echo 'make fmt             lay out the code, write the pages that are made from it'
 	@echo 'make lab             open the notebooks in JupyterLab'
 	@echo 'make bench           run the benchmarks'
 	@echo 'make clean           remove the environment and what tools left behind; never data in .flownb/'
@@ -19,19 +23,35 @@ help:
 demo: env-demo
 	@$(RUN) -m flownb demo $(if $(ROWS),--rows '$(ROWS)')
 
+check: env-test lint
+	@echo '--- pytest: the fast tests'
+	@$(RUN) -m pytest -q -m 'not serial' -n 2 --dist loadfile $(FAST)
+
+ifdef T
 test: env-test
-	@echo '--- ruff: rules'
-	@$(RUN) -m ruff check --quiet --output-format concise .
-	@echo '--- ruff: layout'
-	@$(RUN) -m ruff format --check .
-	@echo '--- mypy: types'
-	@$(RUN) -m mypy
+	@$(RUN) -m pytest $(T)
+else
+test: env-test lint
 	@echo '--- the wheel, in a clean environment'
 	@$(RUN) scripts/check_wheel.py
 	@echo '--- pytest: what measures time, one by one'
 	@$(RUN) -m pytest -q -m serial tests || [ $$? -eq 5 ]
 	@echo '--- pytest: tests and notebooks'
 	@$(RUN) -m pytest -q -m 'not serial' -n 2 --dist loadfile
+endif
+
+lint: env-test
+	@echo '--- ruff: rules'
+	@$(RUN) -m ruff check --quiet --output-format concise .
+	@echo '--- ruff: layout'
+	@$(RUN) -m ruff format --check .
+	@echo '--- mypy: types'
+	@$(RUN) -m mypy
+
+fmt: env-test
+	@$(RUN) -m ruff check --quiet --fix --exit-zero .
+	@$(RUN) -m ruff format .
+	@$(RUN) scripts/write_lua_readme.py
 
 bench: env-test
 	@for file in benchmarks/bench_*.py; do \
