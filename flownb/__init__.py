@@ -43,7 +43,8 @@ if TYPE_CHECKING:
         UnrecoverableError,
     )
     from flownb.tasks.task import chain, task
-    from flownb.worker.worker import Worker, workers
+    from flownb.worker.task_worker import workers
+    from flownb.worker.worker import Worker
 
 __version__ = "0.1.0"
 
@@ -81,7 +82,7 @@ _HOMES = {
     "fan_out": "batches.fan_out",
     "flows": "api.listing",
     "task": "tasks.task",
-    "workers": "worker.worker",
+    "workers": "worker.task_worker",
 }
 
 __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
@@ -153,9 +154,9 @@ if TYPE_CHECKING:  # where mypy compares each module with its hook
     from flownb.views import timeline as _timeline
     from flownb.widgets import cell_output as _cell_output
     from flownb.widgets import view as _view
-    from flownb.worker import worker as _worker
+    from flownb.worker import task_worker as _task_worker
 
-    hooks.kernel_workers = _worker
+    hooks.kernel_workers = _task_worker
     hooks.frames = _frames
     hooks.texts = _text
     hooks.drawings = _dot
@@ -165,7 +166,7 @@ if TYPE_CHECKING:  # where mypy compares each module with its hook
     hooks.cells = _cell_output
     hooks.live_views = _view
 else:
-    hooks.kernel_workers = _ImportedLater("worker.worker")
+    hooks.kernel_workers = _ImportedLater("worker.task_worker")
     hooks.frames = _ImportedLater("batches.frames")
     hooks.texts = _ImportedLater("views.text")
     hooks.drawings = _ImportedLater("views.dot")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class KernelWorkers(Protocol):
-    """`worker.worker`: this kernel's own workers, asked by whoever adds work."""
+    """`worker.task_worker`: this kernel's own workers, asked by whoever adds work."""
 
     def register_notebook_code(self, connection: Connection, /) -> None:
         """Work is about to be added: raise FlowError where another kernel would run it with other functions."""

@@ -1,7 +1,7 @@
-"""The contract of everything that runs in the background: start once, stop any time, stop twice.
+"""The contract of everything that runs in the background: start once, close at any time, close twice.
 
-`start` returns at once and is refused while running; `close` is synchronous, allowed before `start` and
-twice; ``with`` does both; what still runs when the interpreter ends is closed then.
+`start` returns at once and is refused while running; `close` returns when all has ended, and is allowed before `start`
+and twice; ``with`` does both; what still runs when the interpreter ends is closed then.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any, Self
 
 
 class Service:
-    """Base of background services: subclasses say how to begin and how to end."""
+    """The base of background services: subclasses say how to begin and how to end."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._running = False
+        self._lock = (
+            threading.RLock()
+        )  # held while the service begins or ends, in whatever thread asks for that
+        self._running = False  # written under the lock
 
     def _begin(self) -> None:
         raise NotImplementedError
@@ -47,7 +49,7 @@ class Service:
         return self
 
     def close(self) -> None:
-        """End, and return when it has ended. Nothing happens when it is not running.
+        """End, and return when the service has ended. Does nothing when it is not running.
 
         >>> worker = Worker("doc-served", print)
         >>> worker.close()

@@ -23,7 +23,7 @@ from flownb.errors import FlownbError
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
     from flownb.connection import Connection
-    from flownb.worker.worker import TaskWorker
+    from flownb.worker.task_worker import TaskWorker
 
 INTERRUPTED = 130
 UNTIL_DONE = 365 * 24 * 3600.0  # seconds for what still runs at the end
@@ -32,7 +32,7 @@ _LOOK = 0.5  # seconds between two looks whether the flow of --until has ended
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal, or until a flow has ended: then its end is the exit status."""
-    from flownb.worker.worker import TaskWorker
+    from flownb.worker.task_worker import TaskWorker
 
     refuse_to_make_a_server()
     queues = _queues_of(options.modules)

@@ -1,10 +1,15 @@
-"""The functions of a notebook's cells, of which no two kernels may run different ones for one queue."""
+"""Notebook code: functions defined in cells, of which no two kernels may run different ones for one queue.
+
+Code of a module is deployed, and may differ for a while. Code of two notebooks that meet in one queue is a mistake, and
+each would run the other's jobs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
 import weakref
+from collections.abc import Mapping
 
 from flownb.connection import Connection
 from flownb.errors import FlowError, ServerError
@@ -20,25 +25,23 @@ _KERNEL = secrets.token_hex(6)
 
 
 class NotebookCode:
-    """What this kernel's workers may serve; functions of modules always, those of cells once they are settled.
-
-    Code of a module is deployed, and may differ for a while; code of two notebooks that meet in one queue is a
-    mistake, and each would run the other's rows.
-    """
+    """What this kernel has registered on one server: the code of its cells, by queue."""
 
     def __init__(self, connection: Connection) -> None:
         self._store = Store(connection.client(), connection.prefix)
         address = {**connection.address(), "client_name": kernel_code.sign_of(_KERNEL)}
         self._presence = Connection.client_from_address(address)
+        # Written by whoever defines a task, adds a flow or starts a worker. Two threads that register at once write the
+        # same: the tasks of the registry.
         self._registered: dict[str, list[Task]] = {}
 
     def may_serve(self, queue: str) -> bool:
-        """Say whether no other kernel runs other functions for a queue."""
+        """Say whether this kernel's workers may serve a queue: with code of modules always, else once registered."""
         tasks = registry.tasks(queue)
         return self._registered.get(queue) == tasks or not any(map(_is_notebook_code, tasks))
 
     def register(self) -> None:
-        """Note on the server what this kernel runs, and that it lives.
+        """Note on the server what this kernel runs, and that the kernel lives.
 
         Raises FlowError for a queue for which another living kernel runs another function.
         """
@@ -51,26 +54,31 @@ class NotebookCode:
         fresh = {queue: tasks for queue, tasks in mine.items() if self._registered.get(queue) != tasks}
         bases = [keys.base(self._store.prefix, queue) for queue in fresh]
         noted = self._store.kernels.read(bases) if fresh else []
-        for base, (queue, tasks), found in zip(bases, fresh.items(), noted, strict=True):
-            claim = {task.name: code_of(task.function) for task in tasks}
-            others = [
-                kernel for kernel, theirs in found.items() if kernel != _KERNEL and _differ(claim, theirs)
-            ]
-            if others and not self._store.kernels.read_live_kernels().isdisjoint(others):
-                raise FlowError(
-                    f"task {tasks[0].name!r}: another kernel runs another function for queue {queue!r}, and each would "
-                    f'run the other\'s jobs; give this one a queue of its own: @fn.task(queue="{queue}-2")'
-                )
-            self._store.kernels.write(base, _KERNEL, claim, gone=others)
-            self._registered[queue] = tasks
+        for base, (queue, tasks), by_kernel in zip(bases, fresh.items(), noted, strict=True):
+            self._register_queue(base, queue, tasks, by_kernel)
 
     def close(self) -> None:
-        """End the sign that this kernel lives."""
+        """Close the connection whose name says that this kernel lives."""
         self._presence.close()
+
+    def _register_queue(
+        self, base: str, queue: str, tasks: list[Task], by_kernel: Mapping[str, KernelCode]
+    ) -> None:
+        mine = {task.name: code_of(task.function) for task in tasks}
+        others = [
+            kernel for kernel, code in by_kernel.items() if kernel != _KERNEL and _is_other_code(mine, code)
+        ]
+        if others and not self._store.kernels.read_live_kernels().isdisjoint(others):
+            raise FlowError(
+                f"task {tasks[0].name!r}: another kernel runs another function for queue {queue!r}, and each would "
+                f'run the other\'s jobs; give this one a queue of its own: @fn.task(queue="{queue}-2")'
+            )
+        self._store.kernels.write(base, _KERNEL, mine, gone=others)
+        self._registered[queue] = tasks
 
 
 def notebook_code_on(connection: Connection) -> NotebookCode:
-    """Return what this kernel has settled on a server; it lasts until the connection closes."""
+    """Return what this kernel has registered on a server; it lasts until the connection closes."""
     if connection not in _by_connection:
         _by_connection[connection] = NotebookCode(connection)
         connection.on_close(_by_connection[connection].close)
@@ -84,5 +92,5 @@ def _is_notebook_code(task: Task) -> bool:
     return task.function.__module__ == "__main__"
 
 
-def _differ(one: KernelCode, other: KernelCode) -> bool:
+def _is_other_code(one: KernelCode, other: KernelCode) -> bool:
     return one.keys() != other.keys() or any(is_edited(one[name], other[name]) for name in one)

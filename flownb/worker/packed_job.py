@@ -23,7 +23,7 @@ from flownb.worker.work import Work
 
 
 def need_cloudpickle() -> None:
-    """Raise OptionError when functions cannot be packed."""
+    """Raise OptionError when functions cannot be packed, for want of cloudpickle."""
     try:
         import cloudpickle  # noqa: F401
     except ImportError:
@@ -47,7 +47,7 @@ def pack(taken: Taken, work: Work, prefix: str, address: dict[str, object]) -> b
 
 
 def run_packed(packed_job: bytes) -> Outcome:
-    """Run a packed job here and return its outcome."""
+    """Run a packed job in this process and return its outcome."""
     taken, prefix, address, packed = pickle.loads(packed_job)
     store = _store(address, prefix)
     try:

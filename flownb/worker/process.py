@@ -1,4 +1,4 @@
-"""A process that runs jobs, one at a time: killed when one runs too long, and gone when its worker is."""
+"""A process that runs packed jobs, one at a time: killed when one runs too long, and gone when its worker is."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ class JobProcess:
     """The worker's end: a packed job goes in, an outcome comes out."""
 
     def __init__(self) -> None:
+        # The slot's thread runs jobs; the pump's thread kills where a job is overdue, a closing thread always: the lock
+        # is held for what follows, but not while a job runs.
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._busy = self._closed = False
+        self._busy = False  # the slot's thread waits for an answer, and will bury the process itself
+        self._closed = False
 
     def prepare(self) -> None:
         """Start the process unless it runs, and wait until it takes jobs."""
@@ -85,7 +88,7 @@ def _ask(process: subprocess.Popen[bytes], packed_job: bytes) -> Outcome | None:
 
 
 def _answer(process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
-    """Return what the process says next; None when it ends instead."""
+    """Return the next answer of the process; None when it ends instead."""
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
@@ -103,7 +106,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _bury(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the end of a process that is dead, or does not answer any more; return its exit code."""
+    """Wait for the end of a process that is dead, or no longer answers; return its exit code."""
     try:
         code = process.wait(1)
     except subprocess.TimeoutExpired:

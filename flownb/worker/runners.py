@@ -62,7 +62,7 @@ class RemoteRunner(InThread):
         self._address = address
 
     def run(self, taken: Taken) -> Outcome:
-        """Send a job away and return its outcome."""
+        """Send a job to where it runs and return its outcome."""
         work = self._work_for(taken)
         if work.stays or taken.deferred is not None:
             return run(taken, work, self._store, self._await)
@@ -79,7 +79,7 @@ class RemoteRunner(InThread):
 
 
 class InProcess(RemoteRunner):
-    """A process for one slot: a job that hangs or crashes takes no other with it."""
+    """Runs a slot's jobs in a process of its own: a job that hangs or crashes takes no other with it."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -96,11 +96,12 @@ class InProcess(RemoteRunner):
 
 
 class InExecutor(RemoteRunner):
-    """Somebody's executor: a process pool, a Dask client's, a thread pool."""
+    """Runs jobs in somebody's executor: a process pool, a Dask client's, a thread pool."""
 
     def __init__(self, executor: Executor, *given: Any) -> None:
         super().__init__(*given)
         self._executor = executor
+        # The slot's thread writes; `kill` reads in another, and cancels a future that is done at worst.
         self._future: Future[Outcome] | None = None
 
     def _send(self, taken: Taken, work: Work) -> Outcome:
@@ -110,7 +111,7 @@ class InExecutor(RemoteRunner):
             call = (packed_job.run_packed, self._packed(taken, work))
         try:
             self._future = self._executor.submit(*call)
-        except Exception as error:  # broken or shut down: the job has not begun
+        except Exception as error:  # the executor is broken or shut down: the job has not begun
             log.error("the executor takes no jobs (%s); close the worker and give another", error)
             time.sleep(PAUSE_AFTER_REFUSAL)
             return returned(taken)
@@ -118,7 +119,7 @@ class InExecutor(RemoteRunner):
             return self._future.result()
         except CancelledError:
             raise JobCrashed("the executor cancelled it") from None
-        except Exception as error:  # what the function raises is an outcome: this is the executor's own
+        except Exception as error:  # the executor's own: what the function raises is an outcome
             raise JobCrashed(f"the executor broke while it ran: {error}") from None
 
     def kill(self) -> None:
@@ -127,7 +128,7 @@ class InExecutor(RemoteRunner):
 
 
 def read_executor(executor: Any) -> Any:
-    """Check what a caller gave as `executor`."""
+    """Check a caller's `executor`; raise OptionError."""
     if executor == "threads":
         return executor
     if executor != "processes" and not isinstance(executor, Executor):

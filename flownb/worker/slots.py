@@ -1,7 +1,7 @@
-"""The threads that run jobs: as many as a worker's concurrency, all daemonic.
+"""The threads that run jobs, as many as a worker's concurrency, and the loop for `async` functions.
 
-Not a `ThreadPoolExecutor`: its threads are joined at exit, and a running job would hold up the
-restart of a kernel until the kernel is killed.
+The threads are daemons, and not those of a `ThreadPoolExecutor`, which are joined at exit: a running job would hold up
+the restart of a kernel until the kernel is killed.
 """
 
 from __future__ import annotations
@@ -125,15 +125,15 @@ class Slots:
 
 
 class Loop:
-    """One asyncio loop in a thread of its own, for processors that are `async def`; made when first needed."""
+    """One asyncio loop in a thread of its own, for processors that are `async def`; made when one is first called."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # slots start the loop, a closing thread ends it
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, awaitable: Any) -> Any:
-        """Wait, in the calling thread, for what the loop makes of `awaitable`."""
+        """Run an awaitable in the loop and wait, in the calling thread, for its result."""
 
         async def to_end() -> Any:
             return await awaitable
@@ -150,7 +150,7 @@ class Loop:
             return self._loop
 
     def close(self) -> None:
-        """Cancel what still runs, so that no thread waits for it any more, and end."""
+        """Cancel what still runs, so that no slot waits for it any more, and end."""
         with self._lock:
             if self._loop is not None:
                 asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop)

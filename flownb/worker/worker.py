@@ -1,8 +1,7 @@
-"""Workers: what serves queues. Nothing runs before `start`, `run` or ``with``."""
+"""The worker a user holds: serves queues with one function. Nothing runs before `start`, `run` or ``with``."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import signal
 import threading
@@ -16,14 +15,12 @@ from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
 from flownb.lifecycle import Service
 from flownb.options import read_limiter, seconds, whole
-from flownb.tasks import binding, registry
 from flownb.wire import keys
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.wire.versions import refuse_newer
 from flownb.worker.auto_remover import AutoRemover
 from flownb.worker.middleware import Middleware
-from flownb.worker.notebook_code import notebook_code_on
 from flownb.worker.presence import Presence
 from flownb.worker.pump import Pump
 from flownb.worker.retry_policy import BackoffRetry
@@ -32,9 +29,17 @@ from flownb.worker.settings import WorkerSettings
 from flownb.worker.slots import Loop
 from flownb.worker.work import Processor, Work
 
+GRACE_SECONDS = 10.0  # that running jobs have at a close
+GRACE_SECONDS_AT_EXIT = 1.0
+
 _numbers = itertools.count(1)
 _SUMMARY = Work(summarise, stays=True)
-_running: dict[str, Worker] = {}
+_running: dict[str, Worker] = {}  # by name; written by whoever starts or closes one
+
+
+def is_running(name: str) -> bool:
+    """Say whether this process runs a worker of that name."""
+    return name in _running
 
 
 class Worker(Service):
@@ -59,6 +64,11 @@ class Worker(Service):
     'hello Ada'
     """
 
+    # Written by `start` and read by the worker's threads, which start after it.
+    _prefix: str
+    _store: Store
+    _loop: Loop
+    _pump: Pump
     # Made anew at each start; worker/middleware.py says in what order they are called.
     _middleware: tuple[Callable[[], Middleware], ...] = (Presence, AutoRemover)
 
@@ -87,7 +97,6 @@ class Worker(Service):
         self.concurrency = whole("concurrency", concurrency, 1, 1000)
         self._executor = read_executor(executor)
         self._limiter = read_limiter(limiter)
-        self._lock = threading.RLock()
         self._lock_ms = round(seconds(lock_duration, "lock_duration") * 1000)
         if self._lock_ms < 1000:
             raise OptionError("lock_duration: at least one second, so that a short pause loses no job")
@@ -97,6 +106,7 @@ class Worker(Service):
         self._max_stalled_count = whole("max_stalled_count", max_stalled_count, 0, 1000)
         self.name = name
         self._connection = connection
+        self._grace = GRACE_SECONDS  # written by `close`
 
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or Ctrl-C, then close; for scripts.
@@ -121,7 +131,7 @@ class Worker(Service):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def close(self, grace: float = 10.0) -> None:
+    def close(self, grace: float = GRACE_SECONDS) -> None:
         """Take no more jobs, let the running ones end (at most `grace` seconds), write their results.
 
         >>> worker = Worker("doc-served", print).start()
@@ -137,7 +147,7 @@ class Worker(Service):
 
         >>> Worker("doc-served", print).start().close_at_exit()
         """
-        self.close(grace=1.0)
+        self.close(grace=GRACE_SECONDS_AT_EXIT)
 
     def _bases(self) -> list[str]:
         return [keys.base(self._prefix, queue) for queue in self._served()]
@@ -151,7 +161,7 @@ class Worker(Service):
         self._prefix = connection.prefix
         self._store = Store(connection.client(), connection.prefix)
         refuse_newer(connection.client(), self._bases())
-        # A cell run again replaces the worker it made before, instead of doubling it.
+        # A cell that is run again replaces the worker that it made before, instead of doubling it.
         if self.name is not None and self.name in _running:
             _running[self.name].close()
         if self.name is not None:
@@ -176,7 +186,7 @@ class Worker(Service):
 
     def _end(self) -> None:
         self._unhook()
-        self._pump.stop(getattr(self, "_grace", 10.0))
+        self._pump.stop(self._grace)
         self._loop.close()
         if self.name is not None and _running.get(self.name) is self:
             del _running[self.name]
@@ -190,101 +200,6 @@ class Worker(Service):
     def __repr__(self) -> str:
         queues = ", ".join(map(repr, self.queues))
         return f"Worker({queues}, concurrency={self.concurrency}, {'running' if self.running else 'not running'})"
-
-
-class TaskWorker(Worker):
-    """Serves every task this process knows, also those defined after it was started."""
-
-    def __init__(self, *, concurrency: int = 4, queues: Iterable[str] | None = None, **options: Any) -> None:
-        super().__init__(queues or keys.BATCH_QUEUE, binding.unknown, concurrency=concurrency, **options)
-        self._only = list(queues) if queues is not None else None
-
-    def _served(self) -> list[str]:
-        known = [queue for queue in registry.queues() if self._only is None or queue in self._only]
-        return [*known, keys.BATCH_QUEUE]
-
-    def _work_for(self, taken: Taken) -> Work:
-        task = registry.find(taken.record.queue, taken.record.name)
-        if task is None:
-            return super()._work_for(taken)
-        backoff = None if task.backoff is None else functools.partial(_ask, task.backoff)
-        return Work(functools.partial(binding.call, task), BackoffRetry(task.retry_on, backoff))
-
-    def _limiter_of(self, base: str) -> dict[str, int] | None:
-        return registry.limiter(keys.queue_of_base(base))
-
-    def _begin(self) -> None:
-        super()._begin()
-        self._unlisten = registry.listen(self._pump.queues_changed)
-
-    def _end(self) -> None:
-        self._unlisten()
-        super()._end()
-
-    def __repr__(self) -> str:
-        return f"workers(concurrency={self.concurrency}, {'running' if self.running else 'not running'})"
-
-
-def _ask(
-    backoff: Callable[[int, BaseException], Any], made: int, _: str, error: BaseException, __: Job
-) -> Any:
-    """Ask a task's own backoff function."""
-    return backoff(made, error)
-
-
-def workers(
-    concurrency: int = 4, *, executor: Any = "threads", connection: Connection | None = None
-) -> TaskWorker:
-    """Serve every task of this process, `concurrency` at a time, inside a ``with`` or from `start` on.
-
-    Replaces the workers that a kernel on the embedded server starts by itself. With ``executor="processes"`` each
-    runs in a process, functions of a notebook's cells too: what a function uses travels with every job, so
-    load what is large inside it. `executor` may be any `concurrent.futures.Executor`.
-
-    >>> workers(concurrency=2)
-    workers(concurrency=2, not running)
-    """
-    return _KernelWorkers(
-        concurrency=concurrency, executor=executor, connection=connection, name="flownb-kernel"
-    )
-
-
-class _KernelWorkers(TaskWorker):
-    """There is one of these a process: starting another closes the one before."""
-
-    def _served(self) -> list[str]:
-        return [queue for queue in super()._served() if self._notebook_code.may_serve(queue)]
-
-    def _begin(self) -> None:
-        self._notebook_code = notebook_code_on(connections.current(self._connection))
-        self._notebook_code.register()
-        self._unregister = registry.listen(self._notebook_code.register)  # before the pump hears of a task
-        super()._begin()
-
-    def _end(self) -> None:
-        self._unregister()
-        super()._end()
-
-
-def register_notebook_code(connection: Connection) -> None:
-    """See that no other kernel on the embedded server runs other functions of cells; raises FlowError."""
-    if connection.embedded and not connection.read_only:
-        notebook_code_on(connection).register()
-
-
-def start_kernel_worker(connection: Connection) -> None:
-    """On the embedded server a kernel works by itself: start 4 threads once there are tasks to serve."""
-    if not connection.embedded or connection.read_only or not registry.queues():
-        return
-    with _starting:
-        if "flownb-kernel" in _running:
-            return
-        tasks = ", ".join(registry.queues())
-        print(f"flownb: this kernel serves {tasks} with 4 threads")
-        _KernelWorkers(concurrency=4, connection=connection, name="flownb-kernel").start()
-
-
-_starting = threading.RLock()
 
 
 def _queue_names(queues: str | Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import flownb as fn
-from flownb.worker.worker import TaskWorker
+from flownb.worker.task_worker import TaskWorker
 
 
 @pytest.mark.parametrize("peer", ["node6", "node5"])

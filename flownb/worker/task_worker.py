@@ -1,0 +1,116 @@
+"""The workers of tasks: they serve what this process has defined with ``@task``; a kernel starts its own."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flownb import connection as connections
+from flownb.api.job import Job
+from flownb.connection import Connection
+from flownb.tasks import binding, registry
+from flownb.wire import keys
+from flownb.wire.store.job_records import Taken
+from flownb.worker.notebook_code import notebook_code_on
+from flownb.worker.retry_policy import BackoffRetry
+from flownb.worker.work import Work
+from flownb.worker.worker import Worker, is_running
+
+KERNEL_WORKER = "flownb-kernel"  # the name of a kernel's own worker
+KERNEL_THREADS = 4
+
+_starting = threading.RLock()
+
+
+class TaskWorker(Worker):
+    """Serves every task this process knows, also those defined after it was started."""
+
+    def __init__(self, *, concurrency: int = 4, queues: Iterable[str] | None = None, **options: Any) -> None:
+        super().__init__(queues or keys.BATCH_QUEUE, binding.unknown, concurrency=concurrency, **options)
+        self._only = list(queues) if queues is not None else None
+
+    def _served(self) -> list[str]:
+        known = [queue for queue in registry.queues() if self._only is None or queue in self._only]
+        return [*known, keys.BATCH_QUEUE]
+
+    def _work_for(self, taken: Taken) -> Work:
+        task = registry.find(taken.record.queue, taken.record.name)
+        if task is None:
+            return super()._work_for(taken)
+        backoff = None if task.backoff is None else functools.partial(_ask_task, task.backoff)
+        return Work(functools.partial(binding.call, task), BackoffRetry(task.retry_on, backoff))
+
+    def _limiter_of(self, base: str) -> dict[str, int] | None:
+        return registry.limiter(keys.queue_of_base(base))
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._unlisten = registry.listen(self._pump.queues_changed)
+
+    def _end(self) -> None:
+        self._unlisten()
+        super()._end()
+
+    def __repr__(self) -> str:
+        return f"workers(concurrency={self.concurrency}, {'running' if self.running else 'not running'})"
+
+
+def _ask_task(
+    backoff: Callable[[int, BaseException], Any], made: int, _: str, error: BaseException, __: Job
+) -> Any:
+    """Ask a task's own backoff function."""
+    return backoff(made, error)
+
+
+def workers(
+    concurrency: int = 4, *, executor: Any = "threads", connection: Connection | None = None
+) -> TaskWorker:
+    """Serve every task of this process, `concurrency` at a time, inside a ``with`` or from `start` on.
+
+    Replaces the workers that a kernel on the embedded server starts by itself. With ``executor="processes"`` each
+    runs in a process, functions of a notebook's cells too: what a function uses travels with every job, so
+    load what is large inside it. `executor` may be any `concurrent.futures.Executor`.
+
+    >>> workers(concurrency=2)
+    workers(concurrency=2, not running)
+    """
+    return _KernelWorker(
+        concurrency=concurrency, executor=executor, connection=connection, name=KERNEL_WORKER
+    )
+
+
+class _KernelWorker(TaskWorker):
+    """Serves notebook code too, once it is registered. One a process: starting another closes the one before."""
+
+    def _served(self) -> list[str]:
+        return [queue for queue in super()._served() if self._notebook_code.may_serve(queue)]
+
+    def _begin(self) -> None:
+        self._notebook_code = notebook_code_on(connections.current(self._connection))
+        self._notebook_code.register()
+        self._unregister = registry.listen(self._notebook_code.register)  # before the pump hears of a task
+        super()._begin()
+
+    def _end(self) -> None:
+        self._unregister()
+        super()._end()
+
+
+def register_notebook_code(connection: Connection) -> None:
+    """Register this kernel's code on an embedded server; raise FlowError where another kernel runs other functions."""
+    if connection.embedded and not connection.read_only:
+        notebook_code_on(connection).register()
+
+
+def start_kernel_worker(connection: Connection) -> None:
+    """Start the kernel's own worker on an embedded server, once there are tasks to serve."""
+    if not connection.embedded or connection.read_only or not registry.queues():
+        return
+    with _starting:
+        if is_running(KERNEL_WORKER):
+            return
+        tasks = ", ".join(registry.queues())
+        print(f"flownb: this kernel serves {tasks} with {KERNEL_THREADS} threads")
+        _KernelWorker(concurrency=KERNEL_THREADS, connection=connection, name=KERNEL_WORKER).start()
