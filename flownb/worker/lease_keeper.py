@@ -156,7 +156,11 @@ def _with_token(queues: Iterable[WatchedQueue], token: str) -> list[WatchedQueue
 
 def _held(queue: WatchedQueue, store: Store) -> list[tuple[str, str]]:
     """Return ids and locks of the worker's jobs that are active."""
-    return [(id, lock) for id, lock in store.queues.read_active(queue.base) if lock and lock.startswith(queue.token)]
+    return [
+        (id, lock)
+        for id, lock in store.queues.read_active(queue.base)
+        if lock and lock.startswith(queue.token)
+    ]
 
 
 def _renew(queue: WatchedQueue, store: Store) -> None:
