@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import flownb as fn
-from flownb.api import queue_events as module
+from flownb.api import event_reader as module
 from flownb.wire.store import Store
 from tests.support.event_listeners import listening, names_of, threads
 
@@ -202,7 +202,7 @@ def test_two_loops_and_a_function_hear_the_same(until):
 
 
 def test_a_loop_that_was_left_holds_nothing_up(until, monkeypatch):
-    monkeypatch.setattr(module, "MOST_AHEAD", 10)
+    monkeypatch.setattr(module, "MAX_AHEAD", 10)
     heard = []
     with listening("q", heard) as events:
         loops = [iter(events), iter(events)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import flownb as fn
-from flownb.api.queue_events import EVENTS
+from flownb.api.event import EVENTS
 
 
 def names_of(heard, job_id):
