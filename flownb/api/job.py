@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from flownb import connection as connections
 from flownb.adding import child_jobs
 from flownb.adding.child_jobs import Run
+from flownb.api.children_values import ChildrenValues, read_children_values
 from flownb.connection import Connection
 from flownb.errors import FlowError, JobMissing
 from flownb.options import JobOptions
@@ -109,17 +110,17 @@ class Job:
     @property
     def timestamp(self) -> datetime:
         """When it was added, in UTC."""
-        return _point(self._record.timestamp) or datetime.fromtimestamp(0, UTC)
+        return _moment(self._record.timestamp) or datetime.fromtimestamp(0, UTC)
 
     @property
     def processed_on(self) -> datetime | None:
         """When its last run began, in UTC; None before the first."""
-        return _point(self._record.processed_on)
+        return _moment(self._record.processed_on)
 
     @property
     def finished_on(self) -> datetime | None:
         """When it completed or failed for good, in UTC; None before."""
-        return _point(self._record.finished_on)
+        return _moment(self._record.finished_on)
 
     @property
     def parent(self) -> str | None:
@@ -160,13 +161,7 @@ class Job:
         ...         flow.result(timeout=30)
         30
         """
-        values = codec.decode_each(self._store.children.read_values(self._record.key))
-        ignored = self._store.children.read_ignored(self._record.key)
-        declared = [key for piece in self._store.declared.read(self._record.key) for key in piece.keys]
-        order = dict.fromkeys(declared) or dict.fromkeys(sorted([*values, *ignored]))
-        order.update(dict.fromkeys(values))
-        found = {key: values.get(key) for key in order if key in values or key in ignored}
-        return ChildrenValues(found, self._store.prefix)
+        return read_children_values(self._store, self._record.key)
 
     def get_ignored_children_failures(self) -> dict[str, str]:
         """Return why optional children failed, by ``queue:id``.
@@ -319,60 +314,6 @@ class Job:
         return f"Job({self.name!r} in {self.queue_name!r})"
 
 
-class ChildrenValues(Mapping[str, Any]):
-    """Children's values by ``queue:id``, in declared order; BullMQ's raw key finds them too.
-
-    >>> values = ChildrenValues({"bull:loads:a-1": 7}, "bull")
-    >>> list(values), values["loads:a-1"], values["bull:loads:a-1"]
-    (['loads:a-1'], 7, 7)
-    """
-
-    def __init__(self, values: Mapping[str, Any], prefix: str) -> None:
-        self._values = {keys.short(key, prefix): value for key, value in values.items()}
-        self._prefix = prefix
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values[keys.short(key, self._prefix)]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"ChildrenValues({len(self)} {'value' if len(self) == 1 else 'values'})"
-
-
-def bound_to(job: Job) -> tuple[str | None, dict[str, Any]]:
-    """Return what a task's job says of its parameters: the one for a frame, and those with children's values.
-
-    A child that has no value (an optional one that failed) is None.
-    """
-    if not job._record.bind:
-        return None, {}
-    bind = codec.decode(job._record.bind)
-    shapes = bind.get("values", {})
-    wanted = list(dict.fromkeys(key for shape in shapes.values() for key in _keys_in(shape)))
-    found = codec.decode_each(job._store.children.read_values(job._record.key, wanted)) if wanted else {}
-    values = {key: found.get(key) for key in wanted}
-    return bind.get("frame"), {name: _shaped(shape, values) for name, shape in shapes.items()}
-
-
-def _keys_in(shape: Any) -> list[str]:
-    if isinstance(shape, str):
-        return [shape]
-    return list(shape.values() if isinstance(shape, Mapping) else shape)
-
-
-def _shaped(shape: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(shape, str):
-        return values[shape]
-    if isinstance(shape, Mapping):
-        return {name: values[key] for name, key in shape.items()}
-    return [values[key] for key in shape]
-
-
 def find_job(store: Store, key: str, connection: Connection | None = None) -> Job:
     """Read the job at `key`; raise `JobMissing` if there is none."""
     found = store.jobs.read([key])[0]
@@ -397,7 +338,7 @@ def store_of(connection: Connection | None) -> tuple[Connection, Store]:
     return found, Store(found.client(), found.prefix, read_only=found.read_only)
 
 
-def _point(ms: int | None) -> datetime | None:
+def _moment(ms: int | None) -> datetime | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 from flownb import connection as connections
 from flownb import hooks
 from flownb.adding.bullmq import store_as_bullmq
-from flownb.adding.plan import plan
+from flownb.adding.plan import plan as plan_tree
 from flownb.adding.planned_job import Plan
 from flownb.adding.send import store_plan
-from flownb.api import existing
 from flownb.api.attach import flow_around, flow_handle
 from flownb.api.flow import Flow
+from flownb.api.if_exists import CHOICES, flow_to_reuse, refuse_stored, remove_stored
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
 from flownb.wire.store import Store
@@ -74,9 +75,9 @@ class FlowProducer:
         adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
         if semantics == "bullmq" and name is not None:
             raise OptionError("name: BullMQ's flows have none; leave it out, or leave semantics='bullmq' out")
-        made = adding.plan(tree)
-        adding.check(made)
-        return adding.store(tree, made, name)
+        plan = adding.read(tree)
+        adding.check(plan)
+        return adding.store(tree, plan, name)
 
     def add_bulk(
         self,
@@ -94,10 +95,10 @@ class FlowProducer:
         """
         adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
         trees = list(trees)
-        plans = [_in_place(i, adding.plan, tree) for i, tree in enumerate(trees)]
-        for i, made in enumerate(plans):
-            _in_place(i, adding.check, made)
-        return [adding.store(tree, made, None) for tree, made in zip(trees, plans, strict=True)]
+        plans = [_for_tree(i, adding.read, tree) for i, tree in enumerate(trees)]
+        for i, plan in enumerate(plans):
+            _for_tree(i, adding.check, plan)
+        return [adding.store(tree, plan, None) for tree, plan in zip(trees, plans, strict=True)]
 
 
 class _Adding:
@@ -112,7 +113,7 @@ class _Adding:
         on_failure: str | None,
     ) -> None:
         _check_choice("semantics", semantics, ("flownb", "bullmq"))
-        _check_choice("if_exists", if_exists, existing.CHOICES)
+        _check_choice("if_exists", if_exists, CHOICES)
         if on_failure is not None:
             _check_choice("on_failure", on_failure, ("cancel", "finish"))
             if semantics == "bullmq":
@@ -123,50 +124,53 @@ class _Adding:
         self.if_exists = if_exists
         self.on_failure = on_failure or "cancel"
 
-    def plan(self, tree: Any, flow: str | None = None) -> Plan:
-        """Read a tree; nothing is written."""
-        defaults = defaults_of(self.queues_options)
-        return plan(
-            tree, prefix=self.connection.prefix, flow=flow, defaults=defaults, share=not self.as_bullmq
-        )
+    def read(self, tree: Any, flow: str | None = None) -> Plan:
+        """Plan a tree; nothing is written."""
+        prefix, defaults = self.connection.prefix, defaults_of(self.queues_options)
+        return plan_tree(tree, prefix=prefix, flow=flow, defaults=defaults, share=not self.as_bullmq)
 
-    def check(self, made: Plan) -> None:
-        """Do with ids that are there what the caller asked for."""
+    def check(self, plan: Plan) -> None:
+        """Refuse or remove what is stored under the plan's ids, as the caller asked."""
         self.connection.ensure_writable()
         if self.if_exists == "error":
-            existing.refuse(self._store, made)
+            refuse_stored(self._store, plan)
         elif self.if_exists == "rerun":
-            existing.clear(self._store, made)
+            remove_stored(self._store, plan)
         elif not self.as_bullmq:
-            existing.flow_to_reuse(self._store, made)
+            flow_to_reuse(self._store, plan)
 
-    def store(self, tree: Any, made: Plan, name: str | None) -> Flow:
+    def store(self, tree: Any, plan: Plan, name: str | None) -> Flow:
         """Store a plan, unless the flow of this root is there; return its handle."""
-        store = self._store
         hooks.kernel_workers.register_notebook_code(self.connection)
         if self.as_bullmq:
-            store_as_bullmq(store, made)
-            hooks.kernel_workers.start_kernel_worker(self.connection)
-            return flow_handle(flow_around(store, made.root.key, name=made.root.name), self.connection)
-        known, is_whole = (None, False)
-        if self.if_exists != "error":
-            known, is_whole = existing.flow_to_reuse(store, made)
-        if known is None or not is_whole:
-            if known is not None:  # begun by a producer that died meanwhile
-                made = self.plan(tree, known)
-            for announcement in made.shared:
-                print(announcement)
-            about = {"on_failure": self.on_failure}
-            store_plan(store, made, name, about, fresh=self.if_exists == "error")
+            store_as_bullmq(self._store, plan)
+            flow = None
+        else:
+            flow = self._store_or_reuse(tree, plan, name)
         hooks.kernel_workers.start_kernel_worker(self.connection)
-        return Flow(made.flow if known is None else known, connection=self.connection)
+        if flow is not None:
+            return Flow(flow, connection=self.connection)
+        return flow_handle(flow_around(self._store, plan.root.key, name=plan.root.name), self.connection)
 
-    @property
+    def _store_or_reuse(self, tree: Any, plan: Plan, name: str | None) -> str:
+        """Return the id of the flow, which may be stored already, as a whole or in part."""
+        known, is_whole = (None, False) if self.if_exists == "error" else flow_to_reuse(self._store, plan)
+        if known is not None and is_whole:
+            return known
+        if known is not None:  # begun by a producer that died meanwhile
+            plan = self.read(tree, known)
+        for announcement in plan.shared:
+            print(announcement)
+        about = {"on_failure": self.on_failure}
+        store_plan(self._store, plan, name, about, fresh=self.if_exists == "error")
+        return plan.flow
+
+    @cached_property
     def _store(self) -> Store:
         return Store(self.connection.client(), self.connection.prefix)
 
 
-def _in_place(i: int, step: Callable[[Any], _T], about: Any) -> _T:
+def _for_tree(i: int, step: Callable[[Any], _T], about: Any) -> _T:
     """Take a step for one tree of several; an error says which."""
     try:
         return step(about)
@@ -208,16 +212,17 @@ def defaults_of(queues_options: Any) -> dict[str, Any]:
     """Return BullMQ's ``queuesOptions`` as options by queue."""
     if not isinstance(queues_options or {}, Mapping):
         raise OptionError(f"queues_options: a dict by queue, not {type(queues_options).__name__}")
-    defaults = {}
-    for queue, options in (queues_options or {}).items():
-        what = f"queues_options[{queue!r}]"
-        if not isinstance(options, Mapping):
-            raise OptionError(f"{what}: {{'defaultJobOptions': {{...}}}}, not {options!r}")
-        unknown = [key for key in options if key not in ("defaultJobOptions", "default_job_options")]
-        if unknown:
-            raise OptionError(f"{what}: no such part {unknown[0]!r}; write defaultJobOptions")
-        found = options.get("defaultJobOptions") or options.get("default_job_options") or {}
-        if not isinstance(found, Mapping):
-            raise OptionError(f"{what}.defaultJobOptions: a dict of options, not {type(found).__name__}")
-        defaults[queue] = found
-    return defaults
+    return {queue: _default_options(queue, options) for queue, options in (queues_options or {}).items()}
+
+
+def _default_options(queue: str, options: Any) -> Mapping[str, Any]:
+    what = f"queues_options[{queue!r}]"
+    if not isinstance(options, Mapping):
+        raise OptionError(f"{what}: {{'defaultJobOptions': {{...}}}}, not {options!r}")
+    unknown = [key for key in options if key not in ("defaultJobOptions", "default_job_options")]
+    if unknown:
+        raise OptionError(f"{what}: no such part {unknown[0]!r}; write defaultJobOptions")
+    found = options.get("defaultJobOptions") or options.get("default_job_options") or {}
+    if not isinstance(found, Mapping):
+        raise OptionError(f"{what}.defaultJobOptions: a dict of options, not {type(found).__name__}")
+    return found

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from flownb import hooks
-from flownb.api.job import Job, bound_to
+from flownb.api.children_values import bound_to
+from flownb.api.job import Job, stored_job
 from flownb.errors import FlownbError, UnrecoverableError
 from flownb.tasks.task import Task
 
@@ -33,7 +34,7 @@ def arguments_of(task: Task, job: Job) -> dict[str, Any]:
         fillable = task.required or task.optional
         data = {fillable[0]: data} if len(fillable) == 1 else {}
     given = {name: value for name, value in data.items() if task.takes_any or name in names}
-    frame, values = bound_to(job)
+    frame, values = bound_to(stored_job(job))
     given |= values
     if frame is not None:
         given[frame] = hooks.frames.frame_of_children(job)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import flownb
+from flownb.api.children_values import ChildrenValues
 from flownb.api.event import Event
-from flownb.api.job import ChildrenValues
 from flownb.tasks.task import Task
 from flownb.views.dot import Drawing
 from flownb.widgets.view import FlowView
