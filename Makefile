@@ -45,12 +45,15 @@ lint: env-test
 	@$(RUN) -m ruff check --quiet --output-format concise .
 	@echo '--- ruff: layout'
 	@$(RUN) -m ruff format --check .
+	@echo '--- biome: the rules and layout of JavaScript'
+	@$(RUN) scripts/check_javascript.py
 	@echo '--- mypy: types'
 	@$(RUN) -m mypy
 
 fmt: env-test
 	@$(RUN) -m ruff check --quiet --fix --exit-zero .
 	@$(RUN) -m ruff format .
+	@$(RUN) scripts/check_javascript.py --write >/dev/null || true
 	@$(RUN) scripts/write_lua_readme.py
 
 bench: env-test
@@ -62,7 +65,7 @@ lab: env-lab
 	@$(RUN) -m jupyterlab notebooks
 
 clean:
-	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules tests/javascript/node_modules
 	@find . -name .flownb -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the private environment -------------------------------------------------------------------------

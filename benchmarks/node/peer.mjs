@@ -1,9 +1,9 @@
 // The other side of the comparison: the npm package bullmq, told by bench_flows.py what to do.
 // One JSON object a line on stdin, {"do": name, ...}; one JSON object a line on stdout as the answer.
 
-import { createInterface } from 'node:readline';
-import { FlowProducer, Queue, Worker } from 'bullmq';
-import Redis from 'ioredis';
+import { createInterface } from "node:readline";
+import { FlowProducer, Queue, Worker } from "bullmq";
+import Redis from "ioredis";
 
 const open = [];
 function connect() {
@@ -14,20 +14,20 @@ function connect() {
 
 const shared = connect();
 const producer = new FlowProducer({ connection: shared });
-const items = new Queue('items', { connection: shared });
+const items = new Queue("items", { connection: shared });
 const workers = {};
 let root = null; // of the flow that was added last
 let whenEnded = null; // tells that a root has completed
 
 function fanOut(n) {
-  const batchId = 'batch_1';
+  const batchId = "batch_1";
   return {
-    name: 'aggregate-results',
-    queueName: 'agg',
+    name: "aggregate-results",
+    queueName: "agg",
     data: { batchId, totalItems: n },
     children: Array.from({ length: n }, (_, index) => ({
       name: `process-item-${index}`,
-      queueName: 'items',
+      queueName: "items",
       data: { batchId, index, item: `item ${index}` },
     })),
   };
@@ -56,10 +56,10 @@ async function aggregate(job) {
 
 async function serve(name, processor, concurrency) {
   const worker = new Worker(name, processor, { connection: connect(), concurrency });
-  worker.on('completed', (job, value) => {
+  worker.on("completed", (job, value) => {
     if (job.id === root && whenEnded) whenEnded(value);
   });
-  worker.on('error', (error) => console.error(error));
+  worker.on("error", (error) => console.error(error));
   await worker.waitUntilReady();
   workers[name] = worker;
 }
@@ -75,7 +75,9 @@ async function runFlow(tree) {
 let chains = 0;
 function chain() {
   const stage = (name, queueName, children) => ({ name, queueName, data: { index: 1 }, children });
-  const tree = stage('four', 'end', [stage('three', 'chain', [stage('two', 'chain', [stage('one', 'chain', [])])])]);
+  const tree = stage("four", "end", [
+    stage("three", "chain", [stage("two", "chain", [stage("one", "chain", [])])]),
+  ]);
   chains += 1;
   tree.opts = { jobId: `root-${chains}` }; // known before it can end
   return tree;
@@ -96,14 +98,14 @@ const doing = {
   },
 
   async start({ concurrency }) {
-    await serve('items', async (job) => job.data.index, concurrency);
-    await serve('agg', aggregate, 1);
+    await serve("items", async (job) => job.data.index, concurrency);
+    await serve("agg", aggregate, 1);
     return {};
   },
 
   async warm_drain({ n }) {
     const tree = fanOut(n);
-    tree.opts = { jobId: 'warm-root' };
+    tree.opts = { jobId: "warm-root" };
     return { count: (await runFlow(tree)).count };
   },
 
@@ -127,7 +129,7 @@ const doing = {
     let shown = 0;
     for (let i = 0; i < times; i += 1) {
       const start = process.hrtime.bigint();
-      const found = await producer.getFlow({ queueName: 'agg', id: root, maxChildren: n, depth: 2 });
+      const found = await producer.getFlow({ queueName: "agg", id: root, maxChildren: n, depth: 2 });
       ms.push(Number(process.hrtime.bigint() - start) / 1e6);
       shown = found.children.length;
     }
@@ -135,24 +137,24 @@ const doing = {
   },
 
   async rows({ rows }) {
-    await serve('rows', async () => null, 100);
-    await serve('agg', async () => null, 1);
+    await serve("rows", async () => null, 100);
+    await serve("agg", async () => null, 1);
     const ended = new Promise((resolve) => (whenEnded = resolve));
-    root = 'rows-root';
+    root = "rows-root";
     return measured(async () => {
       await producer.add({
-        name: 'all',
-        queueName: 'agg',
+        name: "all",
+        queueName: "agg",
         opts: { jobId: root },
-        children: rows.map((data) => ({ name: 'row', queueName: 'rows', data })),
+        children: rows.map((data) => ({ name: "row", queueName: "rows", data })),
       });
       await ended;
     });
   },
 
   async start_chain() {
-    await serve('chain', async (job) => job.data.index, 1);
-    await serve('end', async (job) => job.data.index, 1);
+    await serve("chain", async (job) => job.data.index, 1);
+    await serve("end", async (job) => job.data.index, 1);
     return {};
   },
 
@@ -170,7 +172,7 @@ const doing = {
 
 for await (const line of createInterface({ input: process.stdin })) {
   const message = JSON.parse(line);
-  if (message.do === 'end') break;
+  if (message.do === "end") break;
   try {
     console.log(JSON.stringify(await doing[message.do](message)));
   } catch (error) {

@@ -134,10 +134,10 @@ def _framed_arrow(arrow: Arrow, route: Route) -> dict[str, Any]:
     }
 
 
-def symbols() -> dict[str, Any]:
+def badges() -> dict[str, Any]:
     """How each state is shown beside its colour: a symbol in text, and the shapes of its badge."""
     return {
-        state: {"sign": symbol, "paths": BADGE_PATHS.get(state, ()), "solid": state in SOLID_BADGES}
+        state: {"symbol": symbol, "paths": BADGE_PATHS.get(state, ()), "solid": state in SOLID_BADGES}
         for state, symbol in SYMBOLS.items()
     }
 

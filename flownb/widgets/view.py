@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -15,33 +13,20 @@ import traitlets
 
 from flownb.api.flow import stored
 from flownb.errors import FlownbError, JobMissing
-from flownb.views import html, live
+from flownb.views import live
 from flownb.views.words import printable
-from flownb.widgets import page_requests
+from flownb.widgets import page_files, page_requests
 from flownb.widgets.watcher import Watcher
 from flownb.wire.records import ACTIVE, FAILED, Snapshot
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
 
-_SCRIPTS = ("tree.js", "panels.js", "flow.js")
 _HEARTBEAT = 4.0  # seconds after which a view says that it lives although nothing has changed
 _ESTIMATE_PAUSE = 2.0  # seconds between two estimates of the time left
 _FAILURES_PAUSE = 2.0  # seconds between two looks at what failed
 
 watcher = Watcher()
-
-
-@cache
-def _script() -> str:
-    folder = resources.files("flownb.widgets") / "static"
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
-
-
-@cache
-def _style() -> str:
-    folder = resources.files("flownb.widgets") / "static"
-    return html.notebook_style() + "\n" + (folder / "flow.css").read_text(encoding="utf-8")
 
 
 class FlowView(anywidget.AnyWidget):
@@ -57,7 +42,7 @@ class FlowView(anywidget.AnyWidget):
     head = traitlets.Dict().tag(sync=True)  #: name, state, counts
     failures: Any = traitlets.List().tag(sync=True)  #: failed jobs by message
     beat = traitlets.Dict().tag(sync=True)  #: the server's time (ms) at the last sign of life
-    signs = traitlets.Dict(live.symbols()).tag(sync=True)
+    badges = traitlets.Dict(live.badges()).tag(sync=True)
     whole = traitlets.Bool(False).tag(sync=True)  #: with table, timeline and buttons
 
     def __init__(self, flow: Flow, *, whole: bool = False) -> None:
@@ -67,7 +52,7 @@ class FlowView(anywidget.AnyWidget):
         self._told = self._looked_at_failures = 0.0
         self._pages = page_requests.Pages(flow)
         self._when_ended: list[Callable[[], None]] = []
-        self._esm, self._css = _script(), _style()
+        self._esm, self._css = page_files.script(), page_files.style()
         super().__init__(whole=whole)
         self.on_msg(self._heard)
         self._show(stored(flow).snapshot())
@@ -159,7 +144,7 @@ class FlowView(anywidget.AnyWidget):
         """Answer one message of a page. Whatever goes wrong is said there, not in a cell."""
         began = time.perf_counter()
         try:
-            if message.get("ask") == "look":
+            if message.get("ask") == "alive":
                 return watcher.watch(self, on_screen=bool(message.get("on_screen")))
             if message.get("ask") == "gone":
                 return watcher.forget(self)

@@ -2,11 +2,13 @@
 // One JSON object a line on stdin, {"do": name, ...}; one JSON object a line on stdout as the answer.
 // python_peer.py and flownb_peer.py in tests/support/peers do the same with their packages; a change here is a change there.
 
-import { createInterface } from 'node:readline';
-import Redis from 'ioredis';
+import { createInterface } from "node:readline";
+import Redis from "ioredis";
 
 const [, , me, library, socket] = process.argv;
-const { FlowProducer, Queue, QueueEvents, UnrecoverableError, WaitingChildrenError, Worker } = await import(library);
+const { FlowProducer, Queue, QueueEvents, UnrecoverableError, WaitingChildrenError, Worker } = await import(
+  library
+);
 const connection = { path: socket, maxRetriesPerRequest: null };
 
 const notes = new Redis(connection); // what the tests keep beside BullMQ's data
@@ -16,7 +18,8 @@ const workers = [];
 const heard = {};
 
 function queue(name) {
-  return (queues[name] ??= new Queue(name, { connection }));
+  queues[name] ??= new Queue(name, { connection });
+  return queues[name];
 }
 
 // ---- what a job does, by its data --------------------------------------------------------------------
@@ -37,16 +40,16 @@ const deeds = {
     throw new UnrecoverableError(job.data.why);
   },
   fail_first(job) {
-    if (job.attemptsMade < job.data.times) throw new Error('not yet');
+    if (job.attemptsMade < job.data.times) throw new Error("not yet");
     return job.data.value;
   },
   async hold(job) {
-    while (!(await notes.exists('test:open'))) await sleep(5);
+    while (!(await notes.exists("test:open"))) await sleep(5);
     return job.data.value;
   },
   async report(job) {
     await job.updateProgress({ done: 0.5 });
-    await job.log('half done');
+    await job.log("half done");
     await job.updateData({ ...job.data, seen: [] });
     return job.data.value;
   },
@@ -72,7 +75,7 @@ const deeds = {
 };
 
 async function perform(job, token) {
-  await notes.rpush('test:runs', JSON.stringify({ name: job.name, by: me }));
+  await notes.rpush("test:runs", JSON.stringify({ name: job.name, by: me }));
   return deeds[job.data.do](job, token);
 }
 
@@ -81,7 +84,7 @@ async function perform(job, token) {
 const asked = {
   async work({ queue, ...settings }) {
     const worker = new Worker(queue, perform, { connection, ...settings });
-    worker.on('error', (error) => console.error(`${me}: ${error}`));
+    worker.on("error", (error) => console.error(`${me}: ${error}`));
     workers.push(worker);
     await worker.waitUntilReady();
   },
@@ -111,12 +114,13 @@ const asked = {
   },
   async listen({ queue: name }) {
     await heard[name]?.listener.close();
-    const events = new QueueEvents(name, { connection, lastEventId: '0-0' });
+    const events = new QueueEvents(name, { connection, lastEventId: "0-0" });
     await events.waitUntilReady();
     heard[name] = { listener: events, told: [] };
     const emit = events.emit.bind(events);
     events.emit = (event, ...args) => {
-      if (!['error', 'ioredis:close'].includes(event) && !event.includes(':')) heard[name].told.push([event, args[0]]);
+      if (!["error", "ioredis:close"].includes(event) && !event.includes(":"))
+        heard[name].told.push([event, args[0]]);
       return emit(event, ...args);
     };
   },

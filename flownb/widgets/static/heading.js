@@ -1,0 +1,113 @@
+// What is above the tree: name, state, size, progress, and whether all that is live.
+
+import { html, say } from "./elements.js";
+import { ATTACH_AGAIN } from "./kernel.js";
+import { clock, counted, duration, number } from "./words.js";
+
+const STALE_AFTER = 16000; // ms without a word of the kernel
+const BEGUN = ["completed", "failed", "active"]; // the colours of other states are pale
+
+function oldestWords(oldest, active, now) {
+  if (!oldest) return "";
+  const whole = Math.floor(Math.max(now - oldest, 0) / 1000) * 1000;
+  return `, ${active > 1 ? "the oldest " : ""}for ${duration(whole || 1000)}`;
+}
+
+function runsWords({ counts = [], oldest, left, created, finished }, now) {
+  const active = counts.find(([state]) => state === "active")?.[1] || 0;
+  const running = `${number(active)} running${oldestWords(oldest, active, now)}`;
+  const parts = active ? [running, left] : [];
+  if (finished) parts.push(`took ${duration(finished - created)}`);
+  return parts.filter(Boolean).join(" · ");
+}
+
+export class Heading {
+  #model;
+  #name = html("span", { class: "fn-title" });
+  #state = html("span", { role: "status" });
+  #size = html("span", { class: "fn-muted" });
+  #fresh = html("span", { class: "fn-fresh", role: "status" });
+  #track = html("div", { class: "fn-track", role: "img" });
+  #key = html("div", { class: "fn-key" });
+  #runs = html("span", { class: "fn-runs" });
+  #trouble = html("p", { class: "fn-error", role: "alert", hidden: "" });
+  #refused = ""; // what the last button did not do, until the next one
+  #heard = performance.now(); // when the kernel last said something, by two clocks
+  #heardAt = Date.now();
+
+  constructor(model, actions) {
+    this.#model = model;
+    const gap = html("span", { class: "fn-gap" });
+    const parts = [this.#name, this.#state, this.#size, this.#fresh, gap, ...actions];
+    this.elements = [
+      html("div", { class: "fn-head" }, ...parts),
+      this.#track,
+      html("div", { class: "fn-facts" }, this.#key, this.#runs),
+      this.#trouble,
+    ];
+  }
+
+  update() {
+    const { name = "", state = "", tone, total = 0, rows = 0, counts = [] } = this.#model.get("head");
+    say(this.#name, name);
+    say(this.#state, state);
+    this.#state.setAttribute("class", `fn-state fn-${tone}`);
+    say(this.#size, (rows ? `${counted(rows, "row")} and ` : "") + counted(total - rows, "job"));
+    this.#complain();
+    this.#showCounts(counts);
+    this.tick();
+  }
+
+  #showCounts(counts) {
+    const badges = this.#model.get("badges");
+    const words = counts.map(([state, count]) => `${number(count)} ${state}`);
+    this.#track.setAttribute("aria-label", words.join(", ") || "no jobs");
+    const tones = counts.map(([state]) => (badges[state] ? state : "unknown"));
+    const shares = counts.map(([state, count], n) => {
+      const pale = BEGUN.includes(state) ? "" : " fn-left";
+      const style = `flex-grow:${count}`;
+      return html("span", { class: `fn-share fn-${tones[n]}${pale}`, style, title: words[n] });
+    });
+    const key = counts.map(([state, count], n) => {
+      const figure = html("b", {}, `${badges[tones[n]].symbol} ${number(count)}`);
+      return html("span", { class: `fn-${tones[n]}` }, figure, ` ${state}`);
+    });
+    this.#track.replaceChildren(...shares);
+    this.#key.replaceChildren(...key);
+  }
+
+  #complain() {
+    const words = this.#model.get("head").trouble || this.#refused;
+    this.#trouble.hidden = !words;
+    say(this.#trouble, words);
+  }
+
+  acting(label) {
+    say(this.#fresh, `${label.toLowerCase()} …`);
+  }
+
+  acted(error) {
+    this.#refused = error || "";
+    this.#complain();
+    this.showLiveness();
+  }
+
+  heartbeat() {
+    this.#heard = performance.now();
+    this.#heardAt = Date.now();
+  }
+
+  // The times that go on between two words of the kernel.
+  tick() {
+    const now = this.#model.get("beat").at + (performance.now() - this.#heard);
+    say(this.#runs, runsWords(this.#model.get("head"), now));
+  }
+
+  // Says whether all this is live; answers whether it is not any more.
+  showLiveness() {
+    const stale = Date.now() - this.#heardAt > STALE_AFTER;
+    if (stale) this.#fresh.title = `The kernel is gone or does not answer. ${ATTACH_AGAIN}`;
+    say(this.#fresh, stale ? `not live since ${clock(this.#heardAt)}` : "live");
+    return stale;
+  }
+}

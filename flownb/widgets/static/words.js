@@ -1,0 +1,32 @@
+// Numbers, durations and moments as a person reads them.
+
+const UNITS = [
+  ["d", 86400],
+  ["h", 3600],
+  ["min", 60],
+  ["s", 1],
+];
+
+export const number = (count) => count.toLocaleString("en");
+
+export const counted = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+
+export function duration(ms) {
+  if (ms === null || ms === undefined) return "";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60000) return `${(ms / 1000).toFixed(1).replace(/\.0$/, "")} s`;
+  return twoUnits(ms);
+}
+
+function twoUnits(ms) {
+  let left = Math.round(ms / 1000);
+  const parts = [];
+  for (const [unit, size] of UNITS) {
+    const count = Math.floor(left / size);
+    left -= count * size;
+    if (count || parts.length) parts.push(count ? `${count} ${unit}` : "");
+  }
+  return parts.slice(0, 2).filter(Boolean).join(" ");
+}
+
+export const clock = (ms) => (ms ? new Date(ms).toLocaleTimeString() : "");
