@@ -16,9 +16,9 @@ from flownb.api.summary import summarise
 from flownb.api.waiting import was_cancelled
 from flownb.batches import debugging, frames, results, row_selection
 from flownb.batches import failures as failing
+from flownb.batches.jobs_of_rows import Row
 from flownb.batches.row_ends import as_they_end
 from flownb.batches.stored_batch import Source, StoredBatch
-from flownb.batches.stored_rows import Row
 from flownb.connection import Connection
 from flownb.errors import FlowFailed, OptionError
 from flownb.state.stored_flow import StoredFlow

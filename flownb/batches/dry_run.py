@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flownb.batches.row_plan import NEW, RUNNING, Layout
+from flownb.batches.announcements import announce_edited, announce_edited_stages
+from flownb.batches.row_plan import NEW, RUNNING, RowPlan
 from flownb.wire.records import COMPLETED, FAILED
 
 RUN, RETRY, REUSE, JOIN, STAY_FAILED = "run", "retry", "reuse", "join", "stay failed"
@@ -17,24 +18,21 @@ _IN_WORDS = {
 }
 
 
-def rehearse(layout: Layout, frame: pd.DataFrame) -> pd.DataFrame:
+def would_run(plan: RowPlan, frame: pd.DataFrame) -> pd.DataFrame:
     """Print what storing the batch would do, and return the rows with ``_would``."""
-    asked = list(layout.ids)
-    there = layout.settle()
-    would = pd.Series(
-        [
-            _fate(state, renewed=id != first)
-            for (state, _), id, first in zip(layout.states(), layout.ids, asked, strict=True)
-        ],
-        index=frame.index,
-        dtype="str",
-    )
+    there = plan.choose_ids()
+    plan.earlier.look()
+    fates = [
+        _fate(state, renewed=id != first)
+        for state, id, first in zip(plan.earlier.states(), plan.ids, plan.rows.ids, strict=True)
+    ]
+    would = pd.Series(fates, index=frame.index, dtype="str")
     counts = would.value_counts()
     parts = [words.format(f"{counts[fate]:,}") for fate, words in _IN_WORDS.items() if fate in counts]
     rows = f"{len(would):,} rows: {', '.join(parts)}" if parts else "no rows"
-    print(f"batch {layout.name!r}, dry run: {rows}{_above(layout, there)}")
-    layout.announce_edited(int(would.isin([REUSE, JOIN, STAY_FAILED]).sum()))
-    layout.announce_edited_stages(there)
+    print(f"batch {plan.request.name!r}, dry run: {rows}{_above(plan, there)}")
+    announce_edited(plan, int(would.isin([REUSE, JOIN, STAY_FAILED]).sum()))
+    announce_edited_stages(plan, there)
     return frame.assign(_would=would)
 
 
@@ -44,14 +42,14 @@ def _fate(state: str | None, *, renewed: bool) -> str:
     return {COMPLETED: REUSE, FAILED: STAY_FAILED}.get(state, JOIN)
 
 
-def _above(layout: Layout, there: str) -> str:
+def _above(plan: RowPlan, there: str) -> str:
     """Say what would run above the rows."""
     if there == RUNNING:
         return "; the batch runs already"
     if there != NEW:
         return ""
-    groups = layout.rows.groups
-    names = [stage.name for stage in layout.stages]
+    groups = plan.rows.groups
+    names = [stage.name for stage in plan.request.stages]
     if names and groups is not None:
         names[0] += f" for each of {len(groups):,} groups"
     return f"; then {', then '.join(names)}" if names else ""

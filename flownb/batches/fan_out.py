@@ -1,31 +1,36 @@
-"""`fan_out`: one job a row, aggregates above them."""
+"""`fan_out`: one row of a table becomes one run of a task, aggregates stand above the rows.
+
+The way of a row: read into JSON text (`rows`), given its id (`row_ids`), planned beside the rows that are there already
+(`row_plan`), laid out as jobs (`planned_jobs`), stored. `batch_request` is what all of these are told.
+"""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import pandas as pd
 
 from flownb import hooks
+from flownb.adding.send import store_plan
 from flownb.api.job import store_of
-from flownb.batches import frames, job_size, results
+from flownb.batches import announcements, job_size, results
 from flownb.batches.batch import Batch
-from flownb.batches.dry_run import rehearse
-from flownb.batches.iterators import MOST_ROWS, store_as_they_come
-from flownb.batches.row_job import RowJob, no_task
-from flownb.batches.row_plan import Layout
-from flownb.batches.rows import Rows, fingerprint, identities, ungrouped
-from flownb.batches.rows import read as read_rows
+from flownb.batches.batch_request import BatchRequest, read_stages
+from flownb.batches.dry_run import would_run
+from flownb.batches.input_table import ungrouped
+from flownb.batches.iterators import store_as_they_come
+from flownb.batches.planned_jobs import PlannedJobs
+from flownb.batches.row_job import RowJob
+from flownb.batches.row_plan import NEW, RUNNING, RowPlan
+from flownb.batches.rows import Rows
 from flownb.batches.stored_batch import Source
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
 from flownb.options import read_limiter
 from flownb.tasks.task import Task
 from flownb.wire import keys
-from flownb.wire.store import Store
 
 
 @overload
@@ -111,14 +116,35 @@ def fan_out(
     a    10
     b    21
     """
-    is_limited = "limiter" in opts
-    limiter = read_limiter(opts.pop("limiter", None), "fan_out.limiter")
+    limit = _QueueLimit.read(opts)
     job = RowJob.read(task, opts)
     rows, by = ungrouped(rows, by)
-    asked = job_size.checked(rows_per_job)
-    if asked is None and limiter is not None:  # a limit counts jobs
-        asked = 1
-    stages = _stages(into, by)
+    size = job_size.checked(rows_per_job)
+    stages = read_stages(into, by)
+    _check(name, if_exists, dry_run)
+    resolved, store = store_of(connection)
+    request = BatchRequest(store=store, job=job, stages=stages, by=by, rows_per_job=limit.rows_per_job(size))
+    limit.refuse_shared_jobs(request)
+    comes = isinstance(rows, Iterator) and name is not None and by is None and not dry_run
+    found = request.read_rows([] if comes else rows)
+    request = request.named(name, found, reuse=if_exists == "reuse")
+    if comes:
+        _begin(request, limit, resolved)
+        hooks.kernel_workers.start_kernel_worker(resolved)
+        streamed = store_as_they_come(request, rows)
+        if streamed is not None:
+            return Batch(streamed, connection=resolved)
+    plan = RowPlan(request, request.with_ids(found))
+    frame = _frame_of(rows, found)
+    if dry_run:
+        return would_run(plan, frame)
+    _begin(request, limit, resolved)
+    flow = _store(plan)
+    hooks.kernel_workers.start_kernel_worker(resolved)
+    return Batch(flow, connection=resolved, source=Source(frame))
+
+
+def _check(name: str | None, if_exists: str, dry_run: bool) -> None:
     problem = None if name is None else keys.problem_with_name(name)
     if problem:
         raise FlowError(f"name {problem}")
@@ -126,96 +152,69 @@ def fan_out(
         raise OptionError(f"if_exists: 'reuse' or 'rerun', not {if_exists!r}")
     if not isinstance(dry_run, bool):
         raise OptionError(f"dry_run: True or False, not {dry_run!r}")
-    read = partial(
-        read_rows,
-        required=job.required,
-        optional=job.optional,
-        by=by,
-        whole_row=job.whole_row,
-        any_column=job.any_column,
-        refer=job.is_ours,
-    )
-    resolved, store = store_of(connection)
-    base = keys.base(store.prefix, job.queue)
-    if asked not in (None, 1):
-        was_limited = not is_limited and store.queues.is_limited(base)
-        _refuse_shared_jobs(asked, job, is_limited=limiter is not None or job.is_limited or was_limited)
-    queued = f"{job.queue}/{job.name}"
-    comes = isinstance(rows, Iterator) and name is not None and by is None and not dry_run
-    found = read([] if comes else rows)
-    if name is None:
-        name = f"{job.name}-{fingerprint(identities(found, name='', task=queued, version=job.version))[1:9]}"
-    earlier = _earlier(store, name) if if_exists == "reuse" else {"salt": secrets.token_hex(8)}
-    salt = earlier.get("salt", "")  # tells rows from those before the last "rerun"
-    identify = partial(identities, name=name, task=queued, version=job.version + salt)
-
-    def lay_out(found: Rows, ids: list[str]) -> Layout:
-        return Layout(store, name, job, stages, found, ids, earlier, asked, MOST_ROWS if comes else 0)
-
-    def begin() -> None:
-        resolved.ensure_writable()
-        hooks.kernel_workers.register_notebook_code(resolved)
-        if is_limited:
-            store.queues.set_limit(base, limiter)
-
-    if comes:
-        begin()
-        hooks.kernel_workers.start_kernel_worker(resolved)
-        streamed = store_as_they_come(store, rows, name=name, read=read, identify=identify, lay_out=lay_out)
-        if streamed is not None:
-            return Batch(streamed, connection=resolved)
-    layout = lay_out(found, identify(found))
-    frame = _frame_of(rows, found)
-    if dry_run:
-        return rehearse(layout, frame)
-    begin()
-    flow = layout.store()
-    hooks.kernel_workers.start_kernel_worker(resolved)
-    return Batch(flow, connection=resolved, source=Source(frame))
 
 
-def _refuse_shared_jobs(rows_per_job: int | None, job: RowJob, *, is_limited: bool) -> None:
-    if job.options.timeout:
-        raise OptionError(
-            f"rows_per_job={rows_per_job}: a timeout is for a whole job, so a job holds one row; leave one out"
-        )
-    if is_limited:
-        raise OptionError(
-            f"rows_per_job={rows_per_job}: queue {job.queue!r} has a limiter, and that counts jobs, so a job holds one "
-            "row; leave rows_per_job out, or end the limit with limiter=None"
-        )
+def _begin(request: BatchRequest, limit: _QueueLimit, connection: Connection) -> None:
+    """Do what comes before the first write: ask whether this kernel may run the tasks, set the queue's limit."""
+    connection.ensure_writable()
+    hooks.kernel_workers.register_notebook_code(connection)
+    if limit.is_given:
+        request.store.queues.set_limit(request.base, limit.limiter)
 
 
-def _earlier(store: Store, name: str) -> dict[str, Any]:
-    """Return what the newest batch of this name says of itself."""
-    flow = store.flows.find(name)
-    record = store.flows.read(flow) if flow else {}
-    return frames.spec_of(record) if "spec" in record else {}
+def _store(plan: RowPlan) -> str:
+    """Store what is not there yet; return the flow's id."""
+    there = plan.choose_ids()
+    request = plan.request
+    if there == NEW:
+        jobs = PlannedJobs(plan)
+        store_plan(request.store, jobs.plan, request.name, jobs.record())
+        announcements.announce_kept(plan, len(plan.earlier), len(plan.rows))
+        return plan.flow
+    request.store.flows.set_name(request.name, plan.flow)
+    if there == RUNNING:
+        announcements.announce_joined(plan)
+    else:
+        announcements.announce_kept(plan, len(plan.rows), len(plan.rows))
+    announcements.announce_edited_stages(plan, there)
+    return plan.flow
 
 
-def _stages(into: Any, by: Sequence[str] | str | None) -> list[Task]:
-    stages = [] if into is None else list(into) if isinstance(into, (list, tuple)) else [into]
-    for stage in stages:
-        if not isinstance(stage, Task):
-            raise no_task("into", stage, "a task, or a list of tasks up to the root")
-        if not stage.required and not stage.optional:
-            raise FlowError(
-                f"into: task {stage.name} needs a parameter for the DataFrame of what is below it"
+@dataclass(frozen=True)
+class _QueueLimit:
+    """The `limiter` of a call, which the rows' queue keeps; None ends the one before."""
+
+    is_given: bool
+    limiter: dict[str, int] | None
+
+    @classmethod
+    def read(cls, opts: dict[str, Any]) -> _QueueLimit:
+        """Take the limiter out of the call's options."""
+        return cls("limiter" in opts, read_limiter(opts.pop("limiter", None), "fan_out.limiter"))
+
+    def rows_per_job(self, asked: int | None) -> int | None:
+        """How many rows a job holds where nobody said so: a limit counts jobs, so one."""
+        return 1 if asked is None and self.limiter is not None else asked
+
+    def refuse_shared_jobs(self, request: BatchRequest) -> None:
+        """Raise `OptionError` where jobs should hold many rows, but a timeout or a limit counts jobs."""
+        size, job = request.rows_per_job, request.job
+        if size in (None, 1):
+            return
+        if job.options.timeout:
+            raise OptionError(
+                f"rows_per_job={size}: a timeout is for a whole job, so a job holds one row; leave one out"
             )
-        groups = [] if by is None or stage is not stages[0] else [by] if isinstance(by, str) else list(by)
-        unfilled = [name for name in stage.required[1:] if name not in map(str, groups)]
-        if unfilled:
-            raise FlowError(
-                f"into: nothing fills the parameter {unfilled[0]!r} of task {stage.name}: its first one receives a "
-                "DataFrame, others of the first task the values of by=; give it a default"
+        was_limited = not self.is_given and request.store.queues.is_limited(request.base)
+        if self.limiter is not None or job.is_limited or was_limited:
+            raise OptionError(
+                f"rows_per_job={size}: queue {job.queue!r} has a limiter, and that counts jobs, so a job holds one "
+                "row; leave rows_per_job out, or end the limit with limiter=None"
             )
-    if by is not None and not stages:
-        raise FlowError("by: groups need a task to go into; give into=")
-    return stages
 
 
 def _frame_of(data: Any, found: Rows) -> pd.DataFrame:
-    """The rows as a frame that later changes of the caller's do not reach."""
+    """The rows as a frame that later changes of the caller's do not reach: what `Batch.table` shows."""
     if isinstance(data, pd.DataFrame):
         return data.copy(deep=int(pd.__version__.split(".")[0]) < 3)  # pandas 3 copies on write
     return results.inputs_frame(
@@ -223,7 +222,5 @@ def _frame_of(data: Any, found: Rows) -> pd.DataFrame:
         found.columns,
         found.index,
         whole_row=found.whole_row,
-        read_large=(lambda digests: {digest: found.large[digest] for digest in digests})
-        if found.large
-        else None,
+        read_large=found.read_large if found.large else None,
     )

@@ -11,7 +11,8 @@ import pandas as pd
 
 from flownb.api.job import Job, stored_job
 from flownb.batches import results
-from flownb.batches.stored_rows import JOB_FIELDS, Row, StoredRows, rows_of
+from flownb.batches.jobs_of_rows import JOB_FIELDS, Row, rows_of
+from flownb.batches.stored_rows import StoredRows
 from flownb.wire import codec
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store

@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flownb.batches.rows import base32
+from flownb.batches.row_ids import base32
 from flownb.errors import OptionError
 from flownb.wire.many_rows import MOST_ROWS
 
-SLICE = 0.1  #: seconds that a job of many short rows takes
-LEAST_JOBS = 32  #: of a batch, so that no worker stands idle while another works off a long job
-MOST_TEXT = 1_000_000  #: characters of rows in one job; a larger row is alone in its job
+JOB_SECONDS = 0.1  #: that a job of many short rows takes
+FEWEST_JOBS = 32  #: of a batch, so that no worker stands idle while another works off a long job
+MOST_CHARACTERS = 1_000_000  #: of rows in one job; a larger row is alone in its job
 
 
 def checked(rows_per_job: Any) -> int | None:
@@ -40,8 +40,8 @@ def fitting(rows: int, seconds: float | None) -> int:
     >>> fitting(100_000, None), fitting(100_000, 0.01), fitting(100_000, 2.5), fitting(20, None)
     (500, 10, 1, 1)
     """
-    fit = MOST_ROWS if seconds is None or seconds * MOST_ROWS < SLICE else round(SLICE / seconds)
-    return max(1, min(fit, math.ceil(rows / LEAST_JOBS), MOST_ROWS))
+    fit = MOST_ROWS if seconds is None or seconds * MOST_ROWS < JOB_SECONDS else round(JOB_SECONDS / seconds)
+    return max(1, min(fit, math.ceil(rows / FEWEST_JOBS), MOST_ROWS))
 
 
 def cut(positions: Sequence[int], texts: Sequence[str], most: int) -> Iterator[list[int]]:
@@ -54,7 +54,7 @@ def cut(positions: Sequence[int], texts: Sequence[str], most: int) -> Iterator[l
     size = 0
     for position in positions:
         more = len(texts[position])
-        if some and (len(some) == most or size + more > MOST_TEXT):
+        if some and (len(some) == most or size + more > MOST_CHARACTERS):
             yield some
             some, size = [], 0
         some.append(position)

@@ -1,10 +1,11 @@
-"""The rows of a batch as they end, without reading all of them at each look."""
+"""The rows of a batch as they end, found without reading all of them at each look."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from flownb.batches.stored_rows import Row, StoredRows
+from flownb.batches.jobs_of_rows import Row
+from flownb.batches.stored_rows import StoredRows
 from flownb.wire.records import COMPLETED, FAILED
 from flownb.wire.store.limits import CHUNK_JOBS
 
@@ -14,10 +15,10 @@ ENDED = (COMPLETED, FAILED, "removed")
 def as_they_end(
     rows: StoredRows, looks: Iterable[None], *, ended: Callable[[], int], is_over: Callable[[], bool]
 ) -> Iterator[tuple[int, Row]]:
-    """Yield each row that has ended, with its place, at the first of the `looks` that finds it so.
+    """Yield each row that has ended, with its position, at the first of the `looks` that finds it so.
 
-    `ended` counts the rows that have ended: a look reads only until it has found so many, and rows run about
-    in their order. `is_over` says that the batch has ended, and with it what the count cannot tell.
+    `ended` counts the rows that have ended: a look reads only until it has found so many, as rows run about
+    in their order. Once `is_over` all that are left are read: no count knows of removed rows.
     """
     waiting, found = list(range(len(rows))), 0
     for _ in looks:
@@ -27,14 +28,14 @@ def as_they_end(
             if news <= 0:
                 still += waiting[start:]
                 break
-            places = waiting[start : start + CHUNK_JOBS]
-            for place, row in zip(places, rows.read(places), strict=True):
+            positions = waiting[start : start + CHUNK_JOBS]
+            for position, row in zip(positions, rows.read(positions), strict=True):
                 if row.state in ENDED:
                     news -= 1
                     found += 1
-                    yield place, row
+                    yield position, row
                 else:
-                    still.append(place)
+                    still.append(position)
         waiting = still
         if not waiting:
             return

@@ -1,4 +1,4 @@
-"""Rows in: a DataFrame (a Series, a list) becomes one JSON text a row, an index and ids.
+"""Rows in: a DataFrame (a Series, a list) becomes one JSON text a row, an index and groups.
 
 Everything here is pure. A table is turned into text column by column: each column
 becomes a list of JSON fragments, and a row's text is its fragments put into one
@@ -9,28 +9,30 @@ column's name; docs/data-types.md lists every dtype.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring as _quoted
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from flownb.batches.columns import Refused, fragments_of, is_broken, shown, type_name
+from flownb.batches import labels
+from flownb.batches.columns import Refused, fragments_of, is_broken, shown
+from flownb.batches.input_table import InputTable, listed, tabulated
 from flownb.errors import FlowError
 from flownb.wire.store import large_inputs
 
-AT_A_TIME = 10_000  #: rows that are turned into text together
+ROWS_AT_A_TIME = 10_000  #: rows that are turned into text together
 MOST_CHARACTERS = 10_000_000  #: how long the JSON text of one row may be
-MOST_COPIED = 1_000_000_000  #: characters of columns with large cells, where each row carries them itself
+MOST_COPIED_CHARACTERS = (
+    1_000_000_000  #: characters of columns with large cells, where each row carries them itself
+)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Rows:
-    """What a batch is made of. `texts`, `index` and the groups' positions go row by row.
+    """What a batch is made of. `texts`, `index`, `labels`, `ids` and the groups' positions go row by row.
 
     `groups` are in order of first appearance; a group's label is one JSON value
     for ``by="a"`` and a list of them for ``by=["a", "b"]``.
@@ -39,6 +41,9 @@ class Rows:
     columns: tuple[str, ...]  #: that travel, in the table's order
     texts: list[str]  #: one JSON object a row: exactly the ``data`` of its job
     index: pd.Index[Any]
+    index_spec: Mapping[str, Any]  #: from which, with the labels, the index is made again
+    labels: list[Any]  #: of the index, as JSON values; empty where the spec says them all
+    ids: list[str] = field(default_factory=list)  #: of the rows, once the batch has a name
     groups: list[tuple[Any, list[int]]] | None = None
     by: tuple[str, ...] = ()
     whole_row: bool = False  #: the columns stand one level down, in ``row``
@@ -48,6 +53,10 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def read_large(self, digests: Iterable[str]) -> dict[str, str]:
+        """Return the texts of large cells by their digests."""
+        return {digest: self.large[digest] for digest in digests}
 
 
 def read(
@@ -90,271 +99,76 @@ def read(
     everything = whole_row or any_column
     if whole_row:
         required, optional = (), ()
-    table = _tabulated(rows, [*required] or [*optional][:1], everything, start)
-    travelling = _travelling(table, required, optional, everything)
+    table = tabulated(rows, [*required] or [*optional][:1], everything=everything, start=start)
+    columns = _travelling(table, required, optional, everything)
     grouping = _grouping(table, by)
-    order = travelling if whole_row else sorted(travelling)
-    open_ended = [name for name in order if _is_open_ended(table.columns[name])]
-    texts: list[str] = []
-    large: dict[str, str] = {}
-    large_columns: dict[str, None] = {}
-    copied = 0
-    by_columns: list[list[str]] = [[] for _ in grouping]
-    for start in range(
-        0, len(table.index), AT_A_TIME
-    ):  # all columns of a large table at once are large as text
-        piece = slice(start, start + AT_A_TIME)
-        fragments = {
-            name: _column_fragments(table, name, piece) for name in dict.fromkeys([*travelling, *grouping])
-        }
-        for column, name in zip(by_columns, grouping, strict=True):
-            column += fragments[name]
-        length = len(table.index[piece])
-        found = [name for name in open_ended if large_inputs.has_large(fragments[name])]
-        if found:
-            _refuse_long_rows([fragments[name] for name in order], table.index[piece])
-        for name in found:
-            if refer:
-                large_columns[name] = None
-                fragments[name] = large_inputs.refer(fragments[name], large)
-            else:
-                copied += sum(map(len, fragments[name]))
-                _refuse_many_copies(copied, name, start + length)
-        texts += _texts(order, [fragments[name] for name in order], length, whole_row)
-    if max(map(len, texts), default=0) > MOST_CHARACTERS:
-        _refuse_long_rows([texts], table.index)
-    groups = None if by is None else _groups(by_columns, alone=isinstance(by, str))
+    writer = _TextWriter(table, columns, grouping, whole_row=whole_row, refer=refer)
+    for first in range(0, len(table.index), ROWS_AT_A_TIME):
+        writer.write(slice(first, first + ROWS_AT_A_TIME))
+    if max(map(len, writer.texts), default=0) > MOST_CHARACTERS:
+        _refuse_long_rows([writer.texts], table.index)
+    index_spec, chunk_of_labels = labels.index_to_json(table.index)
     return Rows(
-        tuple(travelling),
-        texts,
-        table.index,
-        groups,
-        tuple(grouping),
-        whole_row,
-        refer,
-        large,
-        tuple(large_columns),
+        columns=tuple(columns),
+        texts=writer.texts,
+        index=table.index,
+        index_spec=index_spec,
+        labels=chunk_of_labels(0, len(table.index)),
+        groups=None if by is None else _groups(writer.by_columns, alone=isinstance(by, str)),
+        by=tuple(grouping),
+        whole_row=whole_row,
+        refers=refer,
+        large=writer.large,
+        large_columns=tuple(writer.large_columns),
     )
 
 
-def identities(
-    rows: Rows, *, name: str, task: str, version: str, earlier: dict[bytes, int] | None = None
-) -> list[str]:
-    """One job id a row: who asks (`name`, `task`, `version`), the row's text, and which one of equal rows.
+class _TextWriter:
+    """Writes a table as one JSON text a row, some rows at a time: a whole table's fragments would be large."""
 
-    An id is ``r`` and 16 characters of ``a-z2-7``. A re-sorted table gives the same
-    set of ids, equal rows get ids of their own, a changed cell changes one id. Rows that come piece by piece
-    hand on what came `earlier`.
+    def __init__(
+        self, table: InputTable, columns: list[str], grouping: list[str], *, whole_row: bool, refer: bool
+    ) -> None:
+        self.table = table
+        self.grouping = grouping
+        self.whole_row = whole_row
+        self.refer = refer
+        self.order = columns if whole_row else sorted(columns)
+        self.needed = list(dict.fromkeys([*columns, *grouping]))
+        self.open_ended = [name for name in self.order if _is_open_ended(table.columns[name])]
+        self.texts: list[str] = []
+        self.by_columns: list[list[str]] = [[] for _ in grouping]
+        self.large: dict[str, str] = {}  #: JSON texts of large cells by digest
+        self.large_columns: dict[str, None] = {}
+        self.copied = 0  #: characters of columns with large cells that are not referred to
 
-    >>> ids = identities(read([1, 1, 2], ["n"]), name="b", task="t", version="1")
-    >>> len(set(ids)), set(ids) == set(identities(read([2, 1, 1], ["n"]), name="b", task="t", version="1"))
-    (3, True)
-    """
-    start = hashlib.blake2b(json.dumps([name, task, version]).encode(), digest_size=10)
-    seen: dict[Any, int] = {} if earlier is None else earlier
-    digests = bytearray()
-    ids: list[str] = []
-    for text in rows.texts:
-        key = text if earlier is None else hashlib.blake2b(text.encode(), digest_size=8).digest()
-        before = seen.get(key, 0)
-        seen[key] = before + 1
-        one = start.copy()
-        one.update((f"{text}\0{before}" if before else text).encode())
-        digests += one.digest()
-        if len(digests) == 10 * AT_A_TIME:
-            ids += _ids(digests)
-            digests.clear()
-    return ids + _ids(digests)
+    def write(self, piece: slice) -> None:
+        index = self.table.index[piece]
+        fragments = {name: _column_fragments(self.table, name, piece) for name in self.needed}
+        for column, name in zip(self.by_columns, self.grouping, strict=True):
+            column += fragments[name]
+        large = [name for name in self.open_ended if large_inputs.has_large(fragments[name])]
+        if large:
+            _refuse_long_rows([fragments[name] for name in self.order], index)
+            self._put_aside(fragments, large, rows=piece.start + len(index))
+        columns = [fragments[name] for name in self.order]
+        self.texts += _texts(self.order, columns, len(index), self.whole_row)
 
-
-def _ids(digests: bytearray) -> list[str]:
-    letters = base32(bytes(digests))
-    return ["r" + letters[at : at + 16] for at in range(0, len(letters), 16)]
-
-
-def fingerprint(ids: Iterable[str], *more: str) -> str:
-    """A batch's id, made of its rows' ids and of whatever else tells it apart: ``b`` and 19 of ``a-z2-7``.
-
-    The order of the rows counts, because the declared order is part of what an
-    aggregate receives. Under a name of its own a re-sorted batch still runs no row
-    again: that is decided by the rows' ids.
-
-    >>> fingerprint(["r1", "r2"]) == fingerprint(["r2", "r1"])
-    False
-    >>> len(fingerprint([], "score"))
-    20
-    """
-    known = json.dumps([more, list(ids)]).encode()
-    return "b" + base32(hashlib.blake2b(known, digest_size=15).digest())[:19]
-
-
-_LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)
-_WEIGHTS = np.array([16, 8, 4, 2, 1], dtype=np.uint8)
-
-
-def base32(data: bytes) -> str:
-    """Base32 in small letters, of a multiple of five bytes; many times faster than base64's for a million."""
-    bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8)).reshape(-1, 5)
-    return bytes(_LETTERS[bits @ _WEIGHTS]).decode()
-
-
-def ungrouped(rows: Any, by: Any) -> tuple[Any, Any]:
-    """Turn ``df.groupby("carrier")`` into its rows and the columns it goes by; leave anything else as it is.
-
-    Rows without a group are left out where pandas leaves them out.
-
-    >>> frame = pd.DataFrame({"team": ["x", None], "n": [1, 2]})
-    >>> rows, by = ungrouped(frame.groupby("team"), None)
-    >>> by, len(rows)
-    (['team'], 1)
-    """
-    if not hasattr(rows, "ngroups"):
-        return rows, by
-    if by is not None:
-        raise FlowError("by: the rows are grouped already; leave by= out, or give the DataFrame itself")
-    frame, keys = rows.obj, rows.keys if isinstance(rows.keys, list) else [rows.keys]
-    names = [_column_of(key, rows) for key in keys]
-    if not isinstance(frame, pd.DataFrame) or None in names:
-        raise FlowError(
-            "rows: they are grouped by what is no column of theirs; make it one with df.assign, and give by="
-        )
-    if rows.dropna:
-        frame = frame.dropna(subset=names)
-    return frame, [str(name) for name in names]
-
-
-def _column_of(key: Any, grouped: Any) -> Hashable | None:
-    """Return the name of the column whose values `key` groups by; None for values made from a column, or others.
-
-    A key that only bears a column's name (``df["day"].dt.date``, ``pd.Grouper(key="day", freq="D")``) is no column.
-    """
-    frame = grouped.obj
-    if type(key) is pd.Grouper and key.dropna == grouped.dropna:  # with a freq it is of a class of its own
-        key = key.key
-    if isinstance(key, pd.Series):
-        name = key.name
-        return name if name in frame.columns and key.equals(frame[name]) else None
-    return key if isinstance(key, Hashable) and key is not None and key in frame.columns else None
-
-
-@dataclass(frozen=True)
-class _Table:
-    columns: Mapping[str, pd.Series[Any] | list[Any]]
-    index: pd.Index[Any]
-
-
-def _tabulated(rows: object, parameters: list[str], everything: bool, start: int) -> _Table:
-    if isinstance(rows, pd.DataFrame):
-        return _of_frame(rows, parameters)
-    if isinstance(rows, np.ndarray):
-        rows = _of_one_dimension(rows)
-    if isinstance(rows, pd.Index):
-        rows = rows.to_series(index=pd.RangeIndex(len(rows)))
-    if isinstance(rows, pd.Series):
-        return _Table({_only(parameters, rows.name, everything): rows}, rows.index)
-    if isinstance(rows, str | bytes | bytearray | Mapping):
-        hint = ", or make a table of it: pd.DataFrame(value)" if isinstance(rows, Mapping) else ""
-        raise FlowError(
-            f"rows: a {type(rows).__name__} is one value, not rows; put it in a list: [value]{hint}"
-        )
-    if isinstance(rows, set | frozenset):
-        raise FlowError("rows: a set has no order, so its rows could not be found again; give sorted(rows)")
-    if hasattr(rows, "to_pandas"):
-        raise FlowError(f"rows: {type_name(rows)} is not a pandas DataFrame; give rows.to_pandas()")
-    if not isinstance(rows, Iterable):
-        raise FlowError(f"rows: {type_name(rows)} holds no rows; give a DataFrame, a Series or a list")
-    return _of_items(list(rows), parameters, everything, start)
-
-
-def _of_one_dimension(array: np.ndarray[Any, Any]) -> pd.Series[Any]:
-    if array.ndim != 1:
-        raise FlowError(
-            f"rows: the array has {array.ndim} dimensions; give a DataFrame, so that its columns have names"
-        )
-    return pd.Series(array)
-
-
-def _of_frame(frame: pd.DataFrame, parameters: list[str]) -> _Table:
-    if isinstance(frame.columns, pd.MultiIndex):
-        raise FlowError(
-            f"columns: they have {frame.columns.nlevels} levels; make one name of each: "
-            'df.columns = ["_".join(map(str, c)) for c in df.columns]'
-        )
-    if not len(frame) and not len(frame.columns):
-        return _nothing(parameters, frame.index)
-    names = _text_names(list(frame.columns))
-    return _Table({name: frame.iloc[:, place] for place, name in enumerate(names)}, frame.index)
-
-
-def _of_items(items: list[Any], parameters: list[str], everything: bool, start: int) -> _Table:
-    index = pd.RangeIndex(start, start + len(items))
-    if not items:
-        return _nothing(parameters, index)
-    if isinstance(items[0], pd.DataFrame):
-        raise FlowError(
-            "rows: each is a DataFrame; give pd.concat(frames) or, to read them one after the other, "
-            'fan_out((row for frame in frames for row in frame.to_dict("records")), ...)'
-        )
-    if not all(isinstance(item, dict) for item in items) or (
-        not everything and len(parameters) == 1 and not any(parameters[0] in item for item in items)
-    ):
-        return _Table({_only(parameters, None, everything): items}, index)
-    keys = list(dict.fromkeys(key for item in items for key in item))
-    columns = {
-        name: [item.get(key) for item in items] for key, name in zip(keys, _text_names(keys), strict=True)
-    }
-    return _Table(columns, index)
-
-
-def _nothing(parameters: list[str], index: pd.Index[Any]) -> _Table:
-    return _Table({name: [] for name in parameters}, index)
-
-
-def _only(parameters: list[str], name: Hashable, everything: bool) -> str:
-    """The one column that single items go to."""
-    if len(parameters) == 1:
-        return parameters[0]
-    if everything and not parameters:
-        return "value" if name is None else str(name)
-    if not parameters:
-        raise FlowError("rows: the task has no parameter to give the items to; give it one")
-    raise FlowError(
-        f"rows: single items fill one parameter, but the task needs {_listed(parameters)}; "
-        "give a DataFrame with these columns, or a list of dicts"
-    )
-
-
-def _text_names(names: Sequence[Hashable]) -> list[str]:
-    """Names of columns as text, every one of them once."""
-    first: dict[str, Hashable] = {}
-    for name in names:
-        text = str(name)
-        if text in first:
-            _refuse_same_name(first[text], name)
-        first[text] = name
-    return list(first)
-
-
-def _refuse_same_name(one: Hashable, other: Hashable) -> NoReturn:
-    if type(one) is type(other):
-        raise FlowError(
-            f"column {other!r}: two columns have this name, and a row could carry only one; "
-            "rename one, or keep the first of each: df.loc[:, ~df.columns.duplicated()]"
-        )
-    raise FlowError(
-        f"column {other!r}: as text it has the name of column {one!r}; rename one: df.rename(columns=...)"
-    )
+    def _put_aside(self, fragments: dict[str, list[str]], columns: list[str], rows: int) -> None:
+        """Leave references in place of the large cells of these columns, if a worker of flownb reads them."""
+        for name in columns:
+            if self.refer:
+                self.large_columns[name] = None
+                fragments[name] = large_inputs.refer(fragments[name], self.large)
+            else:
+                self.copied += sum(map(len, fragments[name]))
+                _refuse_many_copies(self.copied, name, rows)
 
 
 def _travelling(
-    table: _Table, required: Sequence[str], optional: Sequence[str], everything: bool
+    table: InputTable, required: Sequence[str], optional: Sequence[str], everything: bool
 ) -> list[str]:
-    for name in required:
-        if name not in table.columns:
-            raise FlowError(
-                f"parameter {name!r}: no column has this name{_nearest(name, table)}; "
-                "rename a column, add one with df.assign, or give the parameter a default"
-            )
+    _refuse_unfilled(table, required)
     if everything:
         return list(table.columns)
     travelling = [name for name in table.columns if name in required or name in optional]
@@ -366,7 +180,16 @@ def _travelling(
     return travelling
 
 
-def _grouping(table: _Table, by: str | Sequence[str] | None) -> list[str]:
+def _refuse_unfilled(table: InputTable, required: Sequence[str]) -> None:
+    for name in required:
+        if name not in table.columns:
+            raise FlowError(
+                f"parameter {name!r}: no column has this name{_nearest(name, table)}; "
+                "rename a column, add one with df.assign, or give the parameter a default"
+            )
+
+
+def _grouping(table: InputTable, by: str | Sequence[str] | None) -> list[str]:
     if by is None:
         return []
     names = [str(name) for name in ([by] if isinstance(by, str) else by)]
@@ -381,15 +204,10 @@ def _grouping(table: _Table, by: str | Sequence[str] | None) -> list[str]:
     return names
 
 
-def _nearest(name: str, table: _Table) -> str:
+def _nearest(name: str, table: InputTable) -> str:
     near = difflib.get_close_matches(name, table.columns, n=1)
     hint = f", did you mean {near[0]!r}?" if near else ""
-    return f" (columns: {_listed(list(table.columns))}{hint})"
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "none") + more
+    return f" (columns: {listed(list(table.columns))}{hint})"
 
 
 def _texts(names: list[str], columns: list[list[str]], length: int, whole_row: bool) -> list[str]:
@@ -401,12 +219,12 @@ def _texts(names: list[str], columns: list[list[str]], length: int, whole_row: b
 
 
 def _groups(columns: list[list[str]], *, alone: bool) -> list[tuple[Any, list[int]]]:
-    places: dict[tuple[str, ...], list[int]] = {}
+    positions: dict[tuple[str, ...], list[int]] = {}
     for position, key in enumerate(zip(*columns, strict=True)):
-        places.setdefault(key, []).append(position)
-    labels = ([json.loads(text) for text in key] for key in places)
+        positions.setdefault(key, []).append(position)
+    found = ([json.loads(text) for text in key] for key in positions)
     return [
-        (label[0] if alone else label, where) for label, where in zip(labels, places.values(), strict=True)
+        (label[0] if alone else label, where) for label, where in zip(found, positions.values(), strict=True)
     ]
 
 
@@ -427,14 +245,14 @@ def _refuse_long_rows(columns: Sequence[Sequence[str]], index: pd.Index[Any]) ->
 
 
 def _refuse_many_copies(copied: int, name: str, rows: int) -> None:
-    if copied > MOST_COPIED:
+    if copied > MOST_COPIED_CHARACTERS:
         raise FlowError(
             f"column {name!r}: other programs read plain data, so each row's job would carry its large value itself, "
             f"{copied / 1e9:.1f} GB of JSON for {rows:,} rows; store the value in a file and send its path"
         )
 
 
-def _column_fragments(table: _Table, name: str, piece: slice) -> list[str]:
+def _column_fragments(table: InputTable, name: str, piece: slice) -> list[str]:
     if is_broken(name):
         raise FlowError(f"column {name!r}: its name has half a character (a lone surrogate); rename it")
     column = table.columns[name]

@@ -79,7 +79,7 @@ class StoredBatch(StoredFlow):
         if not self._is_whole:
             return record.name
         if record.queue == self.spec["queue"]:
-            return _with_label(record.name, self.index, self.rows.places.get(record.key))
+            return _with_label(record.name, self.index, self.rows.positions.get(record.key))
         return " ".join([record.name, *map(str, self.group_labels().get(record.key, ()))])
 
     def snapshot(self, *, failures: bool = False, **parts: Any) -> Snapshot:
@@ -95,7 +95,7 @@ class StoredBatch(StoredFlow):
             return snapshot
         rows = self.rows
         index = rows.index if self.source is None else self.source.frame.index
-        found = [_labelled(record, index, rows.places.get(record.key)) for record in snapshot.failures]
+        found = [_labelled(record, index, rows.positions.get(record.key)) for record in snapshot.failures]
         if self.spec.get("rows_per_job") != 1:
             known = {record.key for record in found}
             more = (record for record in self._failed_rows(rows, index) if record.key not in known)
@@ -106,8 +106,8 @@ class StoredBatch(StoredFlow):
     def _failed_rows(self, rows: StoredRows, index: pd.Index[Any]) -> Iterator[JobRecord]:
         """Each failed row as if it were a job of its own."""
         for start in range(0, len(rows), CHUNK_JOBS):
-            places = range(start, min(start + CHUNK_JOBS, len(rows)))
-            for place, (key, row) in zip(places, rows.read_with_keys(places), strict=True):
+            positions = range(start, min(start + CHUNK_JOBS, len(rows)))
+            for position, (key, row) in zip(positions, rows.read_with_keys(positions), strict=True):
                 if row.state == FAILED:
                     job = JobRecord(
                         key=key,
@@ -119,12 +119,12 @@ class StoredBatch(StoredFlow):
                         stacktrace=codec.encode([row.traceback] if row.traceback else [], "traceback"),
                         attempts_made=row.attempts or 0,
                     )
-                    yield _labelled(job, index, place)
+                    yield _labelled(job, index, position)
 
 
-def _with_label(name: str, index: pd.Index[Any], place: int | None) -> str:
-    return name if place is None or place >= len(index) else f"{name} {index[place]}"
+def _with_label(name: str, index: pd.Index[Any], position: int | None) -> str:
+    return name if position is None or position >= len(index) else f"{name} {index[position]}"
 
 
-def _labelled(record: JobRecord, index: pd.Index[Any], place: int | None) -> JobRecord:
-    return dataclasses.replace(record, name=_with_label(record.name, index, place))
+def _labelled(record: JobRecord, index: pd.Index[Any], position: int | None) -> JobRecord:
+    return dataclasses.replace(record, name=_with_label(record.name, index, position))

@@ -229,8 +229,8 @@ class Children:
     """Where in its child each row is, None where the child is the row; without it they are all there, in order."""
     added: bool = False  #: by the parent itself, while it ran
 
-    def homes(self) -> Iterator[tuple[str, int | None]]:
-        """Yield for each row the key of its job and its place in that job; None where the job is the row."""
+    def locations(self) -> Iterator[tuple[str, int | None]]:
+        """Yield for each row the key of its job and where it is in that job; None where the job is the row."""
         if self.counts is None:
             return zip(self.keys, itertools.repeat(None))
         keys = itertools.chain.from_iterable(map(itertools.repeat, self.keys, self.counts))

@@ -224,7 +224,7 @@ def test_jobs_for_other_programs_hold_the_input_in_full(redis):
 
 
 def test_too_many_copies_for_other_programs_are_refused_before_any_write(redis, monkeypatch):
-    monkeypatch.setattr(rows_in, "MOST_COPIED", 10 * MB)
+    monkeypatch.setattr(rows_in, "MOST_COPIED_CHARACTERS", 10 * MB)
     with pytest.raises(
         fn.FlowError, match=r"column 'lookup': other programs read plain data, .* for 20 rows; .* path"
     ):

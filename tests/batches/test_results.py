@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flownb.batches import failures as failures_module
+from flownb.batches import input_table, row_ids
 from flownb.batches import results as results_module
 from flownb.batches import rows as rows_module
 from flownb.batches.results import NOTHING, TEXT_DTYPE, inputs_frame, of_values, table, values_frame
@@ -20,7 +21,7 @@ from flownb.batches.results import NOTHING, TEXT_DTYPE, inputs_frame, of_values,
 TEXT = str(pd.array([], dtype=TEXT_DTYPE).dtype)
 
 
-@pytest.mark.parametrize("module", [rows_module, results_module, failures_module])
+@pytest.mark.parametrize("module", [rows_module, input_table, row_ids, results_module, failures_module])
 def test_examples_are_true(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from flownb.batches import rows as rows_module
 from flownb.batches.labels import TEXT_DTYPE
 from flownb.batches.results import inputs_frame
-from flownb.batches.rows import Rows, fingerprint, identities, read
+from flownb.batches.row_ids import fingerprint, identities
+from flownb.batches.rows import Rows, read
 from flownb.errors import FlowError
 
 
@@ -214,7 +215,7 @@ def test_a_series_keeps_its_index() -> None:
 def test_no_rows_are_fine(empty: object) -> None:
     rows = read(empty, ["x"], by="x")
     assert (rows.texts, len(rows.index), rows.groups) == ([], 0, [])
-    assert identities(rows, name="n", task="t", version="1") == []
+    assert identities(rows.texts, name="n", task="t", version="1") == []
 
 
 def test_every_empty_column_is_fine() -> None:
@@ -506,7 +507,7 @@ def test_any_frame_comes_back_as_documented(
 
 
 def ids(rows: Rows, **more: str) -> list[str]:
-    return identities(rows, **{"name": "n", "task": "t", "version": "1", **more})
+    return identities(rows.texts, **{"name": "n", "task": "t", "version": "1", **more})
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

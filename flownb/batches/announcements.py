@@ -1,0 +1,49 @@
+"""What `fan_out` prints: how many rows are there already, and which functions were edited since they ran."""
+
+from __future__ import annotations
+
+import json
+
+from flownb.batches.row_plan import WHOLE, RowPlan
+from flownb.tasks.code import code_of, is_edited
+from flownb.wire.records import COMPLETED, FAILED
+
+
+def announce_kept(plan: RowPlan, kept: int, total: int) -> None:
+    """Say how many of the rows are kept."""
+    if kept:
+        rest = "none runs again" if kept == total else f"{total - kept:,} run"
+        print(f"batch {plan.request.name!r}: {kept:,} of {total:,} rows are there already, {rest}")
+        announce_edited(plan, kept)
+
+
+def announce_joined(plan: RowPlan) -> None:
+    """Say how far the batch is that runs already."""
+    states = plan.request.store.flows.read_counts(plan.flow).by_stage.get(plan.request.job.queue, {})
+    done = states.get(COMPLETED, 0) + states.get(FAILED, 0)
+    print(f"batch {plan.request.name!r} goes on: {done:,} of {len(plan.rows):,} rows are done already")
+    announce_edited(plan, done)
+
+
+def announce_edited(plan: RowPlan, kept: int) -> None:
+    """Say that rows which are kept ran another function than the one that is here now."""
+    name, job = plan.request.name, plan.request.job
+    if kept and is_edited(plan.request.earlier_code(), job.code):
+        print(
+            f"batch {name!r}: {job.name} was edited since its first rows ran; {kept:,} rows are kept "
+            'as they are: if_exists="rerun", or another version= on the task, runs them again'
+        )
+
+
+def announce_edited_stages(plan: RowPlan, there: str) -> None:
+    """Say that an aggregate whose value is kept was made by another function than the one that is here now."""
+    stages = plan.request.stages
+    if there != WHOLE or not stages:
+        return
+    before = json.loads(plan.request.store.flows.read(plan.flow)["spec"]).get("stage_codes", [])
+    for stage, code in zip(stages, before, strict=False):
+        if is_edited(code, code_of(stage.function)):
+            print(
+                f"batch {plan.request.name!r}: {stage.name} was edited since this batch was made; what it returned "
+                "is kept: another version= on the task runs it again, and no row"
+            )

@@ -1,0 +1,186 @@
+"""What the caller gives as rows, read as named columns on an index: a DataFrame, a Series, an array, a list.
+
+Names that are not unique, and what holds no rows, are refused with a hint at what to give instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+
+from flownb.batches.columns import type_name
+from flownb.errors import FlowError
+
+
+def ungrouped(rows: Any, by: Any) -> tuple[Any, Any]:
+    """Turn ``df.groupby("carrier")`` into its rows and the columns it goes by; leave anything else as it is.
+
+    Rows without a group are left out where pandas leaves them out.
+
+    >>> frame = pd.DataFrame({"team": ["x", None], "n": [1, 2]})
+    >>> rows, by = ungrouped(frame.groupby("team"), None)
+    >>> by, len(rows)
+    (['team'], 1)
+    """
+    if not hasattr(rows, "ngroups"):
+        return rows, by
+    if by is not None:
+        raise FlowError("by: the rows are grouped already; leave by= out, or give the DataFrame itself")
+    frame, keys = rows.obj, rows.keys if isinstance(rows.keys, list) else [rows.keys]
+    names = [_column_of(key, rows) for key in keys]
+    if not isinstance(frame, pd.DataFrame) or None in names:
+        raise FlowError(
+            "rows: they are grouped by what is no column of theirs; make it one with df.assign, and give by="
+        )
+    if rows.dropna:
+        frame = frame.dropna(subset=names)
+    return frame, [str(name) for name in names]
+
+
+def _column_of(key: Any, grouped: Any) -> Hashable | None:
+    """Return the name of the column whose values `key` groups by; None for values made from a column, or others.
+
+    A key that only bears a column's name (``df["day"].dt.date``, ``pd.Grouper(key="day", freq="D")``) is no column.
+    """
+    frame = grouped.obj
+    if type(key) is pd.Grouper and key.dropna == grouped.dropna:  # with a freq it is of a class of its own
+        key = key.key
+    if isinstance(key, pd.Series):
+        name = key.name
+        return name if name in frame.columns and key.equals(frame[name]) else None
+    return key if isinstance(key, Hashable) and key is not None and key in frame.columns else None
+
+
+@dataclass(frozen=True, eq=False)
+class InputTable:
+    """Named columns, all of the index's length."""
+
+    columns: Mapping[str, pd.Series[Any] | list[Any]]
+    index: pd.Index[Any]
+
+
+def tabulated(rows: object, parameters: list[str], *, everything: bool, start: int) -> InputTable:
+    """Read what the caller gave. Single items go to the one of the `parameters`; with `everything` to any column.
+
+    `start` is the number of the first of the items.
+    """
+    if isinstance(rows, pd.DataFrame):
+        return _of_frame(rows, parameters)
+    if isinstance(rows, np.ndarray):
+        rows = _of_one_dimension(rows)
+    if isinstance(rows, pd.Index):
+        rows = rows.to_series(index=pd.RangeIndex(len(rows)))
+    if isinstance(rows, pd.Series):
+        return InputTable({_only(parameters, rows.name, everything): rows}, rows.index)
+    return _of_items(_items(rows), parameters, everything, start)
+
+
+def _items(rows: object) -> list[Any]:
+    """The items of an iterable, unless it is one value, or has no order."""
+    if isinstance(rows, str | bytes | bytearray | Mapping):
+        hint = ", or make a table of it: pd.DataFrame(value)" if isinstance(rows, Mapping) else ""
+        raise FlowError(
+            f"rows: a {type(rows).__name__} is one value, not rows; put it in a list: [value]{hint}"
+        )
+    if isinstance(rows, set | frozenset):
+        raise FlowError("rows: a set has no order, so its rows could not be found again; give sorted(rows)")
+    if hasattr(rows, "to_pandas"):
+        raise FlowError(f"rows: {type_name(rows)} is not a pandas DataFrame; give rows.to_pandas()")
+    if not isinstance(rows, Iterable):
+        raise FlowError(f"rows: {type_name(rows)} holds no rows; give a DataFrame, a Series or a list")
+    return list(rows)
+
+
+def _of_one_dimension(array: np.ndarray[Any, Any]) -> pd.Series[Any]:
+    if array.ndim != 1:
+        raise FlowError(
+            f"rows: the array has {array.ndim} dimensions; give a DataFrame, so that its columns have names"
+        )
+    return pd.Series(array)
+
+
+def _of_frame(frame: pd.DataFrame, parameters: list[str]) -> InputTable:
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise FlowError(
+            f"columns: they have {frame.columns.nlevels} levels; make one name of each: "
+            'df.columns = ["_".join(map(str, c)) for c in df.columns]'
+        )
+    if not len(frame) and not len(frame.columns):
+        return _nothing(parameters, frame.index)
+    names = _text_names(list(frame.columns))
+    return InputTable({name: frame.iloc[:, position] for position, name in enumerate(names)}, frame.index)
+
+
+def _of_items(items: list[Any], parameters: list[str], everything: bool, start: int) -> InputTable:
+    index = pd.RangeIndex(start, start + len(items))
+    if not items:
+        return _nothing(parameters, index)
+    if isinstance(items[0], pd.DataFrame):
+        raise FlowError(
+            "rows: each is a DataFrame; give pd.concat(frames) or, to read them one after the other, "
+            'fan_out((row for frame in frames for row in frame.to_dict("records")), ...)'
+        )
+    if not _are_rows(items, parameters, everything):
+        return InputTable({_only(parameters, None, everything): items}, index)
+    keys = list(dict.fromkeys(key for item in items for key in item))
+    columns = {
+        name: [item.get(key) for item in items] for key, name in zip(keys, _text_names(keys), strict=True)
+    }
+    return InputTable(columns, index)
+
+
+def _are_rows(items: list[Any], parameters: list[str], everything: bool) -> bool:
+    """Is each item a dict of columns? A dict may also be the value of the one parameter."""
+    if not all(isinstance(item, dict) for item in items):
+        return False
+    return everything or len(parameters) != 1 or any(parameters[0] in item for item in items)
+
+
+def _nothing(parameters: list[str], index: pd.Index[Any]) -> InputTable:
+    return InputTable({name: [] for name in parameters}, index)
+
+
+def _only(parameters: list[str], name: Hashable, everything: bool) -> str:
+    """The one column that single items go to."""
+    if len(parameters) == 1:
+        return parameters[0]
+    if everything and not parameters:
+        return "value" if name is None else str(name)
+    if not parameters:
+        raise FlowError("rows: the task has no parameter to give the items to; give it one")
+    raise FlowError(
+        f"rows: single items fill one parameter, but the task needs {listed(parameters)}; "
+        "give a DataFrame with these columns, or a list of dicts"
+    )
+
+
+def _text_names(names: Sequence[Hashable]) -> list[str]:
+    """Names of columns as text, every one of them once."""
+    first: dict[str, Hashable] = {}
+    for name in names:
+        text = str(name)
+        if text in first:
+            _refuse_same_name(first[text], name)
+        first[text] = name
+    return list(first)
+
+
+def _refuse_same_name(one: Hashable, other: Hashable) -> NoReturn:
+    if type(one) is type(other):
+        raise FlowError(
+            f"column {other!r}: two columns have this name, and a row could carry only one; "
+            "rename one, or keep the first of each: df.loc[:, ~df.columns.duplicated()]"
+        )
+    raise FlowError(
+        f"column {other!r}: as text it has the name of column {one!r}; rename one: df.rename(columns=...)"
+    )
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Return names for a message, not too many of them."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more

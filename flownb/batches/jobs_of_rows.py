@@ -1,0 +1,137 @@
+"""The stored jobs that rows are in, one row each or many, and what became of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flownb.wire import codec
+from flownb.wire.many_rows import RowsValue
+from flownb.wire.records import COMPLETED, FAILED, JobRecord
+from flownb.wire.store import Store
+
+END_FIELDS = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why")
+JOB_FIELDS = (*END_FIELDS, "data")  #: what `rows_of` shows of a job
+
+RowLocation = tuple[str, int | None]
+"""The key of a row's job, and where in that job the row is; None where the job is the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one row, at one moment."""
+
+    state: str  #: one of BullMQ's, or ``removed``
+    value: str | None = None  #: JSON text of what the task returned; None while there is nothing
+    error: str | None = None  #: of a failed row: ``Type: message``
+    attempts: int | None = None
+    seconds: float | None = None  #: that its last attempt took
+    why: str | None = None  #: why it failed for good, as in a job's hash
+    data: str = "{}"  #: JSON text of its inputs, if they were asked for
+    traceback: str | None = None  #: of its last failed attempt, if tracebacks were asked for
+
+
+class JobsOfRows:
+    """Jobs of rows, each read once, also those to which a many-row job has handed on some of its rows."""
+
+    def __init__(self, store: Store, fields: Sequence[str]) -> None:
+        self._store = store
+        self._fields = fields
+        self.records: dict[str, JobRecord | None] = {}
+        self._values: dict[str, RowsValue] = {}
+        self._inputs: dict[str, list[Any]] = {}
+
+    def rows(self, locations: Sequence[RowLocation], *, traces: bool = False) -> list[Row]:
+        """Read what became of these rows."""
+        locations = self.locate(locations)
+        alone = rows_of(self.records[key] for key, within in locations if within is None)
+        return [
+            next(alone) if within is None else self._row(key, within, traces) for key, within in locations
+        ]
+
+    def locate(self, locations: Sequence[RowLocation]) -> list[RowLocation]:
+        """Read the jobs of these rows; return where the rows are now."""
+        now = list(locations)
+        many = {key for key, within in now if within is not None}
+        unread = list(dict.fromkeys(key for key, _ in now))
+        while unread:
+            self._read(unread, many)
+            now = [self._followed(*location) for location in now]
+            many = {key for key, within in now if within is not None}
+            unread = list(dict.fromkeys(key for key, _ in now if key not in self.records))
+        return now
+
+    def _read(self, keys: list[str], many: set[str]) -> None:
+        """Read jobs; those in `many` hold several rows each."""
+        fields = [*self._fields, "part"] if many else self._fields
+        for key, record in zip(keys, self._store.jobs.read(keys, fields), strict=True):
+            self.records[key] = record
+            text = record and (record.returnvalue or record.part)
+            if key in many and text:
+                self._values[key] = RowsValue.read(text)
+
+    def _followed(self, key: str, within: int | None) -> RowLocation:
+        """Where a row is that its job may have handed on to another one."""
+        value = self._values.get(key)
+        if within is None or value is None or value.rest is None or within < len(value.values):
+            return key, within
+        number, within = divmod(within - len(value.values), value.rest)
+        return f"{key}-{number + 1}", within
+
+    def _row(self, key: str, within: int, traces: bool) -> Row:
+        """What became of the row that stands at `within` in a many-row job."""
+        record = self.records[key]
+        if record is None:
+            return Row("removed")
+        value = self._values.get(key) or _NO_ROWS
+        seconds = value.seconds[within] if within < len(value.seconds) else None
+        data = self._input(record, within) if "data" in self._fields else "{}"
+        if value.is_done(within):
+            text = codec.encode(value.values[within], "value")
+            return Row(COMPLETED, text, None, value.attempts.get(within, 1), seconds, None, data)
+        error = value.errors.get(within)
+        if error is not None and within not in (value.open or ()):
+            return _failed(error, seconds, data, traces)
+        if record.state != FAILED:
+            return Row(record.state or "removed", attempts=record.attempts_made, data=data)
+        return Row(FAILED, None, record.failed_reason, record.attempts_made, seconds, record.why, data)
+
+    def _input(self, record: JobRecord, within: int) -> str:
+        if record.key not in self._inputs:
+            self._inputs[record.key] = codec.decode(record.data)["rows"]
+        return codec.encode(self._inputs[record.key][within], "row")
+
+
+_NO_ROWS = RowsValue()
+
+
+def _failed(error: Mapping[str, Any], seconds: float | None, data: str, traces: bool) -> Row:
+    trace = error["traceback"] if traces else None
+    return Row(FAILED, None, error["error"], error["attempts"], seconds, error.get("why"), data, trace)
+
+
+def rows_of(records: Iterable[JobRecord | None]) -> Iterator[Row]:
+    """Return jobs that hold one row each, or one value each, as rows."""
+    for record in records:
+        if record is None:
+            yield Row("removed")
+            continue
+        state = record.state or "removed"
+        traces = codec.decode(record.stacktrace) if state == FAILED else None
+        yield Row(
+            state,
+            record.returnvalue if state == COMPLETED else None,
+            record.failed_reason if state == FAILED else None,
+            record.attempts_made,
+            _seconds_of(record),
+            record.why,
+            record.data,
+            traces[-1] if traces else None,
+        )
+
+
+def _seconds_of(record: JobRecord) -> float | None:
+    if record.finished_on is None or record.processed_on is None:
+        return None
+    return (record.finished_on - record.processed_on) / 1000
