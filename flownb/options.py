@@ -19,12 +19,12 @@ from typing import Any
 from flownb.errors import OptionError
 
 TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
-MOST_PRIORITY = 2_097_151
+MAX_PRIORITY = 2_097_151
 CUSTOM = "custom"  # the type of a backoff that a function decides
 _BACKOFFS = ("fixed", "exponential", CUSTOM)
 
-_UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_TEXT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d)\s*$")
+_UNIT_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d)\s*$")
 _RATE = re.compile(r"^\s*(\d+)\s*/\s*(ms|s|sec|m|min|h|d)\s*$")
 
 
@@ -47,20 +47,24 @@ def milliseconds(value: Any, what: str) -> int:
 
 
 def _duration(value: Any, what: str, unit: float) -> float:
-    if isinstance(value, timedelta):
-        number = value.total_seconds()
-    elif isinstance(value, str):
-        match = _TEXT.match(value)
-        if not match:
-            raise OptionError(f"{what}: {value!r} is no duration; write 30 or '30s', '5m', '2h', '500ms'")
-        number = float(match[1]) * _UNITS[match[2]]
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(min(value, 10**300)) * unit  # an int may be larger than any float
-    else:
-        raise OptionError(f"{what}: a duration is a number, a timedelta or text, not {type(value).__name__}")
+    """Return seconds; a bare number counts `unit` seconds each."""
+    number = _read_duration(value, what, unit)
     if not math.isfinite(number) or number < 0 or number * 1000 > TEN_YEARS_MS:
         raise OptionError(f"{what}: {value!r} is not between 0 and ten years")
     return number
+
+
+def _read_duration(value: Any, what: str, unit: float) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str):
+        match = _DURATION.match(value)
+        if not match:
+            raise OptionError(f"{what}: {value!r} is no duration; write 30 or '30s', '5m', '2h', '500ms'")
+        return float(match[1]) * _UNIT_SECONDS[match[2]]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(min(value, 10**300)) * unit  # an int may be larger than any float
+    raise OptionError(f"{what}: a duration is a number, a timedelta or text, not {type(value).__name__}")
 
 
 def read_limiter(limiter: Any, what: str = "limiter") -> dict[str, int] | None:
@@ -75,7 +79,10 @@ def read_limiter(limiter: Any, what: str = "limiter") -> dict[str, int] | None:
         match = _RATE.match(limiter)
         if not match:
             raise OptionError(f"{what}: {limiter!r} is no rate; write '5/s' or '100/min'")
-        return {"max": whole(what, int(match[1]), 1, 10**9), "duration": round(_UNITS[match[2]] * 1000)}
+        return {
+            "max": whole(what, int(match[1]), 1, 10**9),
+            "duration": round(_UNIT_SECONDS[match[2]] * 1000),
+        }
     if isinstance(limiter, Mapping) and set(limiter) == {"max", "duration"}:
         return {
             "max": whole(f"{what}.max", limiter["max"], 1, 10**9),
@@ -173,11 +180,8 @@ class JobOptions:
         """Read stored options as they are; what flownb does not know or cannot read is left alone."""
         known = {_LONG.get(name, name): value for name, value in opts.items()}
         kept = {name: known[name] for name in _READERS if known.get(name) is not None}
-        backoff = kept.get("backoff")
-        if isinstance(backoff, Mapping):
-            kind = backoff.get("type")
-            if isinstance(kind, str) and kind not in _BACKOFFS:  # BullMQ's clients give their own any name
-                kept["backoff"] = {**backoff, "type": CUSTOM}
+        if "backoff" in kept:
+            kept["backoff"] = _known_backoff(kept["backoff"])
         while True:
             try:
                 return _read(kept, "opts")
@@ -213,6 +217,15 @@ def _read(opts: Mapping[str, Any], where: str) -> JobOptions:
     if values["policy"]:
         wire[values["policy"]] = True
     return JobOptions(**values, wire=wire, bullmq=bullmq)
+
+
+def _known_backoff(stored: Any) -> Any:
+    """Return a stored backoff with a type that flownb knows: BullMQ's clients give their own any name."""
+    if isinstance(stored, Mapping):
+        kind = stored.get("type")
+        if isinstance(kind, str) and kind not in _BACKOFFS:
+            return {**stored, "type": CUSTOM}
+    return stored
 
 
 def _name_of(given: Any, where: str) -> str:
@@ -252,14 +265,22 @@ def _text(value: Any, what: str) -> str:
 
 def _backoff(value: Any, what: str) -> Backoff:
     if isinstance(value, str):
-        kind, _, rest = value.partition(" ")
-        if kind in ("fixed", "exponential") and rest:
-            return Backoff(type=kind, delay=milliseconds(rest, what))
-        if not _TEXT.match(value):
-            raise OptionError(f"{what}: {value!r} is no backoff; write 'exponential 1s', 'fixed 5s' or '5s'")
-        return Backoff(delay=milliseconds(value, what))
-    if not isinstance(value, Mapping):
-        return Backoff(delay=milliseconds(value, what))
+        return _backoff_of_text(value, what)
+    if isinstance(value, Mapping):
+        return _backoff_of_parts(value, what)
+    return Backoff(delay=milliseconds(value, what))
+
+
+def _backoff_of_text(value: str, what: str) -> Backoff:
+    kind, _, rest = value.partition(" ")
+    if kind in ("fixed", "exponential") and rest:
+        return Backoff(type=kind, delay=milliseconds(rest, what))
+    if not _DURATION.match(value):
+        raise OptionError(f"{what}: {value!r} is no backoff; write 'exponential 1s', 'fixed 5s' or '5s'")
+    return Backoff(delay=milliseconds(value, what))
+
+
+def _backoff_of_parts(value: Mapping[Any, Any], what: str) -> Backoff:
     unknown = [str(name) for name in value if name not in ("type", "delay", "jitter")]
     if unknown:
         raise OptionError(f"{what}: no such part {unknown[0]!r}; a backoff has type, delay and jitter")
@@ -284,15 +305,18 @@ def _keep(value: Any, what: str) -> Keep | None:
     if isinstance(value, bool):
         return Keep(count=0) if value else None
     if isinstance(value, Mapping):
-        unknown = [str(name) for name in value if name not in ("age", "count", "limit")]
-        if unknown or not value:
-            problem = f"no such part {unknown[0]!r}" if unknown else "nothing is said"
-            raise OptionError(f"{what}: {problem}; there are age, count and limit")
-        count = None if value.get("count") is None else _COUNT(value["count"], f"{what}.count")
-        age = None if value.get("age") is None else seconds(value["age"], f"{what}.age")
-        limit = value.get("limit")
-        return Keep(count=count, age=age, limit=1000 if limit is None else _COUNT(limit, f"{what}.limit"))
+        return _keep_of_parts(value, what)
     return Keep(count=_COUNT(value, what))
+
+
+def _keep_of_parts(value: Mapping[Any, Any], what: str) -> Keep:
+    readers: dict[str, Callable[[Any, str], Any]] = {"age": seconds, "count": _COUNT, "limit": _COUNT}
+    unknown = [str(name) for name in value if name not in readers]
+    if unknown or not value:
+        problem = f"no such part {unknown[0]!r}" if unknown else "nothing is said"
+        raise OptionError(f"{what}: {problem}; there are age, count and limit")
+    given = {name: value[name] for name in ("count", "age", "limit") if value.get(name) is not None}
+    return Keep(**{name: readers[name](part, f"{what}.{name}") for name, part in given.items()})
 
 
 def _to_wire(value: Any, given: Any) -> Any:
@@ -312,7 +336,7 @@ _READERS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "jobId": ("job_id", _text),
     "attempts": ("attempts", _whole(0, 1000)),
     "backoff": ("backoff", _backoff),
-    "priority": ("priority", _whole(0, MOST_PRIORITY)),
+    "priority": ("priority", _whole(0, MAX_PRIORITY)),
     "delay": ("delay", milliseconds),
     "lifo": ("lifo", _flag),
     "timeout": ("timeout", _timeout),

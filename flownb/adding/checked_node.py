@@ -30,7 +30,7 @@ class NodeChecker:
 
         Raises FlowError or OptionError, without the node's path.
         """
-        node = read(mention, "")
+        node = read(mention)
         if node.problem:
             raise FlowError(node.problem)
         if node.bind and not self.share:

@@ -63,22 +63,19 @@ def check_names(name: Any, queue: Any) -> None:
         raise FlowError(f"queueName {problem}")
 
 
-def read(mention: Any, path: str) -> Node:
-    """Return what a caller wrote as a `Node`; `path` is its place in a message."""
+def read(mention: Any) -> Node:
+    """Return what a caller wrote as a `Node`; raise FlowError, without its path, if it is none."""
     if isinstance(mention, Node):
         return mention
     if type(mention) is not dict and not isinstance(mention, Mapping):
         hint = "; call its .node(...)" if hasattr(mention, "node") else ""
-        raise FlowError(f"{path}: a node is a dict or a Node, not {type(mention).__name__}{hint}")
+        raise FlowError(f"a node is a dict or a Node, not {type(mention).__name__}{hint}")
     if not mention.keys() <= _KEYS.keys():
-        key = next(key for key in mention if key not in _KEYS)
-        near = difflib.get_close_matches(str(key), _KEYS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_KEYS)}"
-        raise FlowError(f"{path}: a node has no {key!r}; {hint}")
+        raise FlowError(_unknown_key(mention))
     get = mention.get
     queue = get("queueName", get("queue_name", _MISSING))
     if queue is _MISSING or "name" not in mention:
-        raise FlowError(f"{path}: {'name' if 'name' not in mention else 'queueName'!r} is missing")
+        raise FlowError(f"{'name' if 'name' not in mention else 'queueName'!r} is missing")
     children = get("children")
     node = Node(
         mention["name"], queue, None, get("opts"), () if children is None else children, prefix=get("prefix")
@@ -86,6 +83,13 @@ def read(mention: Any, path: str) -> Node:
     if "data" in mention:
         node.data = mention["data"]
     return node
+
+
+def _unknown_key(mention: Mapping[Any, Any]) -> str:
+    key = next(key for key in mention if key not in _KEYS)
+    near = difflib.get_close_matches(str(key), _KEYS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_KEYS)}"
+    return f"a node has no {key!r}; {hint}"
 
 
 _MISSING = object()

@@ -82,14 +82,14 @@ def read_event(
     data: dict[str, Any] = {_SNAKE.get(part, part): value for part, value in fields.items()}
     if name == "progress" and "data" in data:
         data["progress"] = data.pop("data")
+    counted = _COUNTS.get(name)
+    if counted is not None and data.get(counted, "").isdigit():
+        data[counted] = int(data[counted])
     if name in ("completed", "progress"):
         if "returnvalue" in data:
             data["returnvalue"] = decode(name, in_full(job_id, data["returnvalue"]))
         if "progress" in data:
             data["progress"] = decode(name, data["progress"])
-    counted = _COUNTS.get(name)
-    if counted is not None and data.get(counted, "").isdigit():
-        data[counted] = int(data[counted])
     return Event(name=name, job_id=job_id, data=data, prev=prev, delay=_moment(due), id=id)
 
 

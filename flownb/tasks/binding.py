@@ -28,11 +28,8 @@ def unknown(job: Job) -> Any:
 
 def arguments_of(task: Task, job: Job) -> dict[str, Any]:
     """Return the arguments of a call by name: the job's data, its children's values, the job itself."""
-    data = job.data
+    data = _by_name(task, job.data)
     names = [p.name for p in task.parameters]
-    if not isinstance(data, Mapping):
-        fillable = task.required or task.optional
-        data = {fillable[0]: data} if len(fillable) == 1 else {}
     given = {name: value for name, value in data.items() if task.takes_any or name in names}
     frame, values = bound_to(stored_job(job))
     given |= values
@@ -40,10 +37,22 @@ def arguments_of(task: Task, job: Job) -> dict[str, Any]:
         given[frame] = hooks.frames.frame_of_children(job)
     if "job" in names:
         given["job"] = job
+    _check_filled(task, given, data)
+    return given
+
+
+def _by_name(task: Task, data: Any) -> Mapping[str, Any]:
+    """Return a job's data as arguments: what is no dict is the one argument of a task that has one."""
+    if isinstance(data, Mapping):
+        return data
+    fillable = task.required or task.optional
+    return {fillable[0]: data} if len(fillable) == 1 else {}
+
+
+def _check_filled(task: Task, given: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     missing = [name for name in task.required if name not in given]
     if missing:
         has = ", ".join(map(repr, data)) or "nothing"
         raise UnrecoverableError(
             f"task {task.name}: its argument {missing[0]!r} is missing; the job's data has {has}"
         )
-    return given

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, overload
 
 from flownb.adding.node import Node, check_names
@@ -107,20 +107,22 @@ class Task:
         >>> add(total.node([load.node(1), load.node(2, opts={"priority": 5})])).result(timeout=30)
         30
         """
-        if isinstance(after, (str, Mapping, Node)) or not isinstance(after, Iterable):
-            raise TypeError(
-                f"{self.name}.node(): after is a list of nodes, as in after=[load.node(1)], not {after!r}"
-            )
+        after = self._listed(after)
         given = self._by_name(args, kwargs)
         bound = {name: value for name, value in given.items() if _holds_nodes(value, name, self.name)}
         data = {name: value for name, value in given.items() if name not in bound}
         children = [node for value in bound.values() for node in _nodes(value)]
         node = Node(self.name, self.queue, data, self._merged(opts), [*children, *after])
         node.bind = {"values": bound} if bound else None
-        missing = [name for name in self.required if name not in given]
-        if missing:
-            node.problem = f"task {self.name}: its argument {missing[0]!r} is missing"
+        node.problem = _problem_with(self, given)
         return node
+
+    def _listed(self, after: Any) -> list[Any]:
+        if isinstance(after, (str, Mapping, Node)) or not isinstance(after, Iterable):
+            raise TypeError(
+                f"{self.name}.node(): after is a list of nodes, as in after=[load.node(1)], not {after!r}"
+            )
+        return list(after)
 
     def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         names = [p.name for p in self._fillable()]
@@ -273,21 +275,23 @@ def chain(first: Any, *steps: Any) -> Node:
 
 
 def _continue(previous: Node, step: Node) -> Node:
-    made = registry.find(step.queue, step.name)
+    """Return the step as a node whose first free argument is the previous one's value."""
+    known = registry.find(step.queue, step.name)
     bound = (step.bind or {}).get("values", {})
-    free = [
-        name
-        for name in (made.required + made.optional if made else [])
-        if name not in step.data and name not in bound
-    ]
-    if not free:
+    names = [] if known is None else known.required + known.optional
+    free = [name for name in names if name not in step.data and name not in bound]
+    if known is None or not free:
         raise TypeError(f"chain: {step.name!r} has no free argument for the value of {previous.name!r}")
     values = {free[0]: previous, **bound}
     children = [previous, *step.children]
     node = Node(  # the step stays as it is: it may stand in another chain
         step.name, step.queue, step.data, step.opts, children, prefix=step.prefix, bind={"values": values}
     )
-    missing = [name for name in made.required if name not in step.data and name not in values] if made else []
-    if missing:
-        node.problem = f"task {step.name}: its argument {missing[0]!r} is missing"
+    node.problem = _problem_with(known, {*step.data, *values})
     return node
+
+
+def _problem_with(task: Task, given: Container[str]) -> str | None:
+    """Say which argument a node of this task lacks: `chain` may still fill it, but it cannot be stored so."""
+    missing = [name for name in task.required if name not in given]
+    return f"task {task.name}: its argument {missing[0]!r} is missing" if missing else None
