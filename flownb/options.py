@@ -186,7 +186,7 @@ class JobOptions:
             try:
                 return _read(kept, "opts")
             except OptionError as error:  # a foreign producer's odd value: as if it were not there
-                name = str(error).split(":", 1)[0].removeprefix("opts.")
+                name = str(error).partition(":")[0].removeprefix("opts.")
                 if kept.pop(name, None) is None:
                     return _NO_OPTIONS
 

@@ -158,10 +158,11 @@ class Checkup:
         if mistyped is None:
             mistyped = self.store.queue_facts.read_mistyped(base)
         for name, kind in mistyped.items():
+            key = keys.part(base, name)
             yield self._finding(
                 "type",
                 base,
-                f"its key {base}:{name} is a {kind}, so no worker can use the queue, and it was not looked into",
+                f"its key {key} is a {kind}, so no worker can use the queue, and it was not looked into",
                 advice="rename that key out of the way, then run this again",
             )
         if self.store.queue_facts.has_endless_check(base):

@@ -12,6 +12,6 @@ log = logging.getLogger("flownb.flows")
 def tell(what: str, *, flow: str | None, job: str | None = None) -> None:
     """Write one record, `what` in words; `job` is the key of the job it is about."""
     if log.isEnabledFor(logging.INFO):
-        name = keys.short(job, job.partition(":")[0]) if job else None
+        name = keys.short(job, keys.prefix_of(job)) if job else None
         about = f"job {name}" if name else f"flow {flow}"
         log.info("%s %s", about, what, extra={"flow": flow, "job": name})

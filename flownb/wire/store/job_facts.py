@@ -14,7 +14,7 @@ from flownb.wire.records import COMPLETED, FAILED, POLICIES
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.limits import IDS_A_READ, in_pieces
 from flownb.wire.store.server import Server
-from flownb.wire.store.without_scripts import UUID
+from flownb.wire.store.without_scripts import UUID_CHARACTERS
 
 LISTS = ("wait", "paused", "active")
 SORTED = ("delayed", "prioritized", "waiting-children")
@@ -198,7 +198,7 @@ def _last_run(fields: Sequence[Any], lock: bytes | None, further: Sequence[bytes
     """Tell from the length of a lock, or from what flownb's scripts note, whose worker it was."""
     started, finished, signed, why, again = fields
     if lock:
-        is_ours = len(lock) < UUID
+        is_ours = len(lock) < UUID_CHARACTERS
     else:
         is_ours = bool(signed) or (not started and (not finished or bool(why)))
     flows = {codec.text(words).partition(" ")[2] for words in further}

@@ -1,12 +1,12 @@
 """The reading scripts as plain commands: for users that may not run scripts, and servers without read-only ones.
 
 Each answers what its script in ``lua/`` does, job by job and not at one moment: a job that moves meanwhile
-may be seen between two places, and is waiting then.
+may be seen between two lists, and is waiting then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from flownb.wire import codec, keys
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _PARENT_KEYS = ("dependencies", "processed", "failed", "unsuccessful")
-MOST_LOOKED_AT, UUID = 100, 32  # as in read_flow_state.lua
-_RANKED = ("waiting-children", "delayed", "prioritized")
+_SORTED_STATES = ("waiting-children", "delayed", "prioritized")
+_IDS_LOOKED_AT = 100  # of a queue's list, as in read_flow_state.lua
+UUID_CHARACTERS = 32  #: other programs' workers sign a lock with a UUID; flownb's tokens are shorter
 
 
 def read_jobs(client: Redis, queues: Sequence[str], *, jobs: Sequence[str], fields: Sequence[str]) -> Any:
@@ -26,29 +27,38 @@ def read_jobs(client: Redis, queues: Sequence[str], *, jobs: Sequence[str], fiel
             base, id = keys.base_and_id(key)
             pipe.hmget(key, ["finishedOn", "returnvalue", "name", *fields])
             pipe.exists(keys.part(key, "lock"))
-            for state in _RANKED:
+            for state in _SORTED_STATES:
                 pipe.zscore(keys.part(base, state), id)
         found = pipe.execute()
-    stored: list[Any] = []
-    for i in range(len(jobs)):
-        (finished, value, name, *values), lock, *scores = found[5 * i : 5 * i + 5]
-        ranked = [state for state, score in zip(_RANKED, scores, strict=True) if score is not None]
-        ended = ("failed" if value is None else "completed") if finished is not None else ""
-        state = ended or ("active" if lock else "") or "".join(ranked[:1])
-        stored.append(name is not None and [state, [*map(_text, values)]])
+    stored = [_stored_job(*found[i : i + 5]) for i in range(0, len(found), 5)]
     unknown = [i for i, job in enumerate(stored) if job and not job[0]]
-    for i, place in zip(unknown, _places(client, [jobs[i] for i in unknown]), strict=True):
-        stored[i][0] = "waiting" if place is None else "active"
+    for i, is_listed in zip(unknown, _are_active(client, [jobs[i] for i in unknown]), strict=True):
+        stored[i][0] = "active" if is_listed else "waiting"
     return {"jobs": stored}
 
 
-def _places(client: Redis, jobs: Sequence[str]) -> list[Any]:
-    """Where in `active` jobs stand that no other place and no lock tells of."""
+def _stored_job(hash: Sequence[Any], lock: int, *scores: float | None) -> Any:
+    """A job's state and fields; the state is empty where only the queue's lists know it. False: it is not stored."""
+    finished, value, name, *fields = hash
+    if name is None:
+        return False
+    if finished is not None:
+        state = "failed" if value is None else "completed"
+    elif lock:
+        state = "active"
+    else:
+        ranked = zip(_SORTED_STATES, scores, strict=True)
+        state = next((state for state, score in ranked if score is not None), "")
+    return [state, [*map(_text, fields)]]
+
+
+def _are_active(client: Redis, jobs: Sequence[str]) -> list[bool]:
+    """Say of each job whether its queue lists it as active."""
     with client.pipeline(transaction=False) as pipe:
         for key in jobs:
             base, id = keys.base_and_id(key)
             pipe.lpos(keys.part(base, "active"), id)
-        return list(pipe.execute())
+        return [position is not None for position in pipe.execute()]
 
 
 def read_children_counts(client: Redis, queues: Sequence[str], *, jobs: Sequence[str]) -> Any:
@@ -98,54 +108,54 @@ def read_flow_state(
             pipe.hexists(job, "finishedOn")
             pipe.hget(keys.own(keys.prefix_of(job), "shared"), job)
         counts, ended, *found = pipe.execute()
-    waits, sealed = found[: 2 * len(parents) : 2], found[1 : 2 * len(parents) : 2]
-    has_ended, listed = found[2 * len(parents) :: 2], found[2 * len(parents) + 1 :: 2]
-    unended = [n for (_, n), has in zip(shared, has_ended, strict=True) if not has]
-    flat = [_text(part) for pair in counts.items() for part in pair]
-    pending = sum(waits) - sum(map(int, sealed)) - sum(unended)
-    told = [(line or b"").startswith(b"told ") for line in listed]
+    of_parents, of_shared = found[: 2 * len(parents)], found[2 * len(parents) :]
+    pending = sum(of_parents[::2]) - sum(map(int, of_parents[1::2]))
+    has_ended, entries = of_shared[::2], of_shared[1::2]
+    pending -= sum(n for (_, n), has in zip(shared, has_ended, strict=True) if not has)
+    told = [(entry or b"").startswith(b"told ") for entry in entries]
     ended_elsewhere = any(
-        has and line and not is_told for has, line, is_told in zip(has_ended, listed, told, strict=True)
+        has and entry and not is_told for has, entry, is_told in zip(has_ended, entries, told, strict=True)
     )
-    others = ended_elsewhere or any(_in_other_hands(client, base, flow, counts) for base in bases)
     return {
-        "counts": flat,
+        "counts": [_text(part) for pair in counts.items() for part in pair],
         "pending": pending,
         "ended": bool(ended),
-        "others": others,
+        "others": ended_elsewhere or any(_is_elsewhere(client, base, flow, counts) for base in bases),
         "telling": any(told),
     }
 
 
-def _in_other_hands(client: Redis, base: str, flow: str, counts: Mapping[bytes, bytes]) -> bool:
+def _is_elsewhere(client: Redis, base: str, flow: str, counts: Mapping[bytes, bytes]) -> bool:
     """Does another program's worker run a job of this flow, has it put one off, or let it wait for children?"""
-    states = ("active", "delayed", "waiting-children")
-    with client.pipeline(transaction=False) as pipe:
-        for state, size in zip(states, (pipe.llen, pipe.zcard, pipe.zcard), strict=True):
-            size(keys.part(base, state))
-        pipe.lrange(keys.part(base, "active"), 0, MOST_LOOKED_AT - 1)
-        pipe.zrange(keys.part(base, "delayed"), 0, MOST_LOOKED_AT - 1)
-        pipe.zrange(keys.part(base, "waiting-children"), 0, MOST_LOOKED_AT - 1, desc=True)
-        found = pipe.execute()
-    active, delayed, parked = (
-        [keys.job_in(base, codec.text(id)) for id in ids]
-        if n > int(counts.get(f"{state}@{base}".encode(), 0))
-        else []
-        for state, n, ids in zip(states, found[:3], found[3:], strict=True)
-    )
+    active, delayed, parents = _uncounted(client, base, counts)
     with client.pipeline(transaction=False) as pipe:
         for job in active:
             pipe.hget(job, "fl")
             pipe.get(keys.part(job, "lock"))
-        runs = pipe.execute()
-        for jobs, begun in ((delayed, "atm"), (parked, "ats")):
+        running = pipe.execute()
+        for jobs, begun in ((delayed, "atm"), (parents, "ats")):
             for job in jobs:
                 pipe.hmget(job, "fl", begun, "ft")
-        rests = pipe.execute()
-    ours = zip(runs[::2], runs[1::2], strict=True)
-    return any(_text(fl) == flow and lock and len(lock) >= UUID for fl, lock in ours) or any(
-        _text(fl) == flow and begun and not told for fl, begun, told in rests
+        waiting = pipe.execute()
+    signed = zip(running[::2], running[1::2], strict=True)
+    return any(_text(fl) == flow and lock and len(lock) >= UUID_CHARACTERS for fl, lock in signed) or any(
+        _text(fl) == flow and begun and not noted for fl, begun, noted in waiting
     )
+
+
+def _uncounted(client: Redis, base: str, counts: Mapping[bytes, bytes]) -> Iterator[list[str]]:
+    """Yield some active, delayed and parent jobs of a queue that holds more of them than the flow counts there."""
+    with client.pipeline(transaction=False) as pipe:
+        pipe.llen(keys.part(base, "active"))
+        pipe.zcard(keys.part(base, "delayed"))
+        pipe.zcard(keys.part(base, "waiting-children"))
+        pipe.lrange(keys.part(base, "active"), 0, _IDS_LOOKED_AT - 1)
+        pipe.zrange(keys.part(base, "delayed"), 0, _IDS_LOOKED_AT - 1)
+        pipe.zrange(keys.part(base, "waiting-children"), 0, _IDS_LOOKED_AT - 1, desc=True)
+        found = pipe.execute()
+    for state, size, ids in zip(("active", "delayed", "waiting-children"), found[:3], found[3:], strict=True):
+        counted = int(counts.get(f"{state}@{base}".encode(), 0))
+        yield [keys.job_in(base, codec.text(id)) for id in ids] if size > counted else []
 
 
 def read_cancelled(client: Redis, queues: Sequence[str], *, now: None, jobs: Sequence[str]) -> Any:
@@ -158,12 +168,8 @@ def read_cancelled(client: Redis, queues: Sequence[str], *, now: None, jobs: Seq
             home, id = keys.home_and_flow(_text(flow) or "")
             pipe.hget(keys.own(home or keys.prefix_of(job), "flow", id or "none"), "ended")
         ended = pipe.execute()
-    return {
-        "cancelled": [
-            name is None or _text(why) == "cancelled" or _text(end) == "cancelled"
-            for (name, _, why), end in zip(found, ended, strict=True)
-        ]
-    }
+    pairs = zip(found, ended, strict=True)
+    return {"cancelled": [name is None or b"cancelled" in (why, end) for (name, _, why), end in pairs]}
 
 
 def _text(value: Any) -> str | Literal[False]:
