@@ -1,0 +1,1 @@
+"""The handles a user holds: producer, flow, job, queue, events, lists."""

@@ -1,1 +1,1 @@
-
+"""Batches: rows of a DataFrame become jobs, their values become rows again."""

@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flownb.connection import server_files
-    from flownb.connection.server import Server
+    from flownb.connection.server_process import ServerProcess
 else:  # run by its path, isolated from the package: its helpers lie beside it
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
     import server_files
-    from server import Server
+    from server_process import ServerProcess
 
 GRACE = 1.0  # seconds without any user before the server is stopped: a kernel's restart fits in
 LOADING_EVERY = 1.0  # seconds between two "still loading" lines
@@ -43,7 +43,7 @@ LOADING_EVERY = 1.0  # seconds between two "still loading" lines
 class Supervisor:
     """Owns the server of one folder from the first user to the last."""
 
-    def __init__(self, server: Server, starter: socket.socket) -> None:
+    def __init__(self, server: ServerProcess, starter: socket.socket) -> None:
         self.server = server
         self.users = [starter]
         self.selector = selectors.DefaultSelector()
@@ -167,7 +167,7 @@ def main(folder: str, lock_fd: str, starter_fd: str, program: str) -> None:
     os.set_inheritable(int(lock_fd), False)
     starter = socket.socket(fileno=int(starter_fd))
     starter.set_inheritable(False)
-    Supervisor(Server(folder, program, int(lock_fd)), starter).run()
+    Supervisor(ServerProcess(folder, program, int(lock_fd)), starter).run()
 
 
 if __name__ == "__main__":

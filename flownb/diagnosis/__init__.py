@@ -1,0 +1,1 @@
+"""Why a flow does not end, and whether everything stored is in order."""

@@ -46,7 +46,7 @@ class CatchUp:
     def catch_up(self) -> bool:
         """Write what is missing, unless the last round was just now; return whether anything changed."""
         if self._store.jobs.has_ended(self._shape.root):
-            self._store.catch_up.write_flow_end(self._shape.root)
+            self._store.missed_writes.write_flow_end(self._shape.root)
             return True
         began = time.monotonic()
         if began < self._next_round:
@@ -64,4 +64,4 @@ class CatchUp:
         failed = {parent: family.failed for parent, family in families if family.failed}
         doomed = [parent for parent, n in failed.items() if n != self._failed.get(parent)]
         self._failed = failed
-        return self._store.catch_up.fail_deferred_parents(doomed[::-1])
+        return self._store.missed_writes.fail_deferred_parents(doomed[::-1])

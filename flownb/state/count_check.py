@@ -14,8 +14,8 @@ from flownb.wire import keys
 from flownb.wire.many_rows import counts_of
 from flownb.wire.records import COMPLETED, FAILED, FlowCounts
 from flownb.wire.store import Store
-from flownb.wire.store.catch_up import CountComparison
 from flownb.wire.store.limits import JOBS_A_READ
+from flownb.wire.store.missed_writes import CountComparison
 
 _SHARE = 50  # comparing takes at most this part of the time: 2 %
 
@@ -74,7 +74,7 @@ class CountCheck:
 
     def _read_piece(self, part: slice, bases: Sequence[str]) -> CountComparison:
         parents, shared = self._parents[part], self._shared[part]
-        return self._store.catch_up.compare_counts(self._flow, self._shape.root, parents, shared, bases)
+        return self._store.missed_writes.compare_counts(self._flow, self._shape.root, parents, shared, bases)
 
     def _read_tree(self) -> None:
         branches = [(parent, groups) for parent, groups in self._shape.branches() if groups]

@@ -1,0 +1,1 @@
+"""What a person does to stored jobs: cancel, retry, remove."""

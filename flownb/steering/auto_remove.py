@@ -30,13 +30,13 @@ def tidy(store: Store, flow: str, now: int) -> None:
         return  # it was retried, or is gone: `claim_auto_remove` will see
     counts = OwnFlowState(store, flow).counts()  # also where other programs' workers ended its jobs
     if counts.count(COMPLETED) + counts.count(FAILED) < counts.total:
-        return store.auto_remove.postpone(flow, now + LOOK_AGAIN_MS)
+        return store.due_removals.postpone(flow, now + LOOK_AGAIN_MS)
     root = record["root"]
     later: list[int] = []
     jobs: Iterable[str] = [root] if record["tidy"] == "root" else Declared(store, root).jobs()
     for key in list(_due(store, jobs, now, later)):
         remove.remove_job(store, key)  # a root goes with its whole flow
-    store.auto_remove.postpone(flow, min(later, default=None))
+    store.due_removals.postpone(flow, min(later, default=None))
 
 
 def _due(store: Store, jobs: Iterable[str], now: int, later: list[int]) -> Iterator[str]:
@@ -54,7 +54,7 @@ def _due(store: Store, jobs: Iterable[str], now: int, later: list[int]) -> Itera
             if age is not None:
                 later.append(int(ended + age * 1000))
             if count is not None:
-                yield from store.auto_remove.keep_newest(str(job.state), job.key, ended, count)
+                yield from store.due_removals.keep_newest(str(job.state), job.key, ended, count)
 
 
 def _pieces(items: Iterable[str], size: int) -> Iterator[list[str]]:

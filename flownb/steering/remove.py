@@ -33,7 +33,7 @@ def remove_flow(store: Store, flow: str) -> None:
             plan = _Plan.read(store, record["root"], flow)
             plan.carry_out(record["name"])
             if "tidy" in record:
-                store.auto_remove.forget_kept(plan.order)
+                store.due_removals.forget_kept(plan.order)
             tell("is removed", flow=flow)
         except JobShared:
             if look == _MOST_LOOKS - 1:

@@ -1,1 +1,1 @@
-
+"""Tasks: Python functions that can run as jobs, and how their parameters are filled."""

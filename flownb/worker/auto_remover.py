@@ -37,7 +37,7 @@ class AutoRemover(Middleware):
         """Begin to remove what is due, unless something is being removed."""
         if not bases or (self._thread is not None and self._thread.is_alive()):
             return
-        flows, now = self._store.auto_remove.claim_due()
+        flows, now = self._store.due_removals.claim_due()
         if flows:
             self._thread = threading.Thread(
                 target=self._remove_all,
@@ -59,7 +59,7 @@ class AutoRemover(Middleware):
                 if self._stopped.is_set():
                     return
             try:
-                flows, now = self._store.auto_remove.claim_due()
+                flows, now = self._store.due_removals.claim_due()
             except Exception as error:
                 log.debug("no more is removed now: %s", error)
                 return

@@ -167,4 +167,4 @@ def test_scripts_and_plain_commands_answer_the_same(production):
     assert plain.children.read_names(jobs) == asks.children.read_names(jobs)
     flow = fn.attach("half-way", connection=writing)
     about = (flow._stored.id, flow._stored.root, [flow._stored.root], [(jobs[2], 1)], ["bull:rows"])
-    assert plain.catch_up.compare_counts(*about) == asks.catch_up.compare_counts(*about)
+    assert plain.missed_writes.compare_counts(*about) == asks.missed_writes.compare_counts(*about)

@@ -105,10 +105,10 @@ def test_a_doomed_parent_fails_once_and_its_end_is_noted_once(peer, connection, 
     root = f"bull:tops:{flow.job.id}"
     _, store = store_of(connection)
 
-    assert store.catch_up.fail_deferred_parents([root]) == 1
+    assert store.missed_writes.fail_deferred_parents([root]) == 1
     before = _everything(redis)
-    assert store.catch_up.fail_deferred_parents([root]) == 0
-    store.catch_up.write_flow_end(root)
+    assert store.missed_writes.fail_deferred_parents([root]) == 0
+    store.missed_writes.write_flow_end(root)
     assert _everything(redis) == before
     assert redis.hget(f"bull:flownb:flow:{flow._stored.id}", "cause").startswith(b"bull:lows:")
 
@@ -126,7 +126,7 @@ def test_a_parent_that_runs_is_left_alone(connection, redis):
     redis.lpush("bull:tops:active", flow.job.id)
     before = _everything(redis)
 
-    assert store_of(connection)[1].catch_up.fail_deferred_parents([root]) == 0
+    assert store_of(connection)[1].missed_writes.fail_deferred_parents([root]) == 0
     assert _everything(redis) == before
 
 
@@ -134,8 +134,8 @@ def test_the_end_of_what_has_not_ended_is_not_noted(connection, redis):
     flow = fn.add({"name": "top", "queueName": "tops"})
     before = _everything(redis)
 
-    store_of(connection)[1].catch_up.write_flow_end(f"bull:tops:{flow.job.id}")
-    store_of(connection)[1].catch_up.write_flow_end("bull:tops:nobody")
+    store_of(connection)[1].missed_writes.write_flow_end(f"bull:tops:{flow.job.id}")
+    store_of(connection)[1].missed_writes.write_flow_end("bull:tops:nobody")
     assert _everything(redis) == before
 
 

@@ -114,12 +114,12 @@ def test_what_is_due_is_one_callers_for_a_minute(bench: Bench):
     due = dict.fromkeys("fg", 0)
     bench.redis.zadd(TIDY, due)
 
-    flows, now = bench.store.auto_remove.claim_due()
+    flows, now = bench.store.due_removals.claim_due()
 
     assert flows == ["f", "g"]
-    assert bench.store.auto_remove.claim_due()[0] == []
+    assert bench.store.due_removals.claim_due()[0] == []
     bench.redis.zadd(TIDY, due)
-    assert bench.store.auto_remove.claim_due(most=1)[0] == ["f"]
+    assert bench.store.due_removals.claim_due(most=1)[0] == ["f"]
     assert all(score - now >= 60_000 for flow, score in bench.zset(TIDY).items() if flow == "f")
 
 
@@ -129,7 +129,7 @@ def test_a_flow_that_goes_on_is_looked_at_again_and_one_that_is_gone_is_forgotte
     bench.redis.hdel(key("f"), "finishedOn")
     bench.redis.zadd(TIDY, {"f": 0, "gone": 0})
 
-    flows, now = bench.store.auto_remove.claim_due()
+    flows, now = bench.store.due_removals.claim_due()
 
     assert flows == []
     assert {flow: score - now >= 60_000 for flow, score in bench.zset(TIDY).items()} == {"f": True}

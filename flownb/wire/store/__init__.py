@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flownb.wire.store.auto_remove import AutoRemove
 from flownb.wire.store.batch_rows import BatchRows
-from flownb.wire.store.catch_up import CatchUp
 from flownb.wire.store.children import Children
 from flownb.wire.store.declared import DeclaredChildren
+from flownb.wire.store.due_removals import DueRemovals
 from flownb.wire.store.flows import Flows
 from flownb.wire.store.job_facts import JobFactsReader
 from flownb.wire.store.jobs import Jobs
@@ -16,6 +15,7 @@ from flownb.wire.store.kernel_code import KernelCodes
 from flownb.wire.store.large_inputs import LargeInputs
 from flownb.wire.store.large_values import LargeValues
 from flownb.wire.store.leases import Leases
+from flownb.wire.store.missed_writes import MissedWrites
 from flownb.wire.store.parent_links import ParentLinks
 from flownb.wire.store.queue_facts import QueueFactsReader
 from flownb.wire.store.queues import Queues
@@ -45,9 +45,9 @@ class Store:
         self.batch_rows = BatchRows(server)
         self.kernels = KernelCodes(server)
         # what follows from ends, and what other programs leave out
-        self.catch_up = CatchUp(server)
-        self.shared = SharedJobs(server, self.catch_up)
-        self.auto_remove = AutoRemove(server)
+        self.missed_writes = MissedWrites(server)
+        self.shared = SharedJobs(server, self.missed_writes)
+        self.due_removals = DueRemovals(server)
         # what is asked about the state of things, and put right
         self.job_facts = JobFactsReader(server)
         self.parent_links = ParentLinks(server, self.job_facts, self.shared, self.children)

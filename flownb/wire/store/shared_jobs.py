@@ -7,17 +7,17 @@ from typing import Any
 
 from flownb.wire import codec, keys
 from flownb.wire.server_errors import server_errors
-from flownb.wire.store.catch_up import CatchUp
 from flownb.wire.store.limits import JOBS_A_CHANGE, JOBS_A_READ, in_pieces
+from flownb.wire.store.missed_writes import MissedWrites
 from flownb.wire.store.server import Server
 
 
 class SharedJobs:
     """Shared jobs by their keys."""
 
-    def __init__(self, server: Server, catch_up: CatchUp) -> None:
+    def __init__(self, server: Server, missed_writes: MissedWrites) -> None:
         self._server = server
-        self._catch_up = catch_up
+        self._missed_writes = missed_writes
 
     def read_further_parents(self, jobs: Sequence[str]) -> dict[str, list[str]]:
         """Return the further parents of each shared job, nothing for other jobs."""
@@ -45,7 +45,7 @@ class SharedJobs:
         while left:
             some, left = left[:JOBS_A_READ], left[JOBS_A_READ:]
             reply = self._server.call("notify_parents", [keys.base_of(some[0][0])], jobs=some)
-            notified += reply["told"] + self._catch_up.fail_deferred_parents(reply["marked"])
+            notified += reply["told"] + self._missed_writes.fail_deferred_parents(reply["marked"])
             left = reply["rest"] + left
         return notified
 

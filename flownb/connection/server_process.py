@@ -35,7 +35,7 @@ OPTIONS = (
 )
 
 
-class Server:
+class ServerProcess:
     """One server process after the other on the same data, socket and password."""
 
     def __init__(self, folder: str, program: str, lock_fd: int) -> None:

@@ -10,7 +10,7 @@ from flownb.wire.server_errors import server_errors
 from flownb.wire.store.server import Server
 
 
-class AutoRemove:
+class DueRemovals:
     """Says what is due; the removal itself is `Jobs.remove`."""
 
     def __init__(self, server: Server) -> None:

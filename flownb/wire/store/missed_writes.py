@@ -27,7 +27,7 @@ class CountComparison:
         return jobs_counted(self.fields)
 
 
-class CatchUp:
+class MissedWrites:
     """Notices what other programs' workers did, and makes up for what they left out."""
 
     def __init__(self, server: Server) -> None:
