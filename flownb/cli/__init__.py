@@ -1,4 +1,4 @@
-"""The command line: what a person types in a terminal."""
+"""The command line: its commands, their options, and how errors become an exit status."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], int], words: str, more: str, example: str
+        name: str, run: Callable[[argparse.Namespace], int], summary: str, details: str, example: str
     ) -> argparse.ArgumentParser:
-        made = commands.add_parser(
+        added = commands.add_parser(
             name,
-            help=words,
-            description=f"{words[0].upper()}{words[1:]}. {more}",
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}. {details}",
             epilog=f"example: {example}",
             allow_abbrev=False,
         )
-        made.set_defaults(run=run)
-        return made
+        added.set_defaults(run=run)
+        return added
 
     _add_demo(command)
     _add_worker(command)
@@ -159,7 +159,7 @@ def _add_listing(command: Any) -> None:
 
 def _add_steering(command: Any) -> None:
     about = "FLOW is a flow's name, or queue:id of any job of it."
-    for name, run, words, more in (
+    for name, run, summary, details in (
         (
             "watch",
             flow_commands.watch,
@@ -171,11 +171,11 @@ def _add_steering(command: Any) -> None:
         ("cancel", flow_commands.cancel, "end a flow without what has not run yet", "In a terminal it asks."),
         ("rm", flow_commands.remove, "remove a flow with all that is stored of it", "In a terminal it asks."),
     ):
-        made = command(name, run, words, f"{more} {about}".strip(), f"flownb {name} score-nov")
-        made.add_argument("flow", metavar="FLOW", help="a name, or queue:id")
-        _add_json(made)
+        added = command(name, run, summary, f"{details} {about}".strip(), f"flownb {name} score-nov")
+        added.add_argument("flow", metavar="FLOW", help="a name, or queue:id")
+        _add_json(added)
         if name in ("cancel", "rm"):
-            made.add_argument("-y", "--yes", action="store_true", help="do not ask")
+            added.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""The server that a command is about, and how it shows what it found."""
+"""What commands share: the connection to their server, tables and JSON on stdout, a question in a terminal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def connect(*, read_only: bool = False) -> Connection:
-    """Return a connection to the server of FLOWNB_URL, or of the `.flownb` here or above. Never makes a new one."""
+    """Connect to the server of FLOWNB_URL, or of the `.flownb` here or above; never start a new one."""
     refuse_to_make_a_server()
     return flownb.connect(read_only=read_only)
 
 
 def refuse_to_make_a_server() -> None:
-    """Raise FlownbError where nobody has added anything: a new embedded server would be of no use."""
+    """Raise FlownbError where a new embedded server would have to be started: it would hold nothing."""
     from flownb.connection.folder import FOLDER_NAME, folder_for
 
     if not os.environ.get("FLOWNB_URL") and not folder_for().is_dir():
@@ -33,8 +33,8 @@ def refuse_to_make_a_server() -> None:
         )
 
 
-def tell(rows: Sequence[Mapping[Any, Any]], *, as_json: bool, nothing: str) -> None:
-    """Print rows as a table, or as a JSON array; `nothing` is said where there are none."""
+def print_rows(rows: Sequence[Mapping[Any, Any]], *, as_json: bool, nothing: str) -> None:
+    """Print rows as a table or a JSON array; where there are none, `nothing` instead of a table."""
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
     elif rows:
@@ -44,17 +44,17 @@ def tell(rows: Sequence[Mapping[Any, Any]], *, as_json: bool, nothing: str) -> N
 
 
 def _print_table(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """In a terminal cells are folded to its width; elsewhere each row is one line."""
+    """Fold cells to the width of a terminal; elsewhere print each row in one line."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console.width = _NO_WIDTH
+        console.width = _UNLIMITED_WIDTH
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
+        table.add_column(column, overflow="fold", no_wrap=column in _UNFOLDED_COLUMNS)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     with console.capture() as captured:
@@ -63,16 +63,16 @@ def _print_table(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
         print(line.rstrip())
 
 
-_NO_WIDTH = 100_000  # characters: as long as it takes
-_WHOLE = ("flow", "state", "jobs", "age")  # columns that are copied, or short
+_UNLIMITED_WIDTH = 100_000  # characters
+_UNFOLDED_COLUMNS = ("flow", "state", "jobs", "age")  # a person copies them, or they are short
 
 
 def _cell(value: Any) -> str:
     return printable(value) if isinstance(value, str) else f"{value:,}"
 
 
-def is_asked(question: str) -> bool:
-    """Ask in a terminal, and say whether the answer is yes; where nobody sits, it is."""
+def is_confirmed(question: str) -> bool:
+    """Ask in a terminal, and say whether the answer is yes; where nobody can answer, it is."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import flownb
-from flownb.cli.console import connect, is_asked, tell
+from flownb.cli.console import connect, is_confirmed, print_rows
 from flownb.errors import FlownbError, JobMissing
 from flownb.views.words import printable
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from flownb.api.flow import Flow
     from flownb.connection import Connection
 
-_LOOK = 0.25  # seconds between two lines in a terminal
-_SLOWEST_LOOK = 5.0  # and at most elsewhere
-_SILENCE = 10.0  # seconds in which nothing runs, after which it is said why
-_NAMED = 5  # flows that are named where one is not there
+TERMINAL_SECONDS = 0.25  # between two lines in a terminal
+LONGEST_PAUSE_SECONDS = 5.0  # between two lines elsewhere, at most
+QUIET_SECONDS = 10.0  # without a running job, after which `watch` says why
+SUGGESTED_FLOWS = 5  # that are named where one is not found
 
 
 def find_flow(name: str, connection: Connection) -> Flow:
-    """Return the handle of a flow; raise FlownbError that names some of those that are there."""
+    """Return the handle of a flow; where there is none, raise FlownbError that names some that there are."""
     try:
         return flownb.attach(name, connection=connection)
     except JobMissing:
-        names = list(dict.fromkeys(flownb.flows(limit=_NAMED, connection=connection)["name"]))
+        names = list(dict.fromkeys(flownb.flows(limit=SUGGESTED_FLOWS, connection=connection)["name"]))
         known = f"the newest are {', '.join(map(repr, names))}" if names else "there is none"
         raise FlownbError(f"there is no flow {name!r}; {known} (flownb ls lists them)") from None
 
@@ -38,7 +38,7 @@ def explain(options: argparse.Namespace) -> int:
     """Print what keeps a flow from ending."""
     with connect(read_only=True) as connection:
         frame = find_flow(options.flow, connection).explain()
-    tell(frame.to_dict("records"), as_json=options.json, nothing="nothing keeps it from ending")
+    print_rows(frame.to_dict("records"), as_json=options.json, nothing="nothing keeps it from ending")
     return 0
 
 
@@ -57,14 +57,15 @@ def remove(options: argparse.Namespace) -> int:
     return _steer(options, lambda flow: flow.remove(), "remove")
 
 
-def _steer(options: argparse.Namespace, deed: Callable[[Flow], object], asked: str | None) -> int:
+def _steer(options: argparse.Namespace, act: Callable[[Flow], object], to_confirm: str | None) -> int:
+    """Find the flow, ask before what cannot be undone (`to_confirm` is the verb), act, and print the state after."""
     with connect() as connection:
         flow = find_flow(options.flow, connection)
-        if asked and not options.yes and not is_asked(f"{asked} {_how_far(flow)}?"):
+        if to_confirm and not options.yes and not is_confirmed(f"{to_confirm} {_how_far(flow)}?"):
             print("left as it is", file=sys.stderr)
             return 1
-        deed(flow)
-        state = "removed" if asked == "remove" else flow.state
+        act(flow)
+        state = "removed" if to_confirm == "remove" else flow.state
         print(
             json.dumps({"name": flow.name, "state": state})
             if options.json
@@ -87,16 +88,16 @@ def _how_far(flow: Flow) -> str:
 
 
 def watch(options: argparse.Namespace) -> int:
-    """Show how far a flow is until it has ended: 0 when it has completed, 1 when not."""
+    """Show how far a flow is until it has ended; return 0 when it has completed, else 1."""
     with connect() as connection:
         flow = find_flow(options.flow, connection)
-        line = _Line(flow, as_json=options.json)
+        line = _ProgressLine(flow, as_json=options.json)
         while not has_ended(flow, line.pause):
             line.show()
         line.show(last=True)
-        status, words = how_it_ended(flow)
+        status, text = how_it_ended(flow)
     if not options.json:
-        print(words)
+        print(text)
     return status
 
 
@@ -110,7 +111,7 @@ def how_it_ended(flow: Flow) -> tuple[int, str]:
 
 
 def has_ended(flow: Flow, seconds: float) -> bool:
-    """Wait for a flow for so long at most; say whether it has ended."""
+    """Wait for a flow, at most for so many seconds; say whether it has ended."""
     try:
         flow.wait(timeout=seconds)
     except TimeoutError:
@@ -118,27 +119,27 @@ def has_ended(flow: Flow, seconds: float) -> bool:
     return True
 
 
-class _Line:
-    """One line, written over itself in a terminal; elsewhere one a change, more and more rarely."""
+class _ProgressLine:
+    """How far a flow is: one line, written over in a terminal; elsewhere a line a change, ever more rarely."""
 
     def __init__(self, flow: Flow, *, as_json: bool) -> None:
         self.flow = flow
         self.as_json = as_json
         self.in_place = sys.stdout.isatty() and not as_json
-        self.pause = _LOOK
+        self.pause = TERMINAL_SECONDS
         self._shown = ""
-        self._ran = time.monotonic()
+        self._last_active = time.monotonic()
 
     def show(self, *, last: bool = False) -> None:
-        words = self._json() if self.as_json else _how_far(self.flow)
+        text = self._json() if self.as_json else _how_far(self.flow)
         if self.in_place:
-            print(f"\r\x1b[K{words}", end="\n" if last else "", flush=True)
-        elif words != self._shown:
-            print(words, flush=True)
-        self._shown = words
+            print(f"\r\x1b[K{text}", end="\n" if last else "", flush=True)
+        elif text != self._shown:
+            print(text, flush=True)
+        self._shown = text
         if not last:
-            self._say_why()
-            self.pause = _LOOK if self.in_place else min(2 * self.pause, _SLOWEST_LOOK)
+            self._print_reason()
+            self.pause = TERMINAL_SECONDS if self.in_place else min(2 * self.pause, LONGEST_PAUSE_SECONDS)
 
     def _json(self) -> str:
         progress = self.flow.progress()
@@ -147,13 +148,13 @@ class _Line:
         }
         return json.dumps({"name": self.flow.name, "state": self.flow.state, **counts})
 
-    def _say_why(self) -> None:
-        """Once nothing has run for a while: on stderr, so that what is piped stays what it is."""
+    def _print_reason(self) -> None:
+        """Say why nothing has run for a while; on stderr, so that a pipe gets the progress alone."""
         now = time.monotonic()
         if self.flow.progress().active:
-            self._ran = now
-        elif now - self._ran > _SILENCE:
-            self._ran = now
+            self._last_active = now
+        elif now - self._last_active > QUIET_SECONDS:
+            self._last_active = now
             for reason in self.flow.explain().head(1).itertuples(index=False):
                 new_line = "\n" if self.in_place else ""
                 print(

@@ -1,4 +1,4 @@
-"""`flownb worker`: serve the tasks of modules until it is told to stop, or a flow has ended."""
+"""`flownb worker`: serve the tasks of modules until a signal, or until a flow has ended."""
 
 from __future__ import annotations
 
@@ -26,39 +26,44 @@ if TYPE_CHECKING:
     from flownb.worker.task_worker import TaskWorker
 
 INTERRUPTED = 130
-UNTIL_DONE = 365 * 24 * 3600.0  # seconds for what still runs at the end
-_LOOK = 0.5  # seconds between two looks whether the flow of --until has ended
+GRACE_SECONDS = 365 * 24 * 3600.0  # that running jobs have at the end: until they are done
+POLL_SECONDS = 0.5  # between two questions whether the flow of --until has ended
+SILENT_SECONDS = 0.3  # of closing, after which the wait is explained
 
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal, or until a flow has ended: then its end is the exit status."""
-    from flownb.worker.task_worker import TaskWorker
+    from flownb.worker.task_worker import KERNEL_WORKER, TaskWorker
 
     refuse_to_make_a_server()
-    queues = _queues_of(options.modules)
-    if options.queues:
-        for queue in options.queues:
-            if queue not in queues:
-                raise FlownbError(
-                    f"no task of queue {queue!r} in {', '.join(options.modules)}; there are {', '.join(queues)}"
-                )
-        queues = list(dict.fromkeys(options.queues))
+    queues = _queues_asked_for(options)
     with flownb.connect() as connection:
-        # The name of a kernel's own worker: a task that adds a flow must not start another.
+        # Under the name of a kernel's own worker, so that a task that adds a flow does not start another.
         worker = TaskWorker(
             concurrency=options.concurrency,
             executor=options.executor,
             queues=queues,
-            name="flownb-kernel",
+            name=KERNEL_WORKER,
             connection=connection,
         )
-        words = f"serves {', '.join(queues)}, {options.concurrency} at a time, on {_place(connection)}"
+        headline = f"serves {', '.join(queues)}, {options.concurrency} at a time, on {_server_of(connection)}"
         find = partial(find_flow, options.until, connection) if options.until else None
-        return _serve(worker, words, find)
+        return _serve(worker, headline, find)
 
 
-def _place(connection: Connection) -> str:
+def _server_of(connection: Connection) -> str:
     return str(connection.path or connection.address().get("url") or "the server of FLOWNB_URL")
+
+
+def _queues_asked_for(options: argparse.Namespace) -> list[str]:
+    """Return the queues of the modules' tasks, or those of them that the user named."""
+    queues = _queues_of(options.modules)
+    for queue in options.queues or ():
+        if queue not in queues:
+            raise FlownbError(
+                f"no task of queue {queue!r} in {', '.join(options.modules)}; there are {', '.join(queues)}"
+            )
+    return list(dict.fromkeys(options.queues or queues))
 
 
 def _queues_of(modules: Sequence[str]) -> list[str]:
@@ -67,7 +72,7 @@ def _queues_of(modules: Sequence[str]) -> list[str]:
     from flownb.tasks.task import Task
 
     here = os.getcwd()
-    if here not in sys.path:  # the user named the modules: found as `python -m` finds them
+    if here not in sys.path:  # where `python -m` finds modules first
         sys.path.insert(0, here)
     queues: dict[str, None] = {}
     for name in modules:
@@ -95,7 +100,7 @@ def _import(name: str) -> ModuleType:
         raise FlownbError(_why(name, error)) from None
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever their code does, also SystemExit
+    except BaseException as error:  # whatever the module's code raises, also SystemExit
         raise FlownbError(_why(name, error)) from None
 
 
@@ -103,51 +108,54 @@ def _why(name: str, error: BaseException) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f" ({Path(last.filename).name}, line {last.lineno})"
     if isinstance(error, SyntaxError):
-        where = ""  # its message has it
+        where = ""  # the message names file and line
     return f"{name}: cannot be imported: {type(error).__name__}: {error}{where}"
 
 
-def _serve(worker: TaskWorker, words: str, find: Callable[[], Flow] | None) -> int:
+def _serve(worker: TaskWorker, headline: str, find: Callable[[], Flow] | None) -> int:
     """Serve until the first signal or the end of a flow, then until what runs has ended, or the second signal."""
-    stop, again = threading.Event(), threading.Event()
+    stop, leave = threading.Event(), threading.Event()  # set by the first signal, by the second
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        (again if stop.is_set() else stop).set()
+        (leave if stop.is_set() else stop).set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    worker.start()  # first, as no handle starts another one then
+    worker.start()  # before there is a handle, which would start a worker itself
     status = 0
     try:
         flow = find() if find else None
-        print(f"flownb worker: {words}", flush=True)
+        print(f"flownb worker: {headline}", flush=True)
         status = _wait(stop, flow)
     finally:
         stop.set()
-        _close(worker, again)
+        _close(worker, leave)
     return status
 
 
 def _wait(stop: threading.Event, flow: Flow | None) -> int:
-    """Wait for a signal or for the end of a flow, and say how that ended."""
+    """Wait for a signal or for the end of a flow; return the exit status."""
     if flow is None:
         stop.wait()
         return 0
-    while not has_ended(flow, _LOOK):
+    while not has_ended(flow, POLL_SECONDS):
         if stop.is_set():
             return 0
-    status, words = how_it_ended(flow)
-    print(f"flownb worker: {words}", flush=True)
+    status, text = how_it_ended(flow)
+    print(f"flownb worker: {text}", flush=True)
     return status
 
 
-def _close(worker: TaskWorker, again: threading.Event) -> None:
-    closing = threading.Thread(target=worker.close, args=[UNTIL_DONE], name="flownb-cli-closing", daemon=True)
+def _close(worker: TaskWorker, leave: threading.Event) -> None:
+    """Close the worker once its running jobs have ended, or leave them to others at once."""
+    closing = threading.Thread(
+        target=worker.close, args=[GRACE_SECONDS], name="flownb-cli-closing", daemon=True
+    )
     closing.start()
-    closing.join(0.3)
+    closing.join(SILENT_SECONDS)
     if closing.is_alive():
         print("flownb worker: waits for what still runs; stop it again to leave that to others", flush=True)
     while closing.is_alive():
-        if again.is_set():
-            os._exit(INTERRUPTED)  # no more waiting: the keeper gives the jobs back at once
+        if leave.is_set():
+            os._exit(INTERRUPTED)  # the lease keeper gives the jobs back at once
         closing.join(0.05)

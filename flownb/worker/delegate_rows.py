@@ -17,7 +17,7 @@ FIRST_PIECE_BEHIND = 1_000_000_000  # pieces of children that were added later c
 def delegate_rows(
     store: Store, taken: Taken, bind: dict[str, Any], kept: int, rows: Sequence[str], rows_a_job: int
 ) -> None:
-    """Add sibling jobs ``<id>-1``, ``<id>-2``, ... for `rows`, which stand behind the first `kept` of their job.
+    """Add sibling jobs ``<id>-1``, ``<id>-2``, ... for `rows`, those behind the first `kept` of their job.
 
     The ids follow from the job's, so this may be done again after a crash: it adds nothing twice.
     """

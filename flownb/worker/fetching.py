@@ -18,7 +18,7 @@ class Fetching:
         self.next_due: float | None = None  # monotonic time at which a delayed job is due, or a limit ends
         self.last_move = 0.0  # monotonic time at which a job last came or ended
         self._seconds_a_job = 0.0  # of a run, a moving average; 0 before the first has ended
-        self._first = 0  # the place in the queues' order of the one that is asked first
+        self._first = 0  # the index of the queue that is asked first
 
     def room(self, held: int, waiting: int) -> int:
         """Return how many more jobs to hold: one a slot, and some ahead when they are short."""

@@ -23,14 +23,12 @@ def follow_up(turn: Turn, settings: WorkerSettings) -> None:
         _in_background(lambda store, jobs: store.shared.notify_parents(jobs), turn.shared, settings)
 
 
-def _in_background(
-    deed: Callable[[Store, list[str]], Any], jobs: list[str], settings: WorkerSettings
-) -> None:
+def _in_background(act: Callable[[Store, list[str]], Any], jobs: list[str], settings: WorkerSettings) -> None:
     """Run follow-up work on a side thread, as it may be much; if interrupted, the next worker or reader finishes it."""
 
     def work() -> None:
         try:
-            deed(Store(settings.connection.client(), settings.connection.prefix), jobs)
+            act(Store(settings.connection.client(), settings.connection.prefix), jobs)
         except Exception as error:  # also the end of a closed connection
             log.debug("what follows from the ends of jobs is left to others: %s", error)
 

@@ -11,7 +11,7 @@ from flownb.worker.slots import Held, Slots
 
 
 class HeldJobs:
-    """Everything here is the pump thread's; a job in `jobs` is in the slots' line, or runs in one."""
+    """Everything here is the pump thread's; a job in `jobs` waits for a slot, or runs in one."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
@@ -21,7 +21,7 @@ class HeldJobs:
     # ---- handing out --------------------------------------------------------------------------------
 
     def hand_out(self, fetched: list[Taken]) -> None:
-        """Put jobs into the slots' line."""
+        """Give jobs to the slots."""
         for taken in fetched:
             held = Held(taken)
             self.jobs[taken.base, taken.record.id] = held
@@ -81,6 +81,10 @@ class HeldJobs:
                 break
         self.pending = self.pending[len(some) :]
         return some
+
+    def write_again(self, outcomes: list[Outcome]) -> None:
+        """Put outcomes back that were sent without an answer: before the others, as they are older."""
+        self.pending = outcomes + self.pending
 
     def known(self) -> set[tuple[str, str]]:
         """Return queue and id of all jobs that are held, or about to be written."""

@@ -31,13 +31,13 @@ Hook = Callable[..., None]
 
 
 class Middleware:
-    """The base of what is called beside a worker's jobs: override the hooks that are needed. One a start."""
+    """The base of all middleware: override the hooks that are needed. Each start of a worker makes its own."""
 
     def on_start(self, settings: WorkerSettings) -> None:
         """The worker starts. In the thread that starts it."""
 
     def on_sweep(self, bases: Sequence[str]) -> None:
-        """Time to look after these queues. In the pump's thread; a ServerError makes the worker wait and try again."""
+        """The worker sweeps these queues. In the pump's thread; a ServerError makes the worker wait and try again."""
 
     def before_run(self, taken: Taken) -> None:
         """A slot is about to run a job. In the slot's thread."""

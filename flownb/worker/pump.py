@@ -21,7 +21,7 @@ from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks, Middleware
 from flownb.worker.outcomes import Outcome, as_failure
 from flownb.worker.recovery import Recovery
-from flownb.worker.runners import InThread
+from flownb.worker.runners import Runner
 from flownb.worker.settings import WorkerSettings
 from flownb.worker.slots import Held, Slots
 from flownb.worker.upkeep import Upkeep
@@ -34,7 +34,7 @@ JOIN_SECONDS = 15.0  # after the grace, until `stop` waits no longer
 
 
 class Signal(Enum):
-    """What may come into the inbox beside the ends of runs."""
+    """What may come into the inbox besides the ends of runs."""
 
     WAKE = "a queue may have a job"
     STOP = "take no more"
@@ -66,7 +66,7 @@ class Pump:
     def __init__(
         self,
         settings: WorkerSettings,
-        make_runner: Callable[[], InThread],
+        make_runner: Callable[[], Runner],
         middleware: Iterable[Middleware] = (),
     ) -> None:
         self.settings = settings
@@ -103,7 +103,7 @@ class Pump:
         self._grace_ends = time.monotonic() + grace
         self._inbox.put(Signal.STOP)
         self._thread.join(grace + JOIN_SECONDS)
-        for on_stop in self._hooks.on_stop:
+        for on_stop in self._hooks.on_stop:  # now that no other hook can run, and while there are connections
             on_stop()
         self._blocker.close()
         self._slots.close()
@@ -229,7 +229,7 @@ class Pump:
                 bases, outcomes=outcomes, want=want if bases else 0, worker=self._about(bases)
             )
         except ServerError as error:
-            self._held.pending = outcomes + self._held.pending
+            self._held.write_again(outcomes)
             self.recovery.complain(error)
             self._recover()
             return

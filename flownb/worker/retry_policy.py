@@ -1,7 +1,7 @@
 """The retry policy: one method that says when a failed run is followed by another attempt, or why by none.
 
-A policy is what stands in `Work.retry`. It is asked in the thread or process that ran the job, after each run that
-failed, and may be asked by several threads at once. A policy that raises fails its job, with both reasons.
+A job's policy is the `retry` of its `Work`. The thread or process that ran the job asks it after each run that failed;
+several threads may ask one policy at once. A policy that raises fails its job, with both reasons.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 from flownb.api.job import Job
 from flownb.errors import FlowError, RateLimitError, ServerError
@@ -54,6 +54,11 @@ class _RowJob(Job):
     """A row's job, as the function sees it."""
 
     __slots__ = ()
+
+    def holding(self, data: Any) -> Self:
+        """Give the job its data, which are decoded already."""
+        self._data = data
+        return self
 
     def update_data(self, data: Any) -> None:
         raise FlowError("update_data: this row shares its job with others; give rows_per_job=1")
@@ -148,9 +153,7 @@ class _RowsRun:
         if "large" in self.bind:  # the row itself stays as it is stored: it may be delegated
             text, bind = codec.encode(self.rows[position], "row"), refer(None, self.bind["large"])
             return _RowJob(dataclasses.replace(self.row_record, data=text, bind=bind), store=self.store)
-        job = _RowJob(self.row_record, store=self.store)
-        job._data = self.rows[position]
-        return job
+        return _RowJob(self.row_record, store=self.store).holding(self.rows[position])
 
     # ---- the rest of the rows -----------------------------------------------------------------------
 

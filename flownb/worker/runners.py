@@ -23,8 +23,8 @@ log = logging.getLogger("flownb.worker")
 PAUSE_AFTER_REFUSAL = 1.0  # seconds before an executor that takes no jobs is given another
 
 
-class InThread:
-    """Runs a slot's jobs in its thread; the base of all runners."""
+class Runner:
+    """Runs a slot's jobs, one at a time; the base of those below."""
 
     def __init__(self, work_for: Callable[[Taken], Work], store: Store, await_: Callable[[Any], Any]) -> None:
         self._work_for = work_for
@@ -36,7 +36,7 @@ class InThread:
 
     def run(self, taken: Taken) -> Outcome:
         """Run a job and return its outcome; whatever happens, this returns."""
-        return run(taken, self._work_for(taken), self._store, self._await)
+        raise NotImplementedError
 
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
         """Return what it means for a job that its run is given up."""
@@ -48,7 +48,14 @@ class InThread:
         """End what runs, where that can be: a thread cannot."""
 
 
-class RemoteRunner(InThread):
+class InThread(Runner):
+    """Runs jobs in the slot's own thread."""
+
+    def run(self, taken: Taken) -> Outcome:
+        return run(taken, self._work_for(taken), self._store, self._await)
+
+
+class RemoteRunner(Runner):
     """Runs jobs in another process; the base of runners to which the function must be sent."""
 
     def __init__(
@@ -140,7 +147,7 @@ def read_executor(executor: Any) -> Any:
     return executor
 
 
-def runner_factory(executor: Any, address: dict[str, object], *given: Any) -> Callable[[], InThread]:
+def runner_factory(executor: Any, address: dict[str, object], *given: Any) -> Callable[[], Runner]:
     """Return what makes the runner of each slot of a worker."""
     if executor == "threads":
         shared = InThread(*given)  # it keeps nothing between two jobs

@@ -17,7 +17,7 @@ from flownb.errors import JobTimeout
 from flownb.wire.store.job_records import Taken
 from flownb.worker.middleware import Hooks
 from flownb.worker.outcomes import Outcome
-from flownb.worker.runners import InThread
+from flownb.worker.runners import Runner
 from flownb.worker.work import options_of
 
 CANCEL_SECONDS = 2.0  # that cancelled coroutines have at the end
@@ -32,7 +32,7 @@ class Held:
         self.taken = taken
         self.timeout = options_of(taken).timeout  # ms
         # The slot's thread writes the runner before the start: whoever sees that a job has started sees its runner.
-        self.runner: InThread | None = None
+        self.runner: Runner | None = None
         self.started: float | None = None  # monotonic time
         # The pump's thread writes this one. A slot that ends the job meanwhile, and sees False, does no harm: the pump
         # looks again when it takes the end out of its inbox.
@@ -51,7 +51,7 @@ class Slots:
         self,
         name: str,
         count: int,
-        make_runner: Callable[[], InThread],
+        make_runner: Callable[[], Runner],
         done: Callable[[Held, Outcome, float], None],
         hooks: Hooks,
     ) -> None:
@@ -61,7 +61,7 @@ class Slots:
         self._done = done
         self._before_run = hooks.before_run
         self._after_run = hooks.after_run
-        self._runners: set[InThread] = set()  # each slot's thread adds and takes out its own
+        self._runners: set[Runner] = set()  # each slot's thread adds and takes out its own
         self._waiting: SimpleQueue[Held | None] = (
             SimpleQueue()
         )  # the pump's thread puts, the slots get; None ends one

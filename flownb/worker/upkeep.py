@@ -1,4 +1,4 @@
-"""What a worker does at intervals beside its jobs: sweep its queues, and see that its leases are kept."""
+"""What a worker does at intervals: sweep its queues, check the lease keeper, notify parents of shared jobs."""
 
 from __future__ import annotations
 
