@@ -1,4 +1,4 @@
-"""`doctor`: whether what is stored is as it must be; and mending what can be mended without a loss."""
+"""`doctor`: whether all that is stored is in order; and the repair of what can be repaired without a loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from flownb import hooks
 from flownb.api.job import store_of
 from flownb.connection import Connection
-from flownb.diagnosis.checkup import Checkup, Finding
+from flownb.diagnosis.checkup import Checkup
+from flownb.diagnosis.findings import Finding
 from flownb.diagnosis.recount import recount
 from flownb.errors import FlowError, ServerRefused
 from flownb.wire import keys
@@ -18,7 +19,7 @@ from flownb.wire.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-_PAGE = 100  # flows read from the index at a time
+_FLOWS_A_READ = 100  # of the index
 
 
 class Line(NamedTuple):
@@ -71,21 +72,21 @@ def examine(queue: str | None, *, fix: bool, connection: Connection | None) -> l
 
 
 def lines(store: Store, queue: str | None, *, fix: bool) -> list[Line]:
-    """Return what is wrong, line by line; with `fix` after mending it."""
+    """Return what is wrong, line by line; with `fix` after repairing it."""
     flows = list(_flows(store, queue))
     bases = [keys.base(store.prefix, queue)] if queue is not None else _bases(store, flows)
     checkup = Checkup(store)
     found = checkup.findings(bases, flows)
     if not fix:
         return [_line(finding) for finding in found]
-    mended = [_mended(finding, checkup, store) for finding in sorted(found, key=_rank)]
-    _count_again(store, {finding.key for finding in found if finding.remedy and finding.rule not in _NO_JOB})
-    return mended
+    repaired = [_repaired(finding, checkup, store) for finding in sorted(found, key=_rank)]
+    _count_flows_of(store, {f.key for f in found if f.remedy and f.rule not in _NOT_OF_A_JOB})
+    return repaired
 
 
 def _flows(store: Store, queue: str | None) -> Iterator[str]:
     base = None if queue is None else keys.base(store.prefix, queue)
-    for flow, _ in store.flows.pages(_PAGE):
+    for flow, _ in store.flows.pages(_FLOWS_A_READ):
         if base is None or base in store.flows.read_queues(flow):
             yield flow
 
@@ -104,68 +105,83 @@ def _line(finding: Finding) -> Line:
     return Line(finding.job, finding.what, fix)
 
 
-# ---- mending ---------------------------------------------------------------------------------------------------
+# ---- repairs ---------------------------------------------------------------------------------------------------
 
-# In which order things are mended: first jobs find their place, then parents their children; what ends a wait is last.
-_ORDER = "check lock gone twice astray early lost value untold orphan none over counts".split()  # noqa: SIM905
-_NO_JOB = ("check", "over", "counts")
-_LOCK_MS, _CHECK_MS = 30_000, 5_000  # BullMQ's own lock and flownb's own interval
+# In which order things are repaired: first jobs are listed where they belong, then parents get their children;
+# what ends a wait is last.
+_ORDER = (
+    "check",
+    "lock",
+    "gone",
+    "twice",
+    "astray",
+    "early",
+    "lost",
+    "value",
+    "untold",
+    "orphan",
+    "none",
+    "over",
+    "counts",
+)
+_NOT_OF_A_JOB = ("check", "over", "counts")
+_LOCK_MS, _STALLED_CHECK_MS = 30_000, 5_000  # BullMQ's own lock and flownb's own interval
 
 
 def _rank(finding: Finding) -> int:
     return _ORDER.index(finding.rule) if finding.remedy else len(_ORDER)
 
 
-def _mended(finding: Finding, checkup: Checkup, store: Store) -> Line:
-    """Mend one thing, if that can be done; look whether it is well."""
+def _repaired(finding: Finding, checkup: Checkup, store: Store) -> Line:
+    """Repair one thing, if that can be done; look whether it is well."""
     if not finding.remedy:
         return _line(finding)
     try:
-        _mend(finding, store)
+        _repair(finding, store)
     except ServerRefused as error:  # a newer BullMQ's queue, a server that takes no writes
         return Line(finding.job, finding.what, f"not mended: {error}")
-    if any(left.same == finding.same for left in checkup.again(finding)):
+    if any(left.same == finding.same for left in checkup.check_again(finding)):
         return Line(finding.job, finding.what, f"not mended, it moves: run it again to {finding.remedy}")
     return Line(finding.job, finding.what, f"mended: {finding.remedy}", mended=True)
 
 
-def _mend(finding: Finding, store: Store) -> None:
-    key, others = finding.key, finding.children
+def _repair(finding: Finding, store: Store) -> None:
+    key = finding.key
     match finding.rule:
         case "check":
-            store.repair.let_expire(keys.part(key, "stalled-check"), _CHECK_MS)
+            store.repair.let_expire(keys.part(key, "stalled-check"), _STALLED_CHECK_MS)
         case "lock":
             store.repair.let_expire(keys.part(key, "lock"), _LOCK_MS)
         case "lost" | "value":
-            store.repair.children([(parent, key) for parent in others])
+            store.repair.children([(parent, key) for parent in finding.others])
         case "untold" | "orphan":
-            _notify_shared_parents(store)
-            store.repair.children([(key, child) for child in others])
+            _notify_further_parents(store)
+            store.repair.children([(key, child) for child in finding.others])
         case "none":
             store.repair.children([], [key])
         case "over":
             store.repair.flow(keys.base_of(store.flows.read(key)["root"]), key)
         case "counts":
-            _count(store, key)
+            _store_counts(store, key)
         case _:
             store.repair.states([key])
 
 
-def _notify_shared_parents(store: Store) -> None:
-    """Tell further parents of shared jobs how those ended, by their own policies, before a child counts as gone."""
+def _notify_further_parents(store: Store) -> None:
+    """Notify further parents of shared jobs how those ended, by their own policies, before a child counts as gone."""
     cursor, _ = store.shared.notify_some()
     while cursor:
         cursor, _ = store.shared.notify_some(cursor)
 
 
-def _count_again(store: Store, jobs: set[str]) -> None:
-    """Set right the counts of the flows in which something was mended: nobody knows what they were told of it."""
+def _count_flows_of(store: Store, jobs: set[str]) -> None:
+    """Store the counts of the flows in which something was repaired anew: they may have missed any step of it."""
     for flow in {job.flow for job in store.jobs.read(sorted(jobs), ("name", "fl")) if job and job.flow}:
         with suppress(ServerRefused):
-            _count(store, flow)
+            _store_counts(store, flow)
 
 
-def _count(store: Store, flow: str) -> None:
+def _store_counts(store: Store, flow: str) -> None:
     root = store.flows.read(flow).get("root")
     counted = recount(store, flow, root, others_too=True) if root else None
     if root and counted:

@@ -10,8 +10,7 @@ from flownb.api.job import store_of
 from flownb.connection import Connection
 from flownb.diagnosis.explain import explain
 from flownb.errors import FlowError, OptionError
-from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState
-from flownb.state.tree import state_of
+from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
 from flownb.wire import keys
 from flownb.wire.records import COMPLETED, FAILED, STATES, FlowCounts
 from flownb.wire.store import Store

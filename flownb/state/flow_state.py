@@ -7,6 +7,7 @@ A handle asks its `FlowState` and does not care which it is. Only `catch_up` wri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from flownb.state import counting
 from flownb.state.catch_up import CatchUp
 from flownb.state.count_check import CountCheck
 from flownb.state.shape import Declared, Found, Shape
-from flownb.wire.records import COMPLETED, FAILED, FlowCounts
+from flownb.wire.records import COMPLETED, FAILED, WAITING, FlowCounts, JobRecord
 from flownb.wire.store import Store
 
 _GONE = "the flow is not on this server any more; its data were removed"
@@ -162,6 +163,15 @@ class FoundFlowState(FlowState):
     def counts(self, patience: float | None = None) -> FlowCounts:
         self.shape.explore(patience)
         return counting.count(self._store, self.shape)
+
+
+def state_of(record: Mapping[str, str], root: JobRecord | None) -> str:
+    """Return a flow's state: how it ended, ``failing`` while a failure climbs, else its root's."""
+    if "ended" in record:
+        return record["ended"]
+    if "cause" in record:
+        return "failing"
+    return (root.state if root else None) or WAITING
 
 
 def _unwritten_end(store: Store, root: str) -> dict[str, str]:

@@ -198,3 +198,21 @@ class Found(Shape):
             group["optional"] = any(link.get(policy) for policy in OPTIONAL)
             self._bases.add(group["base"])
         self._groups[parent] = groups
+
+
+def levels_below(store: Store, tops: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the keys of all jobs below these, level by level, each once."""
+    parents, seen = list(tops), set(tops)
+    while parents:
+        level: list[str] = []
+        below: list[str] = []
+        for parent, groups in zip(parents, store.declared.read_groups(parents), strict=True):
+            if groups is None:
+                continue
+            fresh = [key for piece in store.declared.read(parent) for key in piece.keys if key not in seen]
+            seen.update(fresh)
+            level += fresh
+            if not all(group["leaf"] for group in groups):
+                below += fresh
+        yield level
+        parents = below

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from flownb.errors import JobMissing
-from flownb.state import tree
-from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState
+from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
+from flownb.state.snapshot import read_snapshot
 from flownb.wire import keys
 from flownb.wire.records import JobRecord, Snapshot
 from flownb.wire.store import Store
@@ -90,11 +90,11 @@ class StoredFlow:
         counts = self.flow_state.counts(COUNT_PATIENCE_SECONDS)
         if nodes:
             shape = self.flow_state.shape
-            return tree.snapshot(self.store, shape, record, counts, failures=failures, opened=opened)
+            return read_snapshot(self.store, shape, record, counts, failures=failures, opened=opened)
         root = self.store.jobs.read([record["root"]], ("name",))[0]
         return Snapshot(
             name=record["name"],
-            state=tree.state_of(record, root),
+            state=state_of(record, root),
             nodes=(),
             counts=counts,
             created=int(record["created"]),
@@ -105,7 +105,8 @@ class StoredFlow:
     def records(self) -> Sequence[JobRecord]:
         """Read every job of the flow, as tables and timelines need them."""
         self.flow_state.explore()
-        return tree.jobs(self.store, self.flow_state.shape, TIMELINE_FIELDS)
+        jobs = list(self.flow_state.shape.jobs())
+        return [record for record in self.store.jobs.read(jobs, TIMELINE_FIELDS) if record]
 
 
 class StoredJob(NamedTuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flownb.state import tree
+from flownb.state.shape import levels_below
 from flownb.wire import keys
 from flownb.wire.flow_log import tell
 from flownb.wire.records import COMPLETED
@@ -27,6 +27,6 @@ def cancel_below(store: Store, tops: Sequence[str]) -> None:
     """End the jobs below these that nobody needs any more. Each level from its newest job on: that is where a
     line is read from.
     """
-    for level in tree.levels_below(store, tops):
+    for level in levels_below(store, tops):
         for end in range(len(level), 0, -JOBS_A_CHANGE):
             store.jobs.cancel(level[max(end - JOBS_A_CHANGE, 0) : end])

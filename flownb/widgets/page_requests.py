@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flownb.api.flow import stored
 from flownb.api.job import find_job, stored_job
-from flownb.state import tree
+from flownb.state.failures import failed_keys
 from flownb.views import timeline as timelines
 from flownb.views.phases import failed_runs
 from flownb.views.words import cut, printable, reason, shown
@@ -143,7 +143,7 @@ class Pages:
         state = ask.get("state")
         if state not in (None, "", FAILED):
             return wanted
-        failed = dict.fromkeys(tree.failed_keys(self._stored.store, self._stored.flow_state.shape))
+        failed = dict.fromkeys(failed_keys(self._stored.store, self._stored.flow_state.shape))
         mine = set(wanted)
         first = [key for key in failed if key in mine]
         return first if state == FAILED else first + [key for key in wanted if key not in failed]

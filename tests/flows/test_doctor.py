@@ -37,7 +37,7 @@ def half_way(flow, stage):
 @pytest.fixture
 def nobody_works(monkeypatch):
     """Where nothing moves, the second look may come at once."""
-    monkeypatch.setattr(checkup, "_PAUSE", 0.0)
+    monkeypatch.setattr(checkup, "_PAUSE_SECONDS", 0.0)
 
 
 def look(**options):

@@ -8,7 +8,7 @@ import pytest
 
 import flownb as fn
 from flownb.api import waiting as waiting_module
-from flownb.diagnosis.explain import in_words
+from flownb.diagnosis.reasons import in_words
 from flownb.wire.store import Store
 from flownb.wire.store.jobs import Jobs
 from tests.support.stuck_flows import Stage, row, says

@@ -19,8 +19,7 @@ from flownb.adding.send import store_plan
 from flownb.api import doctor
 from flownb.api.job import Job as Handle
 from flownb.errors import FlowError, TransitionError, WaitingChildren
-from flownb.state import tree
-from flownb.state.flow_state import OwnFlowState
+from flownb.state.flow_state import OwnFlowState, state_of
 from flownb.steering import remove
 from flownb.steering.retry import retry_flow
 from flownb.wire.store.job_records import Taken
@@ -526,7 +525,7 @@ class FlowMachine(RuleBasedStateMachine):
     def flows_say_how_they_are(self) -> None:
         for flow, record in self.world.flows.items():
             root = self.store.jobs.read([record.root], ("name",))[0]
-            assert tree.state_of(self.store.flows.read(flow), root) == self.world.flow_state(flow), flow
+            assert state_of(self.store.flows.read(flow), root) == self.world.flow_state(flow), flow
             counts = {
                 f"{queue} {state}": n
                 for queue, states in self.store.flows.read_counts(flow).by_stage.items()

@@ -1,0 +1,50 @@
+"""Reasons that a queue gives to every job in it: it is paused, nobody serves it, its limits are reached. Pure."""
+
+from __future__ import annotations
+
+from flownb.diagnosis import reason_words
+from flownb.diagnosis.reasons import Urgency, Why
+from flownb.wire import keys
+from flownb.wire.store.queue_facts import HELD_BY_HAND, QueueFacts
+
+
+def no_start(base: str, queue: str, facts: QueueFacts, urgency: Urgency) -> list[Why]:
+    """Return why no worker starts jobs of a queue; `urgency` is that of a job which could run now, or later."""
+    found = []
+    if facts.paused:
+        fix = f"resume it with Queue({queue!r}).resume()"
+        found.append(Why(urgency, "paused", base, f"queue {queue!r} is paused", fix))
+    is_of_batches = keys.queue_of_base(base) == keys.BATCH_QUEUE
+    if facts.served is False and not (is_of_batches and urgency == Urgency.LATER):
+        fix = f"start one: Worker({queue!r}, function), or flownb worker MODULE with its task"
+        if is_of_batches:
+            fix = "start any worker of flownb, or wait() for the batch"
+        found.append(Why(urgency, "unserved", base, f"no worker serves queue {queue!r}", fix))
+    return found
+
+
+def limits_reached(base: str, queue: str, facts: QueueFacts) -> list[Why]:
+    """Return which limits of a queue hold its jobs back just now."""
+    found = []
+    if facts.most_active is not None and facts.active >= facts.most_active:
+        why = f"queue {queue!r} is at its global concurrency: {facts.active} of {facts.most_active} run"
+        fix = "wait, or raise the queue's global concurrency"
+        found.append(Why(Urgency.IN_TIME, "full", base, why, fix))
+    if _is_rate_limited(facts):
+        left = reason_words.span(facts.limited_ms)
+        why = f"queue {queue!r} is rate limited for {left}: {facts.started:,} started in this window"
+        if facts.started >= HELD_BY_HAND:
+            why = f"queue {queue!r} is rate limited for {left} by a RateLimitError"
+        found.append(Why(Urgency.IN_TIME, "limited", base, why, f"wait {left}"))
+    return found
+
+
+def _is_rate_limited(facts: QueueFacts) -> bool:
+    """A worker's own limit is not stored. That some jobs were charged to a window tells of one, if none runs."""
+    most = HELD_BY_HAND if facts.active else 1
+    return facts.limited_ms > 0 and facts.started >= (facts.most_started or most)
+
+
+def in_line(base: str, queue: str, facts: QueueFacts) -> Why:
+    why = f"in line: {facts.waiting:,} wait in queue {queue!r}, {facts.active:,} run"
+    return Why(Urgency.WELL, "line", base, why, f"wait, or start another Worker({queue!r}, ...)")

@@ -1,0 +1,254 @@
+"""Reads a flow as a picture needs it: like siblings folded into one counted node, at most 60 nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from flownb.state.failures import read_failures
+from flownb.state.flow_state import state_of
+from flownb.state.shape import REMOVED, Group, Shape
+from flownb.wire import keys
+from flownb.wire.records import (
+    ACTIVE,
+    COMPLETED,
+    FAILED,
+    MOST_NODES,
+    WAITING,
+    FlowCounts,
+    JobRecord,
+    Node,
+    Snapshot,
+)
+from flownb.wire.store import Store
+from flownb.wire.store.children import ChildrenCounts
+from flownb.wire.store.job_records import BRIEF_FIELDS
+
+
+def read_snapshot(
+    store: Store,
+    shape: Shape,
+    record: Mapping[str, str],
+    counts: FlowCounts,
+    *,
+    failures: bool = False,
+    opened: Mapping[str, Sequence[str]] | None = None,
+) -> Snapshot:
+    """Read a flow's nodes beside its counts.
+
+    `opened` says of folded nodes, by the key of their first job, which jobs stand for themselves.
+    """
+    reader = _NodeReader(store, shape, counts, opened or {})
+    nodes = reader.read()
+    drawn = sum(node.count for node in nodes if node.queue not in reader.counted_as_jobs)
+    drawn += sum(sum(counts.by_stage[queue].values()) for queue in reader.counted_as_jobs)
+    return Snapshot(
+        name=record["name"],
+        state=state_of(record, nodes[0].job),
+        nodes=nodes,
+        counts=counts,
+        created=int(record["created"]),
+        finished=int(record["finished"]) if "finished" in record else None,
+        now=store.server.read_time(),
+        oldest=_read_oldest_start(store, shape, counts),
+        left_out=max(counts.total - drawn, 0),
+        failures=tuple(read_failures(store, shape, counts.count(FAILED))) if failures else (),
+    )
+
+
+def _read_oldest_start(store: Store, shape: Shape, counts: FlowCounts) -> int | None:
+    """When the job that runs longest was started."""
+    running = [queue for queue, states in counts.by_stage.items() if states.get(ACTIVE)]
+    if not running:
+        return None
+    parents = {parent for parent, _ in shape.branches()}
+    bases = [keys.base(store.prefix, queue) for queue in running]
+    return store.queue_facts.read_oldest_start(
+        bases, lambda job, parent: job == shape.root or parent in parents
+    )
+
+
+@dataclass(kw_only=True)
+class _Draft:
+    """A node of the picture, while it is read."""
+
+    key: str  #: of the job, or of the first one that is folded
+    queue: str
+    name: str
+    optional: bool
+    count: int = 1  #: jobs, or their rows
+    states: dict[str, int] = field(default_factory=dict)
+    jobs: dict[str, int] = field(
+        default_factory=dict
+    )  #: of a folded node: its jobs' states, as the parent counts them
+    opened: list[int] = field(default_factory=list)  #: of a folded node: nodes drawn one by one instead
+    children: list[int] = field(default_factory=list)
+    record: JobRecord | None = None
+
+    @property
+    def is_single(self) -> bool:
+        return self.count == 1 and not self.opened
+
+    def as_node(self, position: int) -> Node:
+        return Node(
+            id=f"n{position}",
+            name=self.name,
+            queue=self.queue,
+            states=self.states,
+            count=self.count,
+            job=self.record,
+            optional=self.optional,
+            children=tuple(f"n{child}" for child in self.children),
+            key=self.key,
+        )
+
+
+class _NodeReader:
+    """Walks down from the root, level by level, reading jobs that are drawn and summaries of those that are not."""
+
+    def __init__(
+        self, store: Store, shape: Shape, counts: FlowCounts, opened: Mapping[str, Sequence[str]]
+    ) -> None:
+        self._store = store
+        self._shape = shape
+        self._counts = counts
+        self._opened = opened
+        self._drafts: list[_Draft] = []
+        self._position_of: dict[str, int] = {}  # job -> its node
+        self.counted_as_jobs: set[str] = set()  #: queues of which rows are counted and jobs are drawn
+
+    def read(self) -> tuple[Node, ...]:
+        """Return the nodes, the root first."""
+        level = [self._add_single(self._shape.root, optional=False)]
+        while level:
+            level = self._add_level_below(level)
+        self._read_singles()
+        self._read_removed()
+        self._show_jobs_where_nodes_share_rows()
+        self._leave_out_opened()
+        return tuple(draft.as_node(i) for i, draft in enumerate(self._drafts))
+
+    # ---- which nodes there are -------------------------------------------------------------------------------
+
+    def _add_level_below(self, level: Sequence[int]) -> list[int]:
+        """Add the children of nodes; return the nodes to look below."""
+        below: list[int] = []
+        parents = [self._drafts[i].key for i in level]
+        counts = self._store.children.counts(parents)
+        for i, groups, count in zip(level, self._shape.groups(parents), counts, strict=True):
+            for group in groups or ():
+                below += self._add_group(i, group, count if len(groups or ()) == 1 else None)
+        return below
+
+    def _add_group(self, parent: int, group: Group, counts: ChildrenCounts | None) -> list[int]:
+        """Add a group of siblings below a node; return the nodes to look below. `counts` are the group's, if known."""
+        draft = self._drafts[parent]
+        known = [self._position_of[key] for key in group["first"] if key in self._position_of]
+        draft.children += [i for i in known if i not in draft.children]
+        if known or len(self._drafts) >= MOST_NODES:
+            return []
+        if draft.count > 1:
+            added = below = [self._add_folded(group, None)]
+        elif group["count"] == 1:
+            added = below = [self._add_single(group["first"][0], group["optional"])]
+        else:
+            added, below = self._add_folded_and_opened(group, counts)
+        draft.children += added
+        return [] if group["leaf"] else below
+
+    def _add_folded_and_opened(
+        self, group: Group, counts: ChildrenCounts | None
+    ) -> tuple[list[int], list[int]]:
+        """Add siblings, those that are opened one by one; return the nodes, and those to look below."""
+        wanted = self._opened.get(group["first"][0], ())
+        opened = [self._add_single(key, group["optional"]) for key in wanted if key not in self._position_of]
+        if group["count"] <= len(opened):
+            return opened, opened
+        rest = self._add_folded(group, counts)
+        self._drafts[rest].count -= len(opened)
+        self._drafts[rest].opened = opened
+        return [*opened, rest], opened or [rest]
+
+    def _add_single(self, key: str, optional: bool) -> int:
+        _, queue, id = keys.split(key)
+        self._position_of[key] = len(self._drafts)
+        return self._add(_Draft(key=key, queue=queue, name=id, optional=optional))
+
+    def _add_folded(self, group: Group, counts: ChildrenCounts | None) -> int:
+        """Add one node for many siblings. Below another folded node it stands for its whole queue in this flow."""
+        queue = keys.queue_of_base(group["base"])
+        stage = _without_zeros(self._counts.by_stage.get(queue, {}))
+        jobs: dict[str, int] = {}
+        if counts is not None:
+            ended = {COMPLETED: counts.completed, FAILED: counts.ignored + counts.failed}
+            jobs = _without_zeros({WAITING: counts.pending, **ended})
+        states, count = jobs, group["count"]
+        is_whole_stage = queue in self._counts.rows_a_job or sum(stage.values()) == count
+        if counts is None or is_whole_stage:
+            states, count = stage, sum(stage.values()) or count
+        key = group["first"][0]
+        self._position_of.setdefault(key, len(self._drafts))
+        return self._add(
+            _Draft(
+                key=key,
+                queue=queue,
+                name=group["name"],
+                optional=group["optional"],
+                count=count,
+                states=states,
+                jobs=jobs,
+            )
+        )
+
+    def _add(self, draft: _Draft) -> int:
+        self._drafts.append(draft)
+        return len(self._drafts) - 1
+
+    # ---- what they show --------------------------------------------------------------------------------------
+
+    def _read_singles(self) -> None:
+        singles = [draft for draft in self._drafts if draft.is_single]
+        records = self._store.jobs.read([draft.key for draft in singles], BRIEF_FIELDS)
+        for draft, record in zip(singles, records, strict=True):
+            if record is not None:
+                draft.record, draft.name = record, record.name
+                draft.states = {record.state or WAITING: 1}
+
+    def _read_removed(self) -> None:
+        """Show jobs that were removed as they ended: their parent has kept how they did."""
+        self._drafts[0].states = self._drafts[0].states or {FAILED: 1}
+        for parent in self._drafts:
+            children = (self._drafts[i] for i in parent.children)
+            removed = [child for child in children if child.count == 1 and not child.states]
+            ends = self._store.children.read_ends(parent.key, [child.key for child in removed])
+            for child, end in zip(removed, ends, strict=True):
+                child.name, child.states = REMOVED, {end or FAILED: 1}
+
+    def _show_jobs_where_nodes_share_rows(self) -> None:
+        """Rows are counted a queue: where several nodes share one, each shows its own jobs, not all the rows."""
+        for queue in self._counts.rows_a_job:
+            drafts = [draft for draft in self._drafts if draft.queue == queue]
+            if not _must_show_jobs(drafts):
+                continue
+            self.counted_as_jobs.add(queue)
+            for draft in drafts:
+                if draft.jobs:
+                    draft.states = draft.jobs
+                    draft.count = sum(draft.jobs.values()) - len(draft.opened)
+
+    def _leave_out_opened(self) -> None:
+        """Count in a folded node only those jobs that are not drawn one by one beside it."""
+        for draft in self._drafts:
+            for i in draft.opened:
+                state = next(iter(self._drafts[i].states))
+                draft.states = _without_zeros({s: n - (s == state) for s, n in draft.states.items()})
+
+
+def _must_show_jobs(drafts: Sequence[_Draft]) -> bool:
+    """Say of a queue's nodes whether all rows of the queue are too many for one, and the jobs of each are known."""
+    has_all_rows = len(drafts) == 1 and bool(drafts[0].jobs)
+    return not has_all_rows and all(draft.count == 1 or draft.jobs for draft in drafts)
+
+
+def _without_zeros(counts: Mapping[str, int]) -> dict[str, int]:
+    return {state: n for state, n in counts.items() if n}
