@@ -11,7 +11,7 @@ from flownb import errors, hooks
 from flownb.api import display
 from flownb.api.job import Job, find_job, store_of
 from flownb.api.progress import Progress
-from flownb.api.waiting import FlowOutcome, looks, read_outcome, reasons
+from flownb.api.waiting import FlowOutcome, polls, read_outcome, reasons
 from flownb.connection import Connection
 from flownb.state.eta import estimate
 from flownb.state.stored_flow import StoredFlow
@@ -266,7 +266,7 @@ class Flow:
         'completed'
         """
         if self._outcome is None:
-            for _ in self._looks(timeout):
+            for _ in self._polls(timeout):
                 if self._stored.flow_state.catch_up().state is not None:
                     break
                 self._while_waiting()
@@ -274,11 +274,11 @@ class Flow:
                 self._outcome = read_outcome(self._stored)
         return self
 
-    def _looks(self, timeout: Any) -> Iterator[None]:
-        return looks(self._stored, timeout, handle=self)
+    def _polls(self, timeout: Any) -> Iterator[None]:
+        return polls(self._stored, timeout, handle=self)
 
     def _while_waiting(self) -> None:
-        """Called at each look; a batch may have something to do meanwhile."""
+        """Called whenever the flow has not ended yet; a batch may have something to do meanwhile."""
 
     def result(self, timeout: Any = None) -> Any:
         """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from flownb import hooks
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FLOW_STATES = (*STATES, "failing", "cancelled")
-_PAGE = 100  # flows read from the index at a time
-_LOOK = 250  # ids of each state of a queue among which other programs' flows are sought
-_PATIENCE = 0.3  # seconds for counting one flow of another program
-_MOST_EXPLAINED = 50  # unfinished jobs of a flow that are looked at for its `why`
-_MOST_STEPS = 100
+FLOWS_A_PAGE = 100  # read from the index at a time
+MAX_SEARCHED = 250  # ids of each state of a queue among which other programs' flows are sought
+MAX_STEPS_UP = 100  # from such a job to its root
+COUNT_PATIENCE_SECONDS = 0.3  # for counting one flow of another program
+MAX_EXPLAINED = 50  # unfinished jobs of a flow that are read for its `why`
 
 
 class Line(NamedTuple):
@@ -59,26 +60,25 @@ def flows(
         name    state  total                                  why
     0  total  waiting      1  no worker serves queue 'doc-listed'
     """
+    _check(queue, state, limit)
+    _, store = store_of(connection)
+    now = store.server.read_time()
+    lines = (_line(store, flow_state, now, queue, state) for flow_state in _newest_first(store, queue))
+    return hooks.tables.flows_frame(list(islice((line for line in lines if line), limit)))
+
+
+def _check(queue: str | None, state: str | None, limit: int) -> None:
     if state is not None and state not in FLOW_STATES:
         raise OptionError(f"state {state!r}: there are {', '.join(FLOW_STATES)}")
     if type(limit) is not int or limit < 1:
         raise OptionError(f"limit: a whole number from 1 on, not {limit!r}")
     if queue is not None and (problem := keys.problem_with_queue(queue)):
         raise FlowError(f"queue {queue!r}: the name {problem}")
-    _, store = store_of(connection)
-    now, lines = store.server.read_time(), list[Line]()
-    for flow_state in _newest_first(store, queue):
-        line = _line(store, flow_state, now, queue, state)
-        if line is not None:
-            lines.append(line)
-            if len(lines) == limit:
-                break
-    return hooks.tables.flows_frame(lines)
 
 
 def _newest_first(store: Store, queue: str | None) -> Iterator[FlowState]:
-    others = [] if queue is None else _others(store, queue)
-    for flow, created in store.flows.pages(_PAGE):
+    others = [] if queue is None else _foreign_roots(store, queue)
+    for flow, created in store.flows.pages(FLOWS_A_PAGE):
         while others and others[0][0] > created:
             yield FoundFlowState(store, others.pop(0)[1])
         yield OwnFlowState(store, flow)
@@ -101,7 +101,7 @@ def _line(
     state = state_of(record, store.jobs.read([flow_state.root], ("name",))[0])
     if wanted not in (None, state):
         return None
-    counts = flow_state.counts(_PATIENCE)
+    counts = flow_state.counts(COUNT_PATIENCE_SECONDS)
     return Line(
         flow=keys.short(flow_state.root, store.prefix),
         name=record["name"],
@@ -115,33 +115,38 @@ def _line(
 
 
 def _why(store: Store, flow_state: FlowState, record: dict[str, str], counts: FlowCounts) -> str:
-    reasons = explain(store, flow_state, record, most=_MOST_EXPLAINED)
-    told = [reasons[0].why] if reasons else []
-    return "; ".join([*told, "not all of it was counted yet"] if counts.counting else told)
+    reasons = explain(store, flow_state, record, most=MAX_EXPLAINED)
+    texts = [reasons[0].why] if reasons else []
+    return "; ".join([*texts, "not all of it was counted yet"] if counts.counting else texts)
 
 
-def _others(store: Store, queue: str) -> list[tuple[int, str]]:
-    """Return the roots of other programs' flows with a job in this queue, and when they were made; the newest first."""
-    base = keys.base(store.prefix, queue)
+def _foreign_roots(store: Store, queue: str) -> list[tuple[int, str]]:
+    """Return the roots of other programs' flows with a job in this queue, each with when it was added (ms).
+
+    The newest come first. Jobs without parent and children are no flows.
+    """
+    base, newest = keys.base(store.prefix, queue), MAX_SEARCHED - 1
     found = [
-        keys.job_in(base, id) for state in STATES for id in store.queues.read_ids(base, state, 0, _LOOK - 1)
+        keys.job_in(base, id) for state in STATES for id in store.queues.read_ids(base, state, 0, newest)
     ]
-    level, seen = list(dict.fromkeys(found)), set[str]()
+    tops = _topmost(store, found)
+    outlines = store.children.read_names(list(tops))
+    pairs = zip(tops.items(), outlines, strict=True)
+    roots = [(added, root) for (root, added), outline in pairs if outline and outline.has_children]
+    return sorted(roots, reverse=True)
+
+
+def _topmost(store: Store, jobs: list[str]) -> dict[str, int]:
+    """Follow other programs' jobs up to where no parent is; return these with when they were added (ms)."""
     tops: dict[str, int] = {}
-    for _ in range(_MOST_STEPS):
-        seen.update(level)
-        above: dict[str, None] = {}
-        for job in store.jobs.read(level, ("fl", "parentKey", "timestamp")):
-            if job is None or job.flow is not None:
-                continue
-            if job.parent_key is None:
-                tops[job.key] = job.timestamp
-            elif job.parent_key not in seen:
-                above[job.parent_key] = None
-        level = list(above)
+    level, seen = list(dict.fromkeys(jobs)), set[str]()
+    for _ in range(MAX_STEPS_UP):
         if not level:
             break
-    roots = list(tops)
-    kin = store.children.read_names(roots)
-    found_roots = [(tops[root], root) for root, k in zip(roots, kin, strict=True) if k and k.has_children]
-    return sorted(found_roots, reverse=True)
+        seen.update(level)
+        read = store.jobs.read(level, ("fl", "parentKey", "timestamp"))
+        foreign = [job for job in read if job and job.flow is None]
+        tops |= {job.key: job.timestamp for job in foreign if job.parent_key is None}
+        level = list(dict.fromkeys(job.parent_key for job in foreign if job.parent_key))
+        level = [parent for parent in level if parent not in seen]
+    return tops

@@ -23,11 +23,13 @@ RECHECK_SECONDS = (
 )
 
 
-def looks(stored: StoredFlow, timeout: Any, *, handle: object) -> Iterator[None]:
-    """Yield whenever it is time to look again, ever more rarely; print once what a long silence is about.
+def polls(stored: StoredFlow, timeout: Any, *, handle: object) -> Iterator[None]:
+    """Yield whenever it is time to ask again whether the flow has ended, ever more rarely.
+
+    Prints once why a flow without running jobs does not end.
 
     Raises FlowStuck for a flow that cannot end, and TimeoutError, which shows `handle`, once `timeout` is over and
-    there was a look after it.
+    the flow was asked after it.
     """
     limit = None if timeout is None else seconds(timeout, "timeout")
     started, pause, is_explained, explain_at = time.monotonic(), FIRST_PAUSE_SECONDS, False, SILENCE_SECONDS

@@ -152,7 +152,7 @@ class Batch(Flow):
         0 1.0
         1 FlowFailed('ZeroDivisionError: integer division or modulo by zero')
         """
-        looks = self._looks(timeout)
+        looks = self._polls(timeout)
         while not self._stored.is_whole():  # another kernel's iterator has not come to its end
             next(looks)
         rows, index = self._stored.rows, self._stored.index

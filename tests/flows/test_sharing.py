@@ -106,6 +106,23 @@ def test_a_bare_mention_elsewhere_is_the_job_it_mentions(capsys):
     assert capsys.readouterr().out == "shared: s under a and b\n"
 
 
+def test_a_bare_mention_as_a_task_argument_has_the_value_of_the_job_it_mentions():
+    @fn.task(queue="q-total")
+    def total(part):
+        return part + 1
+
+    bare, full = fn.Node("s", "q-s", {"n": 1}), node("s", node("below"), data={"n": 1})
+    flow = fn.add(node("root", total.node(part=bare), full))
+    assert names(flow) == ["below", "root", "s", "total"]
+    with (
+        fn.Worker("q-below", lambda job: None),
+        fn.Worker("q-s", lambda job: 41),
+        fn.Worker("q-total", total),
+        fn.Worker("q-root", lambda job: job.get_children_values()),
+    ):
+        assert 42 in flow.result(timeout=30).values()
+
+
 @pytest.mark.parametrize(
     "other",
     [
