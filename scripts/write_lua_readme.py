@@ -99,7 +99,7 @@ class Lua:
         }
         found |= {key for key in OWN_KEYS if f":{key}" in self.code}
         found |= {f"flownb:{kind}" for kind in re.findall(r"flow_key\('(\w+)'", self.code)}
-        found |= {key for key in ("flownb:flows", "flownb:names") if f"about .. ':{key[7:]}'" in self.code}
+        found |= {key for key in ("flownb:flows", "flownb:names") if f"home .. ':{key[7:]}'" in self.code}
         return found
 
 

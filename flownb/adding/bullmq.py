@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from flownb.adding.chunks import calls_of
 from flownb.adding.planned_job import Plan, PlannedJob
 from flownb.errors import FlowError, ParentJobCannotBeReplaced
 from flownb.wire import keys
+from flownb.wire.job_rows import JobDetails, JobRow, ParentRow
 from flownb.wire.store import Store
 from flownb.wire.store.limits import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL
 
@@ -57,9 +58,9 @@ class _Call:
     def __init__(self, made: Plan) -> None:
         self.made = made
         self.bases: dict[str, int] = {}
-        self.jobs: list[list[Any]] = []
+        self.jobs: list[JobRow] = []
         self.opts: dict[str, int] = {}
-        self.parents: list[list[Any]] = []
+        self.parents: list[ParentRow] = []
         self._places: dict[tuple[int, str], int] = {}
 
     def add(self, job: PlannedJob) -> None:
@@ -70,18 +71,16 @@ class _Call:
             opts["parent"] = {"id": above.id, "queue": above.base}
         opts_place = self.opts.setdefault(_json(opts), len(self.opts) + 1)
         place = self.bases.setdefault(job.base, len(self.bases) + 1)
-        row = [place, job.id, job.name, job.data, opts_place, parent]
-        self.jobs.append(
-            [*row, options.delay, options.priority, options.lifo, bool(job.children), None, None]
-        )
+        details = JobDetails(options.delay, options.priority, options.lifo, bool(job.children))
+        self.jobs.append(JobRow(place, job.id, job.name, job.data, opts_place, parent, details))
 
-    def _parent(self, job: PlannedJob) -> int | bool:
+    def _parent(self, job: PlannedJob) -> int | Literal[False]:
         """The place of the job's parent in the call, False for a root."""
         for edge in job.parents.items():
             if edge not in self._places:
                 above, policy = self.made.jobs[edge[0]], edge[1]
                 link = {"id": above.id, "queueKey": above.base} | ({policy: True} if policy else {})
-                self.parents.append([above.key, _json(link), policy, False])
+                self.parents.append(ParentRow(above.key, _json(link), policy))
                 self._places[edge] = len(self.parents)
             return self._places[edge]
         return False

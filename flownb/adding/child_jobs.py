@@ -18,6 +18,7 @@ from flownb.errors import FlowError, OptionError, UnrecoverableError, WaitingChi
 from flownb.wire import codec, keys
 from flownb.wire.flow_log import tell
 from flownb.wire.folding import MOST_SINGLE, template_of
+from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.declared import AddedChildren, grown_field
@@ -146,32 +147,29 @@ def _store(
     if flow is None and _is_alone(store, job):  # it becomes the root of a flow
         made.flow = made.flow.rpartition("-")[0]
         fields = {"name": job.name, "root": job.key, "total": str(len(made.jobs)), "on_failure": "cancel"}
-        record: dict[str, Any] | None = {
-            "id": made.flow,
-            "named": None,
-            "fields": [part for pair in fields.items() for part in pair],
-        }
+        record: FlowRecord | None = FlowRecord(id=made.flow, fields=fields)
     else:  # in a flow of another program's its children are counted by nobody, as all its jobs
         made.flow = keys.home_and_flow(flow)[1] if flow else made.flow
-        record = {"id": made.flow} if flow else None
+        record = FlowRecord(id=made.flow) if flow else None
     place = keys.own(made.prefix, "children", job.key)
-    more: list[tuple[str, str, Any]] = [
-        (place, f"run:{n}", piece) for n, piece in enumerate(pieces_of(made, 0), growth.pieces)
-    ]
+    more = [FieldRow(place, f"run:{n}", piece) for n, piece in enumerate(pieces_of(made, 0), growth.pieces)]
     groups = _joined(growth.groups, groups_of(made, 0))
-    more += [(place, "groups", json.dumps(groups, separators=(",", ":"))), (place, f"call:{number}", asked)]
-    more += [(job.key, "ac", str(max(number + 1, growth.calls)))]
+    more += [
+        FieldRow(place, "groups", json.dumps(groups, separators=(",", ":"))),
+        FieldRow(place, f"call:{number}", asked),
+        FieldRow(job.key, "ac", str(max(number + 1, growth.calls))),
+    ]
     if flow:
         base = keys.base_of(job.key)
         parents = store.shared.read_further_parents([job.key])[job.key]
         parents += [job.parent_key] if job.parent_key else []
         for parent in (keys.own(made.prefix, "children", key) for key in parents):
-            more += [(parent, "grown", "1"), (parent, grown_field(base, job.name), job.key)]
+            more += [FieldRow(parent, "grown", "1"), FieldRow(parent, grown_field(base, job.name), job.key)]
     if record and "tidy" in field_of(made):
-        more.append((keys.own(made.prefix, "flow", made.flow), "tidy", "jobs"))
-    under = {"key": job.key, "token": run.token, "ats": job.attempts_started}
+        more.append(FieldRow(keys.own(made.prefix, "flow", made.flow), "tidy", "jobs"))
+    under = AddingRun(key=job.key, token=run.token, attempts_started=job.attempts_started)
     send(store, made, record, under, more)
-    flow = str(record["id"]) if record else None
+    flow = record.id if record else None
     tell(f"has added children: {len(made.root.children):,}", flow=flow, job=job.key)
 
 

@@ -6,6 +6,8 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import starmap
 from typing import Any
 
 from flownb.adding.chunks import calls_of
@@ -16,6 +18,7 @@ from flownb.options import JobOptions
 from flownb.wire import codec, keys
 from flownb.wire.flow_log import tell
 from flownb.wire.folding import MOST_SINGLE, group_siblings
+from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
 from flownb.wire.records import OPTIONAL
 from flownb.wire.store import Store
 from flownb.wire.store.limits import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL
@@ -44,7 +47,7 @@ def store_plan(
             raise FlowError(f"name {problem}")
     fields = {"name": name or made.root.name, "root": made.root.key, "total": str(len(made.jobs))}
     fields |= field_of(made) | dict(about or {})
-    record = {"id": made.flow, "named": name, "fields": [part for pair in fields.items() for part in pair]}
+    record = FlowRecord(id=made.flow, name=name, fields=fields)
     try:
         existing = send(store, made, record, fresh=fresh)
     except Cancelled:
@@ -58,9 +61,9 @@ def store_plan(
 def send(
     store: Store,
     made: Plan,
-    record: Mapping[str, Any] | None,
-    under: Mapping[str, Any] | None = None,
-    at_last: Sequence[tuple[str, str, Any]] = (),
+    record: FlowRecord | None,
+    under: AddingRun | None = None,
+    at_last: Sequence[FieldRow] = (),
     *,
     fresh: bool = False,
 ) -> list[str]:
@@ -72,10 +75,12 @@ def send(
         call = AddCall(made)
         call.take(range(made.grows, len(made.jobs)))
         call.close(i for i, job in enumerate(made.jobs) if job.children)
-        call.chunks += at_last
-        whole = record and {**record, "stored": True}
+        call.fields += at_last
+        whole = record and replace(record, is_stored=True)
         try:
-            return store.jobs.add(call.bases, record=whole, fresh=fresh, under=under, **call.arguments())[1]
+            return store.jobs.add(
+                call.bases, record=whole, fresh=fresh, adding_run=under, **call.arguments()
+            )[1]
         except JobExists as error:  # since somebody looked
             raise taken(made, str(error)) from None
     return _send_sealed(store, made, record, under, at_last)
@@ -84,9 +89,9 @@ def send(
 def _send_sealed(
     store: Store,
     made: Plan,
-    record: Mapping[str, Any] | None,
-    under: Mapping[str, Any] | None,
-    at_last: Sequence[tuple[str, str, Any]],
+    record: FlowRecord | None,
+    under: AddingRun | None,
+    at_last: Sequence[FieldRow],
 ) -> list[str]:
     """Send a large plan call by call, each made ready while the server is busy with the one before.
 
@@ -99,10 +104,12 @@ def _send_sealed(
         if failed.is_set():
             return []
         try:
-            about = record and {**record, "stored": is_last}
+            about = record and replace(record, is_stored=is_last)
             if is_last:
-                call.chunks += at_last
-            return store.jobs.add(call.bases, record=about, seal=seal, under=under, **call.arguments())[1]
+                call.fields += at_last
+            return store.jobs.add(call.bases, record=about, seal=seal, adding_run=under, **call.arguments())[
+                1
+            ]
         except BaseException:
             failed.set()
             raise
@@ -151,9 +158,9 @@ class AddCall:
         self.opts: dict[int, int] = {}
         self.opts_texts: list[str] = []
         self.parents: dict[tuple[int, str], int] = {}
-        self.parent_rows: list[list[Any]] = []
-        self.jobs: list[list[Any]] = []
-        self.chunks: list[tuple[str, str, Any]] = []
+        self.parent_rows: list[ParentRow] = []
+        self.jobs: list[JobRow] = []
+        self.fields: list[FieldRow] = []
         self.unseal: list[str] = []
 
     @property
@@ -166,7 +173,7 @@ class AddCall:
             "opts": self.opts_texts,
             "parents": self.parent_rows,
             "unseal": self.unseal,
-            "chunks": self.chunks,
+            "fields": self.fields,
         }
 
     def take(self, positions: range) -> None:
@@ -181,16 +188,23 @@ class AddCall:
                 parent = known_parent(edge) or self._parent(*edge)
             elif edges:
                 parent = [known_parent(edge) or self._parent(*edge) for edge in edges.items()]
-            row = [place, job.id, job.name, job.data, opts, parent]
+            details = None
             if job.children or job.bind or base in self.far or id(options) in self.special:
-                more = [options.delay, options.priority, options.lifo, bool(job.children), job.bind]
-                row.extend([*more, self.far.get(base), self.keeps.get(id(options))])
-                self.chunks += job.beside
-            self.jobs.append(row)
+                details = JobDetails(
+                    delay=options.delay,
+                    priority=options.priority,
+                    lifo=options.lifo,
+                    has_children=bool(job.children),
+                    bind=job.bind,
+                    flow_prefix=self.far.get(base),
+                    keep=self.keeps.get(id(options)),
+                )
+                self.fields += starmap(FieldRow, job.beside)
+            self.jobs.append(JobRow(place, job.id, job.name, job.data, opts, parent, details))
             if job.children:
                 self._declare(i, job)
             if not i:
-                self.chunks += self.made.notes
+                self.fields += starmap(FieldRow, self.made.notes)
 
     def close(self, whole: Iterable[int]) -> None:
         """Parents whose last child is in this call (or was before) wait for nothing but their children."""
@@ -216,9 +230,9 @@ class AddCall:
     def _parent(self, position: int, policy: str) -> int:
         parent = self.made.jobs[position]
         link = {"id": parent.id, "queueKey": parent.base, policy: True}
-        self.parent_rows.append(
-            [parent.key, json.dumps(link, separators=(",", ":")), policy, self.made.grows and not position]
-        )
+        text = json.dumps(link, separators=(",", ":"))
+        is_outside = self.made.grows and not position
+        self.parent_rows.append(ParentRow(parent.key, text, policy, is_outside))
         self.parents[position, policy] = len(self.parent_rows)
         return len(self.parent_rows)
 
@@ -226,9 +240,9 @@ class AddCall:
         """The declared order of a parent's children, and a summary that a picture is drawn from."""
         place = keys.own(self.prefix, "children", job.key)
         for number, piece in enumerate(pieces_of(self.made, position)):
-            self.chunks.append((place, str(number), piece))
+            self.fields.append(FieldRow(place, str(number), piece))
         groups = json.dumps(groups_of(self.made, position), separators=(",", ":")).encode()
-        self.chunks.append((place, "groups", groups))
+        self.fields.append(FieldRow(place, "groups", groups))
 
 
 def taken(made: Plan, key: str, state: str | None = None) -> FlowError:

@@ -12,6 +12,7 @@ from flownb.adding.send import AddCall, groups_of, pieces_of
 from flownb.state.flow_state import OwnFlowState
 from flownb.state.seal import unseal
 from flownb.wire import keys
+from flownb.wire.job_rows import FieldRow, FlowRecord
 from flownb.wire.store import Store
 
 
@@ -35,29 +36,24 @@ class Stream:
         above = made.jobs[parents - 1]
         first = 0 if not self._pieces else parents
         fields = {"name": self.name, "root": made.root.key, "total": "0", **self.about}
-        record = {
-            "id": self.flow,
-            "named": self.name,
-            "fields": [part for pair in fields.items() for part in pair],
-        }
+        record = FlowRecord(id=self.flow, name=self.name, fields=fields)
         further = self._declared(made, parents - 1)
         for some in calls_of([job.size for job in made.jobs[first:]]):
             call = AddCall(made)
             call.take(range(some.start + first, some.stop + first))
-            call.chunks += further
-            arguments = call.arguments()
-            self.store.jobs.add(call.bases, record={**record, "stored": False}, seal=self.seal, **arguments)
+            call.fields += further
+            self.store.jobs.add(call.bases, record=record, seal=self.seal, **call.arguments())
             further = []
         self.parents = parents
         self.children += len(above.children)
 
-    def _declared(self, made: Plan, parent: int) -> list[tuple[str, str, bytes]]:
+    def _declared(self, made: Plan, parent: int) -> list[FieldRow]:
         """The children of this piece, behind those of the pieces before."""
         self._place = keys.own(made.prefix, "children", made.jobs[parent].key)
         self._groups = self._groups or groups_of(made, parent)
         pieces = list(enumerate(pieces_of(made, parent), self._pieces))
         self._pieces += len(pieces)
-        return [(self._place, str(number), piece) for number, piece in pieces]
+        return [FieldRow(self._place, str(number), piece) for number, piece in pieces]
 
     def close(self, about: Mapping[str, str]) -> None:
         """Say that this was all, with what is known of the flow only now: its parents wait for nothing else."""

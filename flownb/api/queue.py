@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flownb.adding.plan import plan
+from flownb.adding.planned_job import PlannedJob
 from flownb.api.job import Job, store_of
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
 from flownb.wire import keys
+from flownb.wire.job_rows import JobDetails, JobRow
 from flownb.wire.records import STATES
 from flownb.wire.store.limits import CHUNK_JOBS
 
@@ -66,20 +68,7 @@ class Queue:
         for start in range(0, len(planned), CHUNK_JOBS):
             some = planned[start : start + CHUNK_JOBS]
             opts = [json.dumps(dict(job.options.bullmq), separators=(",", ":")) for job in some]
-            rows = [
-                [
-                    1,
-                    job.id,
-                    job.name,
-                    job.data,
-                    i,
-                    False,
-                    job.options.delay,
-                    job.options.priority,
-                    job.options.lifo,
-                ]
-                for i, job in enumerate(some, 1)
-            ]
+            rows = [_row(job, i) for i, job in enumerate(some, 1)]
             self._store.jobs.add([self._base], jobs=rows, opts=opts, parents=[])
         found = self._store.jobs.read([job.key for job in planned])
         return [Job(record, store=self._store, connection=self._connection) for record in found if record]
@@ -155,3 +144,10 @@ class Queue:
 
     def __repr__(self) -> str:
         return f"Queue({self.name!r})"
+
+
+def _row(job: PlannedJob, opts: int) -> JobRow:
+    """Return a job on its way to this queue; `opts` is the position of its options in the call."""
+    options = job.options
+    details = JobDetails(options.delay, options.priority, options.lifo)
+    return JobRow(1, job.id, job.name, job.data, opts, False, details)

@@ -23,6 +23,8 @@ from flownb.connection import Connection
 from flownb.errors import FlowFailed, OptionError
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys, many_rows
+from flownb.wire.leases import FetchingWorker
+from flownb.wire.outcomes import Outcome
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, JobRecord
 from flownb.wire.store import Store
 
@@ -333,18 +335,12 @@ def _finish_roots(store: Store, prefix: str) -> None:
     """Complete the roots of batches whose rows have all ended, as a worker would."""
     base = keys.base(prefix, keys.BATCH_QUEUE)
     token = secrets.token_hex(8)
-    worker = {"token": token, "lock_ms": 15_000, "name": None, "limiter": None}
+    worker = FetchingWorker(token=token, lock_ms=15_000)
     taken = store.leases.finish_and_fetch([base], outcomes=[], want=10, worker=worker).taken
     if taken:
-        outcomes = [
-            {
-                "base": base,
-                "id": one.record.id,
-                "token": token,
-                "ats": one.record.attempts_started,
-                "kind": "completed",
-                "value": codec.encode(summarise(Job(one.record, store=store)), "summary"),
-            }
-            for one in taken
-        ]
+        outcomes = []
+        for one in taken:
+            summary = codec.encode(summarise(Job(one.record, store=store)), "summary")
+            run = base, one.record.id, token, one.record.attempts_started
+            outcomes.append(Outcome(*run, "completed", summary))
         store.leases.finish_and_fetch([base], outcomes=outcomes, want=0, worker=worker)

@@ -13,8 +13,8 @@ from flownb.errors import FlowError, JobActive, JobShared
 from flownb.wire import keys
 from flownb.wire.flow_log import tell
 from flownb.wire.records import ACTIVE, WAITING, JobRecord
+from flownb.wire.requests import Detachment, Removal
 from flownb.wire.store import Store
-from flownb.wire.store.jobs import Removal
 from flownb.wire.store.limits import JOBS_A_CHANGE
 
 _FIELDS = ("name", "fl", "parentKey", "parent")
@@ -120,8 +120,8 @@ class _Plan:
         base = keys.base_of(self.top)
         top = self.top if self.flow is None else None
         for some in _chunks(self.kept):
-            lost = [(job, [p for p in self.parents.get(job, ()) if p not in kept]) for job in some]
-            self.store.jobs.remove(base, Removal(jobs=[], keep=lost, top=top, flow=self.flow))
+            lost = [Detachment(job, [p for p in self.parents.get(job, ()) if p not in kept]) for job in some]
+            self.store.jobs.remove(base, Removal(jobs=[], staying=lost, top=top, flow=self.flow))
         going = [job for job in self._leaves_first() if job not in kept]
         chunks = list(_chunks(going)) or [[]]
         for number, some in enumerate(chunks, 1):

@@ -13,6 +13,7 @@ from flownb.state.seal import seal_of, unseal
 from flownb.wire import codec, keys
 from flownb.wire.flow_log import tell
 from flownb.wire.records import CANCELLED, FAILED
+from flownb.wire.requests import Retry
 from flownb.wire.store import Store
 from flownb.wire.store.limits import JOBS_A_CHANGE
 
@@ -96,7 +97,7 @@ def _ask(
 ) -> list[str]:
     found = store.jobs.read(jobs, ("name", "opts"))
     asked = [
-        (key, JobOptions.from_wire(codec.decode(job.opts)).lifo if job else False, rows.get(key))
+        Retry(key, JobOptions.from_wire(codec.decode(job.opts)).lifo if job else False, rows.get(key))
         for key, job in zip(jobs, found, strict=True)
     ]
     return store.jobs.retry(asked, token=token, flow=flow, seal=seal)

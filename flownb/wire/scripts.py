@@ -29,6 +29,7 @@ LIBRARY = "lib"  #: the folder of what scripts share
 
 _TAGS = ("keys", "args", "returns", "errors", "use", "touches")
 _TAG_LINE = re.compile(rf"^-- @({'|'.join(_TAGS)})(?: +(.+))?$", re.MULTILINE)
+_RECORD_LINE = re.compile(r"^-- @(row|map) +(\w+) (.+)$", re.MULTILINE)
 
 # Arguments travel as one MessagePack map and so does the answer: names on both sides, one string on
 # the wire, and user JSON inside stays the text it was. Each queue is declared by its `meta` key; the
@@ -41,6 +42,15 @@ local function reply(t)
   return cmsgpack.pack(t)
 end
 local function refuse(code, about) return redis.error_reply(code .. ' ' .. about) end
+"""
+# The server's clock, so that no client's decides anything; a test may pass its own.
+_CLOCK = """\
+local now = tonumber(args.now)
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local now_text = string.format('%.0f', now)
 """
 _QUEUES = """\
 local queues = {}
@@ -112,7 +122,9 @@ def load(name: str) -> Script:
     tags = header(body)
     library = _library(tags["use"], seen=set())
     queues = [_QUEUES] if "queue" in tags["use"] else []
-    source = "\n".join([_PROLOGUE, *library, *queues, body])
+    readers = [_reader(*row) for row in rows_read("\n".join([*library, body])).items()]
+    clock = [_CLOCK] if "now" in tags["args"] else []
+    source = "\n".join([_PROLOGUE, *clock, *readers, *library, *queues, body])
     return Script(
         name=name,
         args=frozenset(tags["args"]),
@@ -134,6 +146,29 @@ def header(text: str) -> dict[str, tuple[str, ...]]:
     for tag, words in _TAG_LINE.findall(text):
         found[tag] += tuple(words.split())
     return found
+
+
+def records(text: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return the records that a script declares: its kind (``row`` or ``map``) and its fields, by name.
+
+    A row is a list in the order of its fields; a map names them.
+
+    >>> records("-- @row lease base id token")
+    {'lease': ('row', ('base', 'id', 'token'))}
+    """
+    return {name: (kind, tuple(fields.split())) for kind, name, fields in _RECORD_LINE.findall(text)}
+
+
+def rows_read(text: str) -> dict[str, tuple[str, ...]]:
+    """Return the rows that a source reads, with ``<name>_of(row)``, and the order of their fields."""
+    found = records(text).items()
+    return {name: fields for name, (kind, fields) in found if kind == "row" and f"{name}_of(" in text}
+
+
+def _reader(name: str, fields: Sequence[str]) -> str:
+    """Return a Lua function that gives the parts of a row their names."""
+    parts = ", ".join(f"{field} = row[{at}]" for at, field in enumerate(fields, 1))
+    return f"local function {name}_of(row) return {{{parts}}} end"
 
 
 def _library(names: Iterable[str], seen: set[str]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flownb.wire import codec, keys
+from flownb.wire.job_rows import FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
 from flownb.wire.many_rows import bind_of, data_of, refer
 from flownb.wire.records import POLICIES
 from flownb.wire.store import Store
@@ -30,9 +31,8 @@ def delegate_rows(
         own_bind = bind_of(len(some), first + start, bind.get("slice"))
         if "large" in bind:
             own_bind = refer(own_bind, bind["large"])
-        jobs.append(
-            [1, ids[-1], record.name, data_of(some), 1, 1, 0, record.priority, False, False, own_bind]
-        )
+        details = JobDetails(priority=record.priority, bind=own_bind)
+        jobs.append(JobRow(1, ids[-1], record.name, data_of(some), 1, 1, details))
     policy = next(word for word in POLICIES if f'"{word}":' in (record.parent or ""))
     children = keys.own(store.prefix, "children", record.parent_key or "")
     piece = codec.pack_children([base] * len(ids), ids)
@@ -40,7 +40,7 @@ def delegate_rows(
         [base],
         jobs=jobs,
         opts=[record.opts],
-        parents=[[record.parent_key, record.parent, policy, True]],
-        record={"id": record.flow, "fields": [], "named": None, "stored": False},
-        chunks=[(children, str(FIRST_PIECE_BEHIND + first), piece)],
+        parents=[ParentRow(record.parent_key or "", record.parent or "", policy, is_outside=True)],
+        record=FlowRecord(id=record.flow or "", fields={}),
+        fields=[FieldRow(children, str(FIRST_PIECE_BEHIND + first), piece)],
     )

@@ -17,8 +17,8 @@ log = logging.getLogger("flownb.worker")
 
 def follow_up(turn: Turn, settings: WorkerSettings) -> None:
     """Begin the work that follows from what a call has ended."""
-    if turn.doomed:
-        _in_background(cancel.cancel_below, turn.doomed, settings)
+    if turn.failed_parents:
+        _in_background(cancel.cancel_below, turn.failed_parents, settings)
     if turn.shared:
         _in_background(lambda store, jobs: store.shared.notify_parents(jobs), turn.shared, settings)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+from flownb.wire.leases import Lease
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_BYTES_A_CALL
-from flownb.worker.outcomes import Outcome, returned
+from flownb.worker.outcomes import returned
 from flownb.worker.slots import Held, Slots
 
 
@@ -75,7 +77,7 @@ class HeldJobs:
         """Take from `pending` what one call carries: not too many outcomes, not too many bytes."""
         size, some = 0, self.pending[:CHUNK_JOBS]
         for i, outcome in enumerate(some):
-            size += len(outcome.get("value") or "")
+            size += len(outcome.value or "")
             if i and size > MOST_BYTES_A_CALL:
                 some = some[:i]
                 break
@@ -88,9 +90,11 @@ class HeldJobs:
 
     def known(self) -> set[tuple[str, str]]:
         """Return queue and id of all jobs that are held, or about to be written."""
-        return {*self.jobs, *((outcome["base"], outcome["id"]) for outcome in self.pending)}
+        return {*self.jobs, *((outcome.base, outcome.id) for outcome in self.pending)}
 
-    def leases(self) -> list[tuple[str, str, str, int]]:
+    def leases(self) -> list[Lease]:
         """Return the leases of all jobs that are held, as `Leases.extend` takes them."""
         found = [held.taken for held in self.jobs.values()]
-        return [(taken.base, taken.record.id, taken.token, taken.record.attempts_started) for taken in found]
+        return [
+            Lease(taken.base, taken.record.id, taken.token, taken.record.attempts_started) for taken in found
+        ]

@@ -25,6 +25,7 @@ from typing import Any
 
 from flownb.connection import Connection
 from flownb.errors import FlownbError
+from flownb.wire.leases import Lease
 from flownb.wire.store import Store
 
 LINGER_SECONDS = 10.0  # that a keeper stays when it watches no queue
@@ -165,7 +166,7 @@ def _held(queue: WatchedQueue, store: Store) -> list[tuple[str, str]]:
 
 def _renew(queue: WatchedQueue, store: Store) -> None:
     try:
-        leases = [(queue.base, id, lock) for id, lock in _held(queue, store)]
+        leases = [Lease(queue.base, id, lock) for id, lock in _held(queue, store)]
         if leases:
             store.leases.extend([queue.base], leases, lock_ms=queue.lock_ms)
     except FlownbError:

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from flownb.errors import ServerError
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
-from flownb.worker.outcomes import Outcome
 from flownb.worker.settings import WorkerSettings
 
 log = logging.getLogger("flownb.worker")

@@ -1,4 +1,4 @@
-"""How a run ended, as the record that the server is sent: completed, retry, failed, returned, put off or parked."""
+"""How a run ended, as an `Outcome`: completed, retry, failed, returned, put off or parked."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from flownb.errors import (
 )
 from flownb.options import Keep, seconds
 from flownb.wire import codec
+from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.queue_facts import PUT_OFF_MS
 from flownb.worker.error_texts import reason_of, stacktrace_with
 from flownb.worker.retry_policy import FailedRun, NoAttempt, RetryPolicy
 from flownb.worker.work import options_of
-
-Outcome = dict[str, Any]
 
 _WHY: dict[type[BaseException], str] = {JobTimeout: "timeout", JobCrashed: "crashed"}
 
@@ -38,12 +37,12 @@ def completed(taken: Taken, value: Any) -> Outcome:
             text = codec.encode(value, "the returned value", nan=nan)
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
-    return {**_about(taken), "kind": "completed", "value": text, **_kept(taken, "remove_on_complete")}
+    return Outcome(*_run(taken), "completed", text, retention=_retention(taken, "remove_on_complete"))
 
 
 def completed_with(taken: Taken, text: str) -> Outcome:
     """The job's value is this JSON text. Only for jobs of flows, which go with their flow."""
-    return {**_about(taken), "kind": "completed", "value": text}
+    return Outcome(*_run(taken), "completed", text)
 
 
 def outcome_of_error(taken: Taken, error: BaseException, retry: RetryPolicy, job: Job) -> Outcome:
@@ -60,8 +59,8 @@ def outcome_of_error(taken: Taken, error: BaseException, retry: RetryPolicy, job
     if isinstance(wait, NoAttempt):
         why = "unrecoverable" if wait is NoAttempt.POINTLESS else _WHY.get(type(error))
         return failed(taken, reason, stacktrace, why)
-    ending = {"reason": reason, "stacktrace": stacktrace, "delay": wait, "lifo": options.lifo}
-    return {**_about(taken), "kind": "retry", **ending}
+    ending = Outcome(*_run(taken), "retry", reason=reason, stacktrace=stacktrace)
+    return ending._replace(delay=wait, lifo=options.lifo)
 
 
 def rate_limited(taken: Taken, error: RateLimitError, retry: RetryPolicy, job: Job) -> Outcome:
@@ -70,20 +69,20 @@ def rate_limited(taken: Taken, error: RateLimitError, retry: RetryPolicy, job: J
         hold = max(round(seconds(error.retry_after, "RateLimitError") * 1000), 1)
     except OptionError as problem:
         return outcome_of_error(taken, UnrecoverableError(str(problem)), retry, job)
-    return {**_about(taken), "kind": "returned", "hold": hold}
+    return Outcome(*_run(taken), "returned", hold=hold)
 
 
 def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | None = None) -> Outcome:
     """The job has failed for good: no further attempt."""
-    return {
-        **_about(taken),
-        "kind": "failed",
-        "reason": reason,
-        "stacktrace": stacktrace or taken.record.stacktrace,
-        "attempts": max(options_of(taken).attempts, 1),
-        "why": why,
-        **_kept(taken, "remove_on_fail"),
-    }
+    return Outcome(
+        *_run(taken),
+        "failed",
+        reason=reason,
+        stacktrace=stacktrace or taken.record.stacktrace,
+        attempts=max(options_of(taken).attempts, 1),
+        why=why,
+        retention=_retention(taken, "remove_on_fail"),
+    )
 
 
 def failed_by(taken: Taken, deferred: str) -> Outcome:
@@ -93,40 +92,37 @@ def failed_by(taken: Taken, deferred: str) -> Outcome:
 
 def returned(taken: Taken) -> Outcome:
     """The job did not run: back to the head of the list, no attempt charged."""
-    return {**_about(taken), "kind": "returned"}
+    return Outcome(*_run(taken), "returned")
 
 
 def put_off(taken: Taken) -> Outcome:
     """Nobody here knows what to do with the job: later, perhaps somebody else does."""
-    return {**_about(taken), "kind": "put_off", "delay": PUT_OFF_MS}
+    return Outcome(*_run(taken), "put_off", delay=PUT_OFF_MS)
 
 
 def parked(taken: Taken, run: Run) -> Outcome:
     """The job waits for children that it added, without a slot; no attempt charged."""
-    return {**_about(taken), "kind": "parked", **({"eager": run.eager} if run.eager else {})}
+    return Outcome(*_run(taken), "parked", eager=run.eager)
 
 
 def as_failure(outcome: Outcome, reason: str, why: str | None) -> Outcome:
     """Return what an outcome becomes that the server refused: a failure of the same run."""
-    same = {name: outcome[name] for name in ("base", "id", "token", "ats")}
-    return {**same, "kind": "failed", "reason": reason, "stacktrace": "[]", "attempts": 1, "why": why}
+    base, id, token, attempts_started = outcome[:4]
+    return Outcome(
+        base, id, token, attempts_started, "failed", reason=reason, stacktrace="[]", attempts=1, why=why
+    )
 
 
-def _about(taken: Taken) -> Outcome:
-    return {
-        "base": taken.base,
-        "id": taken.record.id,
-        "token": taken.token,
-        "ats": taken.record.attempts_started,
-    }
+def _run(taken: Taken) -> tuple[str, str, str, int]:
+    """Return the fields of an outcome that say whose it is."""
+    return taken.base, taken.record.id, taken.token, taken.record.attempts_started
 
 
-def _kept(taken: Taken, option: str) -> Outcome:
+def _retention(taken: Taken, option: str) -> Retention | None:
     """BullMQ's removal at once, where the job's options ask for it; jobs of flownb's flows go with their flow."""
     if taken.record.flow is not None:
-        return {}
+        return None
     rule: Keep | None = getattr(options_of(taken), option)
     if rule is None:
-        return {}
-    age = None if rule.age is None else rule.age * 1000
-    return {"keep": {"count": rule.count, "age": age, "limit": rule.limit}}
+        return None
+    return Retention(rule.count, None if rule.age is None else rule.age * 1000, rule.limit)

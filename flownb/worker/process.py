@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flownb.errors import JobCrashed
-from flownb.worker.outcomes import Outcome
+from flownb.wire.outcomes import Outcome
 from flownb.worker.packed_job import run_packed
 
 log = logging.getLogger("flownb.worker")
@@ -84,10 +84,11 @@ def _ask(process: subprocess.Popen[bytes], packed_job: bytes) -> Outcome | None:
         process.stdin.flush()
     except OSError:
         return None
-    return _answer(process)
+    answer = _answer(process)
+    return None if answer is None else Outcome(*answer)
 
 
-def _answer(process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
+def _answer(process: subprocess.Popen[bytes]) -> Any:
     """Return the next answer of the process; None when it ends instead."""
     assert process.stdout is not None
     try:
@@ -158,7 +159,7 @@ def main() -> None:
         os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    answer: dict[str, Any] = {"ready": True}
+    answer: Any = "ready"
     while True:
         answers_out.write(json.dumps(answer).encode() + b"\n")
         answers_out.flush()

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterable
 from enum import Enum
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from flownb.errors import ServerError
+from flownb.wire.leases import FetchingWorker
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.limits import CHUNK_JOBS
 from flownb.worker.blocker import Blocker, wake_another_worker
@@ -19,7 +20,7 @@ from flownb.worker.follow_up import follow_up
 from flownb.worker.held_jobs import HeldJobs
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks, Middleware
-from flownb.worker.outcomes import Outcome, as_failure
+from flownb.worker.outcomes import as_failure
 from flownb.worker.recovery import Recovery
 from flownb.worker.runners import Runner
 from flownb.worker.settings import WorkerSettings
@@ -235,7 +236,7 @@ class Pump:
             return
         self.recovery.failures = 0
         self._note_answers(outcomes, turn.answers)
-        if turn.doomed:
+        if turn.failed_parents:
             self._held.give_back_unstarted()  # some of them, perhaps, are needed no more
         follow_up(turn, self.settings)
         self._fetching.last_move = time.monotonic()
@@ -247,15 +248,11 @@ class Pump:
             if not self._fetching.may_have_work and not self._stopping:
                 self._blocker.arm(bases)
 
-    def _about(self, bases: list[str]) -> dict[str, Any]:
+    def _about(self, bases: list[str]) -> FetchingWorker:
         settings = self.settings
         limiters = {base: limiter for base in bases if (limiter := settings.limiter_of(base))}
-        return {
-            "token": f"{settings.identity}{self._calls}",
-            "lock_ms": settings.lock_ms,
-            "name": None,
-            "limiters": limiters or None,
-        }
+        token = f"{settings.identity}{self._calls}"
+        return FetchingWorker(token=token, lock_ms=settings.lock_ms, limiters=limiters)
 
     def _recover(self) -> None:
         self._fetching.may_have_work = True
@@ -264,7 +261,7 @@ class Pump:
     def _note_answers(self, outcomes: list[Outcome], answers: list[str]) -> None:
         for outcome, answer in zip(outcomes, answers, strict=True):
             if answer == "stale":
-                log.warning("a late end of job %s was refused: another worker has started it", outcome["id"])
+                log.warning("a late end of job %s was refused: another worker has started it", outcome.id)
             elif reason := _REFUSED.get(answer):
                 self._held.pending.append(as_failure(outcome, *reason))
             for on_outcome in self._hooks.on_outcome:

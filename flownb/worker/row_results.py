@@ -9,7 +9,7 @@ from typing import Any
 from flownb.errors import FlowError, UnrecoverableError
 from flownb.wire import codec
 from flownb.wire.many_rows import RowsValue
-from flownb.worker.outcomes import Outcome
+from flownb.wire.outcomes import Outcome
 
 TRACEBACK_CHARACTERS = 4_000  # of a row's traceback that are stored
 
@@ -35,9 +35,9 @@ class RowResults:
         return cls(value, [codec.encode(each, "value") for each in value.values])
 
     @property
-    def ended(self) -> list[int]:
+    def ended(self) -> tuple[int, int]:
         """The rows done and failed by this run, as an outcome's ``rows`` say them."""
-        return [self.done, self.failed]
+        return self.done, self.failed
 
     def note_value(self, position: int, value: Any, attempts_made: int) -> None:
         """A row has returned. Raises UnrecoverableError when JSON cannot hold the value."""
@@ -53,14 +53,14 @@ class RowResults:
 
     def note_error(self, position: int, outcome: Outcome, attempts_made: int) -> None:
         """A row has failed, with what this would be for a job of its own."""
-        trace = json.loads(outcome["stacktrace"])[-1:] or [""]
+        trace = json.loads(outcome.stacktrace or "[]")[-1:] or [""]
         self.value.errors[position] = {
-            "error": outcome["reason"],
+            "error": outcome.reason,
             "attempts": attempts_made + 1,
             "traceback": trace[0][-TRACEBACK_CHARACTERS:],
-            **({"why": outcome["why"]} if outcome.get("why") else {}),
+            **({"why": outcome.why} if outcome.why else {}),
         }
-        if outcome["kind"] != "retry":
+        if outcome.kind != "retry":
             self.failed += 1
 
     def cut(self, position: int, rows_a_job: int) -> None:

@@ -11,10 +11,10 @@ from flownb.api.job import Job
 from flownb.errors import RateLimitError, WaitingChildren
 from flownb.tasks.binding import UnknownTask
 from flownb.wire.many_rows import holds_rows
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.outcomes import (
-    Outcome,
     completed,
     failed_by,
     outcome_of_error,

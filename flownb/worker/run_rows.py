@@ -15,11 +15,11 @@ from flownb.errors import FlowError, RateLimitError, ServerError
 from flownb.tasks.binding import UnknownTask
 from flownb.wire import codec
 from flownb.wire.many_rows import MOST_ROWS, data_of, refer
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.delegate_rows import delegate_rows
 from flownb.worker.outcomes import (
-    Outcome,
     completed_with,
     failed,
     failed_by,
@@ -85,7 +85,9 @@ class _RowsRun:
         self.to_retry: list[
             int
         ] = []  #: positions of rows that failed in this run and are worth another attempt
-        self.last_retry: Outcome = {}  #: what the last of these would have ended a job of its own with
+        self.last_retry: Outcome | None = (
+            None  #: what the last of these would have ended a job of its own with
+        )
 
     def resume(self) -> None:
         """Find out which rows are open: all of them, or those that an earlier run has left."""
@@ -124,7 +126,7 @@ class _RowsRun:
 
     def with_row_counts(self, outcome: Outcome) -> Outcome:
         """Return the outcome of the job as a whole: where it fails, all rows that are open fail with it."""
-        return {**outcome, "rows": [0, len(self.open)]} if outcome["kind"] == "failed" else outcome
+        return outcome._replace(rows=(0, len(self.open))) if outcome.kind == "failed" else outcome
 
     # ---- one row ------------------------------------------------------------------------------------
 
@@ -138,13 +140,13 @@ class _RowsRun:
             self.results.note_value(position, value, self.record.attempts_made)
         except RateLimitError as error:
             limited = rate_limited(self.taken, error, self.work.retry, job)
-            return {**limited, "rows": self.results.ended}
+            return limited._replace(rows=self.results.ended)
         except UnknownTask:
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             outcome = outcome_of_error(self.taken, error, self.work.retry, job)
             self.results.note_error(position, outcome, self.record.attempts_made)
-            if outcome["kind"] == "retry":
+            if outcome.kind == "retry":
                 self.to_retry.append(position)
                 self.last_retry = outcome
         return None
@@ -204,15 +206,15 @@ class _RowsRun:
                 )
 
     def _outcome(self) -> Outcome:
-        results, rows = self.results, {"rows": self.results.ended}
-        if self.to_retry:
+        results, rows = self.results, self.results.ended
+        if self.to_retry and self.last_retry:
             self._save(self.to_retry)
-            return {**self.last_retry, "reason": results.summary(len(self.rows)), **rows}
+            return self.last_retry._replace(reason=results.summary(len(self.rows)), rows=rows)
         text = results.text(None)
         if results.value.errors and '"fpof":' in (self.record.parent or ""):
             self._write("part", text)
-            return {**failed(self.taken, results.summary(len(self.rows))), **rows}
-        return {**completed_with(self.taken, text), **rows}
+            return failed(self.taken, results.summary(len(self.rows)))._replace(rows=rows)
+        return completed_with(self.taken, text)._replace(rows=rows)
 
 
 def _patiently(ask: Callable[[], Any]) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 
 from flownb.api.job import Job
 from flownb.errors import JobCrashed, OptionError, UnrecoverableError
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker import packed_job
-from flownb.worker.outcomes import Outcome, outcome_of_error, returned
+from flownb.worker.outcomes import outcome_of_error, returned
 from flownb.worker.process import JobProcess
 from flownb.worker.run import run
 from flownb.worker.work import Work

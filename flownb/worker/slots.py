@@ -14,9 +14,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from flownb.errors import JobTimeout
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from flownb.worker.middleware import Hooks
-from flownb.worker.outcomes import Outcome
 from flownb.worker.runners import Runner
 from flownb.worker.work import options_of
 

@@ -18,11 +18,14 @@ from flownb.wire import scripts
 
 PACKAGE = Path(scripts.__file__).resolve().parent.parent
 FOLDER = PACKAGE / "wire" / "lua"
-MOST_LINES = 200
+MOST_LINES = 150
 
+RECORD_TAGS = ["row", "map"]
 SCRIPT_TAGS = ["keys", "args", "returns", "errors", "use"]
 HELPER_TAGS = ["touches", "use"]
-PROLOGUE_NAMES = {"args", "queues", "reply", "refuse"}
+CLOCK = {"now", "now_text"}
+CALLERS_NAMES = {"args", "queues", "reply", "refuse"}  # of the prologue, for scripts alone
+PROLOGUE_NAMES = CALLERS_NAMES | CLOCK | {"steps"}
 
 TOKEN = re.compile(
     r"""(?P<comment>--\[\[.*?\]\]|--[^\n]*)
@@ -197,7 +200,7 @@ class Folder:
             found.append(f"the first line is not `{dashes} {file.name}: what it does`")
         if len(lines) > MOST_LINES:
             found.append(f"{len(lines)} lines, more than {MOST_LINES}")
-        known = HELPER_TAGS if file.is_helper else SCRIPT_TAGS
+        known = [*(HELPER_TAGS if file.is_helper else SCRIPT_TAGS), *RECORD_TAGS]
         if unknown := [tag for tag in file.tags if tag not in known]:
             found.append(f"unknown tags: {unknown}")
         required = ["touches"] if file.is_helper else SCRIPT_TAGS
@@ -206,15 +209,17 @@ class Folder:
         if file.is_helper and not file.tags.get("touches"):
             found.append("@touches says nothing")
         for tag, words in file.tags.items():
-            if twice := sorted({word for word in words if words.count(word) > 1}):
+            if tag not in RECORD_TAGS and (
+                twice := sorted({word for word in words if words.count(word) > 1})
+            ):
                 found.append(f"@{tag} says twice: {twice}")
         if positional := sorted({"KEYS", "ARGV"} & set(file.tokens)):
             found.append(f"{positional} stand only in the loader's prologue")
         if "error_reply" in file.tokens:
             found.append("error_reply stands only in the loader's prologue: use refuse()")
         free = free_names(file.tokens)
-        if file.is_helper and (answers := sorted({"reply", "refuse"} & free)):
-            found.append(f"a helper never answers the client: {answers}")
+        if file.is_helper and (callers := sorted(CALLERS_NAMES & free)):
+            found.append(f"a helper takes what it needs as parameters and answers nobody: {callers}")
         if hidden := sorted(PROLOGUE_NAMES & file.own_names):
             found.append(f"hides names of the prologue: {hidden}")
         return found
@@ -245,10 +250,14 @@ class Folder:
                         arguments.add(tokens[at + 2])
                     else:
                         found.append("args is passed on as a whole: write args.name")
+                elif token in CLOCK and tokens[at - 1 : at] not in (["."], [":"]):
+                    arguments.add("now")
                 elif token[0] in "'\"" and (
                     CODE_WORD.fullmatch(token[1:-1]) or token[1:-1] in errors.BY_CODE
                 ):
                     words.add(token[1:-1])
+        if "queue" in self.closure(script):
+            arguments.add("now")  # the clock belongs to queues
         found += differences("args", arguments, script)
         found += differences("errors", words, script)
         found += differences("returns", self._returned(script, found), script)
@@ -339,8 +348,7 @@ def test_positions_are_the_loaders_business():
 HELPER = """\
 -- queue: names.
 -- @touches meta
-local now = tonumber(args.now) or 0
-local function name_of(q) return q.name end
+local function name_of(q) return q.name .. now end
 local function refusal(q)
   if name_of(q) == '' then return 'QUEUE_GONE' end
 end
@@ -384,6 +392,7 @@ def test_a_true_header_is_let_through(tmp_path):
         ("args.id", "args.name", "used but not in @args: ['name']"),
         ("now id", "now id extra", "in @args but not used: ['extra']"),
         ("now id", "id", "used but not in @args: ['now']"),
+        ("local q =", "local now, q =", "hides names of the prologue: ['now']"),
         ("args.id ==", "f(args) ==", "args is passed on as a whole"),
         (" JOB_GONE", "", "used but not in @errors: ['JOB_GONE']"),
         ("QUEUE_GONE JOB_GONE", "JOB_GONE", "used but not in @errors: ['QUEUE_GONE']"),
@@ -402,7 +411,7 @@ def test_a_true_header_is_let_through(tmp_path):
         ("refuse('JOB_GONE', 'KEYS')", "redis.error_reply('JOB_GONE')", "error_reply stands only"),
         ("-- @errors  ", "-- @error ", "missing tags: ['errors']"),
         ("--- do_well", "-- do_better", "the first line is not"),
-        ("return reply", "\n" * 200 + "return reply", "more than 200"),
+        ("return reply", "\n" * 200 + "return reply", "more than 150"),
         ("local q", "local reply, q", "hides names of the prologue: ['reply']"),
     ],
 )
@@ -416,9 +425,22 @@ def test_a_false_script_is_found(tmp_path, old, new, problem):
     [
         ("-- @touches meta\n", "", "missing tags: ['touches']"),
         ("-- @touches meta\n", "-- @touches\n", "@touches says nothing"),
-        ("return q.name", "return refuse('A_B', q.name)", "a helper never answers the client: ['refuse']"),
+        (
+            "return q.name",
+            "return refuse('A_B', q.name)",
+            "a helper takes what it needs as parameters and answers nobody: ['refuse']",
+        ),
         ("'QUEUE_GONE'", "'QUEUE_LOST'", "used but not in @errors: ['QUEUE_LOST']"),
-        ("args.now", "args.clock", "used but not in @args: ['clock']"),
+        (
+            "return q.name",
+            "return args.name",
+            "takes what it needs as parameters and answers nobody: ['args']",
+        ),
+        (
+            "return q.name",
+            "return queues[1]",
+            "takes what it needs as parameters and answers nobody: ['queues']",
+        ),
         ("-- @touches meta", "-- @touches meta\n-- @use other", "@use other is not needed"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 
 import flownb as fn
 from flownb.api import event_reader as module
+from flownb.wire.leases import FetchingWorker
 from flownb.wire.store import Store
 from tests.support.event_listeners import listening, names_of, threads
 
@@ -76,7 +77,7 @@ def test_a_stalled_job_is_told_of(redis, until):
     with listening("q", heard):
         job = fn.Queue("q").add("j")
         store = Store(redis, "bull")
-        worker = {"token": "t", "lock_ms": 60_000, "name": None, "limiters": None}
+        worker = FetchingWorker(token="t", lock_ms=60_000)
         store.leases.finish_and_fetch(["bull:q"], outcomes=[], want=1, worker=worker)
         redis.delete(f"bull:q:{job.id}:lock")
         for _ in range(2):

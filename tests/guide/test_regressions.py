@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import flownb as fn
+from flownb.wire.leases import FetchingWorker
 from flownb.wire.store import Store
 from tests.support.guide_trees import Work, node, run, states, working
 
@@ -76,7 +77,7 @@ def test_r1_a_parent_ends_when_its_child_has_lost_its_worker_too_often(redis):
         node(name, node("bad", queue="bad", **policy), queue="tops") for name, policy in POLICIES.items()
     ]
     flows = fn.FlowProducer().add_bulk(trees)
-    gone = {"token": "gone", "lock_ms": 1, "name": None, "limiter": None}
+    gone = FetchingWorker(token="gone", lock_ms=1)
     taken = Store(redis, "bull").leases.finish_and_fetch(["bull:bad"], outcomes=[], want=6, worker=gone).taken
     assert len(taken) == 6
     with (

@@ -12,16 +12,16 @@ from tests.support.peers.scenarios import SCENARIOS, Cell
 #: what is broken: (file, line, what it becomes, which cell sees it, whether flownb adds or works there)
 MUTANTS = {
     "parentKey without its prefix": (
-        "add_jobs",
-        "'parentKey', parent[1], 'parent', parent[2])",
-        "'parentKey', parent[1]:match(':(.*)'), 'parent', parent[2])",
+        "new_job",
+        "'parentKey', parent.key, 'parent', parent.link)",
+        "'parentKey', parent.key:match(':(.*)'), 'parent', parent.link)",
         "tree of three levels",
         "adds",
     ),
     "a policy that stands in opts alone": (
-        "add_jobs",
-        "'parentKey', parent[1], 'parent', parent[2])",
-        "'parentKey', parent[1], 'parent', (parent[2]:gsub('idof', 'xxxx')))",
+        "new_job",
+        "'parentKey', parent.key, 'parent', parent.link)",
+        "'parentKey', parent.key, 'parent', (parent.link:gsub('idof', 'xxxx')))",
         "a child fails: ignoreDependencyOnFailure",
         "adds",
     ),
@@ -47,9 +47,9 @@ MUTANTS = {
         "works",
     ),
     "no attempt counted": (
-        "finish_and_fetch",
-        "(tonumber(a.has[5]) or 0) + 1",
-        "(tonumber(a.has[5]) or 0)",
+        "end_run",
+        "run.attempts_made + 1",
+        "run.attempts_made",
         "attempts with backoff",
         "works",
     ),

@@ -22,6 +22,8 @@ from flownb.errors import FlowError, TransitionError, WaitingChildren
 from flownb.state.flow_state import OwnFlowState, state_of
 from flownb.steering import remove
 from flownb.steering.retry import retry_flow
+from flownb.wire.outcomes import Outcome
+from flownb.wire.requests import Retry
 from flownb.wire.store.job_records import Taken
 from tests.model.world import ENDED, IN_LINE, Job, Queue, World
 from tests.support import invariants
@@ -209,7 +211,7 @@ class FlowMachine(RuleBasedStateMachine):
                 assert self._finish(again)[0] in ("done", "stale")
                 self.sent = []
 
-    def _outcome(self, run: Taken, data: st.DataObject) -> dict[str, Any]:
+    def _outcome(self, run: Taken, data: st.DataObject) -> Outcome:
         if run.deferred:
             return failed(run, run.deferred, why="stalled" if "stalled" in run.deferred else "child")
         kind = data.draw(st.sampled_from(KINDS))
@@ -298,12 +300,15 @@ class FlowMachine(RuleBasedStateMachine):
         turn = self.bench.fetch(outcomes=outcomes, want=0)
         answers = turn.answers
         expected = self.world.finish(
-            [{**one, "key": f"{one['base']}:{one['id']}", "starts": one["ats"]} for one in outcomes]
+            [
+                {**one._asdict(), "key": f"{one.base}:{one.id}", "starts": one.attempts_started}
+                for one in outcomes
+            ]
         )
         assert answers == expected
-        assert turn.doomed == self.world.doomed
-        self.doomed += turn.doomed
-        self.done.update(f"{one['kind']} {answer}" for one, answer in zip(outcomes, answers, strict=True))
+        assert turn.failed_parents == self.world.doomed
+        self.doomed += turn.failed_parents
+        self.done.update(f"{one.kind} {answer}" for one, answer in zip(outcomes, answers, strict=True))
         return answers
 
     @precondition(lambda self: self.sent)
@@ -430,7 +435,7 @@ class FlowMachine(RuleBasedStateMachine):
         chosen = data.draw(st.lists(st.sampled_from(some), min_size=1, max_size=4, unique=True))
         self.asked += 1
         token = f"again-{self.asked}"
-        asked = [(key, self.world.jobs[key].lifo) for key in chosen]
+        asked = [Retry(key, self.world.jobs[key].lifo) for key in chosen]
         answers = self.store.jobs.retry(asked, token=token)
         assert answers == self.world.retry(chosen)
         self.done.update(f"retry {answer.split()[0]}" for answer in answers)

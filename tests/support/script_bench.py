@@ -9,6 +9,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flownb.wire.job_rows import FlowRecord, JobDetails, JobRow, ParentRow
+from flownb.wire.leases import FetchingWorker
+from flownb.wire.outcomes import Kind, Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.leases import Turn
@@ -65,13 +68,15 @@ class Bench:
         lock_ms: int = 30_000,
         name: str | None = None,
         limiter: Mapping[str, int] | None = None,
-        outcomes: Sequence[Mapping[str, Any]] = (),
+        outcomes: Sequence[Outcome] = (),
         token: str | None = None,
     ) -> Turn:
         self.calls += 1
         bases = [base(queue) for queue in queues or ("q",)]
         limiters = dict.fromkeys(bases, limiter) if limiter else None
-        worker = {"token": token or f"w:{self.calls}", "lock_ms": lock_ms, "name": name, "limiters": limiters}
+        worker = FetchingWorker(
+            token=token or f"w:{self.calls}", lock_ms=lock_ms, name=name, limiters=limiters
+        )
         return self.store.leases.finish_and_fetch(bases, outcomes=list(outcomes), want=want, worker=worker)
 
     def take(self, *queues: str, want: int = 1, **worker: Any) -> list[Taken]:
@@ -81,7 +86,7 @@ class Bench:
         (taken,) = self.take(queue, **worker)
         return taken
 
-    def finish(self, *outcomes: Mapping[str, Any], queues: Sequence[str] = (), want: int = 0) -> list[str]:
+    def finish(self, *outcomes: Outcome, queues: Sequence[str] = (), want: int = 0) -> list[str]:
         """Write outcomes and return the answers."""
         return self.fetch(*queues, want=want, outcomes=outcomes).answers
 
@@ -212,29 +217,38 @@ def link(parent_key: str, policy: str = "") -> str:
 def arguments(nodes: Sequence[Mapping[str, Any]], flow: str | None) -> dict[str, Any]:
     """The arguments of `Jobs.add` for these nodes; parents among them are complete with this call."""
     queues: list[str] = []
-    parents: list[list[Any]] = []
+    parents: list[ParentRow] = []
     edges: dict[tuple[str, str], int] = {}
-    jobs, unseal = [], []
+    jobs: list[JobRow] = []
+    unseal = []
     for one in nodes:
         here = base(one["queue"])
         if here not in queues:
             queues.append(here)
         for edge in one["under"]:
             if edge not in edges:
-                parents.append([edge[0], link(*edge), edge[1], one["outside"]])
+                parents.append(ParentRow(edge[0], link(*edge), edge[1], one["outside"]))
                 edges[edge] = len(parents)
         if one["has_children"]:
             unseal.append(f"{here}:{one['id']}")
         places = [edges[edge] for edge in one["under"]]
-        row = [queues.index(here) + 1, one["id"], f"name-{one['id']}", one["data"], len(jobs) + 1]
-        row.append((places if len(places) > 1 else places[0]) if places else False)
-        row += [one[field] for field in ("delay", "priority", "lifo", "has_children", "bind")]
-        jobs.append(row)
+        details = {field: one[field] for field in ("delay", "priority", "lifo", "has_children", "bind")}
+        jobs.append(
+            JobRow(
+                queue=queues.index(here) + 1,
+                id=one["id"],
+                name=f"name-{one['id']}",
+                data=one["data"],
+                opts=len(jobs) + 1,
+                parents=(places if len(places) > 1 else places[0]) if places else False,
+                details=JobDetails(**details),
+            )
+        )
     record = None
     if flow is not None:
         root = f"{base(nodes[0]['queue'])}:{nodes[0]['id']}"
-        fields = ["name", "n", "root", root, "total", str(len(nodes))]
-        record = {"id": flow, "named": None, "fields": fields, "stored": True}
+        fields = {"name": "n", "root": root, "total": str(len(nodes))}
+        record = FlowRecord(id=flow, fields=fields, is_stored=True)
     opts = [json.dumps(one["opts"], separators=(",", ":")) for one in nodes]
     return {
         "queues": queues,
@@ -255,8 +269,12 @@ def about(taken: Taken) -> dict[str, Any]:
     }
 
 
-def completed(taken: Taken, value: str = "null") -> dict[str, Any]:
-    return {**about(taken), "kind": "completed", "value": value}
+def outcome(taken: Taken, kind: Kind, **more: Any) -> Outcome:
+    return Outcome(*about(taken).values(), kind=kind, **more)
+
+
+def completed(taken: Taken, value: str = "null") -> Outcome:
+    return outcome(taken, "completed", value=value)
 
 
 def failed(
@@ -266,34 +284,26 @@ def failed(
     attempts: int = 1,
     why: str | None = None,
     stacktrace: str = "[]",
-) -> dict[str, Any]:
-    trace = {"stacktrace": stacktrace, "attempts": attempts, "why": why}
-    return {**about(taken), "kind": "failed", "reason": reason, **trace}
+) -> Outcome:
+    return outcome(taken, "failed", reason=reason, stacktrace=stacktrace, attempts=attempts, why=why)
 
 
 def retry(
     taken: Taken, reason: str = "not yet", *, delay: int = 0, lifo: bool = False, stacktrace: str = '["t"]'
-) -> dict[str, Any]:
-    return {
-        **about(taken),
-        "kind": "retry",
-        "reason": reason,
-        "stacktrace": stacktrace,
-        "delay": delay,
-        "lifo": lifo,
-    }
+) -> Outcome:
+    return outcome(taken, "retry", reason=reason, stacktrace=stacktrace, delay=delay, lifo=lifo)
 
 
-def returned(taken: Taken, *, hold: int | None = None) -> dict[str, Any]:
-    return {**about(taken), "kind": "returned", "hold": hold}
+def returned(taken: Taken, *, hold: int | None = None) -> Outcome:
+    return outcome(taken, "returned", hold=hold)
 
 
-def parked(taken: Taken) -> dict[str, Any]:
-    return {**about(taken), "kind": "parked"}
+def parked(taken: Taken) -> Outcome:
+    return outcome(taken, "parked")
 
 
-def put_off(taken: Taken, delay: int = 5000) -> dict[str, Any]:
-    return {**about(taken), "kind": "put_off", "delay": delay}
+def put_off(taken: Taken, delay: int = 5000) -> Outcome:
+    return outcome(taken, "put_off", delay=delay)
 
 
 def text(value: Any) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 import flownb as fn
+from flownb.wire.leases import FetchingWorker
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 
 
@@ -31,21 +33,16 @@ class Stage:
     def take(self, queue, want=1, limiter=None):
         self.calls += 1
         limiters = {f"bull:{queue}": limiter} if limiter else None
-        worker = {"token": f"w:{self.calls}", "lock_ms": 600_000, "name": None, "limiters": limiters}
+        worker = FetchingWorker(token=f"w:{self.calls}", lock_ms=600_000, limiters=limiters)
         return self.store.leases.finish_and_fetch(
             [f"bull:{queue}"], outcomes=[], want=want, worker=worker
         ).taken
 
     def finish(self, taken, kind, **outcome):
-        about = {
-            "base": taken.base,
-            "id": taken.record.id,
-            "token": taken.token,
-            "ats": taken.record.attempts_started,
-        }
-        worker = {"token": "w", "lock_ms": 60_000, "name": None, "limiters": None}
+        run = taken.base, taken.record.id, taken.token, taken.record.attempts_started
+        worker = FetchingWorker(token="w", lock_ms=60_000)
         turn = self.store.leases.finish_and_fetch(
-            [], outcomes=[{**about, "kind": kind, **outcome}], want=0, worker=worker
+            [], outcomes=[Outcome(*run, kind, **outcome)], want=0, worker=worker
         )
         assert turn.answers == ["done"]
 

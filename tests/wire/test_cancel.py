@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flownb import errors
+from flownb.wire.job_rows import FlowRecord, JobDetails, JobRow, ParentRow
+from flownb.wire.requests import Retry
 from tests.support import invariants
 from tests.support.script_bench import (
     START,
@@ -161,7 +163,7 @@ def test_many_jobs_leave_a_line_in_which_others_stand_before_behind_and_between(
     bench.add_plain(*others("x")[:900])
     bench.add(parent("p", queue="up"), *(node(id, (P, "idof")) for id in mine[:50]))
     bench.add_plain("between")
-    bench.add(*(node(id, (P, "idof")) for id in mine[50:]), record={"id": "f", "named": None, "fields": []})
+    bench.add(*(node(id, (P, "idof")) for id in mine[50:]), record=FlowRecord(id="f", fields={}))
     bench.add_plain(*others("y")[:900])
     cancel(bench)
 
@@ -191,9 +193,7 @@ def test_nothing_of_it_starts_also_when_nobody_has_taken_it_out_of_line(bench: B
 def test_a_fetch_looks_at_a_thousand_and_is_to_be_asked_again(bench: Bench):
     children = [node(f"c{i}", (P, "fpof")) for i in range(900)]
     bench.add(parent("p", queue="up"), *children)
-    bench.add(
-        *(node(f"d{i}", (P, "fpof")) for i in range(900)), record={"id": "f", "named": None, "fields": []}
-    )
+    bench.add(*(node(f"d{i}", (P, "fpof")) for i in range(900)), record=FlowRecord(id="f", fields={}))
     bench.add_plain("z")
     cancel(bench)
 
@@ -301,7 +301,7 @@ def test_no_further_chunk_of_it_is_stored(bench: Bench):
     before = bench.dump()
 
     with pytest.raises(errors.Cancelled, match="f"):
-        bench.add(node("b", (P, "fpof")), record={"id": "f", "named": None, "fields": []})
+        bench.add(node("b", (P, "fpof")), record=FlowRecord(id="f", fields={}))
 
     assert bench.dump() == before
 
@@ -347,10 +347,10 @@ def test_a_flow_under_another_prefix_is_found(bench: Bench):
     bench.add(parent("p", queue="up"), flow="f")
     bench.store.jobs.add(
         [base("up"), "far:q"],
-        jobs=[[2, "a", "n", "{}", 1, 1, 0, 0, False, False, None, "bull:"]],
+        jobs=[JobRow(2, "a", "n", "{}", 1, 1, JobDetails(flow_prefix="bull:"))],
         opts=["{}"],
-        parents=[[P, f'{{"id":"p","queueKey":"{base("up")}","fpof":true}}', "fpof", False]],
-        record={"id": "f", "named": None, "fields": []},
+        parents=[ParentRow(P, f'{{"id":"p","queueKey":"{base("up")}","fpof":true}}', "fpof")],
+        record=FlowRecord(id="f", fields={}),
     )
     cancel(bench)
 
@@ -368,7 +368,7 @@ def test_a_retry_takes_the_cancel_back(bench: Bench):
     cancel(bench)
     bench.store.jobs.cancel(jobs)
 
-    answers = bench.store.jobs.retry([(job, False) for job in jobs[:3]], token="t", flow="f")
+    answers = bench.store.jobs.retry([Retry(job) for job in jobs[:3]], token="t", flow="f")
 
     assert answers == ["done"] * 3
     assert bench.store.flows.read_end("f") == (None, None)

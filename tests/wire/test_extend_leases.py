@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from flownb.wire.leases import Lease
 from tests.support.script_bench import Bench, completed, key
 
 
-def lease(taken, *, ats: bool = True) -> tuple:
+def lease(taken, *, ats: bool = True) -> Lease:
     more = (taken.record.attempts_started,) if ats else ()
-    return (taken.base, taken.record.id, taken.token, *more)
+    return Lease(taken.base, taken.record.id, taken.token, *more)
 
 
 def test_a_lease_is_renewed_and_its_job_suspected_no_more(bench: Bench):
@@ -108,7 +109,7 @@ def test_a_renewal_sent_twice_changes_nothing(bench: Bench):
 
 
 def test_thousands_of_leases_go_in_calls_of_a_thousand(bench: Bench):
-    leases = [("bull:q", f"a{i}", "w:1", 1) for i in range(8500)]
+    leases = [Lease("bull:q", f"a{i}", "w:1", 1) for i in range(8500)]
 
     assert len(bench.store.leases.extend(["bull:q"], leases, lock_ms=900)) == 8500
     assert bench.dump() == {}

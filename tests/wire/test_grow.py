@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from flownb import errors
+from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord
 from flownb.wire.store.job_records import Taken
 from tests.support import invariants
 from tests.support.script_bench import (
     START,
     Bench,
-    about,
     completed,
     failed,
     key,
@@ -23,12 +23,16 @@ from tests.support.script_bench import (
 P = key("p", "up")
 
 
+def run_of(taken: Taken) -> AddingRun:
+    record = taken.record
+    return AddingRun(key=record.key, token=taken.token, attempts_started=record.attempts_started)
+
+
 def grow(bench: Bench, taken: Taken, *children: str, policy: str = "fpof", flow: str | None = "f") -> None:
     """Add children under a running job, as its own run does."""
-    record = {"id": flow} if flow else None
+    record = FlowRecord(id=flow) if flow else None
     nodes = [node(child, (taken.record.key, policy), outside=True) for child in children]
-    under = {"key": taken.record.key, "token": taken.token, "ats": taken.record.attempts_started}
-    bench.add(*nodes, flow=None, record=record, under=under)
+    bench.add(*nodes, flow=None, record=record, adding_run=run_of(taken))
 
 
 def running(bench: Bench, flow: str | None = "f") -> Taken:
@@ -84,7 +88,7 @@ def test_a_child_that_lets_it_go_on_and_failed_meanwhile_ends_the_wait_before_it
     grow(bench, taken, "a", "b", policy="cpof")
     bench.finish(failed(bench.take_one("q")))
 
-    bench.finish({**parked(taken), "eager": [key("b"), key("a")] if eager else [key("b")]})
+    bench.finish(parked(taken)._replace(eager=[key("b"), key("a")] if eager else [key("b")]))
 
     assert bench.state_of(P) == ("waiting" if eager else "waiting-children")
 
@@ -107,7 +111,7 @@ def test_a_wait_that_is_sent_twice_changes_nothing(bench: Bench):
     before = bench.dump()
 
     assert bench.finish(parked(taken)) == ["repeated"]
-    assert bench.finish({**about(taken), "kind": "parked", "token": "another"}) == ["stale"]
+    assert bench.finish(parked(taken)._replace(token="another")) == ["stale"]
 
     assert bench.dump() == before
 
@@ -160,13 +164,14 @@ def test_children_added_twice_are_there_once(bench: Bench):
 def test_a_job_outside_any_flow_becomes_the_root_of_one(bench: Bench):
     taken = running(bench, flow=None)
     children = [node("a", (P, "fpof"), outside=True)]
-    record = {"id": "grown", "named": None, "fields": ["name", "p", "root", P, "total", "2"], "stored": True}
-    under = {"key": P, "token": taken.token, "ats": 1}
+    fields = {"name": "p", "root": P, "total": "2"}
+    record = FlowRecord(id="grown", fields=fields, is_stored=True)
+    run = AddingRun(key=P, token=taken.token, attempts_started=1)
     bench.redis.hset("bull:flownb:counts:grown", "failed@bull:up", 3)  # of an earlier job of this id
     bench.redis.hset("bull:flownb:flow:grown", "ended", "failed")
 
-    bench.add(*children, flow=None, record=record, under=under)
-    bench.add(*children, flow=None, record=record, under=under)
+    bench.add(*children, flow=None, record=record, adding_run=run)
+    bench.add(*children, flow=None, record=record, adding_run=run)
 
     assert bench.hash(P)["fl"] == "grown"
     assert bench.counts("grown") == {"up active": 1, "q waiting": 1}
@@ -195,14 +200,14 @@ def test_a_parked_parent_fails_at_once_when_a_child_does(bench: Bench):
 def test_adding_a_flow_again_leaves_what_its_jobs_have_got_since(bench: Bench):
     nodes = [parent("p", queue="up"), node("a", (P, "fpof"))]
     place = f"bull:flownb:children:{P}"
-    bench.add(*nodes, chunks=[(place, "groups", b"one")])
+    bench.add(*nodes, fields=[FieldRow(place, "groups", b"one")])
     bench.finish(completed(bench.take_one("q")))
     taken = bench.take_one("up")
-    record = {"id": "f"}
-    under = {"key": P, "token": taken.token, "ats": taken.record.attempts_started}
+    record = FlowRecord(id="f")
+    run = run_of(taken)
     grown = node("b", (P, "fpof"), outside=True)
-    bench.add(grown, flow=None, record=record, under=under, chunks=[(place, "groups", b"two")])
+    bench.add(grown, flow=None, record=record, adding_run=run, fields=[FieldRow(place, "groups", b"two")])
 
-    bench.add(*nodes, chunks=[(place, "groups", b"one")])
+    bench.add(*nodes, fields=[FieldRow(place, "groups", b"one")])
 
     assert bench.redis.hget(place, "groups") == b"two"

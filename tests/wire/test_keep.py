@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from flownb.wire.job_rows import FlowRecord
+from flownb.wire.outcomes import Retention
 from tests.support.script_bench import START, Bench, completed, failed, key, node, parent
 
 TIDY = "bull:flownb:tidy"
 
 
 def keep(outcome, count=None, age=None, limit=1000):
-    return {**outcome, "keep": {"count": count, "age": age, "limit": limit}}
+    return outcome._replace(retention=Retention(count, age, limit))
 
 
 def end(bench: Bench, *ids: str, **rule):
@@ -97,8 +99,8 @@ def test_a_job_of_a_flow_is_never_removed_so(bench: Bench):
 
 
 def ended(bench: Bench, flow: str, *, tidy: bool = True):
-    fields = ["root", key(flow), *(["tidy", "root"] if tidy else [])]
-    bench.add(node(flow), flow=flow, record={"id": flow, "named": None, "fields": fields, "stored": True})
+    fields = {"root": key(flow), **({"tidy": "root"} if tidy else {})}
+    bench.add(node(flow), flow=flow, record=FlowRecord(id=flow, fields=fields, is_stored=True))
     bench.finish(completed(bench.take_one()))
 
 

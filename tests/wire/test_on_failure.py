@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from flownb.wire.job_rows import FlowRecord
+from flownb.wire.requests import Retry
 from tests.support import invariants
 from tests.support.script_bench import Bench, arguments, completed, failed, key, node, parent, retry
 
@@ -17,8 +21,8 @@ def sound(bench: Bench) -> None:
 def add(bench: Bench, *nodes: dict, flow: str = "f", on_failure: str = "cancel") -> None:
     """Store a flow that asks for it."""
     record = arguments(nodes, flow)["record"]
-    record["fields"] += ["on_failure", on_failure]
-    bench.add(*nodes, flow=flow, record=record)
+    fields = {**record.fields, "on_failure": on_failure}
+    bench.add(*nodes, flow=flow, record=replace(record, fields=fields))
 
 
 def siblings(bench: Bench, n: int = 4, **more) -> None:
@@ -31,7 +35,7 @@ def test_s24_r4_no_sibling_starts_after_the_failure(bench: Bench):
 
     turn = bench.fetch(want=9, outcomes=[failed(bad)])
 
-    assert (turn.answers, turn.taken, turn.doomed) == (["done"], [], [P])
+    assert (turn.answers, turn.taken, turn.failed_parents) == (["done"], [], [P])
     assert bench.counts() == {"up failed": 1, "q failed": 3, "q active": 1}
     assert [bench.hash(key(f"c{i}")).get("why") for i in (2, 3)] == ["cancelled"] * 2
     assert bench.store.jobs.are_cancelled([key("c1")]) == [True]
@@ -58,7 +62,7 @@ def test_the_siblings_run_where_the_flow_asks_for_it_or_says_nothing(bench: Benc
 
     turn = bench.fetch(want=9, outcomes=[failed(bench.take_one())])
 
-    assert (len(turn.taken), turn.doomed) == (3, [])
+    assert (len(turn.taken), turn.failed_parents) == (3, [])
     assert not bench.redis.exists("bull:flownb:cancelled")
 
 
@@ -67,7 +71,7 @@ def test_a_flow_in_which_nothing_is_pending_is_not_marked(bench: Bench):
 
     turn = bench.fetch(outcomes=[failed(bench.take_one())])
 
-    assert turn.doomed == []
+    assert turn.failed_parents == []
     assert not bench.redis.exists("bull:flownb:cancelled")
 
 
@@ -112,7 +116,7 @@ def test_whole_branches_go_with_their_parents(bench: Bench):
 
     turn = bench.fetch("w", "q", want=9, outcomes=[failed(bench.take_one("w"))])
 
-    assert (turn.taken, turn.doomed) == ([], [G])
+    assert (turn.taken, turn.failed_parents) == ([], [G])
     assert bench.hash(P)["why"] == "cancelled", "whoever meets its child ends it too"
     assert bench.store.jobs.cancel([P, key("a"), key("b")]) == 1
     assert bench.counts() == {"top failed": 1, "w failed": 1, "up failed": 1, "q failed": 2}
@@ -153,7 +157,7 @@ def test_a_failure_that_climbs_dooms_each_parent_on_its_way(bench: Bench):
 
     turn = bench.fetch("q", "w", want=9, outcomes=[failed(bench.take_one())])
 
-    assert (turn.taken, turn.doomed) == ([], [P, G])
+    assert (turn.taken, turn.failed_parents) == ([], [P, G])
     assert bench.counts() == {"top failed": 1, "up failed": 1, "q failed": 2, "w failed": 1}
     sound(bench)
 
@@ -164,7 +168,7 @@ def test_a_parent_that_ran_early_and_fails_by_itself_dooms_what_is_pending(bench
 
     turn = bench.fetch("q", want=9, outcomes=[failed(bench.take_one("up"))])
 
-    assert (turn.taken, turn.doomed) == ([], [P])
+    assert (turn.taken, turn.failed_parents) == ([], [P])
     assert bench.hash(key("b"))["why"] == "cancelled"
     sound(bench)
 
@@ -172,7 +176,7 @@ def test_a_parent_that_ran_early_and_fails_by_itself_dooms_what_is_pending(bench
 def test_the_failing_call_touches_a_thousand_of_many_siblings(bench: Bench):
     siblings(bench, n=900)
     more = [node(f"d{i}", (P, "fpof")) for i in range(900)]
-    bench.add(*more, record={"id": "f", "named": None, "fields": []})
+    bench.add(*more, record=FlowRecord(id="f", fields={}))
     bench.add_plain("z")
 
     turn = bench.fetch(want=1, outcomes=[failed(bench.take_one())])
@@ -187,7 +191,7 @@ def test_a_retry_of_all_that_failed_runs_the_cancelled_too(bench: Bench):
     siblings(bench)
     bench.fetch(want=9, outcomes=[failed(bench.take_one())])
 
-    jobs = [(key(f"c{i}"), False) for i in range(4)]
+    jobs = [Retry(key(f"c{i}")) for i in range(4)]
     assert bench.store.jobs.retry(jobs, token="t", flow="f") == ["done"] * 4
 
     assert bench.counts() == {"up waiting-children": 1, "q waiting": 4}
@@ -204,7 +208,7 @@ def test_the_failure_sent_again_changes_nothing(bench: Bench):
     bench.finish(outcome)
     before = bench.dump()
     turn = bench.fetch(outcomes=[outcome], want=0)
-    assert (turn.answers, turn.doomed) == (["repeated"], [])
+    assert (turn.answers, turn.failed_parents) == (["repeated"], [])
     assert bench.dump() == before
 
 
@@ -219,7 +223,7 @@ def test_a_flow_goes_on_that_another_one_uses_and_that_has_useless_jobs_of_its_o
         node("last", (top, "fpof")),
     )
     bench.add(parent("r2", queue="top"), node("r", (key("r2", "top"), "fpof"), queue="top"), flow="g")
-    assert bench.fetch(outcomes=[failed(bench.take_one())], want=0).doomed == [P]
+    assert bench.fetch(outcomes=[failed(bench.take_one())], want=0).failed_parents == [P]
 
     bench.store.flows.cancel("bull:top", "g")
     bench.store.jobs.cancel([top])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from flownb.wire.job_rows import FlowRecord
+from flownb.wire.requests import Retry
 from tests.support import invariants
 from tests.support.script_bench import Bench, base, completed, failed, key, node, parent, retry
 
@@ -44,7 +46,7 @@ def test_a_resume_puts_them_back_to_the_head_of_their_line_in_their_order(bench:
     bench.add(parent("p", queue="up"), *(node(f"c{i}", (P, "fpof")) for i in range(900)))
     for start in (900, 1800):
         more = [node(f"c{i}", (P, "fpof")) for i in range(start, start + 900)]
-        bench.add(*more, record={"id": "f", "named": None, "fields": []})
+        bench.add(*more, record=FlowRecord(id="f", fields={}))
     pause(bench)
     bench.add_plain("z")
     assert [ids(bench.take(want=1)) for _ in range(3)] == [[], [], ["z"]][:3]
@@ -149,7 +151,7 @@ def test_a_paused_flow_can_be_cancelled_retried_and_goes_on_when_resumed(bench: 
     assert not bench.redis.exists(key("paused"), key("wait"))
     sound(bench)
 
-    bench.store.jobs.retry([(key("a"), False), (key("b"), False)], token="t", flow="f")
+    bench.store.jobs.retry([Retry(key("a")), Retry(key("b"))], token="t", flow="f")
     assert bench.take(want=9) == []
     resume(bench)
     assert ids(bench.take(want=9)) == ["a", "b"]
@@ -161,7 +163,7 @@ def test_a_job_put_aside_that_is_to_wait_for_a_child_again_leaves_the_list(bench
     pause(bench)
     assert bench.take("up") == []
 
-    bench.store.jobs.retry([(key("a"), False)], token="t")
+    bench.store.jobs.retry([Retry(key("a"))], token="t")
 
     assert bench.state_of(P) == "waiting-children"
     assert not bench.redis.exists(key("paused", "up"))

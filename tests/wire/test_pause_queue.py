@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flownb.wire.leases import Lease
 from tests.support.script_bench import START, Bench, key
 
 
@@ -26,7 +27,7 @@ def test_a_pause_leaves_running_jobs_alone(bench: Bench):
     bench.store.queues.pause("bull:q")
 
     assert bench.list(key("active")) == ["a"]
-    assert bench.store.leases.extend(["bull:q"], [("bull:q", "a", taken.token)], lock_ms=900) == []
+    assert bench.store.leases.extend(["bull:q"], [Lease("bull:q", "a", taken.token)], lock_ms=900) == []
 
 
 def test_a_resume_wakes_the_workers_of_waiting_jobs(bench: Bench):

@@ -7,6 +7,8 @@ import random
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from flownb.wire.leases import Lease
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from tests.support import invariants
 from tests.support.script_bench import (
@@ -115,7 +117,7 @@ class Model:
             outcome for outcome, answer in zip(outcomes, answers, strict=True) if answer == "done"
         )
 
-    def outcome(self, taken: Taken) -> dict:
+    def outcome(self, taken: Taken) -> Outcome:
         id, fate = taken.record.id, self.dice.random()
         if taken.deferred:
             return failed(taken, taken.deferred, why="child")
@@ -154,7 +156,7 @@ class Model:
             self.late.append(taken)
 
     def renew(self) -> None:
-        leases = [(one.base, one.record.id, one.token, one.record.attempts_started) for one in self.held]
+        leases = [Lease(one.base, one.record.id, one.token, one.record.attempts_started) for one in self.held]
         if leases:
             self.bench.store.leases.extend([base("q")], leases, lock_ms=30_000)
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from flownb import errors
 from flownb.steering import remove as removal
-from flownb.wire.store.jobs import Removal
+from flownb.wire.leases import Lease
+from flownb.wire.requests import Removal, Retry
 from tests.support import invariants
 from tests.support.script_bench import Bench, base, completed, failed, key, node, parent, retry
 from tests.wire.test_properties import QUEUES, Model, check, fresh, graphs, renamed, tries
@@ -147,7 +148,7 @@ def test_a_parent_is_held_down_no_more_by_a_failed_child_that_is_removed(bench: 
     assert bench.state_of(P) == "failed"
     assert bench.store.flows.read_end("f") == ("failed", P)
     assert invariants.violations(bench.redis) == []
-    assert bench.store.jobs.retry([(P, False)], token="t") == ["done"]
+    assert bench.store.jobs.retry([Retry(P)], token="t") == ["done"]
     assert invariants.violations(bench.redis) == []
 
 
@@ -219,7 +220,7 @@ def test_s25_a_running_job_goes_with_its_whole_flow_and_its_late_end_changes_not
 
     assert left(bench) == []
     before = bench.dump()
-    lease = (late.base, late.record.id, late.token, late.record.attempts_started)
+    lease = Lease(late.base, late.record.id, late.token, late.record.attempts_started)
     assert bench.finish(completed(late, "1"), retry(late)) == ["missing", "missing"]
     assert bench.store.leases.extend([late.base], [lease], lock_ms=9000) == ["c0"]
     with pytest.raises(errors.JobMissing):

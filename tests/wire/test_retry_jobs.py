@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flownb.wire.requests import Retry
 from tests.support import invariants
 from tests.support.script_bench import START, Bench, base, completed, failed, key, node, parent, retry
 from tests.wire.test_properties import QUEUES, check, fresh, graphs, tries
@@ -16,7 +17,7 @@ P, G = key("p", "up"), key("g", "top")
 
 
 def again(bench: Bench, *jobs: str, token: str = "again", lifo: bool = False) -> list[str]:
-    return bench.store.jobs.retry([(job, lifo) for job in jobs], token=token)
+    return bench.store.jobs.retry([Retry(job, lifo) for job in jobs], token=token)
 
 
 def fail(bench: Bench, *queues: str, want: int = 1, reason: str = "boom") -> None:
@@ -422,7 +423,7 @@ def test_sealed_parents_wait_until_the_last_call(bench: Bench):
 
     def send(*jobs, unseal=()):
         return bench.store.jobs.retry(
-            [(job, False) for job in jobs], token="t", flow="f", seal=seal, unseal=unseal
+            [Retry(job) for job in jobs], token="t", flow="f", seal=seal, unseal=unseal
         )
 
     for _ in range(2):  # the second time as if it was sent again

@@ -7,6 +7,8 @@ import json
 import pytest
 
 import flownb as fn
+from flownb.wire.leases import FetchingWorker, Lease
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 
 
@@ -59,14 +61,14 @@ def test_a_frozen_workers_late_end_is_accepted_when_nobody_took_the_job(redis, s
 
 
 def take(store, token="t1", want=1):
-    worker = {"token": token, "lock_ms": 15_000, "name": None, "limiter": None}
+    worker = FetchingWorker(token=token, lock_ms=15_000)
     return store.leases.finish_and_fetch(["bull:q"], outcomes=[], want=want, worker=worker).taken
 
 
 def end(store, taken, kind="completed", token=None, **more):
-    outcome = {"base": taken.base, "id": taken.record.id, "token": token or taken.token}
-    outcome |= {"ats": taken.record.attempts_started, "kind": kind, "value": '"done"', **more}
-    worker = {"token": "t9", "lock_ms": 15_000, "name": None, "limiter": None}
+    run = taken.base, taken.record.id, token or taken.token, taken.record.attempts_started
+    outcome = Outcome(*run, kind, '"done"', **more)
+    worker = FetchingWorker(token="t9", lock_ms=15_000)
     return store.leases.finish_and_fetch(["bull:q"], outcomes=[outcome], want=0, worker=worker).answers[0]
 
 
@@ -115,12 +117,12 @@ def test_a_lease_that_ran_out_is_taken_anew_unless_somebody_started_the_job(redi
     store = Store(redis, "bull")
     take(store)
     redis.delete(f"bull:q:{job.id}:lock")
-    assert store.leases.extend(["bull:q"], [("bull:q", job.id, "t1")], lock_ms=1000) == [job.id]
-    assert store.leases.extend(["bull:q"], [("bull:q", job.id, "t1", 1)], lock_ms=1000) == []
+    assert store.leases.extend(["bull:q"], [Lease("bull:q", job.id, "t1")], lock_ms=1000) == [job.id]
+    assert store.leases.extend(["bull:q"], [Lease("bull:q", job.id, "t1", 1)], lock_ms=1000) == []
     assert redis.get(f"bull:q:{job.id}:lock") == b"t1"
     redis.delete(f"bull:q:{job.id}:lock")
     redis.hset(f"bull:q:{job.id}", "ats", 2)
-    assert store.leases.extend(["bull:q"], [("bull:q", job.id, "t1", 1)], lock_ms=1000) == [job.id]
+    assert store.leases.extend(["bull:q"], [Lease("bull:q", job.id, "t1", 1)], lock_ms=1000) == [job.id]
 
 
 def test_a_job_without_a_lease_is_suspected_at_one_sweep_and_moved_at_the_next(redis, until):

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from flownb.wire import codec, keys
+from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord, JobRow, ParentRow
 from flownb.wire.records import JobRecord
+from flownb.wire.requests import Removal, Retry
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.job_records import ALL_FIELDS, record_of
 from flownb.wire.store.limits import JOBS_A_CHANGE, MOST_JOBS_A_CALL, check_size, in_pieces
 from flownb.wire.store.server import Server
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Removal:
-    """What one call of `Jobs.remove` removes."""
-
-    jobs: Sequence[str]  #: keys of the jobs that go
-    going: Sequence[str] = ()  #: those of their parents that go too, now or later
-    keep: Sequence[tuple[str, Sequence[str]]] = ()  #: shared jobs that stay, and the parents they lose
-    top: str | None = None  #: the job whose other parents stay
-    flow: str | None = None  #: the flow that goes as a whole
-    name: str | None = None  #: its name, with its last call
 
 
 class Jobs:
@@ -36,16 +25,16 @@ class Jobs:
         self,
         queues: Sequence[str],
         *,
-        jobs: Sequence[Sequence[Any]],
+        jobs: Sequence[JobRow],
         opts: Sequence[str],
-        parents: Sequence[Sequence[Any]],
-        record: Mapping[str, Any] | None = None,
+        parents: Sequence[ParentRow],
+        record: FlowRecord | None = None,
         seal: str | None = None,
         unseal: Sequence[str] = (),
-        chunks: Sequence[tuple[str, str, Any]] = (),
+        fields: Sequence[FieldRow] = (),
         bullmq: bool = False,
         fresh: bool = False,
-        under: Mapping[str, Any] | None = None,
+        adding_run: AddingRun | None = None,
     ) -> tuple[int, list[str]]:
         """Store jobs; return how many are new, and the ids that were there. See ``lua/transitions/add_jobs.lua``."""
         check_size(jobs, MOST_JOBS_A_CALL)
@@ -55,13 +44,13 @@ class Jobs:
             jobs=jobs,
             opts=opts,
             parents=parents,
-            record=record,
+            record=record and record.packed(),
             seal=seal,
             unseal=unseal,
-            chunks=chunks,
+            fields=fields,
             bullmq=bullmq,
             fresh=fresh,
-            under=under,
+            adding_run=adding_run and adding_run.packed(),
         )
         return reply["added"], reply["existing"]
 
@@ -133,7 +122,7 @@ class Jobs:
 
     def retry(
         self,
-        jobs: Sequence[tuple[Any, ...]],
+        jobs: Sequence[Retry],
         *,
         token: str,
         flow: str | None = None,
@@ -141,16 +130,14 @@ class Jobs:
         unseal: Sequence[str] = (),
         base: str | None = None,
     ) -> list[str]:
-        """Run failed jobs ``(key, lifo, rows)`` again; return an answer each. See ``lua/transitions/retry_jobs.lua``.
-
-        `rows` are the positions of the rows that a many-row job is to run again, None for any other job.
+        """Run failed jobs again; return an answer each. See ``lua/transitions/retry_jobs.lua``.
 
         The same `token` sent again changes nothing. A `flow` that was cancelled goes on; `seal` keeps parents of
         it waiting until `unseal`. `base` is a queue under the flow's prefix, where no job is named.
         """
         check_size(jobs, JOBS_A_CHANGE)
         check_size(unseal, JOBS_A_CHANGE)
-        queues = [base] if base else [keys.base_of(key) for key in [*(job[0] for job in jobs), *unseal]][:1]
+        queues = [base] if base else [keys.base_of(key) for key in [*(job.key for job in jobs), *unseal]][:1]
         parts = {"jobs": jobs, "token": token, "flow": flow, "seal": seal, "unseal": unseal}
         answers: list[str] = self._server.call("retry_jobs", queues, **parts)["answers"]
         return answers
@@ -158,7 +145,7 @@ class Jobs:
     def remove(self, base: str, removal: Removal) -> int:
         """Remove jobs with all their keys; return how many were there. Raises JobActive or JobShared."""
         check_size(removal.jobs, JOBS_A_CHANGE)
-        check_size(removal.keep, JOBS_A_CHANGE)
-        reply = self._server.call("remove_jobs", [base], prefix=self._server.prefix, **asdict(removal))
+        check_size(removal.staying, JOBS_A_CHANGE)
+        reply = self._server.call("remove_jobs", [base], prefix=self._server.prefix, removal=removal.packed())
         removed: int = reply["removed"]
         return removed

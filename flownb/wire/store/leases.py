@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from flownb.wire.leases import FetchingWorker, Lease
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken, taken_of
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_JOBS_A_CALL, check_size, in_pieces
 from flownb.wire.store.server import Server
@@ -19,7 +20,7 @@ class Turn:
     answers: list[str]
     taken: list[Taken]
     again_ms: int | None  #: until a queue has a job that is due, or a limit ends
-    doomed: list[str]  #: parents that failed in this call: what they still wait for is to be cancelled
+    failed_parents: list[str]  #: in this call: what they still wait for is to be cancelled
     shared: list[str]  #: jobs that ended in this call: their further parents are still to be notified
 
 
@@ -33,24 +34,26 @@ class Leases:
         self,
         queues: Sequence[str],
         *,
-        outcomes: Sequence[Mapping[str, Any]],
+        outcomes: Sequence[Outcome],
         want: int,
-        worker: Mapping[str, Any],
+        worker: FetchingWorker,
     ) -> Turn:
         """End many jobs and start up to `want` others (at most `MOST_JOBS_A_CALL`), in one call."""
         check_size(outcomes, MOST_JOBS_A_CALL, "outcomes")
         want = min(want, MOST_JOBS_A_CALL)
-        reply = self._server.call("finish_and_fetch", queues, outcomes=outcomes, want=want, worker=worker)
+        reply = self._server.call(
+            "finish_and_fetch", queues, outcomes=outcomes, want=want, worker=worker.packed()
+        )
         return Turn(
             answers=reply["answers"],
-            taken=[taken_of(base, id, fields, worker["token"]) for base, id, fields in reply["jobs"]],
+            taken=[taken_of(base, id, fields, worker.token) for base, id, fields in reply["jobs"]],
             again_ms=reply.get("again"),
-            doomed=reply["doomed"],
+            failed_parents=reply["failed_parents"],
             shared=reply["shared"],
         )
 
-    def extend(self, queues: Sequence[str], leases: Sequence[tuple[Any, ...]], *, lock_ms: int) -> list[str]:
-        """Renew leases ``(base, id, token[, ats])``; return the ids of those that are lost."""
+    def extend(self, queues: Sequence[str], leases: Sequence[Lease], *, lock_ms: int) -> list[str]:
+        """Renew leases; return the ids of those that are lost."""
         lost: list[str] = []
         for some in in_pieces(leases, MOST_JOBS_A_CALL):
             lost += self._server.call("extend_leases", queues, leases=some, lock_ms=lock_ms)["lost"]

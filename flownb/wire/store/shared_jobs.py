@@ -45,7 +45,7 @@ class SharedJobs:
         while left:
             some, left = left[:JOBS_A_READ], left[JOBS_A_READ:]
             reply = self._server.call("notify_parents", [keys.base_of(some[0][0])], jobs=some)
-            notified += reply["told"] + self._missed_writes.fail_deferred_parents(reply["marked"])
+            notified += reply["notified"] + self._missed_writes.fail_deferred_parents(reply["deferred"])
             left = reply["rest"] + left
         return notified
 

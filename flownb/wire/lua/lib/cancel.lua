@@ -1,50 +1,49 @@
 -- cancel: any state -> failed, of a job that nobody needs any more; parents that wait only for such jobs go with it.
 -- @touches failed waiting-children dependencies unsuccessful flownb:shared
--- @use     queue counts parents needed
+-- @use     queue counts parents notify
 
 local climbed = {} -- parents that were looked at in this call, each once
 
--- What a parent keeps of a cancelled child is what it keeps of any failed one, but it does not fail because of it.
-local function tell_parent(edge, job, reason)
-  if edge.policy == '' or redis.call('SREM', edge.key .. ':dependencies', job) == 0 then return end
-  if edge.policy == 'fpof' then
-    if not went_on_without(edge.key) then redis.call('ZADD', edge.key .. ':unsuccessful', now_text, job) end
-  elseif edge.policy ~= 'rdof' then
-    redis.call('HSET', edge.key .. ':failed', job, reason)
+-- A parent keeps of a cancelled child what it keeps of any failed one, but does not fail because of it.
+local function keep_cancelled_child(link, job, reason)
+  if link.policy == '' or redis.call('SREM', link.key .. ':dependencies', job) == 0 then return end
+  if link.policy == 'fpof' then
+    if not went_on_without(link.key) then redis.call('ZADD', link.key .. ':unsuccessful', now_text, job) end
+  elseif link.policy ~= 'rdof' then
+    redis.call('HSET', link.key .. ':failed', job, reason)
   end
 end
 
--- The job has left its place `from` already. `flow` and `edges` are the job's, where they are known.
-local function cancel(q, id, from, reason, flow, edges)
-  local line = {{q = q, id = id, from = from, reason = reason or 'cancelled', flow = flow, edges = edges}}
-  while #line > 0 do
-    local at = table.remove(line)
-    local job = job_key(at.q, at.id)
-    if not at.edges then
+local function store_cancelled(q, id, job, from, reason, flow)
+  redis.call('HSET', job, 'failedReason', reason, 'finishedOn', now_text, 'why', 'cancelled')
+  redis.call('HDEL', job, 'defa')
+  redis.call('ZADD', q.failed, now_text, id)
+  emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', from)
+  count_move(q, flow, from, 'failed')
+end
+
+-- The job has left its state `from` already. `flow` and `links` are the job's, where they are known.
+local function cancel(q, id, from, reason, flow, links)
+  local left = {{q = q, id = id, from = from, reason = reason or 'cancelled', flow = flow, links = links}}
+  while #left > 0 do
+    local next_one = table.remove(left)
+    local job = job_key(next_one.q, next_one.id)
+    if not next_one.links then
       local has = redis.call('HMGET', job, 'fl', 'parentKey', 'parent', 'sh')
-      at.flow, at.edges = has[1], parents_of(job, has[3], has[2], has[4])
+      next_one.flow, next_one.links = has[1], parents_of(job, has[3], has[2], has[4])
     end
-    redis.call('HSET', job, 'failedReason', at.reason, 'finishedOn', now_text, 'why', 'cancelled')
-    redis.call('HDEL', job, 'defa')
-    redis.call('ZADD', at.q.failed, now_text, at.id)
-    emit(at.q, 'failed', 'jobId', at.id, 'failedReason', at.reason, 'prev', at.from)
-    count_move(at.q, at.flow, at.from, 'failed')
-    for _, edge in ipairs(at.edges) do
-      count_move(at.q, edge.flow, 'waiting', 'failed')
-      tell_parent(edge, job, at.reason)
-      if edge.beside then redis.call('HDEL', shared_key(job), job) end -- it has ended
-      if not climbed[edge.key] then
-        climbed[edge.key] = true
-        local above, above_id = queue_and_id(edge.key)
+    store_cancelled(next_one.q, next_one.id, job, next_one.from, next_one.reason, next_one.flow)
+    for _, link in ipairs(next_one.links) do
+      count_move(next_one.q, link.flow, 'waiting', 'failed')
+      keep_cancelled_child(link, job, next_one.reason)
+      if link.is_further then redis.call('HDEL', shared_key(job), job) end -- it has ended
+      if not climbed[link.key] then
+        climbed[link.key] = true
+        local above, above_id = queue_and_id(link.key)
         if redis.call('ZREM', above.waiting_children, above_id) == 1 then
-          line[#line + 1] = {q = above, id = above_id, from = 'waiting-children', reason = 'cancelled'}
+          left[#left + 1] = {q = above, id = above_id, from = 'waiting-children', reason = 'cancelled'}
         end
       end
     end
   end
-end
-
--- Nobody needs this job, and it must not run (again).
-local function is_over(q, job, flow, edges)
-  return flow and marks_of(q, flow).cancelled and not is_needed(q, job, flow, 'cancelled', edges)
 end

@@ -1,8 +1,8 @@
--- counts: how many jobs of each flow are in which state, and the flow's own record.
--- @touches flownb:counts flownb:flow flownb:tidy
--- @use     queue
+-- counts: how many jobs of each flow are in which state.
+-- @touches flownb:counts
+-- @use
 
-local moves = {}
+local moves = {} -- what `write_counts` writes: {key of the counts, queue key, tally}
 
 -- The key of a flow's record or counts. A job's `fl` is the flow's id, with the prefix in front
 -- when the flow lives under another prefix than the job.
@@ -14,7 +14,7 @@ local function flow_key(kind, q, flow)
   return prefix .. ':flownb:' .. kind .. ':' .. id
 end
 
--- The tally of one flow in one queue: state -> change. Found again without building a key.
+-- The tally of one flow in one queue: state -> change. Kept with the queue: most calls ask for the same one for each job.
 local function tally_of(q, flow)
   local tallies = q.tallies
   if not tallies then
@@ -53,31 +53,4 @@ local function write_counts()
       if n ~= 0 then redis.call('HINCRBY', move[1], state .. '@' .. move[2], n) end
     end
   end
-end
-
--- A flow of which something is to be removed is looked at in so many ms: some after its end, so that whoever waits
--- still gets the value; and meanwhile, as another program's worker may end it.
-local function look_later(record, ms)
-  if redis.call('HEXISTS', record, 'tidy') == 0 then return end
-  local about, id = record:match('^(.*):flow:([^:]+)$')
-  redis.call('ZADD', about .. ':tidy', int(now + ms), id)
-end
-
--- The deepest job that failed this one: down by who failed whom first; itself when no child did.
-local function first_failure(job)
-  local below = job
-  for _ = 1, 1000 do
-    below = redis.call('ZRANGE', job .. ':unsuccessful', 0, 0)[1]
-    if not below then return job end
-    job = below
-  end
-  return job
-end
-
--- The root has ended, and with it the flow; one that was cancelled has ended before.
-local function end_flow(q, flow, state)
-  local record = flow_key('flow', q, flow)
-  if redis.call('HSETNX', record, 'ended', state) == 0 then return end
-  redis.call('HSET', record, 'finished', now_text)
-  look_later(record, 10000)
 end

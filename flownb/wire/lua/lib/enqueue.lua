@@ -15,7 +15,7 @@ local function priority_score(q, priority)
   return priority * 4294967296 + redis.call('INCR', q.pc) % 4294967296
 end
 
--- 'L' joins the end of the line, 'R' goes to its head. Returns the state it is in now.
+-- 'L' joins the end of the list `wait`, 'R' goes to its head. Returns the state that the job has now.
 local function enqueue(q, id, priority, side)
   q.has_new_work = true
   if priority > 0 then
@@ -26,13 +26,21 @@ local function enqueue(q, id, priority, side)
   return 'waiting'
 end
 
+-- Before all that wait; a prioritized job before all of its priority.
+local function enqueue_first(q, id, priority)
+  if priority == 0 then return enqueue(q, id, 0, 'R') end
+  q.has_new_work = true
+  redis.call('ZADD', q.prioritized, int(priority * 4294967296), id)
+  return 'prioritized'
+end
+
 local function put_off(q, id, due)
   q.has_new_delay = true
   redis.call('ZADD', q.delayed, int(delay_score(q, due)), id)
   return 'delayed'
 end
 
--- delayed -> waiting or prioritized: jobs that are due come into the line, also while the queue is paused.
+-- delayed -> waiting or prioritized, of jobs that are due; also while the queue is paused.
 local function promote_due(q)
   local due = redis.call('ZRANGEBYSCORE', q.delayed, 0, int((now + 1) * 4096 - 1), 'LIMIT', 0, 1000)
   if #due == 0 then return end

@@ -3,8 +3,8 @@
 
 local MOST_RUNS = 20
 
--- Called where a job gets another run, and nowhere else: `<began>-<ended>`, the oldest first, the newest kept.
-local function keep_run(job, ended)
+-- Called where a job gets another run, and nowhere else. A run is `<began>-<ended>`; the newest are kept, the oldest first.
+local function note_failed_run(job, ended)
   local has = redis.call('HMGET', job, 'processedOn', 'runs')
   local began, runs = has[1], has[2]
   if not began or not ended or runs and runs:match('(%d+)%-%d+$') == began then return end

@@ -1,15 +1,15 @@
 -- finish: active -> completed, failed, delayed, waiting, prioritized or waiting-children.
 -- @touches active stalled lock completed failed events limiter waiting-children
 -- @use     queue enqueue large_values failed_runs
+-- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows
 
--- `has` is {ats, parentKey, fl, ft, atm, sh}.
--- May this worker say how the job ended? Its lock says yes. A lock that ran out says yes too as long
--- as nobody has started the job since: `ats` grows with every start. Answers a word for "no".
+-- May this worker say how the job ended? It may when it holds the lock, or when its lock ran out and nobody has started
+-- the job since: `ats` grows with every start. Returns a word for "no". `has` is {ats, parentKey, fl, ft, atm, sh}.
 local function refusal(outcome, job, lock, has)
   if not has[1] then return 'missing' end
   if has[4] == outcome.token then return 'repeated' end
   if lock and lock ~= outcome.token then return 'stale' end
-  if not lock and tonumber(has[1]) ~= outcome.ats then return 'stale' end
+  if not lock and tonumber(has[1]) ~= outcome.attempts_started then return 'stale' end
   if outcome.kind == 'completed' then
     local pending, failed = job .. ':dependencies', job .. ':unsuccessful'
     if redis.call('EXISTS', pending, failed) > 0 then
@@ -22,8 +22,8 @@ local function refusal(outcome, job, lock, has)
   end
 end
 
--- Out of `active`; or, when its lease had run out, out of the line to which it was put back.
-local function leave(q, id)
+-- The job leaves `active`; or, when its lease had run out, the list or set to which it was put back.
+local function leave_active(q, id)
   if redis.call('LREM', q.active, -1, id) == 1 then return 'active' end
   if redis.call('LREM', q.wait, -1, id) == 1 or redis.call('LREM', q.paused, 1, id) == 1 then return 'waiting' end
   if redis.call('ZREM', q.prioritized, id) == 1 then return 'prioritized' end
@@ -33,7 +33,7 @@ local function store_completed(q, outcome, job, made, flow)
   redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token)
   if outcome.rows then redis.call('HDEL', job, 'part') end
   redis.call('ZADD', q.completed, now_text, outcome.id)
-  emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', told_of(outcome.value, q, flow), 'prev', 'active')
+  emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', copy_for_flow(outcome.value, q, flow), 'prev', 'active')
 end
 
 local function store_failed(q, outcome, job, made)
@@ -51,9 +51,9 @@ end
 -- The hash, not the options, says how urgent a job is by now.
 local function priority_of(job) return tonumber(redis.call('HGET', job, 'priority')) or 0 end
 
--- Another attempt: at once (to the end of the line) or after `delay` ms.
+-- Another attempt: at once, behind all that wait, or after `delay` ms.
 local function store_retry(q, outcome, job, made)
-  keep_run(job, now_text)
+  note_failed_run(job, now_text)
   redis.call('HSET', job, 'atm', made, 'failedReason', outcome.reason, 'stacktrace', outcome.stacktrace,
              'ft', outcome.token)
   if outcome.delay > 0 then
@@ -65,27 +65,23 @@ local function store_retry(q, outcome, job, made)
   return enqueue(q, outcome.id, priority_of(job), outcome.lifo and 'R' or 'L')
 end
 
--- A job may ask for the whole queue to be kept still for `hold` ms.
+-- A job may ask that its queue start nothing for `hold` ms.
 local function hold_queue(q, outcome)
   if outcome.hold then redis.call('SET', q.limiter, '9007199254740991', 'PX', int(outcome.hold)) end
 end
 
--- Back to the head of the line, no attempt charged.
+-- The job goes back before all that wait, no attempt charged.
 local function store_returned(q, outcome, job)
   redis.call('HSET', job, 'ft', outcome.token)
   emit_and_trim(q, 'waiting', 'jobId', outcome.id, 'prev', 'active')
-  local priority = priority_of(job)
-  if priority == 0 then return enqueue(q, outcome.id, 0, 'R') end
-  q.has_new_work = true
-  redis.call('ZADD', q.prioritized, int(priority * 4294967296), outcome.id)
-  return 'prioritized'
+  return enqueue_first(q, outcome.id, priority_of(job))
 end
 
--- It waits for children that it has added, no attempt charged. When they are done already, or one of those that
--- let it go on has failed, it runs again at once.
+-- The job waits for children that it has added, no attempt charged. When these have ended already, or one with `cpof`
+-- (`eager`) has failed, the job runs again at once.
 local function store_parked(q, outcome, job)
   local done = redis.call('EXISTS', job .. ':dependencies') == 0
-  for _, child in ipairs(outcome.eager or {}) do
+  for _, child in ipairs(outcome.eager) do
     done = done or redis.call('HEXISTS', job .. ':failed', child) == 1
   end
   if done then return store_returned(q, outcome, job) end
@@ -95,7 +91,7 @@ local function store_parked(q, outcome, job)
   return 'waiting-children'
 end
 
--- Nobody here knows this job's name: later, perhaps another worker does. No attempt is charged.
+-- No function of this worker has the job's name: another worker may know it later. No attempt is charged.
 local function store_put_off(q, outcome, job)
   redis.call('HSET', job, 'delay', int(outcome.delay), 'ft', outcome.token)
   emit_and_trim(q, 'delayed', 'jobId', outcome.id, 'delay', int(now + outcome.delay))

@@ -1,8 +1,8 @@
 -- flow_end: the end of a flow whose root another program's worker has ended.
--- @touches flownb:flow flownb:tidy
--- @use     queue counts
+-- @touches flownb:flow
+-- @use     queue counts flow_record
 
--- Write it down where it is not; sent twice, it changes nothing.
+-- Does nothing where the end is written already.
 local function write_late_end(root)
   local q, id = queue_and_id(root)
   local has = redis.call('HMGET', root, 'fl', 'parentKey', 'finishedOn')

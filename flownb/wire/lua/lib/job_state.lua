@@ -1,4 +1,4 @@
--- job_state: where a job is now, and what its parents hold of it.
+-- job_state: which state a job is in, and what its parents hold of it.
 -- @touches waiting-children failed completed delayed prioritized active
 -- @use     queue parents
 
@@ -10,24 +10,24 @@ local function state_of(q, id)
   return 'waiting'
 end
 
--- A job with its fields, its state and its parents; nil when it is gone.
-local function look_at(job)
-  local has = redis.call('HMGET', job, 'name', 'fl', 'parentKey', 'parent', 'sh', 'ats', 'priority', 'rt')
+-- A job with its fields, its state and its parents; nil when the job is gone.
+local function read_job(key)
+  local has = redis.call('HMGET', key, 'name', 'fl', 'parentKey', 'parent', 'sh', 'ats', 'priority', 'rt')
   if not has[1] then return nil end
-  local q, id = queue_and_id(job)
-  return {key = job, q = q, id = id, flow = has[2], first = has[3], is_root = has[2] and not has[3],
-          started = has[6], shared = has[5], priority = tonumber(has[7]) or 0, token = has[8], state = state_of(q, id),
-          edges = parents_of(job, has[4], has[3], has[5])}
+  local q, id = queue_and_id(key)
+  return {key = key, q = q, id = id, flow = has[2], first_parent = has[3], is_root = has[2] and not has[3],
+          attempts_started = has[6], is_shared = has[5], priority = tonumber(has[7]) or 0, retry_token = has[8],
+          state = state_of(q, id), links = parents_of(key, has[4], has[3], has[5])}
 end
 
--- Where a parent keeps how this child ended; nil when it is gone, or still waits. Of a child with `rdof` that
--- failed nothing is kept: the parent only waits for it no more; nor of one that ended after its parent had (cpof).
-local function kept_in(edge, child)
-  if redis.call('ZSCORE', edge.key .. ':unsuccessful', child) then return 'unsuccessful' end
-  if redis.call('HEXISTS', edge.key .. ':failed', child) == 1 then return 'failed' end
-  if redis.call('HEXISTS', edge.key .. ':processed', child) == 1 then return 'processed' end
-  if redis.call('EXISTS', edge.key) == 1
-      and redis.call('SISMEMBER', edge.key .. ':dependencies', child) == 0 then
+-- In which of its keys a parent holds how this child ended; nil when the parent is gone, or waits for the child. Of a
+-- child with `rdof` that failed, and of one that ended after its parent had (cpof), the parent holds 'nothing'.
+local function held_in(link, child)
+  if redis.call('ZSCORE', link.key .. ':unsuccessful', child) then return 'unsuccessful' end
+  if redis.call('HEXISTS', link.key .. ':failed', child) == 1 then return 'failed' end
+  if redis.call('HEXISTS', link.key .. ':processed', child) == 1 then return 'processed' end
+  if redis.call('EXISTS', link.key) == 1
+      and redis.call('SISMEMBER', link.key .. ':dependencies', child) == 0 then
     return 'nothing'
   end
 end

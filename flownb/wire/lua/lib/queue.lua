@@ -1,17 +1,9 @@
--- queue: names of a queue's keys, the clock, and what its settings say.
+-- queue: names of a queue's keys, its events, its settings, and waking its workers.
 -- @touches meta events marker
-
--- `now` comes from the server, so that no client's clock decides anything; a test may pass its own.
-local function server_time()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local now = tonumber(args.now) or server_time()
-local now_text = string.format('%.0f', now)
 
 local queues_seen = {}
 
--- A queue's keys, each made when it is first asked for: a call touches few of them.
+-- A queue's keys, each made when first asked for: a call touches few of them.
 local KEYS_OF_A_QUEUE = {
   id = ':id', meta = ':meta', events = ':events', marker = ':marker', limiter = ':limiter', pc = ':pc',
   wait = ':wait', paused = ':paused', active = ':active', delayed = ':delayed', prioritized = ':prioritized',
@@ -38,6 +30,8 @@ local function queue_at(base)
   return q
 end
 
+local function prefix_of(q) return q.base:match('^(.*):[^:]+$') end
+
 local function job_key(q, id) return q.base .. ':' .. id end
 
 -- A job's key, cut into its queue and its id. Ids hold no colon; prefixes may.
@@ -46,7 +40,7 @@ local function queue_and_id(key)
   return queue_at(base), id
 end
 
--- How a job has ended, by where it stands; false when it stands among no ended ones.
+-- How a job has ended, by the set that holds it; false when none of these does.
 local function ended_as(q, id)
   return redis.call('ZSCORE', q.completed, id) and 'completed' or redis.call('ZSCORE', q.failed, id) and 'failed'
 end
@@ -95,7 +89,7 @@ local function is_blocked(q)
   return set[2] and redis.call('LLEN', q.active) >= tonumber(set[2]) or false
 end
 
--- Waking is asked for job by job and done once a queue, by `wake_workers`, when all is written.
+-- Jobs ask for waking one by one (`has_new_work`, `has_new_delay`); workers are woken once a queue, when all is written.
 local function wake_workers()
   for _, q in pairs(queues_seen) do
     if q.has_new_work and not is_blocked(q) then redis.call('ZADD', q.marker, 0, '0') end

@@ -1,38 +1,30 @@
 -- set_aside: jobs of paused flows, kept in the list in which BullMQ 5 kept those of a paused queue.
 -- @touches paused wait prioritized
--- @use     queue counts needed
+-- @use     queue counts enqueue needed
 
-local PIECE_ASIDE = 500
+local MOST_RESTORED = 500 -- jobs a call
 
--- Put aside, which counts as waiting (prioritized -> waiting). The job has left its line.
-local function put_aside(q, id, flow, from)
+-- The job has left `from`; set aside it counts as waiting (prioritized -> waiting).
+local function set_aside(q, id, flow, from)
   redis.call('LPUSH', q.paused, id)
   count_move(q, flow, from, 'waiting')
 end
 
--- Look at 500 jobs put aside, from `start` on, the newest first; those that may run go back to the head of
--- their line (waiting -> prioritized for some), the oldest at its very head. Returns where to go on; nil when all were looked at.
-local function put_back(q, start)
-  local ids = redis.call('LRANGE', q.paused, start, start + PIECE_ASIDE - 1)
-  local back = 0
+-- Look at some jobs that were set aside, from `start` on, the newest first. Those that may run go back to the head of
+-- their list, the oldest to the very head (waiting -> prioritized for some). Returns where to go on; nil at the end.
+local function restore_set_aside(q, start)
+  local ids = redis.call('LRANGE', q.paused, start, start + MOST_RESTORED - 1)
+  local restored = 0
   for i, id in ipairs(ids) do
     local job = job_key(q, id)
     local has = redis.call('HMGET', job, 'fl', 'priority')
     if is_needed(q, job, has[1], 'paused') then
-      local priority = tonumber(has[2]) or 0
-      if priority > 0 then
-        redis.call('ZADD', q.prioritized, int(priority * 4294967296), id)
-        count_move(q, has[1], 'waiting', 'prioritized')
-      else
-        redis.call('RPUSH', q.wait, id)
-      end
+      local state = enqueue_first(q, id, tonumber(has[2]) or 0)
+      if state == 'prioritized' then count_move(q, has[1], 'waiting', state) end
       redis.call('LSET', q.paused, start + i - 1, '')
-      back = back + 1
+      restored = restored + 1
     end
   end
-  if back > 0 then
-    redis.call('LREM', q.paused, back, '')
-    q.has_new_work = true
-  end
-  return #ids == PIECE_ASIDE and start + #ids - back or nil
+  if restored > 0 then redis.call('LREM', q.paused, restored, '') end
+  return #ids == MOST_RESTORED and start + #ids - restored or nil
 end

@@ -3,12 +3,12 @@
 -- @args    now jobs
 -- @returns cancelled
 -- @errors
--- @use     queue cancel
+-- @use     queue needed
 
 local cancelled = {}
 for i, job in ipairs(args.jobs) do
   local has = redis.call('HMGET', job, 'name', 'fl')
   local q = queue_and_id(job)
-  cancelled[i] = not has[1] or is_over(q, job, has[2]) or false
+  cancelled[i] = not has[1] or is_cancelled(q, job, has[2]) or false
 end
 return reply{cancelled = cancelled}

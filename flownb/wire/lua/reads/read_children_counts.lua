@@ -4,8 +4,8 @@
 -- @returns counts
 -- @errors
 -- @use
+-- @row     children_counts pending completed ignored failed
 
--- Counts: {pending, completed, ignored failures, failures}
 local counts = {}
 for i, key in ipairs(args.jobs) do
   counts[i] = {

@@ -4,12 +4,13 @@
 -- @returns names
 -- @errors
 -- @use
+-- @row     job_name name has_children
 
--- A job: {name, how many of a parent's keys it has}; false for a job that is not there.
+-- A job that is not there is false. A job has children when it has one of a parent's keys: a number, 0 for none.
 local names = {}
 for i, key in ipairs(args.jobs) do
   local name = redis.call('HGET', key, 'name')
   names[i] = name and {name, redis.call('EXISTS', key .. ':dependencies', key .. ':processed',
-                                      key .. ':failed', key .. ':unsuccessful')}
+                                        key .. ':failed', key .. ':unsuccessful')}
 end
 return reply{names = names}

@@ -1,45 +1,45 @@
 --- repair_children: what a parent waits for or holds is what has become of its children.
 -- waiting-children -> waiting, prioritized, delayed or failed, of a parent that waits for children that have ended, are
--- gone, or for none at all. A child that is gone is let go as if a person had removed it. A child that runs on or has
--- completed, and that a parent lost sight of, is awaited again, or its value given. Sent twice, it changes nothing.
+-- gone, or for none at all. A child that is gone is forgotten as if a person had removed it. A child that runs on or has
+-- completed, and that a parent lost sight of, is awaited again, or its value given. Sent twice, the call changes nothing.
 -- @keys    queues
 -- @args    now pairs parents
 -- @returns
 -- @errors
--- @use     queue counts parents job_state forget large_values
+-- @use     queue counts parents release notify job_state forget_child large_values
 
 -- `pairs` is a list of {parent, child}.
 
-local function edge_to(parent, edges)
-  for _, edge in ipairs(edges) do
-    if edge.key == parent then return edge end
+local function link_to(parent, links)
+  for _, link in ipairs(links) do
+    if link.key == parent then return link end
   end
 end
 
--- A parent waits for a child that has ended, or is gone. One that failed without a policy it waits for rightly.
-local function settle(parent, child, has, edge, ended)
-  if not has[1] or (not edge and has[5] == 'missing') then
-    let_go(parent, child)
+-- A parent waits for a child that has ended, or is gone. For one that failed without a policy it waits rightly.
+local function stop_waiting(parent, child, has, link, ended)
+  if not has[1] or (not link and has[5] == 'missing') then
+    forget_child(parent, child)
   elseif ended == 'completed' then
-    settle_completed(parent, {child}, {has[3] or 'null'})
-  elseif ended and edge and edge.policy ~= '' then
-    settle_failed(child, has[4] or '', {edge})
+    notify_completed(parent, {child}, {has[3] or 'null'})
+  elseif ended and link and link.policy ~= '' then
+    notify_failed(child, has[4] or '', {link})
   else
     return
   end
-  if edge and edge.beside and ended then
-    count_move(queue_and_id(child), edge.flow, 'waiting', ended)
+  if link and link.is_further and ended then
+    count_move(queue_and_id(child), link.flow, 'waiting', ended)
     redis.call('HDEL', shared_key(child), child)
   end
 end
 
--- It does not wait for the child, and holds nothing of it.
-local function find_again(parent, child, has, ended)
+-- The parent does not wait for the child, and holds nothing of it.
+local function give_or_await(parent, child, has, ended)
   local above, id = queue_and_id(parent)
   if not has[2] and redis.call('ZSCORE', above.waiting_children, id) then
     redis.call('SADD', parent .. ':dependencies', child)
   elseif ended == 'completed' and redis.call('HEXISTS', parent, 'finishedOn') == 0 then
-    redis.call('HSETNX', parent .. ':processed', child, told_to(parent, has[3] or 'null'))
+    redis.call('HSETNX', parent .. ':processed', child, copy_for_parent(parent, has[3] or 'null'))
   end
 end
 
@@ -48,16 +48,16 @@ for _, pair in ipairs(args.pairs) do
   local q, id = queue_and_id(child)
   local has = redis.call('HMGET', child, 'name', 'finishedOn', 'returnvalue', 'failedReason', 'why', 'parentKey', 'parent', 'sh')
   if redis.call('HEXISTS', child, 'data') == 0 then has[1] = false end
-  local edge = has[1] and edge_to(parent, parents_of(child, has[7], has[6], has[8]))
+  local link = has[1] and link_to(parent, parents_of(child, has[7], has[6], has[8]))
   local ended = has[2] and ended_as(q, id)
   if redis.call('SISMEMBER', parent .. ':dependencies', child) == 1 then
-    settle(parent, child, has, edge, ended)
-  elseif edge and kept_in(edge, child) == 'nothing' then
-    find_again(parent, child, has, ended)
+    stop_waiting(parent, child, has, link, ended)
+  elseif link and held_in(link, child) == 'nothing' then
+    give_or_await(parent, child, has, ended)
   end
 end
 
--- Those that wait for nothing: a child that failed them fails them now, else they go on.
+-- Parents that wait for no child: a child that failed one fails it now; without such a child the parent goes on.
 for _, parent in ipairs(args.parents) do
   local q, id = queue_and_id(parent)
   local pending = parent .. ':dependencies'
@@ -66,7 +66,7 @@ for _, parent in ipairs(args.parents) do
     if child then
       redis.call('ZREM', parent .. ':unsuccessful', child)
       redis.call('SADD', pending, child)
-      settle_failed(child, redis.call('HGET', child, 'failedReason') or '', {{key = parent, policy = 'fpof'}})
+      notify_failed(child, redis.call('HGET', child, 'failedReason') or '', {{key = parent, policy = 'fpof'}})
     else
       release(parent)
     end

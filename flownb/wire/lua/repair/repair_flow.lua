@@ -1,11 +1,11 @@
 --- repair_flow: a flow that has ended by its record alone goes on; its counts are what was counted. No job moves.
 -- `was` are the counts as they were when they were compared, `counts` what was found then: once a job has moved since,
--- they stay as they are. Sent twice, it changes nothing.
+-- they stay as they are. Sent twice, the call changes nothing.
 -- @keys    queues
 -- @args    now flow was counts
 -- @returns
 -- @errors
--- @use     queue counts
+-- @use     queue counts flow_record
 
 local record = flow_key('flow', queues[1], args.flow)
 local has = redis.call('HMGET', record, 'root', 'ended')

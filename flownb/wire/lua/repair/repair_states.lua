@@ -1,7 +1,7 @@
---- repair_states: a job that stands twice or nowhere is put where it belongs; an id without data is taken out.
--- Where it belongs its own fields say: what has ended stands among the ended, what waits for children among those that
--- do, the rest in line. One that stands in one place stays there, unless it is in line before its children have ended.
--- The counts of its flow are as they were: nobody knows what they were told. Sent twice, it changes nothing.
+--- repair_states: a job that is in two states or in none gets the one it should be in; an id without data is taken out.
+-- The job's own fields say which that is: an end, or an end to come; a parent with pending children waits for them; any
+-- other job waits for a worker. A job in one state keeps it, unless it waits for a worker before its children have ended.
+-- The counts of its flow are as they were: nobody knows what they were told. Sent twice, the call changes nothing.
 -- @keys    queues
 -- @args    now jobs
 -- @returns
@@ -10,11 +10,11 @@
 
 local LISTS = {wait = true, paused = true, active = true}
 local ENDS = {'completed', 'failed'}
--- Of several places the first one stays; `active` is left to those that have a lock.
+-- Of several keys that hold an id the first one keeps it; `active` keeps only ids that have a lock.
 local OPEN = {'waiting-children', 'delayed', 'prioritized', 'wait', 'paused', 'active'}
 
--- Place -> how often the id stands there, and how often in all.
-local function places_of(q, id)
+-- Key of the queue -> how often it holds the id; and how often all do.
+local function holders_of(q, id)
   local found, n = {}, 0
   for _, names in ipairs({ENDS, OPEN}) do
     for _, name in ipairs(names) do
@@ -27,10 +27,10 @@ local function places_of(q, id)
   return found, n
 end
 
--- Of a list the one that runs first stays.
-local function take_out(q, id, places, kept)
-  for name, times in pairs(places) do
-    local key, extra = q.base .. ':' .. name, name == kept and times - 1 or times
+-- Of a list that keeps the id, the one that runs first stays.
+local function take_out(q, id, held, keeper)
+  for name, times in pairs(held) do
+    local key, extra = q.base .. ':' .. name, name == keeper and times - 1 or times
     if extra > 0 then
       if LISTS[name] then redis.call('LREM', key, extra, id) else redis.call('ZREM', key, id) end
     end
@@ -43,20 +43,20 @@ local function waits_first(job, has)
     and redis.call('EXISTS', job .. ':failed') == 0
 end
 
-local function right_place(job, has, places)
+local function right_holder(job, has, held)
   if has[2] then return has[3] and 'completed' or 'failed' end
-  if places.active and redis.call('EXISTS', job .. ':lock') == 1 then return 'active' end
-  if waits_first(job, has) and (not has[4] or not next(places)) then return 'waiting-children' end
+  if held.active and redis.call('EXISTS', job .. ':lock') == 1 then return 'active' end
+  if waits_first(job, has) and (not has[4] or not next(held)) then return 'waiting-children' end
   for i = waits_first(job, has) and 1 or 2, #OPEN do
-    if places[OPEN[i]] then return OPEN[i] end
+    if held[OPEN[i]] then return OPEN[i] end
   end
 end
 
--- nothing -> the place where it belongs; in line when none is said.
-local function put(q, id, job, place, finished)
-  if place == 'completed' or place == 'failed' then
-    redis.call('ZADD', q.base .. ':' .. place, finished, id)
-  elseif place then
+-- nothing -> any state; without a `holder` the job waits for a worker.
+local function put(q, id, job, holder, finished)
+  if holder == 'completed' or holder == 'failed' then
+    redis.call('ZADD', q.base .. ':' .. holder, finished, id)
+  elseif holder then
     redis.call('ZADD', q.waiting_children, now_text, id)
     emit_and_trim(q, 'waiting-children', 'jobId', id)
   else
@@ -74,16 +74,16 @@ end
 
 for _, job in ipairs(args.jobs) do
   local q, id = queue_and_id(job)
-  local places, n = places_of(q, id)
+  local held, n = holders_of(q, id)
   local has = redis.call('HMGET', job, 'name', 'finishedOn', 'returnvalue', 'ats', 'defa')
-  local in_line = places.wait or places.paused or places.prioritized or places.delayed
+  local in_line = held.wait or held.paused or held.prioritized or held.delayed
   local early = n == 1 and in_line and not has[2] and not has[4] and waits_first(job, has)
   if redis.call('EXISTS', job) == 0 then
-    take_out(q, id, places)
+    take_out(q, id, held)
   elseif has[1] and redis.call('HEXISTS', job, 'data') == 1 and (n ~= 1 or early) then
-    local place = right_place(job, has, places)
-    take_out(q, id, places, place)
-    if not (place and places[place]) then put(q, id, job, place, has[2]) end
+    local holder = right_holder(job, has, held)
+    take_out(q, id, held, holder)
+    if not (holder and held[holder]) then put(q, id, job, holder, has[2]) end
   end
 end
 wake_workers()

@@ -1,24 +1,27 @@
 --- cancel_flow: the flow has ended as cancelled; its root, unless it runs or another flow needs it, goes to failed.
--- From now on no job of it starts; those in line are taken out by `cancel_jobs`, or by the worker that meets them.
--- A flow that has completed stays as it is. Of one that has failed, what is left is cancelled. Sent twice, it
+-- From now on no job of the flow starts; waiting ones are cancelled by `cancel_jobs`, or by the worker that pops them.
+-- A flow that has completed stays as it is. Of one that has failed, what is left is cancelled. Sent twice, the call
 -- changes nothing.
 -- @keys    queues
 -- @args    now flow
 -- @returns ended
 -- @errors
--- @use     queue counts needed cancel job_state forget
+-- @use     queue counts flow_record marks needed cancel job_state leave
 
 local record = flow_key('flow', queues[1], args.flow)
 local has = redis.call('HMGET', record, 'root', 'ended')
-if has[1] and has[2] ~= 'completed' then
+local root_key, ended = has[1], has[2]
+if root_key and ended ~= 'completed' then
   local flows, id = marked_in('cancelled', queues[1], args.flow)
   redis.call('SADD', flows, id)
-  if not has[2] then
-    has[2] = 'cancelled'
-    end_flow(queues[1], args.flow, 'cancelled')
-    local root = look_at(has[1])
-    if root and is_over(root.q, root.key, root.flow, root.edges) and leave_line(root) then cancel(root.q, root.id, root.state) end
+  if not ended then
+    ended = 'cancelled'
+    end_flow(queues[1], args.flow, ended)
+    local root = read_job(root_key)
+    if root and is_cancelled(root.q, root.key, root.flow, root.links) and leave_state(root) then
+      cancel(root.q, root.id, root.state)
+    end
   end
 end
 write_counts()
-return reply{ended = has[2] or nil}
+return reply{ended = ended or nil}

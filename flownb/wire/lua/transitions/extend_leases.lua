@@ -1,26 +1,27 @@
---- extend_leases: active -> active; the leases of running jobs live on.
+--- extend_leases: active -> active; the leases of running jobs are renewed.
 -- A lease that ran out while nobody could renew it is taken again, as long as nobody started the job since.
 -- @keys    queues
 -- @args    now leases lock_ms
 -- @returns lost
 -- @errors
 -- @use     queue
+-- @row     lease base id token attempts_started
 
--- A lease: {base, id, token, ats}; without `ats` only a lease that still stands is renewed.
 local lost = {}
-for _, lease in ipairs(args.leases) do
-  local q, id, token, ats = queue_at(lease[1]), lease[2], lease[3], lease[4]
-  local job = job_key(q, id)
+for _, packed in ipairs(args.leases) do
+  local lease = lease_of(packed)
+  local q = queue_at(lease.base)
+  local job = job_key(q, lease.id)
   local lock = redis.call('GET', job .. ':lock')
-  local mine = lock == token
-  if not lock and ats then
-    mine = tonumber(redis.call('HGET', job, 'ats')) == ats and redis.call('LPOS', q.active, id)
+  local is_held = lock == lease.token
+  if not lock and lease.attempts_started then
+    is_held = tonumber(redis.call('HGET', job, 'ats')) == lease.attempts_started and redis.call('LPOS', q.active, lease.id)
   end
-  if mine then
-    redis.call('SET', job .. ':lock', token, 'PX', args.lock_ms)
-    redis.call('SREM', q.stalled, id)
+  if is_held then
+    redis.call('SET', job .. ':lock', lease.token, 'PX', args.lock_ms)
+    redis.call('SREM', q.stalled, lease.id)
   else
-    lost[#lost + 1] = id
+    lost[#lost + 1] = lease.id
   end
 end
 return reply{lost = lost}

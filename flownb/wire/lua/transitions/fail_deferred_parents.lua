@@ -1,11 +1,12 @@
---- fail_deferred_parents: waiting, prioritized or delayed -> failed; parents that a failed child dooms, without a worker of theirs.
--- Another program's worker that fails a child only marks the parent (`defa`) and puts it in line; so does ours
--- with a parent that is in line already. Who waits for such a flow fails it, up to the root. One that runs is left alone.
+--- fail_deferred_parents: waiting, prioritized or delayed -> failed; parents that are to fail because a child did.
+-- Another program's worker that fails a child only marks the parent (`defa`) and puts it in line; so do our scripts
+-- with a parent that is in line already. Whoever waits for such a flow fails the parents, up to the root, without a
+-- worker of theirs. A parent that runs is left alone.
 -- @keys    queues
 -- @args    now parents
 -- @returns failed
 -- @errors
--- @use     queue counts parents
+-- @use     queue counts flow_record parents fail_parent notify
 
 local failed = 0
 for _, parent in ipairs(args.parents) do
@@ -18,11 +19,11 @@ for _, parent in ipairs(args.parents) do
     elseif redis.call('ZREM', q.delayed, id) == 1 then from = 'delayed' end
     if from then
       failed = failed + 1
-      local cause, edges = first_failure(parent), parents_of(parent, has[5], has[4], has[6])
+      local cause, links = first_failure(parent), parents_of(parent, has[5], has[4], has[6])
       note_cause(q, has[1], cause)
-      store_doomed(q, id, parent, has[2], from, has[1], not has[4])
-      for _, edge in ipairs(edges) do count_move(q, edge.flow, 'waiting', 'failed') end
-      settle_failed(parent, has[2], edges, cause)
+      store_failed_parent(q, id, parent, has[2], from, has[1], not has[4])
+      for _, link in ipairs(links) do count_move(q, link.flow, 'waiting', 'failed') end
+      notify_failed(parent, has[2], links, cause)
     end
   end
 end

@@ -5,7 +5,7 @@
 -- @args    now ids token charge most
 -- @returns given
 -- @errors
--- @use     queue counts cancel
+-- @use     queue counts enqueue needed cancel
 
 local q, given = queues[1], {}
 for _, id in ipairs(args.ids) do
@@ -18,19 +18,11 @@ for _, id in ipairs(args.ids) do
     if args.charge and redis.call('HINCRBY', job, 'stc', 1) > args.most then
       redis.call('HSET', job, 'defa', 'job stalled more than allowable limit')
     end
-    if is_over(q, job, has[2]) then
+    if is_cancelled(q, job, has[2]) then
       cancel(q, id, 'active')
     else
-      local priority, state = tonumber(has[1]) or 0, 'waiting'
-      q.has_new_work = true
-      if priority > 0 then
-        redis.call('ZADD', q.prioritized, int(priority * 4294967296), id)
-        state = 'prioritized'
-      else
-        redis.call('RPUSH', q.wait, id)
-      end
+      count_move(q, has[2], 'active', enqueue_first(q, id, tonumber(has[1]) or 0))
       emit_and_trim(q, 'waiting', 'jobId', id, 'prev', 'active')
-      count_move(q, has[2], 'active', state)
     end
     given[#given + 1] = id
   end

@@ -1,21 +1,21 @@
---- notify_parents: shared jobs that have ended, or are gone, with parents that were not told; they are told.
--- Of those that another program's worker ended or removed, as BullMQ knows a job's first parent only; and of those with
--- too many further parents for the call that ended them. waiting-children -> waiting, prioritized, delayed or failed, as
--- each parent's own policy has it. Sent twice, it tells nobody twice.
+--- notify_parents: shared jobs have ended, or are gone, and not all of their parents know.
+-- Another program's worker that ended or removed a shared job knows its first parent only; and a call that ends a job
+-- leaves many further parents to this one. waiting-children -> waiting, prioritized, delayed or failed, as each parent's
+-- own policy has it. Sent twice, the call notifies nobody twice.
 -- @keys    queues
 -- @args    now jobs
--- @returns told marked rest
+-- @returns notified deferred rest
 -- @errors
--- @use     queue counts parents
+-- @use     queue counts parents notify
+-- @row     shared_job key cursor
 
+-- `cursor` is where to go on among the further parents, '0' at first; `rest` are the jobs that are not done, alike.
+-- `deferred` are first parents that another program only marked: fail_deferred_parents is for them.
 local REMOVED = 'was removed by another program'
 local MOST_LOOKED_AT = 100 -- parents a call
+local notified, deferred, rest, looked_at = 0, {}, {}, 0
 
--- A job: {key, where to go on among its further parents, '0' at first}; `rest` are those that are not done, alike.
--- `marked` are first parents that another program only marked: fail_deferred_parents is for them.
-local told, marked, rest, looked_at = 0, {}, {}, 0
-
--- How a job has ended, one that is gone too; false while it has not.
+-- How a job has ended, 'removed' for one that is gone; false while it has not.
 local function end_of(q, id, has)
   if not has[1] then return 'removed' end
   return has[2] and ended_as(q, id)
@@ -25,53 +25,54 @@ end
 local function some_parents(job, cursor)
   local page = redis.call('HSCAN', further_parents_key(job), cursor, 'COUNT', MOST_LOOKED_AT)
   looked_at = looked_at + #page[2] / 2
-  return edges_of(page[2]), page[1] ~= '0' and page[1] or nil
+  return further_links(page[2]), page[1] ~= '0' and page[1] or nil
 end
 
--- The first parent of a job that is gone: that stands in the list only.
+-- The first parent of a job that is gone: only the list of shared jobs still has it.
 local function first_parent(listed)
   local policy, first = listed:match('^(%a*) (.+)$')
   return first and {key = first, policy = policy}
 end
 
-local function waiting_for(job, edges)
+local function waiting_for(job, links)
   local waiting = {}
-  for _, edge in ipairs(edges) do
-    if redis.call('SISMEMBER', edge.key .. ':dependencies', job) == 1 then waiting[#waiting + 1] = edge end
+  for _, link in ipairs(links) do
+    if redis.call('SISMEMBER', link.key .. ':dependencies', job) == 1 then waiting[#waiting + 1] = link end
   end
   return waiting
 end
 
-local function tell(q, job, has, ended, waiting)
+local function notify(job, has, ended, waiting)
   if ended == 'completed' then
-    for _, edge in ipairs(waiting) do settle_completed(edge.key, {job}, {has[3] or 'null'}) end
+    for _, link in ipairs(waiting) do notify_completed(link.key, {job}, {has[3] or 'null'}) end
   elseif ended == 'failed' then
-    settle_failed(job, has[4] or '', waiting)
+    notify_failed(job, has[4] or '', waiting)
   else
-    settle_failed(job, 'the job ' .. REMOVED, waiting, nil, REMOVED)
+    notify_failed(job, 'the job ' .. REMOVED, waiting, nil, REMOVED)
   end
-  told = told + #waiting
+  notified = notified + #waiting
 end
 
-for _, asked in ipairs(args.jobs) do
-  local job, cursor = asked[1], asked[2]
+for _, packed in ipairs(args.jobs) do
+  local shared_job = shared_job_of(packed)
+  local job = shared_job.key
   local q, id = queue_and_id(job)
   local has = redis.call('HMGET', job, 'name', 'finishedOn', 'returnvalue', 'failedReason')
   local ended = end_of(q, id, has)
   if ended and looked_at >= MOST_LOOKED_AT then
-    rest[#rest + 1] = asked
+    rest[#rest + 1] = packed
   elseif ended then
     local listed = redis.call('HGET', shared_key(job), job) or ' '
-    local done, failed = listed:match('^told (%d+) (%d+)$')
-    local edges, go_on = some_parents(job, cursor)
-    local first = cursor == '0' and not done and first_parent(listed)
-    if first and ended == 'removed' then table.insert(edges, 1, first) end
-    if first and ended == 'failed' then marked[#marked + 1] = first.key end
-    local waiting = waiting_for(job, edges)
-    tell(q, job, has, ended, waiting)
-    for _, edge in ipairs(waiting) do
-      count_move(q, edge.flow, 'waiting', ended == 'completed' and 'completed' or 'failed')
-      if done then count_rows(q, edge.flow, {tonumber(done), tonumber(failed)}) end
+    local rows_done, rows_failed = listed:match('^told (%d+) (%d+)$')
+    local links, go_on = some_parents(job, shared_job.cursor)
+    local first = shared_job.cursor == '0' and not rows_done and first_parent(listed)
+    if first and ended == 'removed' then table.insert(links, 1, first) end
+    if first and ended == 'failed' then deferred[#deferred + 1] = first.key end
+    local waiting = waiting_for(job, links)
+    notify(job, has, ended, waiting)
+    for _, link in ipairs(waiting) do
+      count_move(q, link.flow, 'waiting', ended == 'completed' and 'completed' or 'failed')
+      if rows_done then count_rows(q, link.flow, {tonumber(rows_done), tonumber(rows_failed)}) end
     end
     if go_on then
       rest[#rest + 1] = {job, go_on}
@@ -83,4 +84,4 @@ for _, asked in ipairs(args.jobs) do
 end
 write_counts()
 wake_workers()
-return reply{told = told, marked = marked, rest = rest}
+return reply{notified = notified, deferred = deferred, rest = rest}

@@ -1,10 +1,10 @@
 --- pause_flow: no worker of flownb's starts a job of this flow until it is resumed; running jobs go on.
--- Jobs that come to the head of their line are put aside by the worker that meets them. Sent twice, it changes nothing.
+-- A worker that pops a job of the flow sets it aside. Sent twice, the call changes nothing.
 -- @keys    queues
 -- @args    now flow
 -- @returns
 -- @errors
--- @use     queue counts needed
+-- @use     queue counts marks
 
 local flows, id = marked_in('paused', queues[1], args.flow)
 if redis.call('EXISTS', flow_key('flow', queues[1], args.flow)) == 1 then

@@ -1,81 +1,80 @@
---- remove_jobs: jobs are gone with all their keys, and at the last call their flow's record too.
--- Refused as a whole when one of them runs, unless its whole flow goes: then the end of that run is refused. Refused
--- too when somebody shares one that was not told. A shared job that stays is detached from the parents that go.
--- Sent twice, it removes nothing twice.
+--- remove_jobs: jobs are gone with all their keys, and with the last call their flow's record too.
+-- Refused as a whole when one of the jobs runs, unless its whole flow goes: then the end of that run is refused. Refused
+-- too when somebody shares a job that the caller did not know to be shared. A shared job that stays is detached from the
+-- parents that go. Sent twice, a call removes nothing twice.
 -- @keys    queues
--- @args    now prefix jobs going keep top flow name
+-- @args    now prefix removal
 -- @returns removed
 -- @errors  JOB_ACTIVE JOB_SHARED
--- @use     queue counts job_state forget large_values
+-- @use     queue counts job_state lists leave forget_child detach large_values parents
+-- @map     removal jobs going staying top flow name
+-- @row     detachment key parents
 
--- `going` are parents that go too, now or later: they are not released. `top` is a job whose other parents
--- stay, and wait for it no more. `keep` is a list of {key, parents that go}. `flow` is a flow that goes as a
--- whole, `name` its name, with the call that removes the last of it.
+-- `going` are parents that go too, now or later: they are not released. `top` is a job whose other parents stay, and
+-- wait for it no more. `staying` are shared jobs. `flow` is a flow that goes as a whole, `name` its name, with the call
+-- that removes the last job.
+local removal = args.removal
+local top, flow = removal.top, removal.flow
+
+local function as_set(items)
+  local set = {}
+  for _, item in ipairs(items) do set[item] = true end
+  return set
+end
 
 -- 1. Refuse.
-local going, found = {}, {}
-for _, key in ipairs(args.going) do going[key] = true end
-for _, job in ipairs(args.jobs) do
-  local at = look_at(job)
-  if at then
-    local runs = at.state == 'active' or redis.call('EXISTS', job .. ':lock') == 1
-    if runs and not args.flow then return refuse('JOB_ACTIVE', job) end
-    if job ~= args.top then
-      for _, edge in ipairs(at.edges) do
-        if not going[edge.key] and redis.call('EXISTS', edge.key) == 1 then return refuse('JOB_SHARED', job) end
-      end
+local going, found = as_set(removal.going), {}
+for _, key in ipairs(removal.jobs) do
+  local job = read_job(key)
+  if job then
+    local runs = job.state == 'active' or redis.call('EXISTS', key .. ':lock') == 1
+    if runs and not flow then return refuse('JOB_ACTIVE', key) end
+    for _, link in ipairs(key ~= top and job.links or {}) do
+      if not going[link.key] and redis.call('EXISTS', link.key) == 1 then return refuse('JOB_SHARED', key) end
     end
-    found[#found + 1] = at
+    found[#found + 1] = job
   end
 end
 
 -- 2. Shared jobs stay, under the parents that are left.
-for _, kept in ipairs(args.keep) do
-  local at = look_at(kept[1])
-  if at then
-    local parents_gone = {}
-    for _, key in ipairs(kept[2]) do parents_gone[key] = true end
-    detach(at, parents_gone, args.flow)
-  end
+for _, packed in ipairs(removal.staying) do
+  local detachment = detachment_of(packed)
+  local job = read_job(detachment.key)
+  if job then detach(job, as_set(detachment.parents), flow, top) end
 end
 
 -- 3. The others go. A job that was not found may have left keys behind.
-local line, about = {}, args.prefix .. ':flownb'
-for _, at in ipairs(found) do
-  local place = forget_job(at)
-  if place == 'wait' then
-    line[at.q] = line[at.q] or {}
-    table.insert(line[at.q], at.id)
+local waiting, top_job = {}, nil
+for _, job in ipairs(found) do
+  local state = forget_job(job)
+  if state == 'wait' then
+    waiting[job.q] = waiting[job.q] or {}
+    table.insert(waiting[job.q], job.id)
   end
-  emit_and_trim(at.q, 'removed', 'jobId', at.id, 'prev', place)
-  if at.key == args.top then
-    for _, edge in ipairs(at.edges) do leave_value(edge.key, at.key) end
-  end
+  emit_and_trim(job.q, 'removed', 'jobId', job.id, 'prev', state)
+  if job.key == top then top_job = job end
 end
-for q, ids in pairs(line) do take_off(q, ids) end
-for _, job in ipairs(args.jobs) do
-  redis.call('DEL', job, job .. ':lock', job .. ':logs', job .. ':dependencies', job .. ':processed',
-             job .. ':failed', job .. ':unsuccessful', args.prefix .. ':flownb:children:' .. job,
-             job:match('^(.*):[^:]+:[^:]+$') .. ':flownb:parents:' .. job)
+for _, link in ipairs(top_job and top_job.links or {}) do leave_value(link.key, top) end
+for q, ids in pairs(waiting) do remove_from_lists(q, ids) end
+for _, key in ipairs(removal.jobs) do
+  redis.call('DEL', key, key .. ':lock', key .. ':logs', key .. ':dependencies', key .. ':processed',
+             key .. ':failed', key .. ':unsuccessful', args.prefix .. ':flownb:children:' .. key,
+             further_parents_key(key))
 end
-for _, at in ipairs(found) do
-  if at.key == args.top then
-    for _, edge in ipairs(at.edges) do let_go(edge.key, at.key) end
-  end
-end
+for _, link in ipairs(top_job and top_job.links or {}) do forget_child(link.key, top) end
 write_counts()
 
 -- 4. The flow's own record, counts and names.
-if args.name then
-  redis.call('DEL', flow_key('flow', queues[1], args.flow), flow_key('counts', queues[1], args.flow),
-             flow_key('inputs', queues[1], args.flow))
-  redis.call('ZREM', about .. ':flows', args.flow)
-  redis.call('ZREM', about .. ':tidy', args.flow)
-  redis.call('SREM', about .. ':paused', args.flow)
-  redis.call('SREM', about .. ':cancelled', args.flow)
-  if redis.call('HGET', about .. ':names', args.name) == args.flow then
-    redis.call('HDEL', about .. ':names', args.name)
-    redis.call('DEL', about .. ':rows:' .. args.name)
+if removal.name then
+  local home, q, name = args.prefix .. ':flownb', queues[1], removal.name
+  redis.call('DEL', flow_key('flow', q, flow), flow_key('counts', q, flow), flow_key('inputs', q, flow))
+  redis.call('ZREM', home .. ':flows', flow)
+  redis.call('ZREM', home .. ':tidy', flow)
+  redis.call('SREM', home .. ':paused', flow)
+  redis.call('SREM', home .. ':cancelled', flow)
+  if redis.call('HGET', home .. ':names', name) == flow then
+    redis.call('HDEL', home .. ':names', name)
+    redis.call('DEL', home .. ':rows:' .. name)
   end
 end
 wake_workers()

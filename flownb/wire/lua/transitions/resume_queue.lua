@@ -7,9 +7,9 @@
 
 local q = queues[1]
 redis.call('HDEL', q.meta, 'paused')
--- BullMQ 5 kept the jobs of a paused queue in a list of its own, where those of paused flows stay; the caller
--- asks again from `after` on until there is none.
-local after = put_back(q, args.start or 0)
+-- The list in which BullMQ 5 kept the jobs of a paused queue also has jobs of paused flows. The caller asks again from
+-- `after` on until there is none.
+local after = restore_set_aside(q, args.start or 0)
 q.has_new_work = redis.call('EXISTS', q.wait, q.prioritized) > 0
 q.has_new_delay = not q.has_new_work
 if not args.start then emit(q, 'resumed') end

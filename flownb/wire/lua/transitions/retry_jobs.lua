@@ -1,105 +1,112 @@
---- retry_jobs: failed -> waiting or prioritized; what stands above waits again: failed or completed -> waiting-children.
--- One call for many jobs; a bad one spoils only itself: its answer says why it was refused. Sent twice, it
+--- retry_jobs: failed -> waiting or prioritized; ancestors wait again: failed or completed -> waiting-children.
+-- One call for many jobs; a bad one spoils only itself: its answer says why it was refused. Sent twice, the call
 -- retries nothing twice. A job whose ancestor runs right now is refused: that run has begun with what there was.
 -- @keys    queues
 -- @args    now token jobs flow seal unseal
 -- @returns answers
 -- @errors
--- @use     queue counts enqueue parents job_state retry
+-- @use     queue counts enqueue release job_state reopen_flow wait_again
+-- @row     retry key lifo rows
 
--- A job: {key, lifo} or, of a many-row job, which may have completed, {key, lifo, places of rows}. An answer: done, repeated, missing, not-failed, failed-children or parent-active, each
--- of the last two with a key behind it: whose child, or which ancestor. `seal` keeps parents of `flow` waiting
--- while calls follow; the last of them names them in `unseal`.
+-- An answer: done, repeated, missing, not-failed, failed-children or parent-active, the last two with a key behind it:
+-- of the failed child, or of the ancestor that runs. `seal` keeps parents of `flow` waiting while calls follow; the last
+-- of these names the parents in `unseal`.
 
 -- 1. Look at every job; nothing is written yet.
-local running = {}
+local running = {} -- parent's key -> key of an ancestor that runs, or false
 
--- Which job that would have to wait again is running? Found once for each parent.
+-- Which ancestor that would have to wait again is running?
 local function running_above(child)
-  for _, edge in ipairs(child.edges) do
-    if kept_in(edge, child.key) then
-      if running[edge.key] == nil then
-        running[edge.key] = false
-        local above = look_at(edge.key)
+  for _, link in ipairs(child.links) do
+    if held_in(link, child.key) then
+      if running[link.key] == nil then
+        running[link.key] = false
+        local above = read_job(link.key)
         if above and above.state == 'active' then
-          running[edge.key] = edge.key
+          running[link.key] = link.key
         elseif above and (above.state == 'failed' or above.state == 'completed') then
-          running[edge.key] = running_above(above)
+          running[link.key] = running_above(above)
         end
       end
-      if running[edge.key] then return running[edge.key] end
+      if running[link.key] then return running[link.key] end
     end
   end
   return false
 end
 
-local answers, looked, seen, mending = {}, {}, {}, {}
-for i, job in ipairs(args.jobs) do
-  local at = look_at(job[1])
-  local above = false
-  if not at then answers[i] = 'missing'
-  elseif at.token == args.token or seen[at.key] then answers[i] = 'repeated'
-  elseif at.state ~= 'failed' and not (job[3] and at.state == 'completed') then answers[i] = 'not-failed'
+-- How many children that failed each parent are retried here.
+local retried_under = {}
+local function count_under_parents(job, n)
+  for _, link in ipairs(job.links) do
+    if held_in(link, job.key) == 'unsuccessful' then retried_under[link.key] = (retried_under[link.key] or 0) + n end
+  end
+end
+
+local answers, jobs, seen = {}, {}, {}
+for i, packed in ipairs(args.jobs) do
+  local retry = retry_of(packed)
+  local job = read_job(retry.key)
+  if not job then answers[i] = 'missing'
+  elseif job.retry_token == args.token or seen[job.key] then answers[i] = 'repeated'
+  elseif job.state ~= 'failed' and not (retry.rows and job.state == 'completed') then answers[i] = 'not-failed'
   else
-    seen[at.key] = true
-    above = running_above(at)
+    seen[job.key] = true
+    local above = running_above(job)
     if above then answers[i] = 'parent-active ' .. above end
   end
   if not answers[i] then
-    at.side, at.place, at.rows = job[2] and 'R' or 'L', i, job[3]
-    looked[#looked + 1] = at
-    for _, edge in ipairs(at.edges) do
-      if kept_in(edge, at.key) == 'unsuccessful' then mending[edge.key] = (mending[edge.key] or 0) + 1 end
-    end
+    job.side, job.position, job.rows = retry.lifo and 'R' or 'L', i, retry.rows
+    jobs[#jobs + 1] = job
+    count_under_parents(job, 1)
   end
 end
 
--- A job that its children failed runs only when they are retried: all of them, here or before.
-local refused
+-- A job that its children failed runs only when all of them are retried, here or before.
+local was_refused
 repeat
-  refused = false
-  for _, at in ipairs(looked) do
-    if not answers[at.place] and redis.call('ZCARD', at.key .. ':unsuccessful') > (mending[at.key] or 0) then
-      answers[at.place] = 'failed-children ' .. redis.call('ZRANGE', at.key .. ':unsuccessful', 0, 0)[1]
-      refused = true
-      for _, edge in ipairs(at.edges) do
-        if kept_in(edge, at.key) == 'unsuccessful' then mending[edge.key] = mending[edge.key] - 1 end
-      end
+  was_refused = false
+  for _, job in ipairs(jobs) do
+    local failed_by = job.key .. ':unsuccessful'
+    if not answers[job.position] and redis.call('ZCARD', failed_by) > (retried_under[job.key] or 0) then
+      answers[job.position] = 'failed-children ' .. redis.call('ZRANGE', failed_by, 0, 0)[1]
+      was_refused = true
+      count_under_parents(job, -1)
     end
   end
-until not refused
+until not was_refused
 local accepted = {}
-for _, at in ipairs(looked) do
-  if not answers[at.place] then
-    answers[at.place] = 'done'
-    accepted[#accepted + 1] = at
+for _, job in ipairs(jobs) do
+  if not answers[job.position] then
+    answers[job.position] = 'done'
+    accepted[#accepted + 1] = job
   end
 end
 
--- 2. Undo each end; parents take back what they keep of it. Of a cancelled flow the cancel is taken back.
-for _, at in ipairs(accepted) do
-  unmark(at.q, at.flow)
-  redis.call('HSET', at.key, 'rt', args.token)
-  forget_end(at)
+-- 2. Undo each end; parents take back what they hold of it. In a cancelled flow the cancel is taken back.
+local seal = {member = args.seal, flow = args.flow}
+for _, job in ipairs(accepted) do
+  unmark_cancelled(job.q, job.flow)
+  redis.call('HSET', job.key, 'rt', args.token)
+  undo_end(job, seal)
 end
 
--- 3. Back into line, or among those that wait for children.
-for _, at in ipairs(accepted) do
-  if redis.call('EXISTS', at.key .. ':dependencies') == 1 then
-    await_children(at)
+-- 3. The jobs wait for a worker again, or for their children.
+for _, job in ipairs(accepted) do
+  if redis.call('EXISTS', job.key .. ':dependencies') == 1 then
+    await_children(job)
   else
-    count_move(at.q, at.flow, at.state, enqueue(at.q, at.id, at.priority, at.side))
-    emit_and_trim(at.q, 'waiting', 'jobId', at.id, 'prev', at.state)
+    count_move(job.q, job.flow, job.state, enqueue(job.q, job.id, job.priority, job.side))
+    emit_and_trim(job.q, 'waiting', 'jobId', job.id, 'prev', job.state)
   end
 end
 
--- 4. What stands above them, up to the roots.
-if args.flow then reopen(queues[1], args.flow) end
-revive_parents()
+-- 4. Their ancestors, up to the roots.
+if args.flow then reopen_flow(queues[1], args.flow) end
+make_ancestors_wait(seal)
 write_causes()
 for _, parent in ipairs(args.unseal) do
   redis.call('SREM', parent .. ':dependencies', args.seal)
-  release_if_settled(parent)
+  release_if_done(parent)
 end
 write_counts()
 wake_workers()

@@ -1,16 +1,16 @@
 --- sweep_stalled: active -> waiting, for jobs that lost their lease; once an interval, whoever comes first.
--- A job is suspected at one sweep and moved at the next, so that an owner has time to renew. One that
+-- A job is suspected at one sweep and moved at the next, so that its worker has time to renew the lease. A job that
 -- stalled more than `most` times carries `defa`: the next worker fails it without running it.
 -- @keys    queues
 -- @args    now interval most
 -- @returns stalled
 -- @errors
--- @use     queue counts cancel
+-- @use     queue counts needed cancel
 
--- It is also how a worker says that it is there: whoever wonders why a job waits can see who serves.
+-- With a sweep a worker also says that it serves the queue; that answers why a job waits.
 local stalled = {}
 for _, q in ipairs(queues) do
-  redis.call('ZADD', q.base:match('^(.*):[^:]+$') .. ':flownb:served', int(now + 3 * args.interval), q.base)
+  redis.call('ZADD', prefix_of(q) .. ':flownb:served', int(now + 3 * args.interval), q.base)
   if redis.call('SET', q.stalled_check, int(now), 'PX', args.interval, 'NX') then
     trim_events(q)
     local suspects = redis.call('SMEMBERS', q.stalled)
@@ -22,7 +22,7 @@ for _, q in ipairs(queues) do
           redis.call('HSET', job, 'defa', 'job stalled more than allowable limit')
         end
         local flow = redis.call('HGET', job, 'fl')
-        if is_over(q, job, flow) then
+        if is_cancelled(q, job, flow) then
           emit(q, 'stalled', 'jobId', id)
           cancel(q, id, 'active')
         else

@@ -1,15 +1,15 @@
---- update_job: a job's progress, data or log row; its state stays as it is. One that ended may be mended for a retry.
+--- update_job: a job's progress, data or log row; its state stays as it is. Data of a job that ended may be changed for a retry.
 -- @keys    queues
 -- @args    now id field value keep
 -- @returns rows
 -- @errors  JOB_MISSING JOB_CANCELLED
--- @use     queue cancel
+-- @use     queue needed
 
 local q = queues[1]
 local job = job_key(q, args.id)
 local has = redis.call('HMGET', job, 'name', 'fl', 'finishedOn')
 if not has[1] then return refuse('JOB_MISSING', job) end
-if not has[3] and is_over(q, job, has[2]) then
+if not has[3] and is_cancelled(q, job, has[2]) then
   return refuse('JOB_CANCELLED', 'its flow was cancelled, or what it is for has failed')
 end
 local rows

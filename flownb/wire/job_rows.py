@@ -1,0 +1,81 @@
+"""Job rows: jobs on their way into ``add_jobs``, with their parents and their flow's record.
+
+A call holds hundreds of rows, so what repeats is said once: a row points at its queue, its options and its parents
+by their positions, from 1, in lists that travel beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+
+class JobDetails(NamedTuple):
+    """What few jobs have."""
+
+    delay: float = 0  #: ms
+    priority: int = 0
+    lifo: bool = False
+    has_children: bool = False
+    bind: str | None = None  #: how a task's parameters are filled, as JSON
+    flow_prefix: str | None = (
+        None  #: ``<prefix>:`` of the flow's record, where the job lives under another one
+    )
+    keep: str | None = None  #: which removals the job asks for, as JSON
+
+
+class JobRow(NamedTuple):
+    """A job to add. Made for every job: in the order of the fields, without keywords, where there are many."""
+
+    queue: int
+    id: str
+    name: str
+    data: str  #: JSON text
+    opts: int
+    parents: int | Sequence[int] | Literal[False]
+    details: JobDetails | None = None
+
+
+class ParentRow(NamedTuple):
+    """A parent of jobs to add, under one policy."""
+
+    key: str
+    link: str  #: field `parent` of its children, JSON text
+    policy: str  #: BullMQ's short word, or nothing
+    is_outside: bool = False  #: it is not among the jobs of the flow: it must be there
+
+
+class FieldRow(NamedTuple):
+    """A field of one of flownb's own hashes, written with the jobs."""
+
+    key: str
+    field: str
+    value: str | bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowRecord:
+    """The record of the flow that the jobs belong to."""
+
+    id: str
+    name: str | None = None  #: this name means the flow from now on
+    fields: Mapping[str, str] | None = None  #: None: the record is there already
+    is_stored: bool = False  #: these are the last jobs of the flow
+
+    def packed(self) -> dict[str, Any]:
+        """Return the record as the script reads it; hashes are written from lists there."""
+        fields = None if self.fields is None else [part for pair in self.fields.items() for part in pair]
+        return {"id": self.id, "name": self.name, "fields": fields, "is_stored": self.is_stored}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddingRun:
+    """The run of a job that adds children to itself."""
+
+    key: str
+    token: str
+    attempts_started: int
+
+    def packed(self) -> dict[str, Any]:
+        return {"key": self.key, "token": self.token, "attempts_started": self.attempts_started}

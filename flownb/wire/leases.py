@@ -1,0 +1,37 @@
+"""Leases: the right of a worker to run a job for a while, as workers ask for it and renew it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Lease(NamedTuple):
+    """A lease to renew."""
+
+    base: str
+    id: str
+    token: str
+    attempts_started: int | None = (
+        None  #: known: a lease that ran out is taken again if nobody started the job since
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchingWorker:
+    """What a worker says of itself in one call that fetches jobs."""
+
+    token: str  #: of the leases that it takes with this call
+    lock_ms: int  #: how long they last
+    name: str | None = None  #: field `pb` of the jobs
+    limiters: Mapping[str, Mapping[str, int]] | None = None
+    """Queue key -> the worker's own ``{"max", "duration"}``; the queue's own settings go before it."""
+
+    def packed(self) -> dict[str, Any]:
+        return {
+            "token": self.token,
+            "lock_ms": self.lock_ms,
+            "name": self.name,
+            "limiters": self.limiters or None,
+        }

@@ -1,0 +1,47 @@
+-- flow_record: a flow's own record: how the flow began, how it ended, and the first failure to blame.
+-- @touches flownb:flow flownb:flows flownb:names flownb:tidy
+-- @use     queue counts
+
+-- The record is written once; the newest flow of a name owns the name.
+local function store_flow_record(q, flow_record)
+  local key = flow_key('flow', q, flow_record.id)
+  if redis.call('EXISTS', key) == 0 then
+    redis.call('HSET', key, 'created', now_text, unpack(flow_record.fields))
+    local home = key:match('^(.*):flow:[^:]*$')
+    redis.call('ZADD', home .. ':flows', now_text, flow_record.id)
+    if flow_record.name then redis.call('HSET', home .. ':names', flow_record.name, flow_record.id) end
+  end
+  if flow_record.is_stored then redis.call('HSET', key, 'stored', '1') end
+end
+
+-- Let a worker look in so many ms whether something of the flow is to be removed. After an end whoever waits still gets
+-- the value; before it the look is for roots that another program's worker ends.
+local function look_later(record, ms)
+  if redis.call('HEXISTS', record, 'tidy') == 0 then return end
+  local home, id = record:match('^(.*):flow:([^:]+)$')
+  redis.call('ZADD', home .. ':tidy', int(now + ms), id)
+end
+
+-- The root has ended, and with it the flow; a flow that was cancelled has ended before.
+local function end_flow(q, flow, state)
+  local record = flow_key('flow', q, flow)
+  if redis.call('HSETNX', record, 'ended', state) == 0 then return end
+  redis.call('HSET', record, 'finished', now_text)
+  look_later(record, 10000)
+end
+
+-- A flow's first failure that no policy forgave, kept for the one who asks why.
+local function note_cause(q, flow, cause)
+  if flow then redis.call('HSETNX', flow_key('flow', q, flow), 'cause', cause) end
+end
+
+-- The deepest job that failed this one: down by who failed whom first; the job itself when no child did.
+local function first_failure(job)
+  local below = job
+  for _ = 1, 1000 do
+    below = redis.call('ZRANGE', job .. ':unsuccessful', 0, 0)[1]
+    if not below then return job end
+    job = below
+  end
+  return job
+end

@@ -1,0 +1,39 @@
+"""Outcomes: how the runs of jobs ended, as workers send them to ``finish_and_fetch``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+#: ``returned``: not run, back to the head of the line. ``put_off``: later, perhaps by another worker. ``parked``: the
+#: job waits for children that it has added.
+Kind = Literal["completed", "failed", "retry", "returned", "put_off", "parked"]
+
+
+class Retention(NamedTuple):
+    """Which ended jobs of a queue BullMQ's ``removeOnComplete`` or ``removeOnFail`` keeps."""
+
+    newest: int | None  #: so many of them
+    age: float | None  #: those that ended at most so many ms ago
+    limit: int | None  #: jobs that one call removes for their age
+
+
+class Outcome(NamedTuple):
+    """How one run of a job ended. The order of the fields is that of ``@row outcome`` in the script."""
+
+    base: str
+    id: str
+    token: str  #: of the lease under which the job ran
+    attempts_started: int
+    kind: Kind
+    value: str | None = None  #: completed: JSON text
+    reason: str | None = None  #: failed, retry: ``Type: message``
+    stacktrace: str | None = None  #: failed, retry: JSON list of the job's tracebacks
+    attempts: int = 1  #: failed: how many the job had at most
+    why: str | None = None  #: failed: what ended it for good; the field `why` of the job
+    delay: float = 0  #: retry, put_off: ms until the job is due
+    lifo: bool = False  #: retry: to the head of the line
+    hold: float | None = None  #: returned: the whole queue starts nothing for so many ms
+    eager: Sequence[str] = ()  #: parked: children that end the wait when they fail
+    retention: Retention | None = None
+    rows: tuple[int, int] | None = None  #: of a many-row job: rows done, and failed for good, in this run

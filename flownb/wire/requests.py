@@ -1,0 +1,46 @@
+"""Requests: what a person asks to be done to stored jobs, a retry or a removal, as the scripts read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Retry(NamedTuple):
+    """A job to run again."""
+
+    key: str
+    lifo: bool = False
+    rows: Sequence[int] | None = (
+        None  #: of a many-row job, which may have completed: the places of rows to run again
+    )
+
+
+class Detachment(NamedTuple):
+    """A shared job that stays, and the parents that it loses."""
+
+    key: str
+    parents: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removal:
+    """One call of ``remove_jobs``."""
+
+    jobs: Sequence[str]  #: keys of the jobs that go
+    going: Sequence[str] = ()  #: those of their parents that go too, now or later
+    staying: Sequence[Detachment] = ()
+    top: str | None = None  #: the job whose other parents stay
+    flow: str | None = None  #: the flow that goes as a whole
+    name: str | None = None  #: its name, with its last call
+
+    def packed(self) -> dict[str, Any]:
+        return {
+            "jobs": self.jobs,
+            "going": self.going,
+            "staying": self.staying,
+            "top": self.top,
+            "flow": self.flow,
+            "name": self.name,
+        }
