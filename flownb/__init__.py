@@ -152,7 +152,6 @@ if TYPE_CHECKING:  # where mypy compares each module with its hook
     from flownb.views import table as _table
     from flownb.views import text as _text
     from flownb.views import timeline as _timeline
-    from flownb.widgets import cell_output as _cell_output
     from flownb.widgets import view as _view
     from flownb.worker import task_worker as _task_worker
 
@@ -163,7 +162,6 @@ if TYPE_CHECKING:  # where mypy compares each module with its hook
     hooks.tables = _table
     hooks.timelines = _timeline
     hooks.pages = _html
-    hooks.cells = _cell_output
     hooks.live_views = _view
 else:
     hooks.kernel_workers = _ImportedLater("worker.task_worker")
@@ -173,5 +171,4 @@ else:
     hooks.tables = _ImportedLater("views.table")
     hooks.timelines = _ImportedLater("views.timeline")
     hooks.pages = _ImportedLater("views.html")
-    hooks.cells = _ImportedLater("widgets.cell_output")
     hooks.live_views = _ImportedLater("widgets.view")

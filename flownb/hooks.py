@@ -120,22 +120,17 @@ pages: Pages
 # ---- how a flow is shown in a cell -----------------------------------------------------------------------------
 
 
-class Cells(Protocol):
-    """`widgets.cell_output`: what a cell shows when a flow is its last line."""
+class LiveViews(Protocol):
+    """`widgets.view`: the live views, and what a cell shows when a flow is its last line."""
+
+    def view_of(self, flow: Flow, /, *, whole: bool) -> FlowView:
+        """Return the one live view of a flow in this kernel; `whole` is with table, timeline and buttons."""
 
     def show(self, flow: Flow, /) -> None:
-        """Display the flow: live while its kernel lives, and a picture that stays in the notebook."""
+        """Display the flow in a cell: live while its kernel lives, and a picture that stays in the notebook."""
 
     def bundle(self, flow: Flow, /) -> dict[str, Any]:
         """Return the flow by MIME type, for a front end that asks for it."""
 
 
-class LiveViews(Protocol):
-    """`widgets.view`: the models of live views."""
-
-    def view_of(self, flow: Flow, /, *, whole: bool) -> FlowView:
-        """Return the one live view of a flow in this kernel; `whole` is with table, timeline and buttons."""
-
-
-cells: Cells
 live_views: LiveViews

@@ -308,10 +308,10 @@ class Flow:
 
     def _ipython_display_(self) -> None:
         """Show the flow in a cell: live while its kernel lives, and a picture that stays in the notebook."""
-        hooks.cells.show(self)
+        hooks.live_views.show(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return hooks.cells.bundle(self)
+        return hooks.live_views.bundle(self)
 
 
 def stored(flow: Flow) -> StoredFlow:

@@ -8,12 +8,14 @@ the picture, not only a widget that is gone.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flownb.api.flow import stored
 from flownb.views import html
-from flownb.widgets.view import FlowView, view_of, watcher
+from flownb.widgets import watcher
+from flownb.widgets.watcher import View
 from flownb.wire.records import ACTIVE, Snapshot
 
 if TYPE_CHECKING:
@@ -23,49 +25,13 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 STATIC = "FLOWNB_STATIC"  #: the variable that turns live views off: for tests of notebooks, and for printing
 
 
-def show(flow: Flow, *, whole: bool = False) -> None:
-    """Display a flow in the cell that runs: live where a kernel serves a page, else as a picture."""
-    from IPython.display import display, update_display
+class LiveView(View, Protocol):
+    """What a cell needs of a live view."""
 
-    snapshot = stored(flow).snapshot(failures=True)
-    picture = _picture(flow, snapshot)
-    if not is_live():
-        display(picture, raw=True)
-        return
-    view = view_of(flow, whole=whole)
-    if snapshot.finished is not None:
-        display(picture, raw=True)
-    else:
-        shown = display(picture, raw=True, display_id=True)
-        view.when_ended(
-            lambda: update_display(
-                _picture(flow, stored(flow).snapshot(failures=True)), raw=True, display_id=shown.display_id
-            )
-        )
-    display({WIDGET: _model(view), "text/plain": ""}, raw=True)
-    _listen()
-    watcher.watch(view)
+    @property
+    def model_id(self) -> str: ...
 
-
-def bundle(flow: Flow, view: FlowView | None = None) -> dict[str, Any]:
-    """A flow for a front end that asks for it: picture and text, and the live view where there is one."""
-    found = _picture(flow, stored(flow).snapshot(failures=True))
-    if is_live():
-        view = view or view_of(flow, whole=False)
-        found[WIDGET] = _model(view)
-        _listen()
-        watcher.watch(view)
-    return found
-
-
-def _picture(flow: Flow, snapshot: Snapshot) -> dict[str, Any]:
-    if snapshot.counts.count(ACTIVE):
-        snapshot = replace(snapshot, eta=flow.progress().eta)
-    return {"text/plain": repr(flow), "text/html": html.flow_html(snapshot)}
-
-
-def _model(view: FlowView) -> dict[str, Any]:
-    return {"version_major": 2, "version_minor": 0, "model_id": view.model_id}
+    def when_ended(self, tell: Callable[[], None]) -> None: ...
 
 
 def is_live() -> bool:
@@ -75,17 +41,59 @@ def is_live() -> bool:
     return not os.environ.get(STATIC) and hasattr(get_ipython(), "kernel")
 
 
-_listening: set[Any] = set()
+def display_flow(flow: Flow, view: LiveView | None) -> None:
+    """Display a flow in the cell that runs: its picture, and its live view where there is one."""
+    from IPython.display import display, update_display
+
+    snapshot = stored(flow).snapshot(failures=True)
+    picture = _picture(flow, snapshot)
+    if view is None or snapshot.finished is not None:
+        display(picture, raw=True)
+    else:
+        shown = display(picture, raw=True, display_id=True)
+        view.when_ended(lambda: update_display(_picture(flow), raw=True, display_id=shown.display_id))
+    if view is not None:
+        display({**_widget(view), "text/plain": ""}, raw=True)
+        _watch(view)
 
 
-def _listen() -> None:
+def bundle_of(flow: Flow, view: LiveView | None) -> dict[str, Any]:
+    """A flow by MIME type, for a front end that asks for it: as `display_flow` shows it."""
+    if view is None:
+        return _picture(flow)
+    found = {**_picture(flow), **_widget(view)}
+    _watch(view)
+    return found
+
+
+def _picture(flow: Flow, snapshot: Snapshot | None = None) -> dict[str, Any]:
+    """The flow as it is now, or at a moment, as text and as HTML."""
+    snapshot = snapshot or stored(flow).snapshot(failures=True)
+    if snapshot.counts.count(ACTIVE):
+        snapshot = replace(snapshot, eta=flow.progress().eta)
+    return {"text/plain": repr(flow), "text/html": html.flow_html(snapshot)}
+
+
+def _widget(view: LiveView) -> dict[str, Any]:
+    return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": view.model_id}}
+
+
+def _watch(view: LiveView) -> None:
+    _tell_watcher_of_cells()
+    watcher.watcher.watch(view)
+
+
+_followed_shells: set[Any] = set()
+
+
+def _tell_watcher_of_cells() -> None:
     """Let the watcher know when a cell runs: meanwhile pages may not get through to the kernel."""
     from IPython.core.getipython import get_ipython
 
     shell = get_ipython()
-    if shell is None or shell in _listening:
+    if shell is None or shell in _followed_shells:
         return
-    _listening.add(shell)
-    shell.events.register("pre_run_cell", lambda *_: watcher.cell_begins())
-    shell.events.register("post_run_cell", lambda *_: watcher.cell_ends())
-    watcher.cell_begins()  # the one that shows the flow
+    _followed_shells.add(shell)
+    shell.events.register("pre_run_cell", lambda *_: watcher.watcher.cell_begins())
+    shell.events.register("post_run_cell", lambda *_: watcher.watcher.cell_ends())
+    watcher.watcher.cell_begins()  # the one that shows the flow

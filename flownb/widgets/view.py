@@ -13,20 +13,20 @@ import traitlets
 
 from flownb.api.flow import stored
 from flownb.errors import FlownbError, JobMissing
+from flownb.state.stored_flow import StoredFlow
 from flownb.views import live
 from flownb.views.words import printable
-from flownb.widgets import page_files, page_requests
-from flownb.widgets.watcher import Watcher
+from flownb.widgets import cell_output, page_files, page_requests
+from flownb.widgets.job_table import JobTable
+from flownb.widgets.watcher import watcher
 from flownb.wire.records import ACTIVE, FAILED, Snapshot
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
 
-_HEARTBEAT = 4.0  # seconds after which a view says that it lives although nothing has changed
-_ESTIMATE_PAUSE = 2.0  # seconds between two estimates of the time left
-_FAILURES_PAUSE = 2.0  # seconds between two looks at what failed
-
-watcher = Watcher()
+_HEARTBEAT_SECONDS = 4.0  # after which a view says that it lives although nothing has changed
+_ESTIMATE_SECONDS = 2.0  # between two estimates of the time left
+_FAILURES_SECONDS = 2.0  # between two reads of what failed
 
 
 class FlowView(anywidget.AnyWidget):
@@ -37,25 +37,40 @@ class FlowView(anywidget.AnyWidget):
     ('total', 'waiting')
     """
 
-    frame = traitlets.Dict().tag(sync=True)  #: where boxes and arrows stand; changes with the flow's shape
+    # Written by `poll` under the lock, in the watcher's thread or in the one that answers pages.
+    frame = traitlets.Dict().tag(sync=True)  #: where boxes and arrows go; changes with the flow's shape
     nodes = traitlets.Dict().tag(sync=True)  #: what the boxes say now
     head = traitlets.Dict().tag(sync=True)  #: name, state, counts
     failures: Any = traitlets.List().tag(sync=True)  #: failed jobs by message
     beat = traitlets.Dict().tag(sync=True)  #: the server's time (ms) at the last sign of life
+    # Written once.
     badges = traitlets.Dict(live.badges()).tag(sync=True)
     whole = traitlets.Bool(False).tag(sync=True)  #: with table, timeline and buttons
 
     def __init__(self, flow: Flow, *, whole: bool = False) -> None:
-        self._flow = flow
-        self._opened: dict[str, tuple[str, ...]] = {}
         self._lock = threading.Lock()
-        self._told = self._looked_at_failures = 0.0
-        self._pages = page_requests.Pages(flow)
+        # Written by the thread that answers pages and runs cells.
+        self._opened: dict[str, tuple[str, ...]] = {}  # jobs drawn one by one, by the first of their group
         self._when_ended: list[Callable[[], None]] = []
+        self._use(flow)
+        # Written by `poll`, as the traits above.
+        self._drawn_shape: Any = None
+        self._sent_at = self._estimated_at = self._failures_read_at = 0.0
+        self._estimate: tuple[float, float] | None = None
+        self._failures_for: tuple[int, int | None] = 0, None  # the count and the end that `failures` are of
         self._esm, self._css = page_files.script(), page_files.style()
         super().__init__(whole=whole)
-        self.on_msg(self._heard)
-        self._show(stored(flow).snapshot())
+        self.on_msg(self._on_page_message)
+        self._update(self._stored.snapshot())
+
+    def _use(self, flow: Flow) -> None:
+        """Read by this handle from now on: the connection of an older one may be closed."""
+        self._flow = flow
+        self._table = JobTable(stored(flow))
+
+    @property
+    def _stored(self) -> StoredFlow:
+        return stored(self._flow)
 
     def __repr__(self) -> str:
         return f"FlowView({self._flow.name!r})"
@@ -72,45 +87,48 @@ class FlowView(anywidget.AnyWidget):
         """
         with self._lock:
             try:
-                stored(self._flow).flow_state.catch_up()
-                return self._show(stored(self._flow).snapshot(opened=self._opened))
+                self._stored.flow_state.catch_up()
+                return self._update(self._stored.snapshot(opened=self._opened))
             except JobMissing:
-                return self._say({**self.head, "state": "removed", "tone": "unknown", "actions": []})
+                return self._send_changes({**self.head, "state": "removed", "tone": "unknown", "actions": []})
             except FlownbError as problem:
-                return self._say({**self.head, "trouble": str(problem)})
+                return self._send_changes({**self.head, "trouble": str(problem)})
             except Exception as problem:  # a reader thread that dies would leave a picture that looks alive
-                return self._say({**self.head, "trouble": f"{type(problem).__name__}: {problem}"})
+                return self._send_changes({**self.head, "trouble": f"{type(problem).__name__}: {problem}"})
 
-    def _show(self, snapshot: Snapshot) -> bool:
-        frame = self.frame
-        if not frame or self._shape(snapshot) != self._drawn:
-            frame = live.frame_of(snapshot)
-            self._drawn = self._shape(snapshot)
+    def _update(self, snapshot: Snapshot) -> bool:
+        frame = self._frame(snapshot)
         snapshot = replace(snapshot, eta=self._time_left(snapshot))
         nodes = live.nodes_of(snapshot, frame)
-        head = {**live.head_of(snapshot), "actions": list(page_requests.actions(self._flow, snapshot))}
-        head["opened"] = list(self._opened)
-        changed = self._say(head, frame=frame, nodes=nodes, at=snapshot.now)
-        self._look_at_failures(snapshot)
+        head = {
+            **live.head_of(snapshot),
+            "actions": list(page_requests.actions(self._stored, snapshot)),
+            "opened": list(self._opened),
+        }
+        changed = self._send_changes(head, frame=frame, nodes=nodes, at=snapshot.now)
+        self._update_failures(snapshot)
         if snapshot.finished is not None:
-            for tell in self._when_ended:
-                tell()
+            for notify in self._when_ended:
+                notify()
             self._when_ended.clear()
         return changed
 
-    _drawn: Any = None
+    def _frame(self, snapshot: Snapshot) -> dict[str, Any]:
+        """The frame, laid out again only when the shape has changed."""
+        shape = [(n.key, n.name, n.queue, n.count, n.optional, n.children) for n in snapshot.nodes]
+        if self.frame and shape == self._drawn_shape:
+            frame: dict[str, Any] = self.frame
+            return frame
+        self._drawn_shape = shape
+        return live.frame_of(snapshot)
 
-    @staticmethod
-    def _shape(snapshot: Snapshot) -> Any:
-        """What the layout depends on: it is made again only when this changes."""
-        return [(n.key, n.name, n.queue, n.count, n.optional, n.children) for n in snapshot.nodes]
-
-    def _say(self, head: Mapping[str, Any], *, at: int | None = None, **parts: Any) -> bool:
+    def _send_changes(self, head: Mapping[str, Any], *, at: int | None = None, **parts: Any) -> bool:
+        """Send the pages what is new, in one message; say whether anything is."""
         new = {"head": dict(head), **parts}
         changed = any(getattr(self, name) != value for name, value in new.items())
-        if changed or time.monotonic() - self._told > _HEARTBEAT:
-            self._told = time.monotonic()
-            with self.hold_sync():  # one message
+        if changed or time.monotonic() - self._sent_at > _HEARTBEAT_SECONDS:
+            self._sent_at = time.monotonic()
+            with self.hold_sync():
                 for name, value in new.items():
                     setattr(self, name, value)
                 self.beat = {"at": at or self.beat.get("at", 0), "n": self.beat.get("n", 0) + 1}
@@ -119,71 +137,71 @@ class FlowView(anywidget.AnyWidget):
     def _time_left(self, snapshot: Snapshot) -> tuple[float, float] | None:
         if not snapshot.counts.count(ACTIVE):
             return None
-        if time.monotonic() - self._estimated > _ESTIMATE_PAUSE:
-            self._estimated, self._estimate = time.monotonic(), self._flow.progress().eta
+        if time.monotonic() - self._estimated_at > _ESTIMATE_SECONDS:
+            self._estimated_at, self._estimate = time.monotonic(), self._flow.progress().eta
         return self._estimate
 
-    _estimated = 0.0
-    _estimate: tuple[float, float] | None = None
-
-    def _look_at_failures(self, snapshot: Snapshot) -> None:
+    def _update_failures(self, snapshot: Snapshot) -> None:
         failed = snapshot.counts.count(FAILED)
-        then = failed, snapshot.finished  # as many may fail anew between two looks, with other messages
-        if then == self._failed_then or time.monotonic() - self._looked_at_failures < _FAILURES_PAUSE:
+        # The end, too: as many jobs may fail anew between two polls, with other messages.
+        failures_for = failed, snapshot.finished
+        early = time.monotonic() - self._failures_read_at < _FAILURES_SECONDS
+        if failures_for == self._failures_for or early:
             return
-        self._failed_then, self._looked_at_failures = then, time.monotonic()
-        self.failures = (
-            live.failure_groups(stored(self._flow).snapshot(failures=True).failures) if failed else []
-        )
-
-    _failed_then: tuple[int, int | None] = 0, None
+        self._failures_for, self._failures_read_at = failures_for, time.monotonic()
+        records = self._stored.snapshot(failures=True).failures if failed else ()
+        self.failures = live.failure_groups(records)
 
     # ---- from the pages --------------------------------------------------------------------------------
 
-    def _heard(self, _: Any, message: Any, __: Any) -> None:
-        """Answer one message of a page. Whatever goes wrong is said there, not in a cell."""
+    def _on_page_message(self, _: Any, message: Mapping[str, Any], __: Any) -> None:
+        match message.get("ask"):
+            case "alive":
+                watcher.watch(self, on_screen=bool(message.get("on_screen")))
+            case "gone":
+                watcher.forget(self)
+            case _:
+                self._reply(message)
+
+    def _reply(self, message: Mapping[str, Any]) -> None:
+        """Answer a page's question. Whatever goes wrong is said on the page, not in a cell."""
         began = time.perf_counter()
         try:
-            if message.get("ask") == "alive":
-                return watcher.watch(self, on_screen=bool(message.get("on_screen")))
-            if message.get("ask") == "gone":
-                return watcher.forget(self)
             answer = self._answer(message)
         except FlownbError as problem:
             answer = {"error": str(problem)}
         except Exception as problem:
             answer = {"error": f"{type(problem).__name__}: {problem}"}
-        took = round(
+        took_ms = round(
             1000 * (time.perf_counter() - began)
-        )  # ms: a page asks again the later, the longer it took
-        self.send({"answer": message.get("number"), "took": took, **answer})
+        )  # a page asks again the later, the longer it took
+        self.send({"answer": message.get("number"), "took": took_ms, **answer})
 
     def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         match message.get("ask"):
             case "job":
-                return page_requests.job(self._flow, message["key"])
+                return page_requests.job(self._stored, message["key"])
             case "jobs":
-                return self._pages.page(message)
+                return self._table.page(message)
             case "timeline":
-                return page_requests.timeline(self._flow)
+                return page_requests.timeline(self._stored)
             case "open":
-                self._opened[message["key"]] = page_requests.members(
-                    self._flow, message["parent"], message["key"]
-                )
-                return self._looked({})
+                jobs = page_requests.group_jobs(self._stored, message["parent"], message["key"])
+                self._opened[message["key"]] = jobs
+                return self._polled({})
             case "fold":
                 self._opened.clear()
-                return self._looked({})
+                return self._polled({})
             case "do":
-                return self._looked(page_requests.act(self._flow, message["what"]))
+                return self._polled(page_requests.act(self._flow, message["what"]))
         return {"error": printable(f"no such question: {message.get('ask')}")}
 
-    def _looked(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def _polled(self, answer: dict[str, Any]) -> dict[str, Any]:
         self.poll()
-        watcher.hurry(self)
+        watcher.poll_soon(self)
         return answer
 
-    # ---- where it is shown -----------------------------------------------------------------------------
+    # ---- where the view is shown -----------------------------------------------------------------------
 
     def close(self) -> None:
         """Take the view off its pages and read no more.
@@ -191,7 +209,7 @@ class FlowView(anywidget.AnyWidget):
         >>> add({"name": "total", "queueName": "doc-views"}).watch().close()
         """
         watcher.forget(self)
-        _shown.pop((stored(self._flow).id, self.whole), None)
+        _shown.pop((self._stored.id, self.whole), None)
         super().close()
 
     def when_ended(self, tell: Callable[[], None]) -> None:
@@ -206,23 +224,32 @@ class FlowView(anywidget.AnyWidget):
         self._when_ended.append(tell)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        from flownb.widgets import cell_output
-
-        return cell_output.bundle(self._flow, self), {}
+        return cell_output.bundle_of(self._flow, self if cell_output.is_live() else None), {}
 
     def _ipython_display_(self) -> None:
-        from flownb.widgets import cell_output
-
-        cell_output.show(self._flow, whole=self.whole)
+        show(self._flow, whole=self.whole)
 
 
-_shown: dict[tuple[str, bool], FlowView] = {}
+# ---- the views of this kernel --------------------------------------------------------------------------
+
+_shown: dict[tuple[str, bool], FlowView] = {}  # by flow and `whole`; written by the thread that runs cells
 
 
 def view_of(flow: Flow, *, whole: bool) -> FlowView:
     """Return the one live view of a flow in this kernel: a cell that runs twice makes no second one."""
-    view = _shown.get((stored(flow).id, whole))
+    shown = stored(flow).id, whole
+    view = _shown.get(shown)
     if view is None:
-        view = _shown[stored(flow).id, whole] = FlowView(flow, whole=whole)
-    view._flow = flow  # the newest handle: an older one's connection may be closed
+        view = _shown[shown] = FlowView(flow, whole=whole)
+    view._use(flow)
     return view
+
+
+def show(flow: Flow, *, whole: bool = False) -> None:
+    """Display a flow in the cell that runs: live where a kernel serves a page, else as a picture."""
+    cell_output.display_flow(flow, view_of(flow, whole=whole) if cell_output.is_live() else None)
+
+
+def bundle(flow: Flow) -> dict[str, Any]:
+    """A flow by MIME type, for a front end that asks for it: picture and text, and the live view if there is one."""
+    return cell_output.bundle_of(flow, view_of(flow, whole=False) if cell_output.is_live() else None)

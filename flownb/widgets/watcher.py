@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-FASTEST, SLOWEST = 0.25, 5.0  #: seconds between two looks at a flow
-SILENCE = (
-    75.0  #: seconds after which a view no page speaks of is read no more; hidden pages speak once a minute
+FASTEST_SECONDS, SLOWEST_SECONDS = 0.25, 5.0  #: between two polls of a flow
+SILENCE_SECONDS = (
+    75.0  #: after which a view no page speaks of is polled no more; hidden pages speak once a minute
 )
-OUT_OF_SIGHT = 12.0  #: seconds after which a view that no page has in sight is read as seldom as can be
-_SLOWER = 1.5
-_SHARE = 4  # a look that takes long is followed by so many times as long without one
+OUT_OF_SIGHT_SECONDS = 12.0  #: after which a view that no page has in sight is polled as seldom as can be
+_SLOWDOWN = 1.5  # from one poll without a change to the next
+_PAUSE_PER_POLL = 4  # times that a poll took: so a long one is followed by a long pause
 
 
 class View(Protocol):
@@ -26,57 +26,61 @@ class View(Protocol):
 
 @dataclass
 class _Watched:
+    """A view and its times, of the monotonic clock; under the watcher's lock."""
+
     view: View
-    interval: float
+    interval: float  # seconds between two polls
     due: float
-    heard: float  # when a page last said that it has it
-    seen: float  # when one last said that it is in sight
+    heard: float  # when a page last said that it has the view
+    seen: float  # when one last said that the view is in sight
 
 
 class Watcher:
-    """Polls views in a daemon thread, which ends when there is none left. Times are of the monotonic clock.
+    """Polls views in a daemon thread, which ends when there is none left.
 
     While a cell runs, pages may not get through to the kernel: then silence does not count.
     """
 
     def __init__(self) -> None:
-        self._watched: dict[int, _Watched] = {}
         self._changed = threading.Condition()
+        # Below: written under the lock of `_changed`, by any thread.
+        self._watched: dict[int, _Watched] = {}
         self._thread: threading.Thread | None = None
-        self._busy = False
+        self._busy = False  # a cell runs; written by the thread that runs cells
 
     def watch(self, view: View, *, on_screen: bool = True) -> None:
-        """Read for a view from now on, at once; called again by each sign of life of a page."""
+        """Poll a view from now on, at once; called again by each sign of life of a page."""
         with self._changed:
             now = time.monotonic()
             watched = self._watched.get(id(view))
             if watched is None:
-                watched = self._watched[id(view)] = _Watched(view, FASTEST, now, now, now - OUT_OF_SIGHT)
+                watched = _Watched(view, FASTEST_SECONDS, now, now, now - OUT_OF_SIGHT_SECONDS)
+                self._watched[id(view)] = watched
             watched.heard = now
             if on_screen:
                 if not self._is_in_sight(watched, now):
-                    watched.interval, watched.due = FASTEST, now
+                    watched.interval, watched.due = FASTEST_SECONDS, now
                 watched.seen = now
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="flownb-views-reader", daemon=True)
                 self._thread.start()
             self._changed.notify()
 
-    def hurry(self, view: View) -> None:
-        """Look at once: the user has just done something."""
+    def poll_soon(self, view: View) -> None:
+        """Poll a watched view at once: the user has just done something."""
         with self._changed:
             if watched := self._watched.get(id(view)):
-                watched.interval, watched.due = FASTEST, time.monotonic()
+                watched.interval, watched.due = FASTEST_SECONDS, time.monotonic()
                 self._changed.notify()
 
     def forget(self, view: View) -> None:
-        """Read for a view no more, until it is watched again."""
+        """Poll a view no more, until it is watched again."""
         with self._changed:
             self._watched.pop(id(view), None)
             self._changed.notify()
 
     def is_watching(self, view: View) -> bool:
-        """Say whether a view is still read for."""
+        """Say whether a view is still polled."""
         with self._changed:
             return id(view) in self._watched
 
@@ -93,28 +97,46 @@ class Watcher:
                 watched.heard = now
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
+        while (due := self._wait_for_due_views()) is not None:
+            for watched in due:
+                self._poll(watched)
+
+    def _wait_for_due_views(self) -> list[_Watched] | None:
+        """The views to poll now. None when no view is left: then the thread has to end."""
+        with self._changed:
+            while True:
                 now = time.monotonic()
-                if not self._busy:
-                    self._watched = {k: w for k, w in self._watched.items() if now - w.heard < SILENCE}
+                self._forget_silent_views(now)
                 if not self._watched:
                     self._thread = None
-                    return
+                    return None
                 due = [watched for watched in self._watched.values() if watched.due <= now]
-                if not due:
-                    self._changed.wait(min(w.due for w in self._watched.values()) - now)
-                    continue
-            for watched in due:
-                began = time.monotonic()
-                changed = watched.view.poll()
-                with self._changed:
-                    now = time.monotonic()
-                    if not self._is_in_sight(watched, now):
-                        watched.interval = SLOWEST
-                    else:
-                        watched.interval = FASTEST if changed else min(watched.interval * _SLOWER, SLOWEST)
-                    watched.due = now + max(watched.interval, _SHARE * (now - began))
+                if due:
+                    return due
+                self._changed.wait(min(watched.due for watched in self._watched.values()) - now)
+
+    def _forget_silent_views(self, now: float) -> None:
+        if not self._busy:
+            self._watched = {
+                id: watched for id, watched in self._watched.items() if now - watched.heard < SILENCE_SECONDS
+            }
+
+    def _poll(self, watched: _Watched) -> None:
+        began = time.monotonic()
+        changed = watched.view.poll()
+        with self._changed:
+            now = time.monotonic()
+            if not self._is_in_sight(watched, now):
+                watched.interval = SLOWEST_SECONDS
+            elif changed:
+                watched.interval = FASTEST_SECONDS
+            else:
+                watched.interval = min(watched.interval * _SLOWDOWN, SLOWEST_SECONDS)
+            watched.due = now + max(watched.interval, _PAUSE_PER_POLL * (now - began))
 
     def _is_in_sight(self, watched: _Watched, now: float) -> bool:
-        return self._busy or now - watched.seen < OUT_OF_SIGHT
+        return self._busy or now - watched.seen < OUT_OF_SIGHT_SECONDS
+
+
+watcher = Watcher()
+"""The watcher of this kernel."""

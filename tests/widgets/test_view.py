@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import flownb as fn
-from flownb.widgets import page_requests
+from flownb.widgets import job_table
 from flownb.widgets.view import FlowView, view_of
 from tests.support.stuck_flows import row
 
@@ -23,7 +23,7 @@ def view_on(flow):
 
 
 def ask(view, question, **more):
-    view._heard(None, {"ask": question, "number": "1", **more}, None)
+    view._on_page_message(None, {"ask": question, "number": "1", **more}, None)
     return view.said[-1]
 
 
@@ -115,9 +115,9 @@ def test_a_small_group_opens_whole(stage):
     assert len(view.frame["nodes"]) == 8
 
 
-@pytest.mark.parametrize("most_sorted", [page_requests.MOST_SORTED, 5])
+@pytest.mark.parametrize("most_sorted", [job_table.MAX_SORTED, 5])
 def test_the_table_is_paged_failed_jobs_first(stage, monkeypatch, most_sorted):
-    monkeypatch.setattr(page_requests, "MOST_SORTED", most_sorted)
+    monkeypatch.setattr(job_table, "MAX_SORTED", most_sorted)
     flow = stage.add(*(row(f"row-{n}", opts={"ignoreDependencyOnFailure": True}) for n in range(120)))
     for taken in stage.take("rows", 120)[100:103]:
         stage.fail(taken)
@@ -140,7 +140,7 @@ def test_the_table_is_paged_failed_jobs_first(stage, monkeypatch, most_sorted):
 
 
 def test_of_a_large_flow_the_failed_jobs_and_those_of_one_queue_are_sorted_still(stage, monkeypatch):
-    monkeypatch.setattr(page_requests, "MOST_SORTED", 5)
+    monkeypatch.setattr(job_table, "MAX_SORTED", 5)
     flow = stage.add(*(row(f"row-{n}", opts={"ignoreDependencyOnFailure": True}) for n in range(120)))
     for taken in stage.take("rows", 120)[100:103]:
         stage.fail(taken)
@@ -153,8 +153,8 @@ def test_of_a_large_flow_the_failed_jobs_and_those_of_one_queue_are_sorted_still
 
 
 def test_a_search_that_stops_early_says_how_far_it_came_and_goes_on_there(stage, monkeypatch):
-    monkeypatch.setattr(page_requests, "MOST_SORTED", 5)
-    monkeypatch.setattr(page_requests, "MOST_SEARCHED", 500)
+    monkeypatch.setattr(job_table, "MAX_SORTED", 5)
+    monkeypatch.setattr(job_table, "MAX_SEARCHED", 500)
     flow = stage.add(*(row(f"row-{n}") for n in range(900)))
     view = view_on(flow)
     first = ask(view, "jobs", state="waiting-children")  # the root, then 900 that are not
@@ -208,7 +208,7 @@ def test_failures_stand_together_by_message(stage):
 
 
 def test_what_fails_anew_between_two_looks_is_told_with_its_new_message(stage, monkeypatch):
-    monkeypatch.setattr("flownb.widgets.view._FAILURES_PAUSE", 0)
+    monkeypatch.setattr("flownb.widgets.view._FAILURES_SECONDS", 0)
     flow = stage.add(row())
     stage.fail(*stage.take("rows"), reason="KeyError: 'tax'")
     view = view_on(flow)

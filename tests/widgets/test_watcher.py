@@ -46,7 +46,7 @@ def test_a_view_in_which_nothing_changes_is_read_less_and_less(watcher, until):
     view = Looked()
     watcher.watch(view)
     until(lambda: view.looks >= 3)
-    assert watcher._watched[id(view)].interval > 2 * watching.FASTEST
+    assert watcher._watched[id(view)].interval > 2 * watching.FASTEST_SECONDS
 
 
 def test_a_view_that_takes_long_to_read_is_read_less_often(watcher, until):
@@ -82,7 +82,7 @@ def test_one_thread_reads_for_all_views_and_ends_with_the_last(watcher, until):
 
 
 def test_a_view_of_which_no_page_speaks_is_read_no_more(watcher, until, monkeypatch):
-    monkeypatch.setattr(watching, "SILENCE", 0.3)
+    monkeypatch.setattr(watching, "SILENCE_SECONDS", 0.3)
     view = Looked(changes=True)
     watcher.watch(view)
     until(lambda: not watcher.is_watching(view))
@@ -90,7 +90,7 @@ def test_a_view_of_which_no_page_speaks_is_read_no_more(watcher, until, monkeypa
 
 
 def test_silence_does_not_count_while_a_cell_runs(watcher, until, monkeypatch):
-    monkeypatch.setattr(watching, "SILENCE", 0.1)
+    monkeypatch.setattr(watching, "SILENCE_SECONDS", 0.1)
     view = Looked(changes=True)
     watcher.cell_begins()
     watcher.watch(view)
@@ -102,6 +102,6 @@ def test_silence_does_not_count_while_a_cell_runs(watcher, until, monkeypatch):
 def test_a_view_off_the_screen_is_read_seldom_and_at_once_when_it_comes_back(watcher, until):
     view = Looked(changes=True)
     watcher.watch(view, on_screen=False)
-    until(lambda: view.looks == 1 and watcher._watched[id(view)].interval == watching.SLOWEST)
+    until(lambda: view.looks == 1 and watcher._watched[id(view)].interval == watching.SLOWEST_SECONDS)
     watcher.watch(view, on_screen=True)
     until(lambda: view.looks >= 2)
