@@ -32,6 +32,7 @@ class Job:
     ('greet', {'name': 'Ada'}, 0, 'waiting')
     """
 
+    # `_data` is decoded when it is first asked for; nothing else changes but by `update_data`.
     __slots__ = ("_connection", "_data", "_record", "_run", "_store")
 
     def __init__(
@@ -248,7 +249,7 @@ class Job:
     # ---- while it runs ------------------------------------------------------------------------------
 
     def update_progress(self, progress: Any) -> None:
-        """Tell how far the job is: a number, or any JSON value.
+        """Store how far the job is: a number, or any JSON value.
 
         >>> with Worker("doc-steps", lambda job: job.update_progress({"step": 2, "of": 3})):
         ...     add({"name": "total", "queueName": "doc-steps"}).wait(timeout=30).job.progress

@@ -48,22 +48,9 @@ class Queue:
         >>> Queue("doc-mails").add_bulk([{"name": "welcome"}, {"name": "bye", "opts": {"priority": 5}}])
         [Job('welcome' in 'doc-mails'), Job('bye' in 'doc-mails')]
         """
-        planned = []
         if isinstance(jobs, Mapping):
             raise FlowError("add_bulk takes a list of jobs, not one; add(name, data, opts) adds one")
-        for i, job in enumerate(jobs):
-            if not isinstance(job, Mapping):
-                raise FlowError(
-                    f"jobs[{i}]: a job is a dict of name, data and opts, not {type(job).__name__}"
-                )
-            if "children" in job:
-                raise FlowError(
-                    f"jobs[{i}]: a job with children is a flow; add it with FlowProducer().add(...)"
-                )
-            try:
-                planned.append(plan({**job, "queueName": self.name}, prefix=self._connection.prefix).root)
-            except (FlowError, OptionError) as error:
-                raise type(error)(f"jobs[{i}]{str(error).removeprefix('root')}") from None
+        planned = [self._planned(job, f"jobs[{i}]") for i, job in enumerate(jobs)]
         self._connection.ensure_writable()
         for start in range(0, len(planned), CHUNK_JOBS):
             some = planned[start : start + CHUNK_JOBS]
@@ -72,6 +59,17 @@ class Queue:
             self._store.jobs.add([self._base], jobs=rows, opts=opts, parents=[])
         found = self._store.jobs.read([job.key for job in planned])
         return [Job(record, store=self._store, connection=self._connection) for record in found if record]
+
+    def _planned(self, job: Any, where: str) -> PlannedJob:
+        """Check one job; `where` begins the message if it cannot be stored."""
+        if not isinstance(job, Mapping):
+            raise FlowError(f"{where}: a job is a dict of name, data and opts, not {type(job).__name__}")
+        if "children" in job:
+            raise FlowError(f"{where}: a job with children is a flow; add it with FlowProducer().add(...)")
+        try:
+            return plan({**job, "queueName": self.name}, prefix=self._connection.prefix).root
+        except (FlowError, OptionError) as error:
+            raise type(error)(f"{where}{str(error).removeprefix('root')}") from None
 
     def get_job(self, id: str) -> Job | None:
         """Return the job of this id, or None.

@@ -1,4 +1,4 @@
-"""The root of a batch that nothing is made of: it only says how its rows ended."""
+"""The value of a batch's root that no task runs: how many of its rows completed and failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tasks this process knows, by queue and name. A live table: a cell run later adds to it."""
+"""The tasks that this process knows, by queue and name; a cell that runs later adds to them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flownb.tasks.task import Task
 
+# Written by whichever thread defines a task, mostly the one that runs cells; read by workers at any time.
 _by_queue: dict[str, dict[str, Task]] = {}
 _listeners: list[Callable[[], None]] = []
 
 
 def register(task: Task) -> None:
-    """Add a task, or replace the one of the same name; listeners hear of it."""
+    """Add a task, or replace the one of the same name, and call the listeners."""
     for queue, tasks in list(_by_queue.items()):
         if task.name in tasks and queue != task.queue and tasks[task.name].__module__ == task.__module__:
             del tasks[task.name]  # the same function, moved to another queue
