@@ -49,12 +49,15 @@ lint: env-test
 	@$(RUN) scripts/check_javascript.py
 	@echo '--- mypy: types'
 	@$(RUN) -m mypy
+	@echo '--- ARCHITECTURE.md: the table of files'
+	@$(RUN) scripts/write_file_table.py --check
 
 fmt: env-test
 	@$(RUN) -m ruff check --quiet --fix --exit-zero .
 	@$(RUN) -m ruff format .
 	@$(RUN) scripts/check_javascript.py --write >/dev/null || true
 	@$(RUN) scripts/write_lua_readme.py
+	@$(RUN) scripts/write_file_table.py
 
 bench: env-test
 	@for file in benchmarks/bench_*.py; do \

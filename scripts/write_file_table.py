@@ -1,0 +1,94 @@
+"""Write the table of files into ARCHITECTURE.md: one line a file, from the first line of its docstring.
+
+`--check` says whether the table is up to date.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "flownb"
+PAGE = ROOT / "ARCHITECTURE.md"
+TABLE = re.compile(r"(<!-- files -->\n).*?(<!-- end of files -->)", re.DOTALL)
+
+ROOMS = (  # in the order of ARCHITECTURE.md's first table; "" is flownb/ itself
+    "",
+    "wire",
+    "wire/store",
+    "connection",
+    "state",
+    "adding",
+    "steering",
+    "diagnosis",
+    "api",
+    "tasks",
+    "worker",
+    "batches",
+    "views",
+    "widgets",
+    "widgets/static",
+    "cli",
+)
+
+
+def first_line(path: Path) -> str:
+    """Return what a file says that it is for; raise ValueError if it does not."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        says = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    else:
+        found = re.match(r"// *(.*)\n", text)
+        says = found[1] if found else ""
+    if not says:
+        raise ValueError(f"{path.relative_to(ROOT)}: its first line does not say what the file is for")
+    return says
+
+
+def files() -> list[Path]:
+    """Return the files of the package that have a line in the table, room by room."""
+    found = [path for kind in ("*.py", "*.js") for path in PACKAGE.rglob(kind)]
+    rooms = {path.parent.relative_to(PACKAGE).as_posix().removeprefix(".") for path in found}
+    if unknown := sorted(rooms - set(ROOMS)):
+        raise ValueError(f"scripts/write_file_table.py: ROOMS does not have {', '.join(unknown)}")
+
+    def place(path: Path) -> tuple[int, bool, str]:
+        room = path.parent.relative_to(PACKAGE).as_posix().removeprefix(".")
+        return ROOMS.index(room), path.name != "__init__.py", path.name
+
+    return sorted(found, key=place)
+
+
+def table() -> str:
+    """Return the table: file, what it is for."""
+    rows = [(path.relative_to(PACKAGE).as_posix(), first_line(path)) for path in files()]
+    lines = ["| file | what it is for |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | {says.replace('|', chr(92) + '|')} |" for name, says in rows)])
+
+
+def with_table(page: str) -> str:
+    """Return the page with its table made anew."""
+    return TABLE.sub(lambda found: f"{found[1]}{table()}\n{found[2]}", page)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the table, or compare it."""
+    stored = PAGE.read_text(encoding="utf-8")
+    made = with_table(stored)
+    if "--check" not in arguments:
+        PAGE.write_text(made, encoding="utf-8")
+        return 0
+    if made == stored:
+        return 0
+    old, new = set(stored.splitlines()), set(made.splitlines())
+    for sign, lines in (("-", old - new), ("+", new - old)):
+        print(*(f"{sign} {line}" for line in sorted(lines)), sep="\n")
+    print("ARCHITECTURE.md is out of date: run `make fmt`, or scripts/write_file_table.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
