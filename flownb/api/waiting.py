@@ -11,7 +11,7 @@ from flownb.diagnosis.explain import explain
 from flownb.diagnosis.reasons import Reason, in_words
 from flownb.errors import FlowFailed, FlowStuck
 from flownb.options import seconds
-from flownb.state import failures
+from flownb.state import failed_jobs
 from flownb.state.stored_flow import COUNT_PATIENCE_SECONDS, StoredFlow
 from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED
 
@@ -93,10 +93,10 @@ def was_cancelled(stored: StoredFlow) -> FlowFailed:
 
 def _failure(stored: StoredFlow, cause: str | None) -> FlowFailed:
     """Say which job failed the flow, by the names from the root down to it, and why it failed."""
-    record, names = failures.root_cause(stored.store, cause, stored.root)
+    record, names = failed_jobs.root_cause(stored.store, cause, stored.root)
     if record is None:
         return FlowFailed(f"flow {stored.name!r} failed, and the job that failed it was removed")
     names[-1] = stored.name_of(record)
     return FlowFailed(
-        f"flow {stored.name!r} failed: {' > '.join(names)}: {failures.describe(record.failed_reason)}"
+        f"flow {stored.name!r} failed: {' > '.join(names)}: {failed_jobs.describe(record.failed_reason)}"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from flownb.diagnosis import flow_reasons, job_reasons, queue_reasons, reason_words
 from flownb.diagnosis.reasons import Reason, Reasons, Urgency
-from flownb.state import failures
+from flownb.state import failed_jobs
 from flownb.state.flow_state import FlowState
 from flownb.wire import keys
 from flownb.wire.records import (
@@ -48,7 +48,7 @@ def _root_cause(store: Store, record: Mapping[str, str]) -> Reason:
         return Reason(
             reason_words.plain(record["name"]), "it was cancelled", "run what is left of it with retry()"
         )
-    job, names = failures.root_cause(store, record.get("cause"), record["root"])
+    job, names = failed_jobs.root_cause(store, record.get("cause"), record["root"])
     is_batch = record.get("kind") == "batch"
     anew = "run fan_out again" if is_batch else "add the flow again"
     again = anew if is_batch else "run what failed with retry()"
@@ -62,7 +62,7 @@ def _root_cause(store: Store, record: Mapping[str, str]) -> Reason:
     }.get(job.why or "", ("mend its function or its data", again))
     return Reason(
         reason_words.path(names),
-        f"it failed: {reason_words.plain(failures.describe(job.failed_reason))}",
+        f"it failed: {reason_words.plain(failed_jobs.describe(job.failed_reason))}",
         f"{mend}, then {then}",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flownb.diagnosis import reason_words
 from flownb.diagnosis.reasons import Urgency, Why
 from flownb.options import JobOptions
-from flownb.state.failures import describe
+from flownb.state.failed_jobs import describe
 from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, FAILED, POLICIES, JobRecord
 from flownb.wire.store.queue_facts import PUT_OFF_MS, QueueFacts, WaitFacts

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, FlowCounts
 from flownb.wire.store.throughput import Throughput
 
-_LEAST_RUN = 0.0005  # seconds; times are stored in ms
-_UNKNOWN = 3  # a stage of which no job has ever ended may take up to so many times what is usual
+_LEAST_RUN_SECONDS = 0.0005  # times are stored in ms
+_UNKNOWN_RUN = 3  # a stage of which no job has ever ended may take up to so many times what is usual
 # How far the pace may change until the end, as a part of it: measured over simulated batches whose run
 # times drift by up to the double (tests/flows/test_eta.py).
 _SLOWER, _FASTER, _ALWAYS = 0.35, 0.3, 0.05
 
 
-def estimate(counts: FlowCounts, paces: Mapping[str, Throughput]) -> tuple[float, float] | None:
+def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> tuple[float, float] | None:
     """Return the least and the most seconds until all jobs have ended; None while that cannot be known.
 
     It cannot before two jobs of the flow have ended, and when nothing runs that could go on.
@@ -29,7 +29,7 @@ def estimate(counts: FlowCounts, paces: Mapping[str, Throughput]) -> tuple[float
     >>> round(low), round(high)
     (81, 126)
     """
-    stages = [_Stage.of(states, paces[queue]) for queue, states in counts.by_stage.items()]
+    stages = [_Stage.of(states, throughputs[queue]) for queue, states in counts.by_stage.items()]
     ahead = [stage for stage in stages if stage.left]
     if not ahead:
         return 0.0, 0.0
@@ -40,18 +40,34 @@ def estimate(counts: FlowCounts, paces: Mapping[str, Throughput]) -> tuple[float
         return None
     slots = sum(stage.run / stage.pace for stage in moving)
     usual = fmean(run for stage in stages for run in stage.runs)
-    low = sum(max(stage.left - stage.active, 0) * stage.run for stage in ahead if stage.runs) / slots
-    high = sum(
-        max(stage.left / slots, 1) * (stage.run if stage.runs else _UNKNOWN * usual) for stage in ahead
-    )
     main = max(moving, key=lambda stage: stage.left * stage.run)
+    faster, slower = _changes_of_pace(main)
+    least, most = _least_work(ahead, slots), _most_work(ahead, slots, usual)
+    return least / faster, most * slower + _time_of_the_last(ahead, moving, usual)
+
+
+def _least_work(ahead: Iterable[_Stage], slots: float) -> float:
+    """Seconds for what is ahead if what runs now is about to end, and stages of unknown length take no time."""
+    return sum(max(stage.left - stage.active, 0) * stage.run for stage in ahead) / slots
+
+
+def _most_work(ahead: Iterable[_Stage], slots: float, usual: float) -> float:
+    """Seconds for what is ahead, one stage after the other."""
+    return sum(max(stage.left / slots, 1) * (stage.run or _UNKNOWN_RUN * usual) for stage in ahead)
+
+
+def _changes_of_pace(main: _Stage) -> tuple[float, float]:
+    """Return by which factors the pace may rise and fall until the end, going by the stage with most work left."""
     doubt = _ALWAYS + 2 * main.noise + 0.5 / math.sqrt(main.ended)
     share = main.left / (main.left + main.ended)
-    # The last ones end alone: one may just have begun, and one that says nothing may be silent as long again.
-    last = max(max(stage.runs, default=usual) for stage in ahead)
+    return 1 + _FASTER * share + doubt, 1 + _SLOWER * share + doubt
+
+
+def _time_of_the_last(ahead: Sequence[_Stage], moving: Iterable[_Stage], usual: float) -> float:
+    """Seconds for the last jobs, which end alone: one may just have begun, a silent one may stay so as long again."""
+    longest = max(max(stage.runs, default=usual) for stage in ahead)
     silence = min(stage.silence for stage in moving)
-    tail = max(last, silence) + max(stage.due for stage in ahead)
-    return low / (1 + _FASTER * share + doubt), high * (1 + _SLOWER * share + doubt) + tail
+    return max(longest, silence) + max(stage.due for stage in ahead)
 
 
 def _stands_still(ahead: Iterable[_Stage], moving: Iterable[_Stage]) -> bool:
@@ -76,11 +92,11 @@ class _Stage:
     due: float
 
     @classmethod
-    def of(cls, states: Mapping[str, int], pace: Throughput) -> _Stage:
+    def of(cls, states: Mapping[str, int], throughput: Throughput) -> _Stage:
         mine = states.get(COMPLETED, 0) + states.get(FAILED, 0)
-        ended = min(mine, pace.ended)  # the others ended before the flow was there, or are not its own
-        runs = [max(run, _LEAST_RUN) for run in pace.runs]
-        between, noise = _pace(pace, ended, max(runs, default=0))
+        ended = min(mine, throughput.ended)  # the others ended before the flow was there, or are not its own
+        runs = [max(run, _LEAST_RUN_SECONDS) for run in throughput.runs]
+        between, noise = _pace(throughput.ends, ended, max(runs, default=0))
         return cls(
             left=sum(states.values()) - mine,
             active=states.get(ACTIVE, 0),
@@ -89,20 +105,19 @@ class _Stage:
             run=fmean(runs) if runs else 0.0,
             pace=between,
             noise=noise,
-            silence=pace.ends[-1] if pace.ends else math.inf,
-            due=pace.due if states.get(DELAYED) else 0.0,
+            silence=throughput.ends[-1] if throughput.ends else math.inf,
+            due=throughput.due if states.get(DELAYED) else 0.0,
         )
 
 
-def _pace(pace: Throughput, ended: int, longest: float) -> tuple[float, float]:
+def _pace(ends: Sequence[float], ended: int, longest: float) -> tuple[float, float]:
     """Return the seconds between two ends, the latest weighing most, and by which part of it that may be off."""
-    ends = pace.ends
-    if ended < 2 or len(ends) < 2 or ends[0] <= ends[-1] or not longest:
+    if min(ended, len(ends)) < 2 or ends[0] <= ends[-1] or not longest:
         return 0.0, 0.0
     jobs = (ended - 1) / (len(ends) - 1)
     took = [before - after for before, after in itertools.pairwise(ends)]
     took = _without_breaks(took, 3 * (jobs + 1) * longest)
-    weights = [10 ** (place / len(took)) for place in range(len(took))]
+    weights = [10 ** (i / len(took)) for i in range(len(took))]
     mean = sum(w * t for w, t in zip(weights, took, strict=True)) / sum(weights)
     variance = sum(w * (t - mean) ** 2 for w, t in zip(weights, took, strict=True)) / sum(weights)
     return mean / jobs, math.sqrt(variance / len(took)) / mean

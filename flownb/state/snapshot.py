@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flownb.state.failures import read_failures
+from flownb.state.failed_jobs import read_failures
 from flownb.state.flow_state import state_of
 from flownb.state.shape import REMOVED, Group, Shape
 from flownb.wire import keys

@@ -1,12 +1,12 @@
-"""Removing a flow, or a job with its children: check all, then remove in calls of 100, leaves first.
+"""Removes a flow, or a job with its children: checks all, then removes in calls of 100, leaves first.
 
-What is shared with somebody else stays. Cut short, it is finished by the next one: what is left of a flow
+Jobs that somebody else uses stay. A removal that was cut short is finished by the next one: what is left of the flow
 never runs, as its parents go on waiting for children that are gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flownb.errors import FlowError, JobActive, JobShared
@@ -15,16 +15,15 @@ from flownb.wire.flow_log import tell
 from flownb.wire.records import ACTIVE, WAITING, JobRecord
 from flownb.wire.requests import Detachment, Removal
 from flownb.wire.store import Store
-from flownb.wire.store.limits import JOBS_A_CHANGE
+from flownb.wire.store.limits import IDS_A_READ, JOBS_A_CHANGE
 
 _FIELDS = ("name", "fl", "parentKey", "parent")
-_PAGE = 1000  # ids of a line read at a time
-_MOST_LOOKS = 5  # somebody may share a job between our look and our call
+_MOST_TRIES = 5  # somebody may share a job between our read and our call
 
 
 def remove_flow(store: Store, flow: str) -> None:
     """Remove a flow; nothing to do when it is gone. It is cancelled first, so that nothing of it starts meanwhile."""
-    for look in range(_MOST_LOOKS):
+    for attempt in range(_MOST_TRIES):
         record = store.flows.read(flow)
         if not record:
             return
@@ -36,13 +35,13 @@ def remove_flow(store: Store, flow: str) -> None:
                 store.due_removals.forget_kept(plan.order)
             tell("is removed", flow=flow)
         except JobShared:
-            if look == _MOST_LOOKS - 1:
+            if attempt == _MOST_TRIES - 1:
                 raise
 
 
 def remove_job(store: Store, job: str) -> None:
     """Remove a job and its children; a flow's root goes with the whole flow. Raises FlowError when one runs."""
-    for look in range(_MOST_LOOKS):
+    for attempt in range(_MOST_TRIES):
         found = store.jobs.read([job], _FIELDS)[0]
         if found is None:
             return
@@ -52,13 +51,13 @@ def remove_job(store: Store, job: str) -> None:
             _Plan.read(store, job, None).carry_out(None)
             tell("is removed", flow=found.flow, job=job)
         except JobShared:
-            if look == _MOST_LOOKS - 1:
+            if attempt == _MOST_TRIES - 1:
                 raise
         except JobActive as error:
-            raise _running(store, str(error)) from None
+            raise _runs_now(store, str(error)) from None
 
 
-def _running(store: Store, job: str) -> FlowError:
+def _runs_now(store: Store, job: str) -> FlowError:
     found = store.jobs.read([job], _FIELDS)[0]
     name = found.name if found else keys.split(job)[2]
     return FlowError(
@@ -81,81 +80,91 @@ class _Plan:
 
     @classmethod
     def read(cls, store: Store, top: str, flow: str | None) -> _Plan:
+        """Read what stands below a job; raise `JobActive` where a job that would go runs, unless a whole flow goes."""
         plan = cls(store, top, flow)
-        children = dict(_families(store, top))
-        for parent, below in children.items():
-            for child in below:
-                plan.parents.setdefault(child, []).append(parent)
+        children = dict(_children_by_parent(store, top))
+        plan.parents = _parents_by_child(children)
         plan.order = _parents_first(top, children, plan.parents)
         records = dict(zip(plan.order, store.jobs.read(plan.order, _FIELDS), strict=True))
-        plan.kept = plan._shared(records)
-        kept = set(plan.kept)
+        plan.kept = plan._used_elsewhere(records)
         plan.waiting = [job for job, record in records.items() if record and record.state == WAITING]
-        running = [job for job, record in records.items() if record and record.state == ACTIVE]
-        for job in running:
-            if flow is None and job not in kept:
-                raise JobActive(job)
+        running = {job for job, record in records.items() if record and record.state == ACTIVE}
+        if flow is None and (going := running - set(plan.kept)):
+            raise JobActive(next(job for job in plan.order if job in going))
         return plan
 
-    def _shared(self, records: dict[str, JobRecord | None]) -> list[str]:
-        """Jobs that somebody else uses, those of another flow (its root may have no other parent), all below them."""
-        mine, kept = set(self.order), set[str]()
-        above = self.store.shared.read_further_parents(self.order)
+    def _used_elsewhere(self, records: dict[str, JobRecord | None]) -> list[str]:
+        """Return jobs that somebody else uses, those of another flow (its root may have no other parent), and all
+        below them.
+        """
         top = records[self.top]
         home = self.flow or (top.flow if top else None)
+        further = self.store.shared.read_further_parents(self.order)
+        kept: dict[str, None] = {}
         for job in self.order:
             record = records[job]
             if record is None or (job == self.top and self.flow is None):
                 continue
-            edges = [*above[job], *([record.parent_key] if record.parent_key else [])]
-            outside = [parent for parent in edges if parent not in mine]
-            elsewhere = home is not None and record.flow not in (None, home)
-            if elsewhere or any(parent in kept for parent in edges) or self.store.jobs.count_stored(outside):
-                kept.add(job)
-        return [job for job in self.order if job in kept]
+            parents = [*further[job], *([record.parent_key] if record.parent_key else [])]
+            is_of_another_flow = home is not None and record.flow not in (None, home)
+            if is_of_another_flow or not kept.keys().isdisjoint(parents) or self._has_other_parents(parents):
+                kept[job] = None
+        return list(kept)
+
+    def _has_other_parents(self, parents: Sequence[str]) -> bool:
+        outside = [parent for parent in parents if parent != self.top and parent not in self.parents]
+        return bool(self.store.jobs.count_stored(outside))
 
     def carry_out(self, name: str | None) -> None:
-        """Detach what stays, from the top; remove the rest, from the leaves."""
+        """Detach what stays, from the top; remove the rest, from the leaves. `name`: of the flow that goes."""
+        base, top = keys.base_of(self.top), self.top if self.flow is None else None
         kept = set(self.kept)
-        base = keys.base_of(self.top)
-        top = self.top if self.flow is None else None
         for some in _chunks(self.kept):
             lost = [Detachment(job, [p for p in self.parents.get(job, ()) if p not in kept]) for job in some]
             self.store.jobs.remove(base, Removal(jobs=[], staying=lost, top=top, flow=self.flow))
-        going = [job for job in self._leaves_first() if job not in kept]
-        chunks = list(_chunks(going)) or [[]]
-        for number, some in enumerate(chunks, 1):
-            above = list(dict.fromkeys(parent for job in some for parent in self.parents.get(job, ())))
-            last = name if number == len(chunks) else None
-            self.store.jobs.remove(base, Removal(jobs=some, going=above, top=top, flow=self.flow, name=last))
+        self._remove_all_but(kept, base, top, name)
+
+    def _remove_all_but(self, kept: set[str], base: str, top: str | None, name: str | None) -> None:
+        chunks = list(_chunks([job for job in self._leaves_first() if job not in kept])) or [[]]
+        for some in chunks:
+            parents = self._parents_of(some)
+            last = name if some is chunks[-1] else None
+            self.store.jobs.remove(
+                base, Removal(jobs=some, going=parents, top=top, flow=self.flow, name=last)
+            )
+
+    def _parents_of(self, jobs: Sequence[str]) -> list[str]:
+        """Return the parents below `top` of these jobs, each once."""
+        return list(dict.fromkeys(parent for job in jobs for parent in self.parents.get(job, ())))
 
     def _leaves_first(self) -> list[str]:
-        """Every job, children before parents. Leaves in line as they stand there: what leaves a long line in one call
-        is to stand together.
+        """Return every job, children before parents; leaves by their position in a long list.
+
+        What stands together there is removed fastest by one call.
         """
         above = {parent for parents in self.parents.values() for parent in parents}
-        places = _places_in_line(self.store, [job for job in self.waiting if job not in above])
+        positions = _positions_in_line(self.store, [job for job in self.waiting if job not in above])
         upwards = self.order[::-1]
-        leaves = sorted((job for job in upwards if job not in above), key=lambda job: places.get(job, -1))
+        leaves = sorted((job for job in upwards if job not in above), key=lambda job: positions.get(job, -1))
         return leaves + [job for job in upwards if job in above]
 
 
-def _places_in_line(store: Store, jobs: Sequence[str]) -> dict[str, int]:
-    """Return where jobs stand in their lines, of queues in which more of them wait than one call removes."""
-    places: dict[str, int] = {}
+def _positions_in_line(store: Store, jobs: Sequence[str]) -> dict[str, int]:
+    """Return the positions of jobs in their queues' lists, where more of them wait than one call removes."""
+    positions: dict[str, int] = {}
     of_queue: dict[str, set[str]] = {}
     for job in jobs:
         of_queue.setdefault(keys.base_of(job), set()).add(job)
     for base, left in of_queue.items():
         start = 0
         while len(left) > JOBS_A_CHANGE and (
-            ids := store.queues.read_ids(base, WAITING, start, start + _PAGE - 1)
+            ids := store.queues.read_ids(base, WAITING, start, start + IDS_A_READ - 1)
         ):
-            found = {keys.job_in(base, id): start + place for place, id in enumerate(ids)}
-            places |= {job: place for job, place in found.items() if job in left}
+            found = {keys.job_in(base, id): start + i for i, id in enumerate(ids)}
+            positions |= {job: position for job, position in found.items() if job in left}
             left -= found.keys()
-            start += _PAGE
-    return places
+            start += IDS_A_READ
+    return positions
 
 
 def _chunks(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -163,7 +172,7 @@ def _chunks(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
         yield jobs[start : start + JOBS_A_CHANGE]
 
 
-def _families(store: Store, top: str) -> Iterator[tuple[str, list[str]]]:
+def _children_by_parent(store: Store, top: str) -> Iterator[tuple[str, list[str]]]:
     """Yield each parent below `top` with all its children: those declared, and those added by other clients."""
     level, seen = [top], {top}
     while level:
@@ -181,14 +190,21 @@ def _families(store: Store, top: str) -> Iterator[tuple[str, list[str]]]:
         level = list(dict.fromkeys(below))
 
 
+def _parents_by_child(children: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    parents: dict[str, list[str]] = {}
+    for parent, below in children.items():
+        for child in below:
+            parents.setdefault(child, []).append(parent)
+    return parents
+
+
 def _parents_first(top: str, children: dict[str, list[str]], parents: dict[str, list[str]]) -> list[str]:
     """Return every job once, each after all its parents, level by level."""
     waits = {job: len(above) for job, above in parents.items()}
-    order, place = [top], 0
-    while place < len(order):
-        for child in children.get(order[place], ()):
+    order = [top]
+    for job in order:  # which grows meanwhile
+        for child in children.get(job, ()):
             waits[child] -= 1
             if waits[child] == 0:
                 order.append(child)
-        place += 1
     return order

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flownb.state.failures import failed_keys
+from flownb.state.failed_jobs import failed_keys
 from flownb.state.stored_flow import StoredFlow
 from flownb.views.words import printable, reason, shown
 from flownb.wire import keys

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from flownb.steering.auto_remove import tidy
+from flownb.steering.auto_remove import remove_due
 from flownb.wire.store import Store
 from flownb.worker.middleware import Middleware
 from flownb.worker.settings import WorkerSettings
@@ -66,6 +66,6 @@ class AutoRemover(Middleware):
 
     def _remove(self, flow: str, now: int) -> None:
         try:
-            tidy(self._store, flow, now)
+            remove_due(self._store, flow, now)
         except Exception as error:  # a job of the flow still runs, or the server is away: again in a minute
             log.debug("flow %s is removed later: %s", flow, error)
