@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,21 +11,16 @@ from flownb.api import display
 from flownb.api.attach import find_flow, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.job import Job
-from flownb.api.summary import summarise
 from flownb.api.waiting import was_cancelled
-from flownb.batches import debugging, frames, results, row_selection
-from flownb.batches import failures as failing
-from flownb.batches.jobs_of_rows import Row
+from flownb.batches import batch_tables, debugging, results, row_selection
+from flownb.batches.complete_roots import complete_roots
+from flownb.batches.failures import read_failures
 from flownb.batches.row_ends import as_they_end
 from flownb.batches.stored_batch import Source, StoredBatch
 from flownb.connection import Connection
 from flownb.errors import FlowFailed, OptionError
 from flownb.state.stored_flow import StoredFlow
-from flownb.wire import codec, keys, many_rows
-from flownb.wire.leases import FetchingWorker
-from flownb.wire.outcomes import Outcome
-from flownb.wire.records import CANCELLED, COMPLETED, FAILED, JobRecord
-from flownb.wire.store import Store
+from flownb.wire.records import CANCELLED
 
 
 class Batch(Flow):
@@ -73,15 +67,9 @@ class Batch(Flow):
         1     <NA>
         2     0.25
         """
-        if failed not in ("missing", "drop", "raise"):
-            raise OptionError(f"failed: 'missing', 'drop' or 'raise', not {failed!r}")
+        batch_tables.check_failed(failed)
         self.wait(timeout)
-        values, index = self._stored.rows.values(), self._stored.index
-        if failed != "missing" and results.NOTHING in values:
-            if failed == "raise":
-                raise self._without_value(values.count(results.NOTHING))
-            values, index = results.without_missing(values, index)
-        return results.of_values(values, index, self._stored.spec["task"])
+        return batch_tables.row_results(self._stored, failed)
 
     def table(self) -> pd.DataFrame:
         """Return the rows with their results so far and ``_state _error _attempts _seconds``; never waits.
@@ -97,17 +85,12 @@ class Batch(Flow):
         0  2       4  completed
         1  3       9  completed
         """
-        found = self._stored.rows
-        rows = found.read(inputs=self._stored.source is None)
-        if self._stored.source is not None:
-            return frames.table_of(self._stored.source.frame, rows, self._stored.spec["task"])
-        inputs = frames.inputs_of(rows, self._stored.spec, found.index, self._stored.store, self._stored.id)
-        return frames.table_of(inputs, rows, self._stored.spec["task"])
+        return batch_tables.whole_table(self._stored)
 
     @property
     def failures(self) -> pd.DataFrame:
         """The failed rows: a DataFrame with error message kind attempts seconds traceback on their labels."""
-        return self._failures()[1]
+        return read_failures(self._stored.rows, self._stored.index)[1]
 
     def result(self, timeout: Any = None) -> Any:
         """Wait and return the root's value. Raises `FlowFailed` if the batch failed or no row succeeded.
@@ -124,20 +107,14 @@ class Batch(Flow):
         >>> fan_out([1, 2, 3], square, into=total).result(timeout=30)
         14
         """
-        if self._stored.spec["stages"]:
+        stored = self._stored
+        if stored.spec["stages"]:
             value = super().result(timeout)
-            return self._groups() if self._has_root_of_its_own() else value
+            return batch_tables.group_results(stored) if stored.has_plain_root else value
         self.wait(timeout)
-        values = self._stored.rows.values()
-        if self._stored.store.flows.read_end(self._stored.id)[0] == CANCELLED:
-            raise was_cancelled(self._stored)
-        if values and all(value is results.NOTHING for value in values):
-            first = next((row.error for row in self._stored.rows.read() if row.error), "no reason was stored")
-            raise FlowFailed(
-                f"batch {self.name!r} failed: none of its {self._stored.spec['rows']:,} rows succeeded; "
-                f"the first failed with {first}"
-            )
-        return results.of_values(values, self._stored.index, self._stored.spec["task"])
+        if stored.store.flows.read_end(stored.id)[0] == CANCELLED:
+            raise was_cancelled(stored)
+        return batch_tables.successful_results(stored)
 
     def as_completed(self, timeout: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield ``(label, value)`` of each row as it ends, also of those that have ended already.
@@ -154,13 +131,13 @@ class Batch(Flow):
         0 1.0
         1 FlowFailed('ZeroDivisionError: integer division or modulo by zero')
         """
-        looks = self._polls(timeout)
+        looks = self._looks(timeout)
         while not self._stored.is_whole():  # another kernel's iterator has not come to its end
             next(looks)
         rows, index = self._stored.rows, self._stored.index
-        for place, row in as_they_end(rows, looks, ended=self._rows_ended, is_over=self._is_over):
+        for position, row in as_they_end(rows, looks, ended=self._stored.count_ended, is_over=self._is_over):
             failure = FlowFailed(row.error or f"the row is {row.state}")
-            yield index[place], failure if row.value is None else results.decoded(row.value)
+            yield index[position], failure if row.value is None else results.decoded(row.value)
 
     def debug(self, label: Any) -> Any:
         """Call the task here with the inputs of one row, and return its value; nothing stored is changed.
@@ -179,24 +156,7 @@ class Batch(Flow):
         ZeroDivisionError: division by zero
         """
         __tracebackhide__ = True  # in IPython the traceback goes from the cell to the function
-        places = row_selection.places_of(self._stored.index, label)
-        rows = self._stored.rows.read(places, inputs=True)
-        place, row = next(
-            (at for at in zip(places, rows, strict=True) if at[1].state == FAILED), (places[0], rows[0])
-        )
-        _, queue, id = keys.split(self._stored.rows.key(place))
-        paths = many_rows.paths_of(self._stored.spec["columns"], self._stored.spec["whole_row"])
-        record = JobRecord(
-            key=self._stored.rows.key(place),
-            id=id,
-            queue=queue,
-            name=self._stored.spec["task"],
-            state=row.state,
-            data=row.data,
-            flow=self._stored.id,
-            bind=many_rows.refer(None, paths) if self._stored.spec.get("refers") else None,
-        )
-        return debugging.debug(debugging.RowHere(record, store=self._stored.store))
+        return debugging.debug(debugging.row_here(self._stored, label))
 
     def retry(self, error: str | type[Exception] | None = None, rows: Any = None) -> Batch:
         """Run failed rows again, then what stands above them, once; return the batch.
@@ -222,15 +182,16 @@ class Batch(Flow):
             error = error.__name__
         if not isinstance(error, str | None):
             raise OptionError(f"error: one error's name, kind or class, not {error!r}")
-        failed, table = self._failures()
+        rows_below, index = self._stored.rows, self._stored.index
+        failed, table = read_failures(rows_below, index)
         if error is None and rows is None:
-            self._stored.rows.retry(self._stored.flow_state, failed)
+            rows_below.retry(self._stored.flow_state, failed)
             super().retry()
             return self
-        places = row_selection.chosen(table, self._stored.index, error=error, rows=rows)
-        if not places:
+        chosen = row_selection.chosen(table, index, error=error, rows=rows)
+        if not chosen:
             print(f"batch {self.name!r}: no failed row has the error {error!r}, nothing runs again")
-        self._stored.rows.retry(self._stored.flow_state, [failed[place] for place in places])
+        rows_below.retry(self._stored.flow_state, [failed[at] for at in chosen])
         return self
 
     def to_html(self, path: Any = None) -> str:
@@ -245,70 +206,20 @@ class Batch(Flow):
         >>> "<table" in page, "<script" in page
         (True, False)
         """
-        return display.page(self._stored, path, table=self._top_table())
-
-    # ---- how ----------------------------------------------------------------------------------------
-
-    def _without_value(self, count: int) -> FlowFailed:
-        """What to raise where `count` rows have no value."""
-        kinds = self.failures["kind"].value_counts()
-        told = ", ".join(f"{kind} ({times:,})" for kind, times in kinds.head(5).items())
-        more = f" and {len(kinds) - 5} kinds more" if len(kinds) > 5 else ""
-        return FlowFailed(
-            f"batch {self.name!r}: {count:,} of {len(self._stored.rows):,} rows have no result: "
-            f"{told or 'they did not run'}{more}"
+        return display.page(
+            self._stored, path, table=batch_tables.page_table(self._stored, lambda: self.job.returnvalue)
         )
 
-    def _groups(self) -> pd.DataFrame:
-        """The values of the aggregates right above the rows, one row a group."""
-        groups, by = self._stored.group_labels(), self._stored.spec["by"]
-        records = self._stored.store.jobs.read(list(groups), ("name", "returnvalue"))
-        labels_ = [[label[place] for label in groups.values()] for place in range(len(by))]
-        index = (
-            pd.Index(labels_[0], name=by[0]) if len(by) == 1 else pd.MultiIndex.from_arrays(labels_, names=by)
-        )
-        name = next((record.name for record in records if record), self._stored.spec["task"])
-        return results.values_frame(
-            [record.returnvalue if record else None for record in records], index, name
-        )
-
-    def _has_root_of_its_own(self) -> bool:
-        """Is the root nothing but the end of what is below it?"""
-        return keys.queue_of(self._stored.root) == keys.BATCH_QUEUE
-
-    def _top_table(self, most: int = 200) -> pd.DataFrame:
-        """What the page shows of the outcome: the root's value if it is a table, else the first rows."""
-        if self._stored.spec["stages"] and self._stored.flow_state.end().state == COMPLETED:
-            if self._has_root_of_its_own():
-                return self._groups().head(most)
-            value = self.job.returnvalue
-            if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-                table = pd.DataFrame(value).head(most)
-                return table.set_index(table.columns[0])  # instead of numbers that mean nothing
-            if isinstance(value, dict):
-                return pd.DataFrame([value])
-        return self.table().head(most)
-
-    def _failures(self) -> tuple[list[int], pd.DataFrame]:
-        """The failed rows' places, and the table of them in the same order."""
-        places = [place for place, row in enumerate(self._stored.rows.read()) if row.state == FAILED]
-        whole = zip(places, self._stored.rows.read(places, traces=True), strict=True)
-        failed = {place: row for place, row in whole if row.state == FAILED}
-        table = failing.failures(map(_failure, failed.values()), self._stored.index.take(list(failed)))
-        return list(failed), table
-
-    def _rows_ended(self) -> int:
-        states = self._stored.flow_state.counts().by_stage.get(self._stored.spec["queue"], {})
-        return states.get(COMPLETED, 0) + states.get(FAILED, 0)
+    # ---- waiting ------------------------------------------------------------------------------------
 
     def _is_over(self) -> bool:
         self._while_waiting()
         return self._stored.flow_state.catch_up().state is not None
 
     def _while_waiting(self) -> None:
-        """A root that is nothing but the end of its rows is completed by whoever waits, if no worker does it."""
-        if self._has_root_of_its_own() and not self._connection.read_only:
-            _finish_roots(self._stored.store, self._connection.prefix)
+        """Complete the root if it is nothing but the end of its rows: there may be no worker to do it."""
+        if self._stored.has_plain_root and not self._connection.read_only:
+            complete_roots(self._stored.store, self._connection.prefix)
 
 
 def attach(name: str | Job, *, connection: Connection | None = None) -> Flow | Batch:
@@ -324,23 +235,3 @@ def attach(name: str | Job, *, connection: Connection | None = None) -> Flow | B
     """
     found, resolved = find_flow(name, connection=connection)
     return Batch(found, connection=resolved) if "spec" in found.record else flow_handle(found, resolved)
-
-
-def _failure(row: Row) -> failing.Failure:
-    error, message = failing.type_and_message(row.error, row.traceback)
-    return failing.Failure(None, error, message, row.attempts, row.seconds, row.traceback)
-
-
-def _finish_roots(store: Store, prefix: str) -> None:
-    """Complete the roots of batches whose rows have all ended, as a worker would."""
-    base = keys.base(prefix, keys.BATCH_QUEUE)
-    token = secrets.token_hex(8)
-    worker = FetchingWorker(token=token, lock_ms=15_000)
-    taken = store.leases.finish_and_fetch([base], outcomes=[], want=10, worker=worker).taken
-    if taken:
-        outcomes = []
-        for one in taken:
-            summary = codec.encode(summarise(Job(one.record, store=store)), "summary")
-            run = base, one.record.id, token, one.record.attempts_started
-            outcomes.append(Outcome(*run, "completed", summary))
-        store.leases.finish_and_fetch([base], outcomes=outcomes, want=0, worker=worker)

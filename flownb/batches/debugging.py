@@ -12,8 +12,12 @@ from types import TracebackType
 from typing import Any
 
 from flownb.api.job import Job
+from flownb.batches import row_selection
+from flownb.batches.stored_batch import StoredBatch
 from flownb.errors import FlowError
 from flownb.tasks import binding, registry
+from flownb.wire import keys, many_rows
+from flownb.wire.records import FAILED, JobRecord
 
 
 class RowHere(Job):
@@ -32,6 +36,27 @@ class RowHere(Job):
         """Print the row instead of storing it."""
         print(row)
         return 0
+
+
+def row_here(stored: StoredBatch, label: Any) -> RowHere:
+    """Return the row of this label as a job that runs here; of several rows the first failed one."""
+    rows, spec = stored.rows, stored.spec
+    positions = row_selection.positions_of(stored.index, label)
+    found = list(zip(positions, rows.read(positions, inputs=True), strict=True))
+    position, row = next((at for at in found if at[1].state == FAILED), found[0])
+    _, queue, id = keys.split(rows.key(position))
+    paths = many_rows.paths_of(spec["columns"], spec["whole_row"])
+    record = JobRecord(
+        key=rows.key(position),
+        id=id,
+        queue=queue,
+        name=spec["task"],
+        state=row.state,
+        data=row.data,
+        flow=stored.id,
+        bind=many_rows.refer(None, paths) if spec.get("refers") else None,
+    )
+    return RowHere(record, store=stored.store)
 
 
 def debug(job: RowHere) -> Any:

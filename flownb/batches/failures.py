@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from flownb.batches.jobs_of_rows import Row
 from flownb.batches.results import floats, integers, strings
+from flownb.batches.stored_rows import StoredRows
+from flownb.wire.records import FAILED
 
 MOST_CHARACTERS = 300  #: of a message that a kind is made from
+
+
+def read_failures(rows: StoredRows, index: pd.Index[Any]) -> tuple[list[int], pd.DataFrame]:
+    """Return the positions of the rows that have failed, and the table of them in the same order."""
+    positions = [position for position, row in enumerate(rows.read()) if row.state == FAILED]
+    whole = zip(positions, rows.read(positions, traces=True), strict=True)
+    failed = {position: row for position, row in whole if row.state == FAILED}
+    return list(failed), failures(map(_failure, failed.values()), index.take(list(failed)))
+
+
+def _failure(row: Row) -> Failure:
+    error, message = type_and_message(row.error, row.traceback)
+    return Failure(None, error, message, row.attempts, row.seconds, row.traceback)
 
 
 class Failure(NamedTuple):
@@ -39,15 +55,18 @@ def failures(
     'KeyError: no <q> in row <n>'
     """
     rows = [Failure(*record) for record in records]
+    columns = dict(
+        zip(Failure._fields, zip(*rows, strict=True) if rows else [()] * len(Failure._fields), strict=True)
+    )
     table = {
-        "error": strings([row.error for row in rows]),
-        "message": strings([row.message for row in rows]),
+        "error": strings(columns["error"]),
+        "message": strings(columns["message"]),
         "kind": strings([kind_of(row.error, row.message) for row in rows]),
-        "attempts": integers([row.attempts for row in rows]),
-        "seconds": floats([row.seconds for row in rows]),
-        "traceback": strings([row.traceback for row in rows]),
+        "attempts": integers(columns["attempts"]),
+        "seconds": floats(columns["seconds"]),
+        "traceback": strings(columns["traceback"]),
     }
-    return pd.DataFrame(table, index=_index([row.label for row in rows]) if index is None else index)
+    return pd.DataFrame(table, index=_index(columns["label"]) if index is None else index)
 
 
 def kind_of(error: str | None, message: str | None) -> str:
@@ -111,6 +130,6 @@ def _folded(match: re.Match[str]) -> str:
     return match.group() if match.lastgroup == "kept" else f"<{match.lastgroup}>"
 
 
-def _index(labels: list[Any]) -> pd.Index[Any]:
-    made: pd.Index[Any] = pd.Index(labels if labels else np.array([], dtype=object))
+def _index(labels: Sequence[Any]) -> pd.Index[Any]:
+    made: pd.Index[Any] = pd.Index(list(labels) if labels else np.array([], dtype=object))
     return made

@@ -30,28 +30,31 @@ def frame_of_children(job: Job) -> pd.DataFrame:
     spec = spec_of(store.flows.read(flow))
     pieces = [piece for piece in store.declared.read(record.key) if not piece.added]
     if any(piece.positions is not None for piece in pieces):
-        below = StoredRows(store, pieces, spec)
-        rows = below.read(inputs=True)
-        base, name = inputs_of(rows, spec, below.index, store, flow), spec["task"]
         by = _by_values(job.data, spec)
-    elif spec["stages"] and job.id == spec["stages"][0]:  # above no row at all
-        rows, by, name = [], {}, spec["task"]
-        base = inputs_of([], spec, StoredRows(store, [], spec).index, store, flow)
-    else:
-        records = store.jobs.read([key for piece in pieces for key in piece.keys], JOB_FIELDS)
-        rows, by = list(rows_of(records)), {}
-        base = pd.DataFrame(
-            {
-                name: results.column([_by_values(_data(r), spec).get(name) for r in records])
-                for name in spec["by"]
-            },
-            index=pd.RangeIndex(len(records)),
-        )
-        name = next((record.name for record in records if record), spec["task"])
-    for place, (column, value) in enumerate(by.items()):
+        return _table_of_rows(StoredRows(store, pieces, spec), spec, store, flow, by)
+    if spec["stages"] and job.id == spec["stages"][0]:  # above no row at all
+        return _table_of_rows(StoredRows(store, [], spec), spec, store, flow, by={})
+    return _table_of_jobs(store.jobs.read([key for piece in pieces for key in piece.keys], JOB_FIELDS), spec)
+
+
+def _table_of_rows(
+    below: StoredRows, spec: Mapping[str, Any], store: Store, flow: str, by: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Rows with their inputs; columns of `by` that did not travel stand in front."""
+    rows = below.read(inputs=True)
+    base = inputs_of(rows, spec, below.index, store, flow)
+    for at, (column, value) in enumerate(by.items()):
         if column not in base.columns:
-            base.insert(place, column, value)
-    return table_of(base, rows, name)
+            base.insert(at, column, value)
+    return table_of(base, rows, spec["task"])
+
+
+def _table_of_jobs(records: Sequence[JobRecord | None], spec: Mapping[str, Any]) -> pd.DataFrame:
+    by = [_by_values(codec.decode(record.data) if record else {}, spec) for record in records]
+    columns = {name: results.column([values.get(name) for values in by]) for name in spec["by"]}
+    base = pd.DataFrame(columns, index=pd.RangeIndex(len(records)))
+    name = next((record.name for record in records if record), spec["task"])
+    return table_of(base, list(rows_of(records)), name)
 
 
 def spec_of(record: Mapping[str, str]) -> dict[str, Any]:
@@ -88,7 +91,3 @@ def table_of(base: pd.DataFrame, rows: Sequence[Row], name: str) -> pd.DataFrame
 
 def _by_values(data: Any, spec: Mapping[str, Any]) -> dict[str, Any]:
     return {name: data[name] for name in spec["by"] if isinstance(data, Mapping) and name in data}
-
-
-def _data(record: JobRecord | None) -> Any:
-    return codec.decode(record.data) if record else {}

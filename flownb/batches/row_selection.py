@@ -11,7 +11,7 @@ from flownb.errors import FlowError
 
 
 def chosen(failures: pd.DataFrame, index: pd.Index[Any], *, error: str | None, rows: Any) -> list[int]:
-    """Return places in `failures`, the table of the failed rows of a batch over `index`.
+    """Return positions in `failures`, the table of the failed rows of a batch over `index`.
 
     `error` is an error's type or kind as that table has it; `rows` are labels. Raises FlowError for a
     label that is no row, or a row that has not failed.
@@ -28,25 +28,25 @@ def chosen(failures: pd.DataFrame, index: pd.Index[Any], *, error: str | None, r
             [rows] if isinstance(rows, (str, tuple)) or not pd.api.types.is_list_like(rows) else list(rows)
         )
         for label in labels:
-            places_of(index, label)
+            positions_of(index, label)
             if label not in failures.index:
                 raise FlowError(f"rows: row {label!r} has not failed; only failed rows are retried")
         wanted &= failures.index.isin(labels)
-    return [int(place) for place in wanted.index[wanted]]
+    return [int(position) for position in wanted.index[wanted]]
 
 
-def places_of(index: pd.Index[Any], label: Any) -> list[int]:
-    """Return the places of the rows with this label. Raises FlowError if there is none.
+def positions_of(index: pd.Index[Any], label: Any) -> list[int]:
+    """Return the positions of the rows with this label. Raises FlowError if there is none.
 
-    >>> places_of(pd.Index(["a", "b", "a"]), "a")
+    >>> positions_of(pd.Index(["a", "b", "a"]), "a")
     [0, 2]
     """
     wanted: Any = [label]
     try:
         found = index.get_indexer_for(wanted) if isinstance(label, Hashable) else ()
-        places = [int(place) for place in found if place >= 0]
+        positions = [int(position) for position in found if position >= 0]
     except (TypeError, KeyError, ValueError):  # a label that no such index could hold
-        places = []
-    if not places:
+        positions = []
+    if not positions:
         raise FlowError(f"there is no row {label!r}; the labels are those of the frame's index")
-    return places
+    return positions

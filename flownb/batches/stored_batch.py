@@ -14,7 +14,7 @@ from flownb.batches import frames
 from flownb.batches.stored_rows import StoredRows
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
-from flownb.wire.records import FAILED, MOST_FAILURES, JobRecord, Snapshot
+from flownb.wire.records import COMPLETED, FAILED, MOST_FAILURES, JobRecord, Snapshot
 from flownb.wire.store.limits import CHUNK_JOBS
 
 
@@ -63,6 +63,16 @@ class StoredBatch(StoredFlow):
     def index(self) -> pd.Index[Any]:
         return self.rows.index if self.source is None else self.source.frame.index
 
+    @property
+    def has_plain_root(self) -> bool:
+        """Is the root nothing but the end of what is below it?"""
+        return keys.queue_of(self.root) == keys.BATCH_QUEUE
+
+    def count_ended(self) -> int:
+        """Return how many rows have completed or failed."""
+        states = self.flow_state.counts().by_stage.get(self.spec["queue"], {})
+        return states.get(COMPLETED, 0) + states.get(FAILED, 0)
+
     def group_labels(self) -> dict[str, tuple[Any, ...]]:
         """What each job right above the rows has in the columns of `by`, by its key. Does not change, is read once."""
         if self._groups is None:
@@ -93,15 +103,18 @@ class StoredBatch(StoredFlow):
         snapshot = dataclasses.replace(snapshot, nodes=tuple(nodes))
         if not snapshot.counts.count(FAILED) or not failures:
             return snapshot
-        rows = self.rows
-        index = rows.index if self.source is None else self.source.frame.index
+        return dataclasses.replace(snapshot, failures=tuple(self._labelled_failures(snapshot)))
+
+    def _labelled_failures(self, snapshot: Snapshot) -> list[JobRecord]:
+        """The snapshot's failed jobs under their rows' labels, and failed rows of many-row jobs as far as they fit."""
+        rows, index = self.rows, self.index
         found = [_labelled(record, index, rows.positions.get(record.key)) for record in snapshot.failures]
-        if self.spec.get("rows_per_job") != 1:
-            known = {record.key for record in found}
-            more = (record for record in self._failed_rows(rows, index) if record.key not in known)
-            failed = min(snapshot.counts.count(FAILED), MOST_FAILURES)
-            found += itertools.islice(more, max(failed - len(known), 0))
-        return dataclasses.replace(snapshot, failures=tuple(found))
+        if self.spec.get("rows_per_job") == 1:
+            return found
+        known = {record.key for record in found}
+        more = (record for record in self._failed_rows(rows, index) if record.key not in known)
+        wanted = min(snapshot.counts.count(FAILED), MOST_FAILURES)
+        return found + list(itertools.islice(more, max(wanted - len(known), 0)))
 
     def _failed_rows(self, rows: StoredRows, index: pd.Index[Any]) -> Iterator[JobRecord]:
         """Each failed row as if it were a job of its own."""
