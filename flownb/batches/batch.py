@@ -131,11 +131,11 @@ class Batch(Flow):
         0 1.0
         1 FlowFailed('ZeroDivisionError: integer division or modulo by zero')
         """
-        looks = self._looks(timeout)
+        polls = self._polls(timeout)
         while not self._stored.is_whole():  # another kernel's iterator has not come to its end
-            next(looks)
+            next(polls)
         rows, index = self._stored.rows, self._stored.index
-        for position, row in as_they_end(rows, looks, ended=self._stored.count_ended, is_over=self._is_over):
+        for position, row in as_they_end(rows, polls, ended=self._stored.count_ended, is_over=self._is_over):
             failure = FlowFailed(row.error or f"the row is {row.state}")
             yield index[position], failure if row.value is None else results.decoded(row.value)
 

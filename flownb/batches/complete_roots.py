@@ -9,7 +9,6 @@ from flownb.api.summary import summarise
 from flownb.wire import codec, keys
 from flownb.wire.leases import FetchingWorker
 from flownb.wire.outcomes import Outcome
-from flownb.wire.records import COMPLETED
 from flownb.wire.store import Store
 
 MOST_ROOTS = 10  #: completed by one call
@@ -27,6 +26,6 @@ def complete_roots(store: Store, prefix: str) -> None:
         for one in taken:
             summary = codec.encode(summarise(Job(one.record, store=store)), "summary")
             outcomes.append(
-                Outcome(base, one.record.id, token, one.record.attempts_started, COMPLETED, summary)
+                Outcome(base, one.record.id, token, one.record.attempts_started, "completed", summary)
             )
         store.leases.finish_and_fetch([base], outcomes=outcomes, want=0, worker=worker)

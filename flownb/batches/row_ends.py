@@ -13,15 +13,15 @@ ENDED = (COMPLETED, FAILED, "removed")
 
 
 def as_they_end(
-    rows: StoredRows, looks: Iterable[None], *, ended: Callable[[], int], is_over: Callable[[], bool]
+    rows: StoredRows, polls: Iterable[None], *, ended: Callable[[], int], is_over: Callable[[], bool]
 ) -> Iterator[tuple[int, Row]]:
-    """Yield each row that has ended, with its position, at the first of the `looks` that finds it so.
+    """Yield each row that has ended, with its position, at the first of the `polls` that finds it so.
 
     `ended` counts the rows that have ended: a look reads only until it has found so many, as rows run about
     in their order. Once `is_over` all that are left are read: no count knows of removed rows.
     """
     waiting, found = list(range(len(rows))), 0
-    for _ in looks:
+    for _ in polls:
         news = len(waiting) if is_over() else ended() - found
         still: list[int] = []
         for start in range(0, len(waiting), CHUNK_JOBS):
