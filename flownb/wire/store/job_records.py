@@ -84,8 +84,15 @@ def number(text: Any) -> int:
         return 0
 
 
+#: what ``lua/lib/fetch.lua`` answers of a job, in the order of its FIELDS
+FETCHED_FIELDS = (
+    *("name", "data", "opts", "timestamp", "priority", "atm", "ats", "defa"),
+    *("parentKey", "parent", "stacktrace", "fl", "bind"),
+)
+
+
 def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
-    """Make a record of what ``lua/lib/fetch.lua`` answers; the order of `fields` is that of its FIELDS."""
+    """Make a record of a job that was fetched; `fields` are those named in `FETCHED_FIELDS`."""
     name, data, opts, timestamp, priority, atm, ats, defa = fields[:8]
     parent_key, parent, stacktrace, flow, bind = fields[8:]
     record = JobRecord(

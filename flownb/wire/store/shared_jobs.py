@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flownb.wire import codec, keys
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.limits import JOBS_A_CHANGE, JOBS_A_READ, in_pieces
 from flownb.wire.store.missed_writes import MissedWrites
 from flownb.wire.store.server import Server
+
+
+class SharedJob(NamedTuple):
+    """A shared job that has ended, on its way through its further parents."""
+
+    key: str
+    cursor: str = "0"  #: where to go on among the further parents
 
 
 class SharedJobs:
@@ -41,12 +48,12 @@ class SharedJobs:
 
     def notify_parents(self, jobs: Sequence[str]) -> int:
         """Notify the further parents of those shared jobs that have ended; return how many were notified."""
-        left, notified = [(job, "0") for job in jobs], 0
+        left, notified = [SharedJob(job) for job in jobs], 0
         while left:
             some, left = left[:JOBS_A_READ], left[JOBS_A_READ:]
-            reply = self._server.call("notify_parents", [keys.base_of(some[0][0])], jobs=some)
+            reply = self._server.call("notify_parents", [keys.base_of(some[0].key)], jobs=some)
             notified += reply["notified"] + self._missed_writes.fail_deferred_parents(reply["deferred"])
-            left = reply["rest"] + left
+            left = [SharedJob(*job) for job in reply["rest"]] + left
         return notified
 
     def read_unnotified(self, jobs: Sequence[str]) -> tuple[set[str], bool]:

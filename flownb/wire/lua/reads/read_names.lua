@@ -4,7 +4,7 @@
 -- @returns names
 -- @errors
 -- @use
--- @row     job_name name has_children
+-- @row     job_outline name has_children
 
 -- A job that is not there is false. A job has children when it has one of a parent's keys: a number, 0 for none.
 local names = {}

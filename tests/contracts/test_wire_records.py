@@ -1,0 +1,137 @@
+"""Records that cross between Python and Lua have the same fields on both sides, in the same order; no server is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flownb.options import read_limiter
+from flownb.wire import scripts
+from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
+from flownb.wire.leases import FetchingWorker, Lease
+from flownb.wire.outcomes import Outcome, Retention
+from flownb.wire.requests import Detachment, Removal, Retry
+from flownb.wire.store.children import ChildrenCounts, JobOutline
+from flownb.wire.store.job_records import FETCHED_FIELDS, taken_of
+from flownb.wire.store.shared_jobs import SharedJob
+
+LUA = Path(scripts.__file__).parent / "lua"
+FILES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(LUA.rglob("*.lua"))}
+
+PACKED: dict[str, Any] = {
+    "flow_record": FlowRecord(id="f"),
+    "adding_run": AddingRun(key="k", token="t", attempts_started=1),
+    "worker": FetchingWorker(token="t", lock_ms=1),
+    "removal": Removal(jobs=[]),
+}
+"""Maps, as instances of their classes."""
+ROWS: dict[str, Any] = {
+    "outcome": Outcome,
+    "retention": Retention,
+    "job_row": JobRow,
+    "job_details": JobDetails,
+    "parent_row": ParentRow,
+    "field_row": FieldRow,
+    "lease": Lease,
+    "retry": Retry,
+    "detachment": Detachment,
+    "shared_job": SharedJob,
+    "children_counts": ChildrenCounts,
+    "job_outline": JobOutline,
+}
+OTHERS = {  # made by functions, without a class
+    "fetched_job": tuple(inspect.signature(taken_of).parameters)[:3],
+    "limiter": tuple(read_limiter("5/s") or ()),
+}
+
+
+def python_records() -> dict[str, tuple[str, ...]]:
+    found = {name: tuple(field.name for field in dataclasses.fields(one)) for name, one in PACKED.items()}
+    return found | {name: row._fields for name, row in ROWS.items()} | OTHERS
+
+
+def lua_records(files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for text in files.values():
+        for name, (_, fields) in scripts.records(text).items():
+            assert found.setdefault(name, fields) == fields, f"{name} is declared twice, in two ways"
+    return found
+
+
+def unknown_fields(files: Mapping[str, str]) -> list[str]:
+    """Return the fields that a file reads of a record and that the record does not have.
+
+    A record is a variable of its name, or what its reader (``<name>_of``) has returned.
+    """
+    fields = lua_records(files)
+    found = []
+    for file, text in files.items():
+        code = re.sub(r"--[^\n]*", "", text)
+        names = {name: name for name in fields}
+        names |= {
+            variable: name for variable, name in re.findall(r"(\w+) = (\w+?)_of\(", code) if name in fields
+        }
+        for variable, name in names.items():
+            for field in re.findall(rf"(?<![\w.'\"]){variable}\.(\w+)", code):
+                if field not in fields[name]:
+                    found.append(f"{file}.lua: {variable}.{field}")
+    return found
+
+
+def test_both_sides_know_the_same_records():
+    assert lua_records(FILES) == python_records()
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_map_is_packed_with_all_its_fields(name):
+    one = PACKED[name]
+    assert tuple(one.packed()) == tuple(field.name for field in dataclasses.fields(one))
+
+
+def test_a_script_reads_no_field_that_a_record_has_not():
+    assert unknown_fields(FILES) == []
+
+
+def test_every_field_of_a_record_that_a_script_is_sent_is_read():
+    code = re.sub(r"--[^\n]*", "", "\n".join(FILES.values()))
+    answers = {"children_counts", "job_outline", "fetched_job"}
+    sent = {field for name, fields in lua_records(FILES).items() if name not in answers for field in fields}
+    assert sorted(field for field in sent if not re.search(rf"\.{field}\b", code)) == []
+
+
+def test_the_fields_of_a_fetched_job_come_in_the_order_in_which_they_are_read():
+    (listed,) = re.findall(r"local FIELDS = \{(.*?)\}", FILES["fetch"], re.DOTALL)
+    assert tuple(re.findall(r"'(\w+)'", listed)) == FETCHED_FIELDS
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("finish", "@row     outcome base id", "@row     outcome id base"),
+        ("finish", "eager retention rows", "eager retention rows extra"),
+        ("fetch", "@map     worker token lock_ms", "@map     worker token"),
+        ("add_jobs", "-- @row     field_row key field value\n", ""),
+    ],
+)
+def test_a_record_that_differs_is_found(file, old, new):
+    assert old in FILES[file]
+    assert lua_records(FILES | {file: FILES[file].replace(old, new)}) != python_records()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("finish", "outcome.kind ==", "outcome.kinds =="),
+        ("extend_leases", "lease.token", "lease.tokens"),
+        ("add_jobs", "parent.is_outside", "parent.outside"),
+    ],
+)
+def test_a_misspelt_field_is_found(file, old, new):
+    assert old in FILES[file]
+    assert unknown_fields(FILES | {file: FILES[file].replace(old, new)})
