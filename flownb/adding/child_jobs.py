@@ -16,7 +16,7 @@ from flownb.adding.removal_options import field_of
 from flownb.adding.send import groups_of, pieces_of, send
 from flownb.errors import FlowError, OptionError, UnrecoverableError, WaitingChildren
 from flownb.wire import codec, keys
-from flownb.wire.flow_log import tell
+from flownb.wire.flow_log import log_flow
 from flownb.wire.folding import MOST_SINGLE, template_of
 from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord
 from flownb.wire.records import JobRecord
@@ -170,7 +170,7 @@ def _store(
     under = AddingRun(key=job.key, token=run.token, attempts_started=job.attempts_started)
     send(store, made, record, under, more)
     flow = record.id if record else None
-    tell(f"has added children: {len(made.root.children):,}", flow=flow, job=job.key)
+    log_flow(f"has added children: {len(made.root.children):,}", flow=flow, job=job.key)
 
 
 def _is_alone(store: Store, job: JobRecord) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from flownb.options import JobOptions
-from flownb.wire import codec, keys
+from flownb.wire import child_list, keys
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Plan:
     jobs: list[PlannedJob]
     shared: list[str] = field(default_factory=list)  #: announcements of jobs that have several parents
     #: of a batch: the rows that a parent's children stand for
-    rows: dict[int, codec.PlannedRows] = field(default_factory=dict)
+    rows: dict[int, child_list.ChildRows] = field(default_factory=dict)
     notes: list[tuple[str, str, bytes]] = field(default_factory=list)  #: stored too: key, field, value
     grows: bool = False  #: the root is there already and runs: it gets children
 

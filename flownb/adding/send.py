@@ -15,8 +15,8 @@ from flownb.adding.planned_job import Plan, PlannedJob
 from flownb.adding.removal_options import field_of, keep_of
 from flownb.errors import Cancelled, FlowError, JobExists
 from flownb.options import JobOptions
-from flownb.wire import codec, keys
-from flownb.wire.flow_log import tell
+from flownb.wire import child_list, keys
+from flownb.wire.flow_log import log_flow
 from flownb.wire.folding import MOST_SINGLE, group_siblings
 from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
 from flownb.wire.records import OPTIONAL
@@ -54,7 +54,7 @@ def store_plan(
         raise FlowError(
             f"flow {fields['name']!r} was cancelled while it was being stored; the rest of it was not stored"
         ) from None
-    tell(f"is stored, jobs: {len(made.jobs):,}", flow=made.flow)
+    log_flow(f"is stored, jobs: {len(made.jobs):,}", flow=made.flow)
     return existing
 
 
@@ -261,7 +261,7 @@ def pieces_of(made: Plan, parent: int) -> Iterator[bytes]:
     pieces = rows.pieces(len(children), _PIECE) if rows else _alone(len(children))
     for start, stop, some_rows in pieces:
         some = children[start:stop]
-        yield codec.pack_children([child.base for child in some], [child.id for child in some], some_rows)
+        yield child_list.pack([child.base for child in some], [child.id for child in some], some_rows)
 
 
 def groups_of(made: Plan, parent: int) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from flownb.state.eta import estimate
 from flownb.state.stored_flow import StoredFlow
 from flownb.steering import cancel, remove, retry
 from flownb.wire import keys
-from flownb.wire.flow_log import tell
+from flownb.wire.flow_log import log_flow
 from flownb.wire.records import STATES, FlowCounts
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Flow:
         """
         self._connection.ensure_writable()
         self._stored.store.flows.pause(self._root_base(), self._stored.id)
-        tell("is paused", flow=self._stored.id)
+        log_flow("is paused", flow=self._stored.id)
         return self
 
     def resume(self) -> Flow:
@@ -100,7 +100,7 @@ class Flow:
         self._connection.ensure_writable()
         bases = self._stored.store.flows.read_queues(self._stored.id) or [self._root_base()]
         self._stored.store.flows.resume(bases, self._stored.id)
-        tell("is resumed", flow=self._stored.id)
+        log_flow("is resumed", flow=self._stored.id)
         return self
 
     def cancel(self) -> Flow:

@@ -13,7 +13,7 @@ from flownb.batches.row_plan import RowPlan
 from flownb.options import JobOptions
 from flownb.tasks.code import code_of
 from flownb.tasks.task import Task
-from flownb.wire import codec, keys, many_rows
+from flownb.wire import child_list, codec, keys, many_rows
 from flownb.wire.records import COMPLETED, FAILED
 from flownb.wire.store import large_inputs
 
@@ -116,10 +116,12 @@ class PlannedJobs:
         jobs[parent].children.extend(range(start, len(jobs)))
         self.plan.rows[parent] = self._planned(list(positions))
 
-    def _planned(self, order: list[int], *more: Any) -> codec.PlannedRows:
+    def _planned(self, order: list[int], *more: Any) -> child_list.ChildRows:
         start, labels = self._batch.start, self._rows.labels
         positions = [start + position for position in order] if start else order
-        return codec.PlannedRows(positions, [labels[position] for position in order] if labels else [], *more)
+        return child_list.ChildRows(
+            positions, [labels[position] for position in order] if labels else [], *more
+        )
 
     def _add_kept(self, parent: int, positions: Sequence[int]) -> list[list[tuple[int, int | None]]]:
         """Put jobs that are there already below one parent more; return its rows and where each is in its job."""

@@ -14,7 +14,7 @@ from flownb.batches.jobs_of_rows import END_FIELDS, JobsOfRows, Row, RowLocation
 from flownb.batches.results import NOTHING
 from flownb.state.flow_state import FlowState
 from flownb.steering import retry
-from flownb.wire import codec
+from flownb.wire import child_list, codec
 from flownb.wire.store import Store
 
 
@@ -27,7 +27,7 @@ class StoredRows:
     def __init__(
         self,
         store: Store,
-        pieces: Sequence[codec.Children],
+        pieces: Sequence[child_list.ChildList],
         spec: Mapping[str, Any],
         parents: Sequence[str] = (),
     ) -> None:
@@ -131,15 +131,15 @@ class StoredRows:
         )
 
 
-def _has_rows(piece: codec.Children) -> bool:
+def _has_rows(piece: child_list.ChildList) -> bool:
     return piece.positions is not None
 
 
-def _values_of(piece: codec.Children, whole: Mapping[str, Any]) -> Iterator[Any]:
+def _values_of(piece: child_list.ChildList, whole: Mapping[str, Any]) -> Iterator[Any]:
     """The values of a piece's rows, from what their completed jobs returned; `NOTHING` where that does not say."""
     if piece.counts is None:
         return (whole.get(key, NOTHING) for key in piece.keys)
-    if piece.places is None:
+    if piece.indexes is None:
         jobs = zip(piece.keys, piece.counts, strict=True)
         return chain.from_iterable(_all_of(whole.get(key), count) for key, count in jobs)
     return (_one_of(whole.get(key, NOTHING), within) for key, within in piece.locations())

@@ -88,7 +88,7 @@ class Checkup:
         declared = Declared(self.store, root).jobs() if root else ()
         jobs = [job for job in declared if not self._lists_of(job)]
         for job in self.store.job_facts.read(jobs, self._lists_of):
-            if job.whole and not job.places:
+            if job.whole and not job.lists:
                 yield job.key
 
     def _suspects_in(self, base: str) -> Iterator[str]:
@@ -120,7 +120,7 @@ class Checkup:
     def _suspects_below(self, parent: JobFacts) -> Iterator[str]:
         awaited = self.store.parent_links.read_awaited(parent.key, self._lists_of)
         yield from awaited.astray
-        if awaited.settled or awaited.sealed:
+        if awaited.ended or awaited.sealed:
             yield parent.key
 
     def _is_legible(self, job: str) -> bool:

@@ -85,7 +85,7 @@ class CheckContext:
         return self._is_cancelled[job.flow]
 
     def waits_for_children(self, job: JobFacts) -> bool:
-        return job.place == WAITING_CHILDREN and not self.is_cancelled(job)
+        return job.only_list == WAITING_CHILDREN and not self.is_cancelled(job)
 
     def forget_flows(self) -> None:
         """Read anew, from now on, which flows are cancelled."""

@@ -31,7 +31,7 @@ def key_of_another_type(job: JobFacts, context: CheckContext) -> Finding | None:
 
 
 def id_without_data(job: JobFacts, context: CheckContext) -> Finding | None:
-    if job.stored or not job.places:
+    if job.stored or not job.lists:
         return None
     what = f"its id stands in {_lists_of(job)}, and its data are gone"
     return context.finding("gone", job.key, what, remedy="take the id out")
@@ -46,7 +46,7 @@ def data_gone_in_part(job: JobFacts, context: CheckContext) -> Finding | None:
 
 
 def listed_nowhere(job: JobFacts, context: CheckContext) -> Finding | None:
-    if not job.whole or job.places:
+    if not job.whole or job.lists:
         return None
     what = "it stands nowhere in its queue, so no worker ever takes it"
     if job.ended:
@@ -55,30 +55,32 @@ def listed_nowhere(job: JobFacts, context: CheckContext) -> Finding | None:
 
 
 def listed_twice(job: JobFacts, context: CheckContext) -> Finding | None:
-    if not job.whole or len(job.places) < 2:
+    if not job.whole or len(job.lists) < 2:
         return None
-    in_one_list = len(set(job.places)) == 1
-    what = f"it stands more than once in {job.places[0]}" if in_one_list else f"it stands in {_lists_of(job)}"
+    in_one_list = len(set(job.lists)) == 1
+    what = f"it stands more than once in {job.lists[0]}" if in_one_list else f"it stands in {_lists_of(job)}"
     return context.finding("twice", job.key, what, remedy="leave it where it belongs")
 
 
 def listed_against_its_fields(job: JobFacts, context: CheckContext) -> Finding | None:
-    if job.place is None or job.ended == (job.place in ENDS):
+    if job.only_list is None or job.ended == (job.only_list in ENDS):
         return None
-    what = f"it stands in {job.place}, and {'has ended' if job.ended else 'has not ended'} by its own fields"
+    what = (
+        f"it stands in {job.only_list}, and {'has ended' if job.ended else 'has not ended'} by its own fields"
+    )
     advice = f"see what it came to, then take it away: {context.call_for(job.key)}.remove()"
     return context.finding("end", job.key, what, advice=advice)
 
 
 def listed_before_its_children_ended(job: JobFacts, context: CheckContext) -> Finding | None:
-    if job.place not in _BEFORE_A_RUN or not job.pending:
+    if job.only_list not in _BEFORE_A_RUN or not job.pending:
         return None
     may_run = (
-        job.started or job.deferred or job.forgiven
+        job.started or job.deferred or job.ignored
     )  # it added them as it ran, or fails, or goes on without
     if may_run or context.is_cancelled(job):
         return None
-    what = f"it stands in {job.place} before its children have ended"
+    what = f"it stands in {job.only_list} before its children have ended"
     return context.finding("early", job.key, what, remedy="let it wait for them")
 
 
@@ -90,7 +92,7 @@ def waiting_for_no_child(job: JobFacts, context: CheckContext) -> Finding | None
 
 
 def lock_without_end(job: JobFacts, context: CheckContext) -> Finding | None:
-    if not job.endless:
+    if not job.lock_endless:
         return None
     what = "its lock does not run out: when its worker dies, nobody takes it over"
     return context.finding("lock", job.key, what, remedy="let it run out, unless a worker renews it")
@@ -116,4 +118,4 @@ _EACH_HIDES_THE_NEXT: tuple[JobCheck, ...] = (
 
 
 def _lists_of(job: JobFacts) -> str:
-    return " and ".join(job.places)
+    return " and ".join(job.lists)

@@ -15,11 +15,11 @@ from flownb.wire.store.parent_links import ParentLink
 
 def check_parent_link(job: JobFacts, link: ParentLink, context: CheckContext) -> Iterator[Finding]:
     """Yield what is wrong between a job and a parent of it. Jobs of other programs' flows are their own affair."""
-    if not (job.flow and job.whole and link.there) or link.awaited or link.value or link.failed:
+    if not (job.flow and job.whole and link.exists) or link.awaited or link.value_bytes or link.failed:
         return
     if not job.ended and link.waiting:
         yield job_not_awaited(job, link, context)
-    elif job.place == COMPLETED:
+    elif job.only_list == COMPLETED:
         yield value_not_passed_on(job, link, context)
 
 
@@ -32,7 +32,7 @@ def job_not_awaited(job: JobFacts, link: ParentLink, context: CheckContext) -> F
 
 def value_not_passed_on(job: JobFacts, link: ParentLink, context: CheckContext) -> Finding:
     what = f"{context.name_of(link.parent)} was not given its value"
-    if link.over:
+    if link.ended:
         return context.finding("value", job.key, f"{what}, and has ended", advice=ADD_AGAIN)
     return context.finding("value", job.key, what, remedy="give it the value", others=(link.parent,))
 
@@ -44,7 +44,9 @@ def another_value_held(job: JobFacts, link: ParentLink, context: CheckContext) -
 
 def with_values(links: Iterable[tuple[JobFacts, ParentLink]]) -> list[tuple[JobFacts, ParentLink]]:
     """Return those links of completed jobs whose parent holds a value: they can be compared."""
-    return [(job, link) for job, link in links if job.flow and job.place == COMPLETED and link.value]
+    return [
+        (job, link) for job, link in links if job.flow and job.only_list == COMPLETED and link.value_bytes
+    ]
 
 
 # ---- a parent that waits, and its children -----------------------------------------------------------------------
@@ -61,7 +63,7 @@ class _Awaited(NamedTuple):
 def check_children(parent: JobFacts, context: CheckContext) -> Iterator[Finding]:
     """Yield why a parent that waits for children may wait for ever."""
     awaited = context.store.parent_links.read_awaited(parent.key, lambda job: ())
-    sorted_out = _sort_out(parent, awaited.settled, context)
+    sorted_out = _sort_out(parent, awaited.ended, context)
     if sorted_out.gone:
         yield children_gone(parent, sorted_out.gone, context)
     if sorted_out.unreported:
@@ -115,7 +117,7 @@ def _sort_out(parent: JobFacts, ended: Mapping[str, JobFacts | None], context: C
     for child, end in left.items():
         if end is None or (end.why == "missing" and parent.key not in parents_of[child]):
             (found.unreported if child in unnotified else found.gone).append(child)
-        elif end.place == COMPLETED or _has_policy(parent.key, end, parents_of[child]):
+        elif end.only_list == COMPLETED or _has_policy(parent.key, end, parents_of[child]):
             found.unreported.append(child)
         else:
             found.unforgiven.append(child)

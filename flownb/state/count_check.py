@@ -55,7 +55,7 @@ class CountCheck:
             self._is_added_to
             or any(read.others for read in reads)
             or min(last.jobs.values(), default=0) < 0
-            or (self._is_as_declared and not any(read.telling for read in reads) and not _agree(reads))
+            or (self._is_as_declared and not any(read.notifying for read in reads) and not _agree(reads))
         )
         self._next = began + _SHARE * (time.monotonic() - began)
         return counts_of(last.fields)

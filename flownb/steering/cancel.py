@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from flownb.state.shape import levels_below
 from flownb.wire import keys
-from flownb.wire.flow_log import tell
+from flownb.wire.flow_log import log_flow
 from flownb.wire.records import COMPLETED
 from flownb.wire.store import Store
 from flownb.wire.store.limits import JOBS_A_CHANGE
@@ -19,7 +19,7 @@ def cancel_flow(store: Store, flow: str, record: Mapping[str, str]) -> None:
     """Cancel what has not run yet; nothing to do when the flow has completed."""
     root = record["root"]
     if store.flows.cancel(keys.base_of(root), flow) != COMPLETED:
-        tell("is cancelled", flow=flow)
+        log_flow("is cancelled", flow=flow)
         cancel_below(store, [root])
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from flownb.errors import FlowError, JobActive, JobShared
 from flownb.wire import keys
-from flownb.wire.flow_log import tell
+from flownb.wire.flow_log import log_flow
 from flownb.wire.records import ACTIVE, WAITING, JobRecord
 from flownb.wire.requests import Detachment, Removal
 from flownb.wire.store import Store
@@ -33,7 +33,7 @@ def remove_flow(store: Store, flow: str) -> None:
             plan.carry_out(record["name"])
             if "tidy" in record:
                 store.due_removals.forget_kept(plan.order)
-            tell("is removed", flow=flow)
+            log_flow("is removed", flow=flow)
         except JobShared:
             if attempt == _MOST_TRIES - 1:
                 raise
@@ -49,7 +49,7 @@ def remove_job(store: Store, job: str) -> None:
             return remove_flow(store, found.flow)
         try:
             _Plan.read(store, job, None).carry_out(None)
-            tell("is removed", flow=found.flow, job=job)
+            log_flow("is removed", flow=found.flow, job=job)
         except JobShared:
             if attempt == _MOST_TRIES - 1:
                 raise

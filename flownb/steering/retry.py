@@ -11,7 +11,7 @@ from flownb.options import JobOptions
 from flownb.state.flow_state import FlowState, OwnFlowState
 from flownb.state.seal import seal_of, unseal
 from flownb.wire import codec, keys
-from flownb.wire.flow_log import tell
+from flownb.wire.flow_log import log_flow
 from flownb.wire.records import CANCELLED, FAILED
 from flownb.wire.requests import Retry
 from flownb.wire.store import Store
@@ -29,7 +29,7 @@ def retry_one(store: Store, job: str) -> None:
     answer = _ask(store, [job], secrets.token_hex(8))[0]
     if answer != "done":
         raise FlowError(_refused(store, job, answer))
-    tell("is retried by hand", flow=flow, job=job)
+    log_flow("is retried by hand", flow=flow, job=job)
     if flow is not None and doomed:
         flow_state = OwnFlowState(store, flow)
         retry_jobs(store, flow_state, _cancelled_in(store, flow_state))
@@ -76,7 +76,7 @@ def retry_jobs(
         answers += _ask(store, jobs[start : start + JOBS_A_CHANGE], token, flow_state.flow, seal, rows or {})
     if seal:
         unseal(store, flow_state)
-    tell(
+    log_flow(
         f"is retried by hand, failed jobs: {answers.count('done'):,}", flow=flow_state.flow or flow_state.root
     )
     held = [

@@ -1,7 +1,7 @@
-"""Values to JSON text and back, and flownb's own packed lists.
+"""Values to JSON text and back.
 
 User JSON is made once, here, and stays text on its way through Lua. What JSON cannot hold is refused
-with its place and the way to mend it.
+with the path to it and a way out.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ import dataclasses
 import datetime
 import decimal
 import enum
-import itertools
 import json
 import json.encoder
+import math
 import os
 import uuid
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flownb.errors import FlowError
-from flownb.wire import keys
 
-MOST_BYTES = 10_000_000
-MOST_DEPTH = 500
-_TOLD = 60  # characters of a place too deep that a message tells
+MOST_BYTES = 10_000_000  #: of JSON in one value
+MOST_DEPTH = 500  #: levels of lists and dicts
+_PATH_CHARACTERS = 60  # of the path to a value that is nested too deep, in a message
 
 _LEAVES = (str, int, bool, type(None))
 
@@ -49,7 +47,7 @@ def text_or_none(reply: Any) -> str | None:
 def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
     """Return `value` as compact JSON text.
 
-    `where` names the place in a `FlowError`. `nan` is ``"refuse"`` (data a caller typed) or ``"null"``
+    `where` is the path to it in a `FlowError`. `nan` is ``"refuse"`` (data a caller typed) or ``"null"``
     (rows and tasks' results, where a missing number is an answer).
 
     >>> encode({"item": 1.5}, "root.data")
@@ -119,7 +117,9 @@ def _check(value: Any, where: str, depth: int) -> None:
     if kind in _LEAVES or kind is float:
         return
     if depth > MOST_DEPTH:
-        raise FlowError(f"{where[:_TOLD]}...: nested more than {MOST_DEPTH} levels deep, or in a circle")
+        raise FlowError(
+            f"{where[:_PATH_CHARACTERS]}...: nested more than {MOST_DEPTH} levels deep, or in a circle"
+        )
     if kind is dict or isinstance(value, Mapping):
         for key, item in value.items():
             if type(key) is not str:
@@ -132,9 +132,14 @@ def _check(value: Any, where: str, depth: int) -> None:
         for i, item in enumerate(value):
             if type(item) not in _LEAVES:
                 _check(item, f"{where}[{i}]", depth + 1)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+    else:
+        _check_dataclass(value, where, depth + 1)
+
+
+def _check_dataclass(value: Any, where: str, depth: int) -> None:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for part in dataclasses.fields(value):
-            _check(getattr(value, part.name), f"{where}.{part.name}", depth + 1)
+            _check(getattr(value, part.name), f"{where}.{part.name}", depth)
 
 
 def _default(value: Any) -> Any:
@@ -189,19 +194,19 @@ def _reason(value: Any, where: str, error: Exception) -> str:
         return f"a {kind} is not JSON; {_HINTS.get(kind, 'pass text, numbers, lists or dicts')}"
     if "Circular" in str(error) or isinstance(error, RecursionError):
         return "holds itself; break the circle"
-    return f"NaN and infinity are not JSON; use None{_place_of_nan(value)}"
+    return f"NaN and infinity are not JSON; use None{_path_of_nan(value)}"
 
 
-def _place_of_nan(value: Any, path: str = "") -> str:
+def _path_of_nan(value: Any, path: str = "") -> str:
     """Say where inside a value the first NaN or infinity is."""
-    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+    if isinstance(value, float) and not math.isfinite(value):
         return f" (at {path.lstrip('.')})" if path else ""
     parts: Any = ()
     if isinstance(value, Mapping):
         parts = [(f"{path}.{key}", item) for key, item in value.items()]
     elif isinstance(value, (list, tuple)):
         parts = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
-    return next(filter(None, (_place_of_nan(item, place) for place, item in parts)), "")
+    return next(filter(None, (_path_of_nan(item, at) for at, item in parts)), "")
 
 
 def _without_nan(value: Any) -> Any:
@@ -212,86 +217,7 @@ def _without_nan(value: Any) -> Any:
         return [_without_nan(item) for item in value]
     if type(value).__module__.split(".")[0] == "numpy" and hasattr(value, "tolist"):
         return _without_nan(value.tolist())
-    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value):
-        return None
-    return value
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Children:
-    """A parent's declared children, in order; of a batch, with the rows they stand for."""
-
-    keys: list[str]
-    positions: list[int] | None = None  #: row numbers in the frame
-    labels: list[Any] | None = None  #: index labels, as JSON
-    counts: list[int] | None = None  #: rows in each child; None: each child is one row
-    places: list[int | None] | None = None
-    """Where in its child each row is, None where the child is the row; without it they are all there, in order."""
-    added: bool = False  #: by the parent itself, while it ran
-
-    def locations(self) -> Iterator[tuple[str, int | None]]:
-        """Yield for each row the key of its job and where it is in that job; None where the job is the row."""
-        if self.counts is None:
-            return zip(self.keys, itertools.repeat(None))
-        keys = itertools.chain.from_iterable(map(itertools.repeat, self.keys, self.counts))
-        places = self.places or itertools.chain.from_iterable(map(range, self.counts))
-        return zip(keys, places, strict=True)
-
-
-@dataclasses.dataclass(slots=True)
-class PlannedRows:
-    """Which rows a parent's children stand for, child by child; see `Children`."""
-
-    positions: list[int]
-    labels: list[Any]  #: empty where the index needs none
-    counts: list[int] | None = None
-    places: list[int | None] | None = None
-
-    def pieces(self, children: int, most: int) -> Iterator[tuple[int, int, PlannedRows]]:
-        """Cut into pieces of about `most` rows: from child, to child, and the rows of those."""
-        if self.counts is None:
-            for start in range(0, children, most):
-                stop = min(start + most, children)
-                yield start, stop, PlannedRows(self.positions[start:stop], self.labels[start:stop])
-            return
-        start = row = rows = 0
-        for stop, count in enumerate(self.counts, 1):
-            rows += count
-            if rows >= most or stop == children:
-                end = row + rows
-                yield (
-                    start,
-                    stop,
-                    PlannedRows(
-                        self.positions[row:end],
-                        self.labels[row:end],
-                        self.counts[start:stop],
-                        self.places and self.places[row:end],
-                    ),
-                )
-                start, row, rows = stop, end, 0
-
-
-def pack_children(bases: Sequence[str], ids: Sequence[str], rows: PlannedRows | None = None) -> bytes:
-    """Pack children for the server: their queues' qualified names, their ids, and maybe their rows."""
-    names = list(dict.fromkeys(bases))
-    place = {name: i for i, name in enumerate(names)}
-    of = [place[base] for base in bases] if len(names) > 1 else 0
-    packed: dict[str, Any] = {"bases": names, "of": of, "ids": list(ids)}
-    if rows is not None:
-        packed["positions"], packed["labels"] = rows.positions, rows.labels
-        if rows.counts is not None:
-            packed["counts"], packed["places"] = rows.counts, rows.places
-    return zlib.compress(json.dumps(packed, ensure_ascii=False, separators=(",", ":")).encode(), 1)
-
-
-def unpack_children(packed: bytes, *, added: bool = False) -> Children:
-    """Undo `pack_children`."""
-    found = json.loads(zlib.decompress(packed))
-    bases, of, ids = found["bases"], found["of"], found["ids"]
-    if not of and bases:  # all are in one queue
-        job_keys = keys.jobs_in(bases[0], ids)
-    else:
-        job_keys = [keys.job_in(bases[i], id) for i, id in zip(of or (), ids, strict=True)]
-    rows = {name: found.get(name) for name in ("positions", "labels", "counts", "places")}
-    return Children(job_keys, **rows, added=added)
+    is_missing = type(value).__name__ in ("NAType", "NaTType") or (
+        isinstance(value, float) and value != value
+    )
+    return None if is_missing else value

@@ -9,7 +9,7 @@ from flownb.wire import keys
 log = logging.getLogger("flownb.flows")
 
 
-def tell(what: str, *, flow: str | None, job: str | None = None) -> None:
+def log_flow(what: str, *, flow: str | None, job: str | None = None) -> None:
     """Write one record, `what` in words; `job` is the key of the job it is about."""
     if log.isEnabledFor(logging.INFO):
         name = keys.short(job, keys.prefix_of(job)) if job else None

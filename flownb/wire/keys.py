@@ -1,4 +1,4 @@
-"""Names of keys, and which names are allowed: the only place that glues them together in Python."""
+"""Names of keys, and which names are allowed: the only module that puts keys together and cuts them apart."""
 
 from __future__ import annotations
 
@@ -179,15 +179,15 @@ def new_id() -> str:
 
 
 def checked_prefix(prefix: object) -> str:
-    """Refuse what would make keys that cannot be told apart, searched for, or kept in one cluster slot."""
+    """Return the prefix; refuse one whose keys could not be told apart, searched for, or kept in one cluster slot."""
     if not isinstance(prefix, str) or not prefix:
         raise OptionError("prefix must be a non-empty text such as 'bull'")
     if any(char.isspace() or not char.isprintable() or char in "*?[]\\^" for char in prefix):
         raise OptionError(
             f"prefix {prefix!r} holds white space, a control character or one of *?[]\\^: leave it out"
         )
-    tag = prefix[1:-1] if prefix.startswith("{") and prefix.endswith("}") else ""
-    if ("{" in prefix or "}" in prefix) and (not tag or "{" in tag or "}" in tag):
+    inside = prefix[1:-1] if prefix.startswith("{") and prefix.endswith("}") else prefix
+    if not inside or "{" in inside or "}" in inside:
         raise OptionError(f"prefix {prefix!r}: braces only as one pair around all of it, such as '{{bull}}'")
     return prefix
 

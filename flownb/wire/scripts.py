@@ -74,10 +74,10 @@ class Script:
         `queues` are qualified names (``prefix:queue``). Arguments that are None are absent in Lua.
         """
         operands = self._operands(queues, args)
-        if not transition_log.is_heard():
+        if not transition_log.has_listener():
             return _unpacked(self._run(client, len(queues), operands))
         reply = _unpacked(self._run(client, len(queues), [*operands, "steps"]))
-        transition_log.tell(reply.pop("steps", ()))
+        transition_log.write(reply.pop("steps", ()))
         return reply
 
     def ask(self, client: Redis, queues: Sequence[str], **args: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A `logging` record of every step from one state to another that a call of this program made on the server.
 
-The logger is ``flownb.flows.jobs``, the fields are ``flow job attempt state``. Nothing of a job's data or value is
-told, and of an error only its type. Without a listener it costs a look a call: the server is not asked.
+The logger is ``flownb.flows.jobs``, the fields are ``flow job attempt state``. A record holds nothing of a job's data
+or value, and of an error only its type. Without a listener a call costs one check: the server sends no steps.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from flownb.wire.records import CANCELLED, COMPLETED, FAILED, STATES
 
 log = logging.getLogger("flownb.flows.jobs")
 
-_ALSO = ("stalled", "removed")  # events that are no state
+_OTHER_EVENTS = ("stalled", "removed")  # events that are no state
 
 
-def is_heard() -> bool:
+def has_listener() -> bool:
     """Say whether somebody listens."""
     return log.isEnabledFor(logging.INFO)
 
 
-def tell(steps: Sequence[Sequence[Any]]) -> None:
+def write(steps: Sequence[Sequence[Any]]) -> None:
     """Write a record for each step; one is what ``lua/lib/queue.lua`` answers: ``base event id about``."""
     for base, event, id, about in steps:
-        if event in STATES or event in _ALSO:
-            _tell(keys.short(keys.job_in(base, id), keys.prefix_of_base(base)), event, *about)
+        if event in STATES or event in _OTHER_EVENTS:
+            _write_one(keys.short(keys.job_in(base, id), keys.prefix_of_base(base)), event, *about)
 
 
-def _tell(
+def _write_one(
     job: str,
     event: str,
     name: str | None,
@@ -39,7 +39,7 @@ def _tell(
     reason: str | None,
     why: str | None,
 ) -> None:
-    attempt = int(starts or 0) + (event == "active")  # told just before it is counted
+    attempt = int(starts or 0) + (event == "active")  # the event comes just before the start is counted
     level, word = logging.DEBUG, event
     if event == FAILED:
         level, word = logging.INFO, CANCELLED if why == CANCELLED else f"failed ({_blamed(reason, why)})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flownb.wire import codec, keys
+from flownb.wire import child_list, keys
 from flownb.wire.job_rows import FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
 from flownb.wire.many_rows import bind_of, data_of, refer
 from flownb.wire.records import POLICIES
@@ -35,7 +35,7 @@ def delegate_rows(
         jobs.append(JobRow(1, ids[-1], record.name, data_of(some), 1, 1, details))
     policy = next(word for word in POLICIES if f'"{word}":' in (record.parent or ""))
     children = keys.own(store.prefix, "children", record.parent_key or "")
-    piece = codec.pack_children([base] * len(ids), ids)
+    piece = child_list.pack([base] * len(ids), ids)
     store.jobs.add(
         [base],
         jobs=jobs,

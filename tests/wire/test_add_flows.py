@@ -8,7 +8,7 @@ import pytest
 
 from flownb.adding.plan import plan
 from flownb.adding.send import store_plan
-from flownb.wire import codec
+from flownb.wire import child_list
 from tests.support import invariants
 from tests.support.script_bench import START, Bench, base, completed, failed, key, node, parent
 
@@ -337,7 +337,7 @@ def test_a_large_flow_goes_in_chunks_and_may_be_stored_again_at_any_point(bench:
     assert bench.redis.scard("bull:up:f:dependencies") == 1200
     assert bench.counts() == {"up waiting-children": 1, "q waiting": 1200}
     assert bench.store.flows.read("f")["stored"] == "1"
-    assert len(codec.unpack_children(bench.redis.hget("bull:flownb:children:bull:up:f", "0")).keys) == 1200
+    assert len(child_list.unpack(bench.redis.hget("bull:flownb:children:bull:up:f", "0")).keys) == 1200
 
 
 def test_a_producer_that_died_between_chunks_is_run_again(bench: Bench, monkeypatch: pytest.MonkeyPatch):

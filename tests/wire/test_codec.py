@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flownb.errors import FlowError
-from flownb.wire import codec
+from flownb.wire import child_list, codec
 from flownb.wire.codec import decode, encode
 
 JSON = st.recursive(
@@ -201,16 +201,16 @@ def test_the_value_itself_is_never_in_the_message():
 
 
 def test_children_of_one_queue_come_back_in_order():
-    packed = codec.pack_children(["bull:q"] * 3, ["a", "b", "c"])
+    packed = child_list.pack(["bull:q"] * 3, ["a", "b", "c"])
 
-    assert codec.unpack_children(packed) == codec.Children(["bull:q:a", "bull:q:b", "bull:q:c"])
+    assert child_list.unpack(packed) == child_list.ChildList(["bull:q:a", "bull:q:b", "bull:q:c"])
 
 
 def test_children_of_several_queues_come_back_in_order_with_their_rows():
-    rows = codec.PlannedRows([4, 5, 6], ["i", None, [1, 2]])
-    packed = codec.pack_children(["x:q", "bull:w", "x:q"], ["a", "b", "c"], rows)
+    rows = child_list.ChildRows([4, 5, 6], ["i", None, [1, 2]])
+    packed = child_list.pack(["x:q", "bull:w", "x:q"], ["a", "b", "c"], rows)
 
-    found = codec.unpack_children(packed)
+    found = child_list.unpack(packed)
 
     assert found.keys == ["x:q:a", "bull:w:b", "x:q:c"]
     assert (found.positions, found.labels) == ([4, 5, 6], ["i", None, [1, 2]])
@@ -219,14 +219,14 @@ def test_children_of_several_queues_come_back_in_order_with_their_rows():
 def test_five_thousand_children_pack_small():
     ids = [f"0123456789abcdef-{i}" for i in range(5000)]
 
-    packed = codec.pack_children(["bull:q"] * 5000, ids)
+    packed = child_list.pack(["bull:q"] * 5000, ids)
 
     assert len(packed) < 5000 * 6
-    assert codec.unpack_children(packed).keys[-1] == "bull:q:0123456789abcdef-4999"
+    assert child_list.unpack(packed).keys[-1] == "bull:q:0123456789abcdef-4999"
 
 
 def test_no_children_pack_to_none():
-    assert codec.unpack_children(codec.pack_children([], [])).keys == []
+    assert child_list.unpack(child_list.pack([], [])).keys == []
 
 
 def test_many_texts_are_read_at_once_and_one_that_is_no_json_is_told():

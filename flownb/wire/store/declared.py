@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flownb.wire import codec, keys
+from flownb.wire import child_list, codec, keys
 from flownb.wire.folding import template_of
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.server import Server
@@ -29,11 +29,11 @@ class DeclaredChildren:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def read(self, parent: str) -> list[codec.Children]:
+    def read(self, parent: str) -> list[child_list.ChildList]:
         """Return a parent's declared children in order, in pieces."""
         return self.read_many([parent])[0]
 
-    def read_many(self, parents: Sequence[str]) -> list[list[codec.Children]]:
+    def read_many(self, parents: Sequence[str]) -> list[list[child_list.ChildList]]:
         """Return the declared children of many parents, each in pieces."""
         with self._server.pipeline() as pipe:
             for parent in parents:
@@ -45,7 +45,7 @@ class DeclaredChildren:
         """Return the keys of one piece of the declared children, None behind the last one."""
         with server_errors():
             piece: Any = self._server.client.hget(self._server.key("children", parent), str(number))
-        return None if piece is None else list(codec.unpack_children(piece).keys)
+        return None if piece is None else list(child_list.unpack(piece).keys)
 
     def read_groups(self, parents: Sequence[str]) -> list[list[dict[str, Any]] | None]:
         """Return the summary of each parent's children: groups of one queue and one name template."""
@@ -92,8 +92,8 @@ def grown_field(base: str, name: str) -> str:
     return f"grown {base} {template_of(name)}"
 
 
-def _pieces(found: Mapping[bytes, bytes]) -> list[codec.Children]:
+def _pieces(found: Mapping[bytes, bytes]) -> list[child_list.ChildList]:
     declared = sorted((int(field), piece) for field, piece in found.items() if field.isdigit())
     added = sorted((int(field[4:]), piece) for field, piece in found.items() if field.startswith(b"run:"))
-    pieces = [codec.unpack_children(piece) for _, piece in declared]
-    return pieces + [codec.unpack_children(piece, added=True) for _, piece in added]
+    pieces = [child_list.unpack(piece) for _, piece in declared]
+    return pieces + [child_list.unpack(piece, added=True) for _, piece in added]

@@ -34,9 +34,7 @@ class JobFacts:
     readable: bool  #: its keys have the types that they should have
     stored: bool
     whole: bool  #: it has a name and data
-    places: tuple[
-        str, ...
-    ]  #: the lists and sorted sets that its id is in; what is twice in a list is here twice
+    lists: tuple[str, ...]  #: lists and sorted sets that its id is in; what is twice in a list is here twice
     ended: bool  #: by its own fields
     why: str | None
     flow: str | None
@@ -46,15 +44,15 @@ class JobFacts:
     linked: bool  #: the fields that name its parent agree, and it is not its own
     started: int
     deferred: bool
-    endless: bool  #: its lock does not run out
-    value: int  #: bytes
+    lock_endless: bool  #: its lock does not run out
+    value_bytes: int  #: of what it returned
     pending: int  #: what it waits for, seals too
-    forgiven: int  #: failed children that it goes on without
+    ignored: int  #: failed children that it goes on without
 
     @property
-    def place(self) -> str | None:
+    def only_list(self) -> str | None:
         """The one list or sorted set that it is in, None when it is not in exactly one."""
-        return self.places[0] if len(self.places) == 1 else None
+        return self.lists[0] if len(self.lists) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +145,18 @@ def _facts(job: str, answers: Sequence[Any], lists: Sequence[str] | None) -> Job
     """What the answers to `_ask` say; `lists`: where the job is listed, unless its queue was asked."""
     from redis.exceptions import ResponseError
 
-    readable = not any(isinstance(answer, ResponseError) for answer in answers)
-    if not readable:
-        answers = [None if isinstance(answer, ResponseError) else answer for answer in answers]
-    fields, stored, data, value, lease, pending, ignored, *listed = answers
+    usable = [None if isinstance(answer, ResponseError) else answer for answer in answers]
+    fields, stored, data, value, lease, pending, ignored, *listed = usable
     name, finished, flow, parent, link, started, shared, deferred, why = map(
         codec.text_or_none, fields or [None] * len(_FIELDS)
     )
     policy, linked = _link(job, parent, link)
     return JobFacts(
         key=job,
-        readable=readable,
+        readable=usable == answers,
         stored=bool(stored),
         whole=name is not None and bool(data),
-        places=(*_listed(listed), *(lists or ())),
+        lists=(*_listed(listed), *(lists or ())),
         ended=finished is not None,
         why=why,
         flow=flow,
@@ -170,10 +166,10 @@ def _facts(job: str, answers: Sequence[Any], lists: Sequence[str] | None) -> Job
         linked=linked,
         started=int(started or 0),
         deferred=deferred is not None,
-        endless=lease == -1,
-        value=value or 0,
+        lock_endless=lease == -1,
+        value_bytes=value or 0,
         pending=pending or 0,
-        forgiven=ignored or 0,
+        ignored=ignored or 0,
     )
 
 

@@ -18,8 +18,8 @@ class CountComparison:
     fields: Mapping[str, str]  #: the counts as they are stored; see `many_rows.counts_of`
     pending: int  #: jobs that parents wait for
     root_ended: bool
-    others: bool  #: another program's worker has a job of the flow
-    telling: bool  #: a shared job has ended, and not all of its parents are notified yet
+    others: bool  #: another program's worker has a job of the flow, or ended a shared one
+    notifying: bool  #: a shared job has ended, and not all of its parents are notified yet
 
     @property
     def jobs(self) -> dict[str, int]:
@@ -74,5 +74,5 @@ class MissedWrites:
             pending=found["pending"],
             root_ended=found["ended"],
             others=found["others"],
-            telling=found["telling"],
+            notifying=found["telling"],
         )

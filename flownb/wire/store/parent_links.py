@@ -23,11 +23,11 @@ class ParentLink:
     """A job and one of its parents, as the parent's keys have it."""
 
     parent: str
-    there: bool  #: the parent is
-    over: bool  #: the parent has ended
+    exists: bool  #: the parent is stored
+    ended: bool  #: the parent has ended
     waiting: bool  #: the parent waits for children
     awaited: bool  #: it waits for this job
-    value: int  #: bytes of what it holds as the job's value
+    value_bytes: int  #: of what it holds as the job's value
     failed: bool  #: it holds that the job failed
 
 
@@ -35,7 +35,7 @@ class ParentLink:
 class AwaitedChildren:
     """What a parent waits for."""
 
-    settled: Mapping[str, JobFacts | None]  #: children that have ended; None: that are gone
+    ended: Mapping[str, JobFacts | None]  #: children that have ended; None: that are gone
     astray: Sequence[str]  #: children that their queue lists nowhere
     sealed: bool  #: nothing but a seal is left
 
@@ -87,23 +87,18 @@ class ParentLinks:
 
         A child is read before its parent is asked whether it still waits: whoever ends a child notifies its parent.
         """
-        settled: dict[str, JobFacts | None] = {}
+        ended: dict[str, JobFacts | None] = {}
         astray: list[str] = []
         children = sorted(self._children.read_pending(parent))
         for some in in_pieces(children):
-            ended: dict[str, JobFacts | None] = {}
-            for child in self._facts.read(some, lists_of):
-                if child.readable and not child.whole:
-                    ended[child.key] = None
-                elif child.readable and not child.places:
-                    astray.append(child.key)
-                elif child.readable and child.ended and child.place in ENDS:
-                    ended[child.key] = child
-            still = self._children.are_awaited(parent, list(ended))
-            settled |= {key: ended[key] for key, is_awaited in zip(ended, still, strict=True) if is_awaited}
+            found = [child for child in self._facts.read(some, lists_of) if child.readable]
+            astray += [child.key for child in found if child.whole and not child.lists]
+            over = {child.key: child if child.whole else None for child in found if _is_over(child)}
+            still = self._children.are_awaited(parent, list(over))
+            ended |= {key: over[key] for key, is_awaited in zip(over, still, strict=True) if is_awaited}
         with server_errors():
             sealed = not children and bool(self._server.client.exists(keys.part(parent, "dependencies")))
-        return AwaitedChildren(settled=settled, astray=astray, sealed=sealed)
+        return AwaitedChildren(ended=ended, astray=astray, sealed=sealed)
 
     def read_differing(
         self, pairs: Sequence[tuple[JobFacts, ParentLink]]
@@ -122,17 +117,22 @@ class ParentLinks:
                     yield job, link
 
 
+def _is_over(child: JobFacts) -> bool:
+    """Say whether a job is gone, even in part, or has ended and is listed so."""
+    return not child.whole or (child.ended and child.only_list in ENDS)
+
+
 def _link(parent: str, answers: Sequence[Any]) -> ParentLink:
     if any(isinstance(answer, Exception) for answer in answers):  # the parent's own facts say of it
         answers = [(None, None), None, False, 0, False, None]
     (name, finished), waiting, awaited, value, ignored, failed = answers
     return ParentLink(
         parent=parent,
-        there=name is not None,
-        over=finished is not None,
+        exists=name is not None,
+        ended=finished is not None,
         waiting=waiting is not None,
         awaited=bool(awaited),
-        value=value,
+        value_bytes=value,
         failed=bool(ignored) or failed is not None,
     )
 
@@ -143,10 +143,10 @@ def _by_bytes(
     some: list[tuple[JobFacts, ParentLink]] = []
     size = 0
     for job, link in pairs:
-        if some and (size + job.value + link.value > _MOST_BYTES or len(some) == JOBS_A_READ):
+        if some and (size + job.value_bytes + link.value_bytes > _MOST_BYTES or len(some) == JOBS_A_READ):
             yield some
             some, size = [], 0
         some.append((job, link))
-        size += job.value + link.value
+        size += job.value_bytes + link.value_bytes
     if some:
         yield some
