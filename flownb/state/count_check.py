@@ -17,7 +17,7 @@ from flownb.wire.store import Store
 from flownb.wire.store.limits import JOBS_A_READ
 from flownb.wire.store.missed_writes import CountComparison
 
-_SHARE = 50  # comparing takes at most this part of the time: 2 %
+_PAUSE_PER_CHECK = 50  # a check is followed by a pause this many times as long: it takes 2 % of the time
 
 
 class CountCheck:
@@ -33,32 +33,33 @@ class CountCheck:
         self._bases: list[str] = []
         self._is_as_declared = False
         self._is_added_to = False
-        self._next = 0.0
+        self._next_check = 0.0
         self.others_ran_jobs = False  #: another program's worker has had a job of the flow
 
     def check_next_time(self) -> None:
         """Compare at the next question, however short ago the last one was: something has ended."""
-        self._next = 0.0
+        self._next_check = 0.0
 
     def counts(self) -> FlowCounts:
         """Return the stored counts. See `others_ran_jobs` whether they can be believed."""
         began = time.monotonic()
-        if self.others_ran_jobs or began < self._next:
+        if self.others_ran_jobs or began < self._next_check:
             return self._store.flows.read_counts(self._flow)
         reads = self._read()
         if (total := sum(reads[-1].jobs.values())) != self._total:
             self._total = total
             self._read_tree()
             reads = self._read()
-        last = reads[-1]
-        self.others_ran_jobs = (
-            self._is_added_to
-            or any(read.others for read in reads)
-            or min(last.jobs.values(), default=0) < 0
-            or (self._is_as_declared and not any(read.notifying for read in reads) and not _agree(reads))
-        )
-        self._next = began + _SHARE * (time.monotonic() - began)
-        return counts_of(last.fields)
+        self.others_ran_jobs = self._is_added_to or self._tell_of_others(reads)
+        self._next_check = began + _PAUSE_PER_CHECK * (time.monotonic() - began)
+        return counts_of(reads[-1].fields)
+
+    def _tell_of_others(self, reads: Sequence[CountComparison]) -> bool:
+        """Say whether what was read shows that another program's worker has had a job of the flow."""
+        if any(read.others for read in reads) or min(reads[-1].jobs.values(), default=0) < 0:
+            return True
+        can_compare = self._is_as_declared and not any(read.notifying for read in reads)
+        return can_compare and not _agree(reads)
 
     def _read(self) -> list[CountComparison]:
         """Everything in one read, or piece by piece, and the counts once more at the end."""
@@ -82,15 +83,19 @@ class CountCheck:
         self._parents = [parent for parent, _ in branches]
         root = keys.base_of(self._shape.root)
         self._bases = list(dict.fromkeys([root, *(group["base"] for group in groups)]))
+        declared = 1 + sum(group["count"] for group in groups)
         self._shared = []
-        known = 1 + sum(group["count"] for group in groups)
-        if len(branches) > 1 and known != self._total:
-            times = Counter(key for parent in self._parents for key in set(self._shape.children(parent)))
-            self._shared = [(key, n - 1) for key, n in times.items() if n > 1]
-            known = len(times.keys() | {self._shape.root})
+        if len(branches) > 1 and declared != self._total:
+            declared = self._read_shared()
         # A flow that took over jobs of another one, or lost some, is not what was declared.
-        self._is_as_declared = known == self._total
+        self._is_as_declared = declared == self._total
         self._is_added_to = self._has_more_children(branches)
+
+    def _read_shared(self) -> int:
+        """Note how many parents each shared job has beside the first; return how many jobs are declared in all."""
+        times = Counter(key for parent in self._parents for key in set(self._shape.children(parent)))
+        self._shared = [(key, n - 1) for key, n in times.items() if n > 1]
+        return len(times.keys() | {self._shape.root})
 
     def _has_more_children(self, branches: Sequence[tuple[str, list[Group]]]) -> bool:
         """Does a parent keep children that nobody declared?"""

@@ -1,7 +1,7 @@
-"""Counting a flow's jobs by BullMQ's own books: right whoever ran them, also where nobody counted.
+"""Counts a flow's jobs by BullMQ's own keys: right whoever ran them, also where nobody kept counts.
 
 Small flows are counted job by job. Of a wide parent the server says how many children have ended; where the
-others are is looked up in their queue, so that the cost of a look does not grow with the flow.
+others are is read from their queue, so that the cost of counting does not grow with the flow.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ def count(store: Store, shape: Shape) -> FlowCounts:
     for parent, below in _one_by_one(branches, wide, shape):
         _count_each(store, parent, below, stages)
     exact = _count_wide(store, wide, shape.root, stages)
-    found = {queue: {state: n for state, n in counted.items() if n} for queue, counted in stages.items()}
-    return FlowCounts(by_stage=found, counting=not (shape.complete and exact))
+    return FlowCounts(by_stage=_without_zeros(stages), counting=not (shape.complete and exact))
+
+
+def _without_zeros(stages: _Stages) -> dict[str, dict[str, int]]:
+    return {queue: {state: n for state, n in counted.items() if n} for queue, counted in stages.items()}
 
 
 def _size(groups: Sequence[Group]) -> int:
@@ -81,7 +84,7 @@ def _count_each(store: Store, parent: str, jobs: Sequence[str], stages: _Stages)
 
 
 def _count_wide(store: Store, wide: dict[str, list[Group]], root: str, stages: _Stages) -> bool:
-    """Count what has ended by the parents' books, the rest by where it is; say whether that is exact."""
+    """Count what has ended by the parents' keys, the rest by its queue's lists; say whether that is exact."""
     pending: dict[str, dict[str, int]] = {}  # queue's key -> parent -> children it waits for
     for (parent, groups), family in zip(wide.items(), store.children.counts(list(wide)), strict=True):
         base, size = groups[0]["base"], _size(groups)
@@ -108,20 +111,29 @@ def _count_in_queue(
     """Find those of `parents`' children that are somewhere else than in the line: the rest waits."""
     rest, exact, sizes = sum(parents.values()), True, store.queues.count_states(base)
     for state in (ACTIVE, DELAYED, PRIORITIZED, FAILED):
-        ids = store.queues.read_ids(base, state, 0, MOST_ALONE - 1)
-        found = store.jobs.read([keys.job_in(base, id) for id in ids], ("parentKey", "finishedOn"))
-        ours = [job for job in found if job and job.state == state and job.parent_key in parents]
+        found = _newest(store, base, state)
+        ours = [job for job in found if job.state == state and job.parent_key in parents]
         if state == FAILED:  # those without a policy: their parent waits for ever
             ours = _awaited(store, ours)
-            oldest = next((job.finished_on for job in reversed(found) if job), None) or 0
-            begun = store.jobs.read([root], ("timestamp",))[0]
-            exact &= sizes[state] <= MOST_ALONE or (begun is not None and oldest < begun.timestamp)
-        else:
-            exact &= sizes[state] <= MOST_ALONE
-        counted[state] += min(len(ours), rest)
-        rest -= min(len(ours), rest)
+        number = min(len(ours), rest)
+        counted[state] += number
+        rest -= number
+        exact &= sizes[state] <= MOST_ALONE or (state == FAILED and _reach_back(store, found, root))
     counted[WAITING] += rest
     return exact
+
+
+def _newest(store: Store, base: str, state: str) -> list[JobRecord]:
+    ids = store.queues.read_ids(base, state, 0, MOST_ALONE - 1)
+    found = store.jobs.read([keys.job_in(base, id) for id in ids], ("parentKey", "finishedOn"))
+    return [job for job in found if job]
+
+
+def _reach_back(store: Store, failed: Sequence[JobRecord], root: str) -> bool:
+    """Say whether the oldest of these failed before the flow was added, so that none of its failures is older."""
+    added = store.jobs.read([root], ("timestamp",))[0]
+    oldest = (failed[-1].finished_on if failed else None) or 0
+    return added is not None and oldest < added.timestamp
 
 
 def _awaited(store: Store, jobs: Sequence[JobRecord]) -> list[JobRecord]:

@@ -33,9 +33,7 @@ def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> tuple
     ahead = [stage for stage in stages if stage.left]
     if not ahead:
         return 0.0, 0.0
-    moving = [stage for stage in stages if stage.pace]
-    # What is ahead tells how many run side by side; if nothing of it has ended yet, what is done does.
-    moving = [stage for stage in moving if stage.left] or moving
+    moving = _moving(stages)
     if not moving or _stands_still(ahead, moving):
         return None
     slots = sum(stage.run / stage.pace for stage in moving)
@@ -68,6 +66,14 @@ def _time_of_the_last(ahead: Sequence[_Stage], moving: Iterable[_Stage], usual: 
     longest = max(max(stage.runs, default=usual) for stage in ahead)
     silence = min(stage.silence for stage in moving)
     return max(longest, silence) + max(stage.due for stage in ahead)
+
+
+def _moving(stages: Iterable[_Stage]) -> list[_Stage]:
+    """Return the stages that tell how many jobs run side by side: those ahead, or if none of these has ended any, the
+    others.
+    """
+    measured = [stage for stage in stages if stage.pace]
+    return [stage for stage in measured if stage.left] or measured
 
 
 def _stands_still(ahead: Iterable[_Stage], moving: Iterable[_Stage]) -> bool:

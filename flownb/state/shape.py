@@ -164,11 +164,7 @@ class Found(Shape):
             names: dict[str, str] = {}
             branches: set[str] = set()
             for piece in chain(in_pieces(declared), self.store.children.pages(parent)):
-                fresh = [key for key in dict.fromkeys(piece) if key not in names]
-                for key, kin in zip(fresh, self.store.children.read_names(fresh), strict=True):
-                    names[key] = kin.name if kin else REMOVED
-                    if kin and kin.has_children:
-                        branches.add(key)
+                self._read_piece(piece, names, branches)
                 yield
             known = self._names.get(parent, {}) | names
             self._names[parent] = {key: known[key] for key in dict.fromkeys([*declared, *sorted(known)])}
@@ -177,6 +173,14 @@ class Found(Shape):
             self._group(parent)
             del line[parent]
             line |= dict.fromkeys(key for key in sorted(branches) if key not in self._groups)
+
+    def _read_piece(self, piece: Sequence[str], names: dict[str, str], branches: set[str]) -> None:
+        """Add those children of a piece that are not in `names` yet, and to `branches` those with children."""
+        fresh = [key for key in dict.fromkeys(piece) if key not in names]
+        for key, job in zip(fresh, self.store.children.read_names(fresh), strict=True):
+            names[key] = job.name if job else REMOVED
+            if job and job.has_children:
+                branches.add(key)
 
     def _declared_children(self, parent: str) -> list[str]:
         pieces = self.store.declared.read(parent) if self._is_declared else []
@@ -187,17 +191,21 @@ class Found(Shape):
         names = self._names[parent]
         jobs = list(names)
         groups: list[Group] = []
-        for base, name, places in group_siblings((keys.base_of(job), names[job]) for job in jobs):
-            members = [jobs[place] for place in places]
+        for base, name, positions in group_siblings((keys.base_of(job), names[job]) for job in jobs):
+            members = [jobs[position] for position in positions]
             leaf = self._branches.isdisjoint(members)
             first = members[:MOST_SINGLE]
             groups.append({"base": base, "name": name, "count": len(members), "first": first, "leaf": leaf})
+        self._read_optional(groups)
+        self._bases.update(group["base"] for group in groups)
+        self._groups[parent] = groups
+
+    def _read_optional(self, groups: Sequence[Group]) -> None:
+        """Note of each group, by its first job, whether the parent goes on without it."""
         firsts = self.store.jobs.read([group["first"][0] for group in groups], ("parent",))
         for group, child in zip(groups, firsts, strict=True):
             link = codec.decode_object(child.parent or "{}") if child else {}
             group["optional"] = any(link.get(policy) for policy in OPTIONAL)
-            self._bases.add(group["base"])
-        self._groups[parent] = groups
 
 
 def levels_below(store: Store, tops: Sequence[str]) -> Iterator[list[str]]:

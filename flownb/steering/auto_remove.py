@@ -45,16 +45,20 @@ def _due(store: Store, jobs: Iterable[str], now: int, later: list[int]) -> Itera
     for some in _pieces(jobs, CHUNK_JOBS):
         for job in store.jobs.read(some, _FIELDS):
             rule = _Rule.of(job, now) if job else None
-            if job is None or rule is None:
-                continue
-            if rule.most_kept == 0 or (rule.due is not None and rule.due <= now):
-                yield job.key
-                continue
-            if rule.due is not None:
-                later.append(rule.due)
-            if rule.most_kept is not None:
-                ended = job.finished_on or now
-                yield from store.due_removals.keep_newest(str(job.state), job.key, ended, rule.most_kept)
+            if job and rule:
+                yield from _due_by(rule, store, job, now, later)
+
+
+def _due_by(rule: _Rule, store: Store, job: JobRecord, now: int, later: list[int]) -> Iterable[str]:
+    """Return what a job's rule removes now: the job, or others of its queue."""
+    if rule.most_kept == 0 or (rule.due is not None and rule.due <= now):
+        return [job.key]
+    if rule.due is not None:
+        later.append(rule.due)
+    if rule.most_kept is None:
+        return []
+    ended = job.finished_on or now
+    return store.due_removals.keep_newest(str(job.state), job.key, ended, rule.most_kept)
 
 
 class _Rule(NamedTuple):

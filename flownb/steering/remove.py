@@ -6,7 +6,7 @@ never runs, as its parents go on waiting for children that are gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flownb.errors import FlowError, JobActive, JobShared
@@ -105,13 +105,13 @@ class _Plan:
             record = records[job]
             if record is None or (job == self.top and self.flow is None):
                 continue
-            parents = [*further[job], *([record.parent_key] if record.parent_key else [])]
+            parents = {*further[job], *([record.parent_key] if record.parent_key else ())}
             is_of_another_flow = home is not None and record.flow not in (None, home)
-            if is_of_another_flow or not kept.keys().isdisjoint(parents) or self._has_other_parents(parents):
+            if is_of_another_flow or parents & kept.keys() or self._has_other_parents(parents):
                 kept[job] = None
         return list(kept)
 
-    def _has_other_parents(self, parents: Sequence[str]) -> bool:
+    def _has_other_parents(self, parents: Iterable[str]) -> bool:
         outside = [parent for parent in parents if parent != self.top and parent not in self.parents]
         return bool(self.store.jobs.count_stored(outside))
 
