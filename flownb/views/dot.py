@@ -1,4 +1,4 @@
-"""A flow as a `graphviz.Digraph` that shows itself, with or without Graphviz on this machine."""
+"""A flow as a `graphviz.Digraph` that a cell shows, with or without Graphviz on this machine."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def drawing(scene: Scene, *, sideways: bool = False) -> Drawing:
     attributes = _graph_attributes(scene) | (_SIDEWAYS if sideways else {})
     made = Drawing("flow", scene=scene, graph_attr=attributes, node_attr=_NODE, edge_attr=_EDGE)
     for box in scene.boxes:
-        made.node(box.id, label=_label(box), **_look(box))
+        made.node(box.id, label=_label(box), **_attributes_of(box))
     for arrow in scene.arrows:
         made.edge(arrow.child, arrow.parent, **({"style": "dashed"} if arrow.optional else {}))
     made._built = made.source
@@ -172,14 +172,14 @@ def _graph_attributes(scene: Scene) -> dict[str, str]:
     return attributes
 
 
-def _look(box: Box) -> dict[str, str]:
+def _attributes_of(box: Box) -> dict[str, str]:
     colours = PALETTE[box.tone]
-    look = {"fillcolor": colours.fill, "color": colours.line, "class": f"fn-{box.tone}"}
+    attributes = {"fillcolor": colours.fill, "color": colours.line, "class": f"fn-{box.tone}"}
     if box.folded:
-        look |= {"shape": "box3d", "style": "filled", "margin": "0.38,0.17"}  # room for the bar
+        attributes |= {"shape": "box3d", "style": "filled", "margin": "0.38,0.17"}  # room for the bar
     if box.tone == FAILED:
-        look["penwidth"] = "2"
-    return look
+        attributes["penwidth"] = "2"
+    return attributes
 
 
 def _label(box: Box) -> str:

@@ -25,8 +25,8 @@ class EngineFailed(Exception):
 def find() -> str | None:
     """The engine's path, or None when the built-in layout is to be used.
 
-    A kernel's PATH often lacks the folder of its own scripts, hence the look into it. The wheel's
-    command is called ``graphviz-pure``, so as not to hide an installed ``dot``; a ``dot`` there counts too.
+    A kernel's PATH often lacks the folder of its own scripts, so that folder is searched, too. The wheel's
+    command is called ``graphviz-pure``, so as not to hide an installed ``dot``; a ``dot`` there counts as well.
     """
     wanted = os.environ.get("FLOWNB_DOT", "")
     if wanted == BUILT_IN:

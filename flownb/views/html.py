@@ -1,4 +1,4 @@
-"""A flow as HTML: what a notebook shows of it, and a report of one file for others. No script, ever."""
+"""A flow as HTML: what a notebook shows, and a report in one file to hand on. Never with a script."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def _failure(message: str, records: list[JobRecord], *, tracebacks: bool) -> Mar
 
 
 def _traceback(stacktrace: str) -> str:
-    """The last of a job's tracebacks, its end kept: that is where the cause stands."""
+    """The last of a job's tracebacks, its end kept: that is where the cause is."""
     try:
         texts = json.loads(stacktrace or "[]")
     except ValueError:

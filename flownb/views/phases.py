@@ -34,7 +34,7 @@ def phases(record: JobRecord) -> list[Phase]:
     created = record.timestamp or record.processed_on
     if created is None:
         return []
-    found = _until_the_last_run(created, _runs(record))
+    found = _known_runs_and_waits(created, _runs(record))
     last = found[-1] if found else Phase(IDLE, created, created)
     at = last.start if last.end is None else last.end
     end = None if record.finished_on is None else max(record.finished_on, at)
@@ -44,8 +44,8 @@ def phases(record: JobRecord) -> list[Phase]:
     return [*found, Phase(RETRYING if retrying else IDLE, at, end)]
 
 
-def _until_the_last_run(created: int, runs: list[tuple[int, int | None]]) -> list[Phase]:
-    """Each run, and the wait before it."""
+def _known_runs_and_waits(created: int, runs: list[tuple[int, int | None]]) -> list[Phase]:
+    """Each run that is known, and the wait before it."""
     found: list[Phase] = []
     at, idle = created, IDLE
     for began, ended in runs:

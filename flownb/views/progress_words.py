@@ -1,11 +1,11 @@
-"""How a flow gets on, in words: what runs for how long, and how much time is left."""
+"""The progress of a flow in words: what runs for how long, and how much time is left."""
 
 from __future__ import annotations
 
 from flownb.views.words import duration
 from flownb.wire.records import ACTIVE, Snapshot
 
-_STEPS = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1200, 1800, 2700, 3600)
+_STEPS_SECONDS = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1200, 1800, 2700, 3600)
 
 
 def time_left(eta: tuple[float, float]) -> str:
@@ -21,8 +21,8 @@ def time_left(eta: tuple[float, float]) -> str:
 
 
 def _rounded(seconds: float) -> int:
-    if seconds <= _STEPS[-1]:
-        return min(_STEPS, key=lambda step: abs(step - seconds) / step)
+    if seconds <= _STEPS_SECONDS[-1]:
+        return min(_STEPS_SECONDS, key=lambda step: abs(step - seconds) / step)
     return round(seconds / 1800) * 1800
 
 

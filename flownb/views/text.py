@@ -43,48 +43,48 @@ def tree(snapshot: Snapshot) -> str:
         ├─ ✗ score-* × 998  742 completed, 253 active, 3 failed
         └─ ✓ header  completed
     """
-    lines = [summary(snapshot), *_Branches(snapshot).lines()]
+    lines = [summary(snapshot), *_branches(snapshot)]
     if snapshot.left_out:
         lines.append(f"… and {jobs(snapshot.left_out)} more")
     return "\n".join(lines)
 
 
-class _Branches:
-    """Walks the nodes once; a shared job is spelled out where it is met first."""
+_BELOW = {"": "", "├─ ": "│  ", "└─ ": "   "}  # what goes on below a line, by how it branches off
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.nodes = {node.id: node for node in snapshot.nodes}
-        self.root = snapshot.nodes[0].id if snapshot.nodes else None
 
-    def lines(self) -> list[str]:
-        # A stack, not recursion: a chain of jobs may be longer than Python's stack.
-        lines: list[str] = []
-        seen: set[str] = set()
-        todo = [(self.root, "", "")] if self.root is not None else []
-        while todo:
-            id, stem, fork = todo.pop()
-            node = self.nodes[id]
-            lines.append(stem + fork + _words(node, again=id in seen))
-            if id in seen:
-                continue
-            seen.add(id)
-            below = stem + {"": "", "├─ ": "│  ", "└─ ": "   "}[fork]
-            children = list(dict.fromkeys(child for child in node.children if child in self.nodes))
-            forks = ["├─ "] * (len(children) - 1) + ["└─ "]
-            todo += [(child, below, fork) for child, fork in zip(children, forks, strict=False)][::-1]
-        return lines
+def _branches(snapshot: Snapshot) -> list[str]:
+    """A line a node; a shared job is spelled out where it comes first."""
+    nodes = {node.id: node for node in snapshot.nodes}
+    lines: list[str] = []
+    seen: set[str] = set()
+    # A stack, not recursion: a chain of jobs may be longer than Python's stack.
+    todo = [(node.id, "", "") for node in snapshot.nodes[:1]]
+    while todo:
+        id, stem, fork = todo.pop()
+        lines.append(stem + fork + _words(nodes[id], again=id in seen))
+        if id in seen:
+            continue
+        seen.add(id)
+        children = list(dict.fromkeys(child for child in nodes[id].children if child in nodes))
+        forks = ["├─ "] * (len(children) - 1) + ["└─ "]
+        below = [(child, stem + _BELOW[fork], f) for child, f in zip(children, forks, strict=False)]
+        todo += reversed(below)
+    return lines
 
 
 def _words(node: Node, *, again: bool) -> str:
-    sign = SYMBOLS.get(tone(node.states), SYMBOLS[UNKNOWN])
+    symbol = SYMBOLS.get(tone(node.states), SYMBOLS[UNKNOWN])
     name = shown(node.name)
     if again:
-        return f"{sign} {name}  (shared, see above)"
+        return f"{symbol} {name}  (shared, see above)"
     shares = in_reading_order(node.states)
     if node.folded:
         said = f"{name} × {node.count}  {counts_in_words(shares)}"
     else:
         said = f"{name}  {' '.join(printable(state) for state, _ in shares)}"
-    said = said.rstrip() + ("  (optional)" if node.optional else "")
+    return f"{symbol} {said.rstrip()}{'  (optional)' if node.optional else ''}{_failure(node)}"
+
+
+def _failure(node: Node) -> str:
     failed = node.job is not None and node.states.get(FAILED) and node.job.failed_reason
-    return f"{sign} {said}" + (f": {reason(node.job, 80)}" if failed and node.job else "")
+    return f": {reason(node.job, 80)}" if failed and node.job else ""

@@ -1,4 +1,4 @@
-"""How a flow comes into a cell: a picture that stays in the notebook, and the live view that takes its place.
+"""Puts a flow into a cell: a picture that stays in the notebook, and the live view that takes its place.
 
 They are two outputs. The first is plain HTML: what a saved notebook, nbconvert and a page without its kernel
 show. The second is the widget; while it lives it hides the first. So a notebook that is opened again shows

@@ -1,4 +1,4 @@
-"""What a live view answers when a page asks: one job, an opened group, the timeline; and what its buttons do."""
+"""Answers what a live page asks for: one job, an opened group, the timeline; and does what its buttons say."""
 
 from __future__ import annotations
 

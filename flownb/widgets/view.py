@@ -1,4 +1,4 @@
-"""A flow's live view: the model that pages show. The watcher fills it, pages ask it, it never raises."""
+"""The model of a live view: the watcher fills it, pages show it and ask it. Errors go to the page, not to a cell."""
 
 from __future__ import annotations
 

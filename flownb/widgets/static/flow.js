@@ -1,4 +1,4 @@
-// A flow's live view. The kernel fills the model; the page draws it, asks for more, and says who looks.
+// A flow's live view: the kernel fills the model, the page draws it and asks for more.
 
 import { Actions } from "./actions.js";
 import { html } from "./elements.js";
@@ -84,7 +84,7 @@ class FlowPage {
     this.#showHead();
     this.#showFailures();
     this.#beat();
-    this.#presence.tell();
+    this.#presence.send();
     this.#tabs?.open(0);
   }
 
@@ -100,7 +100,7 @@ class FlowPage {
     this.#presence.close();
     this.#tree.close();
     this.#kernel.close();
-    this.#kernel.tell({ ask: "gone" });
+    this.#kernel.send({ ask: "gone" });
   }
 
   #showHead() {

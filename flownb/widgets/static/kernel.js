@@ -1,4 +1,4 @@
-// Asks the kernel and gets its answers, over the messages of the model.
+// Questions to the kernel and its answers, over the messages of the model.
 
 export const ATTACH_AGAIN = "In a new one: fn.attach(name)";
 
@@ -17,12 +17,12 @@ export class Kernel {
     return new Promise((resolve) => {
       const name = `${this.#page}-${++this.#count}`;
       this.#waiting.set(name, resolve);
-      const sent = this.tell({ ask: what, number: name, ...more });
+      const sent = this.send({ ask: what, number: name, ...more });
       if (!sent) this.#hear({ answer: name, error: `The kernel is gone. ${ATTACH_AGAIN}` });
     });
   }
 
-  tell(message) {
+  send(message) {
     try {
       this.#model.send(message);
       return true;

@@ -1,6 +1,6 @@
 // Tells the kernel that this page has the view, and whether anybody can see it.
 
-const TELL_EVERY = 5000; // ms
+const SEND_EVERY = 5000; // ms
 
 export class Presence {
   inSight = true;
@@ -12,20 +12,20 @@ export class Presence {
     this.#kernel = kernel;
     this.#observer = new IntersectionObserver(([entry]) => {
       this.inSight = entry.isIntersecting;
-      this.tell();
+      this.send();
     });
     this.#observer.observe(root);
-    document.addEventListener("visibilitychange", this.tell);
-    this.#timer = setInterval(this.tell, TELL_EVERY);
+    document.addEventListener("visibilitychange", this.send);
+    this.#timer = setInterval(this.send, SEND_EVERY);
   }
 
-  tell = () => {
-    this.#kernel.tell({ ask: "alive", on_screen: this.inSight && document.visibilityState === "visible" });
+  send = () => {
+    this.#kernel.send({ ask: "alive", on_screen: this.inSight && document.visibilityState === "visible" });
   };
 
   close() {
     clearInterval(this.#timer);
-    document.removeEventListener("visibilitychange", this.tell);
+    document.removeEventListener("visibilitychange", this.send);
     this.#observer.disconnect();
   }
 }
