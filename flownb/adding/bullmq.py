@@ -14,49 +14,49 @@ from flownb.wire.store import Store
 from flownb.wire.store.limits import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL
 
 
-def store_as_bullmq(store: Store, made: Plan) -> None:
+def store_as_bullmq(store: Store, plan: Plan) -> None:
     """Store a plan that was made without sharing. Raises FlowError, with the node's path, for a job that has a parent.
 
     BullMQ would report nothing there, and the new parent would wait for ever.
     """
-    sizes = [len(job.data) for job in made.jobs]
+    sizes = [len(job.data) for job in plan.jobs]
     in_one_call = len(sizes) <= MOST_JOBS_A_CALL and sum(sizes) <= MOST_BYTES_A_CALL
     calls = [range(len(sizes))] if in_one_call else list(calls_of(sizes))
-    last_call = _last_calls(made, calls)
+    last_call = _last_calls(plan, calls)
     for number, positions in enumerate(calls):
-        call = _Call(made)
+        call = _Call(plan)
         for i in positions:
-            call.add(made.jobs[i])
-        whole = [made.jobs[parent].key for parent, last in last_call.items() if last == number]
+            call.add(plan.jobs[i])
+        whole = [plan.jobs[parent].key for parent, last in last_call.items() if last == number]
         try:
             store.jobs.add(
                 list(call.bases),
                 jobs=call.jobs,
                 opts=list(call.opts),
                 parents=call.parents,
-                seal=None if in_one_call else keys.seal(store.prefix, made.flow),
+                seal=None if in_one_call else keys.seal(store.prefix, plan.flow),
                 unseal=whole,
                 bullmq=True,
             )
         except ParentJobCannotBeReplaced as error:
             key = str(error)
             raise FlowError(
-                f"{made.path(key)}: opts.jobId {keys.split(key)[2]!r} is a job that has another parent already, and "
+                f"{plan.path(key)}: opts.jobId {keys.split(key)[2]!r} is a job that has another parent already, and "
                 "BullMQ gives a job one; leave semantics='bullmq' out to share the job, or give another jobId"
             ) from None
 
 
-def _last_calls(made: Plan, calls: list[range]) -> dict[int, int]:
+def _last_calls(plan: Plan, calls: list[range]) -> dict[int, int]:
     """For each parent the call that stores its last child: from then on it waits for its children alone."""
     call_of = {i: number for number, positions in enumerate(calls) for i in positions}
-    return {i: call_of[max(job.children)] for i, job in enumerate(made.jobs) if job.children}
+    return {i: call_of[max(job.children)] for i, job in enumerate(plan.jobs) if job.children}
 
 
 class _Call:
     """The arguments of one `add_jobs`."""
 
-    def __init__(self, made: Plan) -> None:
-        self.made = made
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self.bases: dict[str, int] = {}
         self.jobs: list[JobRow] = []
         self.opts: dict[str, int] = {}
@@ -67,7 +67,7 @@ class _Call:
         options, parent = job.options, self._parent(job)
         opts = dict(options.bullmq)
         if job.parents:
-            above = self.made.jobs[next(iter(job.parents))]
+            above = self.plan.jobs[next(iter(job.parents))]
             opts["parent"] = {"id": above.id, "queue": above.base}
         opts_place = self.opts.setdefault(_json(opts), len(self.opts) + 1)
         place = self.bases.setdefault(job.base, len(self.bases) + 1)
@@ -78,7 +78,7 @@ class _Call:
         """The place of the job's parent in the call, False for a root."""
         for edge in job.parents.items():
             if edge not in self._places:
-                above, policy = self.made.jobs[edge[0]], edge[1]
+                above, policy = self.plan.jobs[edge[0]], edge[1]
                 link = {"id": above.id, "queueKey": above.base} | ({policy: True} if policy else {})
                 self.parents.append(ParentRow(above.key, _json(link), policy))
                 self._places[edge] = len(self.parents)

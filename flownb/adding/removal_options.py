@@ -19,9 +19,9 @@ def keep_of(options: JobOptions) -> str:
     return json.dumps(kept, separators=(",", ":"))
 
 
-def field_of(made: Plan) -> dict[str, str]:
+def field_of(plan: Plan) -> dict[str, str]:
     """Return what a flow's record says of it: nothing, or whose options ask for a removal."""
-    options = {id(job.options): job.options for job in made.jobs[1:]}
+    options = {id(job.options): job.options for job in plan.jobs[1:]}
     if any(each.removes for each in options.values()):
         return {"tidy": "jobs"}
-    return {"tidy": "root"} if made.root.options.removes else {}
+    return {"tidy": "root"} if plan.root.options.removes else {}

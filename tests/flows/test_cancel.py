@@ -174,7 +174,7 @@ def test_a_flow_that_is_still_being_stored_stops_there(redis, monkeypatch):
         return stored(store, *args, **more)
 
     monkeypatch.setattr(Jobs, "add", add_jobs)
-    monkeypatch.setattr(send, "_AHEAD", 0)
+    monkeypatch.setattr(send, "CALLS_AHEAD", 0)
     with pytest.raises(fn.FlowError, match="flow 'big' was cancelled while it was being stored"):
         fn.add(tree(3000), name="big")
     flow = fn.attach("big")
