@@ -23,7 +23,7 @@ _FLOWS_A_READ = 100  # of the index
 
 
 class Line(NamedTuple):
-    """One line of what a doctor tells."""
+    """One line of what a doctor finds."""
 
     job: str  #: ``queue:id`` of a job, a queue, or a flow's name
     what: str
@@ -34,7 +34,7 @@ class Line(NamedTuple):
 def doctor(
     queue: str | None = None, *, fix: bool = False, connection: Connection | None = None
 ) -> pd.DataFrame:
-    """Return what is wrong with the stored books: a DataFrame job what fix. Empty is good.
+    """Return what is wrong with all that is stored: a DataFrame job what fix. Empty is good.
 
     What is looked for would make jobs get lost, run twice or wait for ever, or a flow tell wrong: a parent that waits
     for a child that is gone, a job that stands nowhere or twice, an id without data. Such things come from keys that

@@ -50,7 +50,7 @@ class Checkup:
         return self._found
 
     def check_again(self, finding: Finding) -> Iterable[Finding]:
-        """Look again at that of which a finding tells."""
+        """Check once more what a finding is about."""
         if finding.rule == "check":
             return check_queue(finding.key, self._context)
         if finding.rule in ("over", "counts"):

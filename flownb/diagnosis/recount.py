@@ -1,4 +1,4 @@
-"""A flow's counts beside its jobs: flownb's scripts keep them, so they agree unless another program ran the jobs."""
+"""Counts a flow's jobs beside its stored counts: these agree unless another program ran jobs or a key was lost."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def recount(store: Store, flow: str, root: str, *, others_too: bool = False) -> 
     for start in range(0, len(jobs), CHUNK_JOBS):
         some = jobs[start : start + CHUNK_JOBS]
         records = store.jobs.read(some, _FIELDS)
-        for job, record, hand in zip(some, records, store.job_facts.read_last_runs(some), strict=True):
-            if not others_too and not (record and hand.by_flownb):
+        for job, record, run in zip(some, records, store.job_facts.read_last_runs(some), strict=True):
+            if not others_too and not (record and run.by_flownb):
                 return None
             if record is None:
                 missing += 1
-            elif state := _counted_as(record, flow, hand.flows):
+            elif state := _counted_as(record, flow, run.flows):
                 found[f"{state}@{keys.base_of(job)}"] += 1
     # Jobs that nobody declared are not among these. Counts that say less than there is were lost.
     known = sum(was.values()) - found.total() <= missing

@@ -60,8 +60,8 @@ class CatchUp:
 
     def _fail_doomed(self) -> int:
         """Fail parents in line whose children have failed since the last round."""
-        families = zip(self._parents, self._store.children.counts(self._parents), strict=True)
-        failed = {parent: family.failed for parent, family in families if family.failed}
+        counts = zip(self._parents, self._store.children.counts(self._parents), strict=True)
+        failed = {parent: count.failed for parent, count in counts if count.failed}
         doomed = [parent for parent, n in failed.items() if n != self._failed.get(parent)]
         self._failed = failed
         return self._store.missed_writes.fail_deferred_parents(doomed[::-1])

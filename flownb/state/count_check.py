@@ -1,4 +1,4 @@
-"""Whether a flow's counts can be believed: flownb's scripts keep them, and other programs' workers tell nobody.
+"""Checks whether a flow's counts can be believed: flownb's scripts keep them, other programs' workers do not.
 
 What those workers did shows in BullMQ's own keys: fewer of the flow's jobs are waited for than were counted.
 """
@@ -27,13 +27,16 @@ class CountCheck:
         self._store = store
         self._flow = flow
         self._shape = shape
+        # Written by whoever asks for counts, a live view's reader or a cell: both would write the same.
         self._total = -1  # jobs when the tree was read
         self._parents: list[str] = []
-        self._shared: list[tuple[str, int]] = []
-        self._bases: list[str] = []
-        self._is_as_declared = False
-        self._is_added_to = False
-        self._next_check = 0.0
+        self._shared: list[
+            tuple[str, int]
+        ] = []  # shared jobs, and how many parents each has beside the first
+        self._bases: list[str] = []  # queues of the flow's jobs
+        self._is_as_declared = False  # as many jobs are counted as were declared
+        self._is_added_to = False  # a parent keeps children that nobody declared
+        self._next_check = 0.0  # of the monotonic clock
         self.others_ran_jobs = False  #: another program's worker has had a job of the flow
 
     def check_next_time(self) -> None:
@@ -99,11 +102,11 @@ class CountCheck:
 
     def _has_more_children(self, branches: Sequence[tuple[str, list[Group]]]) -> bool:
         """Does a parent keep children that nobody declared?"""
-        families = self._store.children.counts(self._parents)
+        counts = self._store.children.counts(self._parents)
         more = [
             parent
-            for (parent, groups), family in zip(branches, families, strict=True)
-            if sum(family) > sum(group["count"] for group in groups)
+            for (parent, groups), count in zip(branches, counts, strict=True)
+            if sum(count) > sum(group["count"] for group in groups)
         ]
         return any(
             set(self._store.children.read_all(parent)) - set(self._shape.children(parent)) for parent in more

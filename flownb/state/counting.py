@@ -23,7 +23,7 @@ from flownb.wire.records import (
 )
 from flownb.wire.store import Store
 
-MOST_ALONE = 1000  #: jobs of which each is asked for its state, or ids among which ours are sought
+MOST_SINGLY = 1000  #: jobs of which each is asked for its state, or ids among which the flow's are sought
 
 _Stages = dict[str, Counter[str]]  # queue -> state -> jobs
 
@@ -33,7 +33,7 @@ def count(store: Store, shape: Shape) -> FlowCounts:
     branches = list(shape.branches())
     total = 1 + sum(_size(groups) for _, groups in branches)
     wide: dict[str, list[Group]] = {}
-    if total > MOST_ALONE and not _shares(branches, total, shape):
+    if total > MOST_SINGLY and not _shares(branches, total, shape):
         wide = {parent: groups for parent, groups in branches if _is_uniform(groups)}
     stages: _Stages = {}
     for parent, below in _one_by_one(branches, wide, shape):
@@ -56,7 +56,7 @@ def _is_uniform(groups: Sequence[Group]) -> bool:
 
 
 def _shares(branches: Sequence[tuple[str, list[Group]]], total: int, shape: Shape) -> bool:
-    """Does a job stand under several parents? Then a sum over parents would count it twice."""
+    """Has a job several parents? Then a sum over parents would count it twice."""
     return sum(bool(groups) for _, groups in branches) > 1 and sum(1 for _ in shape.jobs()) < total
 
 
@@ -78,26 +78,25 @@ def _count_each(store: Store, parent: str, jobs: Sequence[str], stages: _Stages)
     gone = [key for key, state in zip(jobs, states, strict=True) if state is None]
     kept = dict(zip(gone, store.children.read_ends(parent, gone), strict=True))  # removed as they ended
     for key, state in zip(jobs, states, strict=True):
-        told = state or kept[key]
-        if told:
-            stages.setdefault(_queue(key), Counter())[told] += 1
+        if known := state or kept[key]:
+            stages.setdefault(keys.queue_of(key), Counter())[known] += 1
 
 
 def _count_wide(store: Store, wide: dict[str, list[Group]], root: str, stages: _Stages) -> bool:
     """Count what has ended by the parents' keys, the rest by its queue's lists; say whether that is exact."""
     pending: dict[str, dict[str, int]] = {}  # queue's key -> parent -> children it waits for
-    for (parent, groups), family in zip(wide.items(), store.children.counts(list(wide)), strict=True):
+    for (parent, groups), children in zip(wide.items(), store.children.counts(list(wide)), strict=True):
         base, size = groups[0]["base"], _size(groups)
         counted = stages.setdefault(keys.queue_of_base(base), Counter())
-        waits = max(min(family.pending, size - family.completed - family.ignored - family.failed), 0)
-        counted[COMPLETED] += family.completed
-        counted[FAILED] += max(size - family.completed - waits, 0)  # of a child with `rdof` nothing is kept
+        waits = max(min(children.pending, size - children.completed - children.ignored - children.failed), 0)
+        counted[COMPLETED] += children.completed
+        counted[FAILED] += max(size - children.completed - waits, 0)  # of a child with `rdof` nothing is kept
         if waits:
             pending.setdefault(base, {})[parent] = waits
     exact = True
     for base, parents in pending.items():
         counted = stages[keys.queue_of_base(base)]
-        if sum(parents.values()) <= MOST_ALONE:
+        if sum(parents.values()) <= MOST_SINGLY:
             for parent in parents:
                 _count_each(store, parent, store.children.read_pending(parent), stages)
         else:
@@ -118,13 +117,13 @@ def _count_in_queue(
         number = min(len(ours), rest)
         counted[state] += number
         rest -= number
-        exact &= sizes[state] <= MOST_ALONE or (state == FAILED and _reach_back(store, found, root))
+        exact &= sizes[state] <= MOST_SINGLY or (state == FAILED and _reach_back(store, found, root))
     counted[WAITING] += rest
     return exact
 
 
 def _newest(store: Store, base: str, state: str) -> list[JobRecord]:
-    ids = store.queues.read_ids(base, state, 0, MOST_ALONE - 1)
+    ids = store.queues.read_ids(base, state, 0, MOST_SINGLY - 1)
     found = store.jobs.read([keys.job_in(base, id) for id in ids], ("parentKey", "finishedOn"))
     return [job for job in found if job]
 
@@ -137,19 +136,15 @@ def _reach_back(store: Store, failed: Sequence[JobRecord], root: str) -> bool:
 
 
 def _awaited(store: Store, jobs: Sequence[JobRecord]) -> list[JobRecord]:
-    """Those that their parent still waits for."""
-    families: dict[str, list[JobRecord]] = {}
+    """Return those of these jobs that their parent still waits for."""
+    children_of: dict[str, list[JobRecord]] = {}
     for job in jobs:
-        families.setdefault(job.parent_key or "", []).append(job)
+        children_of.setdefault(job.parent_key or "", []).append(job)
     return [
         job
-        for parent, children in families.items()
+        for parent, children in children_of.items()
         for job, awaited in zip(
             children, store.children.are_awaited(parent, [job.key for job in children]), strict=True
         )
         if awaited
     ]
-
-
-def _queue(key: str) -> str:
-    return keys.queue_of(key)

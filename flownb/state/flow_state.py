@@ -62,7 +62,7 @@ class FlowState(ABC):
 
 
 class OwnFlowState(FlowState):
-    """Of a flow that flownb stored: its scripts write every step into a record and counts.
+    """The state of a flow that flownb stored: its scripts write every step into a record and counts.
 
     Workers of other programs do not. What they ended is read from BullMQ's own keys until somebody catches up.
     """
@@ -120,7 +120,7 @@ class OwnFlowState(FlowState):
         self._explore(None)
 
     def _explore(self, patience: float | None) -> FlowCounts:
-        """Read the stored counts. Programs that had a job of the flow may have added jobs too, which stand in
+        """Read the stored counts. Programs that had a job of the flow may have added jobs too, which are in
         BullMQ's own keys alone: then `shape` becomes the tree as those keys have it.
         """
         counts = self._count_check.counts()
@@ -132,7 +132,7 @@ class OwnFlowState(FlowState):
 
 
 class FoundFlowState(FlowState):
-    """Of a flow that another program stored, or flownb as that would: only BullMQ's own keys tell."""
+    """The state of a flow that another program stored, or flownb as that would: only BullMQ's own keys have it."""
 
     def __init__(self, store: Store, root: str) -> None:
         self._store = store
@@ -175,7 +175,7 @@ def state_of(record: Mapping[str, str], root: JobRecord | None) -> str:
 
 
 def _unwritten_end(store: Store, root: str) -> dict[str, str]:
-    """Return ended, finished and cause as far as the root's own keys tell them."""
+    """Return ended, finished and cause as far as the root's own keys have them."""
     job = store.jobs.read([root], ("finishedOn",))[0]
     if job is None:
         return {}

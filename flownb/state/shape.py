@@ -1,4 +1,4 @@
-"""The tree of a stored flow: who stands below whom. As flownb's producer declared it, or as it is found.
+"""The tree of a stored flow: which jobs are whose children, as flownb's producer declared it, or as it is found.
 
 A parent's children come as groups of like siblings (one queue, one template of names), as a picture folds them
 and as they can be counted; a child's key is looked up where a single job matters.
@@ -85,7 +85,7 @@ class Declared(Shape):
 
 
 class Found(Shape):
-    """The tree as BullMQ's own keys tell it, whoever added its jobs: gone through once, a piece at a time, and kept.
+    """The tree as BullMQ's own keys have it, whoever added its jobs: walked once, a piece at a time, and kept.
 
     Of a `flow` that flownb stored the children it declared come first, in their order.
     """
@@ -95,13 +95,16 @@ class Found(Shape):
         self.complete = False
         self._is_declared = flow is not None
         self._seal = keys.seal(store.prefix, flow or keys.split(root)[2])
+        # What was found so far; written by who holds `_exploring`.
         self._groups: dict[str, list[Group]] = {}
         self._names: dict[str, dict[str, str]] = {}  # parent -> child -> name, in order
         self._above: dict[str, str] = {}  # child -> a parent of it
         self._branches: set[str] = set()  # jobs that have children
         self._bases = {keys.base_of(root)}
         self._walk = self._steps([root])
-        self._exploring = threading.Lock()  # a live view's reader and a cell look by the same handle
+        self._exploring = (
+            threading.Lock()
+        )  # a live view's reader and a cell may share a handle; held by who walks
 
     def groups(self, parents: Sequence[str]) -> list[list[Group] | None]:
         return [self._groups.get(parent) or None for parent in parents]
@@ -110,7 +113,7 @@ class Found(Shape):
         return list(self._names.get(parent, ()))
 
     def explore(self, patience: float | None = None) -> None:
-        """Go on with the walk; once it is through, look again at parents that have got more children."""
+        """Go on with the walk; once all was walked, walk below parents that have got more children since."""
         with self._exploring:
             self._explore(patience)
 
@@ -129,16 +132,15 @@ class Found(Shape):
     def _grown(self) -> list[str]:
         """Jobs that keep more children than were found."""
         parents = [parent for parent, _ in self.branches()]
-        families = self.store.children.counts(parents)
+        counts = self.store.children.counts(parents)
         known = [len(self._names.get(parent, ())) for parent in parents]
         more = {
-            p: sum(family) - n
-            for p, family, n in zip(parents, families, known, strict=True)
-            if sum(family) > n
+            parent: sum(count) - n
+            for parent, count, n in zip(parents, counts, known, strict=True)
+            if sum(count) > n
         }
-        sealed = set(
-            self.store.children.read_sealed(list(more), self._seal)
-        )  # which stands among the children
+        # The seal is among the children.
+        sealed = set(self.store.children.read_sealed(list(more), self._seal))
         return [parent for parent, n in more.items() if n > (parent in sealed)]
 
     def _new_parents(self) -> list[str]:

@@ -36,7 +36,7 @@ def read_snapshot(
 ) -> Snapshot:
     """Read a flow's nodes beside its counts.
 
-    `opened` says of folded nodes, by the key of their first job, which jobs stand for themselves.
+    `opened` says of folded nodes, by the key of their first job, which jobs are drawn one by one.
     """
     reader = _NodeReader(store, shape, counts, opened or {})
     nodes = reader.read()
@@ -175,7 +175,7 @@ class _NodeReader:
         return self._add(_Draft(key=key, queue=queue, name=id, optional=optional))
 
     def _add_folded(self, group: Group, counts: ChildrenCounts | None) -> int:
-        """Add one node for many siblings. Below another folded node it stands for its whole queue in this flow."""
+        """Add one node for many siblings. Below another folded node it shows its whole queue in this flow."""
         queue = keys.queue_of_base(group["base"])
         stage = _without_zeros(self._counts.by_stage.get(queue, {}))
         jobs: dict[str, int] = {}

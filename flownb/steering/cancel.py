@@ -1,4 +1,4 @@
-"""Cancelling: the flow ends at once, then what waits in it is taken out of its lines, in calls of 100.
+"""Cancels a flow: it ends at once, then its waiting jobs are taken out of their queues, in calls of 100.
 
 Cut short, nothing is lost: a worker that meets one of these jobs ends it instead of running it.
 """

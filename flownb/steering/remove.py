@@ -80,7 +80,7 @@ class _Plan:
 
     @classmethod
     def read(cls, store: Store, top: str, flow: str | None) -> _Plan:
-        """Read what stands below a job; raise `JobActive` where a job that would go runs, unless a whole flow goes."""
+        """Read what is below a job; raise `JobActive` where a job that would go runs, unless a whole flow goes."""
         plan = cls(store, top, flow)
         children = dict(_children_by_parent(store, top))
         plan.parents = _parents_by_child(children)
@@ -140,7 +140,7 @@ class _Plan:
     def _leaves_first(self) -> list[str]:
         """Return every job, children before parents; leaves by their position in a long list.
 
-        What stands together there is removed fastest by one call.
+        Neighbours in a list are removed fastest by one call.
         """
         above = {parent for parents in self.parents.values() for parent in parents}
         positions = _positions_in_line(self.store, [job for job in self.waiting if job not in above])

@@ -1,4 +1,4 @@
-"""Retrying failed jobs: which ones, in which order, and what to say when one cannot run again."""
+"""Retries failed jobs: which ones, in which order, and what to say when one cannot run again."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from flownb.wire.store.limits import JOBS_A_CHANGE
 def retry_one(store: Store, job: str) -> None:
     """Run one failed job again; raise FlowError, with the reason, when it cannot.
 
-    Jobs that were cancelled because it failed run again too: what stands above it waits for them.
+    Jobs that were cancelled because it failed run again too: jobs above it wait for them.
     """
     found = store.jobs.read([job], ("name", "fl"))[0]
     flow = found.flow if found else None
-    doomed = flow is not None and store.flows.has_cancelled_jobs(flow)
+    has_cancelled = flow is not None and store.flows.has_cancelled_jobs(flow)
     answer = _ask(store, [job], secrets.token_hex(8))[0]
     if answer != "done":
         raise FlowError(_refused(store, job, answer))
     log_flow("is retried by hand", flow=flow, job=job)
-    if flow is not None and doomed:
+    if flow is not None and has_cancelled:
         flow_state = OwnFlowState(store, flow)
         retry_jobs(store, flow_state, _cancelled_in(store, flow_state))
 
@@ -52,10 +52,10 @@ def retry_flow(store: Store, flow_state: FlowState) -> None:
     flow_state.explore()
     found = store.jobs.read(flow_state.shape.upwards(), ("name",))
     failed = [job.key for job in found if job and job.state == FAILED]
-    families = store.children.counts(failed)
+    counts = store.children.counts(failed)
     if record.get("ended") == CANCELLED:  # it is no more, also when there is nothing to run again
         store.jobs.retry([], token="", flow=flow_state.flow, base=keys.base_of(flow_state.root))
-    own = [job for job, family in zip(failed, families, strict=True) if not family.failed]
+    own = [job for job, count in zip(failed, counts, strict=True) if not count.failed]
     retry_jobs(store, flow_state, own)
     if "stored" in record:  # what a retry that was cut short has left sealed
         unseal(store, flow_state)
@@ -64,11 +64,11 @@ def retry_flow(store: Store, flow_state: FlowState) -> None:
 def retry_jobs(
     store: Store, flow_state: FlowState, jobs: Sequence[str], rows: Mapping[str, list[int]] | None = None
 ) -> None:
-    """Run failed jobs of a flow again; those that wait again or run already go on, others are told.
+    """Run failed jobs of a flow again; those that wait again or run already go on. Raises FlowError for others.
 
-    `rows` says of many-row jobs at which places they have rows to run again; the others are kept.
+    `rows` gives the positions of the rows that a many-row job runs again; its other rows keep their values.
 
-    More than one call holds 100: then the parents are sealed until the last, so that none runs twice.
+    One call retries 100 jobs. Of more, the parents are sealed until the last call, so that none runs twice.
     """
     answers, token = list[str](), secrets.token_hex(8)
     seal = seal_of(store, flow_state) if len(jobs) > JOBS_A_CHANGE else None
