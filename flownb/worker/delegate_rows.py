@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flownb.wire import child_list, keys
@@ -16,31 +16,36 @@ FIRST_PIECE_BEHIND = 1_000_000_000  # pieces of children that were added later c
 
 
 def delegate_rows(
-    store: Store, taken: Taken, bind: dict[str, Any], kept: int, rows: Sequence[str], rows_a_job: int
+    store: Store, taken: Taken, bind: Mapping[str, Any], kept: int, rows: Sequence[str], rows_a_job: int
 ) -> None:
     """Add sibling jobs ``<id>-1``, ``<id>-2``, ... for `rows`, those behind the first `kept` of their job.
 
     The ids follow from the job's, so this may be done again after a crash: it adds nothing twice.
     """
-    record, base = taken.record, taken.base
+    record = taken.record
     first = bind["first"] + kept
-    jobs, ids = [], []
-    for number, start in enumerate(range(0, len(rows), rows_a_job), 1):
-        some = list(rows[start : start + rows_a_job])
-        ids.append(f"{record.id}-{number}")
-        own_bind = bind_of(len(some), first + start, bind.get("slice"))
-        if "large" in bind:
-            own_bind = refer(own_bind, bind["large"])
-        details = JobDetails(priority=record.priority, bind=own_bind)
-        jobs.append(JobRow(1, ids[-1], record.name, data_of(some), 1, 1, details))
+    slices = {start: list(rows[start : start + rows_a_job]) for start in range(0, len(rows), rows_a_job)}
+    jobs = [
+        _job_row(taken, bind, number, some, first + start)
+        for number, (start, some) in enumerate(slices.items(), 1)
+    ]
     policy = next(word for word in POLICIES if f'"{word}":' in (record.parent or ""))
     children = keys.own(store.prefix, "children", record.parent_key or "")
-    piece = child_list.pack([base] * len(ids), ids)
+    piece = child_list.pack([taken.base] * len(jobs), [job.id for job in jobs])
     store.jobs.add(
-        [base],
+        [taken.base],
         jobs=jobs,
         opts=[record.opts],
         parents=[ParentRow(record.parent_key or "", record.parent or "", policy, is_outside=True)],
         record=FlowRecord(id=record.flow or "", fields={}),
         fields=[FieldRow(children, str(FIRST_PIECE_BEHIND + first), piece)],
     )
+
+
+def _job_row(taken: Taken, bind: Mapping[str, Any], number: int, rows: list[str], first: int) -> JobRow:
+    record = taken.record
+    own_bind = bind_of(len(rows), first, bind.get("slice"))
+    if "large" in bind:
+        own_bind = refer(own_bind, bind["large"])
+    details = JobDetails(priority=record.priority, bind=own_bind)
+    return JobRow(1, f"{record.id}-{number}", record.name, data_of(rows), 1, 1, details)
