@@ -62,7 +62,7 @@ class BatchRequest:
 
     @property
     def salt(self) -> str:
-        """What tells rows from those before the last ``if_exists="rerun"``."""
+        """What distinguishes rows from those before the last ``if_exists="rerun"``."""
         return str(self.earlier.get("salt", ""))
 
     def with_ids(self, rows: Rows, seen: dict[bytes, int] | None = None) -> Rows:
@@ -103,12 +103,18 @@ def _spec_of_newest(store: Store, name: str) -> dict[str, Any]:
 def read_stages(into: Any, by: Sequence[str] | str | None) -> list[Task]:
     """Return the aggregates of ``into=``; raise `FlowError` for what is no task, or has a parameter nothing fills."""
     stages = [] if into is None else list(into) if isinstance(into, list | tuple) else [into]
-    groups = [] if by is None else [by] if isinstance(by, str) else [str(name) for name in by]
+    groups = _names(by)
     for i, stage in enumerate(stages):
         _check_stage(stage, filled=groups if i == 0 else [])
     if by is not None and not stages:
         raise FlowError("by: groups need a task to go into; give into=")
     return stages
+
+
+def _names(by: Sequence[str] | str | None) -> list[str]:
+    if by is None:
+        return []
+    return [by] if isinstance(by, str) else [str(name) for name in by]
 
 
 def _check_stage(stage: Any, filled: list[str]) -> None:

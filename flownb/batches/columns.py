@@ -1,4 +1,4 @@
-"""One column as JSON fragments, one cell as a plain JSON value; what has no exact form is refused.
+"""Write a column as JSON fragments and a cell as plain JSON; refuse what has no exact form.
 
 docs/data-types.md lists every dtype.
 """
@@ -28,11 +28,11 @@ MOST_ITEMS = 10_000  #: how long an array in one cell may be
 
 
 class _Unfit(ValueError):
-    """A value without a JSON form: what is wrong, how to mend it, and where inside the cell it stands."""
+    """A value without a JSON form: what is wrong, the remedy, and where inside the cell it is."""
 
-    def __init__(self, what: str, mend: str) -> None:
+    def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
-        self.mend = mend
+        self.remedy = remedy
         self.path: list[str] = []
 
     def inside(self, step: object) -> _Unfit:
@@ -41,7 +41,7 @@ class _Unfit(ValueError):
 
     def __str__(self) -> str:
         where = "".join(self.path[:5]) + ("…" if len(self.path) > 5 else "")
-        return (f"at {where}: " if where else "") + f"{self.args[0]}; {self.mend}"
+        return (f"at {where}: " if where else "") + f"{self.args[0]}; {self.remedy}"
 
 
 class Refused(Exception):
@@ -187,10 +187,10 @@ def _refuse_surrogates(fragments: list[str]) -> list[str]:
     try:
         "".join(set(fragments) if large else fragments).encode()
     except UnicodeEncodeError:
-        position = next(place for place, text in enumerate(fragments) if is_broken(text))
+        position = next(at for at, text in enumerate(fragments) if is_broken(text))
         what = "the text has half a character (a lone surrogate), which is not UTF-8"
-        mend = 'mend it: text.encode("utf-8", "replace").decode()'
-        raise Refused(position, _Unfit(what, mend)) from None
+        remedy = 'mend it: text.encode("utf-8", "replace").decode()'
+        raise Refused(position, _Unfit(what, remedy)) from None
     return fragments
 
 

@@ -21,7 +21,7 @@ _IN_WORDS = {
 def would_run(plan: RowPlan, frame: pd.DataFrame) -> pd.DataFrame:
     """Print what storing the batch would do, and return the rows with ``_would``."""
     there = plan.choose_ids()
-    plan.earlier.look()
+    plan.earlier.find()
     fates = [
         _fate(state, renewed=id != first)
         for state, id, first in zip(plan.earlier.states(), plan.ids, plan.rows.ids, strict=True)

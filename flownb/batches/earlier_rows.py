@@ -36,7 +36,7 @@ class EarlierRows:
     def __len__(self) -> int:
         return sum(found is not None for found in self.found)
 
-    def look(self) -> None:
+    def find(self) -> None:
         """Find the rows, whichever jobs they are in."""
         if self.many is None:
             self.many = read_locations(self._store, self._name)
@@ -59,7 +59,7 @@ class EarlierRows:
 
     def renew_failed(self) -> bool:
         """Give failed rows ids of new jobs, except after an `UnrecoverableError`: that said no run can repair it."""
-        self.look()
+        self.find()
         failed = [
             position
             for position, found in enumerate(self.found)

@@ -74,7 +74,7 @@ def kind_of(error: str | None, message: str | None) -> str:
 
     Quoted text becomes ``<q>``, an address ``<url>``, a path ``<path>``, a uuid, hex or
     another long mixture of letters and digits ``<id>``, and a number ``<n>``; several alike in
-    a row are told as one and an ellipsis. A kind of a kind is itself.
+    a row become one and an ellipsis. A kind of a kind is itself.
 
     >>> kind_of("ValueError", "row 17 has no 'price' in /data/a.csv")
     'ValueError: row <n> has no <q> in <path>'

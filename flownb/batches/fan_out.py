@@ -1,7 +1,7 @@
 """`fan_out`: one row of a table becomes one run of a task, aggregates stand above the rows.
 
 The way of a row: read into JSON text (`rows`), given its id (`row_ids`), planned beside the rows that are there already
-(`row_plan`), laid out as jobs (`planned_jobs`), stored. `batch_request` is what all of these are told.
+(`row_plan`), laid out as jobs (`planned_jobs`), stored. `batch_request` is what all of these are given.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def fan_out(
 
     `rows_per_job`: many short rows in one job save most of what a job costs; a row that fails still fails, and
     is retried, alone. "auto" puts as many rows into a job as take about a tenth of a second: as far as it is
-    known from earlier runs, else a job finds out and hands on what does not fit. It is one row for a queue's
+    known from earlier runs, else a job finds out and delegates what does not fit. It is one row for a queue's
     name, for a task that takes the `job`, is ``async`` or has a timeout or limiter, and where there are few rows.
     All rows of a job have the `job.id` in common.
 

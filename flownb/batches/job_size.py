@@ -35,7 +35,7 @@ def checked(rows_per_job: Any) -> int | None:
 def fitting(rows: int, seconds: float | None) -> int:
     """Return how many rows a job should hold, of a batch of `rows` whose task takes so many seconds a row.
 
-    Where that is not known, a job finds out with its first rows, and hands on those that do not fit.
+    Where that is not known, a job finds out with its first rows, and delegates those that do not fit.
 
     >>> fitting(100_000, None), fitting(100_000, 0.01), fitting(100_000, 2.5), fitting(20, None)
     (500, 10, 1, 1)

@@ -33,7 +33,7 @@ class Row:
 
 
 class JobsOfRows:
-    """Jobs of rows, each read once, also those to which a many-row job has handed on some of its rows."""
+    """Jobs of rows, each read once, also those to which a many-row job has delegated some of its rows."""
 
     def __init__(self, store: Store, fields: Sequence[str]) -> None:
         self._store = store
@@ -72,7 +72,7 @@ class JobsOfRows:
                 self._values[key] = RowsValue.read(text)
 
     def _followed(self, key: str, within: int | None) -> RowLocation:
-        """Where a row is that its job may have handed on to another one."""
+        """Where a row is now that its job may have delegated to another one."""
         value = self._values.get(key)
         if within is None or value is None or value.rest is None or within < len(value.values):
             return key, within

@@ -101,14 +101,17 @@ def inputs_frame(
     0     1    a
     1  <NA>    b
     """
-    rows = [decoded(text) for text in data_texts]
+    rows = [_as_object(decoded(text)) for text in data_texts]
     if whole_row:
-        rows = [row.get("row") if isinstance(row, dict) else None for row in rows]
-    dicts = [row if isinstance(row, dict) else {} for row in rows]
-    cells = {name: [row.get(name) for row in dicts] for name in columns}
+        rows = [_as_object(row.get("row")) for row in rows]
+    cells = {name: [row.get(name) for row in rows] for name in columns}
     if read_large is not None:
         cells = {name: _in_full(found, read_large) for name, found in cells.items()}
     return _with_columns({name: column(found) for name, found in cells.items()}, index)
+
+
+def _as_object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _in_full(cells: list[Any], read_large: Callable[[Sequence[str]], Mapping[str, str]]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The rows of a batch as they end, found without reading all of them at each look."""
+"""The rows of a batch as they end, found without reading all of them at each poll."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def as_they_end(
 ) -> Iterator[tuple[int, Row]]:
     """Yield each row that has ended, with its position, at the first of the `polls` that finds it so.
 
-    `ended` counts the rows that have ended: a look reads only until it has found so many, as rows run about
+    `ended` counts the rows that have ended: a poll reads only until it has found so many, as rows run about
     in their order. Once `is_over` all that are left are read: no count knows of removed rows.
     """
     waiting, found = list(range(len(rows))), 0

@@ -50,7 +50,7 @@ def _ids(digests: bytearray) -> list[str]:
 
 
 def fingerprint(ids: Iterable[str], *more: str) -> str:
-    """A batch's id, made of its rows' ids and of whatever else tells it apart: ``b`` and 19 of ``a-z2-7``.
+    """A batch's id, made of its rows' ids and of whatever else distinguishes it: ``b`` and 19 of ``a-z2-7``.
 
     The order of the rows counts, because the declared order is part of what an
     aggregate receives. Under a name of its own a re-sorted batch still runs no row

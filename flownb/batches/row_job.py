@@ -11,7 +11,7 @@ from flownb.batches.columns import type_name
 from flownb.errors import FlowError, OptionError
 from flownb.options import JobOptions
 from flownb.tasks.code import code_of
-from flownb.tasks.task import Task, _options
+from flownb.tasks.task import Task, read_task_options
 from flownb.wire import keys
 
 
@@ -30,7 +30,7 @@ class RowJob:
     any_column: bool = False
     is_ours: bool = True  #: a flownb worker runs it, not whoever serves the queue
     is_limited: bool = False
-    code: str | None = None  #: tells this function from an edited one; None where others serve the queue
+    code: str | None = None  #: of this function, to know an edited one; None where others serve the queue
 
     @classmethod
     def read(cls, task: Any, opts: dict[str, Any]) -> RowJob:
@@ -68,13 +68,13 @@ class RowJob:
         )
 
 
-def no_task(place: str, given: Any, wanted: str) -> FlowError:
-    """Return the refusal of what was given at `place` instead of a task."""
+def no_task(parameter: str, given: Any, wanted: str) -> FlowError:
+    """Return the refusal of what was given as `parameter` instead of a task."""
     if isinstance(given, FunctionType) and given.__name__ == "<lambda>":
-        return FlowError(f"{place}: a lambda has no name; write it with def, and @flownb.task above it")
+        return FlowError(f"{parameter}: a lambda has no name; write it with def, and @flownb.task above it")
     if isinstance(given, FunctionType):
-        return FlowError(f"{place}: make it a task first: @flownb.task above {given.__name__}")
-    return FlowError(f"{place}: {wanted}, not {type_name(given)}")
+        return FlowError(f"{parameter}: make it a task first: @flownb.task above {given.__name__}")
+    return FlowError(f"{parameter}: {wanted}, not {type_name(given)}")
 
 
 _BELONGS_ELSEWHERE = {
@@ -88,7 +88,7 @@ def _options_of_rows(opts: dict[str, Any], of_task: Mapping[str, Any] | None = N
         raise OptionError(f"fan_out.{name}: {_BELONGS_ELSEWHERE[name].format(name)}")
     if callable(opts.get("backoff")):
         raise OptionError("fan_out.backoff: a function belongs to the task: @flownb.task(backoff=...)")
-    options = JobOptions.read({**(of_task or {}), **_options(opts, "fan_out")}, "fan_out")
+    options = JobOptions.read({**(of_task or {}), **read_task_options(opts, "fan_out")}, "fan_out")
     if options.removes:
         raise OptionError(
             "fan_out: removeOnComplete and removeOnFail would take the rows' results and errors away; remove the "

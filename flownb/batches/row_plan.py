@@ -55,7 +55,7 @@ class RowPlan:
                 if "stored" in record:
                     return RUNNING
                 self.rows_per_job = json.loads(record["spec"])["rows_per_job"]
-                self.earlier.look()
+                self.earlier.find()
                 return NEW  # begun by a kernel that died meanwhile
             if self.request.is_known() and self.earlier.renew_failed():
                 generation = 0
@@ -67,7 +67,7 @@ class RowPlan:
                 return WHOLE
 
     def _made_of(self) -> list[str]:
-        """What tells a flow of these rows from others: the stages, the groups, the index."""
+        """What distinguishes a flow of these rows: the stages, the groups, the index."""
         stages = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.request.stages]
         rows = self.rows
         return [*stages, json.dumps([rows.by, rows.groups, rows.index_spec, rows.labels])]

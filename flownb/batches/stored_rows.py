@@ -105,7 +105,7 @@ class StoredRows:
         return values
 
     def _add_values_elsewhere(self, values: list[Any]) -> None:
-        """Add what rows returned whose many-row job has not completed, or has handed them on to another."""
+        """Add what rows returned whose many-row job has not completed, or has delegated them to another."""
         locations = self._locations
         rest = [at for at, value in enumerate(values) if value is NOTHING and locations[at][1] is not None]
         for at, row in zip(rest, self.read(rest) if rest else (), strict=True):

@@ -51,7 +51,7 @@ class Task:
         self.backoff: Callable[[int, BaseException], Any] | None = backoff if callable(backoff) else None
         if self.backoff is not None:
             options = {**options, "backoff": {"type": CUSTOM}}
-        self.options = _options(options, where)
+        self.options = read_task_options(options, where)
         try:
             check_names(self.name, self.queue)
         except FlowError as error:
@@ -191,7 +191,7 @@ def task(
     return decorate(function) if function is not None else decorate
 
 
-def _options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+def read_task_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check options given as Python arguments and return them as a tree's: in milliseconds."""
     made = dict(options)
     for name in _IN_SECONDS:
