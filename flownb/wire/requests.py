@@ -12,9 +12,8 @@ class Retry(NamedTuple):
 
     key: str
     lifo: bool = False
-    rows: Sequence[int] | None = (
-        None  #: of a many-row job, which may have completed: the places of rows to run again
-    )
+    #: of a many-row job, which may have completed: positions of the rows to run again
+    rows: Sequence[int] | None = None
 
 
 class Detachment(NamedTuple):

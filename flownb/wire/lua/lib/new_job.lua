@@ -1,13 +1,10 @@
 -- new_job: nothing -> waiting, prioritized, delayed or waiting-children; the hash of an added job, and where it begins.
 -- @touches wait waiting-children dependencies events
 -- @use     queue enqueue parents add_parent
--- @row     job_details delay priority lifo has_children bind flow_prefix keep
 
 local NO_DETAILS = {delay = 0, priority = 0}
 local new_children = {parents = {}} -- parent's key -> children added under it; `parents` has the keys in order
 local appended = {}                 -- queue -> ids that join the end of its list together
-
-local function details_of(row) return row.details and job_details_of(row.details) or NO_DETAILS end
 
 local function await(parent, child)
   local children = new_children[parent]
@@ -77,8 +74,12 @@ local function begin(q, id, details)
     return enqueue(q, id, details.priority, details.lifo and 'R' or 'L')
   end
   q.has_new_work = true
-  appended[q] = appended[q] or {}
-  table.insert(appended[q], id)
+  local ids = appended[q]
+  if not ids then
+    ids = {}
+    appended[q] = ids
+  end
+  ids[#ids + 1] = id
   return 'waiting'
 end
 

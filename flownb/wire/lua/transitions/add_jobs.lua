@@ -11,6 +11,7 @@
 -- @errors  JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED FLOW_CANCELLED
 -- @use     queue counts flow_record release notify add_parent child_jobs marks new_job
 -- @row     job_row queue id name data opts parents details
+-- @row     job_details delay priority lifo has_children bind flow_prefix keep
 -- @row     parent_row key link policy is_outside
 -- @row     field_row key field value
 -- @map     flow_record id name fields is_stored
@@ -29,7 +30,7 @@ for i, packed in ipairs(args.jobs) do
   local row = job_row_of(packed)
   local job = job_key(queues[row.queue], row.id)
   if named[job] then none_exists = false end -- an id that comes twice is there the second time
-  row.details = details_of(row)
+  row.details = row.details and job_details_of(row.details) or NO_DETAILS
   rows[i], job_keys[i], named[job] = row, job, true
 end
 none_exists = none_exists and redis.call('EXISTS', unpack(job_keys)) == 0
