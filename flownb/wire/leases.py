@@ -13,9 +13,8 @@ class Lease(NamedTuple):
     base: str
     id: str
     token: str
-    attempts_started: int | None = (
-        None  #: known: a lease that ran out is taken again if nobody started the job since
-    )
+    #: known: a lease that ran out is taken again if nobody started the job since
+    attempts_started: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
