@@ -47,7 +47,7 @@ def store_as_bullmq(store: Store, plan: Plan) -> None:
 
 
 def _last_calls(plan: Plan, calls: list[range]) -> dict[int, int]:
-    """For each parent the call that stores its last child: from then on it waits for its children alone."""
+    """Return for each parent the call that stores its last child: from then on it waits for its children alone."""
     call_of = {i: number for number, positions in enumerate(calls) for i in positions}
     return {i: call_of[max(job.children)] for i, job in enumerate(plan.jobs) if job.children}
 
@@ -61,7 +61,7 @@ class _Call:
         self.jobs: list[JobRow] = []
         self.opts: dict[str, int] = {}
         self.parents: list[ParentRow] = []
-        self._places: dict[tuple[int, str], int] = {}
+        self._parent_numbers: dict[tuple[int, str], int] = {}
 
     def add(self, job: PlannedJob) -> None:
         options, parent = job.options, self._parent(job)
@@ -69,20 +69,20 @@ class _Call:
         if job.parents:
             above = self.plan.jobs[next(iter(job.parents))]
             opts["parent"] = {"id": above.id, "queue": above.base}
-        opts_place = self.opts.setdefault(_json(opts), len(self.opts) + 1)
-        place = self.bases.setdefault(job.base, len(self.bases) + 1)
+        opts_number = self.opts.setdefault(_json(opts), len(self.opts) + 1)
+        queue = self.bases.setdefault(job.base, len(self.bases) + 1)
         details = JobDetails(options.delay, options.priority, options.lifo, bool(job.children))
-        self.jobs.append(JobRow(place, job.id, job.name, job.data, opts_place, parent, details))
+        self.jobs.append(JobRow(queue, job.id, job.name, job.data, opts_number, parent, details))
 
     def _parent(self, job: PlannedJob) -> int | Literal[False]:
-        """The place of the job's parent in the call, False for a root."""
+        """Return the number of the job's parent in the call, False for a root."""
         for edge in job.parents.items():
-            if edge not in self._places:
+            if edge not in self._parent_numbers:
                 above, policy = self.plan.jobs[edge[0]], edge[1]
                 link = {"id": above.id, "queueKey": above.base} | ({policy: True} if policy else {})
                 self.parents.append(ParentRow(above.key, _json(link), policy))
-                self._places[edge] = len(self.parents)
-            return self._places[edge]
+                self._parent_numbers[edge] = len(self.parents)
+            return self._parent_numbers[edge]
         return False
 
 

@@ -63,10 +63,10 @@ class _Preview:
         node = self.drawn[parent]
         below = list(dict.fromkeys(child for i in node.members for child in self.plan.jobs[i].children))
         new: list[int] = []
-        for _, name, places in group_siblings(
+        for _, name, indexes in group_siblings(
             (self.plan.jobs[i].base, self.plan.jobs[i].name) for i in below
         ):
-            members = [below[place] for place in places]
+            members = [below[index] for index in indexes]
             known = self._number_of.get(members[0])
             if known is not None:
                 node.children.append(known)

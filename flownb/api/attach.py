@@ -1,4 +1,4 @@
-"""Flows that are on the server already: by name, or around a job, also those that another program made."""
+"""`attach`: the handle of a flow that is stored already, found by its name or around a job, whoever stored it."""
 
 from __future__ import annotations
 

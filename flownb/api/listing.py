@@ -1,4 +1,4 @@
-"""Which flows there are: from flownb's own index, and from a queue's own sets those that other programs made."""
+"""`flows`: which flows are on the server, from flownb's index and, for one queue, from that queue's own lists."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from flownb.wire.records import JobRecord, Snapshot
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import TIMELINE_FIELDS
 
-COUNT_PATIENCE_SECONDS = 1.0  # a picture lets the tree of another program's flow be walked for so long
+COUNT_PATIENCE_SECONDS = 1.0  # for which a picture waits while the tree of another program's flow is walked
 
 
 @dataclass(frozen=True, eq=False)

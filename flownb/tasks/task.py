@@ -193,14 +193,14 @@ def task(
 
 def read_task_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check options given as Python arguments and return them as a tree's: in milliseconds."""
-    made = dict(options)
+    in_ms = dict(options)
     for name in _IN_SECONDS:
-        if made.get(name) is not None:
-            made[name] = round(seconds(made[name], f"{where}.{name}") * 1000)
-    if "job_id" in made or "jobId" in made:
+        if in_ms.get(name) is not None:
+            in_ms[name] = round(seconds(in_ms[name], f"{where}.{name}") * 1000)
+    if "job_id" in in_ms or "jobId" in in_ms:
         raise OptionError(f"{where}: a task has no jobId; give it to one node: opts={{'jobId': ...}}")
-    JobOptions.read(made, where)
-    return made
+    JobOptions.read(in_ms, where)
+    return in_ms
 
 
 def _version(version: object, where: str) -> str:

@@ -237,7 +237,7 @@ def test_a_cancelled_batch_keeps_its_values_and_the_same_fan_out_runs_the_rest(r
         assert batch.state == "cancelled"
         with pytest.raises(fn.FlowFailed, match="was cancelled"):
             batch.result(timeout=20)
-        assert batch.results(timeout=20)["double"].tolist() == [0, 2]
+        assert batch.results(timeout=20)["double"].dropna().tolist() == [0, 2]
         assert set(batch.failures["error"]) == {"cancelled"}
 
         again = fn.fan_out(rows, double, name="doubles")
@@ -255,6 +255,6 @@ def test_the_chosen_rows_of_a_cancelled_batch_run_alone():
 
     batch = fn.fan_out(pd.DataFrame({"x": range(4)}), "double").cancel()
     with fn.Worker("double", double):
-        assert batch.retry(rows=[2]).result(timeout=20)["double"].tolist() == [4]
+        assert batch.retry(rows=[2]).result(timeout=20)["double"].dropna().tolist() == [4]
         assert ran == [2]
         assert batch.retry().result(timeout=20)["double"].tolist() == [0, 2, 4, 6]
