@@ -106,10 +106,11 @@ def test_a_child_that_others_failed_fails_the_flow_at_once_without_a_worker_abov
     assert connection.client().llen("bull:nobody-mid:wait") == 0
 
 
-def test_looking_is_enough_to_notice_a_failure(peers, connection, until):
+def test_a_reader_sees_a_failure_on_its_way_and_who_waits_brings_it_to_the_root(peers, connection, until):
     flow = fn.add({"name": "top", "queueName": "nobody-top", "children": [leaf("node6", "bad", do="fail")]})
 
-    until(lambda: flow.state == "failed")
+    until(lambda: flow.state == "failing")
+    assert flow.wait(timeout=30).state == "failed"
 
 
 @pytest.mark.parametrize("peer", PEERS)
