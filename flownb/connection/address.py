@@ -25,11 +25,11 @@ KEPT = (
     *("ssl_cert_reqs", "ssl_check_hostname"),
 )
 
-CONNECT_TIMEOUT = 5.0
-COMMAND_TIMEOUT = 8.0  # a half-open connection is noticed in less than 10 s
-BLOCKING_TIMEOUT = 15.0  # above the 10 s a blocking command may take
+CONNECT_SECONDS = 5.0
+COMMAND_SECONDS = 8.0  # a half-open connection is noticed in less than 10 s
+BLOCKING_SECONDS = 15.0  # above the 10 s a blocking command may take
 RESENDS = 7  # with the pauses between them some 2 to 4.5 s, in which an embedded server has been restarted
-LONGEST_PAUSE = 1.0
+LONGEST_PAUSE_SECONDS = 1.0
 
 
 def address_from_url(url: str, name: str = "the URL") -> dict[str, object]:
@@ -49,9 +49,7 @@ def address_from_url(url: str, name: str = "the URL") -> dict[str, object]:
     address = {key: options[key] for key in KEPT if key in options}
     if parts.scheme == "unix":
         return {"unix_socket_path": options["path"], **address}
-    db = address.pop("db", 0)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    address["url"] = f"{parts.scheme}://{host}:{parts.port or 6379}/{db}"
+    address["url"] = _url(parts.scheme, parts.hostname or "", parts.port, address.pop("db", 0))
     if "password" not in address and (password := os.environ.get("FLOWNB_PASSWORD")):
         address["password"] = password
     return address
@@ -67,21 +65,50 @@ def _split(url: str, name: str) -> SplitResult:
         raise ServerUnreachable(f"{name} has no valid host and port: {EXAMPLE}") from None
     if parts.scheme not in SCHEMES:
         raise ServerUnreachable(f"{name} does not begin with redis://, rediss:// or unix://: {EXAMPLE}")
-    if parts.scheme == "unix":
-        if not parts.path.strip("/"):
-            raise ServerUnreachable(f"{name} names no socket: it looks like unix:///path/to/socket?db=0")
-        return parts
-    if not parts.hostname:
-        raise ServerUnreachable(f"{name} names no host: {EXAMPLE}")
-    if parts.port == 0:
-        raise ServerUnreachable(f"{name} has no valid host and port: {EXAMPLE}")
-    if (db := parts.path.strip("/")) and not (db.isascii() and db.isdigit()):
-        raise ServerUnreachable(f"{name} must end in the number of a database: {EXAMPLE}")
+    problem = _problem_with_socket(parts) if parts.scheme == "unix" else _problem_with_host(parts)
+    if problem:
+        raise ServerUnreachable(f"{name} {problem}")
     return parts
 
 
+def _problem_with_socket(parts: SplitResult) -> str | None:
+    if not parts.path.strip("/"):
+        return "names no socket: it looks like unix:///path/to/socket?db=0"
+    return None
+
+
+def _problem_with_host(parts: SplitResult) -> str | None:
+    if not parts.hostname:
+        return f"names no host: {EXAMPLE}"
+    if parts.port == 0:
+        return f"has no valid host and port: {EXAMPLE}"
+    if (db := parts.path.strip("/")) and not (db.isascii() and db.isdigit()):
+        return f"must end in the number of a database: {EXAMPLE}"
+    return None
+
+
+def _url(scheme: str, host: str, port: int | None, db: object) -> str:
+    """Put a URL together; an IPv6 address stands in brackets."""
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port or 6379}/{db}"
+
+
 def address_of_client(client: redis.Redis) -> dict[str, object]:
-    """The address a redis client connects to; OptionError for what is no plain `redis.Redis`."""
+    """Return the address a redis client connects to; OptionError for what is no plain `redis.Redis`."""
+    import redis
+
+    options = _options_of_client(client)
+    address = {key: options[key] for key in KEPT if options.get(key) is not None}
+    if "ssl_cert_reqs" in address and not isinstance(address["ssl_cert_reqs"], str):
+        address["ssl_cert_reqs"] = address["ssl_cert_reqs"].name.removeprefix("CERT_").lower()
+    if "path" in options:
+        return {"unix_socket_path": options["path"], **address}
+    tls = issubclass(client.connection_pool.connection_class, redis.SSLConnection)
+    scheme = "rediss" if tls else "redis"
+    return {"url": _url(scheme, options["host"], options.get("port"), address.pop("db", 0)), **address}
+
+
+def _options_of_client(client: redis.Redis) -> dict[str, Any]:
+    """Return what a client's connections are made with, its present credentials among them."""
     import redis
 
     options: dict[str, Any] = {}
@@ -92,22 +119,13 @@ def address_of_client(client: redis.Redis) -> dict[str, object]:
     if provider := options.get("credential_provider"):
         username, password = (*provider.get_credentials(), None)[:2]
         options.update({"username": username, "password": password} if password else {"password": username})
-    address = {key: options[key] for key in KEPT if options.get(key) is not None}
-    if "ssl_cert_reqs" in address and not isinstance(address["ssl_cert_reqs"], str):
-        address["ssl_cert_reqs"] = address["ssl_cert_reqs"].name.removeprefix("CERT_").lower()
-    if "path" in options:
-        return {"unix_socket_path": options["path"], **address}
-    tls = issubclass(client.connection_pool.connection_class, redis.SSLConnection)
-    host = f"[{options['host']}]" if ":" in options["host"] else options["host"]
-    db = address.pop("db", 0)
-    url = f"{'rediss' if tls else 'redis'}://{host}:{options.get('port') or 6379}/{db}"
-    return {"url": url, **address}
+    return options
 
 
 def make_client(
-    address: dict[str, object], *, timeout: float = COMMAND_TIMEOUT, resends: int = 0
+    address: dict[str, object], *, timeout: float = COMMAND_SECONDS, resends: int = 0
 ) -> redis.Redis:
-    """A new client of bytes; it opens no connection before its first command."""
+    """Return a new client of bytes; it opens no connection before its first command."""
     import redis
     from redis.backoff import EqualJitterBackoff
     from redis.retry import Retry
@@ -117,8 +135,8 @@ def make_client(
         "decode_responses": False,
         "protocol": 2,  # replies of one shape with every redis-py and server
         "socket_timeout": timeout,
-        "socket_connect_timeout": CONNECT_TIMEOUT,
-        "retry": Retry(EqualJitterBackoff(cap=LONGEST_PAUSE, base=0.05), resends),
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "retry": Retry(EqualJitterBackoff(cap=LONGEST_PAUSE_SECONDS, base=0.05), resends),
     }
     url = address.get("url")
     if url is None:
@@ -133,8 +151,8 @@ def make_client(
     return client
 
 
-def place(address: dict[str, object]) -> str:
-    """The address for messages: no credentials."""
+def shown(address: dict[str, object]) -> str:
+    """Return the address as messages show it: without credentials."""
     return str(address.get("url") or f"the socket {address['unix_socket_path']}")
 
 
@@ -142,7 +160,7 @@ def knock(address: dict[str, object]) -> None:
     """Send one PING; whatever prevents the PONG is raised as one line that says what to do."""
     import redis
 
-    client = make_client(address, timeout=CONNECT_TIMEOUT)
+    client = make_client(address, timeout=CONNECT_SECONDS)
     try:
         client.ping()
     except (redis.RedisError, OSError, ValueError) as error:
@@ -152,23 +170,17 @@ def knock(address: dict[str, object]) -> None:
 
 
 def explain(error: Exception, address: dict[str, object]) -> ServerError:
-    """Translate an error of redis-py for the user."""
+    """Return flownb's error for one of redis-py: one line that says what to do, without the password."""
     import redis
 
-    where = place(address)
+    where = shown(address)
     said = " ".join(str(error).split())
     if password := address.get("password"):
         said = said.replace(str(password), "***")
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        return ServerRefused(
-            f"{where} does not allow flownb's commands ({said}): ask for them with ACL SETUSER"
-        )
     if isinstance(error, redis.AuthenticationError):
-        if password:
-            return ServerRefused(
-                f"{where} refused the user name or password: correct the URL or FLOWNB_PASSWORD"
-            )
-        return ServerRefused(f"{where} wants a password: set FLOWNB_PASSWORD, and the user name in the URL")
+        return ServerRefused(_why_no_login(where, has_password=bool(password)))
+    if isinstance(error, redis.ResponseError):
+        return ServerRefused(_why_refused(error, where, said))
     if isinstance(error, redis.BusyLoadingError):
         return ServerUnreachable(f"{where} is still loading its data: try again in a moment")
     if isinstance(error, redis.TimeoutError):
@@ -178,16 +190,34 @@ def explain(error: Exception, address: dict[str, object]) -> ServerError:
             else "if it wants TLS, write rediss://"
         )
         hint = f"check host and port; {other}"
-        return ServerUnreachable(f"{where} did not answer within {CONNECT_TIMEOUT:g} s: {hint}")
-    if isinstance(error, redis.ResponseError):
-        if "DB index" in said:
-            return ServerRefused(f"{where} has no database of that number: end the URL in /0")
-        return ServerRefused(f"{where} refused ({said}): check that it is a Redis or Valkey server")
+        return ServerUnreachable(f"{where} did not answer within {CONNECT_SECONDS:g} s: {hint}")
+    return ServerUnreachable(_why_no_connection(error, where, said))
+
+
+def _why_no_login(where: str, *, has_password: bool) -> str:
+    if has_password:
+        return f"{where} refused the user name or password: correct the URL or FLOWNB_PASSWORD"
+    return f"{where} wants a password: set FLOWNB_PASSWORD, and the user name in the URL"
+
+
+def _why_refused(error: Exception, where: str, said: str) -> str:
+    import redis
+
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return f"{where} does not allow flownb's commands ({said}): ask for them with ACL SETUSER"
+    if "DB index" in said:
+        return f"{where} has no database of that number: end the URL in /0"
+    return f"{where} refused ({said}): check that it is a Redis or Valkey server"
+
+
+def _why_no_connection(error: Exception, where: str, said: str) -> str:
+    import redis
+
     if "CERTIFICATE" in said or "certificate" in said:
         hint = "name its authority with ?ssl_ca_certs=FILE in the URL"
-        return ServerUnreachable(f"{where} shows a certificate that cannot be verified: {hint}")
+        return f"{where} shows a certificate that cannot be verified: {hint}"
     if "SSL" in said:
-        return ServerUnreachable(f"{where} does not speak TLS as expected: if it has none, write redis://")
+        return f"{where} does not speak TLS as expected: if it has none, write redis://"
     if isinstance(error, redis.ConnectionError) and "closed" in said:
-        return ServerUnreachable(f"{where} closed the connection: if it wants TLS, write rediss://")
-    return ServerUnreachable(f"no server at {where}: start it, or correct the URL ({said})")
+        return f"{where} closed the connection: if it wants TLS, write rediss://"
+    return f"no server at {where}: start it, or correct the URL ({said})"

@@ -77,7 +77,7 @@ class Connection:
         return self._hold.folder if self._hold else None
 
     def client(self) -> redis.Redis:
-        """The shared client for commands: bytes, thread-safe, resends with growing pauses of at most 1 s.
+        """Return the shared client for commands: bytes, thread-safe, resends with growing pauses of at most 1 s.
 
         Resending after a lost reply is right because every write of flownb may arrive twice. If the server
         stays away, redis-py's ConnectionError or TimeoutError comes after some seconds.
@@ -93,16 +93,16 @@ class Connection:
             return self._client
 
     def blocking_client(self) -> redis.Redis:
-        """A new client for one loop of blocking commands of up to 10 s, without resends. Close it.
+        """Return a new client for one loop of blocking commands of up to 10 s, without resends. Close it.
 
         >>> with connection.blocking_client() as client:
         ...     print(client.blpop("doc-inbox", timeout=0.01))
         None
         """
-        return addresses.make_client(self.address(), timeout=addresses.BLOCKING_TIMEOUT)
+        return addresses.make_client(self.address(), timeout=addresses.BLOCKING_SECONDS)
 
     def worker_client(self) -> redis.Redis:
-        """A new client for one worker, who resends by itself: 8 s per command. Close it.
+        """Return a new client for one worker, which sends again by itself: 8 s per command. Close it.
 
         >>> with connection.worker_client() as client:
         ...     client.ping()
@@ -111,7 +111,7 @@ class Connection:
         return addresses.make_client(self.address())
 
     def address(self) -> dict[str, object]:
-        """Where the server is, with credentials, for another process on this machine; JSON-able.
+        """Return where the server is, with credentials, for another process on this machine; JSON-able.
 
         ``url`` or ``unix_socket_path``, and redis-py's options. Give it away through a pipe only, never on a
         command line. An embedded server stops when the last Connection closes, whoever has its address.
@@ -125,7 +125,7 @@ class Connection:
 
     @staticmethod
     def client_from_address(address: dict[str, object]) -> redis.Redis:
-        """A client for what `address()` told, like that of `worker_client`.
+        """Return a client for what `address()` returned, like that of `worker_client`.
 
         >>> with Connection.client_from_address(connection.address()) as client:
         ...     client.ping()
@@ -134,7 +134,7 @@ class Connection:
         return addresses.make_client(address)
 
     def ensure_writable(self) -> None:
-        """Ask before the first write: ReadOnly, or ServerRefused with the reason and what mends it.
+        """Check before the first write: raise ReadOnly, or ServerRefused with the reason and the remedy.
 
         The server is asked once per connection.
 
@@ -172,7 +172,7 @@ class Connection:
         return lambda: self._on_close.remove(callback) if callback in self._on_close else None
 
     def close(self) -> None:
-        """Call what was registered, close the client, let go of an embedded server. May be called twice.
+        """Call what was registered, close the client, release an embedded server. May be called twice.
 
         >>> other = Connection(connection.client())
         >>> other.close()
@@ -203,12 +203,12 @@ class Connection:
 
     def __repr__(self) -> str:
         """The same in every run and on every machine: no credentials, no folders."""
-        told = ["embedded" if self.embedded else repr(self._address.get("url", "unix socket"))]
+        parts = ["embedded" if self.embedded else repr(self._address.get("url", "unix socket"))]
         if self.prefix != "bull":
-            told.append(f"prefix={self.prefix!r}")
+            parts.append(f"prefix={self.prefix!r}")
         if self.read_only:
-            told.append("read_only=True")
-        return f"Connection({', '.join(told)})"
+            parts.append("read_only=True")
+        return f"Connection({', '.join(parts)})"
 
 
 def _address_asked_for(asked: object, path: object) -> dict[str, object]:

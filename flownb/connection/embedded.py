@@ -15,14 +15,15 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 from flownb.connection import server_files
-from flownb.connection.folder import OTHERWISE, find_server, not_writable, prepare
+from flownb.connection.folder import OTHERWISE, find_server, not_writable, prepare, refuse_windows
 from flownb.errors import FlownbError, ServerUnreachable
 
-PATIENCE = 8.0  # seconds without a sign of life until joining gives up
-SILENCE = 0.5  # seconds after which a supervisor that does not listen is taken for dead
+PATIENCE_SECONDS = 8.0  # without a sign of life until joining gives up
+SILENCE_SECONDS = 0.5  # after which a supervisor that does not listen is taken for dead
 
 
 # -- starting and joining ----------------------------------------------------------------------------------
@@ -31,17 +32,13 @@ SILENCE = 0.5  # seconds after which a supervisor that does not listen is taken 
 def join(folder: Path) -> tuple[socket.socket, dict[str, object]]:
     """Start the folder's server or join it: the connection that holds it, and its address.
 
-    Raises ServerUnreachable after `PATIENCE` seconds without a sign of life; a server that is still reading a
+    Raises ServerUnreachable after `PATIENCE_SECONDS` without a sign of life; a server that is still reading a
     lot of data does give signs.
     """
-    if os.name == "nt":
-        raise ServerUnreachable(
-            "the embedded server does not run on Windows: set FLOWNB_URL to a Redis server"
-        )
+    refuse_windows()
     prepare(folder)
-    give_up = time.monotonic() + PATIENCE
-    silent: dict[str, object] | None = None
-    silent_since = 0.0
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    silence = _Silence()
     while time.monotonic() < give_up:
         if started := _start(folder):
             if address := _wait_for_address(started, folder):
@@ -53,15 +50,27 @@ def join(folder: Path) -> tuple[socket.socket, dict[str, object]]:
             if address := _wait_for_address(arrived, folder):
                 return arrived, address
             continue  # it is just stopping: try again to start one
-        if link != silent:
-            silent, silent_since = link, time.monotonic()
-        elif link and time.monotonic() - silent_since > SILENCE:
+        if silence.seconds_of(link) > SILENCE_SECONDS and link:
             _stop_orphan(link)
-            silent = None
+            silence = _Silence()
         time.sleep(0.02)
     raise ServerUnreachable(
         f"{folder} is in use, but no server answers (used on another machine?): end that use, {OTHERWISE}"
     )
+
+
+class _Silence:
+    """How long the supervisor that a link file names has not listened."""
+
+    def __init__(self) -> None:
+        self._link: dict[str, object] | None = None
+        self._since = 0.0
+
+    def seconds_of(self, link: dict[str, object] | None) -> float:
+        """Return how long ago this link was first seen without a break."""
+        if link != self._link:
+            self._link, self._since = link, time.monotonic()
+        return time.monotonic() - self._since
 
 
 def _start(folder: Path) -> socket.socket | None:
@@ -114,30 +123,36 @@ def _knock(link: dict[str, object]) -> socket.socket | None:
 
 
 def _wait_for_address(hold: socket.socket, folder: Path) -> dict[str, object] | None:
-    """What the supervisor says first; None if it closes the connection without a word."""
-    hold.settimeout(PATIENCE)
-    said = b""
+    """Return the address that the supervisor sends; None if it closes the connection without a word."""
+    hold.settimeout(PATIENCE_SECONDS)
+    for message in _messages(hold, folder):
+        if "error" in message:
+            hold.close()
+            raise ServerUnreachable(f"the embedded server in {folder}: {message['error']}")
+        if "unix_socket_path" in message:
+            hold.settimeout(None)
+            return message
+    hold.close()
+    return None
+
+
+def _messages(hold: socket.socket, folder: Path) -> Iterator[dict[str, object]]:
+    """Yield what the supervisor sends, until it closes the connection."""
+    unread = b""
     while True:
         try:
-            heard = hold.recv(4096)
+            received = hold.recv(4096)
         except TimeoutError:
             hold.close()
             raise ServerUnreachable(
                 f"the supervisor of the embedded server in {folder} does not answer: end it, {OTHERWISE}"
             ) from None
         except OSError:
-            heard = b""
-        if not heard:
-            hold.close()
-            return None
-        *lines, said = (said + heard).split(b"\n")
-        for message in map(json.loads, lines):
-            if "error" in message:
-                hold.close()
-                raise ServerUnreachable(f"the embedded server in {folder}: {message['error']}")
-            if "unix_socket_path" in message:
-                hold.settimeout(None)
-                return {str(key): value for key, value in message.items()}
+            return
+        if not received:
+            return
+        *lines, unread = (unread + received).split(b"\n")
+        yield from map(json.loads, lines)
 
 
 def _stop_orphan(link: dict[str, object]) -> None:

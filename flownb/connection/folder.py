@@ -19,10 +19,7 @@ def folder_for(path: str | os.PathLike[str] | None = None) -> Path:
 
     A ``.flownb`` that belongs to somebody else or cannot be written is passed over.
     """
-    if os.name == "nt":
-        raise ServerUnreachable(
-            "the embedded server does not run on Windows: set FLOWNB_URL to a Redis server"
-        )
+    refuse_windows()
     if path is not None:
         return Path(path).expanduser().absolute()
     here = Path.cwd()
@@ -30,6 +27,13 @@ def folder_for(path: str | os.PathLike[str] | None = None) -> Path:
         if _is_ours(parent / FOLDER_NAME):
             return parent / FOLDER_NAME
     return here / FOLDER_NAME
+
+
+def refuse_windows() -> None:
+    if os.name == "nt":
+        raise ServerUnreachable(
+            "the embedded server does not run on Windows: set FLOWNB_URL to a Redis server"
+        )
 
 
 def _is_ours(folder: Path) -> bool:

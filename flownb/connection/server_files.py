@@ -63,12 +63,20 @@ def last_words(folder: str, since: int = 0) -> str:
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    # "4711:M 23 Nov 2026 15:00:00.000 # Fatal ...": '#' marks a warning, the likely reason of an end.
-    said = [re.match(r"(?:\d+:\w \d+ \w+ \d+ [\d:.]+ (\S) )?(.*\S)", line) for line in lines]
-    marked = [(match[1], match[2]) for match in said if match]
-    warnings = [text for mark, text in marked if mark == "#"]
-    plain = [text for mark, text in marked if mark is None]
-    return (plain or warnings or [text for _, text in marked] or [""])[-1]
+    return _likely_reason(lines)
+
+
+def _likely_reason(lines: list[str]) -> str:
+    """Pick from a log's lines the last one that is no server's, else the last warning, else the last one.
+
+    >>> _likely_reason(["4711:M 23 Nov 2026 15:00:00.000 # Fatal error", "4711:M 23 Nov 2026 15:00:00.001 * Bye"])
+    'Fatal error'
+    """
+    found = {None: "", "#": "", "any": ""}  # the mark of a line -> its last text; '#' marks a warning
+    for line in lines:
+        if match := re.match(r"(?:\d+:\w \d+ \w+ \d+ [\d:.]+ (\S) )?(.*\S)", line):
+            found[match[1]] = found["any"] = match[2]
+    return found[None] or found["#"] or found["any"]
 
 
 def ask(socket_path: str, *commands: str, timeout: float = 1.0) -> list[str]:

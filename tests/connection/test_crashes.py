@@ -187,7 +187,7 @@ def test_a_supervisor_that_does_not_answer_is_told_in_time(folder, start_user, w
 def test_a_locked_folder_without_a_server_is_told_in_time(folder, monkeypatch):
     import fcntl
 
-    monkeypatch.setattr(embedded, "PATIENCE", 1.0)
+    monkeypatch.setattr(embedded, "PATIENCE_SECONDS", 1.0)
     folder.mkdir()
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -199,7 +199,7 @@ def test_everybody_waits_while_a_lot_of_data_is_loaded(folder, watch, monkeypatc
     with Connection(path=folder) as connection:
         connection.client().eval("for i = 1, 300 do redis.call('SET', i, i) end", 0)
     watch.gone(folder)
-    monkeypatch.setattr(embedded, "PATIENCE", 1.8)
+    monkeypatch.setattr(embedded, "PATIENCE_SECONDS", 1.8)
     slow = slow_server(folder)
     monkeypatch.setattr(embedded, "find_server", lambda: slow)
     began = time.monotonic()
