@@ -7,7 +7,7 @@ import secrets
 from flownb.api.job import Job
 from flownb.api.summary import summarise
 from flownb.wire import codec, keys
-from flownb.wire.leases import FetchingWorker
+from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from flownb.wire.leases import Lease
+from flownb.wire.lease_records import Lease
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_BYTES_A_CALL
-from flownb.worker.outcomes import returned
+from flownb.worker.run_outcomes import returned
 from flownb.worker.slots import Held, Slots
 
 

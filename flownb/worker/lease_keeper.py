@@ -25,7 +25,7 @@ from typing import Any
 
 from flownb.connection import Connection
 from flownb.errors import FlownbError
-from flownb.wire.leases import Lease
+from flownb.wire.lease_records import Lease
 from flownb.wire.store import Store
 
 LINGER_SECONDS = 10.0  # that a keeper stays when it watches no queue

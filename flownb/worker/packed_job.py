@@ -17,9 +17,9 @@ from flownb.errors import OptionError, UnrecoverableError
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
-from flownb.worker.outcomes import outcome_of_error
 from flownb.worker.retry_policy import BULLMQ
 from flownb.worker.run import run
+from flownb.worker.run_outcomes import outcome_of_error
 from flownb.worker.work import Work
 
 

@@ -10,7 +10,7 @@ from enum import Enum
 from queue import Empty, SimpleQueue
 
 from flownb.errors import ServerError
-from flownb.wire.leases import FetchingWorker
+from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.limits import CHUNK_JOBS
@@ -20,8 +20,8 @@ from flownb.worker.follow_up import follow_up
 from flownb.worker.held_jobs import HeldJobs
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks, Middleware
-from flownb.worker.outcomes import as_failure
 from flownb.worker.recovery import Recovery
+from flownb.worker.run_outcomes import as_failure
 from flownb.worker.runners import Runner
 from flownb.worker.settings import WorkerSettings
 from flownb.worker.slots import Held, Slots

@@ -14,7 +14,7 @@ from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
-from flownb.worker.outcomes import (
+from flownb.worker.run_outcomes import (
     completed,
     failed_by,
     outcome_of_error,

@@ -19,7 +19,8 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.delegate_rows import delegate_rows
-from flownb.worker.outcomes import (
+from flownb.worker.row_results import RowResults
+from flownb.worker.run_outcomes import (
     completed_with,
     failed,
     failed_by,
@@ -27,7 +28,6 @@ from flownb.worker.outcomes import (
     put_off,
     rate_limited,
 )
-from flownb.worker.row_results import RowResults
 from flownb.worker.work import Work
 
 SAVE_SECONDS = 1.0  # of work after which the rows that are done are written down

@@ -14,9 +14,9 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker import packed_job
-from flownb.worker.outcomes import outcome_of_error, returned
 from flownb.worker.process import JobProcess
 from flownb.worker.run import run
+from flownb.worker.run_outcomes import outcome_of_error, returned
 from flownb.worker.work import Work
 
 log = logging.getLogger("flownb.worker")

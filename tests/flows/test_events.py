@@ -11,7 +11,7 @@ import pytest
 
 import flownb as fn
 from flownb.api import event_reader as module
-from flownb.wire.leases import FetchingWorker
+from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.store import Store
 from tests.support.event_listeners import listening, names_of, threads
 

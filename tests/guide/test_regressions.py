@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import flownb as fn
-from flownb.wire.leases import FetchingWorker
+from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.store import Store
 from tests.support.guide_trees import Work, node, run, states, working
 

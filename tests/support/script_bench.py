@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flownb.wire.job_rows import FlowRecord, JobDetails, JobRow, ParentRow
-from flownb.wire.leases import FetchingWorker
+from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.outcomes import Kind, Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import flownb as fn
-from flownb.wire.leases import FetchingWorker
+from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flownb.wire.leases import Lease
+from flownb.wire.lease_records import Lease
 from tests.support.script_bench import START, Bench, key
 
 

@@ -7,7 +7,7 @@ import random
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from flownb.wire.leases import Lease
+from flownb.wire.lease_records import Lease
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from tests.support import invariants

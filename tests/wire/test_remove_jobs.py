@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flownb import errors
 from flownb.steering import remove as removal
-from flownb.wire.leases import Lease
+from flownb.wire.lease_records import Lease
 from flownb.wire.requests import Removal, Retry
 from tests.support import invariants
 from tests.support.script_bench import Bench, base, completed, failed, key, node, parent, retry

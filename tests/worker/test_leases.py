@@ -7,7 +7,7 @@ import json
 import pytest
 
 import flownb as fn
-from flownb.wire.leases import FetchingWorker, Lease
+from flownb.wire.lease_records import FetchingWorker, Lease
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flownb.wire.leases import FetchingWorker, Lease
+from flownb.wire.lease_records import FetchingWorker, Lease
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken, taken_of
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_JOBS_A_CALL, check_size, in_pieces
