@@ -39,7 +39,7 @@ def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> tuple
     slots = sum(stage.run / stage.pace for stage in moving)
     usual = fmean(run for stage in stages for run in stage.runs)
     main = max(moving, key=lambda stage: stage.left * stage.run)
-    faster, slower = _changes_of_pace(main)
+    faster, slower = _changes_of_rate(main)
     least, most = _least_work(ahead, slots), _most_work(ahead, slots, usual)
     return least / faster, most * slower + _time_of_the_last(ahead, moving, usual)
 
@@ -54,7 +54,7 @@ def _most_work(ahead: Iterable[_Stage], slots: float, usual: float) -> float:
     return sum(max(stage.left / slots, 1) * (stage.run or _UNKNOWN_RUN * usual) for stage in ahead)
 
 
-def _changes_of_pace(main: _Stage) -> tuple[float, float]:
+def _changes_of_rate(main: _Stage) -> tuple[float, float]:
     """Return by which factors the pace may rise and fall until the end, going by the stage with most work left."""
     doubt = _ALWAYS + 2 * main.noise + 0.5 / math.sqrt(main.ended)
     share = main.left / (main.left + main.ended)
@@ -102,7 +102,7 @@ class _Stage:
         mine = states.get(COMPLETED, 0) + states.get(FAILED, 0)
         ended = min(mine, throughput.ended)  # the others ended before the flow was there, or are not its own
         runs = [max(run, _LEAST_RUN_SECONDS) for run in throughput.runs]
-        between, noise = _pace(throughput.ends, ended, max(runs, default=0))
+        between, noise = _seconds_between_ends(throughput.ends, ended, max(runs, default=0))
         return cls(
             left=sum(states.values()) - mine,
             active=states.get(ACTIVE, 0),
@@ -116,7 +116,7 @@ class _Stage:
         )
 
 
-def _pace(ends: Sequence[float], ended: int, longest: float) -> tuple[float, float]:
+def _seconds_between_ends(ends: Sequence[float], ended: int, longest: float) -> tuple[float, float]:
     """Return the seconds between two ends, the latest weighing most, and by which part of it that may be off."""
     if min(ended, len(ends)) < 2 or ends[0] <= ends[-1] or not longest:
         return 0.0, 0.0

@@ -15,7 +15,7 @@ from flownb.errors import JobMissing
 from flownb.state import counting
 from flownb.state.catch_up import CatchUp
 from flownb.state.count_check import CountCheck
-from flownb.state.shape import Declared, Found, Shape
+from flownb.state.shape import Declared, LinkedShape, Shape
 from flownb.wire.records import COMPLETED, FAILED, WAITING, FlowCounts, JobRecord
 from flownb.wire.store import Store
 
@@ -74,7 +74,7 @@ class OwnFlowState(FlowState):
         self.root = self.first_record.get("root", "")
         declared = Declared(store, self.root)
         self.shape = declared
-        self._found = Found(store, self.root, flow)
+        self._found = LinkedShape(store, self.root, flow)
         self._count_check = CountCheck(store, flow, declared)
         self._catch_up = CatchUp(store, declared)
         self._has_ended = False  # at the last question
@@ -137,7 +137,7 @@ class FoundFlowState(FlowState):
     def __init__(self, store: Store, root: str) -> None:
         self._store = store
         self.root = root
-        self.shape = Found(store, root)
+        self.shape = LinkedShape(store, root)
         self.first_record = self.record()
 
     def record(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest
 from flownb.options import read_limiter
 from flownb.wire import scripts
 from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
-from flownb.wire.leases import FetchingWorker, Lease
+from flownb.wire.lease_records import FetchingWorker, Lease
 from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.requests import Detachment, Removal, Retry
 from flownb.wire.store.children import ChildrenCounts, JobOutline
