@@ -84,7 +84,7 @@ class Declared(Shape):
         return [key for piece in self.store.declared.read(parent) for key in piece.keys]
 
 
-class Found(Shape):
+class LinkedShape(Shape):
     """The tree as BullMQ's own keys have it, whoever added its jobs: walked once, a piece at a time, and kept.
 
     Of a `flow` that flownb stored the children it declared come first, in their order.
