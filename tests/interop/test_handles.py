@@ -239,7 +239,8 @@ def test_a_batch_whose_rows_others_run_comes_back_on_its_index(peers, connection
     rows["why"] = "no such row"
     batch = fn.fan_out(rows, "node6-items", name="enriched")
 
-    assert batch.results(timeout=30)["node6-items"].to_dict() == {"a": 3, "b": 5}
+    results = batch.results(timeout=30)["node6-items"]
+    assert results.to_dict() == {"a": 3, "b": 5, "c": None}
     assert batch.failures.loc["c", "message"].endswith("no such row")
     assert batch.progress().fraction == 1.0
     assert batch.state == "completed"
