@@ -1,0 +1,88 @@
+"""Notebooks that are no Jupyter: they take a flow's MIME bundle as it is, and turn it into JSON by exact types."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flownb as fn
+from tests.support.programs import missing
+
+TREE = {"name": "total", "queueName": "totals", "children": [{"name": "<load>", "queueName": "loads"}]}
+NOTEBOOK = """
+import marimo
+
+app = marimo.App()
+
+
+@app.cell
+def _():
+    import flownb as fn
+    import pandas as pd
+
+    fn.connect(path="here")
+
+    @fn.task
+    def score(text):
+        if text == "bad":
+            raise ValueError("no score for this")
+        return len(text)
+
+    batch = fn.fan_out(pd.DataFrame({"text": ["a", "bad", "ccc"]}), score, name="november")
+    batch.wait()
+    batch
+    return batch, fn
+
+
+@app.cell
+def _(batch):
+    batch.draw()
+    return
+
+
+@app.cell
+def _(fn):
+    fn.draw({"name": "planned", "queueName": "totals"})
+    return
+"""
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param(lambda flow: flow, id="a flow"),
+        pytest.param(lambda flow: flow.draw(), id="its picture"),
+        pytest.param(lambda flow: flow.watch(), id="its live view"),
+        pytest.param(lambda _: fn.draw(TREE), id="a tree"),
+    ],
+)
+def test_what_a_cell_shows_is_plain_text(connection, shown):
+    bundle = shown(fn.add(TREE, connection=connection))._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert {type(text) for text in data.values()} == {str}
+
+
+def test_a_report_is_plain_text(connection):
+    flow = fn.add(TREE, connection=connection)
+    assert type(flow.to_html()) is type(flow.draw().svg()) is str
+
+
+def test_marimo_shows_a_batch_and_its_picture(tmp_path: Path) -> None:
+    if importlib.util.find_spec("marimo") is None:
+        missing("marimo", "make env-test")
+    (tmp_path / "notebook.py").write_text(NOTEBOOK)
+    command = [sys.executable, "-m", "marimo", "export", "ipynb", "notebook.py", "--include-outputs"]
+    subprocess.run([*command, "-o", "made.ipynb"], cwd=tmp_path, check=True, capture_output=True, timeout=100)
+    cells = json.loads((tmp_path / "made.ipynb").read_text())["cells"]
+    outputs = [output["data"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
+    batch, picture, tree = ("".join("".join(text) for text in data.values()) for data in outputs)
+    assert "november" in batch
+    assert "ValueError: no score for this" in batch
+    assert "<svg" in batch
+    assert "<svg" in picture
+    assert "planned" in tree
