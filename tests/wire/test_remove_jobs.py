@@ -13,8 +13,8 @@ from flownb.steering import remove as removal
 from flownb.wire.lease_records import Lease
 from flownb.wire.requests import Removal, Retry
 from tests.support import invariants
+from tests.support.random_flows import QUEUES, Model, check, fresh, graphs, renamed, tries
 from tests.support.script_bench import Bench, base, completed, failed, key, node, parent, retry
-from tests.wire.test_properties import QUEUES, Model, check, fresh, graphs, renamed, tries
 
 P, G = key("p", "up"), key("g", "top")
 QUEUE_KEYS = (":meta", ":id", ":events", ":marker", ":pc", ":stalled-check", ":served")

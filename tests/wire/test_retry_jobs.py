@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from flownb.wire.requests import Retry
 from tests.support import invariants
+from tests.support.random_flows import QUEUES, check, fresh, graphs, tries
 from tests.support.script_bench import START, Bench, base, completed, failed, key, node, parent, retry
-from tests.wire.test_properties import QUEUES, check, fresh, graphs, tries
 
 P, G = key("p", "up"), key("g", "top")
 
