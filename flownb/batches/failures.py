@@ -82,8 +82,10 @@ def kind_of(error: str | None, message: str | None) -> str:
     'KeyError: [<q>, ...] not in index'
     """
     lines = (message or "").strip().splitlines()
-    template = _PARTICULARS.sub(_folded, lines[0][:MOST_CHARACTERS]).strip() if lines else ""
-    template = _REPEATED.sub(r"\1, ...", template)
+    template, before = (lines[0][:MOST_CHARACTERS] if lines else ""), ""
+    while template != before:  # what is folded may have stood beside a quote that now is one
+        before = template
+        template = _REPEATED.sub(r"\1, ...", _PARTICULARS.sub(_folded, template).strip())
     return ": ".join(part for part in (error, template) if part)
 
 

@@ -6,7 +6,7 @@ import time
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flownb.batches.failures import Failure, failures, kind_of, type_and_message
@@ -52,6 +52,9 @@ def test_a_kind_may_have_no_message() -> None:
 
 
 @given(st.text())
+@example("0''")
+@example("''0")
+@example("1,'2',''0")
 def test_a_kind_of_a_kind_is_itself(message: str) -> None:
     once = kind_of(None, message)
     assert kind_of(None, once) == once or len(once) >= 300
