@@ -1,4 +1,4 @@
-"""Write the table of files into ARCHITECTURE.md: one line a file, from the first line of its docstring.
+"""Write the tables of files into ARCHITECTURE.md: one line a file of the package, script or test, from its first line.
 
 `--check` says whether the table is up to date.
 """
@@ -33,6 +33,7 @@ ROOMS = (  # in the order of ARCHITECTURE.md's first table; "" is flownb/ itself
     "widgets/static",
     "cli",
 )
+SCRIPT_ROOMS = ("transitions", "reads", "repair", "lib")  # of flownb/wire/lua/, in the order of the page
 
 
 def first_line(path: Path) -> str:
@@ -41,7 +42,7 @@ def first_line(path: Path) -> str:
     if path.suffix == ".py":
         says = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
     else:
-        found = re.match(r"// *(.*)\n", text)
+        found = re.match(r"(?://|--+) *(?:\w+: )?(.*)\n", text)
         says = found[1] if found else ""
     if not says:
         raise ValueError(f"{path.relative_to(ROOT)}: its first line does not say what the file is for")
@@ -62,16 +63,40 @@ def files() -> list[Path]:
     return sorted(found, key=place)
 
 
-def table() -> str:
-    """Return the table: file, what it is for."""
-    rows = [(path.relative_to(PACKAGE).as_posix(), first_line(path)) for path in files()]
+def scripts() -> list[Path]:
+    """Return the Lua scripts and what they share, room by room."""
+    return [path for room in SCRIPT_ROOMS for path in sorted((PACKAGE / "wire/lua" / room).glob("*.lua"))]
+
+
+def tests() -> list[Path]:
+    """Return the files of tests, folder by folder."""
+    return sorted((ROOT / "tests").rglob("test_*.py"), key=lambda path: (path.parent, path.name))
+
+
+def table(paths: list[Path], root: Path) -> str:
+    """Return a table: file, what it is for."""
+    rows = [(path.relative_to(root).as_posix(), first_line(path)) for path in paths]
     lines = ["| file | what it is for |", "|---|---|"]
     return "\n".join([*lines, *(f"| `{name}` | {says.replace('|', chr(92) + '|')} |" for name, says in rows)])
 
 
+def tables() -> str:
+    """Return the three tables, each below its heading."""
+    return "\n".join(
+        [
+            "### The package\n",
+            table(files(), PACKAGE),
+            "\n### Scripts, below `wire/lua/`\n",
+            table(scripts(), PACKAGE / "wire/lua"),
+            "\n### Tests\n",
+            table(tests(), ROOT),
+        ]
+    )
+
+
 def with_table(page: str) -> str:
     """Return the page with its table made anew."""
-    return TABLE.sub(lambda found: f"{found[1]}{table()}\n{found[2]}", page)
+    return TABLE.sub(lambda found: f"{found[1]}{tables()}\n{found[2]}", page)
 
 
 def main(arguments: list[str]) -> int:

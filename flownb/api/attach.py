@@ -1,4 +1,4 @@
-"""`attach`: the handle of a flow that is stored already, found by its name or around a job, whoever stored it."""
+"""Find a stored flow by its name or around a job, whoever stored it. The public `attach` is in `batches/batch.py`."""
 
 from __future__ import annotations
 

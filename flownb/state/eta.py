@@ -24,8 +24,8 @@ def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> tuple
     It cannot before two jobs of the flow have ended, and when nothing runs that could go on.
 
     >>> counts = FlowCounts(by_stage={"rows": {"completed": 500, "active": 4, "waiting": 496}})
-    >>> pace = Pace(ended=500, ends=[100 - 5 * i for i in range(21)], runs=[0.8] * 32, due=0)
-    >>> low, high = estimate(counts, {"rows": pace})
+    >>> rows = Throughput(ended=500, ends=[100 - 5 * i for i in range(21)], runs=[0.8] * 32, due=0)
+    >>> low, high = estimate(counts, {"rows": rows})
     >>> round(low), round(high)
     (81, 126)
     """

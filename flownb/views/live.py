@@ -1,4 +1,4 @@
-"""What the live page draws: a frame that is made once for each shape of a flow, and what changes from poll to poll.
+"""What the kernel sends to the live page: a frame, made once for each shape of a flow, and what changes in it.
 
 A box of the frame has room for whatever its jobs may come to, so that nothing moves while they run.
 """

@@ -1,4 +1,4 @@
-"""The progress of a flow in words: what runs for how long, and how much time is left."""
+"""The progress of a flow in words, for every view: what runs for how long, and how much time is left."""
 
 from __future__ import annotations
 

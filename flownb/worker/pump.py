@@ -1,4 +1,4 @@
-"""The pump: one thread that fetches jobs, hands them to slots, collects their outcomes and writes many in one call."""
+"""The pump: one thread that fetches jobs, hands them to slots, writes many outcomes in one call, ends the worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker a user holds: serves queues with one function. Nothing runs before `start`, `run` or ``with``."""
+"""The worker a user holds, and its options: serves queues with one function, from `start`, `run` or ``with`` on."""
 
 from __future__ import annotations
 

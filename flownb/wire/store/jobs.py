@@ -11,7 +11,7 @@ from flownb.wire.records import JobRecord
 from flownb.wire.requests import Removal, Retry
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.job_records import ALL_FIELDS, record_of
-from flownb.wire.store.limits import JOBS_A_CHANGE, MOST_JOBS_A_CALL, check_size, in_pieces
+from flownb.wire.store.limits import JOBS_A_CHANGE, MOST_JOBS_A_CALL, VALUES_A_READ, check_size, in_pieces
 from flownb.wire.store.server import Server
 
 
@@ -70,7 +70,7 @@ class Jobs:
     def read_returnvalues(self, jobs: Sequence[str]) -> list[str | None]:
         """Return the JSON texts that completed jobs returned, None for any other job."""
         values: list[str | None] = []
-        for some in in_pieces(jobs, MOST_JOBS_A_CALL):
+        for some in in_pieces(jobs, VALUES_A_READ):
             with self._server.pipeline() as pipe:
                 for key in some:
                     pipe.hget(key, "returnvalue")

@@ -1,4 +1,4 @@
-"""What stands in a job's way: a few plain reads of its queue, its lease and its queue's lists. Nothing is written."""
+"""What stands in a job's way, for `explain` and the doctor: its queue, its lease, its lists. Nothing is written."""
 
 from __future__ import annotations
 

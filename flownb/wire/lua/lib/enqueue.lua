@@ -1,4 +1,4 @@
--- enqueue: put a job into wait, prioritized or delayed.
+-- enqueue: put a job into wait, prioritized or delayed; delayed -> waiting or prioritized, of jobs that are due.
 -- @touches wait prioritized pc delayed events
 -- @use     queue counts
 

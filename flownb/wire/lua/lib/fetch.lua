@@ -1,4 +1,4 @@
--- fetch: waiting or prioritized -> active.
+-- fetch: waiting or prioritized -> active; jobs that are due leave delayed first.
 -- @touches wait prioritized pc active limiter lock events marker
 -- @use     queue counts enqueue needed set_aside cancel
 -- @map     worker token lock_ms name limiters
