@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class KernelWorkers(Protocol):
     """`worker.task_worker`: this kernel's own workers, asked by whoever adds work."""
 
-    def register_notebook_code(self, connection: Connection, /) -> None:
-        """Work is about to be added: raise FlowError where another kernel would run it with other functions."""
+    def register_notebook_code(self, connection: Connection, queues: Iterable[str], /) -> None:
+        """Work is about to be added to these queues: raise FlowError where another kernel would run it otherwise."""
 
     def start_kernel_worker(self, connection: Connection, /) -> None:
         """Work has been added: let this kernel's own workers run, if it has any to do."""

@@ -17,6 +17,7 @@ from flownb.api.flow import Flow
 from flownb.api.if_exists import CHOICES, flow_to_reuse, refuse_stored, remove_stored
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
+from flownb.wire import keys
 from flownb.wire.store import Store
 
 _T = TypeVar("_T")
@@ -141,7 +142,8 @@ class _Adding:
 
     def store(self, tree: Any, plan: Plan, name: str | None) -> Flow:
         """Store a plan, unless the flow of this root is there; return its handle."""
-        hooks.kernel_workers.register_notebook_code(self.connection)
+        queues = {keys.queue_of_base(job.base) for job in plan.jobs}
+        hooks.kernel_workers.register_notebook_code(self.connection, queues)
         if self.as_bullmq:
             store_as_bullmq(self._store, plan)
             flow = None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # Written by whichever thread defines a task, mostly the one that runs cells; read by workers at any time.
 _by_queue: dict[str, dict[str, Task]] = {}
-_listeners: list[Callable[[], None]] = []
+_listeners: list[Callable[[str], None]] = []
 
 
 def register(task: Task) -> None:
@@ -22,7 +22,7 @@ def register(task: Task) -> None:
                 del _by_queue[queue]
     _by_queue.setdefault(task.queue, {})[task.name] = task
     for listener in list(_listeners):
-        listener()
+        listener(task.queue)
 
 
 def queues() -> list[str]:
@@ -49,7 +49,7 @@ def limiter(queue: str) -> dict[str, int] | None:
     return min(limiters, key=lambda limiter: limiter["max"] / limiter["duration"], default=None)
 
 
-def listen(listener: Callable[[], None]) -> Callable[[], None]:
-    """Call `listener` whenever a task is added; returns the call that ends it."""
+def listen(listener: Callable[[str], None]) -> Callable[[], None]:
+    """Call `listener` with its queue whenever a task is added; returns the call that ends it."""
     _listeners.append(listener)
     return lambda: _listeners.remove(listener) if listener in _listeners else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from flownb.connection import Connection
 from flownb.errors import FlowError, ServerError
@@ -40,22 +40,33 @@ class NotebookCode:
         tasks = registry.tasks(queue)
         return self._registered.get(queue) == tasks or not any(map(_is_notebook_code, tasks))
 
-    def register(self) -> None:
+    def register(self) -> dict[str, str]:
         """Note on the server what this kernel runs, and that the kernel lives.
 
-        Raises FlowError for a queue for which another living kernel runs another function.
+        Returns why a queue cannot be served, for those for which another living kernel runs another function.
         """
         mine = {queue: registry.tasks(queue) for queue in registry.queues()}
         mine = {queue: tasks for queue, tasks in mine.items() if any(map(_is_notebook_code, tasks))}
+        self._forget(self._registered.keys() - mine.keys())
         if not mine:
-            return
+            return {}
         with contextlib.suppress(ServerError), server_errors():
             self._presence.ping()
         fresh = {queue: tasks for queue, tasks in mine.items() if self._registered.get(queue) != tasks}
         bases = [keys.base(self._store.prefix, queue) for queue in fresh]
         noted = self._store.kernels.read(bases) if fresh else []
+        refused: dict[str, str] = {}
         for base, (queue, tasks), by_kernel in zip(bases, fresh.items(), noted, strict=True):
-            self._register_queue(base, queue, tasks, by_kernel)
+            if why := self._register_queue(base, queue, tasks, by_kernel):
+                refused[queue] = why
+        return refused
+
+    def register_for(self, queues: Iterable[str]) -> None:
+        """Register what this kernel runs, and raise FlowError where it cannot serve one of these queues."""
+        refused = self.register()
+        for queue in queues:
+            if queue in refused:
+                raise FlowError(refused[queue])
 
     def close(self) -> None:
         """Close the connection whose name says that this kernel lives."""
@@ -63,18 +74,26 @@ class NotebookCode:
 
     def _register_queue(
         self, base: str, queue: str, tasks: list[Task], by_kernel: Mapping[str, KernelCode]
-    ) -> None:
+    ) -> str | None:
+        """Note what this kernel runs for one queue; return why it may not."""
         mine = {task.name: code_of(task.function) for task in tasks}
         others = [
             kernel for kernel, code in by_kernel.items() if kernel != _KERNEL and _is_other_code(mine, code)
         ]
         if others and not self._store.kernels.read_live_kernels().isdisjoint(others):
-            raise FlowError(
+            return (
                 f"task {tasks[0].name!r}: another kernel runs another function for queue {queue!r}, and each would "
                 f'run the other\'s jobs; give this one a queue of its own: @fn.task(queue="{queue}-2")'
             )
         self._store.kernels.write(base, _KERNEL, mine, gone=others)
         self._registered[queue] = tasks
+        return None
+
+    def _forget(self, queues: Iterable[str]) -> None:
+        """Give queues free for which this kernel has no function any more: its tasks were moved."""
+        for queue in queues:
+            self._store.kernels.forget(keys.base(self._store.prefix, queue), _KERNEL)
+            self._registered.pop(queue, None)
 
 
 def notebook_code_on(connection: Connection) -> NotebookCode:

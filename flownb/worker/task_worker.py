@@ -47,7 +47,7 @@ class TaskWorker(Worker):
 
     def _begin(self) -> None:
         super()._begin()
-        self._unlisten = registry.listen(self._pump.queues_changed)
+        self._unlisten = registry.listen(lambda _: self._pump.queues_changed())
 
     def _end(self) -> None:
         self._unlisten()
@@ -89,8 +89,10 @@ class _KernelWorker(TaskWorker):
 
     def _begin(self) -> None:
         self._notebook_code = notebook_code_on(connections.current(self._connection))
-        self._notebook_code.register()
-        self._unregister = registry.listen(self._notebook_code.register)  # before the pump hears of a task
+        for why in self._notebook_code.register().values():
+            print(f"flownb: not served here: {why}")
+        # Before the pump hears of a task.
+        self._unregister = registry.listen(lambda queue: self._notebook_code.register_for([queue]))
         super()._begin()
 
     def _end(self) -> None:
@@ -98,10 +100,13 @@ class _KernelWorker(TaskWorker):
         super()._end()
 
 
-def register_notebook_code(connection: Connection) -> None:
-    """Register this kernel's code on an embedded server; raise FlowError where another kernel runs other functions."""
+def register_notebook_code(connection: Connection, queues: Iterable[str]) -> None:
+    """Register this kernel's code on an embedded server.
+
+    Raises FlowError where another kernel runs other functions for one of these queues.
+    """
     if connection.embedded and not connection.read_only:
-        notebook_code_on(connection).register()
+        notebook_code_on(connection).register_for(queues)
 
 
 def start_kernel_worker(connection: Connection) -> None:
@@ -111,6 +116,8 @@ def start_kernel_worker(connection: Connection) -> None:
     with _starting:
         if is_running(KERNEL_WORKER):
             return
-        tasks = ", ".join(registry.queues())
-        print(f"flownb: this kernel serves {tasks} with {KERNEL_THREADS} threads")
+        refused = notebook_code_on(connection).register()
+        tasks = ", ".join(queue for queue in registry.queues() if queue not in refused)
+        if tasks:
+            print(f"flownb: this kernel serves {tasks} with {KERNEL_THREADS} threads")
         _KernelWorker(concurrency=KERNEL_THREADS, connection=connection, name=KERNEL_WORKER).start()

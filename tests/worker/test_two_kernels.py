@@ -96,9 +96,51 @@ def test_a_function_that_is_defined_while_workers_run_is_refused_in_its_cell_and
     assert second.run(SQUARE) == ("", REFUSED)
     rows = list(range(200))
     assert first.run(RUN.format(rows=rows, name="b")) == (str([2 * n for n in rows]), None)
-    assert second.run(other.replace("[1]", "[2]")) == ("", REFUSED)  # until it is mended
     assert second.run(SQUARE.replace("@fn.task", "@fn.task(queue='mine')")) == ("", None)
-    assert second.run(other.replace("[1]", "[2]")) == ("", None)
+    assert second.run("print(fn.add(score.node(5)).result(timeout=60))") == ("25", None)
+
+
+def test_a_kernel_that_is_refused_for_one_queue_runs_its_other_tasks_and_a_renamed_function(kernels):
+    first, second = kernels
+    assert first.run(DOUBLE + RUN.format(rows=[1], name="a")) == ("[2]", None)
+    assert second.run(SQUARE + RUN.format(rows=[5], name="b")) == ("", REFUSED)
+    other = "@fn.task\ndef other(n): return n + 1\n"
+    assert second.run(other + "print(fn.add(other.node(5)).result(timeout=60))")[0].endswith("6")
+    renamed = SQUARE.replace("score", "squared") + RUN.replace("score", "squared")
+    assert second.run(renamed.format(rows=[5], name="c")) == ("[25]", None)
+    assert second.run(RUN.format(rows=[5], name="b")) == ("", REFUSED)
+    assert second.run(SQUARE) == ("", REFUSED)
+
+
+def test_workers_say_which_queue_they_do_not_serve_and_serve_the_others(kernels):
+    first, second = kernels
+    assert first.run(DOUBLE + RUN.format(rows=[1], name="a")) == ("[2]", None)
+    other = "@fn.task\ndef other(n): return n + 1\n"
+    assert second.run(SQUARE + other + "workers = fn.workers(2).start()") == (
+        f"flownb: not served here: {REFUSED.removeprefix('FlowError: ')}",
+        None,
+    )
+    assert second.run("print(fn.add(other.node(5)).result(timeout=60))") == ("6", None)
+
+
+def test_of_two_refused_functions_each_can_be_mended_alone(kernels):
+    first, second = kernels
+    more = "@fn.task\ndef more(n): return n + {}\n"
+    assert first.run(DOUBLE + more.format(1) + "fn.fan_out([1], score).wait(timeout=60)") == ("", None)
+    assert second.run("workers = fn.workers(2).start()") == ("", None)
+    for cell in SQUARE, more.format(2):
+        assert second.run(cell)[1].startswith("FlowError: task ")
+    assert second.run(SQUARE.replace("@fn.task", "@fn.task(queue='score-2')")) == ("", None)
+    assert second.run(RUN.format(rows=[5, 6], name="b")) == ("[25, 36]", None)
+
+
+def test_a_queue_is_free_for_others_once_a_kernel_has_moved_its_function(kernels):
+    first, second = kernels
+    assert first.run(DOUBLE + RUN.format(rows=[1], name="a")) == ("[2]", None)
+    assert second.run(SQUARE + RUN.format(rows=[5], name="b")) == ("", REFUSED)
+    moved = DOUBLE.replace("@fn.task", "@fn.task(queue='score-1')")
+    assert first.run(moved + RUN.format(rows=[3], name="c")) == ("[6]", None)
+    assert second.run(RUN.format(rows=[5], name="b")) == ("[25]", None)
 
 
 def test_kernels_with_the_same_function_share_the_work_until_one_of_them_edits_it(kernels):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flownb.wire.server_errors import server_errors
 from flownb.wire.store.server import Server
 
 KernelCode = Mapping[str, str]
@@ -41,6 +42,11 @@ class KernelCodes:
             if gone:
                 pipe.hdel(codes, *gone)
             pipe.execute()
+
+    def forget(self, base: str, kernel: str) -> None:
+        """Forget what a kernel ran for a queue."""
+        with server_errors():
+            self._server.client.hdel(self._server.key("tasks", base), kernel)
 
     def read_live_kernels(self) -> set[str]:
         """Return which kernels live; none where we may not ask."""
