@@ -9,20 +9,30 @@ from flownb.tasks.code import code_of, is_edited
 from flownb.wire.records import COMPLETED, FAILED
 
 
-def announce_kept(plan: RowPlan, kept: int, total: int) -> None:
-    """Say how many of the rows are kept."""
-    if kept:
-        rest = "none runs again" if kept == total else f"{total - kept:,} run"
-        print(f"batch {plan.request.name!r}: {kept:,} of {total:,} rows are there already, {rest}")
-        announce_edited(plan, kept)
+def announce_kept(plan: RowPlan, kept: int, total: int, *, failed: int = 0, again: int = 0) -> None:
+    """Say how many of the rows are kept: `failed` of them have failed and do not run, `again` others run once more."""
+    if not kept and not again:
+        return
+    parts = [f"{total - kept:,} run" if kept < total else "none runs again"]
+    if again:
+        parts.append(f"{again:,} of them once more after a failure")
+    if failed:
+        parts.append(f"{failed:,} failed for good and stay failed: batch.retry() runs them")
+    done = f"{kept - failed:,} of {total:,} rows are there already"
+    print(f"batch {plan.request.name!r}: {', '.join([done, *parts])}")
+    announce_edited(plan, kept)
 
 
 def announce_joined(plan: RowPlan) -> None:
     """Say how far the batch is that runs already."""
     states = plan.request.store.flows.read_counts(plan.flow).by_stage.get(plan.request.job.queue, {})
-    done = states.get(COMPLETED, 0) + states.get(FAILED, 0)
-    print(f"batch {plan.request.name!r} goes on: {done:,} of {len(plan.rows):,} rows are done already")
-    announce_edited(plan, done)
+    done, failed = states.get(COMPLETED, 0), states.get(FAILED, 0)
+    but = f", {failed:,} have failed: batch.retry() runs them, or this call again once the others are done"
+    print(
+        f"batch {plan.request.name!r} goes on: {done:,} of {len(plan.rows):,} rows are done already"
+        f"{but if failed else ''}"
+    )
+    announce_edited(plan, done + failed)
 
 
 def announce_edited(plan: RowPlan, kept: int) -> None:

@@ -31,6 +31,7 @@ from flownb.errors import FlowError, OptionError
 from flownb.options import read_limiter
 from flownb.tasks.task import Task
 from flownb.wire import keys
+from flownb.wire.records import FAILED
 
 
 @overload
@@ -170,13 +171,16 @@ def _store(plan: RowPlan) -> str:
     if there == NEW:
         jobs = PlannedJobs(plan)
         store_plan(request.store, jobs.plan, request.name, jobs.record())
-        announcements.announce_kept(plan, len(plan.earlier), len(plan.rows))
+        announcements.announce_kept(
+            plan, len(plan.earlier), len(plan.rows), failed=plan.earlier.count(FAILED), again=plan.renewed
+        )
         return plan.flow
     request.store.flows.set_name(request.name, plan.flow)
     if there == RUNNING:
         announcements.announce_joined(plan)
     else:
-        announcements.announce_kept(plan, len(plan.rows), len(plan.rows))
+        total = len(plan.rows)
+        announcements.announce_kept(plan, total, total, failed=plan.earlier.count(FAILED))
     announcements.announce_edited_stages(plan, there)
     return plan.flow
 

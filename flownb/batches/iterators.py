@@ -55,7 +55,7 @@ class _StoredSoFar:
         self._many = read_locations(request.store, request.name) if self._is_known else {}
         self._seen: dict[bytes, int] = {}  # how often equal rows have come
         self._columns: dict[str, None] = {}
-        self._completed = self._failed = 0  # rows that were there already
+        self._completed = self._failed = self._renewed = 0  # rows that were there already
         self._last: tuple[RowPlan, PlannedJobs] | None = None
 
     def add(self, items: list[Any]) -> None:
@@ -76,6 +76,7 @@ class _StoredSoFar:
         self.rows += len(found)
         self._completed += row_plan.earlier.count(COMPLETED)
         self._failed += row_plan.earlier.count(FAILED)
+        self._renewed += row_plan.renewed
 
     def close(self) -> None:
         """Say that these were all rows, and what is known of them only now."""
@@ -94,7 +95,8 @@ class _StoredSoFar:
             counts = keys.own(store.prefix, "counts", self.flow)
             store.flows.write_fields([(counts, f"rows@{self.request.base}", note)])
         self.stream.close({"spec": json.dumps(spec)})
-        announce_kept(row_plan, self._completed + self._failed, self.rows)
+        kept = self._completed + self._failed
+        announce_kept(row_plan, kept, self.rows, failed=self._failed, again=self._renewed)
 
 
 def _pieces(items: Iterator[Any]) -> Iterator[list[Any]]:

@@ -44,6 +44,12 @@ class RowPlan:
         """Do jobs hold several rows, or did they in earlier batches of this name?"""
         return self.rows_per_job > 1 or bool(self.earlier.many)
 
+    @property
+    def renewed(self) -> int:
+        """How many rows failed before and run again."""
+        rows = zip(self.ids, self.rows.ids, self.earlier.found, strict=True)
+        return sum(id != first and found is None for id, first, found in rows)
+
     def choose_ids(self) -> str:
         """Choose the flow's id and the rows' ids, and say how much of the flow is there. Writes nothing."""
         store, made_of = self.request.store, self._made_of()

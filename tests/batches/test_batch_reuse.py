@@ -153,6 +153,46 @@ def test_failed_rows_run_again_but_not_those_that_no_run_can_mend(moody, runs):
     assert runs.fresh() == {}
 
 
+def test_the_line_of_what_is_kept_says_how_many_failed_and_whether_they_run_again(moody, capsys):
+    def said(rows):
+        capsys.readouterr()
+        fn.fan_out(rows, task, name="b").wait(timeout=20)
+        return capsys.readouterr().out.replace("batch 'b': ", "").strip()
+
+    task, mood = moody
+    fn.fan_out([1, 2, 3, 4], task, name="b").wait(timeout=20)
+    stays = "1 failed for good and stay failed: batch.retry() runs them"
+    again = "1 run, 1 of them once more after a failure"
+    assert said([1, 2, 3, 4]) == f"2 of 4 rows are there already, {again}, {stays}"
+    mood["bad"] = False
+    assert said(iter([1, 2, 3, 4])) == f"2 of 4 rows are there already, {again}, {stays}"
+    assert said([1, 2, 3, 4]) == f"3 of 4 rows are there already, none runs again, {stays}"
+    assert said([4, 5]) == f"0 of 2 rows are there already, 1 run, {stays}"
+    fn.attach("b").retry().wait(timeout=20)
+    assert said([1, 2, 3, 4]) == "4 of 4 rows are there already, none runs again"
+
+
+def test_a_batch_that_goes_on_says_how_many_of_its_rows_have_failed(runs, until, capsys):
+    may_end = threading.Event()
+
+    @fn.task
+    def slow(n):
+        assert n == 1 or may_end.wait(20)
+        assert n != 1
+        return n
+
+    first = fn.fan_out([1, 2, 3], slow, name="b")
+    until(lambda: first.progress().failed == 1)
+    capsys.readouterr()
+    fn.fan_out([1, 2, 3], slow, name="b")
+    assert capsys.readouterr().out == (
+        "batch 'b' goes on: 0 of 3 rows are done already, 1 have failed: batch.retry() runs them, or this call "
+        "again once the others are done\n"
+    )
+    may_end.set()
+    assert first.results(timeout=20, failed="drop")["slow"].tolist() == [2, 3]
+
+
 def test_a_failed_row_that_fails_again_is_failed_again(moody, runs):
     task, _ = moody
     for _ in range(3):
