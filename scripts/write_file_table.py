@@ -69,8 +69,14 @@ def scripts() -> list[Path]:
 
 
 def tests() -> list[Path]:
-    """Return the files of tests, folder by folder."""
-    return sorted((ROOT / "tests").rglob("test_*.py"), key=lambda path: (path.parent, path.name))
+    """Return the files of tests and what they share, folder by folder."""
+    found = [path for path in (ROOT / "tests").rglob("*.py") if path.stat().st_size]
+    return sorted(found, key=lambda path: (path.parent, path.name))
+
+
+def tools() -> list[Path]:
+    """Return the scripts of the repository and the benchmarks."""
+    return [path for folder in ("scripts", "benchmarks") for path in sorted((ROOT / folder).glob("*.py"))]
 
 
 def table(paths: list[Path], root: Path) -> str:
@@ -81,7 +87,7 @@ def table(paths: list[Path], root: Path) -> str:
 
 
 def tables() -> str:
-    """Return the three tables, each below its heading."""
+    """Return the tables, each below its heading."""
     return "\n".join(
         [
             "### The package\n",
@@ -90,6 +96,8 @@ def tables() -> str:
             table(scripts(), PACKAGE / "wire/lua"),
             "\n### Tests\n",
             table(tests(), ROOT),
+            "\n### Scripts of the repository, and benchmarks\n",
+            table(tools(), ROOT),
         ]
     )
 

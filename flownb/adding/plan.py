@@ -1,4 +1,4 @@
-"""From a tree to a plan: nodes checked, shared jobs found, parents put before children. Pure; no server.
+"""From a tree to a plan: nodes checked, shared jobs found, parents put before children (`order` refuses cycles).
 
 Every refusal names the node's path (``root/children[3]``) and comes before anything is written. A node is checked by
 itself in `checked_node`, the tree is walked in `walk`, and `send` stores the plan.

@@ -1,4 +1,4 @@
-"""Sending a plan to the server: one call up to 1,000 jobs, sealed chunks above."""
+"""Sending a plan, with its flow's record, to the server: one call up to 1,000 jobs, sealed chunks above."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`if_exists`: what adding a tree makes of an id that is stored already: reuse it, run it anew, or refuse."""
+"""`if_exists`: what adding a tree makes of an id that is stored already: "reuse", "rerun" or "error"."""
 
 from __future__ import annotations
 

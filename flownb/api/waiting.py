@@ -1,4 +1,4 @@
-"""Waiting for a flow: how often it is asked whether it has ended, what a long silence says, what its end means."""
+"""Waiting for a flow or a batch's rows: how often the server is asked, what a long silence says, what an end means."""
 
 from __future__ import annotations
 

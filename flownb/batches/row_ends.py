@@ -1,4 +1,4 @@
-"""The rows of a batch as they end, found without reading all of them at each poll."""
+"""Which rows have ended since the last poll, found without reading all; when to poll is `api/waiting.py`'s."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def as_they_end(
 ) -> Iterator[tuple[int, Row]]:
     """Yield each row that has ended, with its position, at the first of the `polls` that finds it so.
 
-    `ended` counts the rows that have ended: a poll reads only until it has found so many, as rows run about
-    in their order. Once `is_over` all that are left are read: no count knows of removed rows.
+    `ended` counts the rows that have ended. Rows run about in their order, so a poll reads from the first open row
+    until it has found that many. When the batch is over, the last poll reads every row that is left, because
+    rows that were removed are in no count and would never be found by it.
     """
     waiting, found = list(range(len(rows))), 0
     for _ in polls:

@@ -1,4 +1,4 @@
-"""The command line: its commands, their options, and how errors become an exit status."""
+"""The command line: its commands, their options, and the exit status of an exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands about one flow: `watch`, `explain`, `retry`, `cancel` and `rm`."""
+"""The commands about one flow: `watch`, `explain`, `retry`, `cancel`, `rm`; the exit status of an ended flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a flow does not end: what keeps it, job by job and queue by queue, and what mends it. Reads only."""
+"""Why a flow does not end: what keeps it, job by job and queue by queue, and what to do about it. Reads only."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Shape(ABC):
                 yield from fresh
 
     def upwards(self) -> list[str]:
-        """Return the key of every job, each once: those without children as declared, then parents after theirs."""
+        """Return the key of every job, each once: first the jobs without children, then the parents, the root last."""
         parents = [parent for parent, groups in self.branches() if groups]
         above = set(parents)
         return [*(key for key in self.jobs() if key not in above), *reversed(parents)]

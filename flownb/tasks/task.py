@@ -1,4 +1,4 @@
-"""`@task`: a Python function that can be a job, and still is a plain function."""
+"""`@task`: a Python function that can be a job and still is a plain function; its nodes, and `chain`."""
 
 from __future__ import annotations
 

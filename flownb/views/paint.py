@@ -1,4 +1,4 @@
-"""Paints a scene as SVG: one rounded box a job, a pile for many, a badge whose shape says the state too.
+"""Paints a scene as SVG: one rounded box a job, a pile for many, a badge whose symbol says the state too.
 
 The painter is the same whoever made the geometry, a Graphviz engine or the built-in layout.
 """

@@ -1,4 +1,4 @@
-"""Colours and badges of the states, and the type a picture is set in."""
+"""Colours of the states and the symbols on their badges, and the type a picture is set in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows that each way a flow can be stuck is told with its cause and what mends it, and that telling writes nothing."""
+"""Shows that each way a flow can be stuck is explained by its cause and its cure, and that explaining writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows that broken books, a broken server, the end of a flow and large flows are explained; and what `wait` says."""
+"""Shows that damaged records, a broken server, the end of a flow and large flows are explained; and what `wait` says."""
 
 from __future__ import annotations
 

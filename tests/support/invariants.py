@@ -1,4 +1,4 @@
-"""An independent reader of the books: checks what must hold over a whole prefix, between any two calls.
+"""An independent reader of what is stored: checks what must hold over a whole prefix, between any two calls.
 
 It shares no code with flownb. `violations(client, prefix)` returns what is wrong, each with the number of its
 invariant; `stuck(client, prefix)` returns parents that can never be released, each with the child to blame.

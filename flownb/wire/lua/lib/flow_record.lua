@@ -1,4 +1,4 @@
--- flow_record: a flow's own record: how the flow began, how it ended, and the first failure to blame.
+-- flow_record: stores and ends a flow's record; its fields are the producer's (`adding/send.py`).
 -- @touches flownb:flow flownb:flows flownb:names flownb:tidy
 -- @use     queue counts
 

@@ -22,8 +22,8 @@ local function notify_completed(parent, children, values)
   release_if_done(parent)
 end
 
--- A parent in a flow of ours that a failed child let run (cpof) and that has completed: how its other children end
--- changes nothing for it, until one of them is retried.
+-- True for a parent that ran although a child failed (policy `cpof`) and that has completed, or completes in this call.
+-- Later failures of its other children change nothing for it, until one of them is retried.
 local function went_on_without(parent)
   if completing[parent] then return true end
   local q, id = queue_and_id(parent)
