@@ -265,7 +265,7 @@ class Flow:
         ...     add({"name": "total", "queueName": "doc-waits"}).wait(timeout=30).state
         'completed'
         """
-        if self._outcome is None:
+        if self._outcome is None or self._outcome.is_outdated(self._stored):
             for _ in self._polls(timeout):
                 if self._stored.flow_state.catch_up().state is not None:
                     break
@@ -290,7 +290,7 @@ class Flow:
         7
         """
         self.wait(timeout)
-        value, failure = self._outcome or read_outcome(self._stored)
+        value, failure, _ = self._outcome or read_outcome(self._stored)
         if failure is not None:
             raise failure
         return value

@@ -75,16 +75,24 @@ class FlowOutcome(NamedTuple):
 
     value: Any
     failure: FlowFailed | None
+    root_finished: int | None  #: ms; None where the root runs on in a flow that was cancelled
+
+    def is_outdated(self, stored: StoredFlow) -> bool:
+        """Say whether the root runs, or has ended, anew; not once it is removed."""
+        root = stored.store.jobs.read([stored.root], ("finishedOn",))[0]
+        return root is not None and root.finished_on != self.root_finished
 
 
 def read_outcome(stored: StoredFlow) -> FlowOutcome:
     """Return the root's value, or the failure to raise, of a flow that has ended."""
+    root = stored.store.jobs.read([stored.root], ("finishedOn",))[0]
+    finished = root.finished_on if root else None
     ended, cause = stored.flow_state.end()
     if ended == CANCELLED:
-        return FlowOutcome(None, was_cancelled(stored))
+        return FlowOutcome(None, was_cancelled(stored), finished)
     if ended == COMPLETED:
-        return FlowOutcome(find_job(stored.store, stored.root).returnvalue, None)
-    return FlowOutcome(None, _failure(stored, cause))
+        return FlowOutcome(find_job(stored.store, stored.root).returnvalue, None, finished)
+    return FlowOutcome(None, _failure(stored, cause), finished)
 
 
 def was_cancelled(stored: StoredFlow) -> FlowFailed:

@@ -9,6 +9,7 @@ from flownb.batches.earlier_rows import EarlierRows
 from flownb.batches.jobs_of_rows import RowLocation
 from flownb.batches.row_ids import fingerprint
 from flownb.batches.rows import Rows
+from flownb.state.flow_state import OwnFlowState
 from flownb.tasks.code import is_edited
 from flownb.wire.records import CANCELLED, FAILED
 
@@ -56,7 +57,7 @@ class RowPlan:
         generation = 0
         while True:
             self.flow = fingerprint(self.ids, self.request.name, *made_of, str(generation))
-            record = store.flows.read(self.flow)
+            record = OwnFlowState(store, self.flow).record()
             if record and "ended" not in record:
                 if "stored" in record:
                     return RUNNING
@@ -80,7 +81,7 @@ class RowPlan:
 
     def _may_run_again(self) -> bool:
         """Did a job above the rows fail, or was it cancelled? Its function may have been repaired since."""
-        ended, cause = self.request.store.flows.read_end(self.flow)
+        ended, cause = OwnFlowState(self.request.store, self.flow).end()
         if ended == CANCELLED:
             return True
         if ended != FAILED or not cause:

@@ -23,8 +23,8 @@ def check_flow(flow: str, context: CheckContext) -> Iterator[Finding]:
     if not root.stored:
         yield root_gone(flow, record, context)
         return
-    if root.whole and record.get("ended") in ENDS and not root.ended:
-        yield ended_by_its_record_alone(flow, record, context)
+    if root.whole and record.get("ended") in ENDS and root.finished != record.get("finished"):
+        yield ended_by_its_record_alone(flow, record, root.ended, context)
     if "stored" in record:
         yield from counts_that_differ(flow, record, context)
 
@@ -42,9 +42,15 @@ def root_gone(flow: str, record: Mapping[str, str], context: CheckContext) -> Fi
     return context.finding("rootless", flow, what, job=name, advice=advice)
 
 
-def ended_by_its_record_alone(flow: str, record: Mapping[str, str], context: CheckContext) -> Finding:
+def ended_by_its_record_alone(
+    flow: str, record: Mapping[str, str], has_ended: bool, context: CheckContext
+) -> Finding:
     what = f"its record says that it has {record['ended']}, and its root has not ended"
-    return context.finding("over", flow, what, job=record["name"], remedy="take that back")
+    remedy = "take that back"
+    if has_ended:
+        what = f"its record says that it has {record['ended']}, and its root has ended anew since"
+        remedy = "write down how its root has ended"
+    return context.finding("over", flow, what, job=record["name"], remedy=remedy)
 
 
 def counts_that_differ(flow: str, record: Mapping[str, str], context: CheckContext) -> Iterator[Finding]:

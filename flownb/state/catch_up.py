@@ -43,11 +43,16 @@ class CatchUp:
         self._parents: list[str] = []  # filled by the first round
         self._next_round = 0.0  # of the monotonic clock
 
-    def catch_up(self) -> bool:
-        """Write what is missing, unless the last round was just now; return whether anything changed."""
-        if self._store.jobs.has_ended(self._shape.root):
+    def catch_up(self, finished: str | None) -> bool:
+        """Write what is missing, unless the last round was just now; return whether anything changed.
+
+        `finished` is when the flow ended, as its record has it.
+        """
+        if self._store.jobs.read_finished(self._shape.root) != finished:
             self._store.missed_writes.write_flow_end(self._shape.root)
             return True
+        if finished is not None:
+            return False
         began = time.monotonic()
         if began < self._next_round:
             return False

@@ -16,7 +16,7 @@ from flownb.state import counting
 from flownb.state.catch_up import CatchUp
 from flownb.state.count_check import CountCheck
 from flownb.state.shape import Declared, LinkedShape, Shape
-from flownb.wire.records import COMPLETED, FAILED, WAITING, FlowCounts, JobRecord
+from flownb.wire.records import CANCELLED, COMPLETED, FAILED, WAITING, FlowCounts, JobRecord
 from flownb.wire.store import Store
 
 _GONE = "the flow is not on this server any more; its data were removed"
@@ -81,27 +81,24 @@ class OwnFlowState(FlowState):
 
     def record(self) -> dict[str, str]:
         record = self._store.flows.read(self._flow)
-        if record and "ended" not in record:
-            record |= _unwritten_end(self._store, self.root)
+        if record:
+            record = _with_roots_end(self._store, self.root, record)
         self._note_end("ended" in record)
         return record
 
     def end(self) -> End:
-        ended, cause = self._store.flows.read_end(self._flow)
-        if ended is None:
-            found = _unwritten_end(self._store, self.root)
-            ended, cause = found.get("ended"), found.get("cause", cause)
-        self._note_end(ended is not None)
-        return End(ended, cause)
+        record = _with_roots_end(self._store, self.root, self._store.flows.read_end_fields(self._flow))
+        self._note_end("ended" in record)
+        return End(record.get("ended"), record.get("cause"))
 
     def catch_up(self) -> End:
         if self._store.read_only:
             return self.end()
-        ended, cause = self._store.flows.read_end(self._flow)
-        if ended is None and self._catch_up.catch_up():
+        record = self._store.flows.read_end_fields(self._flow)
+        if record.get("ended") != CANCELLED and self._catch_up.catch_up(record.get("finished")):
             return self.end()
-        self._note_end(ended is not None)
-        return End(ended, cause)
+        self._note_end("ended" in record)
+        return End(record.get("ended"), record.get("cause"))
 
     def _note_end(self, has_ended: bool) -> None:
         """Check the counts anew once the flow is known to have ended, or to run again."""
@@ -141,11 +138,11 @@ class FoundFlowState(FlowState):
         self.first_record = self.record()
 
     def record(self) -> dict[str, str]:
-        root = self._store.jobs.read([self.root], ("name", "timestamp"))[0]
+        root = self._store.jobs.read([self.root], ("name", "timestamp", "finishedOn"))[0]
         if root is None:
             return {}
         record = {"name": root.name, "root": self.root, "created": str(root.timestamp), "stored": "1"}
-        return record | _unwritten_end(self._store, self.root)
+        return record | _unwritten_end(self._store, self.root, root)
 
     def end(self) -> End:
         record = self.record()
@@ -174,9 +171,21 @@ def state_of(record: Mapping[str, str], root: JobRecord | None) -> str:
     return (root.state if root else None) or WAITING
 
 
-def _unwritten_end(store: Store, root: str) -> dict[str, str]:
-    """Return ended, finished and cause as far as the root's own keys have them."""
+def _with_roots_end(store: Store, root: str, record: dict[str, str]) -> dict[str, str]:
+    """Return a record with the root's own end: another program may have ended the root, or put it back since."""
+    if record.get("ended") == CANCELLED:
+        return record
+    finished = store.jobs.read_finished(root) if "ended" in record else None
+    if finished is not None and finished == record.get("finished"):
+        return record
     job = store.jobs.read([root], ("finishedOn",))[0]
+    if "ended" in record and job is not None:
+        record = {name: value for name, value in record.items() if name not in ("ended", "finished", "cause")}
+    return record | _unwritten_end(store, root, job)
+
+
+def _unwritten_end(store: Store, root: str, job: JobRecord | None) -> dict[str, str]:
+    """Return ended, finished and cause as far as the root's own keys have them."""
     if job is None:
         return {}
     found: dict[str, str] = {}

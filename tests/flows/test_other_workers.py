@@ -186,3 +186,93 @@ def test_a_seal_is_not_taken_for_a_child(peer, redis, until):
 
 def _everything(redis):
     return {key: redis.dump(key) for key in redis.scan_iter()}
+
+
+# ---- what another program puts back ---------------------------------------------------------------------------------
+
+
+async def retry(queue, id):
+    from bullmq import Job
+
+    job = await Job.fromId(queue, id)
+    await job.retry()
+
+
+def failed_once(**more):
+    """A flow of one job that has failed, and what its worker calls: that succeeds from the second time on."""
+    runs = []
+
+    def run(job):
+        runs.append(job.id)
+        if len(runs) == 1:
+            raise ValueError("no money")
+        return 7
+
+    flow = fn.add({"name": "top", "queueName": "tops", "opts": {"jobId": "top-1", **more}})
+    with fn.Worker("tops", run):
+        assert flow.wait(timeout=30).state == "failed"
+    return flow, run
+
+
+def test_a_root_that_another_program_retries_and_our_worker_completes_has_completed_for_all(peer):
+    flow, run = failed_once()
+    peer.on_queue("tops", lambda queue: retry(queue, "top-1"))
+    assert flow.state == "waiting"
+
+    with fn.Worker("tops", run):
+        assert flow.result(timeout=30) == 7
+    assert (flow.state, fn.attach("tops:top-1").state) == ("completed", "completed")
+    assert fn.flows()[["state", "why"]].values.tolist() == [["completed", ""]]
+    assert flow.explain().empty
+
+
+def test_a_retry_by_another_program_that_nobody_watched_is_written_by_the_worker(peer, redis, until):
+    flow, run = failed_once()
+    peer.on_queue("tops", lambda queue: retry(queue, "top-1"))
+    with fn.Worker("tops", run):
+        until(lambda: redis.zscore("bull:tops:completed", "top-1"))
+
+    record = redis.hgetall(f"bull:flownb:flow:{flow._stored.id}")
+    assert (record[b"ended"], record[b"finished"]) == (
+        b"completed",
+        redis.hget("bull:tops:top-1", "finishedOn"),
+    )
+    assert b"cause" not in record
+
+
+def test_a_root_that_another_program_retries_and_that_fails_again_says_why_it_failed_now(peer):
+    flow, _ = failed_once()
+    peer.on_queue("tops", lambda queue: retry(queue, "top-1"))
+
+    with fn.Worker("tops", lambda job: {}["rate"]), pytest.raises(fn.FlowFailed, match="KeyError"):
+        flow.result(timeout=30)
+
+
+def test_doctor_finds_an_end_that_another_program_has_undone_and_writes_the_roots_own(peer, redis, until):
+    flow, run = failed_once()
+    peer.on_queue("tops", lambda queue: retry(queue, "top-1"))
+    record = f"bull:flownb:flow:{flow._stored.id}"
+    told = redis.hgetall(record)
+    with fn.Worker("tops", run):
+        until(lambda: redis.zscore("bull:tops:completed", "top-1"))
+    redis.delete(record)
+    redis.hset(record, mapping=told)  # as another program's worker would have left it
+
+    found = fn.doctor(fix=True)
+    assert "its record says that it has failed, and its root has ended anew since" in found["what"].tolist()
+    assert all(fix.startswith("mended: ") for fix in found["fix"])
+    assert redis.hget(record, "ended") == b"completed"
+    assert fn.doctor().empty
+
+
+def test_a_flow_that_goes_when_it_fails_stays_while_another_program_runs_it_again(peer, redis, until):
+    flow, run = failed_once(removeOnFail=True)
+    peer.on_queue("tops", lambda queue: retry(queue, "top-1"))
+    redis.zadd("bull:flownb:tidy", {flow._stored.id: 0})
+    due = redis.zscore("bull:flownb:tidy", flow._stored.id)
+
+    with fn.Worker("elsewhere", print, stalled_interval=0.1):
+        until(lambda: redis.zscore("bull:flownb:tidy", flow._stored.id) != due)
+    assert redis.hget(f"bull:flownb:flow:{flow._stored.id}", "ended") is None
+    with fn.Worker("tops", run):
+        assert flow.result(timeout=30) == 7

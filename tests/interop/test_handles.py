@@ -129,6 +129,50 @@ def test_a_flow_that_others_failed_runs_again(peer, peers, connection, until):
 
 
 @pytest.mark.parametrize("peer", PEERS)
+def test_a_failed_flow_whose_root_another_program_retries_ends_as_the_root_does_then(
+    peer, peers, connection, until
+):
+    flow = fn.add({"name": "top", "queueName": f"{peer}-top", "data": {"do": "fail", "why": "no money"}})
+    assert flow.wait(timeout=30).state == "failed"
+    flow.job.update_data({"do": "hold", "value": 7})
+    view = flow.watch()
+
+    peers[peer].ask("retry", queue=f"{peer}-top", id=flow.job.id)
+
+    until(lambda: flow.state == "active")
+    assert fn.flows().loc[0, "state"] == "active"
+    view.poll()
+    assert view.head["state"] == "active"
+    with pytest.raises(TimeoutError):
+        flow.wait(timeout=0.1)
+    connection.client().set("test:open", 1)
+    assert flow.result(timeout=30) == 7
+    view.poll()
+    assert (flow.state, view.head["state"], fn.flows().loc[0, "state"]) == ("completed",) * 3
+    assert flow.explain().empty
+    assert repr(flow) == "Flow('top': 1 job, 1 completed)"
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_child_and_then_the_root_that_another_program_retries_complete_the_flow(
+    peer, peers, connection, until
+):
+    flow = fn.add(tree(peer, leaf(peer, "bad", do="fail"), leaf(peer, "good")))
+    assert flow.wait(timeout=30).state == "failed"
+    bad = next(job for job in fn.Queue(f"{peer}-items").get_jobs("failed") if job.name == "bad")
+    bad.update_data({"do": "value", "value": 7})
+
+    peers[peer].ask("retry", queue=f"{peer}-items", id=bad.id)
+    until(lambda: bad.get_state() == "completed")
+    assert flow.state == "failed", "BullMQ leaves a parent that has failed where it is"
+    peers[peer].ask("retry", queue=f"{peer}-top", id=flow.job.id)
+
+    until(lambda: flow.state == "completed")
+    assert sorted(flow.result(timeout=30)["values"]) == [1, 7]
+    assert fn.flows().loc[0, ["state", "why"]].tolist() == ["completed", ""]
+
+
+@pytest.mark.parametrize("peer", PEERS)
 def test_a_job_shared_by_two_parents_that_others_ran_is_told_to_both(peer, peers, connection):
     paid = fn.Node("paid", f"{peer}-items", {"do": "value", "value": 3})
     parents = [

@@ -47,7 +47,7 @@ MUTATIONS = [
     Mutation("a removed failure keeps its parent", "retention", "then release_at_once(has[2]) end", "then end", KEEP),
     Mutation("a flow is due whoever asks", "flow_record", "if redis.call('HEXISTS', record, 'tidy') == 0 then return end", "", KEEP),
     Mutation("a claim is for nobody", "claim_auto_remove", "redis.call('ZADD', home .. ':tidy', int(now + 60000), flow)", "", KEEP),
-    Mutation("a retried flow is removed", "claim_auto_remove", "if has[1] then claimed", "if true then claimed", KEEP),
+    Mutation("a retried flow is removed", "claim_auto_remove", "== 1 then claimed", ">= 0 then claimed", KEEP),
     # refusals and fencing
     Mutation("a foreign lock lets an end through", "finish", "lock ~= outcome.token then", "false then", DONE),
     Mutation("no look at ats", "finish", "~= outcome.attempts_started then return 'stale'", "== -1 then return 'stale'", DONE),
@@ -129,7 +129,7 @@ MUTATIONS = [
     Mutation("a resume does not wake", "resume_queue", "redis.call('EXISTS', q.wait, q.prioritized) > 0", "false", "test_pause_queue.py"),
     Mutation("a failed job reads as completed", "read_jobs", "has[2] and 'completed' or 'failed'", "'completed'", "test_read_jobs.py"),
     Mutation("counts are not written", "counts", "if n ~= 0 then", "if n > 0 then", FETCH),
-    Mutation("a flow never ends", "flow_record", "'HSETNX', record, 'ended'", "'HSETNX', record, 'over'", DONE),
+    Mutation("a flow never ends", "flow_record", "'HSET', record, 'ended'", "'HSET', record, 'over'", DONE),
     Mutation("attempts do not start anew", "wait_again", "'atm', '0'", "'stc', '0'", AGAIN),
     Mutation("a root that waits again has ended", "wait_again", "if job.is_root then", "if false then", AGAIN),
     Mutation("a parent held down revives", "wait_again", "if job and redis.call('EXISTS', job.key .. ':unsuccessful') == 1 then", "if false then", AGAIN),
@@ -152,7 +152,7 @@ MUTATIONS = [
     # cancelling
     Mutation("the root of a cancelled flow stays", "cancel_flow", "cancel(root.q, root.id, root.state)", "", CANCEL),
     Mutation("a completed flow is cancelled", "cancel_flow", "ended ~= 'completed'", "true", CANCEL),
-    Mutation("a later end overwrites the cancel", "flow_record", "'ended', state) == 0 then return end", "'ended', state) == 9 then return end", CANCEL),
+    Mutation("a later end overwrites the cancel", "flow_record", "if has[1] == 'cancelled' then return end", "", CANCEL),
     Mutation("jobs that are needed are cancelled", "cancel_jobs", "if is_cancelled(q, key, has[3], links) then", "if true then", CANCEL),
     Mutation("a shared job is cancelled", "needed", "if leads then needed = true break end", "", CANCEL),
     Mutation("a waiting parent is left behind", "cancel", "if redis.call('ZREM', above.waiting_children, above_id) == 1 then", "if false then", CANCEL),

@@ -11,6 +11,8 @@ from flownb.wire.records import FlowCounts
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.server import Server
 
+_END_FIELDS = ("ended", "finished", "cause", "root")
+
 
 class Flows:
     """Flows by their ids."""
@@ -83,17 +85,22 @@ class Flows:
         return [base for base in bases if base]  # `paused@` names none
 
     def read_end(self, flow: str) -> tuple[str | None, str | None]:
-        """Return how a flow ended (``completed``, ``failed``, ``cancelled`` or None) and the key of its first failure.
+        """Return how a flow's record says that it ended, and the key of its first failure; see `read_end_fields`."""
+        record = self.read_end_fields(flow)
+        return record.get("ended"), record.get("cause")
 
-        A cancelled one ended as ``cancelled``. Raises `JobMissing` for a flow that is not (or no longer) on
+    def read_end_fields(self, flow: str) -> dict[str, str]:
+        """Return what a flow's record says of its end: ended, finished, cause, as far as they are written.
+
+        Raises `JobMissing` for a flow that is not (or no longer) on
         the server: it will not end.
         """
         with server_errors():
-            found: Any = self._server.client.hmget(self._server.key("flow", flow), "ended", "cause", "root")
-        ended, cause, root = map(codec.text_or_none, found)
-        if root is None:
+            found: Any = self._server.client.hmget(self._server.key("flow", flow), *_END_FIELDS)
+        record = {name: codec.text(value) for name, value in zip(_END_FIELDS, found, strict=True) if value}
+        if record.pop("root", None) is None:
             raise errors.JobMissing("the flow is not on this server any more; its data were removed")
-        return ended, cause
+        return record
 
     def read_end_by_job(self, named: str) -> str | None:
         """Return how the flow that a job's hash names has ended; None if it has not, or is gone."""

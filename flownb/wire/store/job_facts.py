@@ -35,7 +35,7 @@ class JobFacts:
     stored: bool
     whole: bool  #: it has a name and data
     lists: tuple[str, ...]  #: lists and sorted sets that its id is in; what is twice in a list is here twice
-    ended: bool  #: by its own fields
+    finished: str | None  #: when it ended (ms), by its own fields
     why: str | None
     flow: str | None
     parent: str | None
@@ -48,6 +48,11 @@ class JobFacts:
     value_bytes: int  #: of what it returned
     pending: int  #: what it waits for, seals too
     ignored: int  #: failed children that it goes on without
+
+    @property
+    def ended(self) -> bool:
+        """By its own fields."""
+        return self.finished is not None
 
     @property
     def only_list(self) -> str | None:
@@ -157,7 +162,7 @@ def _facts(job: str, answers: Sequence[Any], lists: Sequence[str] | None) -> Job
         stored=bool(stored),
         whole=name is not None and bool(data),
         lists=(*_listed(listed), *(lists or ())),
-        ended=finished is not None,
+        finished=finished,
         why=why,
         flow=flow,
         parent=parent,

@@ -88,9 +88,11 @@ class Jobs:
             found: Any = self._server.client.lrange(keys.part(job, "logs"), 0, -1)
         return [codec.text(row) for row in found]
 
-    def has_ended(self, job: str) -> bool:
+    def read_finished(self, job: str) -> str | None:
+        """Return when a job ended (ms), as it is stored; None while it has not."""
         with server_errors():
-            return bool(self._server.client.hexists(job, "finishedOn"))
+            found: Any = self._server.client.hget(job, "finishedOn")
+        return codec.text_or_none(found)
 
     def count_stored(self, jobs: Sequence[str]) -> int:
         """Return how many of these jobs are on the server."""

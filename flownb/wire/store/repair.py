@@ -38,7 +38,7 @@ class Repair:
         was: Mapping[str, int] | None = None,
         counts: Mapping[str, int] | None = None,
     ) -> None:
-        """Let a flow go on that has ended by its record alone, and set its counts where they are still what they were.
+        """Let a flow's end be its root's, and set its counts where they are still what they were.
 
         `base` is its root's queue.
         """

@@ -103,6 +103,12 @@ const asked = {
   async resume({ queue: name }) {
     await queue(name).resume();
   },
+  async retry({ queue: name, id }) {
+    await (await queue(name).getJob(id)).retry();
+  },
+  async drain({ queue: name }) {
+    await queue(name).drain();
+  },
   async counts({ queue: name }) {
     return queue(name).getJobCounts();
   },

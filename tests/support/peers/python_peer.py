@@ -51,6 +51,13 @@ class Peer:
     async def resume(self, queue: str) -> None:
         await self.queue(queue).resume()
 
+    async def retry(self, queue: str, id: str) -> None:
+        job = await Job.fromId(self.queue(queue), id)
+        await job.retry()
+
+    async def drain(self, queue: str) -> None:
+        await self.queue(queue).drain()
+
     async def counts(self, queue: str) -> Any:
         return await self.queue(queue).getJobCounts()
 

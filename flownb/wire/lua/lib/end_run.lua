@@ -115,7 +115,7 @@ local function end_run(run)
   if run.is_shared then end_shared(run, state, ended) end
   if outcome.retention and not run.flow then apply_retention(q, state, outcome.retention) end
   if flow and not run.parent and ended then
-    if state == 'failed' then note_cause(q, flow, run.job) end
+    if state == 'failed' then note_cause(q, flow, first_failure(run.job)) end
     end_flow(q, flow, state)
   end
 end

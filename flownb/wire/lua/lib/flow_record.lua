@@ -22,14 +22,6 @@ local function look_later(record, ms)
   redis.call('ZADD', home .. ':tidy', int(now + ms), id)
 end
 
--- The root has ended, and with it the flow; a flow that was cancelled has ended before.
-local function end_flow(q, flow, state)
-  local record = flow_key('flow', q, flow)
-  if redis.call('HSETNX', record, 'ended', state) == 0 then return end
-  redis.call('HSET', record, 'finished', now_text)
-  look_later(record, 10000)
-end
-
 -- A flow's first failure that no policy forgave, kept for the one who asks why.
 local function note_cause(q, flow, cause)
   if flow then redis.call('HSETNX', flow_key('flow', q, flow), 'cause', cause) end
@@ -44,4 +36,22 @@ local function first_failure(job)
     job = below
   end
   return job
+end
+
+-- The root runs, or waits, again.
+local function undo_flow_end(record)
+  redis.call('HDEL', record, 'ended', 'finished')
+  look_later(record, 60000)
+end
+
+-- The root has ended, and with it the flow; a flow that was cancelled has ended before. Where another end is written,
+-- another program has put the root back since: what was to blame then is so no more.
+local function end_flow(q, flow, state)
+  local record = flow_key('flow', q, flow)
+  local has = redis.call('HMGET', record, 'ended', 'root')
+  if has[1] == 'cancelled' then return end
+  redis.call('HSET', record, 'ended', state, 'finished', now_text)
+  if has[1] then redis.call('HDEL', record, 'cause') end
+  if has[1] and state == 'failed' then redis.call('HSET', record, 'cause', first_failure(has[2])) end
+  look_later(record, 10000)
 end

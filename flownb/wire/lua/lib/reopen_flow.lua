@@ -19,12 +19,6 @@ local function unmark_cancelled(q, flow)
   end
 end
 
--- The root runs, or waits, again.
-local function undo_flow_end(record)
-  redis.call('HDEL', record, 'ended', 'finished')
-  look_later(record, 60000)
-end
-
 -- A cancelled flow gets the end of its root, or none.
 local function reopen_flow(q, flow)
   unmark_cancelled(q, flow)

@@ -1,6 +1,6 @@
 --- claim_auto_remove: flows that ended a while ago, and of which something is to be removed, are this caller's for a minute.
 -- A flow that has not ended is looked at once a minute: where another program's worker ended its root, the end is
--- written now. A flow that is gone is forgotten. If the caller dies, the next one claims the flows a minute later.
+-- written now; where it put the root back, the flow goes on. A flow that is gone is forgotten. If the caller dies, the next one claims the flows a minute later.
 -- @keys    queues
 -- @args    now prefix most
 -- @returns flows now
@@ -9,10 +9,12 @@
 
 local home, claimed = args.prefix .. ':flownb', {}
 for _, flow in ipairs(redis.call('ZRANGEBYSCORE', home .. ':tidy', 0, now_text, 'LIMIT', 0, 500)) do
-  local has = redis.call('HMGET', home .. ':flow:' .. flow, 'ended', 'root')
+  local record = home .. ':flow:' .. flow
+  local has = redis.call('HMGET', record, 'ended', 'root')
   if has[1] or has[2] and redis.call('EXISTS', has[2]) == 1 then
     redis.call('ZADD', home .. ':tidy', int(now + 60000), flow)
-    if has[1] then claimed[#claimed + 1] = flow else write_late_end(has[2]) end
+    if has[2] then write_late_end(has[2]) end
+    if has[1] and redis.call('HEXISTS', record, 'ended') == 1 then claimed[#claimed + 1] = flow end
   else
     redis.call('ZREM', home .. ':tidy', flow)
   end

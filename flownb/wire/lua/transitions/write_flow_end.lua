@@ -1,5 +1,5 @@
---- write_flow_end: a flow whose root another program's worker has ended gets its end written down; no job moves.
--- Flownb's own workers write it as they end the root. Sent twice, the call changes nothing.
+--- write_flow_end: a flow whose root another program has ended, or put back, gets its end written or taken back; no job moves.
+-- Flownb's own scripts write it as they move the root. Sent twice, the call changes nothing.
 -- @keys    queues
 -- @args    now root
 -- @returns
