@@ -1,4 +1,4 @@
-"""The DataFrames of a stored batch: its values, its table, its groups, and what its page shows of the outcome."""
+"""Which DataFrame a handle gives of a stored batch: results, table, groups, page; `results.py` makes their columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored rows as DataFrames: what an aggregate task receives, and what a batch's table is made of."""
+"""Reads stored rows and hands them to `results.py`: for an aggregate task's DataFrame and for a batch's table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stored jobs that rows are in, one row each or many, and what became of each row."""
+"""The stored jobs that rows are in, and what became of each row: `Row` has state, value, error, attempts, seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows out: JSON texts of jobs become columns on the rows' own labels.
+"""Rows out: values become columns on the rows' own labels, and beside them `_state _error _attempts _seconds`.
 
 Columns are nullable: Int64, Float64, boolean, text, and object for everything
 else. A value that is not there is missing (``<NA>``; NaN in text columns).

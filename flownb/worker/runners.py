@@ -1,4 +1,4 @@
-"""What runs a slot's jobs: the slot's own thread, a process of the slot's own, or somebody's executor."""
+"""Which runs a slot's jobs: the slot's thread, a process of its own (`job_process.py`), or somebody's executor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker import packed_job
-from flownb.worker.process import JobProcess
+from flownb.worker.job_process import JobProcess
 from flownb.worker.run import run
 from flownb.worker.run_outcomes import outcome_of_error, returned
 from flownb.worker.work import Work

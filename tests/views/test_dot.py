@@ -15,7 +15,7 @@ from flownb.views import engine, paint, palette, sanitize, tree_layout
 from flownb.views.dot import Drawing, digraph, escaped
 from flownb.views.scene import scene_of
 from flownb.wire.records import STATES, Snapshot
-from tests.support import scenes
+from tests.support import example_snapshots as scenes
 
 GOLDEN = Path(__file__).parent / "golden"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -50,7 +50,7 @@ def test_the_same_flow_gives_the_same_bytes(name, drawn_with):
 
 def test_the_text_is_the_same_whatever_the_hash_seed():
     code = (
-        "from tests.support import scenes as s; from flownb.views.dot import digraph;"
+        "from tests.support import example_snapshots as s; from flownb.views.dot import digraph;"
         "d = digraph(s.wide()); print(d.source, d.svg())"
     )
     root = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from flownb.views.time_axis import Span
 from flownb.views.timeline import timeline_svg
 from flownb.views.words import duration
 from flownb.wire.records import FlowCounts, JobRecord
-from tests.support import scenes
+from tests.support import example_snapshots as scenes
 
 T = scenes.START
 DTYPES = {

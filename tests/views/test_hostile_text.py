@@ -17,7 +17,7 @@ from flownb.views.html import flow_html, report
 from flownb.views.text import summary, tree
 from flownb.views.timeline import timeline_svg
 from flownb.wire.records import FAILED, WAITING, Snapshot
-from tests.support import scenes
+from tests.support import example_snapshots as scenes
 
 HARMLESS = "a name"
 CORPUS = {

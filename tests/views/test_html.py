@@ -11,7 +11,7 @@ import pandas as pd
 from flownb.views.html import flow_html, report
 from flownb.views.html_table import frame_html
 from flownb.views.timeline import timeline_svg
-from tests.support import scenes
+from tests.support import example_snapshots as scenes
 
 
 def test_a_flow_shows_state_counts_tree_and_failures():
@@ -85,7 +85,7 @@ def test_tables_of_every_kind_are_shown():
 
 def test_pandas_is_loaded_only_for_tables():
     code = (
-        "import sys; from tests.support import scenes as s;"
+        "import sys; from tests.support import example_snapshots as s;"
         "from flownb.views import html, text, timeline; html.report(s.wide(), timeline="
         "timeline.timeline_svg([], now=0)); text.tree(s.wide()); assert 'pandas' not in sys.modules"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flownb.views.text import summary, tree
 from flownb.views.words import cut, in_reading_order, printable, shown, tone
 from flownb.wire.records import FlowCounts, Snapshot
-from tests.support import scenes
+from tests.support import example_snapshots as scenes
 
 
 def counted(**states: int) -> Snapshot:

@@ -326,7 +326,7 @@ def test_an_error_of_the_executor_itself_is_a_failed_attempt_and_the_slot_goes_o
 
 
 def test_a_process_that_cannot_be_started_fails_the_attempt_and_the_next_one_may_do(until, monkeypatch):
-    from flownb.worker import process
+    from flownb.worker import job_process as process
 
     spawn, tries = process._spawn, []
 

@@ -1,4 +1,4 @@
-// A flow's live view: the kernel fills the model, the page draws it and asks for more.
+// A live view as a whole: joins its parts, listens to the model, says when open panels are read again.
 
 import { Actions } from "./actions.js";
 import { html } from "./elements.js";

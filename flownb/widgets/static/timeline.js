@@ -1,4 +1,4 @@
-// The timeline: the kernel draws it, and its shapes and text are taken in piece by piece.
+// The timeline: the kernel draws it, its shapes and text are taken in piece by piece, when flow.js says so.
 
 import { html, svg } from "./elements.js";
 import { clock } from "./words.js";

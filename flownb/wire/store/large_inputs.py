@@ -1,4 +1,4 @@
-"""Large inputs of a batch's rows: stored once, beside the flow; the data of a job refer to them.
+"""Large inputs of a batch's rows, and from which size on: stored once, beside the flow; jobs refer to them.
 
 A reference is ``{"flownb:large": "<digest of the input's text>"}``. Which cells of a row may be one is said in the
 job's ``bind``; a user's own dict that looks like one is stored beside the flow too.

@@ -1,4 +1,4 @@
--- large_values: a batch's large value is stored once, with its job; whoever else would hold a copy gets its length.
+-- large_values: from which size on a batch's value is large: stored once, with its job; others get its length.
 -- @touches flownb:flow processed
 -- @use     queue counts
 

@@ -1,4 +1,5 @@
---- update_job: a job's progress, data or log row; its state stays as it is. Data of a job that ended may be changed for a retry.
+--- update_job: a job's progress, data or log row (a log is cut to `keepLogs`); its state stays as it is.
+-- Data of a job that ended may be changed for a retry.
 -- @keys    queues
 -- @args    now id field value keep
 -- @returns rows

@@ -1,4 +1,4 @@
-"""A process that runs packed jobs, one at a time: killed when one runs too long, and gone when its worker is."""
+"""A slot's process from both ends: the worker starts, asks, kills and replaces it; inside, it runs packed jobs."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _spawn() -> subprocess.Popen[bytes]:
     # what the job has started.
     here = [str(Path(__file__).parents[2]), *(folder or os.getcwd() for folder in sys.path)]
     return subprocess.Popen(
-        [sys.executable, "-c", "from flownb.worker.process import main; main()"],
+        [sys.executable, "-c", "from flownb.worker.job_process import main; main()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,

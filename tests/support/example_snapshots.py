@@ -1,4 +1,4 @@
-"""Flows in miniature, as the store would hand them out: what the tests of the views look at."""
+"""Example snapshots: flows in miniature, as the store would hand them out, for the tests of the views."""
 
 from __future__ import annotations
 
