@@ -186,6 +186,7 @@ class Flow:
     def jobs(self, state: str | None = None) -> pd.DataFrame:
         """Return a DataFrame with one row a job: name queue state attempts wait_s run_s error.
 
+        `wait_s` is how long the job waited until its last start, `run_s` how long it ran, all its runs together.
         `state` keeps the jobs of one of BullMQ's states; raises `OptionError` for another word. Reads every job
         of the flow.
 

@@ -26,7 +26,7 @@ def job_lane(
         "g",
         text(name, LABEL_X, y + 13, anchor="end", ink=INK),
         *(_bar(phase, _state(phase, phases[-1], record), span, y) for phase in phases),
-        text(_facts(record, phases[-1], span), FACTS_X, y + 13),
+        text(_facts(record, phases, span), FACTS_X, y + 13),
         class_="fn-lane",
     )
 
@@ -59,12 +59,17 @@ def _bar(phase: Phase, state: str, span: Span, y: float) -> ET.Element:
     )
 
 
-def _facts(record: JobRecord, last: Phase, span: Span) -> str:
-    """How the job is or ended, how long its last run took, and which attempt that was."""
-    words = [_ending(record, last)]
-    if last.kind == RUNNING:
-        words.append(duration((span.end if last.end is None else last.end) - last.start))
-    if record.attempts_made > 1:
+def _facts(record: JobRecord, phases: Sequence[Phase], span: Span) -> str:
+    """How the job is or ended, how long it has run, and in how many runs."""
+    words = [_ending(record, phases[-1])]
+    runs = [
+        (span.end if phase.end is None else phase.end) - phase.start
+        for phase in phases
+        if phase.kind == RUNNING
+    ]
+    if runs:
+        words.append(duration(sum(runs)) + (f" in {len(runs)} runs" if len(runs) > 1 else ""))
+    if record.attempts_made > max(len(runs), 1):  # another program's worker ran it before, and said no more
         words.append(f"attempt {record.attempts_made}")
     return " · ".join(word for word in words if word)
 

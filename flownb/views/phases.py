@@ -66,6 +66,25 @@ def failed_runs(record: JobRecord) -> list[tuple[int, int]]:
     return [(int(began), int(ended)) for began, ended in re.findall(r"(\d+)-(\d+)", record.runs or "")]
 
 
+def waited_and_ran(record: JobRecord) -> tuple[int | None, int | None]:
+    """How long a job waited until its last start, and how long all its runs took; None for what is not over.
+
+    A clock that went back gives 0.
+
+    >>> job = JobRecord(key="k", id="1", queue="q", name="n", timestamp=1, processed_on=12, finished_on=20, runs="5-9")
+    >>> waited_and_ran(job)
+    (7, 12)
+    """
+    created, last, ended = record.timestamp, record.processed_on, record.finished_on
+    runs = dict(failed_runs(record))
+    ran_before = sum(max(until - began, 0) for began, until in runs.items() if began != last)
+    waited = max(last - created - ran_before, 0) if created and last else None
+    if not last or not ended:
+        return waited, None
+    # The last run may be among the failed ones: a job that was cancelled after it has ended without another.
+    return waited, ran_before + max(runs.get(last, ended) - last, 0)
+
+
 def _runs(record: JobRecord) -> list[tuple[int, int | None]]:
     """When each run that is known began, and when it ended unless it lasts."""
     runs: list[tuple[int, int | None]] = [*failed_runs(record)]

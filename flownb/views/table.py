@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from flownb.views.phases import phases
+from flownb.views.phases import phases, waited_and_ran
 from flownb.views.words import in_reading_order
 from flownb.wire.records import STATES, FlowCounts, JobRecord
 
@@ -16,27 +16,24 @@ JOB_COLUMNS = ("name", "queue", "state", "attempts", "wait_s", "run_s", "error")
 def jobs_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
     """One row a job, in the order given: name, queue, state, attempts, wait_s, run_s, error.
 
-    `wait_s` is the time from creation to the last start and `run_s` that from there to the end; what has not
-    happened yet is missing.
+    `wait_s` is how long the job waited until its last start and `run_s` how long it ran, all its runs together;
+    what is not over yet is missing.
 
     >>> jobs_frame([]).columns.tolist()
     ['name', 'queue', 'state', 'attempts', 'wait_s', 'run_s', 'error']
     """
     jobs = list(records)
-    spans = {"wait_s": _waits(jobs), "run_s": [(job.processed_on, job.finished_on) for job in jobs]}
+    waited, ran = zip(*map(waited_and_ran, jobs), strict=True) if jobs else ((), ())
     return pd.DataFrame(
         {
             **{name: _texts([getattr(job, name) for job in jobs]) for name in ("name", "queue", "state")},
             "attempts": pd.array([job.attempts_made for job in jobs], dtype="Int64"),
-            **{name: _seconds(pairs) for name, pairs in spans.items()},
+            "wait_s": _seconds(waited),
+            "run_s": _seconds(ran),
             "error": _texts([job.failed_reason or None for job in jobs]),
         },
         columns=list(JOB_COLUMNS),
     )
-
-
-def _waits(jobs: Iterable[JobRecord]) -> list[tuple[int | None, int | None]]:
-    return [(job.timestamp or None, job.processed_on) for job in jobs]
 
 
 def timeline_frame(records: Iterable[JobRecord], *, now: int | None = None) -> pd.DataFrame:
@@ -61,7 +58,7 @@ def timeline_frame(records: Iterable[JobRecord], *, now: int | None = None) -> p
             "phase": _texts(kinds),
             "start": _moments(starts),
             "end": _moments(ends),
-            "seconds": _seconds(zip(starts, until, strict=True)),
+            "seconds": _seconds(map(_between, starts, until)),
         }
     )
 
@@ -104,10 +101,13 @@ def _texts(values: Sequence[str | None]) -> pd.Series:
     return pd.Series(values, dtype=object)
 
 
-def _seconds(spans: Iterable[tuple[int | None, int | None]]) -> pd.api.extensions.ExtensionArray:
-    """Seconds between points in time. A clock that went back gives 0, not a negative duration."""
-    values = [None if start is None or end is None else max(end - start, 0) / 1000 for start, end in spans]
-    return pd.array(values, dtype="Float64")
+def _between(start: int | None, end: int | None) -> int | None:
+    """From one moment to another. A clock that went back gives 0, not a negative duration."""
+    return None if start is None or end is None else max(end - start, 0)
+
+
+def _seconds(milliseconds: Iterable[int | None]) -> pd.api.extensions.ExtensionArray:
+    return pd.array([None if value is None else value / 1000 for value in milliseconds], dtype="Float64")
 
 
 def counts_frame(counts: FlowCounts) -> pd.DataFrame:

@@ -8,10 +8,11 @@ from typing import Any
 
 from flownb.state.failed_jobs import failed_keys
 from flownb.state.stored_flow import StoredFlow
+from flownb.views.phases import waited_and_ran
 from flownb.views.words import printable, reason, shown
 from flownb.wire import keys
 from flownb.wire.records import ACTIVE, FAILED, JobRecord
-from flownb.wire.store.job_records import BRIEF_FIELDS
+from flownb.wire.store.job_records import TIMELINE_FIELDS
 
 PAGE_ROWS = 50
 MAX_SORTED = 5000  #: jobs of a flow that can be sorted by any column
@@ -96,7 +97,7 @@ class JobTable:
 
     def _sorted(self, wanted: list[str], query: Query) -> dict[str, Any]:
         """All are read, so they can be put in any order."""
-        records = self._flow.store.jobs.read(wanted, BRIEF_FIELDS)
+        records = self._flow.store.jobs.read(wanted, TIMELINE_FIELDS)
         rows = [self._row(record) for record in records if record is not None and query.accepts(record)]
         rows = _in_order(rows, query)
         end = query.start + PAGE_ROWS
@@ -120,7 +121,7 @@ class JobTable:
         """The jobs from a page's start on, each with the position after it."""
         batch = _SEARCH_BATCH if query.state else PAGE_ROWS
         for first in range(query.start, min(len(wanted), query.start + MAX_SEARCHED), batch):
-            records = self._flow.store.jobs.read(wanted[first : first + batch], BRIEF_FIELDS)
+            records = self._flow.store.jobs.read(wanted[first : first + batch], TIMELINE_FIELDS)
             yield from enumerate(records, first + 1)
 
     def _row(self, record: JobRecord) -> Row:
@@ -130,15 +131,9 @@ class JobTable:
             shown(record.queue, 60),
             printable(record.state or "unknown"),
             record.attempts_made,
-            _milliseconds(record.timestamp, record.processed_on),
-            _milliseconds(record.processed_on, record.finished_on),
+            *waited_and_ran(record),
             reason(record, 120) if record.failed_reason else None,
         ]
-
-
-def _milliseconds(start: int | None, end: int | None) -> int | None:
-    """From one moment to another. A clock that went back gives 0."""
-    return max(end - start, 0) if start and end else None
 
 
 def _in_order(rows: list[Row], query: Query) -> list[Row]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flownb.api.job import find_job, stored_job
 from flownb.state.stored_flow import StoredFlow
 from flownb.views import timeline as timelines
-from flownb.views.phases import failed_runs
+from flownb.views.phases import failed_runs, waited_and_ran
 from flownb.views.words import cut, printable, shown
 from flownb.wire import codec, keys
 from flownb.wire.records import FAILED, JobRecord, Snapshot
@@ -30,6 +30,7 @@ def job(flow: StoredFlow, key: str) -> dict[str, Any]:
     """All that is known of a job, as texts that are safe to show."""
     _, record = stored_job(find_job(flow.store, key))
     logs = flow.store.jobs.read_logs(key)
+    waited, ran = waited_and_ran(record)
     return {
         "key": key,
         "name": shown(flow.name_of(record), 200),
@@ -41,6 +42,8 @@ def job(flow: StoredFlow, key: str) -> dict[str, Any]:
         "created": record.timestamp,
         "started": record.processed_on,
         "ended": record.finished_on,
+        "waited": waited,
+        "ran": ran,
         "data": _pretty(record.data),
         "result": _pretty(record.returnvalue if record.returnvalue != "null" else None),
         "progress": _pretty(record.progress),

@@ -80,6 +80,7 @@ def test_a_group_opens_a_job_tells_all_and_the_table_is_paged(notebook):
     nb.see(".fn-details pre", '"n": 3')
     nb.see(".fn-details pre", "row 3 begins")
     nb.see(".fn-details summary", "failed runs")
+    nb.see(".fn-details dd", "in 2 runs")
     nb.page.get_by_role("button", name="Fold the opened groups again").click()
     nb.see(".fn-whole .fn-node", "row-* × 120")
 

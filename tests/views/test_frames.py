@@ -212,3 +212,28 @@ def test_a_folded_lane_says_how_many_jobs_were_retried():
         twice_failed(processed_on=T + 80, finished_on=T + 90)
     ]
     assert "1 retried" in timeline_svg(rows, now=T + 1000)
+
+
+@pytest.mark.parametrize(
+    ("record", "wait_s", "run_s"),
+    [
+        pytest.param(twice_failed(processed_on=T + 80, finished_on=T + 90), 0.065, 0.025, id="completed"),
+        pytest.param(twice_failed("active", processed_on=T + 80), 0.065, None, id="runs again"),
+        pytest.param(twice_failed("delayed", processed_on=T + 40), 0.03, None, id="waits again"),
+        pytest.param(
+            twice_failed("failed", processed_on=T + 40, finished_on=T + 60), 0.03, 0.015, id="cancelled"
+        ),
+    ],
+)
+def test_a_job_that_ran_several_times_took_all_its_runs(record, wait_s, run_s):
+    frame = jobs_frame([record])
+    assert frame["wait_s"].tolist() == [wait_s]
+    assert frame["run_s"].isna().all() if run_s is None else frame["run_s"].tolist() == [run_s]
+
+
+def test_a_lane_says_how_long_all_runs_of_its_job_took():
+    assert "25 ms in 3 runs" in timeline_svg(
+        [twice_failed(processed_on=T + 80, finished_on=T + 90)], now=T + 90
+    )
+    foreign = scenes.record("a", attempts_made=3, processed_on=T + 80, finished_on=T + 90)
+    assert "10 ms · attempt 3" in timeline_svg([foreign], now=T + 90)

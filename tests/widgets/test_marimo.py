@@ -77,7 +77,10 @@ def test_marimo_shows_a_batch_and_its_picture(tmp_path: Path) -> None:
         missing("marimo", "make env-test")
     (tmp_path / "notebook.py").write_text(NOTEBOOK)
     command = [sys.executable, "-m", "marimo", "export", "ipynb", "notebook.py", "--include-outputs"]
-    subprocess.run([*command, "-o", "made.ipynb"], cwd=tmp_path, check=True, capture_output=True, timeout=100)
+    done = subprocess.run(
+        [*command, "-o", "made.ipynb"], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
     cells = json.loads((tmp_path / "made.ipynb").read_text())["cells"]
     outputs = [output["data"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
     batch, picture, tree = ("".join("".join(text) for text in data.values()) for data in outputs)

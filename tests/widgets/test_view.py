@@ -83,6 +83,30 @@ def test_a_job_is_told_whole(stage):
     )
 
 
+def test_the_table_and_the_panel_say_how_long_all_runs_of_a_job_took(connection, until):
+    ends = []
+
+    def run(job):
+        began = time.monotonic()
+        until(lambda: time.monotonic() - began > 0.1)
+        ends.append(time.monotonic())
+        if len(ends) < 3:
+            raise ValueError("no tax for this country")
+
+    with fn.Worker("rows", run, connection=connection):
+        tree = {"name": "load", "queueName": "rows", "opts": {"attempts": 3}}
+        flow = fn.add(tree, connection=connection)
+        flow.wait(timeout=60)
+    view = view_on(flow)
+    [line] = ask(view, "jobs")["rows"]
+    panel = ask(view, "job", key=line[0])
+    waited, ran = line[5:7]
+    assert ran >= 300
+    assert (panel["waited"], panel["ran"]) == (waited, ran)
+    assert waited + ran == panel["ended"] - panel["created"]
+    assert flow.jobs()["run_s"].tolist() == [ran / 1000]
+
+
 def test_a_huge_text_is_cut_and_says_so(stage):
     view = view_on(stage.add(row("load", data={"text": "x" * 100_000})))
     told = ask(view, "job", key=box_of(view, "load")["key"])

@@ -12,8 +12,15 @@ function section(name, text, open = true) {
   return html("details", open ? { open: "" } : {}, html("summary", {}, name), html("pre", {}, text));
 }
 
+// Of a job that has not ended, how long its run takes so far.
+function ranWords({ started, ended, ran, failed_runs: failed, state }) {
+  if (!ended) return started && state === "active" ? duration(Date.now() - started) : "";
+  const last = failed.some(([began]) => began === started) ? 0 : 1;
+  const runs = failed.length + last;
+  return runs > 1 ? `${duration(ran)} in ${runs} runs` : duration(ran);
+}
+
 function facts(job) {
-  const ran = job.started ? duration((job.ended || Date.now()) - job.started) : "";
   return html(
     "dl",
     {},
@@ -21,9 +28,10 @@ function facts(job) {
     ...fact("id", job.id),
     ...fact("attempts", job.attempts),
     ...fact("created", clock(job.created)),
-    ...fact("started", clock(job.started)),
+    ...fact(job.failed_runs.length ? "last started" : "started", clock(job.started)),
     ...fact("ended", clock(job.ended)),
-    ...fact("ran", ran),
+    ...fact("waited", duration(job.waited)),
+    ...fact("ran", ranWords(job)),
   );
 }
 
