@@ -27,7 +27,9 @@ def frame_html(frame: pd.DataFrame) -> Markup:
 
 def _rows(frame: pd.DataFrame) -> list[list[object]]:
     """The cells of each row, those of the index first."""
-    keys = [label if isinstance(label, tuple) else (label,) for label in frame.index.tolist()]
+    # By level: a tuple may be a label of one.
+    levels = [frame.index.get_level_values(level).tolist() for level in range(frame.index.nlevels)]
+    keys = zip(*levels, strict=True)
     # By position: two columns of one name would come out together.
     columns = [frame.iloc[:, position].tolist() for position in range(frame.shape[1])]
     cells = zip(*columns, strict=True) if columns else [()] * len(frame)

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from flownb.views.html import flow_html, report
 from flownb.views.html_table import frame_html
+from flownb.views.markup import escape
 from flownb.views.timeline import timeline_svg
 from tests.support import example_snapshots as scenes
 
@@ -81,6 +83,22 @@ def test_tables_of_every_kind_are_shown():
     several = pd.DataFrame({"v": [1]}, index=pd.MultiIndex.from_tuples([("a", 1)], names=["k", None]))
     assert frame_html(several).count("<th ") == 3
     assert frame_html(pd.DataFrame(index=["only"])).count("only") == 1
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param(pd.Index([("a", 1), ("b", 2)], tupleize_cols=False), id="tuples"),
+        pytest.param(pd.Index([("a",), ()], tupleize_cols=False), id="tuples of different lengths"),
+        pytest.param(pd.Index([("a", 1), "b"], tupleize_cols=False, name="k"), id="tuples and texts"),
+        pytest.param(pd.MultiIndex.from_arrays([["a", "b"]]), id="several levels, of which there is one"),
+    ],
+)
+def test_an_index_of_one_level_is_one_column_whatever_its_labels(labels):
+    made = frame_html(pd.DataFrame({"v": [1, 2]}, index=labels))
+    assert made.count("<th ") == 2
+    assert made.count("<td ") == 4
+    assert escape(labels.get_level_values(0)[0]) in made
 
 
 def test_pandas_is_loaded_only_for_tables():
