@@ -37,14 +37,14 @@ def plan(
     walk = Walk(NodeChecker(prefix, defaults or {}, share=share), share=share)
     walk.visit(tree)
     merged = merge_bare_mentions(walk) if share else set[int]()
-    announcements = _announcements(walk)
+    shared = _shared_jobs_in_words(walk)
     order = parents_first(walk, merged)
     flow = flow or keys.new_id()
     jobs = _in_order(walk, order)
     for i, job in enumerate(jobs):
         job.id = job.id or (f"{flow}-{i}" if i else flow)
     _bind_tasks(walk, order)
-    return Plan(flow, prefix, jobs, announcements)
+    return Plan(flow, prefix, jobs, shared)
 
 
 def _in_order(walk: Walk, order: list[int]) -> list[PlannedJob]:
@@ -76,7 +76,7 @@ def _bind_tasks(walk: Walk, order: list[int]) -> None:
             job.bind = codec.encode({name: key_of(value) for name, value in node.bind.items()}, "bind")
 
 
-def _announcements(walk: Walk) -> list[str]:
+def _shared_jobs_in_words(walk: Walk) -> list[str]:
     """Say which jobs are shared, as a caller may not have meant it."""
     told = [_announcement(walk, position) for position in list(walk.shared)[:MAX_ANNOUNCED]]
     if len(walk.shared) > MAX_ANNOUNCED:

@@ -1,4 +1,4 @@
-"""One row again, here: its function called with its inputs, in the debugger where somebody can answer it."""
+"""One row again, here: which row a label means (of several, the first failed one), called in the debugger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows of a batch are meant: the failed ones of one error, of some labels, or all; those of one label."""
+"""Which rows of a batch are meant: the failed ones of one error, of some labels, or all; every row of a label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of an embedded server, and the program to run on it."""
+"""The folder of an embedded server; finds the server program to run on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server process of one folder, as its supervisor sees it: start, readiness, death, end; and the guard.
+"""The server process of one folder, as its supervisor sees it: start and settings, readiness, end; and the guard.
 
 Pure standard library, like supervisor.py.
 """

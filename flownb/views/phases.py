@@ -1,4 +1,4 @@
-"""When a job waited and ran, and which jobs decide how long a flow takes."""
+"""When a job waited and ran, and which jobs decide how long a flow takes (the critical path)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of a live view: the watcher fills it, pages show it and ask it. Errors go to the page, not to a cell."""
+"""The model of a live view: the watcher fills it, pages show it and ask it; reading errors go there as `trouble`."""
 
 from __future__ import annotations
 

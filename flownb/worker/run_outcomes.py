@@ -1,4 +1,4 @@
-"""How a run ended, as an `Outcome`: completed, retry, failed, returned, put off or parked."""
+"""How a run ended: completed, retry, failed, returned (or rate limited), put off (an unknown task) or parked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The header of a Lua script is its contract: compared here with the code, without a server.
+"""The header of a Lua script is its contract, and its length is bounded: compared with the code, without a server.
 
 A small reader of Lua follows each script into the helper functions it really calls, so that a code word
 or an argument in a helper counts for the scripts that reach it and for no other.

@@ -1,4 +1,4 @@
-// What is above the tree: name, state, size, progress, and whether all that is live.
+// Above the tree: name, state, size, progress, whether the kernel answers; trouble is worded by view.py.
 
 import { html, say } from "./elements.js";
 import { ATTACH_AGAIN } from "./kernel.js";

@@ -1,4 +1,4 @@
-// The tree: drawn once for each shape of the flow, then only colours and words change.
+// The tree: drawn once for each shape of the flow, then recoloured; which box is chosen, and the keys.
 
 import { svg } from "./elements.js";
 import { NodeBox } from "./node_box.js";

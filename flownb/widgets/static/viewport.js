@@ -1,4 +1,4 @@
-// Which part of the tree is in sight: zoom, pan, and scrolling to a box. The wheel alone scrolls the page.
+// Which part of the tree is in sight: zoom, pan, scrolling to a box. The wheel alone scrolls; keys: tree.js.
 
 const LEAST_FIT = 0.62; // of a tree that is shown whole: smaller words cannot be read
 const LEAST_HEIGHT = 64;
