@@ -352,3 +352,34 @@ def test_an_aggregate_that_failed_by_itself_runs_again_without_its_rows(redis):
     assert batch.retry().result(timeout=20) == 3
     assert runs == ["total"]
     sound(redis)
+
+
+@pytest.mark.parametrize("rows_per_job", [1, 7, "auto"])
+def test_a_batch_that_is_cancelled_and_retried_counts_as_before_the_cancel(rows_per_job, redis):
+    @fn.task
+    def idle(n):
+        return n
+
+    fn.Queue("idle").pause()
+    batch = fn.fan_out(pd.DataFrame({"n": range(200)}), idle, rows_per_job=rows_per_job, name="idle")
+    before = batch.progress()
+    for _ in range(2):
+        assert batch.cancel().progress().failed == before.total
+        assert batch.retry().progress() == before
+    sound(redis)
+
+
+def test_a_batch_of_which_some_rows_had_ended_counts_as_before_the_cancel(redis):
+    @fn.task
+    def even(n):
+        if n % 2:
+            raise ValueError("odd")
+        return n
+
+    fn.fan_out(pd.DataFrame({"n": range(30)}), even, rows_per_job=5, name="half").wait(timeout=20)
+    fn.Queue("even").pause()
+    batch = fn.fan_out(pd.DataFrame({"n": range(100)}), even, rows_per_job=5, name="half")
+    before = batch.progress()
+    batch.cancel()
+    assert batch.retry().progress() == before
+    sound(redis)

@@ -24,6 +24,14 @@ local function take_back(link, child, seal)
   end
 end
 
+-- What the job's end has added to the rows that failed and to those that are done, as a change that takes it back.
+-- A cancel adds nothing: rows that have not run are counted in their job.
+local function rows_taken_back(job)
+  if job.state ~= 'failed' then return job.rows and {0, -#job.rows} or {-1, 0} end
+  if redis.call('HGET', job.key, 'why') == 'cancelled' then return nil end
+  return {0, job.rows and -#job.rows or -1}
+end
+
 -- A many-row job keeps in `part` what its rows have come to, but for the rows to run again: those are open.
 local function reopen_rows(job)
   local value = redis.call('HGET', job.key, 'returnvalue')
@@ -31,13 +39,16 @@ local function reopen_rows(job)
     local open = ',"open":[' .. table.concat(job.rows, ',') .. ']}'
     redis.call('HSET', job.key, 'part', value:sub(1, -2) .. open)
   end
-  count_rows(job.q, job.flow, {0, -#job.rows})
 end
 
 -- The job has not ended any more: its attempts start anew. `ats` never goes down: it tells a late worker that others
 -- came after it. Logs and tracebacks stay, as BullMQ's do.
 local function undo_end(job, seal)
-  if job.rows then reopen_rows(job) end
+  local rows = rows_taken_back(job)
+  if job.rows then
+    reopen_rows(job)
+    count_rows(job.q, job.flow, rows)
+  end
   if job.state == 'failed' then note_failed_run(job.key, redis.call('HGET', job.key, 'finishedOn')) end
   redis.call('ZREM', job.state == 'failed' and job.q.failed or job.q.completed, job.id)
   redis.call('HDEL', job.key, 'finishedOn', 'processedOn', 'failedReason', 'returnvalue', 'why', 'defa', 'stc')
@@ -50,7 +61,6 @@ local function undo_end(job, seal)
   local first = job.links[1]
   if job.is_shared then list_shared(job.key, first and first.key == job.first_parent and first) end
   review_cause(job.q, job.flow)
-  local rows = job.rows and {0, -#job.rows} or job.state == 'failed' and {0, -1} or {-1, 0}
   for _, link in ipairs(job.links) do
     count_rows(job.q, link.flow, rows)
     take_back(link, job.key, seal)
