@@ -18,7 +18,7 @@ from hypothesis import settings
 
 pytest.register_assert_rewrite("tests.support")
 
-from tests.support.programs import missing  # noqa: E402
+from tests.support.programs import OLD_SERVERS, missing, old_server  # noqa: E402
 from tests.support.server import OwnServer  # noqa: E402
 
 if TYPE_CHECKING:
@@ -65,12 +65,31 @@ def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     held.close()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeat what is marked `every_server` on the oldest servers that flownb supports."""
+    if metafunc.definition.get_closest_marker("every_server") and "connection" in metafunc.fixturenames:
+        metafunc.parametrize("server", ["embedded", *OLD_SERVERS], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Give what to connect to: the embedded server, or an old one where a test is repeated on it."""
+    name = getattr(request, "param", "embedded")
+    if name == "embedded":
+        yield {"path": request.getfixturevalue("server_folder")}
+        return
+    with tempfile.TemporaryDirectory(prefix="flownb-old-") as folder:
+        old = OwnServer(Path(folder), keeps_data=False, program=old_server(name))
+        yield {"url_or_redis_client": old.url}
+        old.kill()
+
+
 @pytest.fixture
-def connection(server_folder: Path) -> Iterator[Connection]:
+def connection(server: dict[str, Any]) -> Iterator[Connection]:
     """Give the default connection, on a server without data (its scripts stay loaded)."""
     from flownb.connection import connect
 
-    default = connect(path=server_folder)
+    default = connect(**server)
     default.client().flushall()
     yield default
     default.close()

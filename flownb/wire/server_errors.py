@@ -17,12 +17,13 @@ def server_errors() -> Iterator[None]:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise errors.ServerUnreachable(f"the server does not answer: {_one_line(error)}") from None
-    except redis.OutOfMemoryError:
-        raise errors.ServerRefused("the server is out of memory (maxmemory); nothing was written") from None
-    except redis.ReadOnlyError:
-        raise errors.ServerRefused("the server is a read-only replica now; connect to the primary") from None
     except redis.ResponseError as error:
         text = _one_line(error)
+        # Redis 6.2 puts the word that a script's command was refused with inside the text of another error.
+        if isinstance(error, redis.OutOfMemoryError) or "-OOM " in text:
+            text = "the server is out of memory (maxmemory); nothing was written"
+        if isinstance(error, redis.ReadOnlyError) or "-READONLY " in text:
+            text = "the server is a read-only replica now; connect to the primary"
         if "MISCONF" in text:
             text = f"the server cannot write to its disk (is it full?); nothing was written: {text}"
         if "WRONGTYPE" in text:

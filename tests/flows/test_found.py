@@ -10,6 +10,8 @@ import pytest
 
 import flownb as fn
 
+pytestmark = pytest.mark.every_server
+
 TREE = {
     "name": "report",
     "queueName": "reports",
@@ -101,7 +103,8 @@ def test_a_task_is_one_stage_of_it(peer):
     flow = fn.attach(peer.add(tree))
     peer.work("reports", first_value)
 
-    assert flow.result(timeout=30) == 42
+    with fn.workers():
+        assert flow.result(timeout=30) == 42
 
 
 async def first_value(job):
@@ -196,7 +199,7 @@ def test_a_flow_under_another_prefix(peer, connection, redis):
 
     with pytest.raises(fn.JobMissing):
         fn.attach(root)
-    other = fn.Connection(path=connection.path, prefix="acme")
+    other = fn.Connection(connection.client(), prefix="acme")
     assert repr(fn.attach(root, connection=other)) == "Flow('report': 23 jobs)"
     other.close()
 

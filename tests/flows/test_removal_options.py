@@ -8,6 +8,8 @@ import pytest
 
 import flownb as fn
 
+pytestmark = pytest.mark.every_server
+
 GRACE_MS = 10_000
 
 

@@ -10,6 +10,8 @@ import pytest
 import flownb as fn
 from tests.support import invariants
 
+pytestmark = pytest.mark.every_server
+
 TREE = {
     "name": "top",
     "queueName": "q",
@@ -185,6 +187,13 @@ def test_a_job_goes_with_its_children_and_its_parent_runs_without_it(redis):
     sound(redis)
 
 
+@pytest.fixture
+def _serving_kernel():
+    with fn.workers():
+        yield
+
+
+@pytest.mark.usefixtures("_serving_kernel")
 def test_a_failed_row_that_is_removed_is_missing_and_the_batch_is_as_it_was(redis):
     @fn.task
     def square(n):
@@ -202,6 +211,7 @@ def test_a_failed_row_that_is_removed_is_missing_and_the_batch_is_as_it_was(redi
     sound(redis)
 
 
+@pytest.mark.usefixtures("_serving_kernel")
 def test_a_removed_batch_runs_anew_and_rows_of_another_batch_stay(redis):
     runs = []
 

@@ -15,7 +15,8 @@ class Peer:
 
     def __init__(self, connection: Connection) -> None:
         address = connection.address()
-        self._options = {"connection": f"unix://:{address['password']}@{address['unix_socket_path']}"}
+        login = f":{address['password']}@" if "password" in address else ""
+        self._options = {"connection": f"unix://{login}{address['unix_socket_path']}"}
         self._workers: list[Any] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)

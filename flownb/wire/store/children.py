@@ -179,15 +179,17 @@ class Children:
                 return found
 
     def _pages_of_names(self, key: str) -> Iterator[list[Any]]:
-        """A hash's field names. Older servers send the values too."""
+        """A hash's field names. Servers before Redis 7.4 know no NOVALUES and send the values too."""
         from redis.exceptions import ResponseError
 
         cursor, bare = 0, True
         while True:
-            try:
-                answer: Any = self._server.client.hscan(key, cursor, count=JOBS_A_READ, no_values=bare)
-            except ResponseError:
-                if not bare:
+            try:  # redis-py sends NOVALUES for False too
+                answer: Any = self._server.client.hscan(
+                    key, cursor, count=JOBS_A_READ, no_values=True if bare else None
+                )
+            except ResponseError as error:
+                if not bare or "syntax" not in str(error):
                     raise
                 bare = False
                 continue
