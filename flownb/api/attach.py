@@ -14,7 +14,7 @@ from flownb.wire.store import Store
 
 
 class FoundFlow(Flow):
-    """A flow that another program made: the same handle, read from BullMQ's own keys.
+    """A flow stored as BullMQ stores it, by whatever program, or a job of `Queue.add`: read from BullMQ's own keys.
 
     Children come in key order, as nobody stored theirs. Of a large one the first look takes a moment; pictures
     say that they are still counting until then. A failed child fails its parent when a worker of the parent's
@@ -22,22 +22,23 @@ class FoundFlow(Flow):
     """
 
     def pause(self) -> Flow:
-        """Raise `FlowError`: the workers of other programs know no pause of a flow, only of a queue."""
-        raise FlowError(
-            f"flow {self.name!r} was made by another program, whose workers know no pause of a flow; "
-            "pause its queues: Queue(name).pause()"
-        )
+        """Raise `FlowError`: BullMQ knows no pause of a flow, only of a queue."""
+        raise FlowError(f"{self._as_stored()} it can be paused only with its queues: Queue(name).pause()")
 
     def resume(self) -> Flow:
         """Raise `FlowError`, as `pause` does: there is nothing to resume."""
-        raise FlowError(f"flow {self.name!r} was made by another program and cannot have been paused")
+        raise FlowError(
+            f"{self._as_stored()} it cannot have been paused; a queue is resumed by Queue(name).resume()"
+        )
 
     def cancel(self) -> Flow:
-        """Raise `FlowError`: the workers of other programs would run what was cancelled."""
+        """Raise `FlowError`: workers would run what was cancelled, as BullMQ knows no cancelled flow."""
         raise FlowError(
-            f"flow {self.name!r} was made by another program, whose workers know no cancelled flow; "
-            "remove() takes it away while none of its jobs runs"
+            f"{self._as_stored()} it cannot be cancelled; remove() takes it away while no job of it runs"
         )
+
+    def _as_stored(self) -> str:
+        return f"{self.name!r} is stored as BullMQ stores it, without a flow's record of flownb's:"
 
     def remove(self) -> None:
         """Remove the flow: its jobs, logs and values. Jobs that another flow uses stay with that.

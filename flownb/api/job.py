@@ -229,9 +229,10 @@ class Job:
         retry_one(self._store, self._record.key)
 
     def remove(self) -> None:
-        """Remove the job and its children; a parent waits for them no more. A flow's root goes with its flow.
+        """Remove the job and its children; a parent waits for them no more. Children that somebody else uses stay.
 
-        Children that somebody else uses stay. Raises `FlowError` when one of them runs right now.
+        Raises `FlowError` when one of them runs right now; then nothing is removed. A root goes with its whole flow,
+        as by `Flow.remove`: what runs is not waited for but told, and what it returns goes nowhere.
 
         >>> queue = Queue("doc-gone")
         >>> job = queue.add("mail")
@@ -257,6 +258,7 @@ class Job:
         """
         text = codec.encode(progress, "progress")
         self._store.jobs.update(self._base, self.id, "progress", text)
+        self._record.progress = text
 
     def update_data(self, data: Any) -> None:
         """Replace the job's data; the next attempt sees the new one.

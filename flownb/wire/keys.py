@@ -18,6 +18,7 @@ RESERVED_IDS = frozenset(
 )
 
 _PRINTABLE = re.compile(r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+\Z")
+_HASH_TAG = re.compile(r"^(?:[^{}]*:)?\{[^{}]+\}(?::[^{}]*)?\Z")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -186,9 +187,11 @@ def checked_prefix(prefix: object) -> str:
         raise OptionError(
             f"prefix {prefix!r} holds white space, a control character or one of *?[]\\^: leave it out"
         )
-    inside = prefix[1:-1] if prefix.startswith("{") and prefix.endswith("}") else prefix
-    if not inside or "{" in inside or "}" in inside:
-        raise OptionError(f"prefix {prefix!r}: braces only as one pair around all of it, such as '{{bull}}'")
+    if ("{" in prefix or "}" in prefix) and not _HASH_TAG.match(prefix):
+        raise OptionError(
+            f"prefix {prefix!r}: braces only as one pair around all between two colons, "
+            "such as '{bull}' or '{bull}:custom'"
+        )
     return prefix
 
 

@@ -26,7 +26,9 @@ def allow(port, *rules):
         client.execute_command("ACL", "SETUSER", "joe", "on", "nopass", "~*", *rules)
 
 
-@pytest.mark.parametrize("prefix", ["bull", "acme", "a:b", "{bull}", "ümlaut", "a-b.c_d"])
+@pytest.mark.parametrize(
+    "prefix", ["bull", "acme", "a:b", "{bull}", "{bull}:custom", "acme:{bull}", "ümlaut", "a-b.c_d"]
+)
 def test_a_prefix_that_makes_good_keys_is_taken(folder, prefix):
     with Connection(path=folder, prefix=prefix) as connection:
         assert connection.prefix == prefix
@@ -50,6 +52,8 @@ def test_a_prefix_that_makes_good_keys_is_taken(folder, prefix):
         "a}",
         "{a}b",
         "a{b}",
+        "{a}:{b}",
+        "{}:a",
         "{{a}}",
         None,
         5,

@@ -189,7 +189,7 @@ def test_removing_a_wide_one_goes_through_its_long_line_a_few_times_only(redis):
 def test_what_other_workers_would_not_honour_is_refused(peer, deed):
     flow = fn.attach(peer.add(row_with()))
 
-    with pytest.raises(fn.FlowError, match="flow 'report' was made by another program"):
+    with pytest.raises(fn.FlowError, match="'report' is stored as BullMQ stores it"):
         getattr(flow, deed)()
 
 

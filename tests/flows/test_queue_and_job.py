@@ -123,6 +123,27 @@ def test_fields_stay_as_they_were_read_and_questions_ask_the_server(until):
     assert fn.Queue("q").get_job(job.id).returnvalue == 7
 
 
+def test_a_job_of_a_queue_is_not_said_to_be_another_programs(connection):
+    fn.Queue("mails").add("greet", opts={"jobId": "g1"})
+    flow = fn.attach("mails:g1")
+
+    for refused, instead in ((flow.cancel, r"remove\(\)"), (flow.pause, "pause"), (flow.resume, "resume")):
+        with pytest.raises(fn.FlowError, match=f"'greet' is stored as BullMQ stores it.*{instead}") as caught:
+            refused()
+        assert "another program" not in str(caught.value)
+    flow.remove()
+    assert fn.Queue("mails").get_job("g1") is None
+
+
+def test_progress_that_was_just_told_is_the_jobs():
+    job = fn.Queue("mails").add("greet")
+    job.update_progress({"sent": 3})
+    assert job.progress == {"sent": 3}
+
+    with fn.Worker("mails", lambda job: [job.update_progress(step) or job.progress for step in (1, 2.5)]):
+        assert fn.attach(job).result(timeout=30) == [1, 2.5]
+
+
 def test_a_job_from_outside_can_be_told_of_progress_data_and_logs():
     queue = fn.Queue("q")
     job = queue.add("j", {"old": 1}, {"keepLogs": 2})

@@ -56,6 +56,27 @@ def sound(redis):
     assert [str(violation) for violation in invariants.violations(redis)] == []
 
 
+def test_the_job_of_a_root_goes_with_its_flow_though_a_child_runs_and_any_other_job_is_kept(redis):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def run(job):
+        begun.set()
+        go_on.wait(30)
+
+    flow = fn.add({"name": "top", "queueName": "tops", "children": [TREE["children"][0]]})
+    with fn.Worker("q", run):
+        assert begun.wait(30)
+        mid = fn.Queue("q").get_jobs("waiting-children")[0]
+        with pytest.raises(fn.FlowError, match="runs right now"):
+            mid.remove()
+        assert mid.get_state() == "waiting-children"
+
+        flow.job.remove()
+        go_on.set()
+    with pytest.raises(fn.JobMissing):
+        flow.wait(timeout=5)
+
+
 def test_a_flow_that_never_ran_leaves_no_key(used, redis):
     flow = fn.add(TREE, name="named")
     flow.remove()

@@ -11,7 +11,7 @@ from flownb.wire.folding import group_siblings, template_of
 from flownb.wire.keys import problem_with_id, problem_with_name, problem_with_queue
 
 
-@pytest.mark.parametrize("prefix", ["bull", "{bull}", "a:b"])
+@pytest.mark.parametrize("prefix", ["bull", "{bull}", "{bull}:custom", "a:b"])
 def test_a_key_is_cut_where_it_was_glued(prefix: str):
     key = keys.job(prefix, "item-processor", "17a")
 
