@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flownb.views import progress_words
+from flownb.views import failure_groups, progress_words
 from flownb.views.dot import picture
+from flownb.views.failure_groups import FailureGroup
 from flownb.views.html_table import frame_html, table
 from flownb.views.markup import Markup, fill, joined
 from flownb.views.words import (
@@ -18,8 +18,8 @@ from flownb.views.words import (
     counts_in_words,
     cut,
     duration,
+    first_line,
     in_reading_order,
-    jobs,
     shown,
     size,
 )
@@ -36,7 +36,8 @@ MESSAGE_CHARACTERS, TRACEBACK_CHARACTERS = 600, 6000
 
 def flow_html(snapshot: Snapshot) -> str:
     """What a flow shows of itself in a notebook: heading, progress, tree, failures. No ids, no times."""
-    failed = _failures(snapshot.failures, most=_MESSAGES_IN_NOTEBOOK, tracebacks=False)
+    unread = failure_groups.unread(snapshot)
+    failed = _failures(snapshot.failures, unread, most=_MESSAGES_IN_NOTEBOOK, tracebacks=False)
     style = Markup(notebook_style())
     return str(fill("flow.html", style=style, failures=failed, **_heading(snapshot)))
 
@@ -60,7 +61,10 @@ def report(
     `failures` are the snapshot's own unless given.
     """
     sections = [_section("Stages", _stages(snapshot.counts))]
-    failed = _failures(snapshot.failures if failures is None else failures, most=MAX_MESSAGES)
+    if failures is None:
+        failed = _failures(snapshot.failures, failure_groups.unread(snapshot), most=MAX_MESSAGES)
+    else:
+        failed = _failures(failures, 0, most=MAX_MESSAGES)
     if failed:
         sections.append(_section("Failures", failed))
     if table_html is not None:
@@ -123,46 +127,40 @@ def _stages(counts: FlowCounts) -> Markup:
     return table(["queue", *ordered, "total"], rows)
 
 
-def _failures(records: Iterable[JobRecord], *, most: int, tracebacks: bool = True) -> Markup:
-    """Failed jobs by message, the most frequent first; the first of each shows its traceback."""
-    groups: dict[str, list[JobRecord]] = {}
-    for record in records:
-        groups.setdefault(_message(record), []).append(record)
+def _failures(records: Iterable[JobRecord], unread: int, *, most: int, tracebacks: bool = True) -> Markup:
+    """Failed jobs by the kind of their error, the most frequent first; the first of each shows its traceback."""
+    groups = failure_groups.by_kind(records)
     if not groups:
         return Markup("")
-    ranked = sorted(groups.items(), key=lambda group: -len(group[1]))
-    items = [_failure(message, its, tracebacks=tracebacks) for message, its in ranked[:most]]
-    if len(ranked) > most:
-        rest = sum(len(its) for _, its in ranked[most:])
-        items.append(fill("rest.html", words=f"and {jobs(rest)} with other messages"))
+    items = [_failure(group, tracebacks=tracebacks) for group in groups[:most]]
+    rest = sum(len(group.records) for group in groups[most:]) + unread
+    if rest:
+        items.append(fill("rest.html", words=failure_groups.rest_in_words(rest)))
     return fill("failures.html", items=joined(items))
 
 
-def _message(record: JobRecord) -> str:
-    return cut((record.failed_reason or "").strip() or "no message", MESSAGE_CHARACTERS)
-
-
-def _failure(message: str, records: list[JobRecord], *, tracebacks: bool) -> Markup:
+def _failure(group: FailureGroup, *, tracebacks: bool) -> Markup:
+    records = group.records
     names = list(dict.fromkeys(shown(record.name) for record in records))
     queues = ", ".join(dict.fromkeys(shown(record.queue) for record in records))
     where = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
     if not all(record.name.startswith(record.queue) for record in records):
         where = f"{where} in {queues}"
-    text = _traceback(records[0].stacktrace) if tracebacks else ""
-    details = fill("traceback.html", name=names[0], text=text) if text else Markup("")
-    return fill("failure.html", count=len(records), message=message, where=where, details=details)
+    example = f"such as {first_line(group.example, MESSAGE_CHARACTERS)}" if group.example else ""
+    text = _end_of(failure_groups.last_traceback(records[0])) if tracebacks else ""
+    return fill(
+        "failure.html",
+        count=len(records),
+        message=cut(group.message, MESSAGE_CHARACTERS),
+        example=fill("example.html", words=example) if example else Markup(""),
+        where=where,
+        details=fill("traceback.html", name=names[0], text=text) if text else Markup(""),
+    )
 
 
-def _traceback(stacktrace: str) -> str:
-    """The last of a job's tracebacks, its end kept: that is where the cause is."""
-    try:
-        texts = json.loads(stacktrace or "[]")
-    except ValueError:
-        return ""
-    if not isinstance(texts, list) or not texts or not isinstance(texts[-1], str):
-        return ""
-    last = texts[-1]
-    return last if len(last) <= TRACEBACK_CHARACTERS else "…" + last[-TRACEBACK_CHARACTERS:]
+def _end_of(traceback: str) -> str:
+    """A traceback with its end kept: that is where the cause is."""
+    return traceback if len(traceback) <= TRACEBACK_CHARACTERS else "…" + traceback[-TRACEBACK_CHARACTERS:]
 
 
 def _when(snapshot: Snapshot) -> str:

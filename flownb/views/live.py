@@ -5,10 +5,10 @@ A box of the frame has room for whatever its jobs may come to, so that nothing m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from flownb.views import box_parts, dot, progress_words
+from flownb.views import box_parts, dot, failure_groups, progress_words
 from flownb.views.box_parts import BoxParts
 from flownb.views.geometry import Rect, Route
 from flownb.views.palette import BADGE_PATHS, NOTE_SIZE, SOLID_BADGES
@@ -19,6 +19,7 @@ from flownb.views.words import (
     UNKNOWN,
     counts_in_words,
     cut,
+    first_line,
     in_reading_order,
     includes_queue,
     printable,
@@ -33,7 +34,6 @@ from flownb.wire.records import (
     WAITING,
     WAITING_CHILDREN,
     FlowCounts,
-    JobRecord,
     Node,
     Snapshot,
 )
@@ -228,19 +228,25 @@ def whole_counts(counts: FlowCounts) -> list[tuple[str, int]]:
     return [(state, count) for state in ordered if (count := counts.count(state))]
 
 
-def failure_groups(records: Iterable[JobRecord]) -> list[dict[str, Any]]:
-    """Failed jobs by message, the most frequent first, at most `MAX_MESSAGES`: ``{message, count, jobs}``."""
-    groups: dict[str, list[JobRecord]] = {}
-    for record in records:
-        groups.setdefault((record.failed_reason or "").strip() or "no message", []).append(record)
-    ranked = sorted(groups.items(), key=lambda group: -len(group[1]))
-    return [
+def failures_of(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Failed jobs by kind, the most frequent first: ``{message, example, count, jobs}``.
+
+    What comes after `MAX_MESSAGES` kinds, and what the snapshot only counts, is a last entry without jobs.
+    """
+    groups = failure_groups.by_kind(snapshot.failures)
+    shown_groups = [
         {
-            "message": cut(message, _MESSAGE_CHARACTERS),
-            "count": len(its),
+            "message": cut(group.message, _MESSAGE_CHARACTERS),
+            "example": first_line(group.example, _MESSAGE_CHARACTERS) if group.example else "",
+            "count": len(group.records),
             "jobs": [
-                [record.key, shown(record.name, NAME_CHARACTERS)] for record in its[:_NAMES_PER_MESSAGE]
+                [record.key, shown(record.name, NAME_CHARACTERS)]
+                for record in group.records[:_NAMES_PER_MESSAGE]
             ],
         }
-        for message, its in ranked[:MAX_MESSAGES]
+        for group in groups[:MAX_MESSAGES]
     ]
+    rest = sum(len(group.records) for group in groups[MAX_MESSAGES:]) + failure_groups.unread(snapshot)
+    return (
+        [*shown_groups, {"message": "", "example": "", "count": rest, "jobs": []}] if rest else shown_groups
+    )

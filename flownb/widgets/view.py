@@ -41,7 +41,7 @@ class FlowView(anywidget.AnyWidget):
     frame = traitlets.Dict().tag(sync=True)  #: where boxes and arrows go; changes with the flow's shape
     nodes = traitlets.Dict().tag(sync=True)  #: what the boxes say now
     head = traitlets.Dict().tag(sync=True)  #: name, state, counts
-    failures: Any = traitlets.List().tag(sync=True)  #: failed jobs by message
+    failures: Any = traitlets.List().tag(sync=True)  #: failed jobs by the kind of their error
     beat = traitlets.Dict().tag(sync=True)  #: the server's time (ms) at the last sign of life
     # Written once.
     badges = traitlets.Dict(live.badges()).tag(sync=True)
@@ -149,8 +149,7 @@ class FlowView(anywidget.AnyWidget):
         if failures_for == self._failures_for or early:
             return
         self._failures_for, self._failures_read_at = failures_for, time.monotonic()
-        records = self._stored.snapshot(failures=True).failures if failed else ()
-        self.failures = live.failure_groups(records)
+        self.failures = live.failures_of(self._stored.snapshot(failures=True)) if failed else []
 
     # ---- from the pages --------------------------------------------------------------------------------
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flownb.batches.failures import Failure, failures, kind_of, type_and_message
+from flownb.batches.failures import Failure, failures
 from flownb.batches.results import TEXT_DTYPE
+from flownb.wire.error_kinds import kind_of, type_and_message
 
 TEXT = str(pd.array([], dtype=TEXT_DTYPE).dtype)
 KINDS = {

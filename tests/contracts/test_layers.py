@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": {"adding", "api"},
     "worker": {"wire", "connection", "state", "adding", "steering", "api", "tasks"},
     "batches": {"wire", "connection", "state", "adding", "steering", "api", "tasks"},
-    "views": {"wire.records"},
+    "views": {"wire.records", "wire.error_kinds"},
     "widgets": {"wire", "connection", "state", "api", "batches", "views"},
     "cli": EVERYTHING,
     "demo": EVERYTHING,

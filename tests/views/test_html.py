@@ -42,6 +42,17 @@ def test_failures_are_grouped_by_message_most_frequent_first():
     assert "Traceback (most recent call last)" in page
 
 
+def test_one_text_is_shown_as_it_is_and_several_as_their_kind_with_an_example():
+    reasons = ["KeyError: 'tax'", "KeyError: 'tax'", "row 7 is bad", "row 8 is bad", None]
+    failed = [scenes.record(f"r{n}", "failed", failed_reason=reason) for n, reason in enumerate(reasons)]
+    page = report(scenes.empty(), failures=failed)
+    assert "KeyError: &#39;tax&#39;" in page
+    assert "row &lt;n&gt; is bad" in page
+    assert "such as row 7 is bad" in page
+    assert "no message" in page
+    assert page.count("<li><b>") == 3
+
+
 def test_a_report_has_all_its_parts():
     frame = pd.DataFrame({"score": [0.5, None]}, index=pd.Index(["a", "b"], name="row"))
     timeline = timeline_svg([scenes.record("a")], now=scenes.START + 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pandas as pd
@@ -229,6 +230,36 @@ def test_failures_stand_together_by_message(stage):
     (often, once) = view_on(flow).failures
     assert (often["message"], often["count"]) == ("KeyError: 'tax'", 5)
     assert [name for _, name in once["jobs"]] == ["row-0"]
+
+
+def test_failures_of_a_kind_stand_together_and_what_is_left_out_is_counted(stage):
+    words = [
+        "no tax",
+        "no name",
+        "no price",
+        "no day",
+        "no shop",
+        "no tag",
+        "no size",
+        "no code",
+        "no unit",
+        "no key",
+    ]
+    flow = stage.add(*(row(f"row-{n}", opts={"ignoreDependencyOnFailure": True}) for n in range(120)))
+    for n, taken in enumerate(stage.take("rows", 120)):
+        stage.fail(taken, reason=f"ValueError: {words[max(n - 90, 0) % 10]} in row {n}")
+    *groups, rest = view_on(flow).failures
+    assert len(groups) == 8
+    assert (groups[0]["message"], groups[0]["count"]) == ("ValueError: no tax in row <n>", 91)
+    assert groups[0]["example"] == "ValueError: no tax in row 0"
+    assert (rest["jobs"], rest["count"] + sum(group["count"] for group in groups)) == ([], 120)
+    page = flow.to_html()
+    assert "ValueError: no tax in row &lt;n&gt;" in page
+    assert page.count("<li><b>") == 10
+    bundle = flow._repr_mimebundle_()["text/html"]
+    assert bundle.count("<li><b>") == 5
+    shown = sum(int(count) for count in re.findall(r"<li><b>(\d+) ×", bundle))
+    assert f"and {120 - shown} jobs more that failed" in bundle
 
 
 def test_what_fails_anew_between_two_looks_is_told_with_its_new_message(stage, monkeypatch):
