@@ -22,8 +22,15 @@ class ChildrenValues(Mapping[str, Any]):
         self._values = {keys.short(key, prefix): value for key, value in values.items()}
         self._prefix = prefix
 
-    def __getitem__(self, key: str) -> Any:
-        return self._values[keys.short(key, self._prefix)]
+    def __getitem__(self, key: Any) -> Any:
+        short = keys.short(key, self._prefix) if isinstance(key, str) else key
+        if short not in self._values:
+            example = f", such as {next(iter(self._values))!r}" if self._values else ""
+            raise KeyError(
+                f"no value {short!r}: values are found by queue:id{example}; "
+                "in the order of the children they are list(values.values())"
+            )
+        return self._values[short]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

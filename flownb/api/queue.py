@@ -84,12 +84,14 @@ class Queue:
     def get_jobs(self, state: str | Iterable[str], start: int = 0, end: int = 99) -> list[Job]:
         """Return the jobs of one state or several, from `start` to `end` in each, both included.
 
+        Negative numbers count from the end: 0 to -1 are all. A state that is named twice is read once.
+
         >>> queue = Queue("doc-letters")
         >>> jobs = queue.add_bulk({"name": f"letter-{n}"} for n in range(5))
         >>> queue.get_jobs("waiting", 0, 1)
         [Job('letter-0' in 'doc-letters'), Job('letter-1' in 'doc-letters')]
         """
-        states = [state] if isinstance(state, str) else list(state)
+        states = [state] if isinstance(state, str) else list(dict.fromkeys(state))
         ids: list[str] = []
         for one in states:
             if one not in STATES:

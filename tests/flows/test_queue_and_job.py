@@ -220,3 +220,26 @@ def test_a_nan_deep_inside_the_data_is_named_by_its_place(redis):
     with pytest.raises(fn.FlowError, match=r"root: data: NaN .*\(at rows\[1\]\.price\)"):
         fn.add({"name": "a", "queueName": "q", "data": {"rows": [{"price": 1.0}, {"price": float("nan")}]}})
     assert redis.dbsize() == 0
+
+
+@pytest.mark.parametrize("in_paused", [0, 2, 5])
+def test_negative_numbers_count_from_the_end_as_in_a_list(in_paused, redis):
+    queue = fn.Queue("q")
+    names = [str(n) for n in range(5)]
+    queue.add_bulk([{"name": name} for name in names])
+    for _ in range(in_paused):  # as BullMQ 5 leaves them when it pauses a queue
+        redis.lmove("bull:q:wait", "bull:q:paused", "LEFT", "RIGHT")
+    names = [job.name for job in queue.get_jobs("waiting")]
+    for start in range(-7, 7):
+        for end in range(-7, 7):
+            first = max(start + 5, 0) if start < 0 else start
+            last = end + 5 if end < 0 else end
+            found = [job.name for job in queue.get_jobs("waiting", start, end)]
+            assert found == names[first : max(last + 1, 0)], (start, end)
+
+
+@pytest.mark.parametrize("states", [["waiting", "waiting"], ("waiting", "failed", "waiting")])
+def test_a_state_that_is_named_twice_is_read_once(states):
+    queue = fn.Queue("q")
+    queue.add("only")
+    assert [job.name for job in queue.get_jobs(states)] == ["only"]

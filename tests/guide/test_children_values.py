@@ -68,3 +68,16 @@ def test_a_child_that_returned_nothing_is_there_as_none_and_did_not_fail():
         assert flow.result(timeout=20) == 3
     assert set(flow.job.get_children_values().values()) == {None}
     assert flow.job.get_ignored_children_failures() == {}
+
+
+@pytest.mark.parametrize("key", [0, -1, "child", ("queue", "id"), None])
+def test_what_is_no_child_is_a_key_error_that_says_what_to_write(key):
+    flow = fn.add({"name": "p", "queueName": "up", "children": [{"name": "child", "queueName": "down"}]})
+    with fn.Worker("down", lambda job: 7), fn.Worker("up", lambda job: None):
+        flow.wait(timeout=20)
+    values = flow.job.get_children_values()
+    with pytest.raises(KeyError, match=r"queue:id, such as 'down:.*list\(values\.values\(\)\)"):
+        values[key]
+    assert key not in values
+    assert values.get(key, "none") == "none"
+    assert list(values.values()) == [7]

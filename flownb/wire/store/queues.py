@@ -65,6 +65,11 @@ class Queues:
     def _read_waiting(self, base: str, start: int, end: int) -> list[str]:
         """Read `wait`, and behind it what BullMQ 5 moved to `paused` when it paused the queue."""
         waiting: Any = self._server.client.llen(keys.part(base, "wait"))
+        if start < 0 or end < 0:  # from the end of both lists
+            paused: Any = self._server.client.llen(keys.part(base, "paused"))
+            total = waiting + paused
+            start = max(start + total, 0) if start < 0 else start
+            end = end + total if end < 0 else end
         ids: list[str] = []
         if min(end, waiting - 1) >= start:
             ids += self._read_list(base, "wait", start, min(end, waiting - 1))
