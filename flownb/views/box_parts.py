@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from flownb.views.geometry import Point, Rect
 from flownb.views.palette import NAME_SIZE, NOTE_SIZE
 from flownb.views.scene import Box
+from flownb.views.words import cut
 
 LINE_HEIGHT, BAR_HEIGHT = 16.0, 5.0
 BAR_SPACE = BAR_HEIGHT + 3
@@ -65,6 +66,18 @@ def text_width(text: str, size: float) -> float:
     True
     """
     return size * sum(_character_width(character) for character in text)
+
+
+def fitted(text: str, width: float, size: float) -> str:
+    """`text`, cut so that it is no wider than `width`.
+
+    >>> fitted("process-item-with-a-long-name", 80, 11)
+    'process-item…'
+    """
+    most = len(text)
+    while most > 1 and text_width(cut(text, most), size) > width:
+        most -= 1
+    return cut(text, most)
 
 
 def _character_width(character: str) -> float:

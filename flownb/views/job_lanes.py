@@ -5,26 +5,24 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from flownb.views.palette import INK, PALETTE
+from flownb.views.palette import PALETTE
 from flownb.views.phases import RETRYING, RUNNING, Phase
 from flownb.views.svg import el
-from flownb.views.time_axis import FACTS_X, LABEL_X, Span, text
-from flownb.views.words import duration, shown
+from flownb.views.time_axis import FACTS_X, Span, label, text
+from flownb.views.words import duration
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, JobRecord
 
 HEIGHT = 20.0
 MARK = "◆"  #: of a job on the critical path
-_NAME_CHARACTERS = 26
 
 
 def job_lane(
     record: JobRecord, phases: Sequence[Phase], span: Span, y: float, *, critical: bool
 ) -> ET.Element:
     """The lane of a job that has at least one phase."""
-    name = shown(record.name, _NAME_CHARACTERS) + (f" {MARK}" if critical else "")
     return el(
         "g",
-        text(name, LABEL_X, y + 13, anchor="end", ink=INK),
+        label(record.name, y + 13, f" {MARK}" if critical else ""),
         *(_bar(phase, _state(phase, phases[-1], record), span, y) for phase in phases),
         text(_facts(record, phases, span), FACTS_X, y + 13),
         class_="fn-lane",

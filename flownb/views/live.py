@@ -153,7 +153,12 @@ def nodes_of(snapshot: Snapshot, frame: Mapping[str, Any]) -> dict[str, Any]:
         id = f"n{number}"
         notes = _counts_notes(node) if node.folded else _job_note(node)
         shares = [list(pair) for pair in in_reading_order(node.states)] if node.folded else []
-        said[id] = [tone(node.states), [_fitted(note, widths[id]) for note in notes], shares, _title(node)]
+        said[id] = [
+            tone(node.states),
+            [box_parts.fitted(note, widths[id], NOTE_SIZE) for note in notes],
+            shares,
+            _title(node),
+        ]
     return said
 
 
@@ -186,14 +191,6 @@ def _title(node: Node) -> str:
     count = f" × {node.count}" if node.folded else ""
     state = words if node.folded else words.partition(" ")[2]
     return f"{shown(node.name, 200)}{count}, queue {shown(node.queue)}: {state or 'not added yet'}"
-
-
-def _fitted(text: str, width: float) -> str:
-    """`text`, cut so that it stays in its box."""
-    size = len(text)
-    while size > 1 and box_parts.text_width(cut(text, size), NOTE_SIZE) > width:
-        size -= 1
-    return cut(text, size)
 
 
 # ---- above and below the tree ----------------------------------------------------------------------

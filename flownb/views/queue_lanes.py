@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from flownb.views.palette import EDGE, INK, PALETTE
 from flownb.views.phases import RETRYING, RUNNING, Phase
 from flownb.views.svg import el
-from flownb.views.time_axis import FACTS_X, LABEL_X, LEFT, PLOT, Span, text
-from flownb.views.words import jobs, shown
+from flownb.views.time_axis import FACTS_X, LEFT, PLOT, Span, label, text
+from flownb.views.words import jobs
 from flownb.wire.records import ACTIVE, FAILED, WAITING, JobRecord
 
 HEIGHT = 52.0
@@ -41,7 +41,7 @@ def queue_lane(name: str, lane: Lane, span: Span, y: float) -> ET.Element:
     failed = failed_by_step(lane, span)
     return el(
         "g",
-        text(shown(name, 28), LABEL_X, middle - 4, anchor="end", ink=INK),
+        label(name, middle - 4),
         _area(levels(running, span), middle, 20, ACTIVE, 0.85),
         _area(levels(waiting, span), middle, -12, WAITING, 0.5),
         _area(failed, middle, 9, FAILED, 1),

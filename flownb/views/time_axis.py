@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from flownb.views.box_parts import fitted, text_width
 from flownb.views.palette import EDGE, INK, MUTED
 from flownb.views.phases import Phase
 from flownb.views.svg import el
-from flownb.views.words import duration
+from flownb.views.words import duration, shown
 
 WIDTH, LEFT, RIGHT, TOP = 860.0, 190.0, 150.0, 34.0
 PLOT = WIDTH - LEFT - RIGHT
 LABEL_X, FACTS_X = LEFT - 10, WIDTH - RIGHT + 8
+LABEL_SIZE = 11
+_LABEL_MARGIN, _TITLE_CHARACTERS = 8.0, 200
 _MOST_TICKS = 6  # about
 _DAY_MS = 86_400_000
 _TICKS_MS = (
@@ -59,8 +62,27 @@ def _step(least: float) -> int:
     return next((step for step in _TICKS_MS if step >= least), whole_days)
 
 
+def label(name: str, y: float, mark: str = "") -> ET.Element:
+    """The name of a lane, left of it; cut to the room there is, and whole when it is pointed at."""
+    room = LABEL_X - _LABEL_MARGIN - text_width(mark, LABEL_SIZE)
+    made = text(fitted(shown(name), room, LABEL_SIZE) + mark, LABEL_X, y, anchor="end", ink=INK)
+    made.append(el("title", shown(name, _TITLE_CHARACTERS)))
+    return made
+
+
+def width_of(parts: Iterable[ET.Element]) -> float:
+    """How wide a timeline is with these parts: the words right of its lanes are never cut."""
+    texts = [element for part in parts for element in part.iter("text")]
+    ends = [
+        float(found.attrib["x"]) + text_width(found.text or "", float(found.attrib["font-size"]))
+        for found in texts
+        if found.attrib["text-anchor"] == "start"
+    ]
+    return max([WIDTH, *(end + _LABEL_MARGIN for end in ends)])
+
+
 def text(
-    words: str, x: float, y: float, *, size: int = 11, anchor: str = "start", ink: str = MUTED
+    words: str, x: float, y: float, *, size: int = LABEL_SIZE, anchor: str = "start", ink: str = MUTED
 ) -> ET.Element:
     """A line of text in a timeline."""
     look = {"font_size": size, "fill": ink, "text_anchor": anchor}

@@ -12,7 +12,7 @@ from flownb.views import job_lanes, queue_lanes
 from flownb.views.palette import PALETTE
 from flownb.views.phases import critical_path, phases
 from flownb.views.svg import card, el, to_text
-from flownb.views.time_axis import LEFT, TOP, WIDTH, Span, axis, span_of, text
+from flownb.views.time_axis import LEFT, TOP, Span, axis, span_of, text, width_of
 from flownb.views.words import jobs
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, JobRecord
 
@@ -31,7 +31,9 @@ def timeline_svg(records: Iterable[JobRecord], *, now: int) -> str:
     folded = len(rows) > MAX_JOB_LANES
     lanes, height = _lanes(rows, span, _critical(records), folded=folded)
     parts = [*axis(span, height), *lanes, _legend(TOP + height + 22, folded=folded)]
-    return to_text(card(WIDTH, TOP + height + 38, f"Timeline of {jobs(len(rows))}", *parts, scroll=True))
+    return to_text(
+        card(width_of(parts), TOP + height + 38, f"Timeline of {jobs(len(rows))}", *parts, scroll=True)
+    )
 
 
 def _critical(records: list[JobRecord]) -> set[int]:

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 
+from flownb.views.box_parts import text_width
 from flownb.views.phases import Phase, phases
 from flownb.views.queue_lanes import STEPS, levels
 from flownb.views.table import counts_frame, jobs_frame, timeline_frame
@@ -237,3 +238,19 @@ def test_a_lane_says_how_long_all_runs_of_its_job_took():
     )
     foreign = scenes.record("a", attempts_made=3, processed_on=T + 80, finished_on=T + 90)
     assert "10 ms · attempt 3" in timeline_svg([foreign], now=T + 90)
+
+
+@pytest.mark.parametrize("count", [3, 60])
+def test_nothing_that_a_timeline_says_is_clipped(count):
+    runs = " ".join(f"{T + 9000 * n}-{T + 9000 * n + 5000}" for n in range(12))
+    more = {"processed_on": T + 10**6, "finished_on": T + 2 * 10**6, "runs": runs, "attempts_made": 13}
+    name = "W" * 40
+    rows = [scenes.record(f"{name} {n}", "failed", "a queue " + name, **more) for n in range(count)]
+    picture = ET.fromstring(timeline_svg(rows, now=T + 10**7))
+    for text in picture.iter("{http://www.w3.org/2000/svg}text"):
+        width = text_width(text.text, float(text.get("font-size")))
+        share = {"start": 0, "middle": 0.5, "end": 1}[text.get("text-anchor")]
+        left = float(text.get("x")) - share * width
+        assert left >= 0
+        assert left + width <= float(picture.get("width"))
+    assert name in "".join(picture.itertext())  # whole, when it is pointed at
