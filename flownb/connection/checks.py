@@ -40,6 +40,17 @@ def eviction_reason(info: Mapping[str, object]) -> str | None:
     return f"the server may evict jobs ({policy}): run `CONFIG SET maxmemory-policy noeviction` on it"
 
 
+def replica_reason(info: Mapping[str, object]) -> str | None:
+    """Why the server takes no writes of clients, from its INFO; None if it does, or does not tell.
+
+    >>> replica_reason({"role": "slave", "slave_read_only": 1})
+    'the server is a read-only replica: connect to its primary'
+    """
+    if info.get("role") != "slave" or not info.get("slave_read_only"):
+        return None
+    return "the server is a read-only replica: connect to its primary"
+
+
 def scripts_reason(client: redis.Redis) -> str | None:
     """Why flownb's scripts cannot run; None if they can. A script that returns 1 writes nothing."""
     import redis
@@ -48,8 +59,6 @@ def scripts_reason(client: redis.Redis) -> str | None:
         client.eval("return 1", 0)
     except redis.exceptions.NoPermissionError:
         return "this user may not run scripts: allow it with `ACL SETUSER <user> +@scripting`"
-    except redis.exceptions.ReadOnlyError:
-        return "the server is a read-only replica: connect to its master"
     return None
 
 
@@ -71,4 +80,4 @@ def read_info(client: redis.Redis) -> dict[str, object]:
 def reason_against_writing(client: redis.Redis) -> str | None:
     """The first reason not to write on this server, or None."""
     info = read_info(client)
-    return version_reason(info) or eviction_reason(info) or scripts_reason(client)
+    return version_reason(info) or replica_reason(info) or eviction_reason(info) or scripts_reason(client)

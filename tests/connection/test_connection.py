@@ -7,6 +7,7 @@ import sys
 import pytest
 import redis
 
+from flownb import Queue, Worker
 from flownb.connection import Connection, connect, current
 from flownb.errors import OptionError, ReadOnly, ServerRefused
 
@@ -165,3 +166,15 @@ def test_connect_sets_the_default_and_closes_the_old_one(tmp_path, watch):
     for name in "ab":
         watch.gone(tmp_path / name / ".flownb")
     connect(path=tmp_path / "a" / ".flownb")
+
+
+@pytest.mark.parametrize(
+    "write", [lambda c: Worker("q", print, connection=c).start(), lambda c: Queue("q", connection=c).pause()]
+)
+def test_a_read_only_replica_is_refused_before_anything_is_started_on_it(tcp_server, write):
+    port = tcp_server("--replicaof", "127.0.0.1", "1")
+    with Connection(f"redis://127.0.0.1:{port}") as connection:
+        with pytest.raises(ServerRefused, match="read-only replica: connect to its primary"):
+            write(connection)
+        connection.client().config_set("replica-read-only", "no")
+        connection.ensure_writable()
