@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from flownb.batches.batch_request import BatchRequest
 from flownb.batches.row_plan import WHOLE, RowPlan
-from flownb.tasks.code import code_of, is_edited
+from flownb.tasks.code import code_of, difference, in_brackets, is_edited
 from flownb.wire.records import COMPLETED, FAILED
 
 
@@ -38,11 +39,26 @@ def announce_joined(plan: RowPlan) -> None:
 def announce_edited(plan: RowPlan, kept: int) -> None:
     """Say that rows which are kept ran another function than the one that is here now."""
     name, job = plan.request.name, plan.request.job
-    if kept and is_edited(plan.request.earlier_code(), job.code):
+    before = plan.request.earlier_code()
+    if kept and is_edited(before, job.code):
+        what = difference(job.name, before, job.code)
         print(
-            f"batch {name!r}: {job.name} was edited since its first rows ran; {kept:,} rows are kept "
+            f"batch {name!r}: {what} since its first rows ran; {kept:,} rows are kept "
             'as they are: if_exists="rerun", or another version= on the task, runs them again'
         )
+
+
+def announce_other_code(request: BatchRequest) -> None:
+    """Say that the same rows ran under another name, because the function was another one then."""
+    if request.twin is None:
+        return
+    store, job = request.store, request.job
+    flow = store.flows.find(request.twin.name)
+    done = store.flows.read_counts(flow).by_stage.get(job.queue, {}).get(COMPLETED, 0) if flow else 0
+    print(
+        f"batch {request.name!r}: other code, same rows{in_brackets(request.twin.changed)}: {done:,} done as "
+        f"{request.twin.name!r}; name={request.twin.name!r} keeps them"
+    )
 
 
 def announce_edited_stages(plan: RowPlan, there: str) -> None:
@@ -52,8 +68,9 @@ def announce_edited_stages(plan: RowPlan, there: str) -> None:
         return
     before = json.loads(plan.request.store.flows.read(plan.flow)["spec"]).get("stage_codes", [])
     for stage, code in zip(stages, before, strict=False):
-        if is_edited(code, code_of(stage.function)):
+        now = code_of(stage.function)
+        if is_edited(code, now):
             print(
-                f"batch {plan.request.name!r}: {stage.name} was edited since this batch was made; what it returned "
-                "is kept: another version= on the task runs it again, and no row"
+                f"batch {plan.request.name!r}: {difference(stage.name, code, now)} since this batch was made; "
+                "what it returned is kept: another version= on the task runs it again, and no row"
             )

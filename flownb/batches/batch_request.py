@@ -14,9 +14,18 @@ from flownb.batches.row_job import RowJob, no_task
 from flownb.batches.rows import Rows
 from flownb.batches.rows import read as read_rows
 from flownb.errors import FlowError
+from flownb.tasks.code import changes, is_edited
 from flownb.tasks.task import Task
 from flownb.wire import keys
 from flownb.wire.store import Store
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A batch without a name of its own, of the same rows, which another function of the same name ran."""
+
+    name: str
+    changed: list[str]  #: what the function uses otherwise now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +41,7 @@ class BatchRequest:
     earlier: Mapping[str, Any] = dataclasses.field(
         default_factory=dict
     )  #: spec of the newest batch of this name
+    twin: Twin | None = None  #: why the name is not the one that the rows alone would give
 
     @property
     def base(self) -> str:
@@ -53,10 +63,21 @@ class BatchRequest:
         )
 
     def named(self, name: str | None, rows: Rows, *, reuse: bool) -> BatchRequest:
-        """Return the request under this name, or one made of the rows; without `reuse` no earlier row is known."""
+        """Return the request under this name, or one made of the rows; without `reuse` no earlier row is known.
+
+        Where nobody gave a name, another function makes another batch: its name is made of its code too.
+        """
         if name is None:
             ids = self._ids(rows.texts, name="", salt="")
             name = f"{self.job.name}-{fingerprint(ids)[1:9]}"
+            code = self.job.code
+            before = dataclasses.replace(self, earlier=_spec_of_newest(self.store, name)).earlier_code()
+            if reuse and is_edited(before, code):
+                twin = Twin(name, changes(before, code))
+                name = f"{name}-{fingerprint([code or ''])[1:5]}"
+                return dataclasses.replace(
+                    self, name=name, earlier=_spec_of_newest(self.store, name), twin=twin
+                )
         earlier = _spec_of_newest(self.store, name) if reuse else {"salt": secrets.token_hex(8)}
         return dataclasses.replace(self, name=name, earlier=earlier)
 

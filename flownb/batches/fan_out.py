@@ -129,6 +129,7 @@ def fan_out(
     comes = isinstance(rows, Iterator) and name is not None and by is None and not dry_run
     found = request.read_rows([] if comes else rows)
     request = request.named(name, found, reuse=if_exists == "reuse")
+    announcements.announce_other_code(request)
     if comes:
         _begin(request, limit, resolved)
         hooks.kernel_workers.start_kernel_worker(resolved)

@@ -1,31 +1,46 @@
-"""What tells a function from an edited one of the same name: a hash of its code, not of its text."""
+"""What tells a function from another one of the same name: its code, not its text, and what it uses.
+
+This module says what a task's identity is: the one place for those who keep rows, name batches or share queues.
+"""
 
 from __future__ import annotations
 
-import dis
-import hashlib
+import contextlib
+import functools
 import inspect
+import json
 import sys
 from collections.abc import Callable
-from types import CodeType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
+
+from flownb.tasks.bytecode import Steps, steps_of
+from flownb.tasks.plain_values import text_of
+
+MOST_USED, MOST_ITEMS = 500, 100  # what is followed; a function that uses more is compared by what came first
+
+MOST_SHOWN = 4  # changes that are named
+
+_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}-"
 
 
 def code_of(function: Callable[..., Any]) -> str:
-    """Return a short text that another body, other defaults or another way to call make another.
+    """Return a text that another body makes another, and another value of what the function uses.
 
-    Comments, layout and the docstring make none, and neither do functions that it calls. It begins with Python's
-    version, since another Python makes other code of the same text.
+    Used are defaults, closures, globals, and the functions and classes of cells and of modules that are not installed,
+    with what these use. Small plain values are compared by value, anything else by its type. Comments, layout and the
+    docstring do not count, nor does what the function itself writes. The text begins with Python's version, since
+    another Python makes other code.
 
     >>> code_of(lambda x: x + 1) == code_of(lambda x: x + 1), code_of(lambda x: x + 1) == code_of(lambda x: x + 2)
     (True, False)
     """
-    inner: Any = inspect.unwrap(function)
-    code = getattr(inner, "__code__", None)
-    defaults = getattr(inner, "__defaults__", None), getattr(inner, "__kwdefaults__", None)
-    essence = [_essence(code) if code else inner.__qualname__, _lasting(defaults)]
-    digest = hashlib.blake2b(repr(essence).encode("utf-8", "backslashreplace"), digest_size=6).hexdigest()
-    return f"{_PYTHON}{digest}"
+    used = _Used()
+    try:
+        digest = used.read(function)
+    except Exception:  # an object of the user's that cannot be looked at is no reason not to run
+        digest = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{_PYTHON}{digest} {json.dumps(used.texts())}"
 
 
 def is_edited(before: str | None, now: str | None) -> bool:
@@ -34,31 +49,205 @@ def is_edited(before: str | None, now: str | None) -> bool:
     >>> is_edited(code_of(lambda: 1), code_of(lambda: 2)), is_edited("2.7-0123", code_of(lambda: 2))
     (True, False)
     """
-    return bool(before and now and before != now and before.startswith(_PYTHON) and now.startswith(_PYTHON))
+    return has_other_body(before, now) or bool(changes(before, now))
 
 
-_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}-"
+def has_other_body(before: str | None, now: str | None) -> bool:
+    """Say whether the function itself was edited, whatever became of what it uses."""
+    mine, theirs = (before or "").partition(" ")[0], (now or "").partition(" ")[0]
+    return bool(before and now) and mine != theirs and mine.startswith(_PYTHON) and theirs.startswith(_PYTHON)
 
 
-def _essence(code: CodeType) -> list[Any]:
-    arguments = code.co_argcount, code.co_kwonlyargcount, code.co_flags & _HOW_IT_IS_CALLED
-    steps = [(step.opname, _lasting(step.argval)) for step in dis.get_instructions(code)]
-    return [arguments, code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], steps]
+def changes(before: str | None, now: str | None) -> list[str]:
+    """Return what has become of the things that both functions use, as in ``factor: 2 -> 10``."""
+    if not before or not now:
+        return []
+    old, new = _uses(before), _uses(now)
+    both = [(name, old[name], new[name]) for name in new if name in old and old[name] != new[name]]
+    return [
+        f"{name} was edited" if name.endswith("()") else f"{name}: {then} -> {here}"
+        for name, then, here in both
+        if not name.endswith("()") or has_other_body(then, here)
+    ]
 
 
-_HOW_IT_IS_CALLED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_COROUTINE
+def difference(name: str, before: str | None, now: str | None) -> str:
+    """Say in words what became of a function: that it was edited, and what else differs.
+
+    >>> difference("scale", '3.12-00 {"factor": "2"}', '3.12-00 {"factor": "10"}')
+    'scale has changed (factor: 2 -> 10)'
+    """
+    words = f"{name} was edited" if has_other_body(before, now) else f"{name} has changed"
+    return f"{words}{in_brackets(changes(before, now))}"
 
 
-def _lasting(value: Any) -> Any:
-    """What of a value is the same in every process."""
-    if isinstance(value, CodeType):
-        return _essence(value)
-    if isinstance(value, (tuple, list)):
-        return [_lasting(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _lasting(item) for name, item in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(repr, value))
-    if isinstance(value, (str, bytes, int, float, complex, type(None), type(...))):
-        return repr(value)
-    return type(value).__qualname__  # its text may hold an address
+def in_brackets(changed: list[str]) -> str:
+    """Return the first changes in brackets; nothing where there are none.
+
+    >>> in_brackets(["a: 1 -> 2"]), in_brackets([])
+    (' (a: 1 -> 2)', '')
+    """
+    shown = changed[:MOST_SHOWN] + (
+        [f"{len(changed) - MOST_SHOWN} more"] if len(changed) > MOST_SHOWN else []
+    )
+    return f" ({', '.join(shown)})" if shown else ""
+
+
+def _uses(code: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(code.partition(" ")[2] or "{}")
+    return found
+
+
+class _Used:
+    """What a function uses, and what those things use in turn; each once, so that circles end."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._written: set[str] = set()
+        self._seen: set[int] = set()
+        self._kept: list[Any] = []  # what was seen lives on, so that no other object gets its number
+        self._home: str | None = None
+
+    def texts(self) -> dict[str, str]:
+        """Return what was found, by name, without what the functions write themselves."""
+        return {
+            name: text for name, text in self._texts.items() if name.partition("[")[0] not in self._written
+        }
+
+    def read(self, function: Any) -> str:
+        """Return the hash of a function's own code, and find what it uses."""
+        inner: Any = inspect.unwrap(function)
+        self._home = getattr(inner, "__module__", None)
+        self._is_new(inner)  # a wrapper's closure holds it
+        self._unwrapped("", function)
+        if not isinstance(inner, FunctionType):
+            return str(inner.__qualname__)
+        return self._function("", inner)
+
+    def _unwrapped(self, name: str, function: Any) -> Any:
+        """Return what a decorator has wrapped; the wrappers of the user's own are used too."""
+        for _ in range(100):
+            if "__wrapped__" not in getattr(function, "__dict__", {}):
+                break
+            if isinstance(function, FunctionType) and _is_own(function.__module__):
+                self._add_function(f"{name}@{function.__code__.co_name}", function)
+            function = function.__wrapped__
+        return function
+
+    def _function(self, prefix: str, function: FunctionType) -> str:
+        self._is_new(function)
+        steps = steps_of(function.__code__)
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        defaults = function.__defaults__ or ()
+        by_name = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+        for name, value in {**by_name, **(function.__kwdefaults__ or {})}.items():
+            self._add(f"{prefix}{name}=", value)
+        self._add_closure(prefix, function, steps)
+        if _is_own(function.__module__) or function.__module__ not in sys.modules:
+            self._add_globals(function, steps)
+        return steps.digest
+
+    def _add_closure(self, prefix: str, function: FunctionType, steps: Steps) -> None:
+        free = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        self._written.update(f"{prefix}{name}" for name in steps.writes if name in free)
+        for name, *path in steps.cell_names:
+            if name in free and name != "__class__":
+                with contextlib.suppress(ValueError):  # an empty cell
+                    self._add_path(f"{prefix}{name}", path, free[name].cell_contents)
+
+    def _add_globals(self, function: FunctionType, steps: Steps) -> None:
+        known, module = function.__globals__, function.__module__
+        prefix = "" if module == self._home else f"{module}."
+        self._written.update(f"{prefix}{name}" for name in steps.writes)
+        for name, *path in steps.global_names:
+            if name in known:
+                self._add_path(f"{prefix}{name}", path, known[name])
+
+    def _add_path(self, name: str, path: list[str], value: Any) -> None:
+        """Add what a name means, or what the attributes of a module mean that are read."""
+        for attribute in path:
+            if not isinstance(value, ModuleType):
+                break
+            if not _is_own(value.__name__) or attribute not in vars(value):
+                return
+            name, value = f"{name}.{attribute}", vars(value)[attribute]
+        if not isinstance(value, ModuleType):
+            self._add(name, value)
+
+    def _add(self, name: str, value: Any) -> None:
+        if len(self._texts) < MOST_USED:
+            with contextlib.suppress(Exception):  # an object that raises when it is looked at is not compared
+                self._follow(name, value)
+
+    def _follow(self, name: str, value: Any) -> None:
+        value = self._unwrapped(name, value)
+        if isinstance(value, (FunctionType, BuiltinFunctionType)):
+            self._add_function(name, value)
+        elif isinstance(value, type):
+            self._add_class(name, value)
+        elif (parts := _parts(value)) is not None:
+            for part, held in parts.items():
+                self._add(f"{name}{part}", held)
+        else:
+            self._add_value(name, value)
+
+    def _add_function(self, name: str, function: FunctionType | BuiltinFunctionType) -> None:
+        if isinstance(function, BuiltinFunctionType) or not _is_own(function.__module__):
+            self._texts[name] = f"{function.__module__}.{function.__qualname__}"
+        elif self._is_new(function):
+            digest = self._function(f"{name}.", function)
+            self._texts[f"{name}()"] = f"{_PYTHON}{digest}"
+
+    def _add_class(self, name: str, cls: type) -> None:
+        if not _is_own(cls.__module__):
+            self._texts[name] = f"{cls.__module__}.{cls.__qualname__}"
+        elif self._is_new(cls):
+            for base in cls.__bases__:
+                if base is not object:
+                    self._add(base.__qualname__, base)
+            for attribute, value in list(vars(cls).items()):
+                if isinstance(value, FunctionType) or not (attribute[0] == attribute[-1] == "_"):
+                    self._add(f"{name}.{attribute}", value)
+
+    def _add_value(self, name: str, value: Any) -> None:
+        kind = type(value)
+        try:
+            self._texts[name] = text_of(name, value)
+        except Exception:  # large, or the user's own text of it fails
+            self._texts[name] = f"a {kind.__qualname__}"
+            if kind in (list, tuple, dict) and len(value) <= MOST_ITEMS and self._is_new(value):
+                for key, item in list(value.items() if kind is dict else enumerate(value)):
+                    self._add(f"{name}[{key!r}]" if type(key) in (str, int) else name, item)
+        if _is_own(kind.__module__):
+            self._add_class(kind.__qualname__, kind)
+
+    def _is_new(self, value: Any) -> bool:
+        """Say whether this is the first look at an object."""
+        is_new = id(value) not in self._seen
+        self._seen.add(id(value))
+        self._kept.append(value)
+        return is_new
+
+
+def _parts(value: Any) -> dict[str, Any] | None:
+    """Return what a wrapper of functions holds; None for what is none."""
+    if isinstance(value, MethodType):
+        return {"": value.__func__, ".__self__": value.__self__}
+    if isinstance(value, functools.partial):
+        return {".func": value.func, ".args": value.args, ".keywords": value.keywords}
+    if isinstance(value, (staticmethod, classmethod)):
+        return {"": value.__func__}
+    if isinstance(value, property):
+        return {f".{part}": held for part in ("fget", "fset") if (held := getattr(value, part))}
+    return None
+
+
+def _is_own(module: str | None) -> bool:
+    """Is a module's code the user's: of a cell, of a script, of a file that is not installed?"""
+    if module in (None, "__main__"):
+        return True
+    root = str(module).partition(".")[0]
+    if root in sys.stdlib_module_names or root == "flownb":
+        return False
+    file = getattr(sys.modules.get(str(module)), "__file__", None)
+    return file is not None and "site-packages" not in file and "dist-packages" not in file

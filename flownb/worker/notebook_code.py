@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import secrets
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from flownb.connection import Connection
 from flownb.errors import FlowError, ServerError
 from flownb.tasks import registry
-from flownb.tasks.code import code_of, is_edited
+from flownb.tasks.code import changes, code_of, in_brackets, is_edited
 from flownb.tasks.task import Task
 from flownb.wire import keys
 from flownb.wire.server_errors import server_errors
@@ -33,12 +33,18 @@ class NotebookCode:
         self._presence = Connection.client_from_address(address)
         # Written by whoever defines a task, adds a flow or starts a worker. Two threads that register at once write the
         # same: the tasks of the registry.
-        self._registered: dict[str, list[Task]] = {}
+        self._registered: dict[str, tuple[list[Task], KernelCode]] = {}
+        self._listeners: list[Callable[[], None]] = []
 
     def may_serve(self, queue: str) -> bool:
         """Say whether this kernel's workers may serve a queue: with code of modules always, else once registered."""
         tasks = registry.tasks(queue)
-        return self._registered.get(queue) == tasks or not any(map(_is_notebook_code, tasks))
+        registered = self._registered.get(queue)
+        return (registered is not None and registered[0] == tasks) or not any(map(_is_notebook_code, tasks))
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when a queue may not be served any more: what its functions use is not what it was."""
+        self._listeners.append(listener)
 
     def register(self) -> dict[str, str]:
         """Note on the server what this kernel runs, and that the kernel lives.
@@ -52,14 +58,25 @@ class NotebookCode:
             return {}
         with contextlib.suppress(ServerError), server_errors():
             self._presence.ping()
-        fresh = {queue: tasks for queue, tasks in mine.items() if self._registered.get(queue) != tasks}
-        bases = [keys.base(self._store.prefix, queue) for queue in fresh]
-        noted = self._store.kernels.read(bases) if fresh else []
+        codes = {
+            queue: {task.name: code_of(task.function) for task in tasks} for queue, tasks in mine.items()
+        }
         refused: dict[str, str] = {}
-        for base, (queue, tasks), by_kernel in zip(bases, fresh.items(), noted, strict=True):
-            if why := self._register_queue(base, queue, tasks, by_kernel):
+        for queue, tasks in mine.items():
+            asked = tasks, codes[queue]
+            why = None if self._registered.get(queue) == asked else self._register_queue(queue, *asked)
+            if why is not None:
                 refused[queue] = why
+        self._give_up(refused)
         return refused
+
+    def _give_up(self, queues: Iterable[str]) -> None:
+        """Serve queues no longer that this kernel could serve until now."""
+        lost = [queue for queue in queues if queue in self._registered]
+        self._forget(lost)
+        if lost:
+            for listener in self._listeners:
+                listener()
 
     def register_for(self, queues: Iterable[str]) -> None:
         """Register what this kernel runs, and raise FlowError where it cannot serve one of these queues."""
@@ -72,22 +89,22 @@ class NotebookCode:
         """Close the connection whose name says that this kernel lives."""
         self._presence.close()
 
-    def _register_queue(
-        self, base: str, queue: str, tasks: list[Task], by_kernel: Mapping[str, KernelCode]
-    ) -> str | None:
+    def _register_queue(self, queue: str, tasks: list[Task], mine: KernelCode) -> str | None:
         """Note what this kernel runs for one queue; return why it may not."""
-        mine = {task.name: code_of(task.function) for task in tasks}
-        others = [
-            kernel for kernel, code in by_kernel.items() if kernel != _KERNEL and _is_other_code(mine, code)
-        ]
-        if others and not self._store.kernels.read_live_kernels().isdisjoint(others):
-            return (
-                f"task {tasks[0].name!r}: another kernel runs another function for queue {queue!r}, and each would "
-                f'run the other\'s jobs; give this one a queue of its own: @fn.task(queue="{queue}-2")'
-            )
-        self._store.kernels.write(base, _KERNEL, mine, gone=others)
-        self._registered[queue] = tasks
-        return None
+        base = keys.base(self._store.prefix, queue)
+        while True:
+            noted = self._store.kernels.read(base)
+            others = {
+                kernel: note.code
+                for kernel, note in noted.items()
+                if kernel != _KERNEL and _is_other_code(mine, note.code)
+            }
+            living = self._store.kernels.read_live_kernels().intersection(others) if others else set()
+            if living:
+                return _refusal(queue, tasks, mine, others[min(living)])
+            if self._store.kernels.claim(base, _KERNEL, mine, seen=noted, gone=list(others)):
+                self._registered[queue] = tasks, mine
+                return None
 
     def _forget(self, queues: Iterable[str]) -> None:
         """Give queues free for which this kernel has no function any more: its tasks were moved."""
@@ -109,6 +126,17 @@ _by_connection: weakref.WeakKeyDictionary[Connection, NotebookCode] = weakref.We
 
 def _is_notebook_code(task: Task) -> bool:
     return task.function.__module__ == "__main__"
+
+
+def _refusal(queue: str, tasks: list[Task], mine: KernelCode, theirs: KernelCode) -> str:
+    """Say which function another kernel runs otherwise, and what mends it."""
+    edited = [task.name for task in tasks if is_edited(theirs.get(task.name), mine[task.name])]
+    name = (edited or [tasks[0].name])[0]
+    return (
+        f"task {name!r}: another kernel runs another function for queue {queue!r}"
+        f"{in_brackets(changes(theirs.get(name), mine[name]))}, and each would run the other's jobs; give this one a "
+        f'queue of its own: @fn.task(queue="{queue}-2")'
+    )
 
 
 def _is_other_code(one: KernelCode, other: KernelCode) -> bool:

@@ -94,6 +94,7 @@ class _KernelWorker(TaskWorker):
         # Before the pump hears of a task.
         self._unregister = registry.listen(lambda queue: self._notebook_code.register_for([queue]))
         super()._begin()
+        self._notebook_code.listen(self._pump.queues_changed)
 
     def _end(self) -> None:
         self._unregister()

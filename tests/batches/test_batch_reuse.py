@@ -157,7 +157,7 @@ def test_the_line_of_what_is_kept_says_how_many_failed_and_whether_they_run_agai
     def said(rows):
         capsys.readouterr()
         fn.fan_out(rows, task, name="b").wait(timeout=20)
-        return capsys.readouterr().out.replace("batch 'b': ", "").strip()
+        return capsys.readouterr().out.splitlines()[0].replace("batch 'b': ", "")
 
     task, mood = moody
     fn.fan_out([1, 2, 3, 4], task, name="b").wait(timeout=20)
@@ -275,3 +275,40 @@ def test_rows_that_none_of_the_earlier_ones_are_kept_of_make_no_announcement(cap
         for _ in range(2):
             fn.fan_out([10 * change, 10 * change + 1], score, name="b").wait(timeout=20)
     assert "edited" not in capsys.readouterr().out
+
+
+def scaled_by(factor):
+    @fn.task
+    def scaled(n):
+        return n * factor
+
+    return scaled
+
+
+def test_another_value_that_the_function_uses_is_announced_under_a_name_and_rows_are_kept(capsys):
+    fn.fan_out([1, 2], scaled_by(2), name="b").wait(timeout=20)
+    capsys.readouterr()
+    kept = fn.fan_out([1, 2], scaled_by(10), name="b").results(timeout=20)
+    assert kept["scaled"].tolist() == [2, 4]
+    assert (
+        "batch 'b': scaled has changed (factor: 2 -> 10) since its first rows ran; 2 rows are kept as they are: "
+        'if_exists="rerun"' in capsys.readouterr().out
+    )
+
+
+def test_without_a_name_another_value_that_the_function_uses_is_another_batch(capsys):
+    first = fn.fan_out([1, 2], scaled_by(2))
+    assert first.results(timeout=20)["scaled"].tolist() == [2, 4]
+    capsys.readouterr()
+    second = fn.fan_out([1, 2], scaled_by(10))
+    assert second.results(timeout=20)["scaled"].tolist() == [10, 20]
+    said = (
+        f"batch {second.name!r}: other code, same rows (factor: 2 -> 10): 2 done as {first.name!r}; "
+        f"name={first.name!r} keeps them\n"
+    )
+    assert said in capsys.readouterr().out
+    for factor, name in ((10, second.name), (2, first.name)):
+        again = fn.fan_out([1, 2], scaled_by(factor))
+        assert again.name == name
+        assert again.results(timeout=20)["scaled"].tolist() == [factor, 2 * factor]
+    assert fn.fan_out([1, 2], scaled_by(10), name=first.name).results(timeout=20)["scaled"].tolist() == [2, 4]

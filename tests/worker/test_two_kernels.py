@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,42 @@ def test_kernels_with_the_same_function_share_the_work_until_one_of_them_edits_i
     for kernel in kernels:
         assert kernel.run(DOUBLE + RUN.format(rows=[1, 2], name="a"))[0].endswith("[2, 4]")
     assert kernels[0].run(SQUARE) == ("", REFUSED)
+
+
+SCALE = """
+factor = {factor}
+def scaled(n): return n * factor
+@fn.task
+def score(n):
+    return scaled(n)
+"""
+
+
+def test_a_kernel_whose_function_uses_another_value_is_refused_and_told_which(kernels):
+    first, second = kernels
+    assert first.run(SCALE.format(factor=2) + RUN.format(rows=[1, 2], name="a")) == ("[2, 4]", None)
+    printed, error = second.run(SCALE.format(factor=10) + RUN.format(rows=[1, 2], name="b"))
+    assert printed == ""
+    assert "for queue 'score' (factor: 2 -> 10), and each would run" in error
+    assert second.run("factor = 2\n" + RUN.format(rows=[3], name="b")) == ("[6]", None)
+
+
+def test_a_kernel_that_changes_what_its_function_uses_serves_it_no_longer_beside_another(kernels):
+    first, second = kernels
+    for kernel in kernels:
+        assert kernel.run(SCALE.format(factor=2) + RUN.format(rows=[1], name="a"))[0].endswith("[2]")
+    assert "(factor: 2 -> 10)" in second.run("factor = 10\n" + RUN.format(rows=[5], name="b"))[1]
+    rows = list(range(100))
+    assert first.run(RUN.format(rows=rows, name="c")) == (str([2 * n for n in rows]), None)
+
+
+def test_of_two_kernels_that_claim_a_queue_at_once_with_different_functions_one_is_refused(kernels):
+    cells = [SCALE.format(factor=factor) + RUN.format(rows=[1], name=f"n{factor}") for factor in (2, 10)]
+    with ThreadPoolExecutor(2) as pool:
+        ends = list(pool.map(lambda pair: pair[0].run(pair[1]), zip(kernels, cells, strict=True)))
+    assert sorted(error is None for _, error in ends) == [False, True]
+    (printed,) = (printed for printed, error in ends if error is None)
+    assert printed == ("[2]" if ends[0][1] is None else "[10]")
 
 
 def test_a_kernel_that_is_gone_refuses_nobody(kernels, until):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from flownb.wire import codec
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.server import Server
 
@@ -20,28 +21,42 @@ def sign_of(kernel: str) -> str:
     return f"{_SIGN}{kernel}"
 
 
+class KernelNote(NamedTuple):
+    """What one kernel runs for a queue."""
+
+    code: KernelCode
+    text: str  #: as it is stored
+
+
 class KernelCodes:
     """The code that kernels run, by queue."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def read(self, bases: Sequence[str]) -> list[dict[str, KernelCode]]:
-        """Return what kernels run for each queue: kernel -> code."""
-        with self._server.pipeline() as pipe:
-            for base in bases:
-                pipe.hgetall(self._server.key("tasks", base))
-            found = pipe.execute()
-        return [{kernel.decode(): json.loads(code) for kernel, code in codes.items()} for codes in found]
+    def read(self, base: str) -> dict[str, KernelNote]:
+        """Return what kernels run for a queue, by kernel."""
+        with server_errors():
+            found: Any = self._server.client.hgetall(self._server.key("tasks", base))
+        texts = {codec.text(kernel): codec.text(code) for kernel, code in found.items()}
+        return {kernel: KernelNote(json.loads(text), text) for kernel, text in texts.items()}
 
-    def write(self, base: str, kernel: str, code: KernelCode, *, gone: Sequence[str] = ()) -> None:
-        """Note what a kernel runs for a queue, and forget kernels that are gone."""
-        codes = self._server.key("tasks", base)
-        with self._server.pipeline() as pipe:
-            pipe.hset(codes, kernel, json.dumps(code))
-            if gone:
-                pipe.hdel(codes, *gone)
-            pipe.execute()
+    def claim(
+        self,
+        base: str,
+        kernel: str,
+        code: KernelCode,
+        *,
+        seen: Mapping[str, KernelNote],
+        gone: Sequence[str] = (),
+    ) -> bool:
+        """Note what a kernel runs for a queue, and forget kernels that are gone.
+
+        Nothing is written, and the answer is False, if other kernels' notes are not those that were `seen` any more.
+        """
+        notes = [[other, note.text, other in gone] for other, note in seen.items() if other != kernel]
+        reply = self._server.call("claim_queue", [base], kernel=kernel, code=json.dumps(code), seen=notes)
+        return bool(reply["claimed"])
 
     def forget(self, base: str, kernel: str) -> None:
         """Forget what a kernel ran for a queue."""
