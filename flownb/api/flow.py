@@ -11,7 +11,7 @@ from flownb import errors, hooks
 from flownb.api import display
 from flownb.api.job import Job, find_job, store_of
 from flownb.api.progress import Progress
-from flownb.api.waiting import FlowOutcome, polls, read_outcome, reasons
+from flownb.api.waiting import FlowOutcome, polls, read_outcome, reasons, warn_of_removed
 from flownb.connection import Connection
 from flownb.state.eta import estimate
 from flownb.state.stored_flow import StoredFlow
@@ -284,7 +284,8 @@ class Flow:
     def result(self, timeout: Any = None) -> Any:
         """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed.
 
-        `timeout` and what else it raises are those of `wait`.
+        `timeout` and what else it raises are those of `wait`. Warns when another program removed children that had not
+        ended, as BullMQ's ``drain`` does: the value was made without theirs.
 
         >>> with Worker("doc-waits", lambda job: 7):
         ...     add({"name": "total", "queueName": "doc-waits"}).result(timeout=30)
@@ -294,6 +295,7 @@ class Flow:
         value, failure, _ = self._outcome or read_outcome(self._stored)
         if failure is not None:
             raise failure
+        warn_of_removed(self._stored)
         return value
 
     # ---- how it is shown ----------------------------------------------------------------------------

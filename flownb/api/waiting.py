@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from flownb.api.job import find_job
 from flownb.diagnosis.explain import explain
+from flownb.diagnosis.flow_reasons import completed_without
 from flownb.diagnosis.reasons import Reason, in_words
 from flownb.errors import FlowFailed, FlowStuck
 from flownb.options import seconds
 from flownb.state import failed_jobs
+from flownb.state.removed_jobs import count_removed
 from flownb.state.stored_flow import COUNT_PATIENCE_SECONDS, StoredFlow
 from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED
 
@@ -93,6 +96,13 @@ def read_outcome(stored: StoredFlow) -> FlowOutcome:
     if ended == COMPLETED:
         return FlowOutcome(find_job(stored.store, stored.root).returnvalue, None, finished)
     return FlowOutcome(None, _failure(stored, cause), finished)
+
+
+def warn_of_removed(stored: StoredFlow) -> None:
+    """Warn of a value that was made without some of the children's, because another program removed those."""
+    if removed := count_removed(stored.store, stored.flow_state):
+        reason = completed_without(stored.record, removed)
+        warnings.warn(f"flow {stored.name!r}: {reason.why}; {reason.fix}", UserWarning, stacklevel=3)
 
 
 def was_cancelled(stored: StoredFlow) -> FlowFailed:

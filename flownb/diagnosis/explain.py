@@ -10,6 +10,7 @@ from flownb.diagnosis import flow_reasons, job_reasons, queue_reasons, reason_wo
 from flownb.diagnosis.reasons import Reason, Reasons, Urgency
 from flownb.state import failed_jobs
 from flownb.state.flow_state import FlowState
+from flownb.state.removed_jobs import count_removed
 from flownb.wire import keys
 from flownb.wire.records import (
     ACTIVE,
@@ -34,13 +35,18 @@ _COUNT_PATIENCE_SECONDS = 1.0  # for counting jobs that nobody counted
 def explain(
     store: Store, flow_state: FlowState, record: Mapping[str, str], most: int = MOST_JOBS
 ) -> list[Reason]:
-    """Return what keeps a flow from ending, the worst first; of a failed flow its root cause; else nothing.
+    """Return what keeps a flow from ending, the worst first; of a failed flow its root cause.
+
+    Of a completed flow how many children it went without, as another program removed them; else nothing.
 
     At most `most` unfinished jobs below the root are looked at.
     """
     if "ended" not in record:
         return _Explainer(store, flow_state, record, most).explain()
-    return [] if record["ended"] == COMPLETED else [_root_cause(store, record)]
+    if record["ended"] == COMPLETED:
+        removed = count_removed(store, flow_state)
+        return [flow_reasons.completed_without(record, removed)] if removed else []
+    return [_root_cause(store, record)]
 
 
 def _root_cause(store: Store, record: Mapping[str, str]) -> Reason:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flownb.diagnosis import reason_words
-from flownb.diagnosis.reasons import Reasons, Urgency, Why
+from flownb.diagnosis.reasons import Reason, Reasons, Urgency, Why
 from flownb.wire import keys
 from flownb.wire.records import COMPLETED, FAILED, FlowCounts, JobRecord
 from flownb.wire.store.queue_facts import PendingChildren
@@ -31,6 +31,13 @@ def half_stored(record: Mapping[str, str], counts: FlowCounts, flow: str | None)
     elif keys.id_of(record["root"]) != flow:
         fix = "if it died, add it again with another jobId"
     return Why(Urgency.WHOLE, "half", "", why, fix)
+
+
+def completed_without(record: Mapping[str, str], removed: int) -> Reason:
+    """Of a flow that has completed though children of it were removed before they ended."""
+    noun, them = ("child", "it") if removed == 1 else ("children", "them")
+    why = f"it completed without {removed:,} {noun}: another program removed {them} before the end"
+    return Reason(reason_words.plain(record["name"]), why, "add the flow again")
 
 
 def no_child_left(parent: JobRecord, queue: str) -> Why:

@@ -276,3 +276,28 @@ def test_a_flow_that_goes_when_it_fails_stays_while_another_program_runs_it_agai
     assert redis.hget(f"bull:flownb:flow:{flow._stored.id}", "ended") is None
     with fn.Worker("tops", run):
         assert flow.result(timeout=30) == 7
+
+
+def test_a_flow_whose_children_another_program_drained_says_so(peer):
+    loads = [{"name": f"load-{n}", "queueName": "loads"} for n in range(3)]
+    flow = fn.add({"name": "top", "queueName": "tops", "children": loads})
+    peer.on_queue("loads", lambda queue: queue.drain())
+
+    without = "completed without 3 children: another program removed them"
+    with (
+        fn.Worker("tops", lambda job: len(job.get_children_values())),
+        pytest.warns(UserWarning, match=without),
+    ):
+        assert flow.result(timeout=30) == 0
+    assert without in flow.explain().loc[0, "why"]
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_child_that_was_removed_on_purpose_is_no_news(redis):
+    loads = [{"name": f"load-{n}", "queueName": "loads"} for n in range(2)]
+    flow = fn.add({"name": "top", "queueName": "tops", "children": loads})
+    fn.Queue("loads").get_jobs("waiting")[0].remove()
+
+    with fn.Worker(["loads", "tops"], lambda job: len(job.get_children_values())):
+        assert flow.result(timeout=30) == 1
+    assert flow.explain().empty
