@@ -122,7 +122,7 @@ def _check(value: Any, where: str, depth: int) -> None:
         )
     if kind is dict or isinstance(value, Mapping):
         for key, item in value.items():
-            if type(key) is not str:
+            if not isinstance(key, str):
                 raise FlowError(
                     f"{where}: the key {key!r} is {type(key).__name__}, JSON keys are text; use str()"
                 )

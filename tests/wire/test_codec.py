@@ -135,6 +135,17 @@ def test_a_key_that_is_not_text_is_refused_with_its_place(key):
         encode({"a": [0, {key: 1}]}, "data")
 
 
+def test_a_key_that_is_text_of_a_class_of_its_own_is_its_text():
+    class Size(enum.StrEnum):
+        SMALL = "s"
+
+    class Shape(str, enum.Enum):  # noqa: UP042
+        ROUND = "o"
+
+    value = {Size.SMALL: 1, Shape.ROUND: {np.str_("é"): float("nan")}, "plain": [{Size.SMALL: 2}]}
+    assert encode(value, "data", nan="null") == '{"s":1,"o":{"é":null},"plain":[{"s":2}]}'
+
+
 def test_keys_that_would_collide_are_refused():
     with pytest.raises(FlowError, match="the key 1 is int"):
         encode({"1": 1, 1: 2}, "data")
