@@ -161,9 +161,10 @@ class Batch(Flow):
     def retry(self, error: str | type[Exception] | None = None, rows: Any = None) -> Batch:
         """Run failed rows again, then what stands above them, once; return the batch.
 
-        `error` is an error's type or kind, as in `failures`, or its class; `rows` are labels. Without both, all
-        rows and aggregates that failed run again. Rows that are done are kept. Raises `FlowError` for a label
-        that is no failed row, or when an aggregate above them runs right now.
+        `error` is an error's type or kind, as in `failures`, or its class; `rows` are labels, each of which means what
+        ``df.loc`` finds, of times also a day or a month. Without both, all rows and aggregates that failed run again.
+        Rows that are done are kept. Raises `FlowError` for a label that is no failed row, or when an aggregate above
+        them runs right now.
 
         >>> import pandas as pd
         >>> prices = {"a": 2}
@@ -188,10 +189,11 @@ class Batch(Flow):
             rows_below.retry(self._stored.flow_state, failed)
             super().retry()
             return self
-        chosen = row_selection.chosen(table, index, error=error, rows=rows)
+        chosen = row_selection.chosen(table, failed, index, error=error, rows=rows)
         if not chosen:
-            print(f"batch {self.name!r}: no failed row has the error {error!r}, nothing runs again")
-        rows_below.retry(self._stored.flow_state, [failed[at] for at in chosen])
+            why = "no row is named" if error is None else f"no failed row has the error {error!r}"
+            print(f"batch {self.name!r}: {why}, nothing runs again")
+        rows_below.retry(self._stored.flow_state, chosen)
         return self
 
     def to_html(self, path: Any = None) -> str:
