@@ -108,7 +108,7 @@ class Batch(Flow):
         14
         """
         stored = self._stored
-        if stored.spec["stages"]:
+        if stored.spec["stage_names"]:
             value = super().result(timeout)
             return batch_tables.group_results(stored) if stored.has_plain_root else value
         self.wait(timeout)

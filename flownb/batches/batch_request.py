@@ -36,6 +36,7 @@ class BatchRequest:
     job: RowJob
     stages: list[Task]  #: the aggregates, up to the root
     by: str | Sequence[str] | None
+    sorted_groups: bool  #: else they stand in order of first appearance
     rows_per_job: int | None  #: None: found out
     name: str = ""
     earlier: Mapping[str, Any] = dataclasses.field(
@@ -56,6 +57,7 @@ class BatchRequest:
             job.required,
             job.optional,
             by=self.by,
+            sorted_groups=self.sorted_groups,
             whole_row=job.whole_row,
             any_column=job.any_column,
             refer=job.is_ours,

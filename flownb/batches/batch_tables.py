@@ -66,18 +66,15 @@ def whole_table(stored: StoredBatch) -> pd.DataFrame:
 
 def group_results(stored: StoredBatch) -> pd.DataFrame:
     """Return what the aggregates right above the rows returned, one row a group."""
-    groups, by = stored.group_labels(), stored.spec["by"]
-    records = stored.store.jobs.read(list(groups), ("name", "returnvalue"))
-    levels = [[label[level] for label in groups.values()] for level in range(len(by))]
-    index = pd.Index(levels[0], name=by[0]) if len(by) == 1 else pd.MultiIndex.from_arrays(levels, names=by)
-    name = next((record.name for record in records if record), stored.spec["task"])
-    return results.values_frame([record.returnvalue if record else None for record in records], index, name)
+    records = stored.store.jobs.read(stored.rows.parents, ("returnvalue",)) if stored.spec["rows"] else []
+    values = [record.returnvalue if record else None for record in records]
+    return results.values_frame(values, stored.group_index, stored.spec["stage_names"][0])
 
 
 def page_table(stored: StoredBatch, root_value: Callable[[], Any]) -> pd.DataFrame:
     """Return what a page shows of the outcome: the root's value if it is a table, else the first rows."""
     table = None
-    if stored.spec["stages"] and stored.flow_state.end().state == COMPLETED:
+    if stored.spec["stage_names"] and stored.flow_state.end().state == COMPLETED:
         table = group_results(stored) if stored.has_plain_root else _value_as_table(root_value())
     return (whole_table(stored) if table is None else table).head(MOST_PAGE_ROWS)
 

@@ -119,12 +119,19 @@ def fan_out(
     """
     limit = _QueueLimit.read(opts)
     job = RowJob.read(task, opts)
-    rows, by = ungrouped(rows, by)
+    rows, by, sorted_groups = ungrouped(rows, by)
     size = job_size.checked(rows_per_job)
     stages = read_stages(into, by)
     _check(name, if_exists, dry_run)
     resolved, store = store_of(connection)
-    request = BatchRequest(store=store, job=job, stages=stages, by=by, rows_per_job=limit.rows_per_job(size))
+    request = BatchRequest(
+        store=store,
+        job=job,
+        stages=stages,
+        by=by,
+        sorted_groups=sorted_groups,
+        rows_per_job=limit.rows_per_job(size),
+    )
     limit.refuse_shared_jobs(request)
     comes = isinstance(rows, Iterator) and name is not None and by is None and not dry_run
     found = request.read_rows([] if comes else rows)

@@ -27,7 +27,7 @@ def frame_of_children(job: Job) -> pd.DataFrame:
     """
     store, record = stored_job(job)
     flow = record.flow or ""
-    spec = spec_of(store.flows.read(flow))
+    spec = spec_of(store.flows.read(flow, "spec"))
     pieces = [piece for piece in store.declared.read(record.key) if not piece.added]
     if any(piece.positions is not None for piece in pieces):
         by = _by_values(job.data, spec)

@@ -16,18 +16,19 @@ from flownb.batches.columns import type_name
 from flownb.errors import FlowError
 
 
-def ungrouped(rows: Any, by: Any) -> tuple[Any, Any]:
-    """Turn ``df.groupby("carrier")`` into its rows and the columns it goes by; leave anything else as it is.
+def ungrouped(rows: Any, by: Any) -> tuple[Any, str | list[str] | None, bool]:
+    """Turn ``df.groupby("carrier")`` into its rows, the columns it goes by, and whether groups are sorted.
 
+    Anything else is left as it is, not sorted, beside the names of the columns in `by`.
     Rows without a group are left out where pandas leaves them out.
 
     >>> frame = pd.DataFrame({"team": ["x", None], "n": [1, 2]})
-    >>> rows, by = ungrouped(frame.groupby("team"), None)
-    >>> by, len(rows)
-    (['team'], 1)
+    >>> rows, by, is_sorted = ungrouped(frame.groupby("team"), None)
+    >>> by, is_sorted, len(rows)
+    (['team'], True, 1)
     """
     if not hasattr(rows, "ngroups"):
-        return rows, by
+        return rows, _names_of(by), False
     if by is not None:
         raise FlowError("by: the rows are grouped already; leave by= out, or give the DataFrame itself")
     frame, keys = rows.obj, rows.keys if isinstance(rows.keys, list) else [rows.keys]
@@ -38,7 +39,15 @@ def ungrouped(rows: Any, by: Any) -> tuple[Any, Any]:
         )
     if rows.dropna:
         frame = frame.dropna(subset=names)
-    return frame, [str(name) for name in names]
+    return frame, [str(name) for name in names], bool(rows.sort)
+
+
+def _names_of(by: Any) -> str | list[str] | None:
+    if isinstance(by, pd.Series | pd.DataFrame):
+        raise FlowError(f"by: names of columns, not a {type(by).__name__} of values; give by='column'")
+    if by is None or not pd.api.types.is_list_like(by):
+        return None if by is None else str(by)
+    return [str(name) for name in by]
 
 
 def _column_of(key: Any, grouped: Any) -> Hashable | None:

@@ -197,7 +197,10 @@ class PlannedJobs:
 
     def record(self) -> dict[str, str]:
         """What the flow's record says of the batch."""
-        return {"kind": "batch", "spec": json.dumps(self.spec())}
+        record = {"kind": "batch", "spec": json.dumps(self.spec())}
+        if self._rows.group_index is not None:
+            record["groups"] = json.dumps(self._rows.group_index)
+        return record
 
     def spec(self) -> dict[str, Any]:
         """What a new kernel needs to give the results their index and columns again."""
@@ -212,6 +215,7 @@ class PlannedJobs:
             "whole_row": rows.whole_row,
             "by": list(rows.by),
             "stages": self._stage_ids,
+            "stage_names": [stage.name for stage in request.stages],
             "rows_per_job": self._batch.rows_per_job,
             "salt": request.salt,
             "code": self._batch.oldest_code(),

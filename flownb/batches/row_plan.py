@@ -77,7 +77,7 @@ class RowPlan:
         """What distinguishes a flow of these rows: the stages, the groups, the index."""
         stages = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.request.stages]
         rows = self.rows
-        return [*stages, json.dumps([rows.by, rows.groups, rows.index_spec, rows.labels])]
+        return [*stages, json.dumps([rows.by, rows.groups, rows.group_index, rows.index_spec, rows.labels])]
 
     def _may_run_again(self) -> bool:
         """Did a job above the rows fail, or was it cancelled? Its function may have been repaired since."""

@@ -34,7 +34,7 @@ MOST_COPIED_CHARACTERS = (
 class Rows:
     """What a batch is made of. `texts`, `index`, `labels`, `ids` and the groups' positions go row by row.
 
-    `groups` are in order of first appearance; a group's label is one JSON value
+    `groups` are in order of first appearance, or sorted as pandas does; a group's label is one JSON value
     for ``by="a"`` and a list of them for ``by=["a", "b"]``.
     """
 
@@ -46,6 +46,9 @@ class Rows:
     ids: list[str] = field(default_factory=list)  #: of the rows, once the batch has a name
     groups: list[tuple[Any, list[int]]] | None = None
     by: tuple[str, ...] = ()
+    group_index: Mapping[str, Any] | None = (
+        None  #: the groups' labels and a spec of an index: the columns' dtypes
+    )
     whole_row: bool = False  #: the columns stand one level down, in ``row``
     refers: bool = True  #: large cells stand in `large`, and references to them in the texts
     large: Mapping[str, str] = field(default_factory=dict)  #: JSON texts by digest
@@ -65,6 +68,7 @@ def read(
     optional: Sequence[str] = (),
     *,
     by: str | Sequence[str] | None = None,
+    sorted_groups: bool = False,
     whole_row: bool = False,
     any_column: bool = False,
     refer: bool = True,
@@ -107,6 +111,11 @@ def read(
         writer.write(slice(first, first + ROWS_AT_A_TIME))
     if max(map(len, writer.texts), default=0) > MOST_CHARACTERS:
         _refuse_long_rows([writer.texts], table.index)
+    groups, group_index = None, None
+    if by is not None:
+        groups, found = _groups(table, grouping, writer.by_columns, by, is_sorted=sorted_groups)
+        group_spec, chunk_of_groups = labels.index_to_json(found)
+        group_index = {"index": group_spec, "labels": chunk_of_groups(0, len(found))}
     index_spec, chunk_of_labels = labels.index_to_json(table.index)
     return Rows(
         columns=tuple(columns),
@@ -114,8 +123,9 @@ def read(
         index=table.index,
         index_spec=index_spec,
         labels=chunk_of_labels(0, len(table.index)),
-        groups=None if by is None else _groups(writer.by_columns, alone=isinstance(by, str)),
+        groups=groups,
         by=tuple(grouping),
+        group_index=group_index,
         whole_row=whole_row,
         refers=refer,
         large=writer.large,
@@ -218,14 +228,54 @@ def _texts(names: list[str], columns: list[list[str]], length: int, whole_row: b
     return list(map(template.__mod__, zip(*columns, strict=True)))
 
 
-def _groups(columns: list[list[str]], *, alone: bool) -> list[tuple[Any, list[int]]]:
+def _groups(
+    table: InputTable,
+    names: list[str],
+    columns: list[list[str]],
+    by: str | Sequence[str],
+    *,
+    is_sorted: bool,
+) -> tuple[list[tuple[Any, list[int]]], pd.Index[Any]]:
+    """Return the groups, and their labels with the columns' own dtypes."""
     positions: dict[tuple[str, ...], list[int]] = {}
     for position, key in enumerate(zip(*columns, strict=True)):
         positions.setdefault(key, []).append(position)
-    found = ([json.loads(text) for text in key] for key in positions)
-    return [
-        (label[0] if alone else label, where) for label, where in zip(found, positions.values(), strict=True)
+    firsts = [where[0] for where in positions.values()]
+    labels_of_groups = [[json.loads(text) for text in key] for key in positions]
+    for first, label in zip(firsts, labels_of_groups, strict=True):
+        _refuse_compound(names, label, table.index, first)
+    found = [
+        (label[0] if isinstance(by, str) else label, where)
+        for label, where in zip(labels_of_groups, positions.values(), strict=True)
     ]
+    index = _group_index([(name, table.columns[name]) for name in names], firsts)
+    if not is_sorted:
+        return found, index
+    levels = [index.get_level_values(level) for level in range(len(names))]
+    numbers = pd.DataFrame({}, index=range(len(index))).groupby(levels, dropna=False, observed=True).ngroup()
+    order = numbers.to_numpy().argsort(kind="stable")
+    return [found[at] for at in order.tolist()], index.take(order)
+
+
+def _refuse_compound(names: list[str], label: list[Any], index: pd.Index[Any], position: int) -> None:
+    for name, value in zip(names, label, strict=True):
+        if isinstance(value, list | dict):
+            what = "list" if isinstance(value, list) else "dict"
+            raise FlowError(
+                f"row {shown(index[position])}, column {name!r}: a {what} is no value to group by; group by its text: "
+                f"df[{name!r}] = df[{name!r}].map(str)"
+            )
+
+
+def _group_index(columns: list[tuple[str, pd.Series[Any] | list[Any]]], firsts: list[int]) -> pd.Index[Any]:
+    """The labels of groups, from the first row of each."""
+    levels: list[Any] = [
+        pd.Index([column[at] for at in firsts], name=name, tupleize_cols=False)
+        if isinstance(column, list)
+        else pd.Index(column.iloc[firsts], name=name, tupleize_cols=False)
+        for name, column in columns
+    ]
+    return levels[0] if len(levels) == 1 else pd.MultiIndex.from_arrays(levels)
 
 
 def _is_open_ended(column: pd.Series[Any] | list[Any]) -> bool:

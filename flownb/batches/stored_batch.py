@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from flownb.batches import frames
+from flownb.batches.labels import index_from_json
 from flownb.batches.stored_rows import StoredRows
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
@@ -81,6 +83,12 @@ class StoredBatch(StoredFlow):
             found = ((record.key, codec.decode(record.data)) for record in records if record)
             self._groups = {key: tuple(data.get(name) for name in by) for key, data in found}
         return self._groups
+
+    @property
+    def group_index(self) -> pd.Index[Any]:
+        """The labels of groups, with the dtypes of the columns of `by`."""
+        groups = json.loads(self.record["groups"])
+        return index_from_json(groups["index"], groups["labels"])
 
     # ---- as views show it ---------------------------------------------------------------------------
 

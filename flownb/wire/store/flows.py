@@ -22,11 +22,14 @@ class Flows:
 
     # ---- records and names --------------------------------------------------------------------------
 
-    def read(self, flow: str) -> dict[str, str]:
-        """Return a flow's record, empty if there is none."""
+    def read(self, flow: str, *fields: str) -> dict[str, str]:
+        """Return a flow's record, or some of its fields; empty if there is none."""
+        client, key = self._server.client, self._server.key("flow", flow)
         with server_errors():
-            found: Any = self._server.client.hgetall(self._server.key("flow", flow))
-        return {codec.text(name): codec.text(value) for name, value in found.items()}
+            found: Any = (
+                dict(zip(fields, client.hmget(key, fields), strict=True)) if fields else client.hgetall(key)
+            )
+        return {codec.text(name): codec.text(value) for name, value in found.items() if value is not None}
 
     def write_fields(self, fields: Iterable[tuple[str, str, Any]]) -> None:
         """Write fields ``(key, field, value)`` of flownb's own hashes."""
