@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -232,9 +234,18 @@ def _object_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
     if spec["dtype"] == "object" or "as_text" in spec:
         return made
     try:
-        return made.astype(spec["dtype"])
-    except (TypeError, ValueError, ImportError):
+        return made.astype(_dtype_in(spec["dtype"]))
+    except (TypeError, ValueError, ImportError, NotImplementedError, OverflowError):
         return made
+
+
+def _dtype_in(name: str) -> Any:
+    """A dtype by its name; pandas reads all of Arrow's but those of decimals."""
+    decimal = re.fullmatch(r"(decimal\d+)\((\d+), (-?\d+)\)\[pyarrow\]", name)
+    if decimal is None:
+        return name
+    kind, precision, scale = decimal.groups()
+    return pd.ArrowDtype(getattr(importlib.import_module("pyarrow"), kind)(int(precision), int(scale)))
 
 
 _ODD = object()  #: stands for a label that no JSON value can say exactly
@@ -242,6 +253,8 @@ _ODD = object()  #: stands for a label that no JSON value can say exactly
 _TAGGED: dict[type, tuple[str, Callable[[Any], Any]]] = {
     datetime.datetime: ("datetime", datetime.datetime.isoformat),
     datetime.date: ("date", datetime.date.isoformat),
+    datetime.time: ("time", datetime.time.isoformat),
+    pd.Timedelta: ("duration", pd.Timedelta.isoformat),
     Decimal: ("decimal", str),
     type(pd.NaT): ("missing", lambda value: "NaT"),
     type(pd.NA): ("missing", lambda value: "NA"),
@@ -250,6 +263,8 @@ _TAGGED: dict[type, tuple[str, Callable[[Any], Any]]] = {
 _UNTAGGED: dict[str, Callable[[Any], Any]] = {
     "datetime": datetime.datetime.fromisoformat,
     "date": datetime.date.fromisoformat,
+    "time": datetime.time.fromisoformat,
+    "duration": pd.Timedelta,
     "timestamp": pd.Timestamp,
     "decimal": Decimal,
     "float": float,

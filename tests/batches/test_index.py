@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +66,14 @@ INDEXES: dict[str, pd.Index[Any]] = {
     "time intervals": pd.interval_range(pd.Timestamp("2024-01-01"), periods=2),
     "mixed": pd.Index(["a", 1, 1.5, None, True, np.nan, pd.NaT, pd.NA, -np.inf], dtype=object),
     "objects": pd.Index(
-        [dt.date(2024, 1, 1), decimal.Decimal("1.10"), pd.Timestamp("2024-01-01"), dt.datetime(2024, 1, 1)],
+        [
+            dt.date(2024, 1, 1),
+            decimal.Decimal("1.10"),
+            pd.Timestamp("2024-01-01"),
+            dt.datetime(2024, 1, 1),
+            dt.time(1),
+            pd.Timedelta(1),
+        ],
         dtype=object,
     ),
     "tuples": pd.Index([("a", 1), ("b", dt.date(2024, 1, 1))], tupleize_cols=False),
@@ -90,6 +98,71 @@ def test_an_index_comes_back(kind: str) -> None:
     back = there_and_back(index)
     assert_same(back, index)
     assert list(map(type, back)) == list(map(type, index))
+
+
+ARROW: dict[str, tuple[pa.DataType, list[Any]]] = {
+    "decimal": (pa.decimal128(7, 3), [decimal.Decimal("1.5")]),
+    "large decimal": (pa.decimal256(50, 3), [decimal.Decimal("1.5")]),
+    "int": (pa.int8(), [1]),
+    "unsigned": (pa.uint64(), [2**64 - 1]),
+    "half": (pa.float16(), [np.float16(1.5)]),
+    "float": (pa.float64(), [0.1]),
+    "bool": (pa.bool_(), [True, False]),
+    "large text": (pa.large_string(), ["a"]),
+    "date": (pa.date32(), [dt.date(2024, 1, 1)]),
+    "date in ms": (pa.date64(), [dt.date(2024, 1, 1)]),
+    "seconds": (pa.timestamp("s"), [dt.datetime(2024, 1, 1)]),
+    "nanoseconds": (pa.timestamp("ns"), [pd.Timestamp(1)]),
+    "duration": (pa.duration("us"), [dt.timedelta(1, 2, 3)]),
+    "nanoseconds of duration": (pa.duration("ns"), [pd.Timedelta(1)]),
+    "time": (pa.time32("s"), [dt.time(1)]),
+    "precise time": (pa.time64("us"), [dt.time(1, 2, 3, 4)]),
+    "nothing": (pa.null(), []),
+}
+
+
+def arrow_index(kind: str) -> pd.Index[Any]:
+    of, values = ARROW[kind]
+    return pd.Index(pd.array([*values, None], dtype=pd.ArrowDtype(of)))
+
+
+@pytest.mark.parametrize("kind", ARROW)
+def test_an_index_of_arrow_comes_back(kind: str) -> None:
+    index = arrow_index(kind)
+    for some in (index, index[:0]):
+        back = there_and_back(some)
+        assert_same(back, some)
+    if kind in ("nothing", "half"):
+        return  # pandas makes no categories of these
+    category = pd.CategoricalIndex(pd.Categorical.from_codes([0, -1], categories=index.dropna()[:1]))
+    for outer in (category, pd.MultiIndex.from_arrays([index, index])):
+        assert_same(there_and_back(outer), outer)
+
+
+ODD: dict[str, tuple[pa.DataType, Any]] = {
+    "zone": (pa.timestamp("us", "Europe/Paris"), dt.datetime(2024, 1, 1, tzinfo=dt.UTC)),
+    "bytes": (pa.binary(), b"a"),
+    "list": (pa.list_(pa.int64()), [1]),
+    "dict": (pa.struct([("a", pa.int64())]), {"a": 1}),
+    "text": (pa.string(), "a"),
+    "dictionary": (pa.dictionary(pa.int32(), pa.string()), "a"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_index_of_arrow_that_changes_can_still_be_read(kind: str) -> None:
+    of, value = ODD[kind]
+    index = pd.Index(pd.array([value, None], dtype=pd.ArrowDtype(of)))
+    back = there_and_back(index)
+    assert str(back[0]) == str(index[0])
+    assert back.isna().tolist() == [False, True]
+
+
+@given(st.lists(st.none() | st.decimals(-9999, 9999, places=3)), st.integers(8, 70), st.integers(1, 7))
+def test_any_index_of_arrow_decimals_comes_back(values: list[Any], precision: int, chunk: int) -> None:
+    of = pa.decimal128(precision, 3) if precision <= 38 else pa.decimal256(precision, 3)
+    index = pd.Index(pd.array(values, dtype=pd.ArrowDtype(of)))
+    assert_same(there_and_back(index, chunk), index)
 
 
 def test_a_range_is_whole_in_its_spec() -> None:
