@@ -12,11 +12,11 @@ import struct
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 from flownb.errors import JobCrashed
 from flownb.wire.outcomes import Outcome
+from flownb.worker.interpreter import start_python, take_over_path
 from flownb.worker.packed_job import run_packed
 
 log = logging.getLogger("flownb.worker")
@@ -41,7 +41,7 @@ class JobProcess:
             if self._closed or self._process is not None:
                 return
             try:
-                self._process, self._busy = _spawn(), True
+                self._process, self._busy = start_python("flownb.worker.job_process", isolated=False), True
             except OSError as error:  # too many processes, no memory
                 log.error("no process could be started: %s", error)
                 return
@@ -128,25 +128,13 @@ def _how_it_died(code: int) -> str:
     return f"the process that ran it died of {name}{hint}"
 
 
-def _spawn() -> subprocess.Popen[bytes]:
-    # A session of its own: an interrupt of the kernel's process group does not reach it, and a kill reaches
-    # what the job has started.
-    here = [str(Path(__file__).parents[2]), *(folder or os.getcwd() for folder in sys.path)]
-    return subprocess.Popen(
-        [sys.executable, "-c", "from flownb.worker.job_process import main; main()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(here))},
-    )
-
-
 # ---- the process itself ------------------------------------------------------------------------------
 
 
 def main() -> None:
     """Run job after job until the worker is gone; then end at once, whatever runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    take_over_path()
     jobs_in = os.fdopen(os.dup(0), "rb")
     answers_out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a function prints is no answer

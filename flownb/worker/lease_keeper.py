@@ -5,12 +5,15 @@ each lock that starts with a watched token: a function that hogs the interpreter
 pipe closes without a goodbye - a killed kernel, a crash - the keeper puts the jobs back at once instead of letting
 their leases run out. The keeper stays for a while when the last worker has closed: a cell that opens one worker after
 another does not wait for an interpreter each time.
+
+Where no such process can be started, a thread of the worker's own process does the same work, and a warning says so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import signal
@@ -18,17 +21,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from flownb.connection import Connection
 from flownb.errors import FlownbError
 from flownb.wire.lease_records import Lease
 from flownb.wire.store import Store
+from flownb.worker.interpreter import start_python
 
 LINGER_SECONDS = 10.0  # that a keeper stays when it watches no queue
+START_SECONDS = 10.0  # after which a keeper that has not said a word counts as one that never will
+READY = b"ready\n"  # its word
+
+log = logging.getLogger("flownb.worker")
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,13 @@ class WatchedQueue:
 
 
 class LeaseKeeper:
-    """One end of the pipe: one keeper process for all workers of this process."""
+    """One end of the pipe: one keeper for all workers of this process."""
 
     def __init__(self) -> None:
         # Workers start and close in any thread, and their pumps check: the lock is held for all of the following.
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: _KeeperProcess | _KeeperThread | None = None
+        self._in_thread = False  # no process could be started
         self._watched: dict[WatchedQueue, dict[str, object]] = {}  # with the address of its server
 
     def watch(self, queue: WatchedQueue, address: dict[str, object]) -> None:
@@ -56,49 +64,148 @@ class LeaseKeeper:
         with self._lock:
             if queue not in self._watched:
                 self._watched[queue] = address
-                self._send({"watch": queue.__dict__, "address": address})
+                self._send(
+                    {"watch": queue.__dict__, "address": address}
+                )  # one that starts now is told of all
 
     def forget(self, token: str) -> None:
         """Renew nothing for a worker that has closed: it holds no job any more."""
         with self._lock:
             for queue in _with_token(self._watched, token):
                 del self._watched[queue]
-            if self._process is not None:
+            if self._keeper is not None:
                 self._send({"forget": token})
 
+    @property
+    def pid(self) -> int | None:
+        """The keeper's process; None where a thread does its work."""
+        keeper = self._keeper
+        return keeper.process.pid if isinstance(keeper, _KeeperProcess) else None
+
     def check(self) -> None:
-        """Start the keeper anew if it died by itself."""
+        """Start the keeper anew if it died by itself; a thread keeps the leases if it does not come to its work."""
         with self._lock:
-            if self._watched and (self._process is None or self._process.poll() is not None):
-                self._drop_process()
-                for queue, address in self._watched.items():
-                    self._send({"watch": queue.__dict__, "address": address})
+            keeper = self._keeper
+            if isinstance(keeper, _KeeperProcess) and keeper.hangs():
+                self._use_thread(f"{sys.executable} has started, but does not work as a Python")
+            elif self._watched and (keeper is None or keeper.has_ended()):
+                self._start()
 
     def _send(self, message: dict[str, Any]) -> None:
-        if self._process is None or self._process.poll() is not None:
-            self._drop_process()
-            self._process = _spawn()
-        pipe = self._process.stdin
-        assert pipe is not None
-        try:
-            pipe.write(json.dumps(message).encode() + b"\n")
-            pipe.flush()
-        except OSError:
-            self._drop_process()  # the keeper died; `check` starts another and sends it everything
+        if self._keeper is None or self._keeper.has_ended():
+            self._start()
+        else:
+            self._keeper.send(message)
 
-    def _drop_process(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
+    def _start(self) -> None:
+        """Start a keeper, and tell it all that is watched."""
+        if self._keeper is not None:
+            self._keeper.close()
+        if self._in_thread:
+            self._keeper = _KeeperThread()
+        else:
+            try:
+                self._keeper = _KeeperProcess(self._note_failed_start)
+            except (OSError, ValueError, TypeError) as error:  # also where `sys.executable` is no path
+                return self._use_thread(str(error))
+        for queue, address in self._watched.items():
+            self._keeper.send({"watch": queue.__dict__, "address": address})
+
+    def _note_failed_start(self, process: _KeeperProcess, reason: str) -> None:
+        with self._lock:
+            if self._keeper is process:
+                self._use_thread(reason)
+
+    def _use_thread(self, reason: str) -> None:
+        """Keep the leases in a thread from now on: what could not be started once is not tried again."""
+        self._in_thread = True
+        log.warning(
+            "no process could be started that keeps the leases of running jobs (%s); a thread keeps them, so "
+            "a function that holds the interpreter for longer than its lease loses its job, which another worker then "
+            "runs too. What starts must be a Python with this one's packages: see sys.executable",
+            reason,
+        )
+        self._start()
 
     def after_fork(self) -> None:
         """Close the pipe in a forked child, where it would hide the parent's death."""
         self._lock = threading.Lock()
-        if self._process is not None and self._process.stdin is not None:
-            os.close(self._process.stdin.fileno())
-        self._process = None
+        if self._keeper is not None:
+            self._keeper.drop()
+        self._keeper = None
         self._watched = {}
+
+
+class _KeeperProcess:
+    """A keeper in a process of its own."""
+
+    def __init__(self, on_failed_start: Callable[[_KeeperProcess, str], None]) -> None:
+        self.process = start_python("flownb.worker.lease_keeper", isolated=True, stderr=subprocess.STDOUT)
+        self._on_failed_start = on_failed_start
+        self._started = time.monotonic()
+        self._works = False  # written by the thread that follows the process
+        threading.Thread(target=self._follow, name="flownb-keeper-reaper", daemon=True).start()
+
+    def _follow(self) -> None:
+        """Wait for the first word of the process, then for its end."""
+        assert self.process.stdout is not None
+        last = b""
+        with self.process.stdout as lines:
+            for line in lines:
+                self._works = self._works or line == READY
+                last = line.strip() or last
+        code = self.process.wait()
+        if not self._works:
+            said = f", {last.decode(errors='replace')[:200]}" if last else ""
+            self._on_failed_start(self, f"{sys.executable} ended with {code}{said}")
+
+    def hangs(self) -> bool:
+        return not self._works and time.monotonic() > self._started + START_SECONDS
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(_line(message))
+            self.process.stdin.flush()
+        except (OSError, ValueError):
+            self.close()  # it has died: the next check starts another and tells it everything
+
+    def close(self) -> None:
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+        if not self._works:  # it does not read, so it would not see that
+            self.process.kill()
+
+    def drop(self) -> None:
+        if self.process.stdin is not None and not self.process.stdin.closed:
+            os.close(self.process.stdin.fileno())
+
+
+class _KeeperThread:
+    """A keeper in a thread of this process, for want of a process."""
+
+    def __init__(self) -> None:
+        ours, self._pipe = os.pipe()
+        self._thread = threading.Thread(target=_keep, args=[ours], name="flownb-keeper", daemon=True)
+        self._thread.start()
+
+    def has_ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def send(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(
+            OSError
+        ):  # it has just ended: the next check starts another and tells it everything
+            os.write(self._pipe, _line(message))
+
+    def close(self) -> None:
+        os.close(self._pipe)
+
+    drop = close
 
 
 keeper = LeaseKeeper()
@@ -106,40 +213,41 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=keeper.after_fork)
 
 
-def _spawn() -> subprocess.Popen[bytes]:
-    # A session of its own: an interrupt of the kernel's process group does not reach it.
-    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from flownb.worker.lease_keeper import main; main()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
-    )
-    threading.Thread(target=process.wait, name="flownb-keeper-reaper", daemon=True).start()
-    return process
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
 
 
-# ---- the process itself ------------------------------------------------------------------------------
+# ---- the keeper itself ------------------------------------------------------------------------------
 
 
 def main() -> None:
-    """Renew until the pipe closes, then give back what is still watched; end early when nothing is, for a while."""
+    """Keep leases in this process, which no signal of a terminal ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    _keep(sys.stdin.fileno(), _say_ready)
+
+
+def _say_ready() -> None:
+    with contextlib.suppress(OSError):  # the worker is dead already: its jobs are to be given back
+        os.write(sys.stdout.fileno(), READY)
+
+
+def _keep(pipe: int, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Renew until the pipe closes, then give back what is still watched; end early when nothing is, for a while."""
     stores: dict[WatchedQueue, Store] = {}
-    lines = _Lines(sys.stdin.fileno())
+    lines = _Lines(pipe)
     while not lines.closed:
         messages = lines.read(min((queue.lock_ms / 3000 for queue in stores), default=LINGER_SECONDS))
         if messages is None and not stores:
-            return
+            break
         for message in messages or ():
             _obey(message, stores)
+            on_ready()
         for queue, store in stores.items():
             _renew(queue, store)
     for queue, store in stores.items():
         _give_back(queue, store)
+    os.close(pipe)
 
 
 def _obey(message: dict[str, Any], stores: dict[WatchedQueue, Store]) -> None:

@@ -22,7 +22,7 @@ asked = json.loads(sys.argv[1])
 fn.connect(asked.get("url"), path=asked.get("path"))
 function = getattr(worker_functions, asked["function"])
 with fn.Worker(asked["queues"], function, **asked["options"]):
-    print(keeper._process.pid, flush=True)
+    print(keeper.pid, flush=True)
     sys.stdin.read()
 """
 

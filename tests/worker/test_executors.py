@@ -328,15 +328,15 @@ def test_an_error_of_the_executor_itself_is_a_failed_attempt_and_the_slot_goes_o
 def test_a_process_that_cannot_be_started_fails_the_attempt_and_the_next_one_may_do(until, monkeypatch):
     from flownb.worker import job_process as process
 
-    spawn, tries = process._spawn, []
+    spawn, tries = process.start_python, []
 
-    def spawn_late():
+    def spawn_late(*given, **more):
         tries.append(1)
         if len(tries) == 1:
             raise OSError("Resource temporarily unavailable")
-        return spawn()
+        return spawn(*given, **more)
 
-    monkeypatch.setattr(process, "_spawn", spawn_late)
+    monkeypatch.setattr(process, "start_python", spawn_late)
     job = fn.Queue("q").add("j", opts={"attempts": 2})
     with fn.Worker("q", lambda job: "ran", executor="processes"):
         job = finished(until, job)

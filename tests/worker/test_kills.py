@@ -108,9 +108,9 @@ def test_a_keeper_killed_alone_is_started_again_and_the_leases_go_on(redis, unti
     job = queue.add("long")
     with fn.Worker("q", work, lock_duration=2, stalled_interval=0.2):
         assert started.wait(20)
-        before = keeper._process.pid
+        before = keeper.pid
         os.kill(before, signal.SIGKILL)
-        until(lambda: keeper._process is not None and keeper._process.pid != before)
+        until(lambda: keeper.pid != before)
         for _ in range(3):  # the lease is seen to run down and to be renewed, three times
             until(lambda: 0 < redis.pttl(f"bull:q:{job.id}:lock") < 1700)
             until(lambda: redis.pttl(f"bull:q:{job.id}:lock") > 1800)
