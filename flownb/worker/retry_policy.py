@@ -6,6 +6,8 @@ several threads may ask one policy at once. A policy that raises fails its job, 
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import logging
 from collections.abc import Callable
@@ -81,7 +83,13 @@ class BackoffRetry:
             return run.options.backoff.delay
         type_ = json.loads(run.taken.record.opts)["backoff"]["type"]
         wait = self.ask(run.attempts_made, type_, run.error, run.job)
+        if inspect.isawaitable(wait):
+            wait = asyncio.run(_to_end(wait))  # in the thread or process that ran the job: no loop runs there
         return NoAttempt.POINTLESS if wait is None else round(seconds(wait, "backoff") * 1000)
+
+
+async def _to_end(awaitable: Any) -> Any:
+    return await awaitable
 
 
 BULLMQ = BackoffRetry()  # nothing asked of the worker: what the job's own options say

@@ -50,7 +50,7 @@ class Worker(Service):
     interpreter busy. A `concurrent.futures.Executor` (a Dask client's, say) is taken too. `limiter` (``"5/s"``
     or ``{"max": 5, "duration": 1000}``) binds all workers of a queue together. `backoff_strategy` is BullMQ's:
     for jobs whose backoff is ``{"type": "custom"}``, called with attempts made, type, error and job, it returns
-    how long to wait (seconds, a timedelta or ``"30s"``), None for no further attempt.
+    how long to wait (seconds, a timedelta or ``"30s"``), None for no further attempt; it may be ``async``.
 
     A job whose worker dies runs again: at once on the same machine, after `lock_duration` and two
     `stalled_interval`s elsewhere; after more than `max_stalled_count` deaths it fails. A job whose own process

@@ -64,6 +64,44 @@ def test_a_workers_own_strategy_is_asked_as_bullmqs_is(until, executor):
     assert job.opts["backoff"] == {"type": "custom", "delay": 5}
 
 
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_a_strategy_may_be_async(until, executor):
+    async def strategy(attempts_made, type, error, job):
+        import asyncio
+
+        await asyncio.sleep(0)
+        job.log(f"{attempts_made} {type} {error}")
+        return 0.01 if attempts_made < 2 else None
+
+    def bad(job):
+        raise ValueError(f"run {job.attempts_made}")
+
+    queue = fn.Queue("q")
+    job = queue.add("bad", opts={"attempts": 5, "backoff": {"type": "custom", "delay": 5}})
+    with fn.Worker("q", bad, backoff_strategy=strategy, executor=executor):
+        until(lambda: job.get_state() == "failed", seconds=60)
+    job = queue.get_job(job.id)
+    assert job.get_logs() == ["1 custom run 0", "2 custom run 1"]
+    assert job.failed_reason == "ValueError: run 1"
+
+
+def test_an_async_strategy_is_asked_for_an_async_function_past_its_timeout(until):
+    async def strategy(attempts_made, type, error, job):
+        return 0
+
+    async def slow(job):
+        import asyncio
+
+        await asyncio.sleep(0 if job.attempts_made else 600)
+        return "second"
+
+    opts = {"attempts": 2, "timeout": 200, "backoff": {"type": "custom"}}
+    job = fn.Queue("q").add("slow", opts=opts)
+    with fn.Worker("q", slow, backoff_strategy=strategy):
+        until(lambda: job.get_state() == "completed")
+    assert fn.Queue("q").get_job(job.id).returnvalue == "second"
+
+
 def test_a_strategy_is_asked_for_a_type_that_only_another_program_knows(redis, until):
     asked = []
     job = fn.Queue("q").add("bad", opts={"attempts": 2})
