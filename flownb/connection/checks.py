@@ -5,14 +5,34 @@ Reasons are one line and name the command that mends the matter.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from flownb.errors import ServerError
 
 if TYPE_CHECKING:
     import redis
 
 OLDEST = (6, 2)
+
+
+def ensure_client_library() -> None:
+    """Raise ServerError where another file or folder of that name hides redis-py, which flownb reaches servers with."""
+    try:
+        spec = importlib.util.find_spec("redis")
+    except ValueError:  # it is loaded, and was made by hand
+        return
+    if spec is None:
+        raise ServerError(
+            "redis-py is not installed, which flownb reaches the server with: pip install redis"
+        )
+    folders = spec.submodule_search_locations
+    if folders is None or not any((Path(folder) / "client.py").exists() for folder in folders):
+        hides = spec.origin or "a folder named redis"
+        raise ServerError(f"{hides} hides redis-py, which flownb reaches the server with: rename it")
 
 
 def version_reason(info: Mapping[str, object]) -> str | None:

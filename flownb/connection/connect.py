@@ -47,6 +47,7 @@ class Connection:
         prefix: str = "bull",
         read_only: bool = False,
     ) -> None:
+        checks.ensure_client_library()
         self.prefix = keys.checked_prefix(prefix)
         self.read_only = read_only
         self.closed = False

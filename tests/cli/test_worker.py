@@ -157,6 +157,22 @@ def test_an_unreachable_server_is_one_line_without_the_password(terminal):
     assert "s3cret" not in errors
 
 
+@pytest.mark.parametrize("hides", ["redis.py", "redis/__init__.py"])
+@pytest.mark.parametrize("words", [("worker", "cli_tasks"), ("ls",)], ids=" ".join)
+def test_a_file_that_hides_the_client_library_is_named_in_one_line(terminal, hides, words):
+    terminal.data.mkdir()
+    (terminal.folder / "cli_tasks.py").write_text(TASKS)
+    file = terminal.folder / hides
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("host = 'example.org'\n")
+    assert terminal.run(*words, FLOWNB_URL="redis://127.0.0.1:1/0") == (
+        1,
+        "",
+        f"flownb {words[0]}: {file} hides redis-py, which flownb reaches the server with: rename it\n",
+    )
+    assert list(terminal.data.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "words", [(), ("worker",), ("worker", "m", "-c", "0"), ("worker", "m", "-c", "x"), ("wroker",)]
 )
