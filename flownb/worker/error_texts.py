@@ -32,7 +32,9 @@ def stacktrace_with(error: BaseException, stored: str, limit: int) -> str:
     """Return a job's stored tracebacks with this error's added, oldest first: the last `limit`, as JSON."""
     try:
         before = json.loads(stored)
-    except ValueError:
+    except (ValueError, RecursionError):
+        before = []
+    if not isinstance(before, list):  # written by another program, and broken
         before = []
     kept = [*before, _traceback_of(error)][-limit:] if limit else []
     return json.dumps(kept, ensure_ascii=False)

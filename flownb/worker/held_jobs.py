@@ -8,7 +8,7 @@ from flownb.wire.lease_records import Lease
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_BYTES_A_CALL
-from flownb.worker.run_outcomes import returned
+from flownb.worker.run_outcomes import failed_as_stored, returned
 from flownb.worker.slots import Held, Slots
 
 
@@ -23,9 +23,13 @@ class HeldJobs:
     # ---- handing out --------------------------------------------------------------------------------
 
     def hand_out(self, fetched: list[Taken]) -> None:
-        """Give jobs to the slots."""
+        """Give jobs to the slots; one whose options cannot be read has failed, and the others run."""
         for taken in fetched:
-            held = Held(taken)
+            try:
+                held = Held(taken)
+            except Exception as error:
+                self.pending.append(failed_as_stored(taken, error))
+                continue
             self.jobs[taken.base, taken.record.id] = held
             self._slots.put(held)
 

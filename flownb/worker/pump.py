@@ -126,6 +126,7 @@ class Pump:
                 self._step()
             except Exception as error:
                 self.recovery.note_fault(error)
+                self.recovery.is_unsure = self._fetching.may_have_work = True
 
     def _step(self) -> None:
         self._collect()
@@ -234,6 +235,9 @@ class Pump:
             self.recovery.complain(error)
             self._recover()
             return
+        except Exception:  # an answer that cannot be read: what it brought is to be given back
+            self._held.write_again(outcomes)
+            raise
         self.recovery.failures = 0
         self._note_answers(outcomes, turn.answers)
         if turn.failed_parents:

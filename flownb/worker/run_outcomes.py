@@ -90,6 +90,12 @@ def failed_by(taken: Taken, deferred: str) -> Outcome:
     return failed(taken, deferred, why="stalled" if "stalled" in deferred else "child")
 
 
+def failed_as_stored(taken: Taken, error: BaseException) -> Outcome:
+    """The job cannot be run: its own fields, also its options, raise `error` where the worker reads them."""
+    reason = f"the job cannot be run as it is stored: {reason_of(error)}; remove it and add it again"
+    return Outcome(*_run(taken), "failed", reason=reason, stacktrace="[]", attempts=1, why="unrecoverable")
+
+
 def returned(taken: Taken) -> Outcome:
     """The job did not run: back to the head of the list, no attempt charged."""
     return Outcome(*_run(taken), "returned")

@@ -17,6 +17,7 @@ from flownb.errors import JobTimeout
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from flownb.worker.middleware import Hooks
+from flownb.worker.run_outcomes import failed_as_stored
 from flownb.worker.runners import Runner
 from flownb.worker.work import options_of
 
@@ -113,7 +114,10 @@ class Slots:
                 before_run(held.taken)
             held.runner = runner
             held.started = started = time.monotonic()
-            outcome = runner.run(held.taken)
+            try:
+                outcome = runner.run(held.taken)
+            except BaseException as error:  # not the function's, which are outcomes; the slot lives on
+                outcome = failed_as_stored(held.taken, error)
             seconds = time.monotonic() - started
             for after_run in self._after_run:
                 after_run(held.taken, outcome, seconds)

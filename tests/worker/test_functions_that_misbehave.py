@@ -160,6 +160,46 @@ def test_a_job_that_another_program_wrote_badly_does_not_stop_the_worker(redis, 
         until(lambda: job.get_state() == ("failed" if field == "data" else "completed"))
 
 
+DEEP = b"[" * 10_000 + b"]" * 10_000
+
+
+@pytest.mark.parametrize("field", ["opts", "bind", "stacktrace", "parent"])
+@pytest.mark.parametrize(
+    "value",
+    [DEEP, b'{"rows":' + DEEP + b"}", b"5", b'{"rows":5}'],
+    ids=["deep", "deep rows", "number", "no rows"],
+)
+def test_a_field_that_cannot_be_read_spoils_only_its_own_job(redis, until, field, value):
+    queue = fn.Queue("q")
+    queue.pause()
+    jobs = queue.add_bulk([{"name": "j"}] * 4)
+    bad = jobs.pop(1)
+    redis.hset(f"bull:q:{bad.id}", field, value)
+    queue.resume()
+
+    def work(job):
+        if job.id == bad.id:
+            raise ValueError("its own error")
+
+    with fn.Worker("q", work, concurrency=2):
+        until(lambda: all(job.get_state() == "completed" for job in jobs))
+        until(lambda: bad.get_state() in ("completed", "failed", "delayed"))
+        later = queue.add_bulk([{"name": "later"}] * 4)  # every slot lives
+        until(lambda: all(job.get_state() == "completed" for job in later))
+    assert redis.llen("bull:q:active") == 0
+
+
+def test_a_job_whose_options_cannot_be_read_fails_and_says_so(redis, until):
+    queue = fn.Queue("q")
+    job = queue.add("bad")
+    redis.hset(f"bull:q:{job.id}", "opts", DEEP)
+    with fn.Worker("q", lambda job: None):
+        until(lambda: job.get_state() == "failed")
+    reason = redis.hget(f"bull:q:{job.id}", "failedReason").decode()
+    assert reason.startswith("the job cannot be run as it is stored: RecursionError: ")
+    assert reason.endswith("; remove it and add it again")
+
+
 def test_a_job_whose_hash_is_gone_is_never_run_with_made_up_data(redis, until):
     queue = fn.Queue("q")
     job = queue.add("gone")
