@@ -147,7 +147,30 @@ class JobActive(TransitionError):
 
 
 class JobElsewhere(TransitionError):
-    """Another worker has started the job since, or its run is over: this run counts no more."""
+    """The run of a job does not count any more: another worker has started the job since, or its end is written.
+
+    Raised in a running function by its next `update_progress`, `log`, `update_data` or `add_children`: it has run past
+    its timeout, or its worker has closed or lost its lease. Let it pass, after cleaning up; nothing is changed, and no
+    attempt is charged. `Job.is_cancelled` asks without raising.
+
+    >>> import threading
+    >>> gate, done, told = threading.Event(), threading.Event(), []
+    >>> def work(job):
+    ...     gate.wait(30)
+    ...     try:
+    ...         job.update_data("too late")
+    ...     except JobElsewhere:
+    ...         told.append(job.is_cancelled())
+    ...     done.set()
+    >>> flow = add({"name": "work", "queueName": "doc-late", "data": "as it was", "opts": {"timeout": 50}})
+    >>> with Worker("doc-late", work):
+    ...     state = flow.wait(timeout=30).state
+    ...     gate.set()
+    ...     done.wait(30)
+    True
+    >>> state, told, flow.job.data
+    ('failed', [True], 'as it was')
+    """
 
 
 class JobExists(TransitionError):

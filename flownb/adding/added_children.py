@@ -13,7 +13,8 @@ from flownb.adding.send import send
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
 from flownb.wire.folding import MOST_SINGLE, template_of
-from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord
+from flownb.wire.job_rows import FieldRow, FlowRecord
+from flownb.wire.lease_records import OwnRun
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.declared import AddedChildren, grown_field
@@ -27,7 +28,7 @@ class CallOfRun(NamedTuple):
 
 
 def store_children(
-    store: Store, job: JobRecord, token: str, plan: Plan, call: CallOfRun, before: AddedChildren
+    store: Store, job: JobRecord, run: OwnRun, plan: Plan, call: CallOfRun, before: AddedChildren
 ) -> None:
     """Store the children; with the last of them, that this call is answered from now on."""
     record = _flow_record(store, job, plan, before.flow)
@@ -36,7 +37,6 @@ def store_children(
         fields += _noted_above(store, job, plan)
     if record and "tidy" in field_of(plan):
         fields.append(FieldRow(keys.own(plan.prefix, "flow", plan.flow), "tidy", "jobs"))
-    run = AddingRun(key=job.key, token=token, attempts_started=job.attempts_started)
     send(store, plan, record, run, fields)
     flow = record.id if record else None
     log_flow(f"has added children: {len(plan.root.children):,}", flow=flow, job=job.key)

@@ -15,6 +15,7 @@ from flownb.adding.plan import plan as plan_tree
 from flownb.adding.planned_job import Plan
 from flownb.errors import FlowError, OptionError, UnrecoverableError, WaitingChildren
 from flownb.wire import codec, keys
+from flownb.wire.lease_records import OwnRun
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 
@@ -23,7 +24,7 @@ from flownb.wire.store import Store
 class Run:
     """One run of a job, as its worker knows it."""
 
-    token: str  #: the right to run it
+    own: OwnRun  #: the right to run it
     # Written by `add_children`, in the thread that runs the job:
     calls: int = 0  #: of `add_children` in this run
     waits: bool = False  #: the job waits for children it has added, whatever its function makes of that
@@ -40,7 +41,7 @@ def values_of_children(store: Store, job: JobRecord, run: Run, children: Iterabl
     before = store.declared.read_added(job.key, plan.prefix, number)
     asked = _digest(plan)
     if before.asked is None:
-        store_children(store, job, run.token, plan, CallOfRun(number, asked), before)
+        store_children(store, job, run.own, plan, CallOfRun(number, asked), before)
     elif before.asked != asked:
         raise UnrecoverableError(_difference(store, plan, number))
     below = [plan.jobs[i].key for i in plan.root.children]

@@ -14,7 +14,8 @@ from flownb.adding.removal_options import field_of
 from flownb.errors import Cancelled, FlowError, JobExists
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
-from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord
+from flownb.wire.job_rows import FieldRow, FlowRecord
+from flownb.wire.lease_records import OwnRun
 from flownb.wire.store import Store
 from flownb.wire.store.limits import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL
 
@@ -56,7 +57,7 @@ def send(
     store: Store,
     plan: Plan,
     record: FlowRecord | None,
-    under: AddingRun | None = None,
+    under: OwnRun | None = None,
     at_last: Sequence[FieldRow] = (),
     *,
     fresh: bool = False,
@@ -72,9 +73,7 @@ def send(
         call.fields += at_last
         whole = record and replace(record, is_stored=True)
         try:
-            return store.jobs.add(
-                call.bases, record=whole, fresh=fresh, adding_run=under, **call.arguments()
-            )[1]
+            return store.jobs.add(call.bases, record=whole, fresh=fresh, own_run=under, **call.arguments())[1]
         except JobExists as error:  # since somebody looked
             raise taken(plan, str(error)) from None
     return _send_sealed(store, plan, record, under, at_last)
@@ -84,7 +83,7 @@ def _send_sealed(
     store: Store,
     plan: Plan,
     record: FlowRecord | None,
-    under: AddingRun | None,
+    under: OwnRun | None,
     at_last: Sequence[FieldRow],
 ) -> list[str]:
     """Send a large plan call by call, each made ready while the server is busy with the one before.
@@ -101,9 +100,7 @@ def _send_sealed(
             about = record and replace(record, is_stored=is_last)
             if is_last:
                 call.fields += at_last
-            return store.jobs.add(call.bases, record=about, seal=seal, adding_run=under, **call.arguments())[
-                1
-            ]
+            return store.jobs.add(call.bases, record=about, seal=seal, own_run=under, **call.arguments())[1]
         except BaseException:
             failed.set()
             raise

@@ -17,6 +17,7 @@ from flownb.state.stored_flow import StoredJob
 from flownb.steering.remove import remove_job
 from flownb.steering.retry import retry_one
 from flownb.wire import codec, keys
+from flownb.wire.lease_records import OwnRun
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 
@@ -25,7 +26,9 @@ class Job:
     """One job. Fields are as they were when it was read; methods ask the server.
 
     In a processor the same object says how the run goes: `update_progress`, `log`, `update_data`, which raise
-    `Cancelled` once nobody needs the job any more; and gives the job children: `add_children`.
+    `Cancelled` once nobody needs the job any more; and gives the job children: `add_children`. All of these raise
+    `JobElsewhere`, and change nothing, once the run does not count any more: it has run past its timeout, its worker
+    has closed or was lost, and the job runs again or has ended.
 
     >>> job = Queue("doc-jobs").add("greet", {"name": "Ada"})
     >>> job.name, job.data, job.attempts_made, job.get_state()
@@ -142,13 +145,14 @@ class Job:
     def is_cancelled(self) -> bool:
         """Say whether nobody needs the job any more: its flow was cancelled, or what it was for has failed.
 
-        A running function asks it now and then, and returns. One small read.
+        A running function asks it now and then, and returns; it is also told so when its own run does not count any
+        more, past its timeout for example. One small read.
 
         >>> flow = add({"name": "total", "queueName": "doc-cancels"})
         >>> flow.job.is_cancelled(), flow.cancel().job.is_cancelled()
         (False, True)
         """
-        return self._store.jobs.are_cancelled([self._record.key])[0]
+        return self._store.jobs.are_cancelled([self._record.key], self._own_run)[0]
 
     def get_children_values(self) -> ChildrenValues:
         """Return the children's values by ``queue:id``, in the order the children were declared.
@@ -257,7 +261,7 @@ class Job:
         {'step': 2, 'of': 3}
         """
         text = codec.encode(progress, "progress")
-        self._store.jobs.update(self._base, self.id, "progress", text)
+        self._store.jobs.update(self._base, self.id, "progress", text, own_run=self._own_run)
         self._record.progress = text
 
     def update_data(self, data: Any) -> None:
@@ -269,7 +273,7 @@ class Job:
         {'name': 'Grace'}
         """
         text = codec.encode(data, "data")
-        self._store.jobs.update(self._base, self.id, "data", text)
+        self._store.jobs.update(self._base, self.id, "data", text, own_run=self._own_run)
         self._data = codec.decode(text)
 
     def log(self, row: str) -> int:
@@ -280,7 +284,7 @@ class Job:
         (1, 2)
         """
         keep = JobOptions.from_wire(self.opts).keep_logs
-        return self._store.jobs.update(self._base, self.id, "log", str(row), keep) or 0
+        return self._store.jobs.update(self._base, self.id, "log", str(row), keep, self._own_run) or 0
 
     def add_children(self, children: Iterable[Any]) -> list[Any]:
         """Give the running job children, and return their values in the order given once all are done.
@@ -308,6 +312,10 @@ class Job:
         if self._run is None:
             raise FlowError("add_children is for the function that runs the job, on the job it was given")
         return child_jobs.values_of_children(self._store, self._record, self._run, children)
+
+    @property
+    def _own_run(self) -> OwnRun | None:
+        return self._run.own if self._run is not None else None
 
     @property
     def _base(self) -> str:

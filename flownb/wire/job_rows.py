@@ -67,15 +67,3 @@ class FlowRecord:
         """Return the record as the script reads it; hashes are written from lists there."""
         fields = None if self.fields is None else [part for pair in self.fields.items() for part in pair]
         return {"id": self.id, "name": self.name, "fields": fields, "is_stored": self.is_stored}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AddingRun:
-    """The run of a job that adds children to itself."""
-
-    key: str
-    token: str
-    attempts_started: int
-
-    def packed(self) -> dict[str, Any]:
-        return {"key": self.key, "token": self.token, "attempts_started": self.attempts_started}

@@ -34,3 +34,15 @@ class FetchingWorker:
             "name": self.name,
             "limiters": self.limiters or None,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnRun:
+    """The run that a job's function belongs to: it may write to its job, or add children to it, while it counts."""
+
+    key: str
+    token: str
+    attempts_started: int
+
+    def packed(self) -> dict[str, Any]:
+        return {"key": self.key, "token": self.token, "attempts_started": self.attempts_started}

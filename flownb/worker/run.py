@@ -6,9 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from flownb.adding.child_jobs import Run
 from flownb.api.job import Job
-from flownb.errors import RateLimitError, WaitingChildren
+from flownb.errors import JobElsewhere, RateLimitError, WaitingChildren
 from flownb.tasks.binding import UnknownTask
 from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
@@ -22,9 +21,10 @@ from flownb.worker.run_outcomes import (
     put_off,
     rate_limited,
     returned,
+    run_of,
 )
 from flownb.worker.run_rows import run_rows
-from flownb.worker.work import Work
+from flownb.worker.work import GivenUp, Work
 
 
 def run(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> Outcome:
@@ -33,7 +33,7 @@ def run(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) ->
         return run_rows(taken, work, store, await_)
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
-    this = Run(taken.token)
+    this = run_of(taken)
     outcome = _call(taken, Job(taken.record, store=store, run=this), work, await_)
     # A function that catches everything cannot keep its job from waiting: its children are stored.
     return parked(taken, this) if this.waits else outcome
@@ -47,6 +47,8 @@ def _call(taken: Taken, job: Job, work: Work, await_: Callable[[Any], Any]) -> O
         return completed(taken, value)
     except WaitingChildren:
         return returned(taken)  # `run` sees that the job waits
+    except (JobElsewhere, GivenUp):  # the run does not count: its job is another run's by now, or has ended
+        return returned(taken)
     except RateLimitError as error:
         return rate_limited(taken, error, work.retry, job)
     except UnknownTask:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from flownb.api.job import Job
-from flownb.errors import FlowError, RateLimitError, ServerError
+from flownb.errors import FlowError, JobElsewhere, RateLimitError, ServerError
 from flownb.tasks.binding import UnknownTask
 from flownb.wire import codec
 from flownb.wire.many_rows import MOST_ROWS, data_of, refer
 from flownb.wire.outcomes import Outcome
+from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.delegate_rows import delegate_rows
@@ -27,8 +28,10 @@ from flownb.worker.run_outcomes import (
     outcome_of_error,
     put_off,
     rate_limited,
+    returned,
+    run_of,
 )
-from flownb.worker.work import Work
+from flownb.worker.work import GivenUp, Work
 
 SAVE_SECONDS = 1.0  # of work after which the rows that are done are written down
 MOST_NEW_CHARACTERS = 4_000_000  # of values after which a job delegates the rest of its rows
@@ -46,6 +49,8 @@ def run_rows(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any
         return run.run(await_)
     except UnknownTask:
         return put_off(taken)
+    except (JobElsewhere, GivenUp):  # the run does not count: its rows are another run's by now
+        return returned(taken)
     except BaseException as error:
         return run.with_row_counts(outcome_of_error(taken, error, work.retry, run.job))
 
@@ -76,7 +81,8 @@ class _RowsRun:
         self.store = store
         self.record = taken.record
         self.bind: dict[str, Any] = json.loads(taken.record.bind or "{}")
-        self.job = _RowJob(taken.record, store=store)
+        self.of_job = run_of(taken)
+        self.job = self._job(taken.record)
         self.row_record = dataclasses.replace(taken.record, bind=None, stacktrace="[]")
         # What changes while the rows run:
         self.rows: list[Any] = []
@@ -141,7 +147,7 @@ class _RowsRun:
         except RateLimitError as error:
             limited = rate_limited(self.taken, error, self.work.retry, job)
             return limited._replace(rows=self.results.ended)
-        except UnknownTask:
+        except (UnknownTask, JobElsewhere):
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             outcome = outcome_of_error(self.taken, error, self.work.retry, job)
@@ -154,8 +160,11 @@ class _RowsRun:
     def _row_job(self, position: int) -> Job:
         if "large" in self.bind:  # the row itself stays as it is stored: it may be delegated
             text, bind = codec.encode(self.rows[position], "row"), refer(None, self.bind["large"])
-            return _RowJob(dataclasses.replace(self.row_record, data=text, bind=bind), store=self.store)
-        return _RowJob(self.row_record, store=self.store).holding(self.rows[position])
+            return self._job(dataclasses.replace(self.row_record, data=text, bind=bind))
+        return self._job(self.row_record).holding(self.rows[position])
+
+    def _job(self, record: JobRecord) -> _RowJob:
+        return _RowJob(record, store=self.store, run=self.of_job)
 
     # ---- the rest of the rows -----------------------------------------------------------------------
 
@@ -195,7 +204,11 @@ class _RowsRun:
         self._write("part", self.results.text(open))
 
     def _write(self, field: str, text: str) -> None:
-        _patiently(lambda: self.store.jobs.update(self.taken.base, self.record.id, field, text))
+        _patiently(
+            lambda: self.store.jobs.update(
+                self.taken.base, self.record.id, field, text, own_run=self.of_job.own
+            )
+        )
 
     def _note_run_time(self, seconds: float) -> None:
         """Let the batch's next jobs hold as many rows as fit into a slice of time."""

@@ -17,9 +17,11 @@ from flownb.worker import packed_job
 from flownb.worker.job_process import JobProcess
 from flownb.worker.run import run
 from flownb.worker.run_outcomes import outcome_of_error, returned
-from flownb.worker.work import Work
+from flownb.worker.work import GivenUp, Work
 
 log = logging.getLogger("flownb.worker")
+
+Submit = Callable[[Any], "Future[Any]"]  # starts an awaitable in the worker's loop
 
 PAUSE_AFTER_REFUSAL = 1.0  # seconds before an executor that takes no jobs is given another
 
@@ -27,10 +29,12 @@ PAUSE_AFTER_REFUSAL = 1.0  # seconds before an executor that takes no jobs is gi
 class Runner:
     """Runs a slot's jobs, one at a time; the base of those below."""
 
-    def __init__(self, work_for: Callable[[Taken], Work], store: Store, await_: Callable[[Any], Any]) -> None:
+    def __init__(self, work_for: Callable[[Taken], Work], store: Store, submit: Submit) -> None:
         self._work_for = work_for
         self._store = store
-        self._await = await_
+        self._submit = submit
+        self._coroutine: Future[Any] | None = None  # written by the thread that runs the job; `kill` reads it
+        self._is_given_up = False  # written by `kill`
 
     def prepare(self) -> None:
         """Get ready for a job; what this takes is no part of the job's time."""
@@ -46,7 +50,22 @@ class Runner:
         )
 
     def kill(self) -> None:
-        """End what runs, where that can be: a thread cannot."""
+        """End what runs, where that can be, and run nothing any more: a coroutine is cancelled, a thread goes on."""
+        self._is_given_up = True
+        if self._coroutine is not None:
+            self._coroutine.cancel()
+
+    def _await(self, awaitable: Any) -> Any:
+        """Wait for what an `async` function returns; raise `GivenUp` when the run is given up meanwhile."""
+        self._coroutine = coroutine = self._submit(awaitable)
+        if self._is_given_up:  # before there was something to cancel
+            coroutine.cancel()
+        try:
+            return coroutine.result()
+        except CancelledError:
+            if self._is_given_up:
+                raise GivenUp from None
+            raise
 
 
 class InThread(Runner):
@@ -63,10 +82,10 @@ class RemoteRunner(Runner):
         self,
         work_for: Callable[[Taken], Work],
         store: Store,
-        await_: Callable[[Any], Any],
+        submit: Submit,
         address: dict[str, object],
     ) -> None:
-        super().__init__(work_for, store, await_)
+        super().__init__(work_for, store, submit)
         self._address = address
 
     def run(self, taken: Taken) -> Outcome:
@@ -100,6 +119,7 @@ class InProcess(RemoteRunner):
         return self._process.run(self._packed(taken, work))
 
     def kill(self) -> None:
+        super().kill()
         self._process.kill()
 
 
@@ -131,6 +151,7 @@ class InExecutor(RemoteRunner):
             raise JobCrashed(f"the executor broke while it ran: {error}") from None
 
     def kill(self) -> None:
+        super().kill()
         if self._future is not None:
             self._future.cancel()
 
@@ -151,8 +172,7 @@ def read_executor(executor: Any) -> Any:
 def runner_factory(executor: Any, address: dict[str, object], *given: Any) -> Callable[[], Runner]:
     """Return what makes the runner of each slot of a worker."""
     if executor == "threads":
-        shared = InThread(*given)  # it keeps nothing between two jobs
-        return lambda: shared
+        return lambda: InThread(*given)
     if executor == "processes":
         return lambda: InProcess(*given, address)
     return lambda: InExecutor(executor, *given, address)

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
 
@@ -88,7 +89,7 @@ class Slots:
         return unstarted
 
     def abandon(self, held: Held) -> Outcome:
-        """Give up on a job that ran past its timeout: a process is killed, a thread left alone; a new slot opens."""
+        """Give up on a job that ran past its timeout: a process is killed, a coroutine cancelled; a thread goes on."""
         assert held.runner is not None  # it has started
         held.abandoned = True
         held.runner.kill()
@@ -136,13 +137,13 @@ class Loop:
         self._lock = threading.Lock()  # slots start the loop, a closing thread ends it
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self, awaitable: Any) -> Any:
-        """Run an awaitable in the loop and wait, in the calling thread, for its result."""
+    def submit(self, awaitable: Any) -> Future[Any]:
+        """Run an awaitable in the loop; the future that holds its result cancels it, too."""
 
         async def to_end() -> Any:
             return await awaitable
 
-        return asyncio.run_coroutine_threadsafe(to_end(), self._started()).result()
+        return asyncio.run_coroutine_threadsafe(to_end(), self._started())
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -25,6 +25,10 @@ class Work:
     stays: bool = False  #: it runs in the worker's own process whatever the executor
 
 
+class GivenUp(BaseException):
+    """Ends a run that its worker has given up; not an `Exception`, so that no handler keeps it."""
+
+
 def options_of(taken: Taken) -> JobOptions:
     """Return a job's options; jobs of one flow mostly share their text, so each text is read once."""
     return _options(taken.record.opts)

@@ -178,7 +178,7 @@ class Worker(Service):
             max_stalled_count=self._max_stalled_count,
         )
         make_runner = runner_factory(
-            self._executor, connection.address(), self._work_for, self._store, self._loop.run
+            self._executor, connection.address(), self._work_for, self._store, self._loop.submit
         )
         self._pump = Pump(settings, make_runner, [make() for make in self._middleware])
         self._pump.start()

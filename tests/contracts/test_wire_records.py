@@ -13,8 +13,8 @@ import pytest
 
 from flownb.options import read_limiter
 from flownb.wire import scripts
-from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
-from flownb.wire.lease_records import FetchingWorker, Lease
+from flownb.wire.job_rows import FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
+from flownb.wire.lease_records import FetchingWorker, Lease, OwnRun
 from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.requests import Detachment, Removal, Retry
 from flownb.wire.store.children import ChildrenCounts, JobOutline
@@ -26,7 +26,7 @@ FILES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(LUA.rglo
 
 PACKED: dict[str, Any] = {
     "flow_record": FlowRecord(id="f"),
-    "adding_run": AddingRun(key="k", token="t", attempts_started=1),
+    "own_run": OwnRun(key="k", token="t", attempts_started=1),
     "worker": FetchingWorker(token="t", lock_ms=1),
     "removal": Removal(jobs=[]),
 }

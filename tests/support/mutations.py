@@ -66,9 +66,9 @@ MUTATIONS = [
     Mutation("BullMQ's id counts what was stored", "add_jobs", "if args.bullmq then q.stored", "if false then q.stored", ADD),
     Mutation("a missing parent is not noticed", "add_jobs", "if parent.is_outside and", "if false and", ADD),
     # children at run time
-    Mutation("a run that is over adds children", "child_jobs", "has[2] == adding_run.token", "false", GROW),
-    Mutation("a foreign run adds children", "child_jobs", "return lock == adding_run.token", "return true", GROW),
-    Mutation("a run that was overtaken adds children", "child_jobs", "tonumber(has[1]) == adding_run.attempts_started", "true", GROW),
+    Mutation("a run that is over adds children", "own_run", "has[2] == own_run.token", "false", GROW),
+    Mutation("a foreign run adds children", "own_run", "return lock == own_run.token", "return true", GROW),
+    Mutation("a run that was overtaken adds children", "own_run", "tonumber(has[1]) == own_run.attempts_started", "true", GROW),
     Mutation("a new root keeps what an old one left", "child_jobs", "redis.call('DEL', flow_key", "redis.call('EXISTS', flow_key", GROW),
     Mutation("a new root is not counted", "child_jobs", "count_move(q, flow, nil, state_of(q, id))", "", GROW),
     Mutation("a wait for nobody goes on for ever", "finish", "return store_returned(q, outcome, job) end", "end", GROW),

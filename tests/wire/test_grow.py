@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flownb import errors
-from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord
+from flownb.wire.job_rows import FieldRow, FlowRecord
+from flownb.wire.lease_records import OwnRun
 from flownb.wire.store.job_records import Taken
 from tests.support import invariants
 from tests.support.script_bench import (
@@ -23,16 +24,16 @@ from tests.support.script_bench import (
 P = key("p", "up")
 
 
-def run_of(taken: Taken) -> AddingRun:
+def run_of(taken: Taken) -> OwnRun:
     record = taken.record
-    return AddingRun(key=record.key, token=taken.token, attempts_started=record.attempts_started)
+    return OwnRun(key=record.key, token=taken.token, attempts_started=record.attempts_started)
 
 
 def grow(bench: Bench, taken: Taken, *children: str, policy: str = "fpof", flow: str | None = "f") -> None:
     """Add children under a running job, as its own run does."""
     record = FlowRecord(id=flow) if flow else None
     nodes = [node(child, (taken.record.key, policy), outside=True) for child in children]
-    bench.add(*nodes, flow=None, record=record, adding_run=run_of(taken))
+    bench.add(*nodes, flow=None, record=record, own_run=run_of(taken))
 
 
 def running(bench: Bench, flow: str | None = "f") -> Taken:
@@ -166,12 +167,12 @@ def test_a_job_outside_any_flow_becomes_the_root_of_one(bench: Bench):
     children = [node("a", (P, "fpof"), outside=True)]
     fields = {"name": "p", "root": P, "total": "2"}
     record = FlowRecord(id="grown", fields=fields, is_stored=True)
-    run = AddingRun(key=P, token=taken.token, attempts_started=1)
+    run = OwnRun(key=P, token=taken.token, attempts_started=1)
     bench.redis.hset("bull:flownb:counts:grown", "failed@bull:up", 3)  # of an earlier job of this id
     bench.redis.hset("bull:flownb:flow:grown", "ended", "failed")
 
-    bench.add(*children, flow=None, record=record, adding_run=run)
-    bench.add(*children, flow=None, record=record, adding_run=run)
+    bench.add(*children, flow=None, record=record, own_run=run)
+    bench.add(*children, flow=None, record=record, own_run=run)
 
     assert bench.hash(P)["fl"] == "grown"
     assert bench.counts("grown") == {"up active": 1, "q waiting": 1}
@@ -206,7 +207,7 @@ def test_adding_a_flow_again_leaves_what_its_jobs_have_got_since(bench: Bench):
     record = FlowRecord(id="f")
     run = run_of(taken)
     grown = node("b", (P, "fpof"), outside=True)
-    bench.add(grown, flow=None, record=record, adding_run=run, fields=[FieldRow(place, "groups", b"two")])
+    bench.add(grown, flow=None, record=record, own_run=run, fields=[FieldRow(place, "groups", b"two")])
 
     bench.add(*nodes, fields=[FieldRow(place, "groups", b"one")])
 

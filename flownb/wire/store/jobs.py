@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from flownb.wire import codec, keys
-from flownb.wire.job_rows import AddingRun, FieldRow, FlowRecord, JobRow, ParentRow
+from flownb.wire.job_rows import FieldRow, FlowRecord, JobRow, ParentRow
+from flownb.wire.lease_records import OwnRun
 from flownb.wire.records import JobRecord
 from flownb.wire.requests import Removal, Retry
 from flownb.wire.server_errors import server_errors
@@ -34,7 +35,7 @@ class Jobs:
         fields: Sequence[FieldRow] = (),
         bullmq: bool = False,
         fresh: bool = False,
-        adding_run: AddingRun | None = None,
+        own_run: OwnRun | None = None,
     ) -> tuple[int, list[str]]:
         """Store jobs; return how many are new, and the ids that were there. See ``lua/transitions/add_jobs.lua``."""
         check_size(jobs, MOST_JOBS_A_CALL)
@@ -50,7 +51,7 @@ class Jobs:
             fields=fields,
             bullmq=bullmq,
             fresh=fresh,
-            adding_run=adding_run and adding_run.packed(),
+            own_run=own_run and own_run.packed(),
         )
         return reply["added"], reply["existing"]
 
@@ -100,18 +101,34 @@ class Jobs:
             found: Any = self._server.client.exists(*jobs) if jobs else 0
         return int(found)
 
-    def are_cancelled(self, jobs: Sequence[str]) -> list[bool]:
-        """Say of each job whether nobody needs it any more, or it is gone."""
+    def are_cancelled(self, jobs: Sequence[str], own_run: OwnRun | None = None) -> list[bool]:
+        """Say of each job whether nobody needs it any more, or it is gone, or the run that asks does not count."""
         check_size(jobs, JOBS_A_CHANGE)
-        reply = self._server.call("read_cancelled", [keys.base_of(jobs[0])], jobs=jobs)
+        reply = self._server.call(
+            "read_cancelled", [keys.base_of(jobs[0])], jobs=jobs, own_run=own_run and own_run.packed()
+        )
         cancelled: list[bool] = reply["cancelled"]
         return cancelled
 
     # ---- changes ------------------------------------------------------------------------------------
 
-    def update(self, base: str, id: str, field: str, value: str, keep: int | None = None) -> int | None:
-        """Set a job's ``progress`` or ``data``, or add a ``log`` row; return the number of log rows."""
-        reply = self._server.call("update_job", [base], id=id, field=field, value=value, keep=keep)
+    def update(
+        self,
+        base: str,
+        id: str,
+        field: str,
+        value: str,
+        keep: int | None = None,
+        own_run: OwnRun | None = None,
+    ) -> int | None:
+        """Set a job's ``progress`` or ``data``, or add a ``log`` row; return the number of log rows.
+
+        With `own_run`, the run whose function asks, raises JobElsewhere when that does not count any more.
+        """
+        run = own_run and own_run.packed()
+        reply = self._server.call(
+            "update_job", [base], id=id, field=field, value=value, keep=keep, own_run=run
+        )
         rows: int | None = reply.get("rows")
         return rows
 

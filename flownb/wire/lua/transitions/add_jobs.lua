@@ -3,13 +3,13 @@
 -- the job gains the parent it is added under, and that parent its value if the job has one. Sent twice, a call adds
 -- nothing twice. While `seal` stands among a parent's dependencies, the parent waits for later calls.
 -- With `fresh` none of the jobs may be another flow's. With `bullmq` all is as BullMQ's own add does it: no job is
--- shared, and `id` counts what was asked for. `adding_run` is a run of a job that adds children to itself: it must still be
+-- shared, and `id` counts what was asked for. `own_run` is a run of a job that adds children to itself: it must still be
 -- the job's run, and without a flow the job becomes a root.
 -- @keys    queues
--- @args    now jobs opts parents record seal unseal fields bullmq fresh adding_run
+-- @args    now jobs opts parents record seal unseal fields bullmq fresh own_run
 -- @returns added existing
 -- @errors  JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED FLOW_CANCELLED
--- @use     queue counts flow_record release notify add_parent child_jobs marks new_job
+-- @use     queue counts flow_record release notify add_parent child_jobs own_run marks new_job
 -- @row     job_row queue id name data opts parents details
 -- @row     job_details delay priority lifo has_children bind flow_prefix keep
 -- @row     parent_row key link policy is_outside
@@ -45,7 +45,7 @@ if not none_exists then
     end
   end
 end
-if args.adding_run and not still_runs(args.adding_run) then return refuse('JOB_ELSEWHERE', args.adding_run.key) end
+if args.own_run and not still_runs(args.own_run) then return refuse('JOB_ELSEWHERE', args.own_run.key) end
 if flow and marks_of(queues[1], flow).cancelled
     and redis.call('HGET', flow_key('flow', queues[1], flow), 'ended') == 'cancelled' then
   return refuse('FLOW_CANCELLED', flow)
@@ -53,7 +53,7 @@ end
 
 -- 2. The flow's own record, once.
 if flow_record and flow_record.fields then
-  if args.adding_run then make_root(args.adding_run.key, flow) end
+  if args.own_run then make_root(args.own_run.key, flow) end
   store_flow_record(queues[1], flow_record)
 end
 
@@ -95,7 +95,7 @@ for _, q in pairs(queues_seen) do
 end
 for _, q in ipairs(queues) do trim_events(q) end
 -- The children that a parent declares are kept when the parent comes again: it may have added children of its own since.
-local write = args.adding_run and 'HSET' or 'HSETNX'
+local write = args.own_run and 'HSET' or 'HSETNX'
 for _, packed in ipairs(args.fields) do
   local field_row = field_row_of(packed)
   redis.call(write, field_row.key, field_row.field, field_row.value)

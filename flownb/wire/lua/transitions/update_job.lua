@@ -1,15 +1,18 @@
 --- update_job: a job's progress, data or log row (a log is cut to `keepLogs`); its state stays as it is.
--- Data of a job that ended may be changed for a retry.
+-- Data of a job that ended may be changed for a retry. `own_run` is the run whose function asks: it must still count.
 -- @keys    queues
--- @args    now id field value keep
+-- @args    now id field value keep own_run
 -- @returns rows
--- @errors  JOB_MISSING JOB_CANCELLED
--- @use     queue needed
+-- @errors  JOB_MISSING JOB_ELSEWHERE JOB_CANCELLED
+-- @use     queue needed own_run
 
 local q = queues[1]
 local job = job_key(q, args.id)
 local has = redis.call('HMGET', job, 'name', 'fl', 'finishedOn')
 if not has[1] then return refuse('JOB_MISSING', job) end
+if args.own_run and not still_runs(args.own_run) then
+  return refuse('JOB_ELSEWHERE', 'this run of the job is over, so it changes nothing any more: return')
+end
 if not has[3] and is_cancelled(q, job, has[2]) then
   return refuse('JOB_CANCELLED', 'its flow was cancelled, or what it is for has failed')
 end
