@@ -18,7 +18,8 @@ def announce_kept(plan: RowPlan, kept: int, total: int, *, failed: int = 0, agai
     if again:
         parts.append(f"{again:,} of them once more after a failure")
     if failed:
-        parts.append(f"{failed:,} failed for good and stay failed: batch.retry() runs them")
+        stay, them = ("stays", "it") if failed == 1 else ("stay", "them")
+        parts.append(f"{failed:,} failed for good and {stay} failed: batch.retry() runs {them}")
     done = f"{kept - failed:,} of {total:,} rows are there already"
     print(f"batch {plan.request.name!r}: {', '.join([done, *parts])}")
     announce_edited(plan, kept)

@@ -22,7 +22,8 @@ class FailureGroup(NamedTuple):
 def by_kind(records: Iterable[JobRecord]) -> list[FailureGroup]:
     """Group failed jobs by the kind of their error, as `batch.failures` has it, the most frequent first.
 
-    >>> failed = [JobRecord(key="k", id="1", queue="q", name="n", failed_reason=f"no row {n}") for n in range(3)]
+    >>> about = {"key": "k", "id": "1", "queue": "q", "name": "n", "state": "failed"}
+    >>> failed = [JobRecord(**about, failed_reason=f"no row {n}") for n in range(3)]
     >>> [(group.message, group.example, len(group.records)) for group in by_kind(failed)]
     [('no row <n>', 'no row 0', 3)]
     """

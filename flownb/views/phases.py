@@ -71,7 +71,8 @@ def waited_and_ran(record: JobRecord) -> tuple[int | None, int | None]:
 
     A clock that went back gives 0.
 
-    >>> job = JobRecord(key="k", id="1", queue="q", name="n", timestamp=1, processed_on=12, finished_on=20, runs="5-9")
+    >>> about = {"key": "k", "id": "1", "queue": "q", "name": "n", "state": "completed"}
+    >>> job = JobRecord(**about, timestamp=1, processed_on=12, finished_on=20, runs="5-9")
     >>> waited_and_ran(job)
     (7, 12)
     """

@@ -161,7 +161,7 @@ def test_the_line_of_what_is_kept_says_how_many_failed_and_whether_they_run_agai
 
     task, mood = moody
     fn.fan_out([1, 2, 3, 4], task, name="b").wait(timeout=20)
-    stays = "1 failed for good and stay failed: batch.retry() runs them"
+    stays = "1 failed for good and stays failed: batch.retry() runs it"
     again = "1 run, 1 of them once more after a failure"
     assert said([1, 2, 3, 4]) == f"2 of 4 rows are there already, {again}, {stays}"
     mood["bad"] = False

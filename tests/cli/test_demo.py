@@ -61,7 +61,9 @@ def test_twice_in_a_row_the_second_run_reuses_every_row_and_fresh_starts_over(te
 
     status, second, errors = terminal.run("demo", "--rows", "1000")
     assert (status, errors) == (0, "")
-    assert "1,000 of 1,000 rows are there already, none runs again" in second
+    assert (
+        "989 of 1,000 rows are there already, none runs again, 11 failed for good and stay failed" in second
+    )
     assert table_of(second) == table_of(first)
 
     status, fresh, _ = terminal.run("demo", "--rows", "1000", "--fresh", "--html", "fresh.html")
@@ -74,7 +76,9 @@ def test_twice_in_a_row_the_second_run_reuses_every_row_and_fresh_starts_over(te
 
     status, fourth, _ = terminal.run("demo", "--rows", "1000")
     assert status == 0
-    assert "1,000 of 1,000 rows are there already, none runs again" in fourth
+    assert (
+        "989 of 1,000 rows are there already, none runs again, 11 failed for good and stay failed" in fourth
+    )
 
     page = Page((terminal.folder / "demo.html").read_text(encoding="utf-8"))
     assert page.tags["svg"] == 2
@@ -104,18 +108,18 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(terminal, fresh):
         terminal.until(lambda: client.zcard(f"{TRACKED}:completed") > 500)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        ended = [
-            id.decode()
+        completed, failed = (
+            [id.decode() for id in client.zrange(f"{TRACKED}:{state}", 0, -1)]
             for state in ("completed", "failed")
-            for id in client.zrange(f"{TRACKED}:{state}", 0, -1)
-        ]
+        )
+        ended = completed + failed
         assert 500 < len(ended) < 6000
 
         status, out, errors = terminal.run("demo", "--rows", "6000")
         assert (status, errors) == (0, "")
         done = re.search(r"goes on: ([\d,]+) of 6,000 rows are done already", out)
         assert done
-        assert len(ended) - 20 <= int(done[1].replace(",", "")) < 6000
+        assert len(completed) - 20 <= int(done[1].replace(",", "")) < 6000
         assert re.search(r"^6,0\d\d of 6,0\d\d jobs, \d+ failed, 0 active", out, re.MULTILINE)
         starts = [client.hget(f"{TRACKED}:{id}", "ats") for id in ended]
         assert set(starts) == {b"1"}
