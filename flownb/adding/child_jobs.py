@@ -18,17 +18,24 @@ from flownb.wire import codec, keys
 from flownb.wire.lease_records import OwnRun
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
+from flownb.wire.store.job_records import Taken
 
 
 @dataclass(slots=True)
 class Run:
     """One run of a job, as its worker knows it."""
 
-    own: OwnRun  #: the right to run it
+    taken: Taken  #: the job as it was taken, with the right to run it
     # Written by `add_children`, in the thread that runs the job:
     calls: int = 0  #: of `add_children` in this run
     waits: bool = False  #: the job waits for children it has added, whatever its function makes of that
     eager: Sequence[str] = ()  #: of these children, one that fails ends the wait
+
+    @property
+    def own(self) -> OwnRun:
+        """What says, with each write to the job, that it is this run's. Made for the few runs that write."""
+        record = self.taken.record
+        return OwnRun(key=record.key, token=self.taken.token, attempts_started=record.attempts_started)
 
 
 def values_of_children(store: Store, job: JobRecord, run: Run, children: Iterable[Any]) -> list[Any]:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from flownb.adding.child_jobs import Run
 from flownb.api.job import Job
 from flownb.errors import JobElsewhere, RateLimitError, WaitingChildren
 from flownb.tasks.binding import UnknownTask
@@ -21,7 +22,6 @@ from flownb.worker.run_outcomes import (
     put_off,
     rate_limited,
     returned,
-    run_of,
 )
 from flownb.worker.run_rows import run_rows
 from flownb.worker.work import GivenUp, Work
@@ -33,7 +33,7 @@ def run(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) ->
         return run_rows(taken, work, store, await_)
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
-    this = run_of(taken)
+    this = Run(taken)
     outcome = _call(taken, Job(taken.record, store=store, run=this), work, await_)
     # A function that catches everything cannot keep its job from waiting: its children are stored.
     return parked(taken, this) if this.waits else outcome

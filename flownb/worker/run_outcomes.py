@@ -17,7 +17,6 @@ from flownb.errors import (
 )
 from flownb.options import Keep, seconds
 from flownb.wire import codec
-from flownb.wire.lease_records import OwnRun
 from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.queue_facts import PUT_OFF_MS
@@ -89,12 +88,6 @@ def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | 
 def failed_by(taken: Taken, deferred: str) -> Outcome:
     """The job fails without a run, with the reason that was stored for it: a child failed, or it stalled too often."""
     return failed(taken, deferred, why="stalled" if "stalled" in deferred else "child")
-
-
-def run_of(taken: Taken) -> Run:
-    """Return the run that begins with a job as it was taken."""
-    record = taken.record
-    return Run(OwnRun(key=record.key, token=taken.token, attempts_started=record.attempts_started))
 
 
 def failed_as_stored(taken: Taken, error: BaseException) -> Outcome:

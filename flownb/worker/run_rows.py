@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
+from flownb.adding.child_jobs import Run
 from flownb.api.job import Job
 from flownb.errors import FlowError, JobElsewhere, RateLimitError, ServerError
 from flownb.tasks.binding import UnknownTask
@@ -29,7 +30,6 @@ from flownb.worker.run_outcomes import (
     put_off,
     rate_limited,
     returned,
-    run_of,
 )
 from flownb.worker.work import GivenUp, Work
 
@@ -81,7 +81,7 @@ class _RowsRun:
         self.store = store
         self.record = taken.record
         self.bind: dict[str, Any] = json.loads(taken.record.bind or "{}")
-        self.of_job = run_of(taken)
+        self.of_job = Run(taken)
         self.job = self._job(taken.record)
         self.row_record = dataclasses.replace(taken.record, bind=None, stacktrace="[]")
         # What changes while the rows run:

@@ -22,7 +22,6 @@ from flownb.errors import FlowError, TransitionError, WaitingChildren
 from flownb.state.flow_state import OwnFlowState, state_of
 from flownb.steering import remove
 from flownb.steering.retry import retry_flow
-from flownb.wire.lease_records import OwnRun
 from flownb.wire.outcomes import Outcome
 from flownb.wire.requests import Retry
 from flownb.wire.store.job_records import Taken
@@ -275,9 +274,8 @@ class FlowMachine(RuleBasedStateMachine):
         if expected == "elsewhere":
             asked.pop()
         found: Any
-        own = OwnRun(key=key, token=run.token, attempts_started=run.record.attempts_started)
         try:
-            found = Handle(run.record, store=self.store, run=Run(own, calls=call)).add_children(nodes)
+            found = Handle(run.record, store=self.store, run=Run(run, calls=call)).add_children(nodes)
         except WaitingChildren:
             found = "waits"
         except TransitionError:
