@@ -68,7 +68,7 @@ lab: env-lab
 	@$(RUN) -m jupyterlab notebooks
 
 clean:
-	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules tests/javascript/node_modules
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules tests/javascript/node_modules tests/typing/node_modules
 	@find . -name .flownb -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the private environment -------------------------------------------------------------------------

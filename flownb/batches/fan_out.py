@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 import pandas as pd
 
@@ -30,6 +30,7 @@ from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
 from flownb.options import read_limiter
 from flownb.tasks.task import Task
+from flownb.typed import RowOptions
 from flownb.wire import keys
 from flownb.wire.records import FAILED
 
@@ -37,38 +38,38 @@ from flownb.wire.records import FAILED
 @overload
 def fan_out(
     rows: Any,
-    task: Task | str,
+    task: Task[..., Any] | str,
     *,
     name: str | None = None,
     by: str | Sequence[str] | None = None,
-    into: Any = None,
+    into: Task[..., Any] | Sequence[Task[..., Any]] | None = None,
     rows_per_job: int | str = "auto",
     if_exists: str = "reuse",
     dry_run: Literal[False] = False,
     connection: Connection | None = None,
-    **opts: Any,
+    **opts: Unpack[RowOptions],
 ) -> Batch: ...
 @overload
 def fan_out(
     rows: Any,
-    task: Task | str,
+    task: Task[..., Any] | str,
     *,
     name: str | None = None,
     by: str | Sequence[str] | None = None,
-    into: Any = None,
+    into: Task[..., Any] | Sequence[Task[..., Any]] | None = None,
     rows_per_job: int | str = "auto",
     if_exists: str = "reuse",
     dry_run: Literal[True],
     connection: Connection | None = None,
-    **opts: Any,
+    **opts: Unpack[RowOptions],
 ) -> pd.DataFrame: ...
 def fan_out(
     rows: Any,
-    task: Task | str,
+    task: Task[..., Any] | str,
     *,
     name: str | None = None,
     by: str | Sequence[str] | None = None,
-    into: Any = None,
+    into: Task[..., Any] | Sequence[Task[..., Any]] | None = None,
     rows_per_job: int | str = "auto",
     if_exists: str = "reuse",
     dry_run: bool = False,

@@ -5,19 +5,26 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any, overload
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, Unpack, overload
 
 from flownb.adding.node import Node, check_names
 from flownb.errors import FlowError, OptionError
 from flownb.options import CUSTOM, JobOptions, read_limiter, seconds
 from flownb.tasks import registry
+from flownb.typed import Limiter, Parameters, Returned, TaskOptions
+
+_Awaited = TypeVar("_Awaited")
+_Async: TypeAlias = Coroutine[Any, Any, _Awaited]
+_Errors: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
 
 _IN_SECONDS = ("timeout", "delay")  # Python arguments say seconds where a tree's options say milliseconds
 
 
-class Task:
+class Task(Generic[Parameters, Returned]):
     """A function with a queue and options. Calling it runs it here, plainly; `node` makes it a job.
+
+    To a type checker the task has the parameters and the value of its function: ``Task[[int], str]``.
 
     >>> @task(queue="doc-sums")
     ... def double(x):
@@ -28,11 +35,11 @@ class Task:
 
     def __init__(
         self,
-        function: Callable[..., Any],
+        function: Callable[Parameters, Returned],
         *,
         queue: str | None,
         version: str | int,
-        retry_on: type[BaseException] | Iterable[type[BaseException]] | None,
+        retry_on: _Errors | None,
         limiter: Any,
         options: Mapping[str, Any],
     ) -> None:
@@ -57,7 +64,7 @@ class Task:
         except FlowError as error:
             raise OptionError(f"task {self.name!r}: {error}; give queue=") from None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         return self.function(*args, **kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -89,6 +96,18 @@ class Task:
     def _fillable(self) -> list[inspect.Parameter]:
         return [p for p in self.parameters if p.name != "job" and p.kind is not inspect.Parameter.VAR_KEYWORD]
 
+    @overload
+    def node(
+        self: Task[Parameters, _Async[_Awaited]],
+        *args: Any,
+        opts: Mapping[str, Any] | None = None,
+        after: Iterable[Any] = (),
+        **kwargs: Any,
+    ) -> Node[_Awaited]: ...
+    @overload
+    def node(
+        self, *args: Any, opts: Mapping[str, Any] | None = None, after: Iterable[Any] = (), **kwargs: Any
+    ) -> Node[Returned]: ...
     def node(
         self, *args: Any, opts: Mapping[str, Any] | None = None, after: Iterable[Any] = (), **kwargs: Any
     ) -> Node:
@@ -112,7 +131,7 @@ class Task:
         bound = {name: value for name, value in given.items() if _holds_nodes(value, name, self.name)}
         data = {name: value for name, value in given.items() if name not in bound}
         children = [node for value in bound.values() for node in _nodes(value)]
-        node = Node(self.name, self.queue, data, self._merged(opts), [*children, *after])
+        node: Node = Node(self.name, self.queue, data, self._merged(opts), [*children, *after])
         node.bind = {"values": bound} if bound else None
         node.problem = _problem_with(self, given)
         return node
@@ -144,26 +163,26 @@ class Task:
 
 
 @overload
-def task(function: Callable[..., Any], /) -> Task: ...
+def task(function: Callable[Parameters, Returned], /) -> Task[Parameters, Returned]: ...
 @overload
 def task(
     *,
     queue: str | None = None,
     version: str | int = "1",
-    retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
-    limiter: Any = None,
-    **options: Any,
-) -> Callable[[Callable[..., Any]], Task]: ...
+    retry_on: _Errors | None = None,
+    limiter: Limiter = None,
+    **options: Unpack[TaskOptions],
+) -> _Decorator: ...
 def task(
     function: Callable[..., Any] | None = None,
     /,
     *,
     queue: str | None = None,
     version: str | int = "1",
-    retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
-    limiter: Any = None,
+    retry_on: _Errors | None = None,
+    limiter: Limiter = None,
     **options: Any,
-) -> Task | Callable[[Callable[..., Any]], Task]:
+) -> Any:
     """Make a function a task: ``@task`` or ``@task(attempts=3, backoff="exponential 1s", timeout="30s")``.
 
     `queue` is where its jobs wait (default: the function's name). Options are a job's, in snake_case;
@@ -181,14 +200,18 @@ def task(
     (42, Task('double'))
     """
 
-    def decorate(function: Callable[..., Any]) -> Task:
+    def decorate(function: Callable[Parameters, Returned]) -> Task[Parameters, Returned]:
         made = Task(
             function, queue=queue, version=version, retry_on=retry_on, limiter=limiter, options=options
         )
         registry.register(made)
         return made
 
-    return decorate(function) if function is not None else decorate
+    return decorate if function is None else decorate(function)
+
+
+class _Decorator(Protocol):
+    def __call__(self, function: Callable[Parameters, Returned], /) -> Task[Parameters, Returned]: ...
 
 
 def read_task_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -251,7 +274,15 @@ def _nodes(value: Any) -> list[Node]:
     return list(value.values() if isinstance(value, Mapping) else value)
 
 
-def chain(first: Any, *steps: Any) -> Node:
+#: anything `chain` puts in line
+_Step: TypeAlias = Task | Node
+
+
+@overload
+def chain(*steps: *tuple[*tuple[_Step, ...], Task[..., _Async[_Awaited]]]) -> Node[_Awaited]: ...
+@overload
+def chain(*steps: *tuple[*tuple[_Step, ...], Task[..., Returned] | Node[Returned]]) -> Node[Returned]: ...
+def chain(*steps: *tuple[*tuple[_Step, ...], Any]) -> Node:
     """Put steps one after another: each gets the previous one's value as its first free argument.
 
     A step is a task, or a node of a task whose other arguments are filled. Returns the last one, the root.
@@ -263,14 +294,20 @@ def chain(first: Any, *steps: Any) -> Node:
     >>> chain(load.node("2013-01-01"), count)
     Node('count', 'count', 1 child)
     """
-    node = first.node() if isinstance(first, Task) else first
+    return _in_line(list(steps))
+
+
+def _in_line(steps: list[Any]) -> Node:
+    node: Node | None = None
     for step in steps:
         if isinstance(step, Task):
-            node = step.node(node)
+            node = step.node() if node is None else step.node(node)
         elif isinstance(step, Node):
-            node = _continue(node, step)
+            node = step if node is None else _continue(node, step)
         else:
             raise TypeError(f"chain: a step is a task or a node, not {type(step).__name__}")
+    if node is None:
+        raise TypeError("chain: give it the steps, as in chain(load.node(day), count)")
     return node
 
 

@@ -13,12 +13,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 EVERYTHING = {"everything"}
-OPEN_TO_ALL = {"errors", "options", "lifecycle", "hooks"}
+OPEN_TO_ALL = {"errors", "options", "lifecycle", "hooks", "typed"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "options": {"errors"},
     "lifecycle": set(),
     "hooks": set(),
+    "typed": set(),
     "wire": set(),
     "connection": {"wire"},
     "state": {"wire"},
@@ -155,7 +156,7 @@ def wrong_arrows(package: Path) -> list[str]:
 def _fits(found: Import, room: str, allowed: set[str]) -> bool:
     target = found.target
     if target and room_of(target) in {room, *OPEN_TO_ALL}:
-        # errors, options, lifecycle and hooks are at the bottom: they are open to all and know only what the table says
+        # errors, options, lifecycle, hooks and typed are at the bottom: they are open to all and know only what the table says
         return room not in OPEN_TO_ALL or room_of(target) in {room, *allowed}
     return any(target == other or target.startswith(f"{other}.") for other in allowed)
 

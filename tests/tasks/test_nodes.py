@@ -168,6 +168,10 @@ def test_what_cannot_be_chained(tasks):
         fn.chain(say.node(1), add.node(1, 2))
     with pytest.raises(TypeError, match="a step is a task or a node, not function"):
         fn.chain(say.node(1), lambda x: x)
+    with pytest.raises(TypeError, match="a step is a task or a node, not dict"):
+        fn.chain({"name": "say", "queueName": "say"}, add.node(b=1))  # add would get the dict itself
+    with pytest.raises(TypeError, match="give it the steps"):
+        fn.chain()
 
 
 def test_a_step_used_in_two_chains_is_not_changed_by_the_first(tasks):
