@@ -246,12 +246,13 @@ class UnrecoverableError(FlownbError):
 class RateLimitError(FlownbError):
     """Raise it in a processor: the queue is held for a while, and no attempt is charged.
 
-    `retry_after` is a duration: seconds, a timedelta, or text such as ``"30s"``.
+    `retry_after` is a duration (seconds, a timedelta, text such as ``"30s"``) or the text of a service's Retry-After
+    header, a date too. None or empty: a second, doubled up to a minute. What says no time fails the attempt.
 
     >>> answers = [429, 200]
     >>> def fetch(job):
     ...     if answers.pop(0) == 429:
-    ...         raise RateLimitError(0.01)  # mostly what the service's Retry-After says
+    ...         raise RateLimitError("0.01")  # mostly response.headers.get("Retry-After")
     ...     return "a page"
     >>> flow = add({"name": "fetch", "queueName": "doc-limited"})
     >>> with Worker("doc-limited", fetch):
@@ -259,8 +260,8 @@ class RateLimitError(FlownbError):
     ('a page', 1)
     """
 
-    def __init__(self, retry_after: object = 1.0) -> None:
-        super().__init__(f"rate limited for {retry_after}")
+    def __init__(self, retry_after: object = None) -> None:
+        super().__init__("rate limited" if retry_after is None else f"rate limited for {retry_after}")
         self.retry_after = retry_after
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flownb.adding.child_jobs import Run
@@ -15,12 +16,13 @@ from flownb.errors import (
     RateLimitError,
     UnrecoverableError,
 )
-from flownb.options import Keep, seconds
+from flownb.options import Keep
 from flownb.wire import codec
 from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.queue_facts import PUT_OFF_MS
 from flownb.worker.error_texts import reason_of, stacktrace_with
+from flownb.worker.retry_after import hold_seconds
 from flownb.worker.retry_policy import FailedRun, NoAttempt, RetryPolicy
 from flownb.worker.work import options_of
 
@@ -64,12 +66,18 @@ def outcome_of_error(taken: Taken, error: BaseException, retry: RetryPolicy, job
 
 
 def rate_limited(taken: Taken, error: RateLimitError, retry: RetryPolicy, job: Job) -> Outcome:
-    """The function asks that its queue be held for a while: the job goes back, no attempt charged."""
+    """The function asks that its queue be held for a while: the job goes back, no attempt charged.
+
+    Where it does not say for how long, this is a failed attempt like any other.
+    """
+    record = taken.record
+    times_before = max(record.attempts_started - record.attempts_made - 1, 0)
     try:
-        hold = max(round(seconds(error.retry_after, "RateLimitError") * 1000), 1)
+        hold = hold_seconds(error.retry_after, times_before, datetime.now(UTC))
     except OptionError as problem:
-        return outcome_of_error(taken, UnrecoverableError(str(problem)), retry, job)
-    return Outcome(*_run(taken), "returned", hold=hold)
+        error.args = (str(problem).removeprefix("RateLimitError: "),)
+        return outcome_of_error(taken, error, retry, job)
+    return Outcome(*_run(taken), "returned", hold=max(round(hold * 1000), 1))
 
 
 def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | None = None) -> Outcome:

@@ -145,17 +145,22 @@ class _RowsRun:
                 value = await_(value)
             self.results.note_value(position, value, self.record.attempts_made)
         except RateLimitError as error:
-            limited = rate_limited(self.taken, error, self.work.retry, job)
-            return limited._replace(rows=self.results.ended)
+            outcome = rate_limited(self.taken, error, self.work.retry, job)
+            if outcome.kind == "returned":
+                return outcome._replace(rows=self.results.ended)
+            self._note_error(position, outcome)
         except (UnknownTask, JobElsewhere):
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
-            outcome = outcome_of_error(self.taken, error, self.work.retry, job)
-            self.results.note_error(position, outcome, self.record.attempts_made)
-            if outcome.kind == "retry":
-                self.to_retry.append(position)
-                self.last_retry = outcome
+            self._note_error(position, outcome_of_error(self.taken, error, self.work.retry, job))
         return None
+
+    def _note_error(self, position: int, outcome: Outcome) -> None:
+        """A row has failed, with what this would be for a job of its own."""
+        self.results.note_error(position, outcome, self.record.attempts_made)
+        if outcome.kind == "retry":
+            self.to_retry.append(position)
+            self.last_retry = outcome
 
     def _row_job(self, position: int) -> Job:
         if "large" in self.bind:  # the row itself stays as it is stored: it may be delegated

@@ -103,16 +103,6 @@ def test_a_rate_limit_holds_the_queue_and_charges_no_attempt(until):
     assert runs[1][1] - runs[0][1] > 0.29
 
 
-def test_a_rate_limit_without_sense_fails_the_job(until):
-    def limited(job):
-        raise fn.RateLimitError("soon")
-
-    job = fn.Queue("q").add("bad", opts={"attempts": 3})
-    with fn.Worker("q", limited):
-        until(lambda: job.get_state() == "failed")
-    assert "'soon' is no duration" in fn.Queue("q").get_job(job.id).failed_reason
-
-
 def test_a_retried_job_with_lifo_goes_to_the_head_of_the_line(until):
     ran = []
 
