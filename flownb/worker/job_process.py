@@ -16,12 +16,16 @@ from typing import Any
 
 from flownb.errors import JobCrashed
 from flownb.wire.outcomes import Outcome
+from flownb.worker import edited_modules
 from flownb.worker.interpreter import start_python, take_over_path
-from flownb.worker.packed_job import run_packed
+from flownb.worker.packed_job import PackedJob, UnknownWork, run_packed
 
 log = logging.getLogger("flownb.worker")
 
 _LENGTH = struct.Struct(">Q")
+
+# What a process answers that has not run a job: it has not been given what runs it, or modules were edited since.
+UNKNOWN, EDITED = "unknown", "edited"
 
 
 class JobProcess:
@@ -34,6 +38,7 @@ class JobProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._busy = False  # the slot's thread waits for an answer, and will bury the process itself
         self._closed = False
+        self._sent = set[bytes]()  # digests of what the process has been given to run; the slot's thread's
 
     def prepare(self) -> None:
         """Start the process unless it runs, and wait until it takes jobs."""
@@ -42,6 +47,7 @@ class JobProcess:
                 return
             try:
                 self._process, self._busy = start_python("flownb.worker.job_process", isolated=False), True
+                self._sent.clear()
             except OSError as error:  # too many processes, no memory
                 log.error("no process could be started: %s", error)
                 return
@@ -49,16 +55,35 @@ class JobProcess:
             self._give_up(self._process)
         self._busy = False
 
-    def run(self, packed_job: bytes) -> Outcome:
+    def run(self, packed: PackedJob) -> Outcome:
         """Run one job and return its outcome; raise `JobCrashed` if the process dies of it."""
+        while (answer := self._ask(packed)) in (EDITED, UNKNOWN):
+            if answer == EDITED:
+                self._renew()
+            self._sent.discard(packed.work.digest)  # what it was given long ago may no longer be there
+        return Outcome(*answer)
+
+    def _ask(self, packed: PackedJob) -> Any:
         with self._lock:
             process, self._busy = self._process, True
         if process is None:
             raise JobCrashed("its process could not be started, or its worker closed")
-        if outcome := _ask(process, packed_job):
-            self._busy = False
-            return outcome
-        raise JobCrashed(_how_it_died(self._give_up(process)))
+        digest, data = packed.work
+        answer = _ask(process, packed.job, b"" if digest in self._sent else data)
+        if answer is None:
+            raise JobCrashed(_how_it_died(self._give_up(process)))
+        self._sent.add(digest)
+        self._busy = False
+        return answer
+
+    def _renew(self) -> None:
+        """Replace the process, which runs nothing: it has loaded modules as they were before they were edited."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            _kill(process)
+            _bury(process)
+        self.prepare()
 
     def _give_up(self, process: subprocess.Popen[bytes]) -> int:
         with self._lock:
@@ -76,16 +101,17 @@ class JobProcess:
                     _bury(process)
 
 
-def _ask(process: subprocess.Popen[bytes], packed_job: bytes) -> Outcome | None:
-    """Send a packed job and return the outcome; None when the process ends instead."""
+def _ask(process: subprocess.Popen[bytes], *pieces: bytes) -> Any:
+    """Send a packed job, and what runs it unless that is there, and return the answer; None when the process ends."""
     assert process.stdin is not None
     try:
-        process.stdin.write(_LENGTH.pack(len(packed_job)) + packed_job)
+        for piece in pieces:
+            process.stdin.write(_LENGTH.pack(len(piece)))
+            process.stdin.write(piece)
         process.stdin.flush()
     except OSError:
         return None
-    answer = _answer(process)
-    return None if answer is None else Outcome(*answer)
+    return _answer(process)
 
 
 def _answer(process: subprocess.Popen[bytes]) -> Any:
@@ -135,15 +161,16 @@ def main() -> None:
     """Run job after job until the worker is gone; then end at once, whatever runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     take_over_path()
+    edited_modules.watch()
     jobs_in = os.fdopen(os.dup(0), "rb")
     answers_out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a function prints is no answer
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    pieces: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
         while len(length := jobs_in.read(_LENGTH.size)) == _LENGTH.size:
-            jobs.put(jobs_in.read(_LENGTH.unpack(length)[0]))
+            pieces.put(jobs_in.read(_LENGTH.unpack(length)[0]))
         os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
@@ -151,5 +178,13 @@ def main() -> None:
     while True:
         answers_out.write(json.dumps(answer).encode() + b"\n")
         answers_out.flush()
-        answer = run_packed(jobs.get())
+        packed_job, packed_work = pieces.get(), pieces.get()
+        if edited_modules.some():
+            answer = EDITED
+            continue
+        try:
+            answer = run_packed(packed_job, packed_work)
+        except UnknownWork:
+            answer = UNKNOWN
+        del packed_job, packed_work
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""A job packed by cloudpickle for another process: what was taken, and the function that runs it.
+"""A job packed for another process: what was taken, and what runs it, which goes to a process once.
 
 Packed jobs go through pipes and executors of the worker's own, never through Redis.
 """
@@ -6,10 +6,12 @@ Packed jobs go through pipes and executors of the worker's own, never through Re
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import pickle
+import threading
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from flownb.api.job import Job
 from flownb.connection import Connection
@@ -22,6 +24,11 @@ from flownb.worker.run import run
 from flownb.worker.run_outcomes import outcome_of_error
 from flownb.worker.work import Work
 
+MOST_BYTES_KEPT = 500_000_000  # of packed functions, in a worker and in each process; the newest in any case
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
 
 def need_cloudpickle() -> None:
     """Raise OptionError when functions cannot be packed, for want of cloudpickle."""
@@ -33,31 +40,100 @@ def need_cloudpickle() -> None:
         ) from None
 
 
-def pack(taken: Taken, work: Work, prefix: str, address: dict[str, object]) -> bytes:
-    """Pack a job and its function, as both are now; raise `UnrecoverableError` where that cannot be."""
-    import cloudpickle
+class PackedWork(NamedTuple):
+    """What runs jobs, packed."""
+
+    digest: bytes
+    data: bytes
+
+
+class PackedJob(NamedTuple):
+    """A job, packed, and what runs it; only the first goes to a process that has the second."""
+
+    job: bytes
+    work: PackedWork
+
+
+class _Kept(Generic[Key, Value]):
+    """The newest things, as many as are not too heavy together."""
+
+    def __init__(self) -> None:
+        self._kept: dict[
+            Key, tuple[Value, int]
+        ] = {}  # written under a lock, or by the one thread that runs jobs
+
+    def get(self, key: Key) -> Value | None:
+        """Return what is kept, the newest from now on."""
+        found = self._kept.pop(key, None)
+        if found is None:
+            return None
+        self._kept[key] = found
+        return found[0]
+
+    def put(self, key: Key, value: Value, size: int) -> None:
+        self._kept[key] = value, size
+        weight = sum(size for _, size in self._kept.values())
+        while weight > MOST_BYTES_KEPT and len(self._kept) > 1:
+            weight -= self._kept.pop(next(iter(self._kept)))[1]
+
+
+class WorkPacker:
+    """Packs what a worker's slots run: what lasts once for all of them, anything else as it is at each job."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # held while one slot packs, so that the others need not
+        self._kept = _Kept[Work, PackedWork]()
+
+    def pack(self, taken: Taken, work: Work, prefix: str, address: dict[str, object]) -> PackedJob:
+        """Pack a job and what runs it; raise `UnrecoverableError` where that cannot be."""
+        with self._lock:
+            packed = self._kept.get(work) if work.lasts else None
+            if packed is None:
+                packed = _pack_work(work)
+                if work.lasts:
+                    self._kept.put(work, packed, len(packed.data))
+        return PackedJob(pickle.dumps((taken, prefix, json.dumps(address), packed.digest)), packed)
+
+
+def _pack_work(work: Work) -> PackedWork:
+    from flownb.worker.function_pickler import pack_function, what_cannot_be_packed
 
     try:
-        packed: bytes = cloudpickle.dumps(work)
+        data = pack_function(work)
     except Exception as error:
+        name = what_cannot_be_packed(work.function)
         raise UnrecoverableError(
-            f"its function cannot be sent to another process ({type(error).__name__}: {error}); "
-            "make inside it what cannot be packed, such as open files, locks and connections"
+            f"its function cannot be sent to another process: {name or 'something that it uses'} cannot be packed "
+            f"({type(error).__name__}: {error}); make inside the function what cannot be packed, such as open files, "
+            "locks and connections"
         ) from None
-    return pickle.dumps((taken, prefix, json.dumps(address), packed))
+    return PackedWork(hashlib.blake2b(data, digest_size=16).digest(), data)
 
 
-def run_packed(packed_job: bytes) -> Outcome:
-    """Run a packed job in this process and return its outcome."""
-    taken, prefix, address, packed = pickle.loads(packed_job)
-    store = _store(address, prefix)
-    try:
-        work = pickle.loads(packed)
-    except Exception as error:  # a module that is not here, or fails on import
-        problem = UnrecoverableError(
-            f"its function cannot be made in another process: {type(error).__name__}: {error}"
-        )
-        return outcome_of_error(taken, problem, BULLMQ, Job(taken.record, store=store))
+# ---- in the other process ------------------------------------------------------------------------------
+
+_works = _Kept[bytes, Work]()
+
+
+class UnknownWork(Exception):
+    """What runs a job has yet to be sent to this process."""
+
+
+def run_packed(packed_job: bytes, packed_work: bytes = b"") -> Outcome:
+    """Run a packed job in this process and return its outcome; raise `UnknownWork` when what runs it is not here."""
+    taken, prefix, address, digest = pickle.loads(packed_job)
+    work, store = _works.get(digest), _store(address, prefix)
+    if work is None:
+        if not packed_work:
+            raise UnknownWork
+        try:
+            work = pickle.loads(packed_work)
+        except Exception as error:  # a module that is not here, or fails on import
+            problem = UnrecoverableError(
+                f"its function cannot be made in another process: {type(error).__name__}: {error}"
+            )
+            return outcome_of_error(taken, problem, BULLMQ, Job(taken.record, store=store))
+        _works.put(digest, work, len(packed_work))
     return run(taken, work, store, _wait_for)
 
 

@@ -13,8 +13,8 @@ from flownb.errors import JobCrashed, OptionError, UnrecoverableError
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
-from flownb.worker import packed_job
 from flownb.worker.job_process import JobProcess
+from flownb.worker.packed_job import PackedJob, UnknownWork, WorkPacker, need_cloudpickle, run_packed
 from flownb.worker.run import run
 from flownb.worker.run_outcomes import outcome_of_error, returned
 from flownb.worker.work import GivenUp, Work
@@ -84,9 +84,11 @@ class RemoteRunner(Runner):
         store: Store,
         submit: Submit,
         address: dict[str, object],
+        packer: WorkPacker,
     ) -> None:
         super().__init__(work_for, store, submit)
         self._address = address
+        self._packer = packer
 
     def run(self, taken: Taken) -> Outcome:
         """Send a job to where it runs and return its outcome."""
@@ -101,8 +103,8 @@ class RemoteRunner(Runner):
     def _send(self, taken: Taken, work: Work) -> Outcome:
         raise NotImplementedError
 
-    def _packed(self, taken: Taken, work: Work) -> bytes:
-        return packed_job.pack(taken, work, self._store.prefix, self._address)
+    def _packed(self, taken: Taken, work: Work) -> PackedJob:
+        return self._packer.pack(taken, work, self._store.prefix, self._address)
 
 
 class InProcess(RemoteRunner):
@@ -134,9 +136,15 @@ class InExecutor(RemoteRunner):
 
     def _send(self, taken: Taken, work: Work) -> Outcome:
         if isinstance(self._executor, ThreadPoolExecutor):  # the same process: nothing to pack
-            call: tuple[Any, ...] = (run, taken, work, self._store, self._await)
-        else:
-            call = (packed_job.run_packed, self._packed(taken, work))
+            return self._call_there(taken, run, taken, work, self._store, self._await)
+        packed = self._packed(taken, work)
+        try:
+            return self._call_there(taken, run_packed, packed.job)
+        except UnknownWork:
+            return self._call_there(taken, run_packed, packed.job, packed.work.data)
+
+    def _call_there(self, taken: Taken, *call: Any) -> Outcome:
+        """Run a call in the executor; return its outcome, or the job's if it has not begun."""
         try:
             self._future = self._executor.submit(*call)
         except Exception as error:  # the executor is broken or shut down: the job has not begun
@@ -145,6 +153,8 @@ class InExecutor(RemoteRunner):
             return returned(taken)
         try:
             return self._future.result()
+        except UnknownWork:
+            raise
         except CancelledError:
             raise JobCrashed("the executor cancelled it") from None
         except Exception as error:  # the executor's own: what the function raises is an outcome
@@ -165,7 +175,7 @@ def read_executor(executor: Any) -> Any:
             f"executor: 'threads', 'processes' or a concurrent.futures.Executor, not {executor!r}"
         )
     if not isinstance(executor, ThreadPoolExecutor):
-        packed_job.need_cloudpickle()
+        need_cloudpickle()
     return executor
 
 
@@ -173,6 +183,7 @@ def runner_factory(executor: Any, address: dict[str, object], *given: Any) -> Ca
     """Return what makes the runner of each slot of a worker."""
     if executor == "threads":
         return lambda: InThread(*given)
+    packer = WorkPacker()
     if executor == "processes":
-        return lambda: InProcess(*given, address)
-    return lambda: InExecutor(executor, *given, address)
+        return lambda: InProcess(*given, address, packer)
+    return lambda: InExecutor(executor, *given, address, packer)

@@ -70,8 +70,8 @@ def workers(
     """Serve every task of this process, `concurrency` at a time, inside a ``with`` or from `start` on.
 
     Replaces the workers that a kernel on the embedded server starts by itself. With ``executor="processes"`` each
-    runs in a process, functions of a notebook's cells too: what a function uses travels with every job, so
-    load what is large inside it. `executor` may be any `concurrent.futures.Executor`.
+    runs in a process, functions of a notebook's cells too: a function and what it uses go to a process once, and stay
+    there, so that a model loaded in one row is there for the next. `executor` may be any `concurrent.futures.Executor`.
 
     >>> workers(concurrency=2)
     workers(concurrency=2, not running)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,14 @@ class Work:
     processor: Processor
     retry: RetryPolicy = BULLMQ
     stays: bool = False  #: it runs in the worker's own process whatever the executor
+    lasts: bool = False  #: what the function uses stays as it is for as long as there is this object
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The user's function."""
+        task = self.processor.args[0] if isinstance(self.processor, functools.partial) else self.processor
+        function: Callable[..., Any] = getattr(task, "function", task)
+        return function
 
 
 class GivenUp(BaseException):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import flownb as fn
-from flownb.worker import packed_job
+from flownb.worker.packed_job import WorkPacker
 
 
 def children_alive():
@@ -370,8 +370,8 @@ def test_a_function_that_cannot_be_sent_fails_its_job_once_and_says_why(until):
     with fn.Worker("q", work, executor="processes"):
         job = finished(until, job)
     assert job.attempts_made == 1
-    assert "cannot be sent to another process (TypeError: cannot pickle" in job.failed_reason
-    assert "make inside it what cannot be packed" in job.failed_reason
+    assert "sent to another process: lock cannot be packed (TypeError: cannot pickle" in job.failed_reason
+    assert "make inside the function what cannot be packed" in job.failed_reason
 
 
 def test_a_function_that_cannot_be_made_there_says_so(until, monkeypatch):
@@ -390,7 +390,7 @@ def test_a_function_that_cannot_be_made_there_says_so(until, monkeypatch):
 
 
 def test_nothing_of_a_job_is_packed_for_threads(until, monkeypatch):
-    monkeypatch.setattr(packed_job, "pack", None)
+    monkeypatch.setattr(WorkPacker, "pack", None)
     seen = []
     job = fn.Queue("q").add("j")
     with ThreadPoolExecutor(1) as executor, fn.Worker("q", lambda job: seen.append(1), executor=executor):
