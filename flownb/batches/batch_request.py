@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flownb.batches import frames, job_size
+from flownb.batches.grouped_rows import Grouped
 from flownb.batches.row_ids import fingerprint, identities
 from flownb.batches.row_job import RowJob, no_task
 from flownb.batches.rows import Rows
@@ -36,7 +37,7 @@ class BatchRequest:
     job: RowJob
     stages: list[Task]  #: the aggregates, up to the root
     by: str | Sequence[str] | None
-    sorted_groups: bool  #: else they stand in order of first appearance
+    grouped: Grouped | None  #: groups that pandas has made of the rows; else `by` names columns
     rows_per_job: int | None  #: None: found out
     name: str = ""
     earlier: Mapping[str, Any] = dataclasses.field(
@@ -57,7 +58,7 @@ class BatchRequest:
             job.required,
             job.optional,
             by=self.by,
-            sorted_groups=self.sorted_groups,
+            grouped=self.grouped,
             whole_row=job.whole_row,
             any_column=job.any_column,
             refer=job.is_ours,

@@ -66,7 +66,7 @@ def whole_table(stored: StoredBatch) -> pd.DataFrame:
 
 def group_results(stored: StoredBatch) -> pd.DataFrame:
     """Return what the aggregates right above the rows returned, one row a group."""
-    records = stored.store.jobs.read(stored.rows.parents, ("returnvalue",)) if stored.spec["rows"] else []
+    records = stored.store.jobs.read(stored.group_keys(), ("returnvalue",))
     values = [record.returnvalue if record else None for record in records]
     return results.values_frame(values, stored.group_index, stored.spec["stage_names"][0])
 

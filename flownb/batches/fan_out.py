@@ -19,7 +19,7 @@ from flownb.batches import announcements, job_size, results
 from flownb.batches.batch import Batch
 from flownb.batches.batch_request import BatchRequest, read_stages
 from flownb.batches.dry_run import would_run
-from flownb.batches.input_table import ungrouped
+from flownb.batches.grouped_rows import ungrouped
 from flownb.batches.iterators import store_as_they_come
 from flownb.batches.planned_jobs import PlannedJobs
 from flownb.batches.row_job import RowJob
@@ -81,7 +81,8 @@ def fan_out(
     `task`: its parameters named like columns receive those columns, ``**others`` the rest; one parameter ``row``
     receives the whole row as a dict; a queue's name stands for whoever serves that queue. `into`: a task or a list
     of tasks up to the root; each receives a DataFrame of what is below it. `by`: the first of them runs once for
-    each group (a group in which no row succeeded has no columns of results).
+    each group (a group in which no row succeeded has no columns of results); it names columns or levels of the index,
+    groups stand in order of first appearance, and missing values are a group too.
     Other keywords override the task's options. A `limiter` (``"5/s"``) is the queue's own from then on, BullMQ's
     global rate limit: it holds all workers, retries included, until another is given; None ends it.
 
@@ -96,7 +97,8 @@ def fan_out(
     An iterator with a `name` is read piece by piece: what has come runs while the rest is waited for, and is not
     kept here; the call returns when the iterator ends. If it raises, or the kernel dies, the rows that came are
     there, and the same call again goes on; what was not read is not. Without a name, or with `by`, it is read first.
-    ``df.groupby(columns)`` stands for the DataFrame and `by`.
+    ``df.groupby(...)`` stands for the DataFrame and `by`, whatever it groups by: groups, labels and order are pandas' own.
+    A group without rows (an unobserved category, a day) runs `into` with an empty frame, as pandas' ``apply`` does.
 
     The same name and rows again join what is there: rows that are done are kept, new, changed and failed ones
     run. ``if_exists="rerun"`` runs them all anew. Rows are optional: a failed one does not fail the batch,
@@ -120,7 +122,7 @@ def fan_out(
     """
     limit = _QueueLimit.read(opts)
     job = RowJob.read(task, opts)
-    rows, by, sorted_groups = ungrouped(rows, by)
+    rows, by, grouped = ungrouped(rows, by)
     size = job_size.checked(rows_per_job)
     stages = read_stages(into, by)
     _check(name, if_exists, dry_run)
@@ -130,7 +132,7 @@ def fan_out(
         job=job,
         stages=stages,
         by=by,
-        sorted_groups=sorted_groups,
+        grouped=grouped,
         rows_per_job=limit.rows_per_job(size),
     )
     limit.refuse_shared_jobs(request)

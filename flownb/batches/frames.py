@@ -28,6 +28,8 @@ def frame_of_children(job: Job) -> pd.DataFrame:
     store, record = stored_job(job)
     flow = record.flow or ""
     spec = spec_of(store.flows.read(flow, "spec"))
+    if codec.decode_object(record.bind or "{}").get("empty"):
+        return _table_of_no_rows(store, record, spec, flow, _by_values(job.data, spec))
     pieces = [piece for piece in store.declared.read(record.key) if not piece.added]
     if any(piece.positions is not None for piece in pieces):
         by = _by_values(job.data, spec)
@@ -35,6 +37,15 @@ def frame_of_children(job: Job) -> pd.DataFrame:
     if spec["stages"] and job.id == spec["stages"][0]:  # above no row at all
         return _table_of_rows(StoredRows(store, [], spec), spec, store, flow, by={})
     return _table_of_jobs(store.jobs.read([key for piece in pieces for key in piece.keys], JOB_FIELDS), spec)
+
+
+def _table_of_no_rows(
+    store: Store, record: JobRecord, spec: Mapping[str, Any], flow: str, by: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The frame of a group without rows: no rows, and the columns of the group that it has waited for."""
+    likes = [key for piece in store.declared.read(record.key) for key in piece.keys]
+    pieces = store.declared.read(likes[0]) if likes else []
+    return _table_of_rows(StoredRows(store, pieces, spec), spec, store, flow, by).head(0)
 
 
 def _table_of_rows(

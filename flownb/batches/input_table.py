@@ -5,6 +5,7 @@ Names that are not unique, and what holds no rows, are refused with a hint at wh
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -14,54 +15,6 @@ import pandas as pd
 
 from flownb.batches.columns import type_name
 from flownb.errors import FlowError
-
-
-def ungrouped(rows: Any, by: Any) -> tuple[Any, str | list[str] | None, bool]:
-    """Turn ``df.groupby("carrier")`` into its rows, the columns it goes by, and whether groups are sorted.
-
-    Anything else is left as it is, not sorted, beside the names of the columns in `by`.
-    Rows without a group are left out where pandas leaves them out.
-
-    >>> frame = pd.DataFrame({"team": ["x", None], "n": [1, 2]})
-    >>> rows, by, is_sorted = ungrouped(frame.groupby("team"), None)
-    >>> by, is_sorted, len(rows)
-    (['team'], True, 1)
-    """
-    if not hasattr(rows, "ngroups"):
-        return rows, _names_of(by), False
-    if by is not None:
-        raise FlowError("by: the rows are grouped already; leave by= out, or give the DataFrame itself")
-    frame, keys = rows.obj, rows.keys if isinstance(rows.keys, list) else [rows.keys]
-    names = [_column_of(key, rows) for key in keys]
-    if not isinstance(frame, pd.DataFrame) or None in names:
-        raise FlowError(
-            "rows: they are grouped by what is no column of theirs; make it one with df.assign, and give by="
-        )
-    if rows.dropna:
-        frame = frame.dropna(subset=names)
-    return frame, [str(name) for name in names], bool(rows.sort)
-
-
-def _names_of(by: Any) -> str | list[str] | None:
-    if isinstance(by, pd.Series | pd.DataFrame):
-        raise FlowError(f"by: names of columns, not a {type(by).__name__} of values; give by='column'")
-    if by is None or not pd.api.types.is_list_like(by):
-        return None if by is None else str(by)
-    return [str(name) for name in by]
-
-
-def _column_of(key: Any, grouped: Any) -> Hashable | None:
-    """Return the name of the column whose values `key` groups by; None for values made from a column, or others.
-
-    A key that only bears a column's name (``df["day"].dt.date``, ``pd.Grouper(key="day", freq="D")``) is no column.
-    """
-    frame = grouped.obj
-    if type(key) is pd.Grouper and key.dropna == grouped.dropna:  # with a freq it is of a class of its own
-        key = key.key
-    if isinstance(key, pd.Series):
-        name = key.name
-        return name if name in frame.columns and key.equals(frame[name]) else None
-    return key if isinstance(key, Hashable) and key is not None and key in frame.columns else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +140,13 @@ def _refuse_same_name(one: Hashable, other: Hashable) -> NoReturn:
     raise FlowError(
         f"column {other!r}: as text it has the name of column {one!r}; rename one: df.rename(columns=...)"
     )
+
+
+def nearest_column(name: str, table: InputTable) -> str:
+    """Return what columns there are, and which one may have been meant, for a message."""
+    near = difflib.get_close_matches(name, table.columns, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else ""
+    return f" (columns: {listed(list(table.columns))}{hint})"
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:

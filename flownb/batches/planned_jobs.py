@@ -9,6 +9,7 @@ from typing import Any
 
 from flownb.adding.planned_job import Plan, PlannedJob
 from flownb.batches import job_size
+from flownb.batches.row_ids import id_above
 from flownb.batches.row_plan import RowPlan
 from flownb.options import JobOptions
 from flownb.tasks.code import code_of
@@ -42,7 +43,8 @@ class PlannedJobs:
         self.parents = len(self.plan.jobs)
         members = [range(len(self._rows))] if groups is None else [positions for _, positions in groups]
         for parent, positions in zip(above, members, strict=True):
-            self._add_rows(parent, positions)
+            if groups is None or positions:
+                self._add_rows(parent, positions)
         if row_plan.shares_jobs:
             earlier = row_plan.earlier
             note = many_rows.note_of(len(self._rows), earlier.count(COMPLETED), earlier.count(FAILED))
@@ -59,11 +61,30 @@ class PlannedJobs:
             above = [self._add_plain_root()]
         for level, stage in reversed(list(enumerate(stages))):
             if level == 0 and groups is not None:
-                data = [self._by_values(label) for label, _ in groups]
+                above = self._add_groups(stage, groups, above)
             else:
-                data = [{}]
-            above = [self._add_stage(level, stage, n, values, above) for n, values in enumerate(data)]
+                above = [self._add_stage(level, stage, 0, {}, above)]
         return above
+
+    def _add_groups(
+        self, stage: Task, groups: Sequence[tuple[Any, list[int]]], above: list[int]
+    ) -> list[int]:
+        """Add an aggregate for each group. One without rows waits for one with rows, whose columns its frame has."""
+        empty = [n for n, (_, members) in enumerate(groups) if not members]
+        filled = [n for n, (_, members) in enumerate(groups) if members]
+        made = {
+            n: self._add_stage(0, stage, n, self._by_values(groups[n][0]), above, is_empty=n in empty)
+            for n in [*empty, *filled]
+        }
+        jobs = self.plan.jobs
+        for parent in above:
+            jobs[parent].children = [made[n] for n in range(len(groups))]
+        if filled:
+            like = made[filled[0]]
+            for n in empty:
+                jobs[made[n]].children.append(like)
+                jobs[like].parents[made[n]] = "idof"
+        return [made[n] for n in range(len(groups))]
 
     def _add_plain_root(self) -> int:
         """Add a root that is nothing but the end of what is below it."""
@@ -77,14 +98,25 @@ class PlannedJobs:
         by = self._rows.by
         return dict(zip(by, label if len(by) > 1 or isinstance(label, list) else [label], strict=True))
 
-    def _add_stage(self, level: int, stage: Task, n: int, data: dict[str, Any], above: list[int]) -> int:
+    def _add_stage(
+        self,
+        level: int,
+        stage: Task,
+        n: int,
+        data: dict[str, Any],
+        above: list[int],
+        *,
+        is_empty: bool = False,
+    ) -> int:
         jobs, flow = self.plan.jobs, self._batch.flow
         position = len(jobs)
         options = JobOptions.read(stage.options, f"into: {stage.name}")
         parents = dict.fromkeys(above, options.policy or "fpof")
-        id = flow if not jobs else f"{flow}-{level}-{n}"
+        id = flow if not jobs else id_above(flow, level, n)
         base = keys.base(self._prefix, stage.queue)
-        bind = json.dumps({"frame": (stage.required or stage.optional)[0]})
+        bind = json.dumps(
+            {"frame": (stage.required or stage.optional)[0], **({"empty": True} if is_empty else {})}
+        )
         self._stage_ids.insert(0, id)
         jobs.append(PlannedJob(stage.name, base, id, codec.encode(data, "by"), options, parents, [], bind))
         for parent in above:
@@ -216,6 +248,7 @@ class PlannedJobs:
             "by": list(rows.by),
             "stages": self._stage_ids,
             "stage_names": [stage.name for stage in request.stages],
+            "stage_queues": [stage.queue for stage in request.stages],
             "rows_per_job": self._batch.rows_per_job,
             "salt": request.salt,
             "code": self._batch.oldest_code(),

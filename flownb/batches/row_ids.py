@@ -65,6 +65,11 @@ def fingerprint(ids: Iterable[str], *more: str) -> str:
     return "b" + base32(hashlib.blake2b(known, digest_size=15).digest())[:19]
 
 
+def id_above(flow: str, level: int, n: int) -> str:
+    """The id of the aggregate that is the n-th of its level; level 0 is right above the rows."""
+    return f"{flow}-{level}-{n}"
+
+
 _LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)
 _WEIGHTS = np.array([16, 8, 4, 2, 1], dtype=np.uint8)
 

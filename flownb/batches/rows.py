@@ -8,8 +8,6 @@ column's name; docs/data-types.md lists every dtype.
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring as _quoted
@@ -19,7 +17,8 @@ import pandas as pd
 
 from flownb.batches import labels
 from flownb.batches.columns import Refused, fragments_of, is_broken, shown
-from flownb.batches.input_table import InputTable, listed, tabulated
+from flownb.batches.grouped_rows import Grouped, Groups, by_columns
+from flownb.batches.input_table import InputTable, nearest_column, tabulated
 from flownb.errors import FlowError
 from flownb.wire.store import large_inputs
 
@@ -34,7 +33,7 @@ MOST_COPIED_CHARACTERS = (
 class Rows:
     """What a batch is made of. `texts`, `index`, `labels`, `ids` and the groups' positions go row by row.
 
-    `groups` are in order of first appearance, or sorted as pandas does; a group's label is one JSON value
+    `groups` are in order of first appearance, or as pandas has them; a group's label is one JSON value
     for ``by="a"`` and a list of them for ``by=["a", "b"]``.
     """
 
@@ -44,7 +43,7 @@ class Rows:
     index_spec: Mapping[str, Any]  #: from which, with the labels, the index is made again
     labels: list[Any]  #: of the index, as JSON values; empty where the spec says them all
     ids: list[str] = field(default_factory=list)  #: of the rows, once the batch has a name
-    groups: list[tuple[Any, list[int]]] | None = None
+    groups: Groups | None = None
     by: tuple[str, ...] = ()
     group_index: Mapping[str, Any] | None = (
         None  #: the groups' labels and a spec of an index: the columns' dtypes
@@ -68,7 +67,7 @@ def read(
     optional: Sequence[str] = (),
     *,
     by: str | Sequence[str] | None = None,
-    sorted_groups: bool = False,
+    grouped: Grouped | None = None,
     whole_row: bool = False,
     any_column: bool = False,
     refer: bool = True,
@@ -83,7 +82,7 @@ def read(
     `rows` is kept or changed. `start` is the number of the first of the items.
 
     Only columns named in `required` or `optional` travel; a required one must
-    exist. With `any_column` the others travel too. With `whole_row` all travel inside ``row``.
+    exist. With `any_column` the others travel too. `grouped` are groups that pandas has made of the rows already. With `whole_row` all travel inside ``row``.
 
     A text's keys are sorted, so the order of columns changes nothing; inside
     ``row`` they keep the table's order, since a function sees it. A cell of more than 262,144 characters of
@@ -105,17 +104,17 @@ def read(
         required, optional = (), ()
     table = tabulated(rows, [*required] or [*optional][:1], everything=everything, start=start)
     columns = _travelling(table, required, optional, everything)
-    grouping = _grouping(table, by)
-    writer = _TextWriter(table, columns, grouping, whole_row=whole_row, refer=refer)
+    if grouped is None and by is not None:
+        grouped = by_columns(table, by)
+    writer = _TextWriter(table, columns, whole_row=whole_row, refer=refer)
     for first in range(0, len(table.index), ROWS_AT_A_TIME):
         writer.write(slice(first, first + ROWS_AT_A_TIME))
     if max(map(len, writer.texts), default=0) > MOST_CHARACTERS:
         _refuse_long_rows([writer.texts], table.index)
-    groups, group_index = None, None
-    if by is not None:
-        groups, found = _groups(table, grouping, writer.by_columns, by, is_sorted=sorted_groups)
-        group_spec, chunk_of_groups = labels.index_to_json(found)
-        group_index = {"index": group_spec, "labels": chunk_of_groups(0, len(found))}
+    groups: Groups | None = None
+    group_index: Mapping[str, Any] | None = None
+    if grouped is not None:
+        groups, group_index = grouped.described(lambda position: shown(table.index[position]))
     index_spec, chunk_of_labels = labels.index_to_json(table.index)
     return Rows(
         columns=tuple(columns),
@@ -124,7 +123,7 @@ def read(
         index_spec=index_spec,
         labels=chunk_of_labels(0, len(table.index)),
         groups=groups,
-        by=tuple(grouping),
+        by=grouped.names if grouped else (),
         group_index=group_index,
         whole_row=whole_row,
         refers=refer,
@@ -136,27 +135,20 @@ def read(
 class _TextWriter:
     """Writes a table as one JSON text a row, some rows at a time: a whole table's fragments would be large."""
 
-    def __init__(
-        self, table: InputTable, columns: list[str], grouping: list[str], *, whole_row: bool, refer: bool
-    ) -> None:
+    def __init__(self, table: InputTable, columns: list[str], *, whole_row: bool, refer: bool) -> None:
         self.table = table
-        self.grouping = grouping
         self.whole_row = whole_row
         self.refer = refer
         self.order = columns if whole_row else sorted(columns)
-        self.needed = list(dict.fromkeys([*columns, *grouping]))
         self.open_ended = [name for name in self.order if _is_open_ended(table.columns[name])]
         self.texts: list[str] = []
-        self.by_columns: list[list[str]] = [[] for _ in grouping]
         self.large: dict[str, str] = {}  #: JSON texts of large cells by digest
         self.large_columns: dict[str, None] = {}
         self.copied = 0  #: characters of columns with large cells that are not referred to
 
     def write(self, piece: slice) -> None:
         index = self.table.index[piece]
-        fragments = {name: _column_fragments(self.table, name, piece) for name in self.needed}
-        for column, name in zip(self.by_columns, self.grouping, strict=True):
-            column += fragments[name]
+        fragments = {name: _column_fragments(self.table, name, piece) for name in self.order}
         large = [name for name in self.open_ended if large_inputs.has_large(fragments[name])]
         if large:
             _refuse_long_rows([fragments[name] for name in self.order], index)
@@ -184,7 +176,7 @@ def _travelling(
     travelling = [name for name in table.columns if name in required or name in optional]
     if optional and table.columns and not travelling:
         raise FlowError(
-            f"parameter {optional[0]!r}: no column has this name{_nearest(optional[0], table)}, nor that of any other "
+            f"parameter {optional[0]!r}: no column has this name{nearest_column(optional[0], table)}, nor that of any other "
             "parameter, so every row would run the same; rename a column"
         )
     return travelling
@@ -194,30 +186,9 @@ def _refuse_unfilled(table: InputTable, required: Sequence[str]) -> None:
     for name in required:
         if name not in table.columns:
             raise FlowError(
-                f"parameter {name!r}: no column has this name{_nearest(name, table)}; "
+                f"parameter {name!r}: no column has this name{nearest_column(name, table)}; "
                 "rename a column, add one with df.assign, or give the parameter a default"
             )
-
-
-def _grouping(table: InputTable, by: str | Sequence[str] | None) -> list[str]:
-    if by is None:
-        return []
-    names = [str(name) for name in ([by] if isinstance(by, str) else by)]
-    if not names:
-        raise FlowError("by=[]: name at least one column, or leave by= out")
-    for name in names:
-        if name in table.columns:
-            continue
-        if name in map(str, table.index.names):
-            raise FlowError(f"by={name!r}: this is a level of the index, not a column; give df.reset_index()")
-        raise FlowError(f"by={name!r}: no column has this name{_nearest(name, table)}")
-    return names
-
-
-def _nearest(name: str, table: InputTable) -> str:
-    near = difflib.get_close_matches(name, table.columns, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ""
-    return f" (columns: {listed(list(table.columns))}{hint})"
 
 
 def _texts(names: list[str], columns: list[list[str]], length: int, whole_row: bool) -> list[str]:
@@ -226,56 +197,6 @@ def _texts(names: list[str], columns: list[list[str]], length: int, whole_row: b
     if not names:
         return [template] * length
     return list(map(template.__mod__, zip(*columns, strict=True)))
-
-
-def _groups(
-    table: InputTable,
-    names: list[str],
-    columns: list[list[str]],
-    by: str | Sequence[str],
-    *,
-    is_sorted: bool,
-) -> tuple[list[tuple[Any, list[int]]], pd.Index[Any]]:
-    """Return the groups, and their labels with the columns' own dtypes."""
-    positions: dict[tuple[str, ...], list[int]] = {}
-    for position, key in enumerate(zip(*columns, strict=True)):
-        positions.setdefault(key, []).append(position)
-    firsts = [where[0] for where in positions.values()]
-    labels_of_groups = [[json.loads(text) for text in key] for key in positions]
-    for first, label in zip(firsts, labels_of_groups, strict=True):
-        _refuse_compound(names, label, table.index, first)
-    found = [
-        (label[0] if isinstance(by, str) else label, where)
-        for label, where in zip(labels_of_groups, positions.values(), strict=True)
-    ]
-    index = _group_index([(name, table.columns[name]) for name in names], firsts)
-    if not is_sorted:
-        return found, index
-    levels = [index.get_level_values(level) for level in range(len(names))]
-    numbers = pd.DataFrame({}, index=range(len(index))).groupby(levels, dropna=False, observed=True).ngroup()
-    order = numbers.to_numpy().argsort(kind="stable")
-    return [found[at] for at in order.tolist()], index.take(order)
-
-
-def _refuse_compound(names: list[str], label: list[Any], index: pd.Index[Any], position: int) -> None:
-    for name, value in zip(names, label, strict=True):
-        if isinstance(value, list | dict):
-            what = "list" if isinstance(value, list) else "dict"
-            raise FlowError(
-                f"row {shown(index[position])}, column {name!r}: a {what} is no value to group by; group by its text: "
-                f"df[{name!r}] = df[{name!r}].map(str)"
-            )
-
-
-def _group_index(columns: list[tuple[str, pd.Series[Any] | list[Any]]], firsts: list[int]) -> pd.Index[Any]:
-    """The labels of groups, from the first row of each."""
-    levels: list[Any] = [
-        pd.Index([column[at] for at in firsts], name=name, tupleize_cols=False)
-        if isinstance(column, list)
-        else pd.Index(column.iloc[firsts], name=name, tupleize_cols=False)
-        for name, column in columns
-    ]
-    return levels[0] if len(levels) == 1 else pd.MultiIndex.from_arrays(levels)
 
 
 def _is_open_ended(column: pd.Series[Any] | list[Any]) -> bool:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from flownb.batches import frames
 from flownb.batches.labels import index_from_json
+from flownb.batches.row_ids import id_above
 from flownb.batches.stored_rows import StoredRows
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
@@ -79,10 +80,16 @@ class StoredBatch(StoredFlow):
         """What each job right above the rows has in the columns of `by`, by its key. Does not change, is read once."""
         if self._groups is None:
             by = self.spec["by"]
-            records = self.store.jobs.read(self.rows.parents if by else [], ("data",))
+            records = self.store.jobs.read(self.group_keys() if by else [], ("data",))
             found = ((record.key, codec.decode(record.data)) for record in records if record)
             self._groups = {key: tuple(data.get(name) for name in by) for key, data in found}
         return self._groups
+
+    def group_keys(self) -> list[str]:
+        """The keys of the aggregates right above the rows, one a group, in the order of `group_index`."""
+        base = keys.base(self.store.prefix, self.spec["stage_queues"][0])
+        ids = (id_above(self.id, 0, n) for n in range(len(self.group_index)))
+        return keys.jobs_in(base, ids)
 
     @property
     def group_index(self) -> pd.Index[Any]:

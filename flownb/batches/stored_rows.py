@@ -29,9 +29,7 @@ class StoredRows:
         store: Store,
         pieces: Sequence[child_list.ChildList],
         spec: Mapping[str, Any],
-        parents: Sequence[str] = (),
     ) -> None:
-        self.parents = parents  #: keys of the jobs right above the rows, of a whole batch
         self._store = store
         self._pieces = list(filter(_has_rows, pieces))
         self._spec = spec
@@ -51,14 +49,9 @@ class StoredRows:
         parents: list[str] = [root]
         while parents:
             children = store.declared.read_many(parents)
-            above = [
-                parent
-                for parent, pieces in zip(parents, children, strict=True)
-                if any(map(_has_rows, pieces))
-            ]
             pieces = list(chain.from_iterable(children))
-            if above:
-                return cls(store, pieces, spec, above)
+            if any(map(_has_rows, pieces)):
+                return cls(store, pieces, spec)
             parents = [key for piece in pieces for key in piece.keys]
         return cls(store, [], spec)
 

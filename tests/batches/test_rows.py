@@ -344,7 +344,6 @@ REFUSALS = {
         "join",
     ),
     "by": ((TWO, ["text"]), {"by": "lan"}, "by='lan': no column", "did you mean 'lang'?"),
-    "by level": ((TWO.set_index("lang"), ["text"]), {"by": "lang"}, "level of the index", "reset_index"),
     "by nothing": ((TWO, ["text"]), {"by": []}, "by=[]", "at least one column"),
     "items for two": (([1], ["a", "b"]), {}, "but the task needs a, b", "list of dicts"),
     "items for none": (([1], []), {}, "no parameter", "give it one"),
