@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Literal
 
 from flownb.adding.chunks import calls_of
 from flownb.adding.planned_job import Plan, PlannedJob
-from flownb.errors import FlowError, ParentJobCannotBeReplaced
+from flownb.adding.send import CutShort, saying
+from flownb.errors import FlowError, ParentJobCannotBeReplaced, ServerError
 from flownb.wire import keys
 from flownb.wire.job_rows import JobDetails, JobRow, ParentRow
 from flownb.wire.store import Store
 from flownb.wire.store.limits import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL
 
 
-def store_as_bullmq(store: Store, plan: Plan) -> None:
+def store_as_bullmq(store: Store, plan: Plan, when_cut_short: Callable[[CutShort], str]) -> None:
     """Store a plan that was made without sharing. Raises FlowError, with the node's path, for a job that has a parent.
 
-    BullMQ would report nothing there, and the new parent would wait for ever.
+    BullMQ would report nothing there, and the new parent would wait for ever. `when_cut_short` is that of `store_plan`.
     """
     sizes = [len(job.data) for job in plan.jobs]
     in_one_call = len(sizes) <= MOST_JOBS_A_CALL and sum(sizes) <= MOST_BYTES_A_CALL
@@ -44,6 +46,8 @@ def store_as_bullmq(store: Store, plan: Plan) -> None:
                 f"{plan.path(key)}: opts.jobId {keys.split(key)[2]!r} is a job that has another parent already, and "
                 "BullMQ gives a job one; leave semantics='bullmq' out to share the job, or give another jobId"
             ) from None
+        except (ServerError, KeyboardInterrupt) as error:
+            raise saying(error, number, when_cut_short) from None
 
 
 def _last_calls(plan: Plan, calls: list[range]) -> dict[int, int]:

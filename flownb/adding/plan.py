@@ -15,6 +15,7 @@ from flownb.adding.node import Node
 from flownb.adding.order import parents_first
 from flownb.adding.planned_job import Plan, PlannedJob
 from flownb.adding.walk import Walk
+from flownb.errors import FlowError
 from flownb.wire import codec, keys
 
 MAX_ANNOUNCED = 5  # shared jobs that are announced, and parents that are named of each
@@ -45,6 +46,16 @@ def plan(
         job.id = job.id or (f"{flow}-{i}" if i else flow)
     _bind_tasks(walk, order)
     return Plan(flow, prefix, jobs, shared)
+
+
+def refuse_other_prefix(plan: Plan) -> None:
+    """Raise FlowError for a root under another prefix than the connection's, under which handles look for it."""
+    asked = keys.prefix_of_base(plan.root.base)
+    if asked != plan.prefix:
+        raise FlowError(
+            f"root: prefix {asked!r} is not this connection's, {plan.prefix!r}: connect(prefix={asked!r}) to add it "
+            "there, or give a prefix to children alone"
+        )
 
 
 def _in_order(walk: Walk, order: list[int]) -> list[PlannedJob]:

@@ -49,6 +49,15 @@ class Plan:
     def root(self) -> PlannedJob:
         return self.jobs[0]
 
+    def rename(self, flow: str) -> None:
+        """Give the flow another id, and with it those of its jobs whose ids the caller did not give."""
+        for job in self.jobs:
+            if job.options.job_id is None:
+                job.id = flow + job.id.removeprefix(self.flow)
+            if job.bind:
+                job.bind = job.bind.replace(self.flow, flow)
+        self.flow = flow
+
     def path(self, key: str) -> str:
         """Return where in the tree the job of this key is, by its first parents: ``root/children[3]``."""
         position = next(i for i, job in enumerate(self.jobs) if job.key == key)

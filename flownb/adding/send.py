@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from flownb.adding.add_call import AddCall
 from flownb.adding.chunks import calls_of
 from flownb.adding.planned_job import Plan
 from flownb.adding.removal_options import field_of
-from flownb.errors import Cancelled, FlowError, JobExists
+from flownb.errors import Cancelled, FlowError, JobExists, ServerError, ServerUnreachable
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
 from flownb.wire.job_rows import FieldRow, FlowRecord
@@ -21,6 +21,10 @@ from flownb.wire.store.limits import MOST_BYTES_A_CALL, MOST_JOBS_A_CALL
 
 CALLS_AHEAD = 2  # made ready before the server has answered
 
+SAME_CALL_AGAIN = "a part may be stored; the same call again stores the rest, and nothing twice"
+
+CutShort = ServerError | KeyboardInterrupt
+
 
 def store_plan(
     store: Store,
@@ -29,12 +33,16 @@ def store_plan(
     about: Mapping[str, str] | None = None,
     *,
     fresh: bool = False,
+    when_cut_short: Callable[[CutShort], str] = lambda _: SAME_CALL_AGAIN,
 ) -> list[str]:
     """Store a plan; return the ids of the jobs that were there. `about` are further fields of the flow's record.
 
     Up to 1,000 jobs go in one call, all or nothing; with `fresh`, FlowError when one of them is there. More
     go in chunks behind sealed parents: none of them can run before its last child is stored. Storing the same
     plan again finishes what was begun.
+
+    Where the server refuses or does not answer, or the caller is interrupted, and a part may be stored,
+    `when_cut_short` sees to that part; the error says what it returns.
     """
     if name is not None:
         problem = keys.problem_with_name(name)
@@ -43,14 +51,27 @@ def store_plan(
     fields = {"name": name or plan.root.name, "root": plan.root.key, "total": str(len(plan.jobs))}
     fields |= field_of(plan) | dict(about or {})
     record = FlowRecord(id=plan.flow, name=name, fields=fields)
+    calls: list[AddCall] = []
     try:
-        existing = send(store, plan, record, fresh=fresh)
+        existing = send(store, plan, record, fresh=fresh, answered=calls.append)
     except Cancelled:
         raise FlowError(
             f"flow {fields['name']!r} was cancelled while it was being stored; the rest of it was not stored"
         ) from None
+    except (ServerError, KeyboardInterrupt) as error:
+        raise saying(error, len(calls), when_cut_short) from None
     log_flow(f"is stored, jobs: {len(plan.jobs):,}", flow=plan.flow)
     return existing
+
+
+def saying(error: CutShort, calls: int, when_cut_short: Callable[[CutShort], str]) -> CutShort:
+    """Return the error of a call with words on what is stored now, when so many `calls` had been carried out before."""
+    is_refusal = isinstance(error, ServerError) and not isinstance(error, ServerUnreachable)
+    what = "nothing was written" if is_refusal and not calls else when_cut_short(error)
+    if isinstance(error, ServerError):
+        return type(error)(f"{error}; {what}")
+    error.add_note(what)
+    return error
 
 
 def send(
@@ -61,10 +82,12 @@ def send(
     at_last: Sequence[FieldRow] = (),
     *,
     fresh: bool = False,
+    answered: Callable[[AddCall], object] = lambda call: None,
 ) -> list[str]:
     """Send a plan whose flow has this record; return the ids that were there, as `store_plan` does.
 
     `under` is the run of the root that gets children; `at_last` are further fields, stored with the last job.
+    `answered` is called after each call of a large plan that the server has carried out.
     """
     if len(plan.jobs) <= MOST_JOBS_A_CALL and sum(job.size for job in plan.jobs) <= MOST_BYTES_A_CALL:
         call = AddCall(plan)
@@ -76,7 +99,7 @@ def send(
             return store.jobs.add(call.bases, record=whole, fresh=fresh, own_run=under, **call.arguments())[1]
         except JobExists as error:  # since somebody looked
             raise taken(plan, str(error)) from None
-    return _send_sealed(store, plan, record, under, at_last)
+    return _send_sealed(store, plan, record, under, at_last, answered)
 
 
 def _send_sealed(
@@ -85,6 +108,7 @@ def _send_sealed(
     record: FlowRecord | None,
     under: OwnRun | None,
     at_last: Sequence[FieldRow],
+    answered: Callable[[AddCall], object],
 ) -> list[str]:
     """Send a large plan call by call, each made ready while the server is busy with the one before.
 
@@ -100,7 +124,9 @@ def _send_sealed(
             about = record and replace(record, is_stored=is_last)
             if is_last:
                 call.fields += at_last
-            return store.jobs.add(call.bases, record=about, seal=seal, own_run=under, **call.arguments())[1]
+            found = store.jobs.add(call.bases, record=about, seal=seal, own_run=under, **call.arguments())[1]
+            answered(call)
+            return found
         except BaseException:
             failed.set()
             raise

@@ -36,6 +36,8 @@ def flow_to_reuse(store: Store, plan: Plan) -> tuple[str | None, bool]:
 def refuse_stored(store: Store, plan: Plan) -> None:
     """Raise FlowError, with the node's path, when a job of this plan is there already."""
     for job in _found(store, plan):
+        if job.flow == plan.flow:  # begun by this process, see `cut_short`
+            continue
         raise taken(plan, job.key, job.state)
 
 

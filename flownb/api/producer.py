@@ -11,13 +11,15 @@ from flownb import hooks
 from flownb.adding.bullmq import store_as_bullmq
 from flownb.adding.node import Node
 from flownb.adding.plan import plan as plan_tree
+from flownb.adding.plan import refuse_other_prefix
 from flownb.adding.planned_job import Plan
-from flownb.adding.send import store_plan
+from flownb.adding.send import SAME_CALL_AGAIN, CutShort, saying, store_plan
+from flownb.api import cut_short
 from flownb.api.attach import flow_around, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.if_exists import CHOICES, flow_to_reuse, refuse_stored, remove_stored
 from flownb.connection import Connection
-from flownb.errors import FlowError, OptionError
+from flownb.errors import FlowError, OptionError, ServerError
 from flownb.typed import Value
 from flownb.wire import keys
 from flownb.wire.store import Store
@@ -74,7 +76,8 @@ class FlowProducer:
 
         `name` is what `flownb.attach` finds it by. `queues_options` are BullMQ's: by queue,
         ``{"defaultJobOptions": {...}}``. Raises `FlowError` or `OptionError` with the node's path before
-        anything is written, `ServerError` when the server cannot take it.
+        anything is written. `ServerError` when the server cannot take it: what was stored of a large tree is then taken
+        back or, where the server is lost, stored to its end by the same call again; the message says which.
 
         `if_exists` says what a ``jobId`` means that is there already. ``"reuse"``: that job is used as it is, its
         value or failure included; with the root's id, the flow that is there is returned. ``"rerun"``: what is there
@@ -100,9 +103,9 @@ class FlowProducer:
         adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
         if semantics == "bullmq" and name is not None:
             raise OptionError("name: BullMQ's flows have none; leave it out, or leave semantics='bullmq' out")
-        plan = adding.read(tree)
+        plan = adding.read(tree, name)
         adding.check(plan)
-        return adding.store(tree, plan, name)
+        return adding.store(plan, name)
 
     def add_bulk(
         self,
@@ -123,7 +126,14 @@ class FlowProducer:
         plans = [_for_tree(i, adding.read, tree) for i, tree in enumerate(trees)]
         for i, plan in enumerate(plans):
             _for_tree(i, adding.check, plan)
-        return [adding.store(tree, plan, None) for tree, plan in zip(trees, plans, strict=True)]
+        flows: list[Flow] = []
+        try:
+            for i, plan in enumerate(plans):
+                flows.append(_for_tree(i, adding.store, plan, None))
+        except (ServerError, KeyboardInterrupt) as error:
+            done = f"the {len(flows)} trees before trees[{len(flows)}] are stored: add those from it on"
+            raise saying(error, 1, lambda _: done) from None
+        return flows
 
 
 class _Adding:
@@ -149,10 +159,14 @@ class _Adding:
         self.if_exists = if_exists
         self.on_failure = on_failure or "cancel"
 
-    def read(self, tree: Any, flow: str | None = None) -> Plan:
+    def read(self, tree: Any, name: str | None = None) -> Plan:
         """Plan a tree; nothing is written."""
         prefix, defaults = self.connection.prefix, defaults_of(self.queues_options)
-        return plan_tree(tree, prefix=prefix, flow=flow, defaults=defaults, share=not self.as_bullmq)
+        plan = plan_tree(tree, prefix=prefix, defaults=defaults, share=not self.as_bullmq)
+        if not self.as_bullmq:
+            refuse_other_prefix(plan)
+        cut_short.resume(plan, name, self.connection)
+        return plan
 
     def check(self, plan: Plan) -> None:
         """Refuse or remove what is stored under the plan's ids, as the caller asked."""
@@ -164,31 +178,38 @@ class _Adding:
         elif not self.as_bullmq:
             flow_to_reuse(self._store, plan)
 
-    def store(self, tree: Any, plan: Plan, name: str | None) -> Flow:
+    def store(self, plan: Plan, name: str | None) -> Flow:
         """Store a plan, unless the flow of this root is there; return its handle."""
         queues = {keys.queue_of_base(job.base) for job in plan.jobs}
         hooks.kernel_workers.register_notebook_code(self.connection, queues)
         if self.as_bullmq:
-            store_as_bullmq(self._store, plan)
+            store_as_bullmq(self._store, plan, lambda _: cut_short.leave(plan, name, self.connection))
             flow = None
         else:
-            flow = self._store_or_reuse(tree, plan, name)
+            flow = self._store_or_reuse(plan, name)
         hooks.kernel_workers.start_kernel_worker(self.connection)
         if flow is not None:
             return Flow(flow, connection=self.connection)
         return flow_handle(flow_around(self._store, plan.root.key, name=plan.root.name), self.connection)
 
-    def _store_or_reuse(self, tree: Any, plan: Plan, name: str | None) -> str:
+    def _store_or_reuse(self, plan: Plan, name: str | None) -> str:
         """Return the id of the flow, which may be stored already, as a whole or in part."""
         known, is_whole = (None, False) if self.if_exists == "error" else flow_to_reuse(self._store, plan)
         if known is not None and is_whole:
             return known
         if known is not None:  # begun by a producer that died meanwhile
-            plan = self.read(tree, known)
+            plan.rename(known)
         for announcement in plan.shared:
             print(announcement)
         about = {"on_failure": self.on_failure}
-        store_plan(self._store, plan, name, about, fresh=self.if_exists == "error")
+
+        def when_cut_short(error: CutShort) -> str:
+            if plan.root.options.job_id is not None and self.if_exists == "reuse":
+                return SAME_CALL_AGAIN
+            return cut_short.take_back(self._store, plan, name, self.connection, error)
+
+        fresh = self.if_exists == "error"
+        store_plan(self._store, plan, name, about, fresh=fresh, when_cut_short=when_cut_short)
         return plan.flow
 
     @cached_property
@@ -196,10 +217,10 @@ class _Adding:
         return Store(self.connection.client(), self.connection.prefix)
 
 
-def _for_tree(i: int, step: Callable[[Any], _T], about: Any) -> _T:
+def _for_tree(i: int, step: Callable[..., _T], *about: Any) -> _T:
     """Take a step for one tree of several; an error says which."""
     try:
-        return step(about)
+        return step(*about)
     except (FlowError, OptionError) as error:
         raise type(error)(f"trees[{i}]: {error}") from None
 

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flownb.adding.plan import plan
+from flownb.adding.plan import plan, refuse_other_prefix
 from flownb.adding.planned_job import PlannedJob
+from flownb.adding.send import saying
+from flownb.api import cut_short
 from flownb.api.job import Job, store_of
 from flownb.connection import Connection
-from flownb.errors import FlowError, OptionError
+from flownb.errors import FlowError, OptionError, ServerError
 from flownb.wire import keys
 from flownb.wire.job_rows import JobDetails, JobRow
 from flownb.wire.records import STATES
@@ -52,11 +54,17 @@ class Queue:
             raise FlowError("add_bulk takes a list of jobs, not one; add(name, data, opts) adds one")
         planned = [self._planned(job, f"jobs[{i}]") for i, job in enumerate(jobs)]
         self._connection.ensure_writable()
+        cut_short.resume_jobs(planned, self._connection)
         for start in range(0, len(planned), CHUNK_JOBS):
             some = planned[start : start + CHUNK_JOBS]
             opts = [json.dumps(dict(job.options.bullmq), separators=(",", ":")) for job in some]
             rows = [_row(job, i) for i, job in enumerate(some, 1)]
-            self._store.jobs.add([self._base], jobs=rows, opts=opts, parents=[])
+            try:
+                self._store.jobs.add([self._base], jobs=rows, opts=opts, parents=[])
+            except (ServerError, KeyboardInterrupt) as error:
+                raise saying(
+                    error, start, lambda _: cut_short.leave_jobs(planned, self._connection)
+                ) from None
         found = self._store.jobs.read([job.key for job in planned])
         return [Job(record, store=self._store, connection=self._connection) for record in found if record]
 
@@ -67,9 +75,11 @@ class Queue:
         if "children" in job:
             raise FlowError(f"{where}: a job with children is a flow; add it with FlowProducer().add(...)")
         try:
-            return plan({**job, "queueName": self.name}, prefix=self._connection.prefix).root
+            planned = plan({**job, "queueName": self.name}, prefix=self._connection.prefix)
+            refuse_other_prefix(planned)
         except (FlowError, OptionError) as error:
             raise type(error)(f"{where}{str(error).removeprefix('root')}") from None
+        return planned.root
 
     def get_job(self, id: str) -> Job | None:
         """Return the job of this id, or None.

@@ -77,6 +77,11 @@ class Connection:
         """The ``.flownb`` folder of the embedded server; None for any other server."""
         return self._hold.folder if self._hold else None
 
+    @property
+    def place(self) -> str:
+        """Where the server is, as messages show it: without credentials; for an embedded server, its folder."""
+        return str(self.path) if self._hold else addresses.shown(self._address)
+
     def client(self) -> redis.Redis:
         """Return the shared client for commands: bytes, thread-safe, resends with growing pauses of at most 1 s.
 

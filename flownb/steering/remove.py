@@ -21,15 +21,18 @@ _FIELDS = ("name", "fl", "parentKey", "parent")
 _MOST_TRIES = 5  # somebody may share a job between our read and our call
 
 
-def remove_flow(store: Store, flow: str) -> None:
-    """Remove a flow; nothing to do when it is gone. It is cancelled first, so that nothing of it starts meanwhile."""
+def remove_flow(store: Store, flow: str, *, only_own: bool = False) -> None:
+    """Remove a flow; nothing to do when it is gone. It is cancelled first, so that nothing of it starts meanwhile.
+
+    With `only_own` a job stays that the flow has found stored already, also where nobody else uses it.
+    """
     for attempt in range(_MOST_TRIES):
         record = store.flows.read(flow)
         if not record:
             return
         store.flows.cancel(keys.base_of(record["root"]), flow)
         try:
-            plan = _Plan.read(store, record["root"], flow)
+            plan = _Plan.read(store, record["root"], flow, only_own=only_own)
             plan.carry_out(record["name"])
             if "tidy" in record:
                 store.due_removals.forget_kept(plan.order)
@@ -73,15 +76,16 @@ class _Plan:
     store: Store
     top: str
     flow: str | None  #: the flow that goes as a whole
+    only_own: bool = False  #: jobs that the flow did not store stay
     parents: dict[str, list[str]] = field(default_factory=dict)  #: of each job, those below `top`
     order: list[str] = field(default_factory=list)  #: every job, parents before children
     kept: list[str] = field(default_factory=list)  #: in that order
     waiting: list[str] = field(default_factory=list)  #: in that order
 
     @classmethod
-    def read(cls, store: Store, top: str, flow: str | None) -> _Plan:
+    def read(cls, store: Store, top: str, flow: str | None, *, only_own: bool = False) -> _Plan:
         """Read what is below a job; raise `JobActive` where a job that would go runs, unless a whole flow goes."""
-        plan = cls(store, top, flow)
+        plan = cls(store, top, flow, only_own)
         children = dict(_children_by_parent(store, top))
         plan.parents = _parents_by_child(children)
         plan.order = _parents_first(top, children, plan.parents)
@@ -106,7 +110,8 @@ class _Plan:
             if record is None or (job == self.top and self.flow is None):
                 continue
             parents = {*further[job], *([record.parent_key] if record.parent_key else ())}
-            is_of_another_flow = home is not None and record.flow not in (None, home)
+            own = (home,) if self.only_own else (home, None)
+            is_of_another_flow = home is not None and record.flow not in own
             if is_of_another_flow or parents & kept.keys() or self._has_other_parents(parents):
                 kept[job] = None
         return list(kept)

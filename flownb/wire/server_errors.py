@@ -21,11 +21,11 @@ def server_errors() -> Iterator[None]:
         text = _one_line(error)
         # Redis 6.2 puts the word that a script's command was refused with inside the text of another error.
         if isinstance(error, redis.OutOfMemoryError) or "-OOM " in text:
-            text = "the server is out of memory (maxmemory); nothing was written"
+            text = "the server is out of memory (maxmemory)"
         if isinstance(error, redis.ReadOnlyError) or "-READONLY " in text:
             text = "the server is a read-only replica now; connect to the primary"
         if "MISCONF" in text:
-            text = f"the server cannot write to its disk (is it full?); nothing was written: {text}"
+            text = f"the server cannot write to its disk (is it full?): {text}"
         if "WRONGTYPE" in text:
             text = f"a key on the server has another type than it should; doctor() says which one: {text}"
         raise errors.ServerRefused(text) from None

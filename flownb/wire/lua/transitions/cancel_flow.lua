@@ -6,12 +6,13 @@
 -- @args    now flow
 -- @returns ended
 -- @errors
--- @use     queue counts flow_record marks needed cancel job_state leave
+-- @use     queue counts flow_record marks needed cancel job_state leave full_server
 
 local record = flow_key('flow', queues[1], args.flow)
 local has = redis.call('HMGET', record, 'root', 'ended')
 local root_key, ended = has[1], has[2]
 if root_key and ended ~= 'completed' then
+  write_though_full(queues[1])
   local flows, id = marked_in('cancelled', queues[1], args.flow)
   redis.call('SADD', flows, id)
   if not ended then

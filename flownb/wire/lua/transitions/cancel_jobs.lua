@@ -4,7 +4,7 @@
 -- @args    now jobs
 -- @returns cancelled
 -- @errors
--- @use     queue counts parents needed cancel job_state lists leave
+-- @use     queue counts parents needed cancel job_state lists leave full_server
 
 -- 1. Which have not ended, and are needed by nobody?
 local unneeded, ids_of, seen = {}, {}, {}
@@ -21,6 +21,8 @@ for _, key in ipairs(args.jobs) do
     end
   end
 end
+
+if #unneeded > 0 then write_though_full(queues[1]) end
 
 -- 2. Those that wait leave their lists together, found by one look at the list; the state of each other job is asked for.
 local left, waiting, removed = {}, {}, {}

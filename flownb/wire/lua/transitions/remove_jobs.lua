@@ -6,7 +6,7 @@
 -- @args    now prefix removal
 -- @returns removed
 -- @errors  JOB_ACTIVE JOB_SHARED
--- @use     queue counts job_state lists leave forget_child detach large_values parents
+-- @use     queue counts job_state lists leave forget_child detach large_values parents full_server
 -- @map     removal jobs going staying top flow name
 -- @row     detachment key parents
 
@@ -35,6 +35,8 @@ for _, key in ipairs(removal.jobs) do
     found[#found + 1] = job
   end
 end
+
+write_though_full(queues[1])
 
 -- 2. Shared jobs stay, under the parents that are left.
 for _, packed in ipairs(removal.staying) do
