@@ -97,7 +97,7 @@ def fan_out(
     An iterator with a `name` is read piece by piece: what has come runs while the rest is waited for, and is not
     kept here; the call returns when the iterator ends. If it raises, or the kernel dies, the rows that came are
     there, and the same call again goes on; what was not read is not. Without a name, or with `by`, it is read first.
-    ``df.groupby(...)`` stands for the DataFrame and `by`, whatever it groups by: groups, labels and order are pandas' own.
+    ``df.groupby(...)`` stands for the DataFrame and `by`, whatever it groups by, with pandas' labels and order.
     A group without rows (an unobserved category, a day) runs `into` with an empty frame, as pandas' ``apply`` does.
 
     The same name and rows again join what is there: rows that are done are kept, new, changed and failed ones

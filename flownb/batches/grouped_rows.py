@@ -35,7 +35,7 @@ class Grouped:
     index: pd.Index[Any]
 
     def described(self, name_of_row: Callable[[int], str]) -> tuple[Groups, Mapping[str, Any]]:
-        """Return the groups, and their labels as a spec of an index; `name_of_row` gives a row's label for a message."""
+        """Return the groups, and their labels as a spec of an index; `name_of_row` names a row in a message."""
         order = self.numbers.argsort(kind="stable")
         ends = np.bincount(self.numbers, minlength=len(self.index)).cumsum()
         members = [part.tolist() for part in np.split(order, ends[:-1])] if len(ends) else []

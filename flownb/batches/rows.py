@@ -82,7 +82,8 @@ def read(
     `rows` is kept or changed. `start` is the number of the first of the items.
 
     Only columns named in `required` or `optional` travel; a required one must
-    exist. With `any_column` the others travel too. `grouped` are groups that pandas has made of the rows already. With `whole_row` all travel inside ``row``.
+    exist. With `any_column` the others travel too. With `whole_row` all travel inside ``row``.
+    `grouped` are groups that pandas has made of the rows already.
 
     A text's keys are sorted, so the order of columns changes nothing; inside
     ``row`` they keep the table's order, since a function sees it. A cell of more than 262,144 characters of
@@ -176,8 +177,8 @@ def _travelling(
     travelling = [name for name in table.columns if name in required or name in optional]
     if optional and table.columns and not travelling:
         raise FlowError(
-            f"parameter {optional[0]!r}: no column has this name{nearest_column(optional[0], table)}, nor that of any other "
-            "parameter, so every row would run the same; rename a column"
+            f"parameter {optional[0]!r}: no column has this name{nearest_column(optional[0], table)}, nor that of any "
+            "other parameter, so every row would run the same; rename a column"
         )
     return travelling
 

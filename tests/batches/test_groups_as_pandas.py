@@ -145,7 +145,7 @@ def test_groups_of_a_groupby_are_those_of_pandas(as_pandas, frame, key, flags, c
         sizes, _ = labelled.size(), grouped.size()
     except (TypeError, ValueError, NotImplementedError):
         return  # pandas itself cannot
-    assert len(sizes) == len([part for part in labelled])
+    assert len(sizes) == len(list(labelled))
     narrow = {"frame": lambda g: g, "columns": lambda g: g[["n"]], "series": lambda g: g["n"]}[chosen]
     try:
         rows = narrow(grouped)
