@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flownb.views import failure_groups, progress_words
+from flownb.views import failure_groups, progress_words, text
 from flownb.views.dot import picture
 from flownb.views.failure_groups import FailureGroup
 from flownb.views.html_table import frame_html, table
 from flownb.views.markup import Markup, fill, joined
+from flownb.views.picture_image import image
 from flownb.views.words import (
     SYMBOLS,
     UNKNOWN,
@@ -34,12 +35,19 @@ _BEGUN = (COMPLETED, FAILED, ACTIVE)
 MESSAGE_CHARACTERS, TRACEBACK_CHARACTERS = 600, 6000
 
 
-def flow_html(snapshot: Snapshot) -> str:
-    """What a flow shows of itself in a notebook: heading, progress, tree, failures. No ids, no times."""
+def flow_html(snapshot: Snapshot, *, dated: bool = False) -> str:
+    """What a flow shows of itself in a notebook: heading, progress, tree, failures. No ids, no times.
+
+    With `dated` a flow that has not ended says of when the picture is.
+    """
     unread = failure_groups.unread(snapshot)
     failed = _failures(snapshot.failures, unread, most=_MESSAGES_IN_NOTEBOOK, tracebacks=False)
     style = Markup(notebook_style())
-    return str(fill("flow.html", style=style, failures=failed, **_heading(snapshot)))
+    heading = _heading(snapshot)
+    if dated and snapshot.finished is None:
+        heading["runs"] = " · ".join(filter(None, [heading["runs"], f"as of {_moment(snapshot.now)}"]))
+    shown_picture = image(picture(snapshot), text.tree(snapshot))
+    return str(fill("flow.html", style=style, picture=shown_picture, failures=failed, **heading))
 
 
 def notebook_style() -> str:
@@ -77,6 +85,7 @@ def report(
         title=shown(title if title is not None else snapshot.name, 200),
         when=_when(snapshot),
         style=joined([_style(), fill("page.css", dark=fill("dark.css"), light=fill("light.css"))]),
+        picture=Markup(picture(snapshot)),
         sections=joined(sections),
         **_heading(snapshot),
     )
@@ -93,7 +102,6 @@ def _heading(snapshot: Snapshot) -> dict[str, Any]:
         "size": size(snapshot.counts),
         "progress": _progress(snapshot.counts),
         "runs": progress_words.in_words(snapshot),
-        "picture": Markup(picture(snapshot)),
     }
 
 
@@ -147,14 +155,14 @@ def _failure(group: FailureGroup, *, tracebacks: bool) -> Markup:
     if not all(record.name.startswith(record.queue) for record in records):
         where = f"{where} in {queues}"
     example = f"such as {first_line(group.example, MESSAGE_CHARACTERS)}" if group.example else ""
-    text = _end_of(failure_groups.last_traceback(records[0])) if tracebacks else ""
+    traceback = _end_of(failure_groups.last_traceback(records[0])) if tracebacks else ""
     return fill(
         "failure.html",
         count=len(records),
         message=cut(group.message, MESSAGE_CHARACTERS),
         example=fill("example.html", words=example) if example else Markup(""),
         where=where,
-        details=fill("traceback.html", name=names[0], text=text) if text else Markup(""),
+        details=fill("traceback.html", name=names[0], text=traceback) if traceback else Markup(""),
     )
 
 
@@ -179,4 +187,4 @@ def _section(heading: str, body: Markup) -> Markup:
 
 
 def _style() -> Markup:
-    return fill("style.css", light=fill("light.css"))
+    return fill("style.css", light=fill("light.css"), tones=fill("tones.css"))

@@ -8,6 +8,7 @@ the picture, not only a widget that is gone.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,22 +17,58 @@ from flownb.api.flow import stored
 from flownb.views import html
 from flownb.widgets import watcher
 from flownb.widgets.watcher import View
-from flownb.wire.records import ACTIVE, Snapshot
+from flownb.wire.records import ACTIVE, FlowCounts, Snapshot
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+PICTURE_SECONDS = 30.0  #: between two pictures of a flow that runs: each is some ten kilobytes for the page
 STATIC = "FLOWNB_STATIC"  #: the variable that turns live views off: for tests of notebooks, and for printing
+
+
+class SavedPicture:
+    """The picture of a flow that stays in the notebook, the same in every cell that shows the flow.
+
+    It follows the flow: whenever that ends, whenever it runs again after its end, and now and then in between. Of a
+    flow that has not ended it says of when it is.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self._id = f"flownb-{stored(flow).id}"
+        self._drawn: tuple[int | None, FlowCounts] | None = None  # the end and the counts that cells show
+        self._drawn_at = 0.0  # of the monotonic clock
+
+    def display(self, flow: Flow) -> None:
+        """Show the flow in the cell that runs."""
+        from IPython.display import display
+
+        self._draw(flow, display)
+
+    def follow(self, flow: Flow, seen: Snapshot) -> None:
+        """Draw anew what cells show of the flow, when it is time to."""
+        from IPython.display import update_display
+
+        if self._drawn is None:
+            return
+        finished, counts = self._drawn
+        late = time.monotonic() - self._drawn_at > PICTURE_SECONDS
+        if seen.finished != finished or (late and seen.counts != counts):
+            self._draw(flow, update_display)
+
+    def _draw(self, flow: Flow, show: Callable[..., Any]) -> None:
+        snapshot = stored(flow).snapshot(failures=True)
+        self._drawn, self._drawn_at = (snapshot.finished, snapshot.counts), time.monotonic()
+        show(_picture(flow, snapshot, dated=True), raw=True, display_id=self._id)
 
 
 class LiveView(View, Protocol):
     """What a cell needs of a live view."""
 
+    picture: SavedPicture
+
     @property
     def model_id(self) -> str: ...
-
-    def when_ended(self, tell: Callable[[], None]) -> None: ...
 
 
 def is_live() -> bool:
@@ -43,35 +80,31 @@ def is_live() -> bool:
 
 def display_flow(flow: Flow, view: LiveView | None) -> None:
     """Display a flow in the cell that runs: its picture, and its live view where there is one."""
-    from IPython.display import display, update_display
+    from IPython.display import display
 
-    snapshot = stored(flow).snapshot(failures=True)
-    picture = _picture(flow, snapshot)
-    if view is None or snapshot.finished is not None:
-        display(picture, raw=True)
-    else:
-        shown = display(picture, raw=True, display_id=True)
-        view.when_ended(lambda: update_display(_picture(flow), raw=True, display_id=shown.display_id))
-    if view is not None:
-        display({**_widget(view), "text/plain": ""}, raw=True)
-        _watch(view)
+    if view is None:
+        display(_picture(flow), raw=True)
+        return
+    view.picture.display(flow)
+    display({**_widget(view), "text/plain": ""}, raw=True)
+    _watch(view)
 
 
 def bundle_of(flow: Flow, view: LiveView | None) -> dict[str, Any]:
     """A flow by MIME type, for a front end that asks for it: as `display_flow` shows it."""
     if view is None:
         return _picture(flow)
-    found = {**_picture(flow), **_widget(view)}
+    found = {**_picture(flow, dated=True), **_widget(view)}
     _watch(view)
     return found
 
 
-def _picture(flow: Flow, snapshot: Snapshot | None = None) -> dict[str, Any]:
+def _picture(flow: Flow, snapshot: Snapshot | None = None, *, dated: bool = False) -> dict[str, Any]:
     """The flow as it is now, or at a moment, as text and as HTML."""
     snapshot = snapshot or stored(flow).snapshot(failures=True)
     if snapshot.counts.count(ACTIVE):
         snapshot = replace(snapshot, eta=flow.progress().eta)
-    return {"text/plain": repr(flow), "text/html": html.flow_html(snapshot)}
+    return {"text/plain": repr(flow), "text/html": html.flow_html(snapshot, dated=dated)}
 
 
 def _widget(view: LiveView) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class FlowView(anywidget.AnyWidget):
         self._lock = threading.Lock()
         # Written by the thread that answers pages and runs cells.
         self._opened: dict[str, tuple[str, ...]] = {}  # jobs drawn one by one, by the first of their group
-        self._when_ended: list[Callable[[], None]] = []
+        self.picture = cell_output.SavedPicture(flow)
         self._use(flow)
         # Written by `poll`, as the traits above.
         self._drawn_shape: Any = None
@@ -107,10 +107,7 @@ class FlowView(anywidget.AnyWidget):
         }
         changed = self._send_changes(head, frame=frame, nodes=nodes, at=snapshot.now)
         self._update_failures(snapshot)
-        if snapshot.finished is not None:
-            for notify in self._when_ended:
-                notify()
-            self._when_ended.clear()
+        self.picture.follow(self._flow, snapshot)
         return changed
 
     def _frame(self, snapshot: Snapshot) -> dict[str, Any]:
@@ -210,17 +207,6 @@ class FlowView(anywidget.AnyWidget):
         watcher.forget(self)
         _shown.pop((self._stored.id, self.whole), None)
         super().close()
-
-    def when_ended(self, tell: Callable[[], None]) -> None:
-        """Call `tell` once when the flow is seen to have ended.
-
-        >>> flow = add({"name": "total", "queueName": "doc-views"})
-        >>> view, flow = flow.watch(), flow.cancel()
-        >>> view.when_ended(lambda: print("it is over"))
-        >>> changed = view.poll()
-        it is over
-        """
-        self._when_ended.append(tell)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return cell_output.bundle_of(self._flow, self if cell_output.is_live() else None), {}

@@ -12,6 +12,7 @@ SILENCE_SECONDS = (
     75.0  #: after which a view no page speaks of is polled no more; hidden pages speak once a minute
 )
 OUT_OF_SIGHT_SECONDS = 12.0  #: after which a view that no page has in sight is polled as seldom as can be
+LAST_LOOK_SECONDS = 1.0  #: that a cell's end waits for the views to see what the cell has done
 _SLOWDOWN = 1.5  # from one poll without a change to the next
 _PAUSE_PER_POLL = 4  # times that a poll took: so a long one is followed by a long pause
 
@@ -33,6 +34,7 @@ class _Watched:
     due: float
     heard: float  # when a page last said that it has the view
     seen: float  # when one last said that the view is in sight
+    read: float = 0.0  # when the last poll began
 
 
 class Watcher:
@@ -64,20 +66,20 @@ class Watcher:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="flownb-views-reader", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            self._changed.notify_all()
 
     def poll_soon(self, view: View) -> None:
         """Poll a watched view at once: the user has just done something."""
         with self._changed:
             if watched := self._watched.get(id(view)):
                 watched.interval, watched.due = FASTEST_SECONDS, time.monotonic()
-                self._changed.notify()
+                self._changed.notify_all()
 
     def forget(self, view: View) -> None:
         """Poll a view no more, until it is watched again."""
         with self._changed:
             self._watched.pop(id(view), None)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def is_watching(self, view: View) -> bool:
         """Say whether a view is still polled."""
@@ -89,12 +91,19 @@ class Watcher:
         self._busy = True
 
     def cell_ends(self) -> None:
-        """The kernel listens again; the pages have their whole time to speak."""
+        """The kernel listens again; the pages have their whole time to speak.
+
+        Views are read once more before the cell's end: what is saved right after it shows what the cell has done.
+        """
         with self._changed:
             self._busy = False
             now = time.monotonic()
             for watched in self._watched.values():
-                watched.heard = now
+                watched.heard = watched.due = now
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: all(watched.read >= now for watched in self._watched.values()), LAST_LOOK_SECONDS
+            )
 
     def _run(self) -> None:
         while (due := self._wait_for_due_views()) is not None:
@@ -133,6 +142,8 @@ class Watcher:
             else:
                 watched.interval = min(watched.interval * _SLOWDOWN, SLOWEST_SECONDS)
             watched.due = now + max(watched.interval, _PAUSE_PER_POLL * (now - began))
+            watched.read = began
+            self._changed.notify_all()
 
     def _is_in_sight(self, watched: _Watched, now: float) -> bool:
         return self._busy or now - watched.seen < OUT_OF_SIGHT_SECONDS

@@ -48,7 +48,7 @@ def test_notebook_7_shows_the_view_and_keeps_its_picture(notebook, until):
     nb.restart()
     nb.page.reload()
     nb.wait_for_kernel()
-    nb.see(".fn-flow:not(.fn-live) .fn-node")
+    nb.see(".fn-flow:not(.fn-live) .fn-picture")
 
 
 @pytest.mark.timeout(180)

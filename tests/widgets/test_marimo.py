@@ -86,6 +86,6 @@ def test_marimo_shows_a_batch_and_its_picture(tmp_path: Path) -> None:
     batch, picture, tree = ("".join("".join(text) for text in data.values()) for data in outputs)
     assert "november" in batch
     assert "ValueError: no score for this" in batch
-    assert "<svg" in batch
+    assert "data:image/svg+xml" in batch
     assert "<svg" in picture
     assert "planned" in tree

@@ -76,8 +76,9 @@ class FlowPage {
       "change:head": () => this.#showHead(),
       "change:failures": () => this.#showFailures(),
       "change:beat": () => this.#beat(),
+      comm_live_update: () => this.#presence.send(), // a kernel that restarts, or is gone, hears nothing
     });
-    this.#presence = new Presence(this.#kernel, this.root);
+    this.#presence = new Presence(this.#kernel, this.root, { lost: () => this.#lose() });
     const ticking = setInterval(() => this.#tick(), TICK_EVERY);
     this.#endings.push(keepKeys(this.root), hidePicture(el), () => clearInterval(ticking));
     this.#tree.draw();
@@ -121,6 +122,11 @@ class FlowPage {
 
   #beat() {
     this.#heading.heartbeat();
+    this.#showTime();
+  }
+
+  #lose() {
+    this.#heading.lose();
     this.#showTime();
   }
 

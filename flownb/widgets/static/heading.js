@@ -34,6 +34,7 @@ export class Heading {
   #refused = ""; // what the last button did not do, until the next one
   #heard = performance.now(); // when the kernel last said something, by two clocks
   #heardAt = Date.now();
+  #lost = false; // nothing can be said to the kernel any more
 
   constructor(model, actions) {
     this.#model = model;
@@ -95,19 +96,29 @@ export class Heading {
   heartbeat() {
     this.#heard = performance.now();
     this.#heardAt = Date.now();
+    this.#lost = false;
+  }
+
+  lose() {
+    this.#lost = true;
   }
 
   // The times that go on between two words of the kernel.
   tick() {
+    if (this.#isStale()) return; // nobody knows what still runs
     const now = this.#model.get("beat").at + (performance.now() - this.#heard);
     say(this.#runs, runsWords(this.#model.get("head"), now));
   }
 
   // Says whether all this is live; answers whether it is not any more.
   showLiveness() {
-    const stale = Date.now() - this.#heardAt > STALE_AFTER;
+    const stale = this.#isStale();
     if (stale) this.#fresh.title = `The kernel is gone or does not answer. ${ATTACH_AGAIN}`;
     say(this.#fresh, stale ? `not live since ${clock(this.#heardAt)}` : "live");
     return stale;
+  }
+
+  #isStale() {
+    return this.#lost || Date.now() - this.#heardAt > STALE_AFTER;
   }
 }

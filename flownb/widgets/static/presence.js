@@ -5,11 +5,14 @@ const SEND_EVERY = 5000; // ms
 export class Presence {
   inSight = true;
   #kernel;
+  #lost;
   #observer;
   #timer;
 
-  constructor(kernel, root) {
+  // `lost` is called when the kernel cannot be told any more.
+  constructor(kernel, root, { lost }) {
     this.#kernel = kernel;
+    this.#lost = lost;
     this.#observer = new IntersectionObserver(([entry]) => {
       this.inSight = entry.isIntersecting;
       this.send();
@@ -20,7 +23,8 @@ export class Presence {
   }
 
   send = () => {
-    this.#kernel.send({ ask: "alive", on_screen: this.inSight && document.visibilityState === "visible" });
+    const seen = this.inSight && document.visibilityState === "visible";
+    if (!this.#kernel.send({ ask: "alive", on_screen: seen })) this.#lost();
   };
 
   close() {
