@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -115,6 +116,7 @@ class _NodeReader:
         self._opened = opened
         self._drafts: list[_Draft] = []
         self._position_of: dict[str, int] = {}  # job -> its node
+        self._rest_of_queue: dict[str, int] = {}  # queue -> its node below folded nodes
         self.counted_as_jobs: set[str] = set()  #: queues of which rows are counted and jobs are drawn
 
     def read(self) -> tuple[Node, ...]:
@@ -124,6 +126,7 @@ class _NodeReader:
             level = self._add_level_below(level)
         self._read_singles()
         self._read_removed()
+        self._leave_out_what_is_drawn_above()
         self._show_jobs_where_nodes_share_rows()
         self._leave_out_opened()
         return tuple(draft.as_node(i) for i, draft in enumerate(self._drafts))
@@ -148,13 +151,24 @@ class _NodeReader:
         if known or len(self._drafts) >= MOST_NODES:
             return []
         if draft.count > 1:
-            added = below = [self._add_folded(group, None)]
+            added, below = self._add_below_folded(group)
         elif group["count"] == 1:
             added = below = [self._add_single(group["first"][0], group["optional"])]
         else:
             added, below = self._add_folded_and_opened(group, counts)
-        draft.children += added
+        draft.children += [i for i in added if i not in draft.children]
         return [] if group["leaf"] else below
+
+    def _add_below_folded(self, group: Group) -> tuple[list[int], list[int]]:
+        """Add what a queue has below nodes whose children are not told apart, once; return it, and where to look on."""
+        queue = keys.queue_of_base(group["base"])
+        there = self._rest_of_queue.get(queue)
+        if there is None:
+            self._rest_of_queue[queue] = added = self._add_folded(group, None)
+            return [added], [added]
+        if self._drafts[there].name != group["name"]:
+            self._drafts[there].name = queue
+        return [there], []
 
     def _add_folded_and_opened(
         self, group: Group, counts: ChildrenCounts | None
@@ -235,6 +249,17 @@ class _NodeReader:
                 if draft.jobs:
                     draft.states = draft.jobs
                     draft.count = sum(draft.jobs.values()) - len(draft.opened)
+
+    def _leave_out_what_is_drawn_above(self) -> None:
+        """Let a node of a whole queue count those jobs alone that no other node stands for."""
+        for queue, i in self._rest_of_queue.items():
+            rest = self._drafts[i]
+            others = [draft for draft in self._drafts if draft.queue == queue and draft is not rest]
+            if queue in self._counts.rows_a_job or not others:
+                continue
+            drawn: Counter[str] = sum((Counter(draft.states) for draft in others), Counter())
+            rest.states = _without_zeros({s: max(n - drawn[s], 0) for s, n in rest.states.items()})
+            rest.count = sum(rest.states.values())
 
     def _leave_out_opened(self) -> None:
         """Count in a folded node only those jobs that are not drawn one by one beside it."""

@@ -315,3 +315,16 @@ def test_a_failure_says_which_group_failed(tasks):
     batch = fn.fan_out(FRAME.assign(size="S", year=2000), square, by=["country", "n"], into=per_size)
     with pytest.raises(fn.FlowFailed, match=r"> per_size fr -4: ZeroDivisionError"):
         batch.result(timeout=20)
+
+
+@pytest.mark.parametrize("groups", [8, 25])
+def test_rows_below_groups_that_are_drawn_as_one_are_one_box_with_the_count_of_all(tasks, groups):
+    square, per_country, summary = tasks
+    frame = pd.DataFrame({"n": range(200), "country": [f"c{n % groups:02}" for n in range(200)]})
+    batch = fn.fan_out(frame, square, by="country", into=[per_country, summary], rows_per_job=5)
+    batch.wait(timeout=60)
+    assert str(batch).splitlines()[1:] == [
+        "✓ summary  completed",
+        f"└─ ✓ per_country × {groups}  {groups} completed",
+        "   └─ ✓ square × 200  200 completed  (optional)",
+    ]

@@ -276,3 +276,18 @@ def test_a_shared_job_that_had_ended_before_counts_for_both(tree, failures):
     assert work_off(flow, work).state == "completed"
     assert work.ran.count("s") == 1
     assert list(flow.job.get_children_values().values()) == [{"a": {"q-s:s1": "s"}}, {"b": {"q-s:s1": "s"}}]
+
+
+def test_jobs_below_parents_that_are_drawn_as_one_are_counted_once():
+    days = [
+        node(f"day-{n}", *({"name": name, "queueName": "etl"} for name in ("load", "check")))
+        | {"queueName": "days"}
+        for n in range(10)
+    ]
+    flow = fn.add(node("root", *days, {"name": "begin", "queueName": "etl"}))
+    assert str(flow).splitlines()[1:] == [
+        "◇ root  waiting-children",
+        "├─ ◇ day-* × 10  10 waiting-children",
+        "│  └─ ○ etl × 20  20 waiting",
+        "└─ ○ begin  waiting",
+    ]
