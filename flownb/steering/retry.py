@@ -10,9 +10,10 @@ from flownb.errors import FlowError
 from flownb.options import JobOptions
 from flownb.state.flow_state import FlowState, OwnFlowState
 from flownb.state.seal import seal_of, unseal
-from flownb.wire import codec, keys
+from flownb.wire import codec, keys, many_rows
 from flownb.wire.flow_log import log_flow
-from flownb.wire.records import CANCELLED, FAILED
+from flownb.wire.many_rows import RowsValue
+from flownb.wire.records import CANCELLED, FAILED, JobRecord
 from flownb.wire.requests import Retry
 from flownb.wire.store import Store
 from flownb.wire.store.limits import JOBS_A_CHANGE
@@ -95,12 +96,38 @@ def _ask(
     seal: str | None = None,
     rows: Mapping[str, list[int]] = MappingProxyType({}),
 ) -> list[str]:
-    found = store.jobs.read(jobs, ("name", "opts"))
+    found = store.jobs.read(jobs, ("name", "opts", "bind"))
+    holding_rows = [job for job in found if job and many_rows.holds_rows(job.bind)]
+    parts = _with_rows(store, holding_rows, rows)
     asked = [
-        Retry(key, JobOptions.from_wire(codec.decode(job.opts)).lifo if job else False, rows.get(key))
-        for key, job in zip(jobs, found, strict=True)
+        parts.get(key, Retry(key))._replace(lifo=_lifo(job)) for key, job in zip(jobs, found, strict=True)
     ]
     return store.jobs.retry(asked, token=token, flow=flow, seal=seal)
+
+
+def _lifo(job: JobRecord | None) -> bool:
+    return job is not None and JobOptions.from_wire(codec.decode(job.opts)).lifo
+
+
+def _with_rows(store: Store, jobs: Sequence[JobRecord], rows: Mapping[str, list[int]]) -> dict[str, Retry]:
+    """Say of each many-row job which rows run again: those that are asked for, and those that have not ended."""
+    found = store.jobs.read([job.key for job in jobs], ("name", "part", "returnvalue"))
+    return {
+        job.key: _of_rows(job, now, rows.get(job.key)) for job, now in zip(jobs, found, strict=True) if now
+    }
+
+
+def _of_rows(job: JobRecord, now: JobRecord, rows: list[int] | None) -> Retry:
+    text = now.returnvalue or now.part
+    if text is None:  # none has run
+        every = list(range(many_rows.rows_in(job.bind or "")))
+        return Retry(job.key, rows=every, were_open=len(every))
+    if now.returnvalue is not None:
+        return Retry(job.key, rows=rows)
+    if rows is None:
+        rows = list(RowsValue.read(text).errors)
+    part, open, before = many_rows.reopened(text, rows)
+    return Retry(job.key, rows=open, were_open=before, part=part)
 
 
 def _refused(store: Store, job: str, answer: str) -> str:

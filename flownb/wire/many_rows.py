@@ -63,6 +63,18 @@ class RowsValue:
         return place < len(self.values) and place not in self.errors and place not in (self.open or ())
 
 
+def reopened(part: str, rows: Iterable[int]) -> tuple[str, list[int], int]:
+    """Return a job's ``part`` with these rows open as well, the rows that are open now, and how many were before.
+
+    >>> reopened('{"values":[1,null,null],"errors":{"1":{}},"open":[2]}', [1])
+    ('{"values":[1,null,null],"errors":{"1":{}},"open":[1,2]}', [1, 2], 1)
+    """
+    found = json.loads(part)
+    before = found.get("open") or ()
+    found["open"] = sorted({*before, *rows})
+    return json.dumps(found, ensure_ascii=False, separators=_SHORT), found["open"], len(before)
+
+
 def refer(bind: str | None, paths: Sequence[Sequence[str]]) -> str:
     """Return the ``bind`` of a job in whose rows large inputs may be referred to, at these paths.
 
@@ -97,6 +109,16 @@ def holds_rows(bind: str | None) -> bool:
     (False, True)
     """
     return bind is not None and bind.startswith(_MARK)
+
+
+def rows_in(bind: str) -> int:
+    """Return how many rows a many-row job holds, from its ``bind``.
+
+    >>> rows_in(bind_of(100, 0))
+    100
+    """
+    rows: int = json.loads(bind)["rows"]
+    return rows
 
 
 def data_of(texts: list[str]) -> str:

@@ -14,6 +14,10 @@ class Retry(NamedTuple):
     lifo: bool = False
     #: of a many-row job, which may have completed: positions of the rows to run again
     rows: Sequence[int] | None = None
+    #: of these: how many had not ended when the job failed or was cancelled
+    were_open: int = 0
+    #: of a many-row job that has no value: its new field ``part``
+    part: str | None = None
 
 
 class Detachment(NamedTuple):

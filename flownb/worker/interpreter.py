@@ -6,7 +6,7 @@ import os
 import site
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,14 +16,14 @@ _CODE = (
 
 
 def start_python(
-    module: str, *, isolated: bool, stderr: int | IO[Any] | None = None
+    module: str, *, isolated: bool, stderr: int | IO[Any] | None = None, pass_fds: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
     """Run ``main()`` of a module of flownb in another process, with pipes to its stdin and from its stdout.
 
     The standard library comes first there, so no file of a user's hides a part of it. `isolated` leaves out what the
     environment says of Python; where it is not set, `main` calls `take_over_path` before it runs a user's code. The
     session is the process's own: an interrupt of the kernel's process group does not reach it, and a kill of its group
-    reaches what it has started. Raises OSError.
+    reaches what it has started. It inherits `pass_fds`. Raises OSError.
     """
     environment = dict(os.environ)
     before = environment.pop("PYTHONPATH", "")
@@ -35,6 +35,7 @@ def start_python(
         stderr=stderr,
         start_new_session=True,
         env=environment,
+        pass_fds=pass_fds,
     )
 
 

@@ -19,6 +19,7 @@ from flownb.wire.outcomes import Outcome
 from flownb.worker import edited_modules
 from flownb.worker.interpreter import start_python, take_over_path
 from flownb.worker.packed_job import PackedJob, UnknownWork, run_packed
+from flownb.worker.rows_page import RowsPage
 
 log = logging.getLogger("flownb.worker")
 
@@ -29,12 +30,13 @@ UNKNOWN, EDITED = "unknown", "edited"
 
 
 class JobProcess:
-    """The worker's end: a packed job goes in, an outcome comes out."""
+    """The worker's end: a packed job goes in, an outcome comes out; of rows, `page` says more than that."""
 
     def __init__(self) -> None:
         # The slot's thread runs jobs; the pump's thread kills where a job is overdue, a closing thread always: the lock
         # is held for what follows, but not while a job runs.
         self._lock = threading.Lock()
+        self.page = RowsPage()  #: what is known of the rows that run in the process
         self._process: subprocess.Popen[bytes] | None = None
         self._busy = False  # the slot's thread waits for an answer, and will bury the process itself
         self._closed = False
@@ -46,7 +48,10 @@ class JobProcess:
             if self._closed or self._process is not None:
                 return
             try:
-                self._process, self._busy = start_python("flownb.worker.job_process", isolated=False), True
+                self._process = start_python(
+                    "flownb.worker.job_process", isolated=False, pass_fds=[self.page.fd]
+                )
+                self._busy = True
                 self._sent.clear()
             except OSError as error:  # too many processes, no memory
                 log.error("no process could be started: %s", error)
@@ -57,13 +62,24 @@ class JobProcess:
 
     def run(self, packed: PackedJob) -> Outcome:
         """Run one job and return its outcome; raise `JobCrashed` if the process dies of it."""
-        while (answer := self._ask(packed)) in (EDITED, UNKNOWN):
+        return Outcome(*self._ask(packed))
+
+    def run_rows(self, packed: PackedJob) -> Outcome | None:
+        """Run rows of a job, as `page` lets them begin; return the outcome with which the job's run ends early.
+
+        Raises `JobCrashed` if the process dies; `page` says of which row.
+        """
+        answer = self._ask(packed)
+        return Outcome(*answer) if answer else None
+
+    def _ask(self, packed: PackedJob) -> Any:
+        while (answer := self._ask_once(packed)) in (EDITED, UNKNOWN):
             if answer == EDITED:
                 self._renew()
             self._sent.discard(packed.work.digest)  # what it was given long ago may no longer be there
-        return Outcome(*answer)
+        return answer
 
-    def _ask(self, packed: PackedJob) -> Any:
+    def _ask_once(self, packed: PackedJob) -> Any:
         with self._lock:
             process, self._busy = self._process, True
         if process is None:

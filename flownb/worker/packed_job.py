@@ -22,6 +22,7 @@ from flownb.wire.store.job_records import Taken
 from flownb.worker.retry_policy import BULLMQ
 from flownb.worker.run import run
 from flownb.worker.run_outcomes import outcome_of_error
+from flownb.worker.sent_rows import SentRows, run_sent_rows
 from flownb.worker.work import Work
 
 MOST_BYTES_KEPT = 500_000_000  # of packed functions, in a worker and in each process; the newest in any case
@@ -84,15 +85,23 @@ class WorkPacker:
         self._lock = threading.Lock()  # held while one slot packs, so that the others need not
         self._kept = _Kept[Work, PackedWork]()
 
-    def pack(self, taken: Taken, work: Work, prefix: str, address: dict[str, object]) -> PackedJob:
-        """Pack a job and what runs it; raise `UnrecoverableError` where that cannot be."""
+    def pack(
+        self,
+        taken: Taken,
+        work: Work,
+        prefix: str,
+        address: dict[str, object],
+        rows: SentRows | None = None,
+    ) -> PackedJob:
+        """Pack a job, or some of its rows, and what runs it; raise `UnrecoverableError` where that cannot be."""
         with self._lock:
             packed = self._kept.get(work) if work.lasts else None
             if packed is None:
                 packed = _pack_work(work)
                 if work.lasts:
                     self._kept.put(work, packed, len(packed.data))
-        return PackedJob(pickle.dumps((taken, prefix, json.dumps(address), packed.digest)), packed)
+        job = pickle.dumps((taken, prefix, json.dumps(address), packed.digest, rows))
+        return PackedJob(job, packed)
 
 
 def _pack_work(work: Work) -> PackedWork:
@@ -119,9 +128,12 @@ class UnknownWork(Exception):
     """What runs a job has yet to be sent to this process."""
 
 
-def run_packed(packed_job: bytes, packed_work: bytes = b"") -> Outcome:
-    """Run a packed job in this process and return its outcome; raise `UnknownWork` when what runs it is not here."""
-    taken, prefix, address, digest = pickle.loads(packed_job)
+def run_packed(packed_job: bytes, packed_work: bytes = b"") -> Outcome | tuple[()]:
+    """Run a packed job in this process and return its outcome; raise `UnknownWork` when what runs it is not here.
+
+    Of rows that were sent it is the outcome with which the job's run ends early, or nothing.
+    """
+    taken, prefix, address, digest, rows = pickle.loads(packed_job)
     work, store = _works.get(digest), _store(address, prefix)
     if work is None:
         if not packed_work:
@@ -134,7 +146,9 @@ def run_packed(packed_job: bytes, packed_work: bytes = b"") -> Outcome:
             )
             return outcome_of_error(taken, problem, BULLMQ, Job(taken.record, store=store))
         _works.put(digest, work, len(packed_work))
-    return run(taken, work, store, _wait_for)
+    if rows is None:
+        return run(taken, work, store, _wait_for)
+    return run_sent_rows(taken, work, store, _wait_for, rows) or ()
 
 
 @lru_cache(maxsize=8)

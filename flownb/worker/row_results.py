@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from collections.abc import Iterable
 
-from flownb.errors import FlowError, UnrecoverableError
 from flownb.wire import codec
 from flownb.wire.many_rows import RowsValue
 from flownb.wire.outcomes import Outcome
@@ -15,18 +14,19 @@ TRACEBACK_CHARACTERS = 4_000  # of a row's traceback that are stored
 
 
 class RowResults:
-    """One a run of a many-row job; written by the thread that runs it."""
+    """One a run of a many-row job."""
 
-    def __init__(self, value: RowsValue, texts: list[str]) -> None:
+    def __init__(self, value: RowsValue, texts: list[str | None]) -> None:
         self.value = value
-        self.texts = texts  #: of the values, as JSON; "null" for a row without one
-        self.new_characters = 0  #: that this run has added to them
+        self.texts = texts  #: of the values, as JSON; "null" of a failed row, None of one that is to be run
+        self.opened: list[int] = list(range(len(texts)))  #: positions of the rows that this run has to run
         self.done = self.failed = 0  #: rows that ended for good in this run
+        self.saved = (0, 0)  #: of these, those that are counted already
 
     @classmethod
     def empty(cls, rows: int) -> RowResults:
         """Nothing has run."""
-        return cls(RowsValue(seconds=[0.0] * rows), ["null"] * rows)
+        return cls(RowsValue(seconds=[0.0] * rows), [None] * rows)
 
     @classmethod
     def read(cls, part: str) -> RowResults:
@@ -36,22 +36,26 @@ class RowResults:
 
     @property
     def ended(self) -> tuple[int, int]:
-        """The rows done and failed by this run, as an outcome's ``rows`` say them."""
-        return self.done, self.failed
+        """The rows done and failed by this run that are not counted yet, as an outcome's ``rows`` say them."""
+        return self.done - self.saved[0], self.failed - self.saved[1]
 
-    def note_value(self, position: int, value: Any, attempts_made: int) -> None:
-        """A row has returned. Raises UnrecoverableError when JSON cannot hold the value."""
-        try:
-            self.texts[position] = codec.encode(value, "the returned value", nan="null")
-        except FlowError as error:
-            raise UnrecoverableError(str(error)) from None
-        self.new_characters += len(self.texts[position])
-        self.value.errors.pop(position, None)
+    def reopen(self, positions: Iterable[int]) -> None:
+        """These rows are to be run, and no others."""
+        self.opened = list(positions)
+        for position in positions:
+            self.texts[position] = None
+
+    def note_value(self, position: int, text: str, seconds: float, attempts_made: int) -> None:
+        """A row has returned a value with this text."""
+        if self.value.errors:
+            self.value.errors.pop(position, None)
         if attempts_made:
             self.value.attempts[position] = attempts_made + 1
+        self.value.seconds[position] = round(seconds, 3)
         self.done += 1
+        self.texts[position] = text  # last: whoever sees that it has ended sees all of its end
 
-    def note_error(self, position: int, outcome: Outcome, attempts_made: int) -> None:
+    def note_error(self, position: int, outcome: Outcome, seconds: float, attempts_made: int) -> None:
         """A row has failed, with what this would be for a job of its own."""
         trace = json.loads(outcome.stacktrace or "[]")[-1:] or [""]
         self.value.errors[position] = {
@@ -60,17 +64,35 @@ class RowResults:
             "traceback": trace[0][-TRACEBACK_CHARACTERS:],
             **({"why": outcome.why} if outcome.why else {}),
         }
+        self.value.seconds[position] = round(seconds, 3)
         if outcome.kind != "retry":
             self.failed += 1
+        self.texts[position] = "null"
 
     def cut(self, position: int, rows_a_job: int) -> None:
-        """Keep the rows before `position`; those behind go on in jobs of `rows_a_job` each."""
+        """Keep the rows before `position`; those behind go on in jobs of `rows_a_job` each.
+
+        Rows may end in another thread meanwhile: the lists stay the same ones.
+        """
         self.value.rest = rows_a_job
-        self.texts, self.value.seconds = self.texts[:position], self.value.seconds[:position]
+        del self.texts[position:], self.value.seconds[position:]
+        self.opened = [each for each in self.opened if each < position]
 
     def text(self, open: list[int] | None) -> str:
         """Return the results as JSON, with these rows still to be run."""
-        return dataclasses.replace(self.value, open=open).text(self.texts)
+        return dataclasses.replace(self.value, open=open).text([text or "null" for text in self.texts])
+
+    def so_far(self, to_retry: list[int]) -> tuple[str, int, int]:
+        """Return the results as JSON, and how many rows this run has done and failed for good in it.
+
+        Rows may end in another thread meanwhile. Those to be retried are open, and so is what has not ended.
+        """
+        texts, errors = list(self.texts), dict(self.value.errors)
+        open = sorted({*to_retry, *(n for n in self.opened if texts[n] is None)})
+        ended = set(self.opened).difference(open)
+        failed = len(ended & errors.keys())
+        value = dataclasses.replace(self.value, errors=errors, open=open)
+        return value.text([text or "null" for text in texts]), len(ended) - failed, failed
 
     def summary(self, rows: int) -> str:
         """Return the reason for which the job as a whole fails."""

@@ -14,6 +14,8 @@ from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.worker.row_calls import RowCalls
+from flownb.worker.row_runners import RowsInThread
 from flownb.worker.run_outcomes import (
     completed,
     failed_by,
@@ -30,7 +32,7 @@ from flownb.worker.work import GivenUp, Work
 def run(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> Outcome:
     """Run a job and return its outcome; whatever the function does, this returns."""
     if holds_rows(taken.record.bind):
-        return run_rows(taken, work, store, await_)
+        return run_rows(taken, work, store, RowsInThread(RowCalls(taken, work, store, await_)))
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
     this = Run(taken)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from flownb.api.job import Job
 from flownb.errors import JobCrashed, OptionError, UnrecoverableError
+from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.job_process import JobProcess
 from flownb.worker.packed_job import PackedJob, UnknownWork, WorkPacker, need_cloudpickle, run_packed
+from flownb.worker.row_runners import RowsInProcess
 from flownb.worker.run import run
 from flownb.worker.run_outcomes import outcome_of_error, returned
+from flownb.worker.run_rows import run_rows
+from flownb.worker.sent_rows import SentRows
 from flownb.worker.work import GivenUp, Work
 
 log = logging.getLogger("flownb.worker")
@@ -103,8 +107,8 @@ class RemoteRunner(Runner):
     def _send(self, taken: Taken, work: Work) -> Outcome:
         raise NotImplementedError
 
-    def _packed(self, taken: Taken, work: Work) -> PackedJob:
-        return self._packer.pack(taken, work, self._store.prefix, self._address)
+    def _packed(self, taken: Taken, work: Work, rows: SentRows | None = None) -> PackedJob:
+        return self._packer.pack(taken, work, self._store.prefix, self._address, rows)
 
 
 class InProcess(RemoteRunner):
@@ -118,7 +122,15 @@ class InProcess(RemoteRunner):
         self._process.prepare()
 
     def _send(self, taken: Taken, work: Work) -> Outcome:
+        if holds_rows(taken.record.bind):
+            return run_rows(taken, work, self._store, self._rows(taken, work))
         return self._process.run(self._packed(taken, work))
+
+    def _rows(self, taken: Taken, work: Work) -> RowsInProcess:
+        def pack(positions: Sequence[int]) -> PackedJob:
+            return self._packed(taken, work, SentRows(positions, self._process.page.fd))
+
+        return RowsInProcess(self._process, pack, lambda error: self.give_up(taken, error))
 
     def kill(self) -> None:
         super().kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flownb.errors import Cancelled
 from flownb.wire import codec, keys
 from flownb.wire.job_rows import FieldRow, FlowRecord, JobRow, ParentRow
 from flownb.wire.lease_records import OwnRun
@@ -131,6 +132,17 @@ class Jobs:
         )
         rows: int | None = reply.get("rows")
         return rows
+
+    def save_rows(self, base: str, id: str, part: str, *, done: int, failed: int, own_run: OwnRun) -> None:
+        """Keep what the rows of a running job have come to, and count those that the run has ended: all of them so far.
+
+        Raises JobElsewhere when the run does not count any more, Cancelled when nobody needs the job.
+        """
+        reply = self._server.call(
+            "save_rows", [base], id=id, part=part, done=done, failed=failed, own_run=own_run.packed()
+        )
+        if reply.get("is_cancelled"):
+            raise Cancelled("its flow was cancelled, or what it is for has failed")
 
     def cancel(self, jobs: Sequence[str]) -> int:
         """End those jobs that nobody needs any more and that do not run; return how many."""

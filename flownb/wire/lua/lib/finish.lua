@@ -31,7 +31,7 @@ end
 
 local function store_completed(q, outcome, job, made, flow)
   redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token)
-  if outcome.rows then redis.call('HDEL', job, 'part') end
+  if outcome.rows then redis.call('HDEL', job, 'part', 'saved') end
   redis.call('ZADD', q.completed, now_text, outcome.id)
   emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', copy_for_flow(outcome.value, q, flow), 'prev', 'active')
 end

@@ -25,11 +25,12 @@ local function take_back(link, child, seal)
 end
 
 -- What the job's end has added to the rows that failed and to those that are done, as a change that takes it back.
--- A cancel adds nothing: rows that have not run are counted in their job.
+-- A cancel adds nothing for the rows that were open: these are counted in their job.
 local function rows_taken_back(job)
   if job.state ~= 'failed' then return job.rows and {0, -#job.rows} or {-1, 0} end
-  if redis.call('HGET', job.key, 'why') == 'cancelled' then return nil end
-  return {0, job.rows and -#job.rows or -1}
+  local is_cancelled = redis.call('HGET', job.key, 'why') == 'cancelled'
+  if job.rows then return {0, (is_cancelled and job.were_open or 0) - #job.rows} end
+  return not is_cancelled and {0, -1} or nil
 end
 
 -- A many-row job keeps in `part` what its rows have come to, but for the rows to run again: those are open.
@@ -38,6 +39,8 @@ local function reopen_rows(job)
   if value then
     local open = ',"open":[' .. table.concat(job.rows, ',') .. ']}'
     redis.call('HSET', job.key, 'part', value:sub(1, -2) .. open)
+  elseif job.part then
+    redis.call('HSET', job.key, 'part', job.part)
   end
 end
 

@@ -1,0 +1,28 @@
+--- save_rows: active -> active; a running many-row job keeps what its rows have come to, and those that ended count.
+-- `part` replaces what was kept before. `done` and `failed` are all rows that this run has ended so far: what a former call
+-- of the run has counted is not counted again, so a call may be sent twice. Rows of a cancelled job are kept too; the run
+-- is told.
+-- @keys    queues
+-- @args    now id part done failed own_run
+-- @returns is_cancelled
+-- @errors  JOB_MISSING JOB_ELSEWHERE
+-- @use     queue counts parents needed own_run
+
+local q = queues[1]
+local job = job_key(q, args.id)
+local has = redis.call('HMGET', job, 'name', 'fl', 'sh', 'saved')
+if not has[1] then return refuse('JOB_MISSING', job) end
+if not still_runs(args.own_run) then
+  return refuse('JOB_ELSEWHERE', 'this run of the job is over, so it changes nothing any more: return')
+end
+
+local run, done, failed = (has[4] or ''):match('^(%d+) (%d+) (%d+)$')
+if tonumber(run) ~= args.own_run.attempts_started then done, failed = 0, 0 end
+local rows = {args.done - tonumber(done), args.failed - tonumber(failed)}
+count_rows(q, has[2], rows)
+for _, link in ipairs(parents_of(job, nil, nil, has[3])) do count_rows(q, link.flow, rows) end
+
+local saved = int(args.own_run.attempts_started) .. ' ' .. int(args.done) .. ' ' .. int(args.failed)
+redis.call('HSET', job, 'part', args.part, 'saved', saved)
+write_counts()
+return reply{is_cancelled = is_cancelled(q, job, has[2])}

@@ -1,0 +1,91 @@
+"""Call a task's function for one row of a many-row job, as if the row were a job of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+from flownb.adding.child_jobs import Run
+from flownb.api.job import Job
+from flownb.errors import FlowError, JobElsewhere, RateLimitError, UnrecoverableError
+from flownb.tasks.binding import UnknownTask
+from flownb.wire import codec
+from flownb.wire.many_rows import refer
+from flownb.wire.outcomes import Outcome
+from flownb.wire.records import JobRecord
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import Taken
+from flownb.worker.run_outcomes import outcome_of_error, rate_limited
+from flownb.worker.work import Work
+
+MOST_NEW_CHARACTERS = 4_000_000  # of values after which a run delegates the rest of its rows
+
+
+class _RowJob(Job):
+    """A row's job, as the function sees it."""
+
+    __slots__ = ()
+
+    def holding(self, data: Any) -> Self:
+        """Give the job its data, which are decoded already."""
+        self._data = data
+        return self
+
+    def update_data(self, data: Any) -> None:
+        raise FlowError("update_data: this row shares its job with others; give rows_per_job=1")
+
+    def add_children(self, children: Iterable[Any]) -> list[Any]:
+        raise FlowError("add_children: this row shares its job with others; give rows_per_job=1")
+
+
+class RowCalls:
+    """The rows of one run of a job, in the process that runs them."""
+
+    def __init__(self, taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> None:
+        self.of_job = Run(taken)
+        self.rows: list[Any] = codec.decode(taken.record.data)["rows"]
+        self._taken = taken
+        self._work = work
+        self._store = store
+        self._await = await_
+        self._large = json.loads(taken.record.bind or "{}").get("large")
+        self._row_record = dataclasses.replace(taken.record, bind=None, stacktrace="[]")
+
+    def call(self, position: int) -> str | Outcome:
+        """Run the row at a position of the job: return the JSON text of its value, or what its error means for it.
+
+        An outcome that is ``returned`` is one of the job: its queue is held. Raises what says that this run of the
+        job does not count, and `UnknownTask`.
+        """
+        job = self.job(position)
+        try:
+            value = self._work.processor(job)
+            if inspect.isawaitable(value):
+                value = self._await(value)
+            return _text_of(value)
+        except RateLimitError as error:
+            return rate_limited(self._taken, error, self._work.retry, job)
+        except (UnknownTask, JobElsewhere):
+            raise
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            return outcome_of_error(self._taken, error, self._work.retry, job)
+
+    def job(self, position: int) -> Job:
+        """Return the job of a row, as its function sees it."""
+        if self._large:  # the row itself stays as it is stored: it may be delegated
+            text, bind = codec.encode(self.rows[position], "row"), refer(None, self._large)
+            return self._job(dataclasses.replace(self._row_record, data=text, bind=bind))
+        return self._job(self._row_record).holding(self.rows[position])
+
+    def _job(self, record: JobRecord) -> _RowJob:
+        return _RowJob(record, store=self._store, run=self.of_job)
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return codec.encode(value, "the returned value", nan="null")
+    except FlowError as error:
+        raise UnrecoverableError(str(error)) from None
