@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from flownb import connection as connections
 from flownb import errors, hooks
 from flownb.api import display
 from flownb.api.job import Job, find_job, store_of
 from flownb.api.progress import Progress
-from flownb.api.waiting import FlowOutcome, polls, read_outcome, reasons, warn_of_removed
+from flownb.api.waiting import FlowOutcome, polls, read_outcome, reasons, warn_of_removed, within
 from flownb.connection import Connection
 from flownb.state.eta import estimate
 from flownb.state.stored_flow import StoredFlow
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from flownb.views.dot import Drawing
     from flownb.widgets.view import FlowView
+
+
+_T = TypeVar("_T")
 
 
 class Flow(Generic[Value]):
@@ -260,24 +263,28 @@ class Flow(Generic[Value]):
         After 10 s in which nothing runs it prints once what may mend (no worker serves a queue, it is paused),
         and raises `FlowStuck` for what cannot (a job was removed by hand, or its data are missing).
         `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow
-        is. Interrupting the wait leaves the flow running. A flow that is removed after its end stays for ten
+        is; until then the wait goes on while the server is away. Interrupting it leaves the flow running. A flow that is removed after its end stays for ten
         seconds; a handle that waited for it keeps the result.
 
         >>> with Worker("doc-waits", lambda job: 7):
         ...     add({"name": "total", "queueName": "doc-waits"}).wait(timeout=30).state
         'completed'
         """
-        if self._outcome is None or self._outcome.is_outdated(self._stored):
-            for _ in self._polls(timeout):
-                if self._stored.flow_state.catch_up().state is not None:
-                    break
-                self._while_waiting()
-            if "tidy" in self._stored.record:
-                self._outcome = read_outcome(self._stored)
+        with within(timeout):
+            if self._outcome is None or self._outcome.is_outdated(self._stored):
+                any(self._polls(timeout, self._has_ended))
+                if "tidy" in self._stored.record:
+                    self._outcome = read_outcome(self._stored)
         return self
 
-    def _polls(self, timeout: Any) -> Iterator[None]:
-        return polls(self._stored, timeout, handle=self)
+    def _has_ended(self) -> bool:
+        if self._stored.flow_state.catch_up().state is not None:
+            return True
+        self._while_waiting()
+        return False
+
+    def _polls(self, timeout: Any, ask: Callable[[], _T]) -> Iterator[_T]:
+        return polls(self._stored, timeout, ask, handle=self)
 
     def _while_waiting(self) -> None:
         """Called whenever the flow has not ended yet; a batch may have something to do meanwhile."""
@@ -292,12 +299,13 @@ class Flow(Generic[Value]):
         ...     add({"name": "total", "queueName": "doc-waits"}).result(timeout=30)
         7
         """
-        self.wait(timeout)
-        value: Value
-        value, failure, _ = self._outcome or read_outcome(self._stored)
-        if failure is not None:
-            raise failure
-        warn_of_removed(self._stored)
+        with within(timeout):
+            self.wait(timeout)
+            value: Value
+            value, failure, _ = self._outcome or read_outcome(self._stored)
+            if failure is not None:
+                raise failure
+            warn_of_removed(self._stored)
         return value
 
     # ---- how it is shown ----------------------------------------------------------------------------

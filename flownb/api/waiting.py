@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from typing import Any, NamedTuple, TypeVar
 
 from flownb.api.job import find_job
+from flownb.connection import patience
 from flownb.diagnosis.explain import explain
 from flownb.diagnosis.flow_reasons import completed_without
 from flownb.diagnosis.reasons import Reason, in_words
-from flownb.errors import FlowFailed, FlowStuck
+from flownb.errors import FlowFailed, FlowStuck, ServerError, ServerUnreachable
 from flownb.options import seconds
 from flownb.state import failed_jobs
 from flownb.state.removed_jobs import count_removed
 from flownb.state.stored_flow import COUNT_PATIENCE_SECONDS, StoredFlow
 from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED
+
+T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.002, 0.25  # between two questions whether the flow has ended
 PAUSE_GROWTH = 1.3  # each pause is so many times the one before
@@ -26,25 +30,56 @@ RECHECK_SECONDS = (
 )
 
 
-def polls(stored: StoredFlow, timeout: Any, *, handle: object) -> Iterator[None]:
-    """Yield whenever it is time to ask again whether the flow has ended, ever more rarely.
+def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: object) -> Iterator[T]:
+    """Yield what `ask` answers, which asks the server how far the flow is, ever more rarely.
 
-    Prints once why a flow without running jobs does not end.
+    Prints once why a flow without running jobs does not end. With a `timeout` the server may be away meanwhile.
 
     Raises FlowStuck for a flow that cannot end, and TimeoutError, which shows `handle`, once `timeout` is over and
     the flow was asked after it.
     """
     limit = None if timeout is None else seconds(timeout, "timeout")
     started, pause, is_explained, explain_at = time.monotonic(), FIRST_PAUSE_SECONDS, False, SILENCE_SECONDS
+    deadline = None if limit is None else started + limit
     while True:
-        waited = time.monotonic() - started
-        yield
-        if limit is not None and waited >= limit:
-            raise TimeoutError(f"{handle!r} has not ended after {limit:g} s; {in_words(reasons(stored))}")
-        if waited > explain_at:
-            is_explained, explain_at = _explain(stored, is_explained), waited + SILENCE_SECONDS
-        time.sleep(min(pause, limit - waited if limit is not None else pause))
+        waited, lost = time.monotonic() - started, None
+        try:
+            with patience.until(deadline):
+                answer = ask()
+        except ServerUnreachable as error:
+            if limit is None:
+                raise
+            lost = error
+        else:
+            yield answer
+        left = LONGEST_PAUSE_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
+        if limit is not None and (waited >= limit or (lost and not left)):
+            raise _too_late(stored, handle, limit, lost)
+        if waited > explain_at and not lost:
+            with patience.until(deadline), suppress(*([ServerUnreachable] if limit is not None else [])):
+                is_explained, explain_at = _explain(stored, is_explained), waited + SILENCE_SECONDS
+        time.sleep(min(pause, left))
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
+
+
+def within(timeout: Any) -> AbstractContextManager[None]:
+    """Let what is read in this thread end soon after a caller's timeout, which begins now."""
+    return patience.until(None if timeout is None else time.monotonic() + seconds(timeout, "timeout"))
+
+
+def _too_late(
+    stored: StoredFlow, handle: object, limit: float, lost: ServerUnreachable | None
+) -> TimeoutError:
+    """Return the error that says what keeps the flow from ending; a lost server is asked nothing more."""
+    shown = f"{type(handle).__name__}({stored.name!r})"
+    if not lost:
+        try:
+            with patience.until(time.monotonic()):
+                shown, why = repr(handle), in_words(reasons(stored))
+            return TimeoutError(f"{shown} has not ended after {limit:g} s; {why}")
+        except ServerError as error:
+            return TimeoutError(f"{shown} has not ended after {limit:g} s; {error}")
+    return TimeoutError(f"{shown} has not ended after {limit:g} s; {lost}")
 
 
 def reasons(stored: StoredFlow) -> list[Reason]:

@@ -11,11 +11,12 @@ from flownb.api import display
 from flownb.api.attach import find_flow, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.job import Job
-from flownb.api.waiting import was_cancelled
+from flownb.api.waiting import was_cancelled, within
 from flownb.batches import batch_tables, debugging, results, row_selection
 from flownb.batches.complete_roots import complete_roots
 from flownb.batches.failures import read_failures
-from flownb.batches.row_ends import as_they_end
+from flownb.batches.jobs_of_rows import Row
+from flownb.batches.row_ends import RowEnds
 from flownb.batches.stored_batch import Source, StoredBatch
 from flownb.connection import Connection
 from flownb.errors import FlowFailed, OptionError
@@ -68,8 +69,9 @@ class Batch(Flow):
         2     0.25
         """
         batch_tables.check_failed(failed)
-        self.wait(timeout)
-        return batch_tables.row_results(self._stored, failed)
+        with within(timeout):
+            self.wait(timeout)
+            return batch_tables.row_results(self._stored, failed)
 
     def table(self) -> pd.DataFrame:
         """Return the rows with their results so far and ``_state _error _attempts _seconds``; never waits.
@@ -108,13 +110,14 @@ class Batch(Flow):
         14
         """
         stored = self._stored
-        if stored.spec["stage_names"]:
-            value = super().result(timeout)
-            return batch_tables.group_results(stored) if stored.has_plain_root else value
-        self.wait(timeout)
-        if stored.store.flows.read_end(stored.id)[0] == CANCELLED:
-            raise was_cancelled(stored)
-        return batch_tables.successful_results(stored)
+        with within(timeout):
+            if stored.spec["stage_names"]:
+                value = super().result(timeout)
+                return batch_tables.group_results(stored) if stored.has_plain_root else value
+            self.wait(timeout)
+            if stored.store.flows.read_end(stored.id)[0] == CANCELLED:
+                raise was_cancelled(stored)
+            return batch_tables.successful_results(stored)
 
     def as_completed(self, timeout: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield ``(label, value)`` of each row as it ends, also of those that have ended already.
@@ -131,13 +134,23 @@ class Batch(Flow):
         0 1.0
         1 FlowFailed('ZeroDivisionError: integer division or modulo by zero')
         """
-        polls = self._polls(timeout)
-        while not self._stored.is_whole():  # another kernel's iterator has not come to its end
-            next(polls)
-        rows, index = self._stored.rows, self._stored.index
-        for position, row in as_they_end(rows, polls, ended=self._stored.count_ended, is_over=self._is_over):
-            failure = FlowFailed(row.error or f"the row is {row.state}")
-            yield index[position], failure if row.value is None else results.decoded(row.value)
+        stored = self._stored
+        ends: RowEnds | None = None
+        index: Any = None
+
+        def look() -> list[tuple[int, Row]]:
+            nonlocal ends, index
+            if ends is None and stored.is_whole():  # not while another kernel's iterator gives rows
+                index = stored.index
+                ends = RowEnds(stored.rows, ended=stored.count_ended, is_over=self._is_over)
+            return [] if ends is None else ends.look()
+
+        for some in self._polls(timeout, look):
+            for position, row in some:
+                failure = FlowFailed(row.error or f"the row is {row.state}")
+                yield index[position], failure if row.value is None else results.decoded(row.value)
+            if ends is not None and not ends.waiting:
+                return
 
     def debug(self, label: Any) -> Any:
         """Call the task here with the inputs of one row, and return its value; nothing stored is changed.

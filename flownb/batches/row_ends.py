@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 from flownb.batches.jobs_of_rows import Row
 from flownb.batches.stored_rows import StoredRows
@@ -12,31 +12,36 @@ from flownb.wire.store.limits import CHUNK_JOBS
 ENDED = (COMPLETED, FAILED, "removed")
 
 
-def as_they_end(
-    rows: StoredRows, polls: Iterable[None], *, ended: Callable[[], int], is_over: Callable[[], bool]
-) -> Iterator[tuple[int, Row]]:
-    """Yield each row that has ended, with its position, at the first of the `polls` that finds it so.
+class RowEnds:
+    """The rows that have ended since the last look.
 
-    `ended` counts the rows that have ended. Rows run about in their order, so a poll reads from the first open row
-    until it has found that many. When the batch is over, the last poll reads every row that is left, because
+    `ended` counts the rows that have ended. Rows run about in their order, so a look reads from the first open row
+    until it has found that many. When the batch is over, the last look reads every row that is left, because
     rows that were removed are in no count and would never be found by it.
     """
-    waiting, found = list(range(len(rows))), 0
-    for _ in polls:
-        news = len(waiting) if is_over() else ended() - found
+
+    def __init__(self, rows: StoredRows, *, ended: Callable[[], int], is_over: Callable[[], bool]) -> None:
+        self._rows = rows
+        self._ended = ended
+        self._is_over = is_over
+        self.waiting = list(range(len(rows)))  #: positions of the rows that have not been found to have ended
+        self._found = 0
+
+    def look(self) -> list[tuple[int, Row]]:
+        """Return each row that has ended since, with its position. Where the server is lost, the next look finds them."""
+        news = len(self.waiting) if self._is_over() else self._ended() - self._found
+        found: list[tuple[int, Row]] = []
         still: list[int] = []
-        for start in range(0, len(waiting), CHUNK_JOBS):
-            if news <= 0:
-                still += waiting[start:]
+        for start in range(0, len(self.waiting), CHUNK_JOBS):
+            if len(found) >= news:
+                still += self.waiting[start:]
                 break
-            positions = waiting[start : start + CHUNK_JOBS]
-            for position, row in zip(positions, rows.read(positions), strict=True):
+            positions = self.waiting[start : start + CHUNK_JOBS]
+            for position, row in zip(positions, self._rows.read(positions), strict=True):
                 if row.state in ENDED:
-                    news -= 1
-                    found += 1
-                    yield position, row
+                    found.append((position, row))
                 else:
                     still.append(position)
-        waiting = still
-        if not waiting:
-            return
+        self.waiting = still
+        self._found += len(found)
+        return found

@@ -27,6 +27,8 @@ KEPT = (
 
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 8.0  # a half-open connection is noticed in less than 10 s
+RESENT_SECONDS = 4.0  # for an answer to a command that is sent again after it, on a new connection
+CALL_SECONDS = 9.0  # for a call with all that it is sent again
 BLOCKING_SECONDS = 15.0  # above the 10 s a blocking command may take
 RESENDS = 7  # with the pauses between them some 2 to 4.5 s, in which an embedded server has been restarted
 LONGEST_PAUSE_SECONDS = 1.0
@@ -128,27 +130,28 @@ def make_client(
     """Return a new client of bytes; it opens no connection before its first command."""
     import redis
     from redis.backoff import EqualJitterBackoff
-    from redis.retry import Retry
 
+    from flownb.connection.limited import PatientRetry, limit
+
+    backoff = EqualJitterBackoff(cap=LONGEST_PAUSE_SECONDS, base=0.05)
     options: dict[str, Any] = {key: value for key, value in address.items() if key != "url"}
     options |= {
         "decode_responses": False,
         "protocol": 2,  # replies of one shape with every redis-py and server
-        "socket_timeout": timeout,
+        "socket_timeout": RESENT_SECONDS if resends else timeout,
         "socket_connect_timeout": CONNECT_SECONDS,
-        "retry": Retry(EqualJitterBackoff(cap=LONGEST_PAUSE_SECONDS, base=0.05), resends),
+        "retry": PatientRetry(backoff, resends, CALL_SECONDS if resends else timeout + 1),
     }
     url = address.get("url")
     if url is None:
-        return redis.Redis(**options)
+        return limit(redis.Redis(**options))
     options["socket_keepalive"] = True
     if str(url).startswith("rediss:"):
         # old redis-py versions leave the host name unchecked
         options.setdefault("ssl_check_hostname", options.get("ssl_cert_reqs", "required") != "none")
     else:
         options = {key: value for key, value in options.items() if not key.startswith("ssl_")}
-    client: redis.Redis = redis.Redis.from_url(str(url), **options)
-    return client
+    return limit(redis.Redis.from_url(str(url), **options))
 
 
 def shown(address: dict[str, object]) -> str:

@@ -1,0 +1,108 @@
+"""Connections and resends of redis-py's that keep to the time of a call.
+
+A network may swallow what is sent, without an error: then only a limit of time ends a call. It is one for the whole call,
+however often that connects, is answered slowly or is sent again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.retry import Retry
+
+from flownb.connection import patience
+
+if TYPE_CHECKING:
+    import redis
+
+T = TypeVar("T")
+
+
+class PatientRetry(Retry):
+    """Sends a call again after a lost connection, as long as the call's time lasts."""
+
+    def __init__(self, backoff: Any, resends: int, call_seconds: float) -> None:
+        super().__init__(backoff, resends)
+        self._call_seconds = call_seconds
+
+    def call_with_retry(
+        self,
+        do: Callable[[], T],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        """Call `do` until it succeeds; `fail` sees each error."""
+        with patience.of_call(self._call_seconds):
+            self._backoff.reset()
+            failures = 0
+            while True:
+                try:
+                    return do()
+                except self._supported_errors as error:
+                    if is_retryable and not is_retryable(error):
+                        raise
+                    failures += 1
+                    fail(error, failures) if with_failure_count else fail(error)
+                    pause = self._backoff.compute(failures)
+                    if failures > self._retries or pause >= (patience.left() or 0.0):
+                        raise
+                    time.sleep(pause)
+
+
+class _Limited:
+    """A connection that waits no longer than the call lasts to which its present command belongs."""
+
+    _sock: Any
+    socket_timeout: Any
+    socket_connect_timeout: Any
+    _is_limited = False
+
+    def _connect(self) -> Any:
+        before, left = self.socket_connect_timeout, patience.left()
+        if left is not None and left < before:
+            self.socket_connect_timeout = left
+        try:
+            return super()._connect()  # type: ignore[misc]
+        finally:
+            self.socket_connect_timeout = before
+
+    def send_packed_command(self, *args: Any, **options: Any) -> Any:
+        self._limit()
+        return super().send_packed_command(*args, **options)  # type: ignore[misc]
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        self._limit()
+        return super().read_response(*args, **options)  # type: ignore[misc]
+
+    def _limit(self) -> None:
+        left = patience.left()
+        is_short = left is not None and left < self.socket_timeout
+        if self._sock is not None and (is_short or self._is_limited):
+            self._sock.settimeout(left if is_short else self.socket_timeout)
+            self._is_limited = is_short
+
+
+class _Plain(_Limited, Connection):
+    """Over TCP."""
+
+
+class _Encrypted(_Limited, SSLConnection):
+    """Over TLS."""
+
+
+class _Local(_Limited, UnixDomainSocketConnection):
+    """Over a socket of this machine."""
+
+
+_OF = {Connection: _Plain, SSLConnection: _Encrypted, UnixDomainSocketConnection: _Local}
+
+
+def limit(client: redis.Redis) -> redis.Redis:
+    """Let a new client's connections keep to the time of a call; return it."""
+    pool = client.connection_pool
+    pool.connection_class = _OF[pool.connection_class]
+    return client
