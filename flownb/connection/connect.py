@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flownb.connection import address as addresses
 from flownb.connection import checks, embedded
 from flownb.connection.folder import folder_for
-from flownb.errors import OptionError, ReadOnly, ServerRefused
+from flownb.errors import FlownbError, OptionError, ReadOnly, ServerError, ServerRefused
 from flownb.wire import keys
 
 if TYPE_CHECKING:
@@ -235,7 +235,8 @@ def _address_asked_for(asked: object, path: object) -> dict[str, object]:
 # -- the default connection --------------------------------------------------------------------------------
 
 _default: Connection | None = None
-_choosing = threading.RLock()
+_refusal: FlownbError | None = None  # of the last `connect`, if it failed
+_choosing = threading.RLock()  # held while these two are read or written
 
 
 def connect(
@@ -247,22 +248,32 @@ def connect(
 ) -> Connection:
     """Set the default connection and close the old one with its workers; arguments as for `Connection`.
 
-    If the new server cannot be reached the old default stays.
+    If the new server cannot be reached, every use of the default connection raises what this raised, until a `connect`
+    succeeds: nothing lands on another server. Handles and workers of the old default go on.
 
     >>> connect("redis://example.org", prefix="acme", read_only=True)  # doctest: +SKIP
     Connection('redis://example.org:6379/0', prefix='acme', read_only=True)
     """
-    global _default
+    global _default, _refusal
     with _choosing:
-        new = Connection(url_or_redis_client, path=path, prefix=prefix, read_only=read_only)
-        old, _default = _default, new
+        try:
+            new = Connection(url_or_redis_client, path=path, prefix=prefix, read_only=read_only)
+        except BaseException as error:
+            kind = type(error) if isinstance(error, FlownbError) else ServerError
+            said = str(error) or f"connect() ended with {type(error).__name__}"
+            _refusal = kind(f"{said}; nothing is sent anywhere until a connect() succeeds")
+            raise
+        old, _default, _refusal = _default, new, None
     if old:
         old.close()
     return new
 
 
 def current(given: Connection | None = None) -> Connection:
-    """The connection that was given, or the default one, made at its first use, and again after it was closed."""
+    """The connection that was given, or the default one, made at its first use, and again after it was closed.
+
+    After a `connect` that failed there is no default one: raises what that has raised.
+    """
     if given is not None:
         if not isinstance(given, Connection):
             raise OptionError(
@@ -271,6 +282,8 @@ def current(given: Connection | None = None) -> Connection:
         return given
     global _default
     with _choosing:
+        if _refusal is not None:
+            raise type(_refusal)(*_refusal.args)
         if _default is None or _default.closed:
             _default = Connection()
         return _default

@@ -1,7 +1,7 @@
 """Connections and resends of redis-py's that keep to the time of a call.
 
-A network may swallow what is sent, without an error: then only a limit of time ends a call. It is one for the whole call,
-however often that connects, is answered slowly or is sent again.
+A network may swallow what is sent, without an error: then only a limit of time ends a call. It is one for the whole
+call, however often that connects, is answered slowly or is sent again.
 """
 
 from __future__ import annotations

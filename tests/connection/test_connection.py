@@ -7,18 +7,24 @@ import sys
 import pytest
 import redis
 
+import flownb as fn
 from flownb import Queue, Worker
 from flownb.connection import Connection, connect, current
-from flownb.errors import OptionError, ReadOnly, ServerRefused
+from flownb.errors import OptionError, ReadOnly, ServerError, ServerRefused, ServerUnreachable
 
 
 @pytest.fixture
 def _fresh_default(monkeypatch):
-    monkeypatch.setattr(
-        sys.modules["flownb.connection.connect"], "_default", None
-    )  # the name is a function's
+    module = sys.modules["flownb.connection.connect"]  # the name is a function's
+    monkeypatch.setattr(module, "_default", None)
+    monkeypatch.setattr(module, "_refusal", None)
     yield
     current().close()
+
+
+@fn.task(queue="doubled")
+def doubled(x):
+    return 2 * x
 
 
 def allow(port, *rules):
@@ -159,13 +165,69 @@ def test_connect_sets_the_default_and_closes_the_old_one(tmp_path, watch):
     second = connect(path=tmp_path / "b" / ".flownb", prefix="acme")
     assert first.closed
     assert current() is second
-    with pytest.raises(OptionError):
-        connect("redis://host", path="x")
-    assert current() is second
     second.close()
     for name in "ab":
         watch.gone(tmp_path / name / ".flownb")
     connect(path=tmp_path / "a" / ".flownb")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        (["redis://localhost:1"], ServerUnreachable, "no server at redis://localhost:1/0: start it"),
+        (["localhost:6379"], ServerUnreachable, "does not begin with redis://"),
+        (["redis://host", "x"], OptionError, "not both"),
+        ([{"host": "localhost"}], OptionError, "pass a URL or a redis.Redis client"),
+    ],
+)
+@pytest.mark.parametrize("has_default", [False, True])
+@pytest.mark.usefixtures("_fresh_default")
+def test_after_a_connect_that_failed_every_use_raises_what_it_said(
+    tmp_path, monkeypatch, wrong, error, said, has_default
+):
+    monkeypatch.chdir(tmp_path)
+    before = connect(path=tmp_path / "before" / ".flownb") if has_default else None
+    queue = Queue("q") if has_default else None
+    with pytest.raises(error, match=said):
+        connect(wrong[0], path=wrong[1] if wrong[1:] else None)
+    uses = [
+        lambda: Queue("q").add("j"),
+        lambda: fn.add({"name": "t", "queueName": "q"}),
+        lambda: fn.fan_out([1], doubled),
+        lambda: Worker("q", print).start(),
+        lambda: fn.workers().start(),
+        fn.flows,
+        fn.doctor,
+        lambda: fn.attach("x"),
+    ]
+    for use in uses:
+        with pytest.raises(error, match=f"{said}.*; nothing is sent anywhere until a connect"):
+            use()
+    assert not (tmp_path / ".flownb").exists()
+    if before is not None:
+        assert queue.get_job_counts()["waiting"] == 0  # a handle of the old one goes on
+        assert before.client().keys("*:q:*") == []
+    now = connect(path=tmp_path / "after" / ".flownb")
+    assert current() is now
+    assert before is None or before.closed
+    Queue("q").add("j")
+
+
+@pytest.mark.usefixtures("_fresh_default")
+def test_a_connect_that_was_interrupted_has_failed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def interrupt(address):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flownb.connection.address.knock", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            connect("redis://localhost:1")
+    with pytest.raises(ServerError, match=r"^connect\(\) ended with KeyboardInterrupt; nothing is sent"):
+        fn.flows()
+    assert not (tmp_path / ".flownb").exists()
+    connect(path=tmp_path / ".flownb")
 
 
 @pytest.mark.parametrize(

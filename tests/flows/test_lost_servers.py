@@ -57,7 +57,7 @@ def test_no_wait_outlives_its_timeout_by_a_second_on_a_half_open_network(far, wa
     for timeout in (0, 1.5):
         for wait in waits(flow, batch):
             started = time.monotonic()
-            with pytest.raises(TimeoutError, match="has not ended after .* the server does not answer"):
+            with pytest.raises(TimeoutError, match=r"has not ended after .* the server does not answer"):
                 wait(timeout)
             assert timeout <= time.monotonic() - started < timeout + 1
 
