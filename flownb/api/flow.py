@@ -262,9 +262,9 @@ class Flow(Generic[Value]):
 
         After 10 s in which nothing runs it prints once what may mend (no worker serves a queue, it is paused),
         and raises `FlowStuck` for what cannot (a job was removed by hand, or its data are missing).
-        `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow
-        is; until then the wait goes on while the server is away. Interrupting it leaves the flow running. A flow that is removed after its end stays for ten
-        seconds; a handle that waited for it keeps the result.
+        `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow is; until
+        then the wait goes on while the server is away. Interrupting it leaves the flow running. A flow that is removed
+        after its end stays for ten seconds; a handle that waited for it keeps the result.
 
         >>> with Worker("doc-waits", lambda job: 7):
         ...     add({"name": "total", "queueName": "doc-waits"}).wait(timeout=30).state

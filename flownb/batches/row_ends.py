@@ -28,7 +28,7 @@ class RowEnds:
         self._found = 0
 
     def look(self) -> list[tuple[int, Row]]:
-        """Return each row that has ended since, with its position. Where the server is lost, the next look finds them."""
+        """Return each row that has ended since, with its position; where that fails, the next look finds them."""
         news = len(self.waiting) if self._is_over() else self._ended() - self._found
         found: list[tuple[int, Row]] = []
         still: list[int] = []

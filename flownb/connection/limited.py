@@ -86,19 +86,19 @@ class _Limited:
             self._is_limited = is_short
 
 
-class _Plain(_Limited, Connection):
-    """Over TCP."""
+class _OverTcp(_Limited, Connection):
+    """A connection to a host."""
 
 
-class _Encrypted(_Limited, SSLConnection):
-    """Over TLS."""
+class _OverTls(_Limited, SSLConnection):
+    """A connection that is encrypted and verified."""
 
 
-class _Local(_Limited, UnixDomainSocketConnection):
-    """Over a socket of this machine."""
+class _OverSocket(_Limited, UnixDomainSocketConnection):
+    """A connection through a socket of this machine."""
 
 
-_OF = {Connection: _Plain, SSLConnection: _Encrypted, UnixDomainSocketConnection: _Local}
+_OF = {Connection: _OverTcp, SSLConnection: _OverTls, UnixDomainSocketConnection: _OverSocket}
 
 
 def limit(client: redis.Redis) -> redis.Redis:
