@@ -29,7 +29,7 @@ def half_stored(record: Mapping[str, str], counts: FlowCounts, flow: str | None)
     if record.get("kind") == "batch":
         fix = "if it died, run the same fan_out again: it stores the rest"
     elif keys.id_of(record["root"]) != flow:
-        fix = "if it died, add it again with another jobId"
+        fix = "if it died, run the same add again: it stores the rest"
     return Why(Urgency.WHOLE, "half", "", why, fix)
 
 

@@ -168,7 +168,10 @@ def test_a_flow_whose_producer_died_half_way(stage, monkeypatch):
 
 def test_a_half_stored_flow_with_an_id_of_its_own(stage, monkeypatch):
     flow = half_stored(stage, monkeypatch, opts={"jobId": "mine"})
-    assert stage.explain(flow)[0][2] == "if it died, add it again with another jobId"
+    assert stage.explain(flow)[0][2] == "if it died, run the same add again: it stores the rest"
+    again = stage.add(*(row(f"row-{i}") for i in range(1500)), opts={"jobId": "mine"})
+    assert again.progress().total == flow.progress().total == 1501
+    assert not any("half stored" in why for _, why, _ in stage.explain(flow))
 
 
 # ---- the server ---------------------------------------------------------------------------------------------
