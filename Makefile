@@ -8,7 +8,7 @@ FAST := tests/contracts tests/views tests/tasks tests/wire tests/test_options.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check fmt test lint bench lab clean venv env-demo env-test env-lab
+.PHONY: help demo check fmt test lint bench chaos soak lab clean venv env-demo env-test env-lab
 
 help:
 	@echo 'make demo            make the environment, install flownb, run `flownb demo` (ROWS=all: every row)'
@@ -17,6 +17,8 @@ help:
 	@echo 'make fmt             lay out the code, write the pages that are made from it'
 	@echo 'make lab             open the notebooks in JupyterLab'
 	@echo 'make bench           run the benchmarks'
+	@echo 'make chaos           20,000 jobs under 25 kills of workers and 5 of the server; SEED=n repeats a run, SEEDS=n runs n seeds'
+	@echo 'make soak            an hour of mixed flows: nothing grows; MINUTES=n for less'
 	@echo 'make clean           remove the environment and what tools left behind; never data in .flownb/'
 	@echo 'PYTHON=python3.13    another Python to make the environment with'
 
@@ -63,6 +65,12 @@ bench: env-test
 	@for file in benchmarks/bench_*.py; do \
 	  if [ -e "$$file" ]; then echo "--- $$file"; $(RUN) "$$file" || exit 1; else echo 'There are no benchmarks yet.'; fi; \
 	done
+
+chaos: env-test
+	@$(RUN) -m tests.faults.chaos $(if $(SEED),--seed '$(SEED)') $(if $(SEEDS),--seeds '$(SEEDS)')
+
+soak: env-test
+	@$(RUN) -m tests.faults.soak $(if $(MINUTES),--minutes '$(MINUTES)')
 
 lab: env-lab
 	@$(RUN) -m jupyterlab notebooks

@@ -1,4 +1,8 @@
-"""A way to a server that drops replies: the request arrives and is carried out, the answer is lost, the line is cut."""
+"""A way to a server that is no good: it loses replies or requests, swallows, delays, or cuts every line.
+
+A lost reply is one whose request arrived and was carried out; a lost request never arrived. Either cuts its line. A way
+that swallows leaves its lines open, and no byte passes: nobody is told, as when a cable is pulled.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,33 @@ import random
 import socket
 import tempfile
 import threading
+import time
+from collections.abc import Iterator
 
 
 class Proxy:
-    """Listens on a unix socket and hands on to `server`; after `spared` replies a share of them is lost."""
+    """Listens on a unix socket and hands on to `server`; after `spared` chunks a share of what passes is lost.
 
-    def __init__(self, server: str, share: float, *, seed: int = 1, spared: int = 20) -> None:
+    `share` is that of replies, `request_share` that of requests, `delay` the seconds that each way takes.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        share: float = 0.0,
+        *,
+        request_share: float = 0.0,
+        delay: float = 0.0,
+        seed: int = 1,
+        spared: int = 20,
+    ) -> None:
         self.server = server
         self.share = share
+        self.request_share = request_share
+        self.delay = delay
         self.spared = spared
+        self._passes = threading.Event()
+        self._passes.set()
         self.dropped = 0
         self.lose: bytes | None = (
             None  # the next reply that holds this is lost, and the next line's first one too
@@ -31,13 +53,32 @@ class Proxy:
         self._lines: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    @contextlib.contextmanager
+    def swallows(self) -> Iterator[None]:
+        """Let no byte pass for a while, in either direction; lines stay open, and new ones are taken."""
+        self._passes.clear()
+        try:
+            yield
+        finally:
+            self._passes.set()
+
+    def cut(self) -> None:
+        """Close every line there is; new ones are taken."""
+        lines, self._lines = self._lines, []
+        for line in lines:
+            _cut(line)
+
     def close(self) -> None:
-        self.share = 0.0
+        self.share = self.request_share = 0.0
+        self._passes.set()
         with contextlib.suppress(OSError):
             self._door.shutdown(socket.SHUT_RDWR)
         self._door.close()
-        for line in self._lines:
-            _cut(line)
+        self.cut()
         self._folder.cleanup()
 
     def _accept(self) -> None:
@@ -59,6 +100,12 @@ class Proxy:
                 if replies and (lose_first or self._loses_this(chunk)):
                     self.dropped += 1
                     break
+                if not replies and self._chance.random() < self.request_share:
+                    self.dropped += 1
+                    break
+                if self.delay:
+                    time.sleep(self.delay)
+                self._passes.wait()
                 target.sendall(chunk)
         _cut(source)
         _cut(target)
