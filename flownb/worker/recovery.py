@@ -59,6 +59,15 @@ class Recovery:
         except ServerError:
             pass
 
+    def give_back_forgotten(self, base: str) -> None:
+        """Give back what the server says this worker runs in a queue, and the worker does not.
+
+        A server that comes back with older data, as a replica in place of its master or after a power failure, has
+        jobs as running whose ends were written to what is lost. Their lease is kept, so nobody else would take them,
+        and where the client has sent its call again by itself no error has told of it.
+        """
+        self._give_back_unknown(base, self._held.known())
+
     def _give_back_unknown(self, base: str, known: set[tuple[str, str]]) -> None:
         mine = self._settings.identity
         unknown = [

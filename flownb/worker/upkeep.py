@@ -26,6 +26,7 @@ class Upkeep:
         self._shared_jobs = SharedJobs(store)
         self._next_sweep = 0.0  # monotonic time
         self._next_check = 0.0  # monotonic time
+        self._sweeps = 0
 
     def run_if_due(self, now: float) -> bool:
         """Sweep and check where it is time; say whether the sweep has put jobs back into a queue."""
@@ -75,6 +76,8 @@ class Upkeep:
                 interval=max(int(self._settings.stalled_interval * 1000), 1),
                 most=self._settings.max_stalled_count,
             )
+            self._sweeps += 1  # one queue a sweep: many queues on a slow network would hold up the jobs
+            self._recovery.give_back_forgotten(bases[self._sweeps % len(bases)])
         except ServerError as error:
             self._recovery.complain(error)
             return False

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import redis
 
 import flownb as fn
+from tests.support import invariants
+from tests.support.server import OwnServer
 
 
 def test_five_kills_of_the_server_in_five_seconds_repeat_fail_and_charge_nothing(scene, until, ended):
@@ -176,3 +181,39 @@ def test_a_worker_whose_clock_is_an_hour_off_runs_delayed_jobs_when_they_are_due
     assert 0.95 < run.begun - added < 2.0
     found = queue.get_job(job.id)
     assert abs(found.finished_on - run.begun * 1000) < 1000 if isinstance(found.finished_on, int) else True
+
+
+def test_a_replica_that_had_not_heard_everything_takes_over_and_what_it_has_ends(scene, until, ended):
+    """What the old master had not passed on is gone, ends of jobs too; what is there is whole, and runs to its end."""
+    with tempfile.TemporaryDirectory(prefix="flownb-replica-") as folder:
+        port = _free_port()
+        scene.client.config_set("port", port)
+        replica = OwnServer(Path(folder), keeps_data=False, settings=("--replicaof", f"127.0.0.1 {port}"))
+        client = replica.client()
+        try:
+            until(lambda: client.info("replication")["master_link_status"] == "up")
+            way = scene.way()
+            scene.add(100, 0.02)
+            worker = scene.worker(url=way.url)
+            until(lambda: ended() > 20)
+            client.replicaof("NO", "ONE")
+            until(lambda: ended() > 60)
+            way.server = replica.socket
+            scene.server.kill()
+            way.cut()
+            with fn.Connection(replica.url) as there:
+                flow = fn.attach("total:tree-0", connection=there)
+                [(_, jobs)] = scene.work.trees
+                assert flow.result(timeout=30) == {"sum": sum(job["number"] for job in jobs), "n": 100}
+                assert fn.doctor(connection=there).empty
+                assert invariants.violations(client) == []
+            assert worker.process.poll() is None
+        finally:
+            client.close()
+            replica.kill()
+
+
+def _free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
