@@ -59,6 +59,7 @@ fmt: env-test
 	@$(RUN) -m ruff format .
 	@$(RUN) scripts/check_javascript.py --write >/dev/null || true
 	@$(RUN) scripts/write_lua_readme.py
+	@$(RUN) -m tests.support.data_types
 	@$(RUN) scripts/write_file_table.py
 
 bench: env-test

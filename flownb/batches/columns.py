@@ -5,14 +5,13 @@ docs/data-types.md lists every dtype.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import enum
 import json
 import math
 import pathlib
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from decimal import Decimal
 from functools import singledispatch
 from json.encoder import encode_basestring as _quoted
@@ -21,6 +20,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from flownb.wire import plain_json
 from flownb.wire.store import large_inputs
 
 MOST_LEVELS = 200  #: how deep a cell's lists and dicts may nest
@@ -64,7 +64,7 @@ def fragments_of(column: pd.Series[Any] | list[Any]) -> list[str]:
     if isinstance(dtype, pd.CategoricalDtype):
         return _of_categories(column)
     if isinstance(dtype, pd.DatetimeTZDtype):
-        return _of_times(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), "Z")
+        return _of_zoned(column)
     if isinstance(dtype, pd.StringDtype):
         return _of_texts(column)
     if isinstance(column.array, MASKED):
@@ -84,7 +84,7 @@ def _of_array(values: np.ndarray[Any, Any], column: pd.Series[Any]) -> list[str]
         case "b":
             return ["true" if value else "false" for value in values.tolist()]
         case "M":
-            return _of_times(values, "")
+            return _of_times(values)
         case "m":
             return _of_floats(values / np.timedelta64(1, "s"))
         case _:
@@ -105,7 +105,7 @@ def _of_numbers(values: np.ndarray[Any, Any]) -> list[str]:
     return repr(values.tolist())[1:-1].split(", ") if len(values) else []
 
 
-def _of_times(values: np.ndarray[Any, Any], zone: str) -> list[str]:
+def _of_times(values: np.ndarray[Any, Any]) -> list[str]:
     """ISO 8601, with 6 digits of a second or 9, and none for a whole second."""
     missing = np.isnat(values)
     seconds = values.astype("M8[s]")
@@ -113,8 +113,24 @@ def _of_times(values: np.ndarray[Any, Any], zone: str) -> list[str]:
     texts = np.datetime_as_string(seconds).tolist()
     if rest.any():
         pairs = zip(texts, rest.tolist(), strict=True)
-        return _with_nulls([f'"{text}{_fraction(ns)}{zone}"' for text, ns in pairs], missing)
-    return _with_nulls([f'"{text}{zone}"' for text in texts], missing)
+        return _with_nulls([f'"{text}{_fraction(ns)}"' for text, ns in pairs], missing)
+    return _with_nulls([f'"{text}"' for text in texts], missing)
+
+
+def _of_zoned(column: pd.Series[Any]) -> list[str]:
+    """Local times, each with the offset that its zone has then; Z where that is none."""
+    local, utc = column.dt.tz_localize(None), column.dt.tz_convert("UTC").dt.tz_localize(None)
+    offsets = ((local - utc) // pd.Timedelta(seconds=1)).fillna(0).astype(np.int64)
+    ends = {offset: _offset_text(offset) + '"' for offset in offsets.unique().tolist()}
+    texts = zip(_of_times(local.to_numpy()), offsets.tolist(), strict=True)
+    return [text if text == "null" else text[:-1] + ends[offset] for text, offset in texts]
+
+
+def _offset_text(seconds: int) -> str:
+    zone = datetime.timezone(datetime.timedelta(seconds=seconds))
+    return plain_json.time_text(datetime.datetime(2000, 1, 1, tzinfo=zone)).removeprefix(
+        "2000-01-01T00:00:00"
+    )
 
 
 def _fraction(ns: int) -> str:
@@ -223,9 +239,9 @@ def _too_deep() -> _Unfit:
 
 @singledispatch
 def _converted(value: Any, level: int) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return _of_dict({field.name: getattr(value, field.name) for field in fields}, level)
+    fields = plain_json.fields_of(value)
+    if fields is not None:
+        return _of_dict(fields, level)
     raise _Unfit(
         f"a value of type {type_name(value)} has no JSON form",
         "send its parts as a dict, or the path of a file",
@@ -245,8 +261,23 @@ def _of_dict(value: dict[Any, Any], level: int) -> dict[str, Any]:
     return plain
 
 
-@_converted.register(list)
 @_converted.register(tuple)
+@_converted.register(pd.Series)
+def _of_record_or_list(value: Any, level: int) -> Any:
+    """A named tuple, or a Series whose labels are texts, is an object."""
+    fields = plain_json.fields_of(value)
+    if fields is not None:
+        return _of_dict(fields, level)
+    return _of_list(value, level) if isinstance(value, tuple) else _of_values(value, level)
+
+
+@_converted.register(set)
+@_converted.register(frozenset)
+def _of_set(value: Collection[Any], level: int) -> list[Any]:
+    return _of_list(plain_json.in_order(value), level)
+
+
+@_converted.register(list)
 def _of_list(value: Iterable[Any], level: int) -> list[Any]:
     plain: list[Any] = []
     for item in value:
@@ -258,7 +289,6 @@ def _of_list(value: Iterable[Any], level: int) -> list[Any]:
 
 
 @_converted.register(np.ndarray)
-@_converted.register(pd.Series)
 @_converted.register(pd.Index)
 @_converted.register(pd.api.extensions.ExtensionArray)
 def _of_values(value: Any, level: int) -> Any:
@@ -299,9 +329,7 @@ def _of_decimal(value: Decimal, level: int) -> str | None:
 
 @_converted.register(datetime.datetime)
 def _of_datetime(value: datetime.datetime, level: int) -> str:
-    if value.utcoffset() is None:
-        return value.replace(tzinfo=None).isoformat()
-    return value.astimezone(datetime.UTC).replace(tzinfo=None).isoformat() + "Z"
+    return plain_json.time_text(value)
 
 
 @_converted.register(datetime.timedelta)
@@ -319,12 +347,6 @@ def _refuse_bytes(value: object, level: int) -> NoReturn:
         f"{type(value).__name__} do not travel in JSON",
         "send text: base64.b64encode(value).decode(), or the path of a file",
     )
-
-
-@_converted.register(set)
-@_converted.register(frozenset)
-def _refuse_sets(value: object, level: int) -> NoReturn:
-    raise _Unfit(f"a {type(value).__name__} has no order, and JSON no sets", "send a list: sorted(value)")
 
 
 @_converted.register(complex)

@@ -20,6 +20,7 @@ from flownb.batches.batch import Batch
 from flownb.batches.batch_request import BatchRequest, read_stages
 from flownb.batches.dry_run import would_run
 from flownb.batches.grouped_rows import ungrouped
+from flownb.batches.input_table import named_rows
 from flownb.batches.iterators import store_as_they_come
 from flownb.batches.planned_jobs import PlannedJobs
 from flownb.batches.row_job import RowJob
@@ -122,7 +123,7 @@ def fan_out(
     """
     limit = _QueueLimit.read(opts)
     job = RowJob.read(task, opts)
-    rows, by, grouped = ungrouped(rows, by)
+    rows, by, grouped = ungrouped(named_rows(rows), by)
     size = job_size.checked(rows_per_job)
     stages = read_stages(into, by)
     _check(name, if_exists, dry_run)

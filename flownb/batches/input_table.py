@@ -15,6 +15,7 @@ import pandas as pd
 
 from flownb.batches.columns import type_name
 from flownb.errors import FlowError
+from flownb.wire.plain_json import fields_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +87,11 @@ def _of_items(items: list[Any], parameters: list[str], everything: bool, start: 
             "rows: each is a DataFrame; give pd.concat(frames) or, to read them one after the other, "
             'fan_out((row for frame in frames for row in frame.to_dict("records")), ...)'
         )
-    if not _are_rows(items, parameters, everything):
+    rows = _as_rows(items, parameters, everything)
+    if rows is None:
+        _refuse_pairs(items[0])
         return InputTable({_only(parameters, None, everything): items}, index)
+    items = rows
     keys = list(dict.fromkeys(key for item in items for key in item))
     columns = {
         name: [item.get(key) for item in items] for key, name in zip(keys, _text_names(keys), strict=True)
@@ -95,11 +99,42 @@ def _of_items(items: list[Any], parameters: list[str], everything: bool, start: 
     return InputTable(columns, index)
 
 
-def _are_rows(items: list[Any], parameters: list[str], everything: bool) -> bool:
-    """Is each item a dict of columns? A dict may also be the value of the one parameter."""
-    if not all(isinstance(item, dict) for item in items):
-        return False
-    return everything or len(parameters) != 1 or any(parameters[0] in item for item in items)
+def _as_rows(items: list[Any], parameters: list[str], everything: bool) -> list[dict[Any, Any]] | None:
+    """Each item as a dict of columns, if all are dicts or records; such may also be values of the one parameter."""
+    found: list[dict[Any, Any]] = []
+    for item in items:
+        row = dict(item) if isinstance(item, Mapping) else fields_of(item)
+        if row is None:
+            return None
+        found.append(row)
+    is_table = everything or len(parameters) != 1 or any(parameters[0] in row for row in found)
+    return found if is_table else None
+
+
+def _refuse_pairs(item: Any) -> None:
+    """Refuse what ``df.iterrows()`` and ``df.items()`` give: pairs of a label and a Series."""
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], pd.Series):
+        raise FlowError(
+            "rows: each is a pair of a label and a Series, as of df.iterrows() or df.items(); give df itself, which "
+            "keeps its labels and dtypes"
+        )
+
+
+def named_rows(rows: Any) -> Any:
+    """Return the rows of a database cursor (of any driver, as Python's DB-API says) as dicts; anything else as it is.
+
+    >>> import sqlite3
+    >>> cursor = sqlite3.connect(":memory:").execute("select 1 as n, 'a' as name")
+    >>> list(named_rows(cursor))
+    [{'n': 1, 'name': 'a'}]
+    """
+    fetch = getattr(rows, "fetchone", None)
+    if not callable(fetch) or not hasattr(rows, "description"):
+        return rows
+    if not rows.description:
+        raise FlowError("rows: the cursor has no rows to give; execute a SELECT with it first")
+    names = _text_names([column[0] for column in rows.description])
+    return (dict(zip(names, tuple(row), strict=True)) for row in iter(fetch, None))
 
 
 def _nothing(parameters: list[str], index: pd.Index[Any]) -> InputTable:

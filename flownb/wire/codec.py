@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flownb.errors import FlowError
+from flownb.wire import plain_json
 
 MOST_BYTES = 10_000_000  #: of JSON in one value
 MOST_DEPTH = 500  #: levels of lists and dicts
@@ -54,6 +55,7 @@ def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
     '{"item":1.5}'
     """
     try:
+        value = _as_plain(value)
         _check(value, where, 0)
         try:
             text = _json(value)
@@ -76,6 +78,13 @@ def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
             "store it in a file and pass its path"
         )
     return text
+
+
+def _as_plain(value: Any) -> Any:
+    try:
+        return plain_json.plain(value)
+    except (plain_json.TooDeep, RecursionError):
+        return value  # `_check` says where
 
 
 def decode(text: str) -> Any:
@@ -181,10 +190,7 @@ _json = _json_maker()
 _HINTS = {
     "bytes": "use base64 text, or store it in a file and pass its path",
     "bytearray": "use base64 text, or store it in a file and pass its path",
-    "set": "use sorted(...) to make it a list",
-    "frozenset": "use sorted(...) to make it a list",
     "DataFrame": 'use .to_dict("records"), fan out over its rows, or store it in a file and pass its path',
-    "Series": "use .tolist()",
 }
 
 

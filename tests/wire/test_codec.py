@@ -74,7 +74,7 @@ def test_the_text_is_compact_and_keeps_letters():
         (np.float64(0.5), "0.5"),
         (np.bool_(True), "true"),
         (np.array([[1, 2]]), "[[1,2]]"),
-        (pd.Timestamp("2024-01-01T00:00:00Z"), '"2024-01-01T00:00:00+00:00"'),
+        (pd.Timestamp("2024-01-01T00:00:00Z"), '"2024-01-01T00:00:00Z"'),
     ],
 )
 def test_well_known_types_have_a_json_form(value, text: str):
@@ -112,13 +112,10 @@ def test_infinity_is_refused_in_results_too(value):
         (b"x", "a bytes is not JSON; use base64"),
         (bytearray(b"x"), "a bytearray is not JSON; use base64"),
         (memoryview(b"x"), "a memoryview is not JSON"),
-        ({1, 2}, r"a set is not JSON; use sorted\(\.\.\.\)"),
-        (frozenset(), "a frozenset is not JSON; use sorted"),
         (1j, "a complex is not JSON"),
         (object(), "a object is not JSON"),
         (Point, "a type is not JSON"),
         (pd.DataFrame(), r"a DataFrame is not JSON; use .to_dict.*, fan out over its rows"),
-        (pd.Series([1]), r"a Series is not JSON; use \.tolist\(\)"),
         (lambda: 1, "a function is not JSON"),
     ],
 )
@@ -204,7 +201,7 @@ def test_size_is_counted_in_bytes(letter: str, monkeypatch: pytest.MonkeyPatch):
 
 def test_the_value_itself_is_never_in_the_message():
     with pytest.raises(FlowError) as caught:
-        encode({"password": "hunter2", "x": {1}}, "data")
+        encode({"password": "hunter2", "x": 1j}, "data")
     assert "hunter2" not in str(caught.value)
 
 
