@@ -169,6 +169,7 @@ class _Explainer:
     def _explain_others(self) -> None:
         unlisted = self._read_unlisted()
         for job, waits in self._others:
+            self._explain_frozen(job)
             if job.key in unlisted:
                 self._reasons.add(job.key, job_reasons.listed_nowhere(job, self._queue_of(job)))
             elif job.state in (COMPLETED, FAILED):
@@ -177,6 +178,11 @@ class _Explainer:
                 self._explain_active(job, waits)
             else:
                 self._explain_waiting(job, waits)
+
+    def _explain_frozen(self, job: JobRecord) -> None:
+        base = keys.base_of(job.key)
+        for why in queue_reasons.frozen_workers(base, self._queue_of(job), self._queues[base]):
+            self._reasons.add(job.key, why)
 
     def _read_unlisted(self) -> set[str]:
         """Return waiting jobs that nobody will take, as their queue does not list them; asked twice, as jobs move."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flownb.diagnosis.findings import CheckContext, Finding
+from flownb.diagnosis.queue_reasons import go_on, what_is_frozen
 from flownb.wire import keys
+from flownb.wire.lease_records import FrozenWorker
 
 
 def check_queue(
@@ -18,6 +20,12 @@ def check_queue(
         yield key_of_another_type(base, name, kind, context)
     if context.store.queue_facts.has_endless_check(base):
         yield stalled_check_without_end(base, context)
+    for worker in context.store.queue_facts.read_frozen(base):
+        yield frozen_worker(base, worker, context)
+
+
+def frozen_worker(base: str, worker: FrozenWorker, context: CheckContext) -> Finding:
+    return context.finding("frozen", base, f"a worker of it {what_is_frozen(worker)}", advice=go_on(worker))
 
 
 def key_of_another_type(base: str, name: str, kind: str, context: CheckContext) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flownb.diagnosis import reason_words
 from flownb.diagnosis.reasons import Urgency, Why
 from flownb.wire import keys
+from flownb.wire.lease_records import FrozenWorker
 from flownb.wire.store.queue_facts import HELD_BY_HAND, QueueFacts
 
 
@@ -21,6 +22,28 @@ def no_start(base: str, queue: str, facts: QueueFacts, urgency: Urgency) -> list
             fix = "start any worker of flownb, or wait() for the batch"
         found.append(Why(urgency, "unserved", base, f"no worker serves queue {queue!r}", fix))
     return found
+
+
+def frozen_workers(base: str, queue: str, facts: QueueFacts) -> list[Why]:
+    """Return which workers of a queue are frozen."""
+    return [
+        Why(
+            Urgency.NOW if not facts.served else Urgency.IN_TIME,
+            "frozen",
+            f"{base} {worker.host} {worker.pid}",
+            f"a worker of queue {queue!r} {what_is_frozen(worker)}",
+            go_on(worker),
+        )
+        for worker in facts.frozen
+    ]
+
+
+def what_is_frozen(worker: FrozenWorker) -> str:
+    return f"{worker.why}: process {worker.pid} on {reason_words.plain(worker.host)}; it runs nothing"
+
+
+def go_on(worker: FrozenWorker) -> str:
+    return f"let it go on (fg in its terminal, or kill -CONT {worker.pid}), or end it"
 
 
 def limits_reached(base: str, queue: str, facts: QueueFacts) -> list[Why]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 
@@ -34,6 +35,15 @@ class FetchingWorker:
             "name": self.name,
             "limiters": self.limiters or None,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenWorker:
+    """A worker's process that is stopped, or gives no sign of life."""
+
+    pid: int
+    why: str  #: what is with it, in words: "is stopped"
+    host: str = field(default_factory=socket.gethostname)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,8 +3,8 @@
 The worker's process holds the other end of a pipe. While the pipe is open the keeper renews, every third of a lease,
 each lock that starts with a watched token: a function that hogs the interpreter for minutes keeps its job. When the
 pipe closes without a goodbye - a killed kernel, a crash - the keeper puts the jobs back at once instead of letting
-their leases run out. The keeper stays for a while when the last worker has closed: a cell that opens one worker after
-another does not wait for an interpreter each time.
+their leases run out. It gives them back, too, while that process is stopped. The keeper stays for a while when the last
+worker has closed: a cell that opens one worker after another does not wait for an interpreter each time.
 
 Where no such process can be started, a thread of the worker's own process does the same work, and a warning says so.
 """
@@ -27,8 +27,9 @@ from typing import Any
 
 from flownb.connection import Connection
 from flownb.errors import FlownbError
-from flownb.wire.lease_records import Lease
+from flownb.wire.lease_records import FrozenWorker, Lease
 from flownb.wire.store import Store
+from flownb.worker.frozen_process import ProcessWatch
 from flownb.worker.interpreter import start_python
 
 LINGER_SECONDS = 10.0  # that a keeper stays when it watches no queue
@@ -90,6 +91,8 @@ class LeaseKeeper:
                 self._use_thread(f"{sys.executable} has started, but does not work as a Python")
             elif self._watched and (keeper is None or keeper.has_ended()):
                 self._start()
+            elif keeper is not None:
+                keeper.give_sign()
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._keeper is None or self._keeper.has_ended():
@@ -165,6 +168,11 @@ class _KeeperProcess:
     def has_ended(self) -> bool:
         return self.process.poll() is not None
 
+    def give_sign(self) -> None:
+        """Let the keeper know that this process is alive, unless it does not listen."""
+        if self.process.stdin is not None and select.select([], [self.process.stdin], [], 0)[1]:
+            self.send({"alive": True})
+
     def send(self, message: dict[str, Any]) -> None:
         assert self.process.stdin is not None
         try:
@@ -196,6 +204,9 @@ class _KeeperThread:
     def has_ended(self) -> bool:
         return not self._thread.is_alive()
 
+    def give_sign(self) -> None:
+        """Do nothing: what stops this process stops the keeper."""
+
     def send(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(
             OSError
@@ -224,7 +235,7 @@ def main() -> None:
     """Keep leases in this process, which no signal of a terminal ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _keep(sys.stdin.fileno(), _say_ready)
+    _keep(sys.stdin.fileno(), _say_ready, ProcessWatch(os.getppid()))
 
 
 def _say_ready() -> None:
@@ -232,19 +243,35 @@ def _say_ready() -> None:
         os.write(sys.stdout.fileno(), READY)
 
 
-def _keep(pipe: int, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Renew until the pipe closes, then give back what is still watched; end early when nothing is, for a while."""
+def _keep(
+    pipe: int, on_ready: Callable[[], None] = lambda: None, process: ProcessWatch | None = None
+) -> None:
+    """Renew until the pipe closes, then give back what is still watched; end early when nothing is, for a while.
+
+    While the process is frozen its jobs are given back, uncharged.
+    """
     stores: dict[WatchedQueue, Store] = {}
+    frozen: dict[WatchedQueue, FrozenWorker] = {}
     lines = _Lines(pipe)
     while not lines.closed:
         messages = lines.read(min((queue.lock_ms / 3000 for queue in stores), default=LINGER_SECONDS))
         if messages is None and not stores:
             break
         for message in messages or ():
+            if process is not None:
+                process.note_sign()
             _obey(message, stores)
             on_ready()
+        if process is not None:
+            process.look()
         for queue, store in stores.items():
-            _renew(queue, store)
+            why = process and process.why_frozen(queue.lock_ms / 1000)
+            if process is not None and why:
+                _give_back_of_frozen(queue, store, frozen.setdefault(queue, FrozenWorker(process.pid, why)))
+            elif queue in frozen:
+                _note_thaw(queue, store, frozen)
+            else:
+                _renew(queue, store)
     for queue, store in stores.items():
         _give_back(queue, store)
     os.close(pipe)
@@ -254,7 +281,7 @@ def _obey(message: dict[str, Any], stores: dict[WatchedQueue, Store]) -> None:
     if "watch" in message:
         queue = WatchedQueue(**message["watch"])
         stores[queue] = Store(Connection.client_from_address(message["address"]), queue.prefix)
-    else:
+    elif "forget" in message:
         for queue in _with_token(stores, message["forget"]):
             stores.pop(queue).close()
 
@@ -279,6 +306,25 @@ def _renew(queue: WatchedQueue, store: Store) -> None:
             store.leases.extend([queue.base], leases, lock_ms=queue.lock_ms)
     except FlownbError:
         pass  # the server is away: the next round tries again, and the worker takes its leases anew
+
+
+def _give_back_of_frozen(queue: WatchedQueue, store: Store, worker: FrozenWorker) -> None:
+    """Let other workers have the jobs, and explain() and doctor() name the process."""
+    try:
+        ids = [id for id, _ in _held(queue, store)]
+        store.leases.give_back(queue.base, ids, token=queue.token, charge=False, most=queue.most)
+        store.leases.note_frozen(queue.base, queue.token, worker, last_ms=3 * queue.lock_ms)
+    except FlownbError:
+        pass  # the server is away: the next round tries again
+
+
+def _note_thaw(queue: WatchedQueue, store: Store, frozen: dict[WatchedQueue, FrozenWorker]) -> None:
+    try:
+        store.leases.forget_frozen(queue.base, queue.token)
+        del frozen[queue]
+    except FlownbError:
+        pass  # the next round tries again
+    _renew(queue, store)
 
 
 def _give_back(queue: WatchedQueue, store: Store) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from flownb.wire.lease_records import FetchingWorker, Lease
+from flownb.wire.lease_records import FetchingWorker, FrozenWorker, Lease
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken, taken_of
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_JOBS_A_CALL, check_size, in_pieces
@@ -66,6 +67,22 @@ class Leases:
         for some in in_pieces(ids, CHUNK_JOBS):
             given += self._server.call("give_back", [base], ids=some, **args)["given"]
         return given
+
+    # ---- frozen workers -----------------------------------------------------------------------------
+
+    def note_frozen(self, base: str, token: str, worker: FrozenWorker, *, last_ms: int) -> None:
+        """Note that a worker of this queue is frozen; the note lasts for so long."""
+        key = self._server.key("frozen", base)
+        with self._server.pipeline() as pipe:
+            pipe.hset(key, token, json.dumps(asdict(worker)))
+            pipe.pexpire(key, last_ms)
+            pipe.execute()
+
+    def forget_frozen(self, base: str, token: str) -> None:
+        """Take the note back: the worker goes on."""
+        with self._server.pipeline() as pipe:
+            pipe.hdel(self._server.key("frozen", base), token)
+            pipe.execute()
 
     def sweep_stalled(self, queues: Sequence[str], *, interval: int, most: int) -> list[str]:
         """Put jobs whose lease ran out back to the head of their queue's list; return their ids."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flownb.wire import codec, keys
+from flownb.wire.lease_records import FrozenWorker
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.children import Children, is_seal
 from flownb.wire.store.declared import DeclaredChildren
@@ -34,6 +36,7 @@ class QueueFacts:
     most_started: int | None  #: BullMQ's global rate limit
     started: int  #: jobs charged to the present window of a rate limit
     limited_ms: int  #: until that window ends; 0: there is none
+    frozen: tuple[FrozenWorker, ...]  #: workers of the queue that are stopped
     sweep_ms: int  #: until the next look for jobs without a lease; 0: any moment
 
 
@@ -87,9 +90,10 @@ class QueueFactsReader:
                 pipe.get(keys.part(base, "limiter"))
                 pipe.pttl(keys.part(base, "limiter"))
                 pipe.pttl(keys.part(base, "stalled-check"))
+                pipe.hvals(self._server.key("frozen", base))
             found = pipe.execute()
         return {
-            base: _queue_facts(found[8 * i : 8 * i + 8], self._is_served(base, served))
+            base: _queue_facts(found[9 * i : 9 * i + 9], self._is_served(base, served))
             for i, base in enumerate(bases)
         }
 
@@ -99,6 +103,12 @@ class QueueFactsReader:
             return True
         known = served is not None and keys.prefix_of_base(base) == self._server.prefix
         return False if known else None
+
+    def read_frozen(self, base: str) -> list[FrozenWorker]:
+        """Return the workers of a queue that are stopped."""
+        with server_errors():
+            found: Any = self._server.client.hvals(self._server.key("frozen", base))
+        return [FrozenWorker(**json.loads(one)) for one in found]
 
     def read_mistyped(self, base: str) -> dict[str, str]:
         """Return those of a queue's keys that are of another type than they should be, and of which."""
@@ -230,7 +240,9 @@ class QueueFactsReader:
 
 
 def _queue_facts(answers: Sequence[Any], served: bool | None) -> QueueFacts:
-    (paused, most_active, most_started), wait, aside, prioritized, active, used, limited, sweep = answers
+    (paused, most_active, most_started), wait, aside, prioritized, active, used, limited, sweep, frozen = (
+        answers
+    )
     return QueueFacts(
         served=served,
         paused=paused is not None,
@@ -241,6 +253,7 @@ def _queue_facts(answers: Sequence[Any], served: bool | None) -> QueueFacts:
         started=_whole(used) or 0 if limited > 0 else 0,
         limited_ms=max(limited, 0),
         sweep_ms=max(sweep, 0),
+        frozen=tuple(FrozenWorker(**json.loads(one)) for one in frozen),
     )
 
 
