@@ -105,6 +105,7 @@ def run(plan: Plan, folder: Path, say: Any = print) -> Report:
         "queues": [LEAF, MIDDLE, TOTAL],
         "options": {"concurrency": SLOTS, **plan.worker_options},
         "tasks": {"concurrency": SLOTS},
+        "words": str(folder / "words"),
     }
     connection = fn.connect(server.url)
     with server.client() as client:
@@ -114,7 +115,7 @@ def run(plan: Plan, folder: Path, say: Any = print) -> Report:
     try:
         with _looking(server, folder / "copy", report):
             last_kill = _kill_and_add(plan, server, fleet, work, say)
-            _wait_for_all(plan, work, report, say)
+            _wait_for_all(plan, work, fleet, report)
         report.recovery = time.time() - last_kill
         with server.client() as client:
             wrong, report.runs = wrong_at_the_end(work, client, log, fleet.kills)
@@ -138,6 +139,7 @@ def _kill_and_add(plan: Plan, server: OwnServer, fleet: Fleet, work: Work, say: 
     last_kill = time.time()
     for at, kind in sorted(due):
         time.sleep(max(0.0, began + at - time.monotonic()))
+        fleet.replace_ended()
         if kind == "wave":
             _add_wave(plan, work, next(waves))
             continue
@@ -161,10 +163,11 @@ def _add_wave(plan: Plan, work: Work, number: int) -> None:
     work.add_batch("many_rows", "auto", rest, f"many-rows-{number}")
 
 
-def _wait_for_all(plan: Plan, work: Work, report: Report, say: Any) -> None:
+def _wait_for_all(plan: Plan, work: Work, fleet: Fleet, report: Report) -> None:
     deadline = time.monotonic() + plan.patience
     left = work.flows
     while left and time.monotonic() < deadline:
+        fleet.replace_ended()
         left = [flow for flow in left if flow.state not in ("completed", "failed")]
         time.sleep(0.2)
     for flow in left:

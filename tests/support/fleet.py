@@ -24,9 +24,18 @@ ROOT = str(Path(__file__).parents[2])
 class FleetWorker:
     """A process with a worker of queues, and perhaps one of tasks, which ends with its stdin."""
 
-    def __init__(self, url: str, log: Path, asked: dict[str, Any], env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        log: Path,
+        asked: dict[str, Any],
+        env: dict[str, str] | None = None,
+        *,
+        command: list[str] | None = None,  #: of a worker of another client
+    ) -> None:
+        own = [sys.executable, "-m", "tests.support.fleet", json.dumps({"url": url, **asked})]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.fleet", json.dumps({"url": url, **asked})],
+            command or own,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -90,12 +99,20 @@ class Fleet:
 
     def kill_one(self, *, keeper: bool = False) -> Kill:
         """Kill one worker at random and put another in its place."""
+        self.replace_ended()
         victim = self._chance.randrange(len(self.workers))
         how, worker = self.workers[victim]
         self.kills.append(worker.kill(keeper=keeper))
         worker.close()
         self.workers[victim] = how, FleetWorker(self._url, self._log, how)
         return self.kills[-1]
+
+    def replace_ended(self) -> None:
+        """Start those anew that ended by themselves, as a worker does that finds no server when it starts."""
+        for i, (how, worker) in enumerate(self.workers):
+            if worker.process.poll() is not None:
+                worker.close()
+                self.workers[i] = how, FleetWorker(self._url, self._log, how)
 
     def close(self) -> None:
         for _, worker in self.workers:

@@ -86,7 +86,11 @@ class Proxy:
             while True:
                 near, _ = self._door.accept()
                 far = socket.socket(socket.AF_UNIX)
-                far.connect(self.server)
+                try:
+                    far.connect(self.server)
+                except OSError:  # the server is away: who comes is told, as without a way between
+                    _cut(near)
+                    continue
                 self._lines += [near, far]
                 threading.Thread(target=self._hand_on, args=(near, far, False), daemon=True).start()
                 threading.Thread(target=self._hand_on, args=(far, near, True), daemon=True).start()
