@@ -85,6 +85,7 @@ class _Draft:
     opened: list[int] = field(default_factory=list)  #: of a folded node: nodes drawn one by one instead
     children: list[int] = field(default_factory=list)
     record: JobRecord | None = None
+    holds_rows: bool = False
 
     @property
     def is_single(self) -> bool:
@@ -101,6 +102,7 @@ class _Draft:
             optional=self.optional,
             children=tuple(f"n{child}" for child in self.children),
             key=self.key,
+            holds_rows=self.holds_rows,
         )
 
 
@@ -247,6 +249,7 @@ class _NodeReader:
             self.counted_as_jobs.add(queue)
             for draft in drafts:
                 if draft.jobs:
+                    draft.holds_rows = True
                     draft.states = draft.jobs
                     draft.count = sum(draft.jobs.values()) - len(draft.opened)
 

@@ -25,6 +25,7 @@ from flownb.views.words import (
     printable,
     reason,
     shown,
+    times,
     tone,
 )
 from flownb.wire.records import (
@@ -188,9 +189,8 @@ def _attempt_or_queue(node: Node, state: str) -> str:
 
 def _title(node: Node) -> str:
     words = counts_in_words(in_reading_order(node.states))
-    count = f" × {node.count}" if node.folded else ""
     state = words if node.folded else words.partition(" ")[2]
-    return f"{shown(node.name, 200)}{count}, queue {shown(node.queue)}: {state or 'not added yet'}"
+    return f"{shown(node.name, 200)}{times(node)}, queue {shown(node.queue)}: {state or 'not added yet'}"
 
 
 # ---- above and below the tree ----------------------------------------------------------------------

@@ -16,6 +16,7 @@ from flownb.views.words import (
     printable,
     reason,
     shown,
+    times,
     tone,
 )
 from flownb.wire.records import ACTIVE, FAILED, Node, Snapshot
@@ -95,7 +96,7 @@ def _box(id: str, node: Node) -> Box:
     words = counts_in_words(shares) if node.folded else "".join(state for state, _ in shares)
     return Box(
         id=id,
-        name=f"{name} × {node.count}" if node.folded else name,
+        name=f"{name}{times(node)}",
         notes=tuple(notes),
         tone=tone(node.states),
         folded=node.folded,

@@ -13,6 +13,7 @@ from flownb.views.words import (
     reason,
     shown,
     size,
+    times,
     tone,
 )
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, Node, Snapshot
@@ -79,7 +80,7 @@ def _words(node: Node, *, again: bool) -> str:
         return f"{symbol} {name}  (shared, see above)"
     shares = in_reading_order(node.states)
     if node.folded:
-        said = f"{name} × {node.count}  {counts_in_words(shares)}"
+        said = f"{name}{times(node)}  {counts_in_words(shares)}"
     else:
         said = f"{name}  {' '.join(printable(state) for state, _ in shares)}"
     return f"{symbol} {said.rstrip()}{'  (optional)' if node.optional else ''}{_failure(node)}"

@@ -14,6 +14,7 @@ from flownb.wire.records import (
     WAITING_CHILDREN,
     FlowCounts,
     JobRecord,
+    Node,
 )
 
 UNKNOWN = "unknown"
@@ -96,6 +97,13 @@ def reason(record: JobRecord, most: int) -> str:
 def jobs(count: int) -> str:
     """The count and its noun: ``1 job``, ``1000 jobs``."""
     return f"{count} job" if count == 1 else f"{count} jobs"
+
+
+def times(node: Node) -> str:
+    """How often a folded node stands for what it names: `` × 60``, and `` × 6 jobs`` where rows share jobs."""
+    if not node.folded:
+        return ""
+    return f" × {jobs(node.count) if node.holds_rows else node.count}"
 
 
 def in_reading_order(states: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -100,6 +100,7 @@ class Node:
     optional: bool = False  #: its failure does not fail its parent
     children: tuple[str, ...] = ()  #: ids of nodes, in declared order
     key: str = ""  #: of the job; of a folded node that of its first job
+    holds_rows: bool = False  #: it counts jobs where its flow counts the rows in them
 
     @property
     def folded(self) -> bool:

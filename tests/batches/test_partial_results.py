@@ -118,5 +118,6 @@ def test_boxes_of_groups_whose_rows_share_jobs_count_their_own_jobs():
     snapshot = batch._stored.snapshot()
     assert [dict(node.states) for node in snapshot.nodes if node.name == "pick"] == [{"completed": 6}] * 2
     assert (snapshot.counts.by_stage["pick"], snapshot.left_out) == ({"completed": 120}, 0)
+    assert str(batch).count("─ ✓ pick × 6 jobs  6 completed") == 2  # of rows; the header counts these
     few = fn.fan_out(frame.head(30), pick, rows_per_job=10).wait(timeout=60)._stored.snapshot()
     assert ([node.name for node in few.nodes[1:]], few.left_out) == (["pick"] * 3, 0)  # a box a job
