@@ -45,7 +45,7 @@ class Service:
                 raise RuntimeError(f"{self!r} is running already; close() it first")
             self._begin()
             self._running = True
-            _started.add(self)
+            _started[self] = None
         return self
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Service:
         with self._lock:
             if self._running:
                 self._running = False
-                _started.discard(self)
+                _started.pop(self, None)
                 self._end()
 
     def close_at_exit(self) -> None:
@@ -74,10 +74,12 @@ class Service:
         self.close()
 
 
-_started: weakref.WeakSet[Service] = weakref.WeakSet()
+_started: weakref.WeakKeyDictionary[Service, None] = (
+    weakref.WeakKeyDictionary()
+)  # in the order of their starts
 
 
 @atexit.register
 def _close_all() -> None:
-    for service in list(_started):
+    for service in reversed(list(_started)):  # the newest first: no other takes what it gives back
         service.close_at_exit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -77,6 +78,7 @@ class Pump:
         self._fetching = Fetching(settings.concurrency)
         self._calls = 0  # written by the pump's thread
         self._stopping = False  # written by the pump's thread
+        self._latest_end = math.inf  # of the grace; `hurry` writes it, the pump's thread reads it
 
     # ---- start and stop -----------------------------------------------------------------------------
 
@@ -103,13 +105,17 @@ class Pump:
         """Take no more, let running jobs end (at most `grace` seconds), write their results, give back the rest."""
         self._grace_ends = time.monotonic() + grace
         self._inbox.put(Signal.STOP)
-        self._thread.join(grace + JOIN_SECONDS)
+        self._thread.join(min(grace + JOIN_SECONDS, threading.TIMEOUT_MAX))
         for on_stop in self._hooks.on_stop:  # now that no other hook can run, and while there are connections
             on_stop()
         self._blocker.close()
         self._slots.close()
         keeper.forget(self.settings.identity)
         self._client.close()
+
+    def hurry(self, grace: float) -> None:
+        """Let a `stop` that waits in another thread wait for `grace` seconds more at most."""
+        self._latest_end = time.monotonic() + grace
 
     def queues_changed(self) -> None:
         """Serve the queues that there are now."""
@@ -140,11 +146,12 @@ class Pump:
         self._give_back_what_waits()
 
     def _may_leave(self) -> bool:
+        grace_ends = min(self._grace_ends, self._latest_end)
         if self._held.pending:
-            return time.monotonic() > self._grace_ends + LAST_CALLS_SECONDS
+            return time.monotonic() > grace_ends + LAST_CALLS_SECONDS
         if not self._held.jobs:
             return True
-        if time.monotonic() >= self._grace_ends:
+        if time.monotonic() >= grace_ends:
             self._held.give_back_all()
         return False
 

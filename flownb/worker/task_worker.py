@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 from flownb import connection as connections
 from flownb.api.job import Job
@@ -67,22 +67,38 @@ def _ask_task(
 def workers(
     concurrency: int = 4, *, executor: Any = "threads", connection: Connection | None = None
 ) -> TaskWorker:
-    """Serve every task of this process, `concurrency` at a time, inside a ``with`` or from `start` on.
+    """Serve every task of this process from now on, `concurrency` rows or jobs at a time; ``close()`` ends it.
 
-    Replaces the workers that a kernel on the embedded server starts by itself. With ``executor="processes"`` each
+    Replaces the workers that a kernel on the embedded server starts by itself, and those of an earlier call, whose
+    running rows finish. Inside a ``with``, the end of the block ends it. With ``executor="processes"`` each
     runs in a process, functions of a notebook's cells too: a function and what it uses go to a process once, and stay
     there, so that a model loaded in one row is there for the next. `executor` may be any `concurrent.futures.Executor`.
+    Raises `OptionError`, and `ServerError` where the server cannot be reached.
 
-    >>> workers(concurrency=2)
-    workers(concurrency=2, not running)
+    >>> serving = workers(concurrency=2)
+    >>> serving
+    workers(concurrency=2, running)
+    >>> serving.close()
     """
-    return _KernelWorker(
+    serving = _KernelWorker(
         concurrency=concurrency, executor=executor, connection=connection, name=KERNEL_WORKER
     )
+    return serving.start()
 
 
 class _KernelWorker(TaskWorker):
-    """Serves notebook code too, once it is registered. One a process: starting another closes the one before."""
+    """Serves notebook code too, once it is registered. One a process: starting another replaces the one before."""
+
+    _hurries_former = False
+
+    def start(self) -> Self:
+        """Begin, unless it has begun: `workers` returns a worker that runs.
+
+        >>> serving = workers(2).start()
+        >>> serving.close()
+        """
+        with self._lock:
+            return self if self._running else super().start()
 
     def _served(self) -> list[str]:
         return [queue for queue in super()._served() if self._notebook_code.may_serve(queue)]

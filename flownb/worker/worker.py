@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterable
@@ -22,7 +23,7 @@ from flownb.wire.versions import refuse_newer
 from flownb.worker.auto_remover import AutoRemover
 from flownb.worker.middleware import Middleware
 from flownb.worker.presence import Presence
-from flownb.worker.pump import Pump
+from flownb.worker.pump import JOIN_SECONDS, Pump
 from flownb.worker.retry_policy import BackoffRetry
 from flownb.worker.runners import read_executor, runner_factory
 from flownb.worker.settings import WorkerSettings
@@ -70,6 +71,7 @@ class Worker(Service):
     _loop: Loop
     _pump: Pump
     # Made anew at each start; worker/middleware.py says in what order they are called.
+    _hurries_former = True  # jobs of a worker that this one replaces have the grace, and no more, to end
     _middleware: tuple[Callable[[], Middleware], ...] = (Presence, AutoRemover)
 
     def __init__(
@@ -106,7 +108,8 @@ class Worker(Service):
         self._max_stalled_count = whole("max_stalled_count", max_stalled_count, 0, 1000)
         self.name = name
         self._connection = connection
-        self._grace = GRACE_SECONDS  # written by `close`
+        self._grace = GRACE_SECONDS  # written by `close` and `retire`
+        self._retiring: threading.Thread | None = None  # waits for the end of what still runs
 
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or Ctrl-C, then close; for scripts.
@@ -139,8 +142,20 @@ class Worker(Service):
         >>> worker
         Worker('doc-served', concurrency=1, not running)
         """
+        if self._retiring is not None:
+            self._pump.hurry(grace)
+            self._retiring.join(grace + JOIN_SECONDS)
+            return
         self._grace = grace
         super().close()
+
+    def _retire(self) -> None:
+        """End in the background: take no more jobs, and let those that run take the time that they need."""
+        with self._lock:
+            self._running = False
+            self._grace = math.inf
+            self._retiring = threading.Thread(target=self._end, name=f"flownb-{self.name}-end", daemon=True)
+            self._retiring.start()
 
     def close_at_exit(self) -> None:
         """End with the interpreter: a kernel's restart is not held up by a long job, which runs again later.
@@ -161,10 +176,10 @@ class Worker(Service):
         self._prefix = connection.prefix
         self._store = Store(connection.client(), connection.prefix)
         refuse_newer(connection.client(), self._bases())
-        # A cell that is run again replaces the worker that it made before, instead of doubling it.
-        if self.name is not None and self.name in _running:
-            _running[self.name].close()
         if self.name is not None:
+            # A cell that is run again replaces the worker that it made before, instead of doubling it.
+            if former := _running.get(self.name):
+                former.close() if self._hurries_former else former._retire()
             _running[self.name] = self
         self._loop = Loop(self.name or "worker")
         settings = WorkerSettings(
@@ -185,8 +200,8 @@ class Worker(Service):
         self._unhook = connection.on_close(self.close)
 
     def _end(self) -> None:
-        self._unhook()
         self._pump.stop(self._grace)
+        self._unhook()
         self._loop.close()
         if self.name is not None and _running.get(self.name) is self:
             del _running[self.name]

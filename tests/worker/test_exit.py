@@ -31,12 +31,18 @@ flow = fn.add(nap.node(60))
 while not flow.progress().active:
     time.sleep(0.005)
 """,
+    "a job of workers that were replaced": """
+flow = fn.add(nap.node(60))
+while not flow.progress().active:
+    time.sleep(0.005)
+fn.workers(2)
+""",
     "a batch under way": """
 import pandas as pd
 fn.fan_out(pd.DataFrame({"seconds": [0.01] * 3000}), nap)
 """,
     "a worker that was not closed": "worker = fn.Worker(['a', 'b'], print, concurrency=8).start()",
-    "a worker that has just begun": "fn.workers().start()",
+    "a worker that has just begun": "fn.workers()",
     "an exception": "fn.add(nap.node(0)).wait(20)\nraise SystemExit(3)",
 }
 
@@ -60,6 +66,7 @@ def test_the_interpreter_ends_quickly_and_without_a_word(server_folder, redis, n
         assert time.monotonic() - left < 3
         assert process.stderr.read() == ""
     assert redis.llen("bull:nap:active") == 0
-    if name == "a job that runs for a minute":
+    if name in ("a job that runs for a minute", "a job of workers that were replaced"):
         [job] = fn.Queue("nap").get_jobs("waiting")
         assert job.attempts_made == 0
+        assert not redis.hget(f"bull:nap:{job.id}", "stc")
