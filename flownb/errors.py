@@ -173,6 +173,18 @@ class JobElsewhere(TransitionError):
     """
 
 
+class KeyDamaged(ServerRefused, TransitionError):
+    """A key on the server holds something else than it should, so the call would have been carried out in part.
+
+    Nothing was written. `doctor` says what else is wrong with that queue or job, and what mends it.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"{key}: a key there holds something else than it should; doctor() says which, and what to do"
+        )
+
+
 class JobExists(TransitionError):
     """The id is there already."""
 
@@ -277,6 +289,7 @@ BY_CODE: dict[str, type[TransitionError]] = {
     "JOB_EXISTS": JobExists,
     "JOB_MISSING": JobMissing,
     "JOB_SHARED": JobShared,
+    "KEY_DAMAGED": KeyDamaged,
     "PARENT_CANNOT_BE_REPLACED": ParentJobCannotBeReplaced,
     "PARENT_MISSING": ParentMissing,
 }

@@ -10,7 +10,8 @@ from flownb import hooks
 from flownb.api.job import store_of
 from flownb.connection import Connection
 from flownb.diagnosis.checkup import Checkup
-from flownb.diagnosis.findings import Finding
+from flownb.diagnosis.findings import CheckContext, Finding
+from flownb.diagnosis.flow_checks import entry_illegible, index_illegible
 from flownb.diagnosis.recount import recount
 from flownb.errors import FlowError, ServerRefused
 from flownb.wire import keys
@@ -73,10 +74,17 @@ def examine(queue: str | None, *, fix: bool, connection: Connection | None) -> l
 
 def lines(store: Store, queue: str | None, *, fix: bool) -> list[Line]:
     """Return what is wrong, line by line; with `fix` after repairing it."""
-    flows = list(_flows(store, queue))
+    flows, damage = list[str](), list[Finding]()
+    try:
+        flows += _flows(store, queue)
+        if queue is None:
+            context = CheckContext(store)
+            damage += [entry_illegible(flow, context) for flow in store.flows.read_illegible(_FLOWS_A_READ)]
+    except ServerRefused as error:
+        damage.append(index_illegible(error, CheckContext(store)))
     bases = [keys.base(store.prefix, queue)] if queue is not None else _bases(store, flows)
     checkup = Checkup(store)
-    found = checkup.findings(bases, flows)
+    found = damage + checkup.findings(bases, flows)
     if not fix:
         return [_line(finding) for finding in found]
     repaired = [_repaired(finding, checkup, store) for finding in sorted(found, key=_rank)]
@@ -87,17 +95,25 @@ def lines(store: Store, queue: str | None, *, fix: bool) -> list[Line]:
 def _flows(store: Store, queue: str | None) -> Iterator[str]:
     base = None if queue is None else keys.base(store.prefix, queue)
     for flow, _ in store.flows.pages(_FLOWS_A_READ):
-        if base is None or base in store.flows.read_queues(flow):
+        if base is None or base in _queues_of(store, flow):
             yield flow
 
 
 def _bases(store: Store, flows: list[str]) -> list[str]:
-    found = {base: None for flow in flows for base in store.flows.read_queues(flow)}
+    found = {base: None for flow in flows for base in _queues_of(store, flow)}
     served = store.queues.read_served() or set()
     return [
         *found,
         *sorted(base for base in served - found.keys() if keys.prefix_of_base(base) == store.prefix),
     ]
+
+
+def _queues_of(store: Store, flow: str) -> list[str]:
+    """The queues of a flow's jobs, by its counts; none where these cannot be read, which is a finding."""
+    try:
+        return store.flows.read_queues(flow)
+    except ServerRefused:
+        return []
 
 
 def _line(finding: Finding) -> Line:

@@ -91,6 +91,7 @@ class Flow(Generic[Value]):
         7
         """
         self._connection.ensure_writable()
+        self._stored.record_now()
         self._stored.store.flows.pause(self._root_base(), self._stored.id)
         log_flow("is paused", flow=self._stored.id)
         return self
@@ -98,10 +99,13 @@ class Flow(Generic[Value]):
     def resume(self) -> Self:
         """Let the jobs of a paused flow start again, where they stood in line; return the flow.
 
+        Raises `JobMissing` once the flow was removed, as `pause` does.
+
         >>> add({"name": "total", "queueName": "doc-flows"}).pause().resume().progress().paused
         False
         """
         self._connection.ensure_writable()
+        self._stored.record_now()
         bases = self._stored.store.flows.read_queues(self._stored.id) or [self._root_base()]
         self._stored.store.flows.resume(bases, self._stored.id)
         log_flow("is resumed", flow=self._stored.id)
@@ -173,10 +177,14 @@ class Flow(Generic[Value]):
     def progress(self) -> Progress:
         """Return counts over the whole tree; one small read, whatever the size of the flow.
 
+        Raises `JobMissing` once the flow was removed.
+
         >>> add({"name": "total", "queueName": "doc-flows"}).progress()
         Progress(completed=0, failed=0, active=0, total=1, fraction=0.000)
         """
         counts = self._stored.flow_state.counts()
+        if not counts.total:
+            self._stored.record_now()  # a flow that is there has a root
         return Progress.of(counts, partial(self._time_left, counts))
 
     def _time_left(self, counts: FlowCounts) -> tuple[float, float] | None:

@@ -10,15 +10,17 @@ from flownb import hooks
 from flownb.api.job import store_of
 from flownb.connection import Connection
 from flownb.diagnosis.explain import explain
-from flownb.errors import FlowError, OptionError
+from flownb.errors import FlowError, OptionError, ServerRefused
 from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
 from flownb.wire import keys
 from flownb.wire.records import COMPLETED, FAILED, STATES, FlowCounts
 from flownb.wire.store import Store
+from flownb.wire.store.job_records import number
 
 if TYPE_CHECKING:
     import pandas as pd
 
+DAMAGED = "damaged"  #: the state of a flow of which something stored cannot be read; `why` says what
 FLOW_STATES = (*STATES, "failing", "cancelled")
 FLOWS_A_PAGE = 100  # read from the index at a time
 MAX_SEARCHED = 250  # ids of each state of a queue among which other programs' flows are sought
@@ -53,7 +55,8 @@ def flows(
     it. `queue` keeps the flows with a job in that queue, and adds those that other programs put there, as far as
     the newest 250 jobs of each of its states belong to them; jobs without parent and children are no flows.
     `state` is one of BullMQ's states, of the root, or ``failing`` or ``cancelled``. Nothing is searched for but in
-    the index of flownb's flows and in the queue's own lists.
+    the index of flownb's flows and in the queue's own lists. A flow of which something cannot be read is `damaged`;
+    `why` and `doctor` say what.
 
     >>> flow = add({"name": "total", "queueName": "doc-listed"})
     >>> flows(queue="doc-listed")[["name", "state", "total", "why"]]
@@ -63,8 +66,13 @@ def flows(
     _check(queue, state, limit)
     _, store = store_of(connection)
     now = store.server.read_time()
-    lines = (_line(store, flow_state, now, queue, state) for flow_state in _newest_first(store, queue))
-    return hooks.tables.flows_frame(list(islice((line for line in lines if line), limit)))
+    lines = list[Line]()
+    try:
+        found = (_line_or_damage(store, listed, now, queue, state) for listed in _newest_first(store, queue))
+        lines += islice((line for line in found if line), limit)
+    except ServerRefused as error:  # the index itself
+        lines.append(_damaged("", error))
+    return hooks.tables.flows_frame(lines)
 
 
 def _check(queue: str | None, state: str | None, limit: int) -> None:
@@ -76,13 +84,39 @@ def _check(queue: str | None, state: str | None, limit: int) -> None:
         raise FlowError(f"queue {queue!r}: the name {problem}")
 
 
-def _newest_first(store: Store, queue: str | None) -> Iterator[FlowState]:
+class _Listed(NamedTuple):
+    """A flow that is there: its own one's id, or the key of the root of another program's."""
+
+    flow: str
+    is_own: bool
+
+    def open(self, store: Store) -> FlowState:
+        return OwnFlowState(store, self.flow) if self.is_own else FoundFlowState(store, self.flow)
+
+
+def _newest_first(store: Store, queue: str | None) -> Iterator[_Listed]:
     others = [] if queue is None else _foreign_roots(store, queue)
     for flow, created in store.flows.pages(FLOWS_A_PAGE):
         while others and others[0][0] > created:
-            yield FoundFlowState(store, others.pop(0)[1])
-        yield OwnFlowState(store, flow)
-    yield from (FoundFlowState(store, root) for _, root in others)
+            yield _Listed(others.pop(0)[1], is_own=False)
+        yield _Listed(flow, is_own=True)
+    yield from (_Listed(root, is_own=False) for _, root in others)
+
+
+def _line_or_damage(
+    store: Store, listed: _Listed, now: int, queue: str | None, wanted: str | None
+) -> Line | None:
+    """Return what the list says of a flow; of one that cannot be read, why."""
+    try:
+        return _line(store, listed.open(store), now, queue, wanted)
+    except ServerRefused as error:
+        if wanted is not None:
+            return None
+        return _damaged(listed.flow, error)
+
+
+def _damaged(flow: str, error: ServerRefused) -> Line:
+    return Line(flow, flow, DAMAGED, 0, 0, 0, 0.0, str(error))
 
 
 def _line(
@@ -98,6 +132,8 @@ def _line(
     record = flow_state.record()
     if not record:
         return None
+    if not record.keys() >= {"name", "created"}:
+        record = {"name": flow_state.flow or "", "created": "0"} | record
     state = state_of(record, store.jobs.read([flow_state.root], ("name",))[0])
     if wanted not in (None, state):
         return None
@@ -109,7 +145,7 @@ def _line(
         completed=counts.count(COMPLETED),
         failed=counts.count(FAILED),
         total=counts.total,
-        age_s=max(now - int(record["created"]), 0) / 1000,
+        age_s=max(now - number(record["created"]), 0) / 1000,
         why=_why(store, flow_state, record, counts),
     )
 

@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from flownb.diagnosis.findings import CheckContext, Finding
-from flownb.diagnosis.flow_checks import check_flow
+from flownb.diagnosis.flow_checks import check_flow, children_illegible
 from flownb.diagnosis.job_checks import check_job
 from flownb.diagnosis.parent_checks import another_value_held, check_children, check_parent_link, with_values
 from flownb.diagnosis.queue_checks import check_queue
+from flownb.errors import ServerRefused
 from flownb.state.shape import Declared
 from flownb.wire import keys
 from flownb.wire.store import Store
@@ -84,12 +85,21 @@ class Checkup:
 
     def _unlisted_in(self, flow: str) -> Iterator[str]:
         """Jobs of a flow that are listed nowhere: no queue leads to them."""
-        root = self.store.flows.read(flow).get("root")
-        declared = Declared(self.store, root).jobs() if root else ()
-        jobs = [job for job in declared if not self._lists_of(job)]
+        jobs = [job for job in self._declared_in(flow) if not self._lists_of(job)]
         for job in self.store.job_facts.read(jobs, self._lists_of):
             if job.whole and not job.lists:
                 yield job.key
+
+    def _declared_in(self, flow: str) -> list[str]:
+        """The jobs of a flow; none of one that cannot be read, which is a finding."""
+        if self.store.flows.read_mistyped(flow):
+            return []
+        root = self.store.flows.read(flow).get("root")
+        try:
+            return list(Declared(self.store, root).jobs()) if root else []
+        except ServerRefused as error:
+            self._found.append(children_illegible(flow, error, self._context))
+            return []
 
     def _suspects_in(self, base: str) -> Iterator[str]:
         yield from self._suspects_among(list(self._lists[base]))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flownb.diagnosis import reason_words
+from flownb.errors import ServerRefused
 from flownb.wire import keys
 from flownb.wire.records import CANCELLED, WAITING_CHILDREN
 from flownb.wire.store import Store
@@ -81,7 +82,10 @@ class CheckContext:
         if job.flow is None:
             return False
         if job.flow not in self._is_cancelled:
-            self._is_cancelled[job.flow] = self.store.flows.read_end_by_job(job.flow) == CANCELLED
+            try:
+                self._is_cancelled[job.flow] = self.store.flows.read_end_by_job(job.flow) == CANCELLED
+            except ServerRefused:  # its record is no record, which is a finding of its own
+                self._is_cancelled[job.flow] = False
         return self._is_cancelled[job.flow]
 
     def waits_for_children(self, job: JobFacts) -> bool:

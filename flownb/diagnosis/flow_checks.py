@@ -15,6 +15,11 @@ from flownb.wire.store.job_facts import ENDS
 
 def check_flow(flow: str, context: CheckContext) -> Iterator[Finding]:
     """Yield what is wrong with a flow's record and counts."""
+    mistyped = context.store.flows.read_mistyped(flow)
+    for key, kind in mistyped.items():
+        yield flow_key_of_another_type(flow, key, kind, context)
+    if any(key == context.store.server.key("flow", flow) for key in mistyped):
+        return
     record = context.store.flows.read(flow)
     if not record.keys() >= {"name", "root", "created"}:
         yield record_gone(flow, record, context)
@@ -25,8 +30,39 @@ def check_flow(flow: str, context: CheckContext) -> Iterator[Finding]:
         return
     if root.whole and record.get("ended") in ENDS and root.finished != record.get("finished"):
         yield ended_by_its_record_alone(flow, record, root.ended, context)
-    if "stored" in record:
+    if "stored" in record and not mistyped:
         yield from counts_that_differ(flow, record, context)
+
+
+def flow_key_of_another_type(flow: str, key: str, kind: str, context: CheckContext) -> Finding:
+    what = f"its key {key} is a {kind} and no hash, so no handle can read it"
+    is_record = key == context.store.server.key("flow", flow)
+    counted_again = "rename that key out of the way; then fix=True, or --fix, counts the jobs again"
+    advice = "rename that key out of the way, and add the flow again" if is_record else counted_again
+    return context.finding("flow-type", flow, what, job=flow, advice=advice)
+
+
+def index_illegible(error: ServerRefused, context: CheckContext) -> Finding:
+    what = f"the list of all flows cannot be read: {error}"
+    advice = (
+        "rename that key out of the way: flows added from then on are listed, attach(name) finds the others"
+    )
+    return context.finding("index", "flows", what, job="flows", advice=advice)
+
+
+def entry_illegible(flow: str, context: CheckContext) -> Finding:
+    stored = flow.encode("utf-8", "surrogateescape")
+    what = f"the list of all flows has an entry that is no text, and no flow: {stored!r}"
+    advice = f"take it out: ZREM {context.store.server.key('flows')} {stored!r}"
+    return context.finding("entry", repr(stored), what, job="flows", advice=advice)
+
+
+def children_illegible(flow: str, error: ServerRefused, context: CheckContext) -> Finding:
+    what = f"what is stored of its tree cannot be read: {error}"
+    advice = (
+        "rename that key out of the way: its jobs run on, and pictures show of them what BullMQ's keys tell"
+    )
+    return context.finding("tree", flow, what, job=flow, advice=advice)
 
 
 def record_gone(flow: str, record: Mapping[str, str], context: CheckContext) -> Finding:
@@ -54,7 +90,7 @@ def ended_by_its_record_alone(
 
 
 def counts_that_differ(flow: str, record: Mapping[str, str], context: CheckContext) -> Iterator[Finding]:
-    with suppress(ServerRefused):  # a key of the flow has another type, which is a finding of its own
+    with suppress(ServerRefused):  # its tree cannot be read, which is a finding of its own
         counted = recount(context.store, flow, record["root"])
         if counted is not None and not counted.agrees:
             said = f"say {_in_words(counted.was)}" if counted.was else "are gone"

@@ -18,7 +18,7 @@ def check_job(job: JobFacts, context: CheckContext) -> Iterator[Finding]:
         if finding := check(job, context):
             yield finding
             break
-    for check in (lock_without_end, link_to_two_parents):
+    for check in (lock_without_end, counter_without_a_number, link_to_two_parents):
         if finding := check(job, context):
             yield finding
 
@@ -96,6 +96,14 @@ def lock_without_end(job: JobFacts, context: CheckContext) -> Finding | None:
         return None
     what = "its lock does not run out: when its worker dies, nobody takes it over"
     return context.finding("lock", job.key, what, remedy="let it run out, unless a worker renews it")
+
+
+def counter_without_a_number(job: JobFacts, context: CheckContext) -> Finding | None:
+    if not job.no_numbers:
+        return None
+    what = f"a count of its is no whole number: {', '.join(job.no_numbers)}"
+    advice = f"set it right in the hash {job.key}, or add its flow again"
+    return context.finding("number", job.key, what, advice=advice)
 
 
 def link_to_two_parents(job: JobFacts, context: CheckContext) -> Finding | None:

@@ -81,10 +81,12 @@ def retry_jobs(
         f"is retried by hand, failed jobs: {answers.count('done'):,}", flow=flow_state.flow or flow_state.root
     )
     held = [
-        (job, answer) for job, answer in zip(jobs, answers, strict=True) if answer.startswith("parent-active")
+        (job, answer)
+        for job, answer in zip(jobs, answers, strict=True)
+        if answer.startswith(("parent-active", "damaged"))
     ]
     if held:
-        others = f"; {len(held) - 1:,} more wait for the same" if len(held) > 1 else ""
+        others = f"; so it is with {len(held) - 1:,} more" if len(held) > 1 else ""
         raise FlowError(_refused(store, *held[0]) + others)
 
 
@@ -106,7 +108,7 @@ def _ask(
 
 
 def _lifo(job: JobRecord | None) -> bool:
-    return job is not None and JobOptions.from_wire(codec.decode(job.opts)).lifo
+    return job is not None and JobOptions.from_wire(codec.decode_object(job.opts)).lifo
 
 
 def _with_rows(store: Store, jobs: Sequence[JobRecord], rows: Mapping[str, list[int]]) -> dict[str, Retry]:
@@ -144,6 +146,10 @@ def _refused(store: Store, job: str, answer: str) -> str:
         )
     if word == "failed-children":
         return f"job {names[0]!r} failed because its child {names[1]!r} did; retry that one, or the flow"
+    if word == "damaged":
+        return (
+            f"job {names[0]!r} cannot run again: a key of it or of its queue is damaged; doctor() says which"
+        )
     if word == "missing":
         return f"job {names[0]!r} is not on this server any more"
     state = found[0].state if found[0] else "gone"

@@ -11,6 +11,8 @@ from typing import Any
 
 from flownb.wire import keys
 
+MOST_BYTES = 64_000_000  #: of an unpacked piece; producers store some thousand children a piece
+
 
 @dataclass(frozen=True, slots=True)
 class ChildList:
@@ -81,8 +83,19 @@ def pack(bases: Sequence[str], ids: Sequence[str], rows: ChildRows | None = None
 
 
 def unpack(packed: bytes, *, added: bool = False) -> ChildList:
-    """Undo `pack`."""
-    found = json.loads(zlib.decompress(packed))
+    """Undo `pack`. Raises ValueError for what `pack` has not made."""
+    try:
+        return _unpacked(packed, added)
+    except (zlib.error, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"no list of children: {type(error).__name__}") from None
+
+
+def _unpacked(packed: bytes, added: bool) -> ChildList:
+    inflating = zlib.decompressobj()
+    text = inflating.decompress(packed, MOST_BYTES)
+    if not inflating.eof:
+        raise ValueError(f"no list of children: cut short, or over {MOST_BYTES:,} bytes")
+    found = json.loads(text)
     bases, of, ids = found["bases"], found["of"], found["ids"]
     if not of and bases:  # all are in one queue
         job_keys = keys.jobs_in(bases[0], ids)

@@ -29,7 +29,7 @@ _LEAVES = (str, int, bool, type(None))
 
 
 def text(reply: Any) -> str:
-    """Return what the server holds as text. Bytes that are not UTF-8 are kept, and go back as they came.
+    """Return what the server holds as text. Bytes that are not UTF-8 are kept, and go back to scripts as they came.
 
     >>> text(b"bull:q:1"), text(7)
     ('bull:q:1', '7')
@@ -88,8 +88,13 @@ def _as_plain(value: Any) -> Any:
 
 
 def decode(text: str) -> Any:
-    """Return the value of a JSON text."""
-    return json.loads(text)
+    """Return the value of a JSON text. Raises ValueError for what is none, FlowError for one nested too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise FlowError(
+            f"a stored JSON text of {len(text):,} characters is nested too deep to be read"
+        ) from None
 
 
 def decode_object(text: str) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def decode_object(text: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested deeper than Python reads
         found = None
     return found if isinstance(found, dict) else {}
 

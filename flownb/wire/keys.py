@@ -47,12 +47,13 @@ def part(key: str, name: str) -> str:
 
 
 def split(key: str) -> tuple[str, str, str]:
-    """Cut a job's key into prefix, queue and id; prefixes may hold colons.
+    """Cut a job's key into prefix, queue and id; prefixes may hold colons. A damaged one has empty parts in front.
 
-    >>> split("bull:item-processor:17")
-    ('bull', 'item-processor', '17')
+    >>> split("bull:item-processor:17"), split("17")
+    (('bull', 'item-processor', '17'), ('', '', '17'))
     """
-    prefix, queue, id = key.rsplit(":", 2)
+    base, _, id = key.rpartition(":")
+    prefix, _, queue = base.rpartition(":")
     return prefix, queue, id
 
 
@@ -78,7 +79,7 @@ def id_of(job: str) -> str:
 
 def queue_of(job: str) -> str:
     """Return the name of a job's queue."""
-    return job.rsplit(":", 2)[1]
+    return split(job)[1]
 
 
 def prefix_of(job: str) -> str:
@@ -105,6 +106,15 @@ def jobs_in(base: str, ids: Iterable[str]) -> list[str]:
     """Return the keys of many jobs of one queue; a call for each would cost more than the key itself."""
     start = f"{base}:"
     return [start + id for id in ids]
+
+
+def is_text(key: str) -> bool:
+    """Say whether a key or an id was UTF-8 on the server: another one cannot be asked for.
+
+    >>> is_text("bull:emails:17"), is_text(bytes([255]).decode("utf-8", "surrogateescape"))
+    (True, False)
+    """
+    return key.isascii() or not any("\udc80" <= sign <= "\udcff" for sign in key)
 
 
 def home_and_flow(named: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -155,12 +156,13 @@ def counts_of(fields: Mapping[str, str]) -> FlowCounts:
         states = stages.setdefault(queue, {})
         if what.startswith("rows"):
             notes.setdefault(queue, {})[what] = count
-        elif int(count):
-            states[what] = states.get(what, 0) + int(count)
+        elif n := max(count_in(count), 0):
+            states[what] = states.get(what, 0) + n
     rows_a_job = {}
     for queue, note in notes.items():
         if "rows" in note:
-            stages[queue], rows_a_job[queue] = _in_rows(stages[queue], note)
+            with suppress(ValueError):  # damaged: then the stage is counted in jobs
+                stages[queue], rows_a_job[queue] = _in_rows(stages[queue], note)
     return FlowCounts(by_stage=stages, rows_a_job=rows_a_job, paused=PAUSED in fields)
 
 
@@ -170,7 +172,19 @@ def jobs_counted(fields: Mapping[str, Any]) -> dict[str, int]:
     >>> jobs_counted({"waiting@bull:q": "3", "rows@bull:q": "100 0 0", "paused@": "1"})
     {'waiting@bull:q': 3}
     """
-    return {name: int(n) for name, n in fields.items() if not name.startswith("rows") and name != PAUSED}
+    return {name: count_in(n) for name, n in fields.items() if not name.startswith("rows") and name != PAUSED}
+
+
+def count_in(text: str) -> int:
+    """Return a count as it is stored, -1 where that is no number: no true count is below 0.
+
+    >>> count_in("3"), count_in("x")
+    (3, -1)
+    """
+    try:
+        return int(text)
+    except ValueError:
+        return -1
 
 
 def _in_rows(jobs: Mapping[str, int], note: Mapping[str, str]) -> tuple[dict[str, int], float]:

@@ -94,7 +94,10 @@ class Script:
     def _operands(self, queues: Sequence[str], args: dict[str, Any]) -> list[Any]:
         if args.keys() != self.args:
             raise TypeError(f"{self.name}() takes {sorted(self.args)}, not {sorted(args)}")
-        return [*(keys.part(base, "meta") for base in queues), msgpack.packb(args, use_bin_type=False)]
+        return [
+            *(keys.part(base, "meta") for base in queues),
+            msgpack.packb(args, use_bin_type=False, unicode_errors="surrogateescape"),
+        ]
 
     def _run(self, client: Redis, n_keys: int, operands: list[Any]) -> Any:
         from redis.exceptions import NoScriptError, ResponseError

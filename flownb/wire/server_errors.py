@@ -9,8 +9,8 @@ from flownb import errors
 
 
 @contextmanager
-def server_errors() -> Iterator[None]:
-    """Turn the client library's errors into flownb's one line."""
+def server_errors(about: str = "") -> Iterator[None]:
+    """Turn the client library's errors into flownb's one line; `about` is the key that is asked for, if it is one."""
     import redis.exceptions as redis
 
     try:
@@ -27,7 +27,8 @@ def server_errors() -> Iterator[None]:
         if "MISCONF" in text:
             text = f"the server cannot write to its disk (is it full?): {text}"
         if "WRONGTYPE" in text:
-            text = f"a key on the server has another type than it should; doctor() says which one: {text}"
+            which = f"{about} has" if about else "a key on the server has"
+            text = f"{which} another type than it should; doctor() says more: {text}"
         raise errors.ServerRefused(text) from None
 
 

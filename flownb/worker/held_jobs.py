@@ -19,6 +19,7 @@ class HeldJobs:
         self._slots = slots
         self.jobs: dict[tuple[str, str], Held] = {}  # by queue and id
         self.pending: list[Outcome] = []  # to be written, or written without an answer
+        self.unwritable: list[Outcome] = []  # of queues with a damaged key, until somebody has repaired them
 
     # ---- handing out --------------------------------------------------------------------------------
 
@@ -92,9 +93,18 @@ class HeldJobs:
         """Put outcomes back that were sent without an answer: before the others, as they are older."""
         self.pending = outcomes + self.pending
 
+    def write_later(self, outcome: Outcome) -> None:
+        """Keep an outcome whose queue has a damaged key: nothing of that queue moves until it is repaired."""
+        self.unwritable.append(outcome)
+
+    def try_unwritable(self) -> None:
+        """Send the outcomes of damaged queues once more."""
+        self.pending += self.unwritable
+        self.unwritable = []
+
     def known(self) -> set[tuple[str, str]]:
         """Return queue and id of all jobs that are held, or about to be written."""
-        return {*self.jobs, *((outcome.base, outcome.id) for outcome in self.pending)}
+        return {*self.jobs, *((outcome.base, outcome.id) for outcome in (*self.pending, *self.unwritable))}
 
     def leases(self) -> list[Lease]:
         """Return the leases of all jobs that are held, as `Leases.extend` takes them."""

@@ -142,6 +142,7 @@ class Pump:
             self._call_server()
         if not self._stopping and self._upkeep.run_if_due(now):
             self._fetching.may_have_work = True
+            self._held.try_unwritable()
         self._held.end_overdue()
         self._give_back_what_waits()
 
@@ -273,6 +274,9 @@ class Pump:
         for outcome, answer in zip(outcomes, answers, strict=True):
             if answer == "stale":
                 log.warning("a late end of job %s was refused: another worker has started it", outcome.id)
+            elif answer == "damaged":
+                self._held.write_later(outcome)
+                self.recovery.note_damage(outcome.base)
             elif reason := _REFUSED.get(answer):
                 self._held.pending.append(as_failure(outcome, *reason))
             for on_outcome in self._hooks.on_outcome:

@@ -7,6 +7,7 @@ import random
 import time
 
 from flownb.errors import FlownbError, ServerError
+from flownb.wire import keys
 from flownb.wire.store import Store
 from flownb.worker.held_jobs import HeldJobs
 from flownb.worker.settings import WorkerSettings
@@ -26,6 +27,7 @@ class Recovery:
         self.failures = 0  # in a row
         self.is_unsure = False  # an answer was lost, and with it perhaps jobs that were fetched
         self._last_complaint = 0.0  # monotonic time
+        self._damaged: set[str] = set()  # queues of which it was logged
 
     def complain(self, error: FlownbError) -> None:
         """Log an error, once in ten seconds, and wait a little longer after each failure in a row."""
@@ -34,6 +36,16 @@ class Recovery:
             self._last_complaint = time.monotonic()
             log.warning("%s (failure %d in a row; trying again)", error, self.failures)
         time.sleep(min(0.05 * 2 ** min(self.failures, 6), 1.0) * random.uniform(0.5, 1.0))
+
+    def note_damage(self, base: str) -> None:
+        """Log that a queue has a damaged key, once for each queue."""
+        if base not in self._damaged:
+            self._damaged.add(base)
+            log.warning(
+                "a key of queue %s holds something else than it should: nothing of that queue moves until it is "
+                "repaired; doctor() says which key",
+                keys.queue_of_base(base),
+            )
 
     def note_fault(self, error: Exception) -> None:
         """Log a fault of the worker's own, which must not leave jobs to a worker that only looks alive."""

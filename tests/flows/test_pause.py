@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import flownb as fn
+from flownb.errors import JobMissing
 from tests.support import invariants
 
 
@@ -134,3 +135,13 @@ def test_a_paused_flow_that_is_removed_leaves_no_key(redis):
     flow.remove()
     left = [key.decode() for key in redis.keys("*")]
     assert not [key for key in left if flow._stored.id in key or key.endswith((":paused", ":wait"))]
+
+
+@pytest.mark.parametrize("call", ["pause", "resume", "progress"])
+def test_a_removed_flow_is_not_there_to_be_paused_resumed_or_counted(redis, call):
+    flow = fn.add({"name": "gone", "queueName": "q"})
+    flow.remove()
+
+    with pytest.raises(JobMissing, match="removed"):
+        getattr(flow, call)()
+    assert redis.keys("bull:flownb:*") == []

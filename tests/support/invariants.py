@@ -48,6 +48,11 @@ SUBKEYS = {
     "failed": "hash",
     "unsuccessful": "zset",
 }
+OWN_TYPES = {
+    **dict.fromkeys(("flow", "counts", "names", "shared", "parents", "tasks"), "hash"),
+    **dict.fromkeys(("flows", "tidy", "served"), "zset"),
+    **dict.fromkeys(("paused", "cancelled"), "set"),
+}
 POLICIES = ("fpof", "cpof", "idof", "rdof")
 
 
@@ -108,9 +113,9 @@ def read(client: Any, prefix: str = "bull") -> Books:
     found = sorted({_text(key) for key in client.scan_iter(match=f"{_quoted(prefix)}:*", count=1000)})
     with client.pipeline(transaction=False) as pipe:
         for key in found:
-            pipe.type(key)
+            pipe.type(_stored(key))
         types = [_text(kind) for kind in pipe.execute()]
-        reads: dict[str, Callable[[str], Any]] = {
+        reads: dict[str, Callable[[bytes], Any]] = {
             "hash": pipe.hgetall,
             "list": lambda key: pipe.lrange(key, 0, -1),
             "set": pipe.smembers,
@@ -120,7 +125,7 @@ def read(client: Any, prefix: str = "bull") -> Books:
         }
         for key, kind in zip(found, types, strict=True):
             if kind in reads:
-                reads[kind](key)
+                reads[kind](_stored(key))
         values = iter(pipe.execute())
     for key, kind in zip(found, types, strict=True):
         if kind in reads:
@@ -345,6 +350,8 @@ def _ends(books: Books) -> Iterator[Violation]:
             name[5:]
         ):
             root = record["root"]
+            if root not in where:
+                continue  # I4 says so
             ended = where[root][0] if where[root][0] in ("completed", "failed") else None
             if record.get("ended") == "cancelled":
                 continue  # it has ended whatever its root does
@@ -363,6 +370,10 @@ def _ends(books: Books) -> Iterator[Violation]:
 def _place(books: Books, key: str, kind: str, value: Any) -> None:
     queue, _, rest = key[len(books.prefix) + 1 :].partition(":")
     if queue == "flownb":
+        own = OWN_TYPES.get(rest.partition(":")[0], kind)
+        if kind != own:
+            books.mistyped.append(Violation("I13", key, f"is a {kind}, not a {own}"))
+            return
         books.own[rest] = _plain(value, kind) if not rest.startswith("children:") else value
         return
     base = f"{books.prefix}:{queue}"
@@ -397,6 +408,10 @@ def _plain(value: Any, kind: str) -> Any:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def _stored(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
 
 
 def _quoted(prefix: str) -> str:

@@ -152,15 +152,16 @@ class Bench:
         }
 
     def _value(self, key: str) -> Any:
+        stored: Any = key.encode("utf-8", "surrogateescape")
         read: dict[str, Callable[[], Any]] = {
-            "hash": lambda: self.hash(key) if ":children:" not in key else self.redis.hgetall(key),
-            "list": lambda: self.list(key),
-            "set": lambda: self.set(key),
-            "zset": lambda: self.redis.zrange(key, 0, -1, withscores=True),
-            "string": lambda: self.get(key),
-            "stream": lambda: self.redis.xrange(key),
+            "hash": lambda: self.hash(stored) if ":children:" not in key else self.redis.hgetall(stored),
+            "list": lambda: self.list(stored),
+            "set": lambda: self.set(stored),
+            "zset": lambda: self.redis.zrange(stored, 0, -1, withscores=True),
+            "string": lambda: self.get(stored),
+            "stream": lambda: self.redis.xrange(stored),
         }
-        return read[text(self.redis.type(key))]()
+        return read[text(self.redis.type(stored))]()
 
 
 # ---- builders ---------------------------------------------------------------------------------------------
@@ -307,4 +308,4 @@ def put_off(taken: Taken, delay: int = 5000) -> Outcome:
 
 
 def text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)

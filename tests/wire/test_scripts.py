@@ -48,10 +48,10 @@ def test_a_server_that_forgot_its_scripts_is_given_them_again(bench: Bench):
 
 
 def test_a_script_error_that_is_no_refusal_is_the_servers(bench: Bench):
-    bench.redis.set(key("wait"), "not a list")
+    bench.redis.set("bull:flownb:tasks:bull:q", "no hash")
 
     with pytest.raises(errors.ServerRefused, match="WRONGTYPE"):
-        bench.add_plain("a")
+        bench.store.kernels.claim("bull:q", "one", {}, seen={})
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flownb.errors import KeyDamaged
 from flownb.wire import child_list, codec, keys
 from flownb.wire.folding import template_of
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.server import Server
+
+_OF_A_GROUP = {"base", "name", "count", "first", "leaf"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,13 +42,22 @@ class DeclaredChildren:
             for parent in parents:
                 pipe.hgetall(self._server.key("children", parent))
             found = pipe.execute()
-        return [_pieces(pieces) for pieces in found]
+        return [self._read_pieces(parent, pieces) for parent, pieces in zip(parents, found, strict=True)]
+
+    def _read_pieces(self, parent: str, pieces: Mapping[bytes, bytes]) -> list[child_list.ChildList]:
+        try:
+            return _pieces(pieces)
+        except ValueError:
+            raise KeyDamaged(self._server.key("children", parent)) from None
 
     def read_piece(self, parent: str, number: int) -> list[str] | None:
         """Return the keys of one piece of the declared children, None behind the last one."""
         with server_errors():
             piece: Any = self._server.client.hget(self._server.key("children", parent), str(number))
-        return None if piece is None else list(child_list.unpack(piece).keys)
+        try:
+            return None if piece is None else list(child_list.unpack(piece).keys)
+        except ValueError:
+            raise KeyDamaged(self._server.key("children", parent)) from None
 
     def read_groups(self, parents: Sequence[str]) -> list[list[dict[str, Any]] | None]:
         """Return the summary of each parent's children: groups of one queue and one name template."""
@@ -53,11 +65,23 @@ class DeclaredChildren:
             for parent in parents:
                 pipe.hmget(self._server.key("children", parent), "groups", "grown")
             found = pipe.execute()
-        groups = [codec.decode(text) if text is not None else None for text, _ in found]
+        groups = [
+            self._groups(parent, text) if text is not None else None
+            for parent, (text, _) in zip(parents, found, strict=True)
+        ]
         for parent, some, (_, grown) in zip(parents, groups, found, strict=True):
             if some and grown:
                 self._mark_grown(parent, some)
         return groups
+
+    def _groups(self, parent: str, text: bytes) -> list[dict[str, Any]]:
+        try:
+            groups = codec.decode(codec.text(text))
+            if all(group.keys() >= _OF_A_GROUP and group["first"] for group in groups):
+                return list(groups)
+        except (ValueError, TypeError, AttributeError):
+            pass
+        raise KeyDamaged(self._server.key("children", parent))
 
     def _mark_grown(self, parent: str, groups: list[dict[str, Any]]) -> None:
         """Put first in each group the child that got children of its own at run time: the group's example."""
@@ -83,7 +107,7 @@ class DeclaredChildren:
             asked=codec.text(asked) if asked is not None and number < int(calls or 0) else None,
             calls=int(calls or 0),
             pieces=sum(field.startswith(b"run:") for field in fields),
-            groups=codec.decode(groups) if groups is not None else [],
+            groups=self._groups(job, groups) if groups is not None else [],
         )
 
 

@@ -9,6 +9,7 @@ from flownb import errors
 from flownb.wire import codec, keys, many_rows
 from flownb.wire.records import FlowCounts
 from flownb.wire.server_errors import server_errors
+from flownb.wire.store.job_records import number
 from flownb.wire.store.server import Server
 
 _END_FIELDS = ("ended", "finished", "cause", "root")
@@ -25,7 +26,7 @@ class Flows:
     def read(self, flow: str, *fields: str) -> dict[str, str]:
         """Return a flow's record, or some of its fields; empty if there is none."""
         client, key = self._server.client, self._server.key("flow", flow)
-        with server_errors():
+        with server_errors(key):
             found: Any = (
                 dict(zip(fields, client.hmget(key, fields), strict=True)) if fields else client.hgetall(key)
             )
@@ -40,13 +41,20 @@ class Flows:
 
     def pages(self, size: int) -> Iterator[tuple[str, int]]:
         """Yield the stored flows and when each was (ms), the newest first, reading `size` at a time."""
-        start = 0
+        return ((flow, created) for flow, created in self._index(size) if keys.is_text(flow))
+
+    def read_illegible(self, size: int) -> list[str]:
+        """Return the entries in the index of flows that are no text, and so no flows."""
+        return [flow for flow, _ in self._index(size) if not keys.is_text(flow)]
+
+    def _index(self, size: int) -> Iterator[tuple[str, int]]:
+        start, index = 0, self._server.key("flows")
         while True:
-            with server_errors():
+            with server_errors(index):
                 found: Any = self._server.client.zrange(
-                    self._server.key("flows"), start, start + size - 1, desc=True, withscores=True
+                    index, start, start + size - 1, desc=True, withscores=True
                 )
-            yield from ((codec.text(flow), int(created)) for flow, created in found)
+            yield from ((codec.text(flow), number(created)) for flow, created in found)
             start += size
             if len(found) < size:
                 return
@@ -76,14 +84,16 @@ class Flows:
         return many_rows.jobs_counted(self._read_count_fields(flow))
 
     def _read_count_fields(self, flow: str) -> dict[str, str]:
-        with server_errors():
-            found: Any = self._server.client.hgetall(self._server.key("counts", flow))
+        counts = self._server.key("counts", flow)
+        with server_errors(counts):
+            found: Any = self._server.client.hgetall(counts)
         return {codec.text(field): codec.text(count) for field, count in found.items()}
 
     def read_queues(self, flow: str) -> list[str]:
         """Return the qualified names of the queues in which a flow has, or had, jobs."""
-        with server_errors():
-            found: Any = self._server.client.hkeys(self._server.key("counts", flow))
+        counts = self._server.key("counts", flow)
+        with server_errors(counts):
+            found: Any = self._server.client.hkeys(counts)
         bases = dict.fromkeys(codec.text(field).partition("@")[2] for field in found)
         return [base for base in bases if base]  # `paused@` names none
 
@@ -111,6 +121,15 @@ class Flows:
         with server_errors():
             found: Any = self._server.client.hget(keys.own(home or self._server.prefix, "flow", id), "ended")
         return codec.text_or_none(found)
+
+    def read_mistyped(self, flow: str) -> dict[str, str]:
+        """Return those of a flow's own keys, record and counts, that are no hashes, and what they are."""
+        own = [self._server.key(kind, flow) for kind in ("flow", "counts")]
+        with self._server.pipeline() as pipe:
+            for key in own:
+                pipe.type(key)
+            kinds = map(codec.text, pipe.execute())
+        return {key: kind for key, kind in zip(own, kinds, strict=True) if kind not in ("hash", "none")}
 
     # ---- changes ------------------------------------------------------------------------------------
 

@@ -5,13 +5,14 @@ Plain reads in pieces, while jobs move. Who suspects something reads again: see 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, FAILED, POLICIES
 from flownb.wire.server_errors import server_errors
+from flownb.wire.store.job_records import number
 from flownb.wire.store.limits import IDS_A_READ, in_pieces
 from flownb.wire.store.server import Server
 from flownb.wire.store.without_scripts import UUID_CHARACTERS
@@ -20,7 +21,8 @@ LISTS = ("wait", "paused", "active")
 SORTED = ("delayed", "prioritized", "waiting-children")
 OPEN = (*LISTS, *SORTED)  #: where jobs are that have not ended
 ENDS = (COMPLETED, FAILED)
-_FIELDS = ("name", "finishedOn", "fl", "parentKey", "parent", "ats", "sh", "defa", "why")
+_COUNTERS = ("ats", "atm", "stc", "priority")
+_FIELDS = ("name", "finishedOn", "fl", "parentKey", "parent", "sh", "defa", "why", *_COUNTERS)
 
 ListsOf = Callable[[str], Sequence[str]]
 """Knows in which of `OPEN` a job is listed."""
@@ -44,6 +46,7 @@ class JobFacts:
     linked: bool  #: the fields that name its parent agree, and it is not its own
     started: int
     deferred: bool
+    no_numbers: tuple[str, ...]  #: its counters that hold no whole number, as ``field=text``
     lock_endless: bool  #: its lock does not run out
     value_bytes: int  #: of what it returned
     pending: int  #: what it waits for, seals too
@@ -112,7 +115,9 @@ class JobFactsReader:
                     page: Any = client.lrange(key, -start - IDS_A_READ, -start - 1)
                 else:
                     page = client.zrange(key, start, start + IDS_A_READ - 1)
-            yield [keys.job_in(base, id) for id in map(codec.text, page) if ":" not in id]
+            yield [
+                keys.job_in(base, id) for id in map(codec.text, page) if ":" not in id and keys.is_text(id)
+            ]
             start += IDS_A_READ
             if len(page) < IDS_A_READ:
                 return
@@ -126,8 +131,8 @@ class JobFactsReader:
                     pipe.hmget(job, "ats", "finishedOn", "ft", "why", "rt")
                     pipe.get(keys.part(job, "lock"))
                     pipe.hvals(keys.own(keys.prefix_of(job), "parents", job))
-                found = pipe.execute()
-            runs += [_last_run(*found[i : i + 3]) for i in range(0, len(found), 3)]
+                found = pipe.execute(raise_on_error=False)
+            runs += [_last_run(*_usable(found[i : i + 3])) for i in range(0, len(found), 3)]
         return runs
 
 
@@ -140,6 +145,8 @@ def _ask(pipe: Any, job: str, queue_too: bool) -> None:
     pipe.pttl(keys.part(job, "lock"))
     pipe.scard(keys.part(job, "dependencies"))
     pipe.hlen(keys.part(job, "failed"))
+    pipe.hlen(keys.part(job, "processed"))  # these two only for their types
+    pipe.zcard(keys.part(job, "unsuccessful"))
     for name in (*ENDS, *SORTED) if queue_too else ENDS:
         pipe.zscore(keys.part(base, name), id)
     for name in LISTS if queue_too else ():
@@ -148,13 +155,11 @@ def _ask(pipe: Any, job: str, queue_too: bool) -> None:
 
 def _facts(job: str, answers: Sequence[Any], lists: Sequence[str] | None) -> JobFacts:
     """What the answers to `_ask` say; `lists`: where the job is listed, unless its queue was asked."""
-    from redis.exceptions import ResponseError
-
-    usable = [None if isinstance(answer, ResponseError) else answer for answer in answers]
-    fields, stored, data, value, lease, pending, ignored, *listed = usable
-    name, finished, flow, parent, link, started, shared, deferred, why = map(
-        codec.text_or_none, fields or [None] * len(_FIELDS)
-    )
+    usable = _usable(answers)
+    fields, stored, data, value, lease, pending, ignored, _, _, *listed = usable
+    texts = [codec.text_or_none(field) for field in fields or [None] * len(_FIELDS)]
+    name, finished, flow, parent, link, shared, deferred, why = texts[: -len(_COUNTERS)]
+    counters = dict(zip(_COUNTERS, texts[-len(_COUNTERS) :], strict=True))
     policy, linked = _link(job, parent, link)
     return JobFacts(
         key=job,
@@ -169,13 +174,27 @@ def _facts(job: str, answers: Sequence[Any], lists: Sequence[str] | None) -> Job
         policy=policy,
         shared=shared is not None,
         linked=linked,
-        started=int(started or 0),
+        started=number(counters["ats"] or 0),
         deferred=deferred is not None,
+        no_numbers=tuple(_no_numbers(counters)),
         lock_endless=lease == -1,
         value_bytes=value or 0,
         pending=pending or 0,
         ignored=ignored or 0,
     )
+
+
+def _no_numbers(counters: Mapping[str, str | None]) -> Iterator[str]:
+    for name, text in counters.items():
+        if text is not None and not text.removeprefix("-").isdecimal():
+            yield f"{name}={text[:20]!r}"
+
+
+def _usable(answers: Sequence[Any]) -> list[Any]:
+    """What was answered, None where a key has a type that it should not have."""
+    from redis.exceptions import ResponseError
+
+    return [None if isinstance(answer, ResponseError) else answer for answer in answers]
 
 
 def _listed(answers: Sequence[Any]) -> list[str]:
@@ -195,12 +214,12 @@ def _link(job: str, parent: str | None, link: str | None) -> tuple[str, bool]:
     return policy, parent != job and linked == parent
 
 
-def _last_run(fields: Sequence[Any], lock: bytes | None, further: Sequence[bytes]) -> LastRun:
+def _last_run(fields: Sequence[Any] | None, lock: bytes | None, further: Sequence[bytes] | None) -> LastRun:
     """Tell from the length of a lock, or from what flownb's scripts note, whose worker it was."""
-    started, finished, signed, why, again = fields
+    started, finished, signed, why, again = fields or (None,) * 5
     if lock:
         is_ours = len(lock) < UUID_CHARACTERS
     else:
         is_ours = bool(signed) or (not started and (not finished or bool(why)))
-    flows = {codec.text(words).partition(" ")[2] for words in further}
+    flows = {codec.text(words).partition(" ")[2] for words in further or ()}
     return LastRun(is_ours and not again, flows)

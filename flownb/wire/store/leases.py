@@ -17,7 +17,7 @@ from flownb.wire.store.server import Server
 class Turn:
     """What one `finish_and_fetch` brought."""
 
-    #: done, repeated, stale, missing, failed-children or pending-children, an outcome each
+    #: done, repeated, stale, missing, damaged (its queue), failed-children or pending-children, an outcome each
     answers: list[str]
     taken: list[Taken]
     again_ms: int | None  #: until a queue has a job that is due, or a limit ends

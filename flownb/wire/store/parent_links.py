@@ -109,9 +109,11 @@ class ParentLinks:
                 for job, link in some:
                     pipe.hget(job.key, "returnvalue")
                     pipe.hget(keys.part(link.parent, "processed"), job.key)
-                found = pipe.execute()
+                found = pipe.execute(raise_on_error=False)
             for i, (job, link) in enumerate(some):
                 value, held = found[2 * i : 2 * i + 2]
+                if isinstance(value, Exception) or isinstance(held, Exception):
+                    continue  # the facts of the job, or of its parent, say so
                 note = f'{{"flownb:large":{len(value or b"")}}}'.encode()
                 if value is not None and held is not None and held not in (value, note):
                     yield job, link

@@ -33,8 +33,10 @@ class SharedJobs:
             with self._server.pipeline() as pipe:
                 for key in some:
                     pipe.hkeys(keys.own(keys.prefix_of(key), "parents", key))
-                for key, parents in zip(some, pipe.execute(), strict=True):
-                    found[key] = [codec.text(parent) for parent in parents]
+                for key, parents in zip(some, pipe.execute(raise_on_error=False), strict=True):
+                    found[key] = (
+                        [] if isinstance(parents, Exception) else [codec.text(one) for one in parents]
+                    )
         return found
 
     def notify_some(self, cursor: int = 0) -> tuple[int, int]:

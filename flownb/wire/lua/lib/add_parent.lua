@@ -1,6 +1,6 @@
 -- add_parent: a job that is there already gets one more parent.
 -- @touches dependencies processed failed unsuccessful completed flownb:parents
--- @use     counts parents large_values
+-- @use     types counts parents large_values
 
 -- Note a further parent: its policy, and the flow that counts the job besides the job's own. False when it was noted.
 local function share(job, parent, flow)
@@ -36,7 +36,7 @@ end
 
 -- Was this job there before the call that stores `flow`? A job that the call itself stored, sent before, was not.
 local function is_anothers(job, flow)
-  local has = redis.call('HMGET', job, 'name', 'fl')
+  local has = fields_of(job, 'name', 'fl')
   return has[1] and has[2] ~= flow
 end
 

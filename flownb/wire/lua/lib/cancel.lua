@@ -1,6 +1,6 @@
 -- cancel: any state -> failed, of a job that nobody needs any more; parents that wait only for such jobs go with it.
 -- @touches failed waiting-children dependencies unsuccessful flownb:shared
--- @use     queue counts parents notify
+-- @use     types queue counts parents notify
 
 local climbed = {} -- parents that were looked at in this call, each once
 
@@ -36,7 +36,7 @@ local function cancel(q, id, from, reason, flow, links)
     for _, link in ipairs(next_one.links) do
       count_move(next_one.q, link.flow, 'waiting', 'failed')
       keep_cancelled_child(link, job, next_one.reason)
-      if link.is_further then redis.call('HDEL', shared_key(job), job) end -- it has ended
+      if link.is_further then attempt('HDEL', shared_key(job), job) end -- it has ended
       if not climbed[link.key] then
         climbed[link.key] = true
         local above, above_id = queue_and_id(link.key)

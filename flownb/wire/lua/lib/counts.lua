@@ -1,6 +1,6 @@
 -- counts: how many jobs of each flow are in which state.
 -- @touches flownb:counts
--- @use
+-- @use     types
 
 local moves = {} -- what `write_counts` writes: {key of the counts, queue key, tally}
 
@@ -12,6 +12,12 @@ local function flow_key(kind, q, flow)
     prefix, id = q.base:match('^(.*):[^:]+$'), flow
   end
   return prefix .. ':flownb:' .. kind .. ':' .. id
+end
+
+-- The key of a flow's record; nil where something else is stored there: then nothing of the record is read or written.
+local function record_key(q, flow)
+  local key = flow_key('flow', q, flow)
+  return is_kind(key, 'hash') and key or nil
 end
 
 -- The tally of one flow in one queue: state -> change. Kept with the queue: most calls ask for the same one for each job.
@@ -46,11 +52,12 @@ local function count_rows(q, flow, rows)
   tally['rows-failed'] = (tally['rows-failed'] or 0) + rows[2]
 end
 
--- Write what was noted: one HINCRBY a flow, queue and state, however many jobs moved.
+-- Write what was noted: one HINCRBY a flow, queue and state, however many jobs moved. Counts that cannot be written are
+-- left out: they follow from where jobs are, and are not worth a job.
 local function write_counts()
   for _, move in ipairs(moves) do
     for state, n in pairs(move[3]) do
-      if n ~= 0 then redis.call('HINCRBY', move[1], state .. '@' .. move[2], n) end
+      if n ~= 0 then redis.pcall('HINCRBY', move[1], state .. '@' .. move[2], n) end
     end
   end
 end

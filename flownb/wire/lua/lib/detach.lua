@@ -1,13 +1,13 @@
 -- detach: a shared job stays when some of its parents go; its next parent becomes the first, perhaps of another flow.
 -- @touches flownb:parents flownb:flow flownb:shared
--- @use     counts parents leave
+-- @use     types counts parents leave
 
 -- A flow that the job leaves must not blame it any more. Until `top`, the job that is removed, is gone as well, that one
 -- is to blame; then see forget_child.
 local function blame_top_instead(job, flow, top)
-  if not top or redis.call('HGET', top, 'fl') ~= flow then return end
+  if not top or field_of(top, 'fl') ~= flow then return end
   local record = flow_key('flow', job.q, flow)
-  if redis.call('HGET', record, 'cause') == job.key then redis.call('HSET', record, 'cause', top) end
+  if field_of(record, 'cause') == job.key then redis.call('HSET', record, 'cause', top) end
 end
 
 -- Drop the links to parents that go. Returns the links that are left, and the flows that count the job no more.
@@ -16,7 +16,7 @@ local function drop_parents(job, going, further)
   for _, link in ipairs(job.links) do
     if going[link.key] then
       count_move(job.q, link.flow, counted_as(job), nil)
-      redis.call('HDEL', further, link.key)
+      attempt('HDEL', further, link.key)
     else
       left[#left + 1] = link
       if link.flow then still_counted[link.flow] = true end
@@ -71,7 +71,7 @@ local function make_first_parent(job, link, further)
   local stored = {id = id, queueKey = base}
   if link.policy ~= '' then stored[link.policy] = true end
   redis.call('HSET', job.key, 'parentKey', link.key, 'parent', cjson.encode(stored))
-  redis.call('HDEL', further, link.key)
+  attempt('HDEL', further, link.key)
 end
 
 -- A job whose flow goes, or which has no parent left in its own flow, joins the flow of a parent that is left.
@@ -96,8 +96,8 @@ local function detach(job, going, flow_gone, top)
   end
   if redis.call('EXISTS', further) == 0 then
     redis.call('HDEL', job.key, 'sh')
-    redis.call('HDEL', shared_key(job.key), job.key)
-  elseif redis.call('HEXISTS', shared_key(job.key), job.key) == 1 then
+    attempt('HDEL', shared_key(job.key), job.key)
+  elseif field_of(shared_key(job.key), job.key) then
     list_shared(job.key, (job.first_parent or leaves_flow) and first)
   end
 end

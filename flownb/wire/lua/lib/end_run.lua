@@ -1,8 +1,9 @@
 -- end_run: what the end of one run means for the job, its parents, its flow and all counts.
 -- @touches flownb:shared
--- @use     counts flow_record parents notify fail_parent marks finish needed cancel retention
+-- @use     types counts flow_record parents notify fail_parent marks finish needed cancel retention
 
--- A run: {outcome, q, job, from, parent, flow, attempts_made, is_shared}. `from` is the state that the job has left.
+-- A run: {outcome, q, job, from, parent, is_root, flow, attempts_made, is_shared}. `from` is the state that the job has
+-- left, `parent` the first parent where that can be told.
 local MOST_NOTIFIED, NONE = 200, {} -- further parents a call
 local notified, notified_later = 0, {}
 
@@ -10,7 +11,7 @@ local notified, notified_later = 0, {}
 local function further_parents(run)
   if not run.is_shared then return NONE end
   if not run.further then
-    notified = notified + redis.call('HLEN', further_parents_key(run.job))
+    notified = notified + (attempt('HLEN', further_parents_key(run.job)) or 0)
     run.is_notified_later = notified > MOST_NOTIFIED
     run.further = run.is_notified_later and NONE or parents_of(run.job, nil, nil, true)
     if run.is_notified_later then notified_later[#notified_later + 1] = run.job end
@@ -97,7 +98,7 @@ local function end_shared(run, state, ended)
   if run.is_notified_later then
     list_notified_later(run.job, rows)
   elseif ended then
-    redis.call('HDEL', shared_key(run.job), run.job)
+    attempt('HDEL', shared_key(run.job), run.job)
   end
 end
 
@@ -114,7 +115,7 @@ local function end_run(run)
   count_rows(q, flow, outcome.rows)
   if run.is_shared then end_shared(run, state, ended) end
   if outcome.retention and not run.flow then apply_retention(q, state, outcome.retention) end
-  if flow and not run.parent and ended then
+  if flow and run.is_root and ended then
     if state == 'failed' then note_cause(q, flow, first_failure(run.job)) end
     end_flow(q, flow, state)
   end

@@ -1,6 +1,6 @@
 -- enqueue: put a job into wait, prioritized or delayed; delayed -> waiting or prioritized, of jobs that are due.
 -- @touches wait prioritized pc delayed events
--- @use     queue counts
+-- @use     types queue counts
 
 -- The due time in the upper bits, a sequence number in the lower twelve: jobs due in the same
 -- millisecond keep the order in which they came.
@@ -12,7 +12,7 @@ local function delay_score(q, due)
 end
 
 local function priority_score(q, priority)
-  return priority * 4294967296 + redis.call('INCR', q.pc) % 4294967296
+  return priority * 4294967296 + number(attempt('INCR', q.pc)) % 4294967296
 end
 
 -- 'L' joins the end of the list `wait`, 'R' goes to its head. Returns the state that the job has now.
@@ -47,10 +47,10 @@ local function promote_due(q)
   redis.call('ZREM', q.delayed, unpack(due))
   for _, id in ipairs(due) do
     local job = job_key(q, id)
-    local has = redis.call('HMGET', job, 'priority', 'fl')
-    local state = enqueue(q, id, tonumber(has[1]) or 0, 'L')
+    local has = fields_of(job, 'priority', 'fl')
+    local state = enqueue(q, id, number(has[1]), 'L')
     count_move(q, has[2], 'delayed', state)
     emit(q, 'waiting', 'jobId', id, 'prev', 'delayed')
-    redis.call('HSET', job, 'delay', '0')
+    attempt('HSET', job, 'delay', '0')
   end
 end

@@ -1,16 +1,16 @@
 -- fail_parent: waiting-children or delayed -> failed, without a worker of the parent's queue.
 -- @touches failed waiting-children delayed dependencies flownb:cancelled flownb:flow
--- @use     queue counts flow_record parents release
+-- @use     types queue counts flow_record parents release
 
 local failed_parents = {} -- those that failed in this call while children of theirs were pending
 
 -- Where the flow asks for it (`on_failure`), nobody needs the pending children of a failed parent any more.
 local function cancel_pending(q, flow, parent)
   if redis.call('EXISTS', parent .. ':dependencies') == 0 then return end
-  local record = flow_key('flow', q, flow)
-  if redis.call('HGET', record, 'on_failure') ~= 'cancel' then return end
+  local record = record_key(q, flow)
+  if not record or redis.call('HGET', record, 'on_failure') ~= 'cancel' then return end
   local home, id = record:match('^(.*):flow:([^:]+)$')
-  redis.call('SADD', home .. ':cancelled', id)
+  attempt('SADD', home .. ':cancelled', id)
   failed_parents[#failed_parents + 1] = parent
 end
 

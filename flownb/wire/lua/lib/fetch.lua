@@ -1,6 +1,6 @@
 -- fetch: waiting or prioritized -> active; jobs that are due leave delayed first.
 -- @touches wait prioritized pc active limiter lock events marker
--- @use     queue counts enqueue needed set_aside cancel
+-- @use     types queue counts enqueue needed set_aside cancel
 -- @map     worker token lock_ms name limiters
 -- @map     limiter max duration
 
@@ -19,10 +19,11 @@ local NAME, DATA, ATS, DEFA, FLOW = 1, 2, 7, 8, 12 -- positions in FIELDS
 local function allowance(q, want, limiter)
   local set = redis.call('HMGET', q.meta, 'paused', 'concurrency', 'max', 'duration')
   if set[1] then return 0 end
-  if set[2] then want = math.min(want, tonumber(set[2]) - redis.call('LLEN', q.active)) end
+  local most = tonumber(set[2])
+  if most then want = math.min(want, most - redis.call('LLEN', q.active)) end
   -- A PTTL of 0 is the last fraction of a millisecond of a window. A key without an end (-1) limits nothing.
   local left = redis.call('PTTL', q.limiter)
-  local used = left >= 0 and tonumber(redis.call('GET', q.limiter)) or 0
+  local used = left >= 0 and tonumber(attempt('GET', q.limiter)) or 0
   left = math.max(left, 1)
   if used >= LIMITED_BY_HAND then return 0, left end
   local max = tonumber(set[3]) or (limiter and limiter.max)
@@ -31,12 +32,12 @@ local function allowance(q, want, limiter)
     if used >= max then return 0, left end
     want = math.min(want, max - used)
   end
-  return math.max(want, 0)
+  return math.floor(math.max(want, 0))
 end
 
 local function count_against_limit(q, n)
-  if q.window and n > 0 and redis.call('INCRBY', q.limiter, n) == n then
-    redis.call('PEXPIRE', q.limiter, q.window)
+  if q.window and n > 0 and attempt('INCRBY', q.limiter, n) == n then
+    attempt('PEXPIRE', q.limiter, int(q.window))
   end
 end
 
@@ -53,11 +54,16 @@ local function pop(q, want)
   return ids
 end
 
--- An id whose hash is gone or gutted (evicted, deleted by hand) is never run with made-up data.
+-- An id whose hash is gone or gutted (evicted, deleted by hand) is never run with made-up data. Where another type of key
+-- has taken the job's place, that key stays as it is.
 local function fail_without_data(q, id, job)
   local reason = 'job data missing: the hash was evicted or deleted'
-  redis.call('HSET', job, 'name', '?', 'data', '{}', 'opts', '{}', 'timestamp', now_text,
-             'failedReason', reason, 'finishedOn', now_text, 'why', 'missing')
+  if is_kind(job, 'hash') then
+    redis.call('HSET', job, 'name', '?', 'data', '{}', 'opts', '{}', 'timestamp', now_text,
+               'failedReason', reason, 'finishedOn', now_text, 'why', 'missing')
+  else
+    reason = 'job data missing: its key holds something else than a job'
+  end
   redis.call('ZADD', q.failed, now_text, id)
   emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'active')
 end
@@ -76,7 +82,7 @@ end
 local function start(q, id, job, fields, from, worker)
   redis.call('SET', job .. ':lock', worker.token, 'PX', worker.lock_ms)
   emit(q, 'active', 'jobId', id, 'prev', 'waiting')
-  fields[ATS] = (tonumber(fields[ATS]) or 0) + 1
+  fields[ATS] = number(fields[ATS]) + 1
   redis.call('HSET', job, 'processedOn', now_text, 'ats', fields[ATS])
   if worker.name then redis.call('HSET', job, 'pb', worker.name) end
   count_move(q, fields[FLOW], from, 'active')
@@ -85,6 +91,7 @@ end
 -- Start up to `want` jobs of one queue and add them to `fetched`. Returns in how many ms to ask again where there were
 -- fewer.
 local function fetch(q, want, worker, fetched)
+  if not is_sound(q) then return end
   promote_due(q)
   local room, again = allowance(q, want, worker.limiters and worker.limiters[q.base])
   if room == 0 then return again end
@@ -93,7 +100,7 @@ local function fetch(q, want, worker, fetched)
     local ids = pop(q, room - #started)
     for i, id in ipairs(ids) do
       local job, from = job_key(q, id), i <= q.from_wait and 'waiting' or 'prioritized'
-      local fields = redis.call('HMGET', job, unpack(FIELDS))
+      local fields = fields_of(job, unpack(FIELDS))
       if not (fields[NAME] and fields[DATA]) then
         if id:sub(1, 2) ~= '0:' then fail_without_data(q, id, job) end -- BullMQ 4 kept markers in the list: `0:...`
       elseif fields[FLOW] and not may_start(q, id, job, fields[FLOW], from) then
@@ -112,7 +119,7 @@ local function fetch(q, want, worker, fetched)
     count_against_limit(q, charged)
   end
   -- The worker that woke took the marker away; it is put back for the next idle worker.
-  if popped > 0 then redis.call('ZADD', q.marker, 0, '0') end
+  if popped > 0 then attempt('ZADD', q.marker, 0, '0') end
   if #started < room then
     if popped >= MOST_POPPED then return 1 end
     local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')

@@ -1,6 +1,6 @@
 -- finish: active -> completed, failed, delayed, waiting, prioritized or waiting-children.
 -- @touches active stalled lock completed failed events limiter waiting-children
--- @use     queue enqueue large_values failed_runs
+-- @use     types queue enqueue large_values failed_runs
 -- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows
 
 -- May this worker say how the job ended? It may when it holds the lock, or when its lock ran out and nobody has started
@@ -49,7 +49,7 @@ local function store_failed(q, outcome, job, made)
 end
 
 -- The hash, not the options, says how urgent a job is by now.
-local function priority_of(job) return tonumber(redis.call('HGET', job, 'priority')) or 0 end
+local function priority_of(job) return number(redis.call('HGET', job, 'priority')) end
 
 -- Another attempt: at once, behind all that wait, or after `delay` ms.
 local function store_retry(q, outcome, job, made)
@@ -82,7 +82,7 @@ end
 local function store_parked(q, outcome, job)
   local done = redis.call('EXISTS', job .. ':dependencies') == 0
   for _, child in ipairs(outcome.eager) do
-    done = done or redis.call('HEXISTS', job .. ':failed', child) == 1
+    done = done or attempt('HEXISTS', job .. ':failed', child) == 1
   end
   if done then return store_returned(q, outcome, job) end
   redis.call('HSET', job, 'ft', outcome.token)

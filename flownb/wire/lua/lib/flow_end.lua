@@ -1,12 +1,13 @@
 -- flow_end: the end of a flow whose root another program's worker has ended, or another program has put back.
 -- @touches flownb:flow
--- @use     queue counts flow_record
+-- @use     queue counts flow_record parents
 
 -- Does nothing where the record says of the root what is so.
 local function write_late_end(root)
+  if not is_sound_job(root) then return end
   local q, id = queue_and_id(root)
   local has = redis.call('HMGET', root, 'fl', 'parentKey', 'finishedOn')
-  local record = has[1] and flow_key('flow', q, has[1])
+  local record = has[1] and record_key(q, has[1])
   if not record or has[2] then return end
   local written = redis.call('HMGET', record, 'root', 'ended', 'finished')
   if written[1] ~= root or written[2] == 'cancelled' then return end

@@ -1,6 +1,6 @@
 -- job_state: which state a job is in, and what its parents hold of it.
 -- @touches waiting-children failed completed delayed prioritized active
--- @use     queue parents
+-- @use     types queue parents
 
 local function state_of(q, id)
   for _, state in ipairs({'waiting-children', 'failed', 'completed', 'delayed', 'prioritized'}) do
@@ -10,13 +10,15 @@ local function state_of(q, id)
   return 'waiting'
 end
 
--- A job with its fields, its state and its parents; nil when the job is gone.
-local function read_job(key)
-  local has = redis.call('HMGET', key, 'name', 'fl', 'parentKey', 'parent', 'sh', 'ats', 'priority', 'rt')
-  if not has[1] then return nil end
+-- A job with its fields, its state and its parents; nil when the job is gone, or not sound, but for one that is to go as
+-- well as it can (`as_it_is`). Its queue is sound.
+local function read_job(key, as_it_is)
+  if not is_sound_job(key) and not as_it_is then return nil end
+  local has = fields_of(key, 'name', 'fl', 'parentKey', 'parent', 'sh', 'ats', 'priority', 'rt')
+  if not has[1] and is_kind(key, 'hash') then return nil end
   local q, id = queue_and_id(key)
   return {key = key, q = q, id = id, flow = has[2], first_parent = has[3], is_root = has[2] and not has[3],
-          attempts_started = has[6], is_shared = has[5], priority = tonumber(has[7]) or 0, retry_token = has[8],
+          attempts_started = has[6], is_shared = has[5], priority = number(has[7]), retry_token = has[8],
           state = state_of(q, id), links = parents_of(key, has[4], has[3], has[5])}
 end
 

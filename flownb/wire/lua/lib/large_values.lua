@@ -1,13 +1,13 @@
 -- large_values: from which size on a batch's value is large: stored once, with its job; others get its length.
 -- @touches flownb:flow processed
--- @use     queue counts
+-- @use     types queue counts
 
 local LARGE = 262144 -- bytes of JSON
 
 -- What is stored in place of a value that belongs to `flow`. For a short one this costs one look at its length.
 local function copy_for_flow(value, q, flow)
   if #value <= LARGE or not flow then return value end
-  if redis.call('HGET', flow_key('flow', q, flow), 'kind') ~= 'batch' then return value end
+  if field_of(flow_key('flow', q, flow), 'kind') ~= 'batch' then return value end
   return '{"flownb:large":' .. int(#value) .. '}'
 end
 
@@ -18,7 +18,7 @@ end
 
 -- The job goes and its parent stays: the parent gets the whole value.
 local function leave_value(parent, job)
-  local value = redis.call('HGET', job, 'returnvalue')
+  local value = field_of(job, 'returnvalue')
   if value and #value > LARGE and redis.call('HEXISTS', parent .. ':processed', job) == 1 then
     redis.call('HSET', parent .. ':processed', job, value)
   end

@@ -1,6 +1,6 @@
 -- marks: which flows are paused, or have jobs that nobody needs any more; nearly always there are none.
 -- @touches flownb:paused flownb:cancelled
--- @use     queue counts
+-- @use     types queue counts
 
 local UNMARKED = {}
 -- For each mark: parent's key -> does a way up through this parent lead to somebody who needs the job? See `needed`.
@@ -24,7 +24,7 @@ local function marks_of(q, flow)
   if not marks then
     marks = {}
     for _, mark in ipairs({'paused', 'cancelled'}) do
-      marks[mark] = redis.call('SISMEMBER', marked_in(mark, q, flow)) == 1
+      marks[mark] = attempt('SISMEMBER', marked_in(mark, q, flow)) == 1
     end
     q.marks[flow] = marks
   end

@@ -1,6 +1,6 @@
 -- needed: does anybody want a job to run? A job of a paused or cancelled flow may be shared with another flow.
 -- @touches flownb:flow
--- @use     queue counts parents marks
+-- @use     types queue counts parents marks
 
 -- A flow's root has no first parent; jobs of other flows may wait for it all the same.
 local function is_root(links)
@@ -13,7 +13,7 @@ end
 -- What the job itself says, without a look at its parents; nil: its parents decide.
 local function is_needed_by_itself(q, flow, mark, links)
   if mark == 'cancelled' and is_root(links)
-      and redis.call('HGET', flow_key('flow', q, flow), 'ended') ~= 'cancelled' then
+      and field_of(flow_key('flow', q, flow), 'ended') ~= 'cancelled' then
     return true
   end
   if #links == 0 then return false end
@@ -34,7 +34,7 @@ local function is_needed(q, job, flow, mark, links)
       needed = true
     else
       if not links then
-        local has = redis.call('HMGET', job, 'parentKey', 'sh')
+        local has = fields_of(job, 'parentKey', 'sh')
         links = parents_of(job, nil, has[1], has[2])
       end
       needed = is_needed_by_itself(q, flow, mark, links)
@@ -45,6 +45,7 @@ local function is_needed(q, job, flow, mark, links)
       if leads == nil then
         local above = redis.call('HMGET', link.key, 'name', 'fl', 'finishedOn', 'returnvalue')
         local above_q = queue_and_id(link.key)
+        ways_up[mark][link.key] = false -- a way that leads back here leads nowhere
         if leads_nowhere(above, mark) then
           leads = false
         elseif #links > 1 then

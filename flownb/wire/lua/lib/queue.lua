@@ -1,5 +1,6 @@
 -- queue: names of a queue's keys, its events, its settings, and waking its workers.
 -- @touches meta events marker
+-- @use     types
 
 local queues_seen = {}
 
@@ -37,12 +38,26 @@ local function job_key(q, id) return q.base .. ':' .. id end
 -- A job's key, cut into its queue and its id. Ids hold no colon; prefixes may.
 local function queue_and_id(key)
   local base, id = key:match('^(.*):([^:]+)$')
-  return queue_at(base), id
+  return queue_at(base or ''), id or key
+end
+
+local PLACES = {
+  meta = 'hash', wait = 'list', paused = 'list', active = 'list', delayed = 'zset', prioritized = 'zset',
+  waiting_children = 'zset', completed = 'zset', failed = 'zset',
+}
+
+-- May jobs of this queue move? Not where one of the keys between which they move has a wrong type.
+local function is_sound(q)
+  if q.is_whole == nil then
+    q.is_whole = true
+    for name, kind in pairs(PLACES) do q.is_whole = is_kind(q[name], kind) and q.is_whole end
+  end
+  return q.is_whole
 end
 
 -- How a job has ended, by the set that holds it; false when none of these does.
 local function ended_as(q, id)
-  return redis.call('ZSCORE', q.completed, id) and 'completed' or redis.call('ZSCORE', q.failed, id) and 'failed'
+  return is_sound(q) and (redis.call('ZSCORE', q.completed, id) and 'completed' or redis.call('ZSCORE', q.failed, id) and 'failed')
 end
 
 -- Redis text of a whole number: Lua would write large ones with an exponent.
@@ -53,49 +68,48 @@ end
 
 local function max_events(q)
   if not q.max_events then
-    local set = redis.call('HGET', q.meta, 'opts.maxLenEvents')
-    if not set then
-      set = '10000'
-      redis.call('HSET', q.meta, 'opts.maxLenEvents', set)
-    end
-    q.max_events = set
+    local set = field_of(q.meta, 'opts.maxLenEvents')
+    if not set then attempt('HSET', q.meta, 'opts.maxLenEvents', '10000') end
+    q.max_events = set and #set < 16 and set:match('^%d+$') or '10000'
   end
   return q.max_events
 end
 
 local function note_step(q, event, _, id)
   if not id then return end
-  local about = redis.call('HMGET', q.base .. ':' .. id, 'name', 'fl', 'ats', 'failedReason', 'why')
+  local about = fields_of(q.base .. ':' .. id, 'name', 'fl', 'ats', 'failedReason', 'why')
   steps[#steps + 1] = {q.base, event, id, about}
 end
 
+-- Events tell of jobs; where they cannot be written, jobs move on.
 local function emit(q, event, ...)
-  redis.call('XADD', q.events, '*', 'event', event, ...)
+  redis.pcall('XADD', q.events, '*', 'event', event, ...)
   if steps then note_step(q, event, ...) end
 end
 
 local function emit_and_trim(q, event, ...)
-  redis.call('XADD', q.events, 'MAXLEN', '~', max_events(q), '*', 'event', event, ...)
+  redis.pcall('XADD', q.events, 'MAXLEN', '~', max_events(q), '*', 'event', event, ...)
   if steps then note_step(q, event, ...) end
 end
 
 local function trim_events(q)
-  redis.call('XTRIM', q.events, 'MAXLEN', '~', max_events(q))
+  redis.pcall('XTRIM', q.events, 'MAXLEN', '~', max_events(q))
 end
 
 local function is_blocked(q)
   local set = redis.call('HMGET', q.meta, 'paused', 'concurrency')
   if set[1] then return true end
-  return set[2] and redis.call('LLEN', q.active) >= tonumber(set[2]) or false
+  local most = tonumber(set[2])
+  return most and redis.call('LLEN', q.active) >= most or false
 end
 
 -- Jobs ask for waking one by one (`has_new_work`, `has_new_delay`); workers are woken once a queue, when all is written.
 local function wake_workers()
   for _, q in pairs(queues_seen) do
-    if q.has_new_work and not is_blocked(q) then redis.call('ZADD', q.marker, 0, '0') end
+    if q.has_new_work and not is_blocked(q) then attempt('ZADD', q.marker, 0, '0') end
     if q.has_new_delay then
       local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')
-      if first[2] then redis.call('ZADD', q.marker, first[2] / 4096, '1') end
+      if first[2] then attempt('ZADD', q.marker, first[2] / 4096, '1') end
     end
   end
 end

@@ -1,20 +1,20 @@
 -- release: waiting-children -> waiting, prioritized or delayed; a parent whose children have ended goes on.
 -- @touches dependencies waiting-children delayed wait
--- @use     queue counts enqueue
+-- @use     types queue counts enqueue
 
 -- Does nothing when the parent is not waiting for children.
 local function release(parent)
   local q, id = queue_and_id(parent)
   if redis.call('ZREM', q.waiting_children, id) == 0 then return end
   local has = redis.call('HMGET', parent, 'priority', 'delay', 'fl')
-  local delay, state = tonumber(has[2]) or 0, nil
+  local delay, state = number(has[2]), nil
   if delay > 0 then
     local due = now + delay
     redis.call('ZADD', q.delayed, int(due * 4096), id)
     q.has_new_delay, state = true, 'delayed'
     emit(q, 'delayed', 'jobId', id, 'delay', int(due))
   else
-    state = enqueue(q, id, tonumber(has[1]) or 0, 'R')
+    state = enqueue(q, id, number(has[1]), 'R')
     emit(q, 'waiting', 'jobId', id, 'prev', 'waiting-children')
   end
   count_move(q, has[3], 'waiting-children', state)

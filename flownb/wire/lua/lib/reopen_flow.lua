@@ -1,6 +1,6 @@
 -- reopen_flow: a flow that had ended goes on, as jobs of it are retried; the failure to blame may be another one now.
 -- @touches flownb:flow flownb:cancelled failed
--- @use     queue counts flow_record marks
+-- @use     types queue counts flow_record marks
 
 local causes_to_review = {} -- flow's record -> a parent that another failed child keeps failed; false where there is none
 
@@ -14,7 +14,7 @@ end
 local function unmark_cancelled(q, flow)
   if flow and marks_of(q, flow).cancelled then
     local flows, id = marked_in('cancelled', q, flow)
-    redis.call('SREM', flows, id)
+    attempt('SREM', flows, id)
     forget_marks()
   end
 end
@@ -23,9 +23,9 @@ end
 local function reopen_flow(q, flow)
   unmark_cancelled(q, flow)
   local record = flow_key('flow', q, flow)
-  local has = redis.call('HMGET', record, 'ended', 'root')
-  if has[1] ~= 'cancelled' then return end
-  local root = redis.call('HMGET', has[2], 'finishedOn', 'returnvalue', 'why')
+  local has = fields_of(record, 'ended', 'root')
+  if has[1] ~= 'cancelled' or not has[2] then return end
+  local root = fields_of(has[2], 'finishedOn', 'returnvalue', 'why')
   if root[3] == 'cancelled' then return end -- it runs again with its children
   if root[1] then
     redis.call('HSET', record, 'ended', root[2] and 'completed' or 'failed', 'finished', root[1])
@@ -36,14 +36,15 @@ local function reopen_flow(q, flow)
 end
 
 local function has_failed(job)
+  if not is_job_key(job) then return false end
   local q, id = queue_and_id(job)
-  return redis.call('ZSCORE', q.failed, id)
+  return ended_as(q, id) == 'failed'
 end
 
 -- A cause that is no failed job any more is replaced by the failure that is left. A flow that stays failed always has one.
 local function write_causes()
   for record, kept_failed in pairs(causes_to_review) do
-    local has = redis.call('HMGET', record, 'cause', 'ended', 'root')
+    local has = fields_of(record, 'cause', 'ended', 'root')
     local cause, failed = has[1], has[2] == 'failed'
     local blamed = kept_failed or failed and has[3]
     if cause and not has_failed(cause) or failed and not cause then

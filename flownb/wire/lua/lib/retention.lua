@@ -1,6 +1,6 @@
 -- retention: jobs that ended are removed where BullMQ's removeOnComplete and removeOnFail do not keep them.
 -- @touches completed failed dependencies processed unsuccessful logs flownb:parents
--- @use     queue parents release
+-- @use     types queue parents release
 -- @row     retention newest age limit
 
 local MOST_REMOVED = 1000 -- jobs a call
@@ -8,10 +8,10 @@ local MOST_REMOVED = 1000 -- jobs a call
 -- Jobs of flownb's flows stay: they are removed with their flow, or after it has ended.
 local function remove_ended(q, set, id)
   local job = job_key(q, id)
-  local has = redis.call('HMGET', job, 'fl', 'parentKey', 'sh')
+  local has = fields_of(job, 'fl', 'parentKey', 'sh')
   if has[1] then return end
   redis.call('ZREM', set, id)
-  if has[2] then -- as in BullMQ, a failure without a policy releases its parent now
+  if has[2] and is_sound_job(has[2]) then -- as in BullMQ, a failure without a policy releases its parent now
     local pending = has[2] .. ':dependencies'
     if redis.call('SREM', pending, job) == 1 and redis.call('SCARD', pending) == 0 then release_at_once(has[2]) end
   end

@@ -1,6 +1,6 @@
 -- set_aside: jobs of paused flows, kept in the list in which BullMQ 5 kept those of a paused queue.
 -- @touches paused wait prioritized
--- @use     queue counts enqueue needed
+-- @use     types queue counts enqueue needed
 
 local MOST_RESTORED = 500 -- jobs a call
 
@@ -17,9 +17,9 @@ local function restore_set_aside(q, start)
   local restored = 0
   for i, id in ipairs(ids) do
     local job = job_key(q, id)
-    local has = redis.call('HMGET', job, 'fl', 'priority')
+    local has = fields_of(job, 'fl', 'priority')
     if is_needed(q, job, has[1], 'paused') then
-      local state = enqueue_first(q, id, tonumber(has[2]) or 0)
+      local state = enqueue_first(q, id, number(has[2]))
       if state == 'prioritized' then count_move(q, has[1], 'waiting', state) end
       redis.call('LSET', q.paused, start + i - 1, '')
       restored = restored + 1

@@ -1,6 +1,6 @@
 -- wait_again: failed or completed -> waiting-children; ancestors of a retried job wait for it again.
 -- @touches waiting-children completed failed delayed wait prioritized dependencies processed unsuccessful flownb:flow
--- @use     queue counts parents job_state failed_runs reopen_flow
+-- @use     types queue counts parents job_state failed_runs reopen_flow
 
 local to_review, is_listed = {}, {} -- keys of parents that may have to wait again, in order and as a set
 
@@ -59,7 +59,7 @@ local function undo_end(job, seal)
   if job.is_root then
     local record = flow_key('flow', job.q, job.flow)
     undo_flow_end(record)
-    redis.call('HDEL', record, 'cause')
+    attempt('HDEL', record, 'cause')
   end
   local first = job.links[1]
   if job.is_shared then list_shared(job.key, first and first.key == job.first_parent and first) end

@@ -4,7 +4,7 @@
 -- @args    jobs fields
 -- @returns jobs
 -- @errors
--- @use
+-- @use     types
 
 -- Most queues have no job in most places: that is asked once a call, not once a job.
 local filled = {}
@@ -19,16 +19,16 @@ local function state_of(key, has)
   if redis.call('EXISTS', key .. ':lock') == 1 then return 'active' end
   for _, state in ipairs({'waiting-children', 'delayed', 'prioritized'}) do
     local place = base .. ':' .. state
-    if in_use(place) and redis.call('ZSCORE', place, id) then return state end
+    if in_use(place) and attempt('ZSCORE', place, id) then return state end
   end
-  if in_use(base .. ':active') and redis.call('LPOS', base .. ':active', id) then return 'active' end
+  if in_use(base .. ':active') and attempt('LPOS', base .. ':active', id) then return 'active' end
   return 'waiting'
 end
 
--- A job: {state, value of each field}; false for a job that is not there.
+-- A job: {state, value of each field}; false for a job that is not there, or has something else in its place.
 local jobs = {}
 for i, key in ipairs(args.jobs) do
-  local has = redis.call('HMGET', key, 'finishedOn', 'returnvalue', 'name', unpack(args.fields))
-  jobs[i] = has[3] and {state_of(key, has), {unpack(has, 4)}} or false
+  local has = redis.pcall('HMGET', key, 'finishedOn', 'returnvalue', 'name', unpack(args.fields))
+  jobs[i] = not has.err and has[3] and {state_of(key, has), {unpack(has, 4)}} or false
 end
 return reply{jobs = jobs}

@@ -6,7 +6,7 @@
 -- @args    now pairs parents
 -- @returns
 -- @errors
--- @use     queue counts parents release notify job_state forget_child large_values
+-- @use     types queue counts parents release notify job_state forget_child large_values
 
 -- `pairs` is a list of {parent, child}.
 
@@ -29,7 +29,7 @@ local function stop_waiting(parent, child, has, link, ended)
   end
   if link and link.is_further and ended then
     count_move(queue_and_id(child), link.flow, 'waiting', ended)
-    redis.call('HDEL', shared_key(child), child)
+    attempt('HDEL', shared_key(child), child)
   end
 end
 
@@ -46,11 +46,14 @@ end
 for _, pair in ipairs(args.pairs) do
   local parent, child = pair[1], pair[2]
   local q, id = queue_and_id(child)
-  local has = redis.call('HMGET', child, 'name', 'finishedOn', 'returnvalue', 'failedReason', 'why', 'parentKey', 'parent', 'sh')
-  if redis.call('HEXISTS', child, 'data') == 0 then has[1] = false end
+  local has = fields_of(child, 'name', 'finishedOn', 'returnvalue', 'failedReason', 'why', 'parentKey', 'parent', 'sh')
+  if not field_of(child, 'data') then has[1] = false end
+  local is_repairable = is_sound_job(parent) and is_kind(child, 'hash')
   local link = has[1] and link_to(parent, parents_of(child, has[7], has[6], has[8]))
   local ended = has[2] and ended_as(q, id)
-  if redis.call('SISMEMBER', parent .. ':dependencies', child) == 1 then
+  if not is_repairable then
+    -- it is left as it is
+  elseif redis.call('SISMEMBER', parent .. ':dependencies', child) == 1 then
     stop_waiting(parent, child, has, link, ended)
   elseif link and held_in(link, child) == 'nothing' then
     give_or_await(parent, child, has, ended)
@@ -61,12 +64,12 @@ end
 for _, parent in ipairs(args.parents) do
   local q, id = queue_and_id(parent)
   local pending = parent .. ':dependencies'
-  if redis.call('ZSCORE', q.waiting_children, id) and redis.call('EXISTS', pending) == 0 then
+  if is_sound_job(parent) and redis.call('ZSCORE', q.waiting_children, id) and redis.call('EXISTS', pending) == 0 then
     local child = redis.call('ZRANGE', parent .. ':unsuccessful', 0, 0)[1]
     if child then
       redis.call('ZREM', parent .. ':unsuccessful', child)
       redis.call('SADD', pending, child)
-      notify_failed(child, redis.call('HGET', child, 'failedReason') or '', {{key = parent, policy = 'fpof'}})
+      notify_failed(child, field_of(child, 'failedReason') or '', {{key = parent, policy = 'fpof'}})
     else
       release(parent)
     end

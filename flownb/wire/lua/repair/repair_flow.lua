@@ -5,16 +5,16 @@
 -- @args    now flow was counts
 -- @returns
 -- @errors
--- @use     queue counts flow_end
+-- @use     types queue counts flow_end
 
 local record = flow_key('flow', queues[1], args.flow)
-local root = redis.call('HGET', record, 'root')
+local root = field_of(record, 'root')
 if root then write_late_end(root) end
 
 local counts = flow_key('counts', queues[1], args.flow)
-local as_they_were = next(args.was) ~= nil or redis.call('EXISTS', counts) == 0
+local as_they_were = is_kind(counts, 'hash') and (next(args.was) ~= nil or redis.call('EXISTS', counts) == 0)
 for field, n in pairs(args.was) do
-  as_they_were = as_they_were and tonumber(redis.call('HGET', counts, field)) == n
+  as_they_were = as_they_were and (tonumber(field_of(counts, field)) or -1) == n
 end
 if root and as_they_were then
   for field, n in pairs(args.counts) do

@@ -1,12 +1,12 @@
 --- repair_states: a job that is in two states or in none gets the one it should be in; an id without data is taken out.
 -- The job's own fields say which that is: an end, or an end to come; a parent with pending children waits for them; any
 -- other job waits for a worker. A job in one state keeps it, unless it waits for a worker before its children have ended.
--- The counts of its flow are as they were: nobody knows what they were told. Sent twice, the call changes nothing.
+-- A job with a damaged key stays where it is. The counts of its flow are as they were: nobody knows what they were told. Sent twice, the call changes nothing.
 -- @keys    queues
 -- @args    now jobs
 -- @returns
 -- @errors
--- @use     queue enqueue
+-- @use     types queue enqueue parents
 
 local LISTS = {wait = true, paused = true, active = true}
 local ENDS = {'completed', 'failed'}
@@ -55,25 +55,24 @@ end
 -- nothing -> any state; without a `holder` the job waits for a worker.
 local function put(q, id, job, holder, finished)
   if holder == 'completed' or holder == 'failed' then
-    redis.call('ZADD', q.base .. ':' .. holder, finished, id)
+    redis.call('ZADD', q.base .. ':' .. holder, int(number(finished)), id)
   elseif holder then
     redis.call('ZADD', q.waiting_children, now_text, id)
     emit_and_trim(q, 'waiting-children', 'jobId', id)
   else
     local has = redis.call('HMGET', job, 'priority', 'delay')
-    local delay = tonumber(has[2]) or 0
+    local delay = number(has[2])
     if delay > 0 then
       put_off(q, id, now + delay)
       emit_and_trim(q, 'delayed', 'jobId', id, 'delay', int(now + delay))
     else
-      enqueue(q, id, tonumber(has[1]) or 0, 'R')
+      enqueue(q, id, number(has[1]), 'R')
       emit_and_trim(q, 'waiting', 'jobId', id)
     end
   end
 end
 
-for _, job in ipairs(args.jobs) do
-  local q, id = queue_and_id(job)
+local function repair(q, id, job)
   local held, n = holders_of(q, id)
   local has = redis.call('HMGET', job, 'name', 'finishedOn', 'returnvalue', 'ats', 'defa')
   local in_line = held.wait or held.paused or held.prioritized or held.delayed
@@ -85,6 +84,11 @@ for _, job in ipairs(args.jobs) do
     take_out(q, id, held, holder)
     if not (holder and held[holder]) then put(q, id, job, holder, has[2]) end
   end
+end
+
+for _, job in ipairs(args.jobs) do
+  local q, id = queue_and_id(job)
+  if is_sound_job(job) then repair(q, id, job) end
 end
 wake_workers()
 return reply{}

@@ -8,8 +8,8 @@
 -- @keys    queues
 -- @args    now jobs opts parents record seal unseal fields bullmq fresh own_run
 -- @returns added existing
--- @errors  JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED FLOW_CANCELLED
--- @use     queue counts flow_record release notify add_parent child_jobs own_run marks new_job
+-- @errors  KEY_DAMAGED JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED FLOW_CANCELLED
+-- @use     types queue counts flow_record release notify parents add_parent add_checks child_jobs own_run marks new_job
 -- @row     job_row queue id name data opts parents details
 -- @row     job_details delay priority lifo has_children bind flow_prefix keep
 -- @row     parent_row key link policy is_outside
@@ -20,24 +20,38 @@ local flow_record = args.record
 local flow = flow_record and flow_record.id
 
 -- 1. Refuse.
+local damaged = damaged_queue(queues) or flow_record and flow_record.fields and damaged_record(queues[1], flow)
+if damaged then return refuse('KEY_DAMAGED', damaged) end
+
 local parents, rows, job_keys, named, none_exists = {}, {}, {}, {}, true
+local old_parents, new_parents, hashes = {}, {}, {}
 for i, packed in ipairs(args.parents) do
   local parent = parent_row_of(packed)
   if parent.is_outside and redis.call('EXISTS', parent.key) == 0 then return refuse('PARENT_MISSING', parent.key) end
   parents[i] = parent
+  table.insert(parent.is_outside and old_parents or new_parents, parent.key)
 end
+if args.own_run then table.insert(old_parents, args.own_run.key) end
+for _, parent in ipairs(args.unseal) do new_parents[#new_parents + 1] = parent end
+for _, packed in ipairs(args.fields) do hashes[#hashes + 1] = field_row_of(packed).key end
+
 for i, packed in ipairs(args.jobs) do
   local row = job_row_of(packed)
   local job = job_key(queues[row.queue], row.id)
   if named[job] then none_exists = false end -- an id that comes twice is there the second time
   row.details = row.details and job_details_of(row.details) or NO_DETAILS
   rows[i], job_keys[i], named[job] = row, job, true
+  if type(row.parents) == 'table' then hashes[#hashes + 1] = further_parents_key(job) end
 end
+damaged = damaged_parent(old_parents, new_parents, hashes)
+if damaged then return refuse('KEY_DAMAGED', damaged) end
 none_exists = none_exists and redis.call('EXISTS', unpack(job_keys)) == 0
 
 if not none_exists then
   for i, row in ipairs(rows) do
     local job, parent = job_keys[i], parents[row.parents]
+    damaged = first_of_another_type({job, further_parents_key(job)}, 'hash')
+    if damaged then return refuse('KEY_DAMAGED', damaged) end
     if args.bullmq and parent and not may_be_adopted(job, parent.key) then
       return refuse('PARENT_CANNOT_BE_REPLACED', job)
     elseif args.fresh and is_anothers(job, (row.details.flow_prefix or '') .. flow) then
@@ -47,7 +61,7 @@ if not none_exists then
 end
 if args.own_run and not still_runs(args.own_run) then return refuse('JOB_ELSEWHERE', args.own_run.key) end
 if flow and marks_of(queues[1], flow).cancelled
-    and redis.call('HGET', flow_key('flow', queues[1], flow), 'ended') == 'cancelled' then
+    and field_of(flow_key('flow', queues[1], flow), 'ended') == 'cancelled' then
   return refuse('FLOW_CANCELLED', flow)
 end
 
@@ -91,7 +105,7 @@ end
 -- 4. What is written once a call: trimming at each event would cost a third of the event.
 write_grouped()
 for _, q in pairs(queues_seen) do
-  if q.stored then redis.call('INCRBY', q.id, q.stored) end
+  if q.stored then attempt('INCRBY', q.id, q.stored) end
 end
 for _, q in ipairs(queues) do trim_events(q) end
 -- The children that a parent declares are kept when the parent comes again: it may have added children of its own since.

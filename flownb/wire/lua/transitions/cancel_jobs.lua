@@ -1,16 +1,16 @@
 --- cancel_jobs: waiting, prioritized, delayed or waiting-children -> failed, of those jobs that nobody needs any more.
--- Jobs that run go on; they learn of the cancel when they report progress. Sent twice, the call cancels nothing twice.
+-- Jobs that are damaged stay as they are. Jobs that run go on; they learn of the cancel when they report progress. Sent twice, the call cancels nothing twice.
 -- @keys    queues
 -- @args    now jobs
 -- @returns cancelled
 -- @errors
--- @use     queue counts parents needed cancel job_state lists leave full_server
+-- @use     types queue counts parents needed cancel job_state lists leave full_server
 
 -- 1. Which have not ended, and are needed by nobody?
 local unneeded, ids_of, seen = {}, {}, {}
 for _, key in ipairs(args.jobs) do
-  local has = redis.call('HMGET', key, 'name', 'finishedOn', 'fl', 'parentKey', 'parent', 'sh')
-  if has[1] and not has[2] and not seen[key] then
+  local has = fields_of(key, 'name', 'finishedOn', 'fl', 'parentKey', 'parent', 'sh')
+  if has[1] and not has[2] and not seen[key] and is_sound_job(key) then
     seen[key] = true
     local q, id = queue_and_id(key)
     local links = parents_of(key, has[5], has[4], has[6])

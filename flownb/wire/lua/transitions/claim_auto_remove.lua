@@ -5,16 +5,18 @@
 -- @args    now prefix most
 -- @returns flows now
 -- @errors
--- @use     flow_end
+-- @use     types flow_end queue
 
 local home, claimed = args.prefix .. ':flownb', {}
-for _, flow in ipairs(redis.call('ZRANGEBYSCORE', home .. ':tidy', 0, now_text, 'LIMIT', 0, 500)) do
+for _, flow in ipairs(attempt('ZRANGEBYSCORE', home .. ':tidy', 0, now_text, 'LIMIT', 0, 500) or {}) do
   local record = home .. ':flow:' .. flow
-  local has = redis.call('HMGET', record, 'ended', 'root')
-  if has[1] or has[2] and redis.call('EXISTS', has[2]) == 1 then
+  local has = fields_of(record, 'ended', 'root')
+  if not is_kind(record, 'hash') then
+    redis.call('ZADD', home .. ':tidy', int(now + 60000), flow) -- until somebody has repaired it
+  elseif has[1] or has[2] and redis.call('EXISTS', has[2]) == 1 then
     redis.call('ZADD', home .. ':tidy', int(now + 60000), flow)
     if has[2] then write_late_end(has[2]) end
-    if has[1] and redis.call('HEXISTS', record, 'ended') == 1 then claimed[#claimed + 1] = flow end
+    if has[1] and field_of(record, 'ended') then claimed[#claimed + 1] = flow end
   else
     redis.call('ZREM', home .. ':tidy', flow)
   end

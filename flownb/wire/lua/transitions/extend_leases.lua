@@ -4,7 +4,7 @@
 -- @args    now leases lock_ms
 -- @returns lost
 -- @errors
--- @use     queue
+-- @use     types queue
 -- @row     lease base id token attempts_started
 
 local lost = {}
@@ -12,14 +12,14 @@ for _, packed in ipairs(args.leases) do
   local lease = lease_of(packed)
   local q = queue_at(lease.base)
   local job = job_key(q, lease.id)
-  local lock = redis.call('GET', job .. ':lock')
+  local lock = attempt('GET', job .. ':lock')
   local is_held = lock == lease.token
   if not lock and lease.attempts_started then
-    is_held = tonumber(redis.call('HGET', job, 'ats')) == lease.attempts_started and redis.call('LPOS', q.active, lease.id)
+    is_held = tonumber(field_of(job, 'ats')) == lease.attempts_started and attempt('LPOS', q.active, lease.id)
   end
   if is_held then
     redis.call('SET', job .. ':lock', lease.token, 'PX', args.lock_ms)
-    redis.call('SREM', q.stalled, lease.id)
+    attempt('SREM', q.stalled, lease.id)
   else
     lost[#lost + 1] = lease.id
   end

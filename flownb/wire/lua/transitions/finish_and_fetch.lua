@@ -1,13 +1,14 @@
 --- finish_and_fetch: active -> completed, failed, delayed, waiting or waiting-children; then waiting -> active.
 -- Many jobs of many queues end and the next ones start, in one call; the last child wakes its parent.
--- A bad outcome spoils only itself: its answer says why it was refused. Sent twice, a call changes nothing.
+-- A bad outcome spoils only itself: its answer says why it was refused. Nothing of a queue that is damaged moves; a parent
+-- that is damaged is left as it is, and its children end. Sent twice, a call changes nothing.
 -- `failed_parents` have pending children that nobody needs any more; `shared` are jobs that ended here and have more
 -- further parents than one call notifies.
 -- @keys    queues
 -- @args    now outcomes want worker
 -- @returns answers jobs again failed_parents shared
 -- @errors
--- @use     queue counts finish end_run fail_parent fetch
+-- @use     types queue counts parents finish end_run fail_parent fetch
 -- @row     fetched_job base id fields
 
 -- 1. Look at every outcome; nothing is written before.
@@ -20,13 +21,14 @@ if #locks > 0 then locks = redis.call('MGET', unpack(locks)) end
 for i, outcome in ipairs(outcomes) do
   local q = queue_at(outcome.base)
   local job = job_key(q, outcome.id)
-  local has = redis.call('HMGET', job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh')
-  answers[i] = refusal(outcome, job, locks[i], has) or 'done'
+  local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh')
+  answers[i] = not is_sound(q) and 'damaged' or refusal(outcome, job, locks[i], has) or 'done'
   if answers[i] == 'done' then
     local from = leave_active(q, outcome.id)
     if from then
-      runs[#runs + 1] = {outcome = outcome, q = q, job = job, from = from, parent = has[2], flow = has[3],
-                         attempts_made = tonumber(has[5]) or 0, is_shared = has[6]}
+      runs[#runs + 1] = {outcome = outcome, q = q, job = job, from = from, is_root = not has[2], flow = has[3],
+                         parent = has[2] and is_sound_job(has[2]) and has[2],
+                         attempts_made = number(has[5]), is_shared = has[6]}
     else
       answers[i] = 'stale'
     end
@@ -43,7 +45,7 @@ end
 if #free > 0 then redis.call('DEL', unpack(free)) end
 for _, q in pairs(queues_seen) do
   if q.left then
-    redis.call('SREM', q.stalled, unpack(q.left))
+    attempt('SREM', q.stalled, unpack(q.left))
     trim_events(q)
   end
 end

@@ -5,23 +5,21 @@
 -- @args    now ids token charge most
 -- @returns given
 -- @errors
--- @use     queue counts enqueue needed cancel
+-- @use     types queue counts enqueue needed cancel stall
 
 local q, given = queues[1], {}
-for _, id in ipairs(args.ids) do
+for _, id in ipairs(is_sound(q) and args.ids or {}) do
   local job = job_key(q, id)
-  local lock = redis.call('GET', job .. ':lock')
+  local lock = attempt('GET', job .. ':lock')
   if lock and lock:sub(1, #args.token) == args.token and redis.call('LREM', q.active, -1, id) == 1 then
     redis.call('DEL', job .. ':lock')
-    redis.call('SREM', q.stalled, id)
-    local has = redis.call('HMGET', job, 'priority', 'fl')
-    if args.charge and redis.call('HINCRBY', job, 'stc', 1) > args.most then
-      redis.call('HSET', job, 'defa', 'job stalled more than allowable limit')
-    end
+    attempt('SREM', q.stalled, id)
+    if args.charge then charge_stall(job, args.most) end
+    local has = fields_of(job, 'priority', 'fl')
     if is_cancelled(q, job, has[2]) then
       cancel(q, id, 'active')
     else
-      count_move(q, has[2], 'active', enqueue_first(q, id, tonumber(has[1]) or 0))
+      count_move(q, has[2], 'active', enqueue_first(q, id, number(has[1])))
       emit_and_trim(q, 'waiting', 'jobId', id, 'prev', 'active')
     end
     given[#given + 1] = id

@@ -6,7 +6,7 @@
 -- @args    now jobs
 -- @returns notified deferred rest
 -- @errors
--- @use     queue counts parents notify
+-- @use     types queue counts parents notify
 -- @row     shared_job key cursor
 
 -- `cursor` is where to go on among the further parents, '0' at first; `rest` are the jobs that are not done, alike.
@@ -23,7 +23,7 @@ end
 
 -- Some of a job's further parents, and where to go on; nil when those were the last.
 local function some_parents(job, cursor)
-  local page = redis.call('HSCAN', further_parents_key(job), cursor, 'COUNT', MOST_LOOKED_AT)
+  local page = attempt('HSCAN', further_parents_key(job), cursor, 'COUNT', MOST_LOOKED_AT) or {'0', {}}
   looked_at = looked_at + #page[2] / 2
   return further_links(page[2]), page[1] ~= '0' and page[1] or nil
 end
@@ -31,7 +31,7 @@ end
 -- The first parent of a job that is gone: only the list of shared jobs still has it.
 local function first_parent(listed)
   local policy, first = listed:match('^(%a*) (.+)$')
-  return first and {key = first, policy = policy}
+  return first and is_sound_job(first) and {key = first, policy = policy}
 end
 
 local function waiting_for(job, links)
@@ -57,12 +57,12 @@ for _, packed in ipairs(args.jobs) do
   local shared_job = shared_job_of(packed)
   local job = shared_job.key
   local q, id = queue_and_id(job)
-  local has = redis.call('HMGET', job, 'name', 'finishedOn', 'returnvalue', 'failedReason')
-  local ended = end_of(q, id, has)
+  local has = fields_of(job, 'name', 'finishedOn', 'returnvalue', 'failedReason')
+  local ended = is_kind(job, 'hash') and end_of(q, id, has)
   if ended and looked_at >= MOST_LOOKED_AT then
     rest[#rest + 1] = packed
   elseif ended then
-    local listed = redis.call('HGET', shared_key(job), job) or ' '
+    local listed = field_of(shared_key(job), job) or ' '
     local rows_done, rows_failed = listed:match('^told (%d+) (%d+)$')
     local links, go_on = some_parents(job, shared_job.cursor)
     local first = shared_job.cursor == '0' and not rows_done and first_parent(listed)
@@ -77,7 +77,7 @@ for _, packed in ipairs(args.jobs) do
     if go_on then
       rest[#rest + 1] = {job, go_on}
     else
-      redis.call('HDEL', shared_key(job), job)
+      attempt('HDEL', shared_key(job), job)
       if ended == 'removed' then redis.call('DEL', further_parents_key(job)) end
     end
   end

@@ -3,12 +3,13 @@
 -- @keys    queues
 -- @args    now flow
 -- @returns
--- @errors
--- @use     queue counts marks
+-- @errors  KEY_DAMAGED
+-- @use     types queue counts marks
 
 local flows, id = marked_in('paused', queues[1], args.flow)
+if not is_kind(flows, 'set') then return refuse('KEY_DAMAGED', flows) end
 if redis.call('EXISTS', flow_key('flow', queues[1], args.flow)) == 1 then
   redis.call('SADD', flows, id)
-  redis.call('HSET', flow_key('counts', queues[1], args.flow), 'paused@', '1') -- for those who only count
+  attempt('HSET', flow_key('counts', queues[1], args.flow), 'paused@', '1') -- for those who only count
 end
 return reply{}

@@ -2,10 +2,11 @@
 -- @keys    queues
 -- @args    now
 -- @returns
--- @errors
--- @use     queue
+-- @errors  KEY_DAMAGED
+-- @use     types queue
 
 local q = queues[1]
+if not is_kind(q.meta, 'hash') then return refuse('KEY_DAMAGED', q.meta) end
 redis.call('HSET', q.meta, 'paused', '1')
 redis.call('DEL', q.marker)
 emit(q, 'paused')

@@ -1,12 +1,12 @@
 --- remove_jobs: jobs are gone with all their keys, and with the last call their flow's record too.
 -- Refused as a whole when one of the jobs runs, unless its whole flow goes: then the end of that run is refused. Refused
--- too when somebody shares a job that the caller did not know to be shared. A shared job that stays is detached from the
+-- too when somebody shares a job that the caller did not know to be shared, and when its queue is damaged. A shared job that stays is detached from the
 -- parents that go. Sent twice, a call removes nothing twice.
 -- @keys    queues
 -- @args    now prefix removal
 -- @returns removed
--- @errors  JOB_ACTIVE JOB_SHARED
--- @use     queue counts job_state lists leave forget_child detach large_values parents full_server
+-- @errors  KEY_DAMAGED JOB_ACTIVE JOB_SHARED
+-- @use     types queue counts job_state lists leave forget_child detach large_values parents full_server
 -- @map     removal jobs going staying top flow name
 -- @row     detachment key parents
 
@@ -25,7 +25,9 @@ end
 -- 1. Refuse.
 local going, found = as_set(removal.going), {}
 for _, key in ipairs(removal.jobs) do
-  local job = read_job(key)
+  local q = queue_and_id(key)
+  if not is_sound(q) then return refuse('KEY_DAMAGED', q.base) end
+  local job = read_job(key, true)
   if job then
     local runs = job.state == 'active' or redis.call('EXISTS', key .. ':lock') == 1
     if runs and not flow then return refuse('JOB_ACTIVE', key) end
@@ -70,11 +72,11 @@ write_counts()
 if removal.name then
   local home, q, name = args.prefix .. ':flownb', queues[1], removal.name
   redis.call('DEL', flow_key('flow', q, flow), flow_key('counts', q, flow), flow_key('inputs', q, flow))
-  redis.call('ZREM', home .. ':flows', flow)
-  redis.call('ZREM', home .. ':tidy', flow)
-  redis.call('SREM', home .. ':paused', flow)
-  redis.call('SREM', home .. ':cancelled', flow)
-  if redis.call('HGET', home .. ':names', name) == flow then
+  attempt('ZREM', home .. ':flows', flow)
+  attempt('ZREM', home .. ':tidy', flow)
+  attempt('SREM', home .. ':paused', flow)
+  attempt('SREM', home .. ':cancelled', flow)
+  if field_of(home .. ':names', name) == flow then
     redis.call('HDEL', home .. ':names', name)
     redis.call('DEL', home .. ':rows:' .. name)
   end

@@ -3,13 +3,14 @@
 -- @keys    queues
 -- @args    now flow start
 -- @returns after
--- @errors
--- @use     queue counts marks set_aside
+-- @errors  KEY_DAMAGED
+-- @use     types queue counts marks set_aside
 
 local flows, id = marked_in('paused', queues[1], args.flow)
+if not is_kind(flows, 'set') then return refuse('KEY_DAMAGED', flows) end
 redis.call('SREM', flows, id)
-redis.call('HDEL', flow_key('counts', queues[1], args.flow), 'paused@')
-local after = restore_set_aside(queues[1], args.start)
+attempt('HDEL', flow_key('counts', queues[1], args.flow), 'paused@')
+local after = is_sound(queues[1]) and restore_set_aside(queues[1], args.start) or nil
 write_counts()
 wake_workers()
 return reply{after = after}

@@ -2,10 +2,11 @@
 -- @keys    queues
 -- @args    now start
 -- @returns after
--- @errors
+-- @errors  KEY_DAMAGED
 -- @use     queue counts set_aside
 
 local q = queues[1]
+if not is_sound(q) then return refuse('KEY_DAMAGED', q.base) end
 redis.call('HDEL', q.meta, 'paused')
 -- The list in which BullMQ 5 kept the jobs of a paused queue also has jobs of paused flows. The caller asks again from
 -- `after` on until there is none.

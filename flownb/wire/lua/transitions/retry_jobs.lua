@@ -5,10 +5,10 @@
 -- @args    now token jobs flow seal unseal
 -- @returns answers
 -- @errors
--- @use     queue counts enqueue release job_state reopen_flow wait_again
+-- @use     queue counts enqueue parents release job_state reopen_flow wait_again
 -- @row     retry key lifo rows were_open part
 
--- An answer: done, repeated, missing, not-failed, failed-children or parent-active, the last two with a key behind it:
+-- An answer: done, repeated, missing, damaged, not-failed, failed-children or parent-active, the last two with a key behind it:
 -- of the failed child, or of the ancestor that runs. `seal` keeps parents of `flow` waiting while calls follow; the last
 -- of these names the parents in `unseal`.
 
@@ -46,7 +46,7 @@ local answers, jobs, seen = {}, {}, {}
 for i, packed in ipairs(args.jobs) do
   local retry = retry_of(packed)
   local job = read_job(retry.key)
-  if not job then answers[i] = 'missing'
+  if not job then answers[i] = is_sound_job(retry.key) and 'missing' or 'damaged'
   elseif job.retry_token == args.token or seen[job.key] then answers[i] = 'repeated'
   elseif job.state ~= 'failed' and not (retry.rows and job.state == 'completed') then answers[i] = 'not-failed'
   else
@@ -106,8 +106,10 @@ if args.flow then reopen_flow(queues[1], args.flow) end
 make_ancestors_wait(seal)
 write_causes()
 for _, parent in ipairs(args.unseal) do
-  redis.call('SREM', parent .. ':dependencies', args.seal)
-  release_if_done(parent)
+  if is_sound_job(parent) then
+    redis.call('SREM', parent .. ':dependencies', args.seal)
+    release_if_done(parent)
+  end
 end
 write_counts()
 wake_workers()

@@ -6,11 +6,11 @@
 -- @args    now id part done failed own_run
 -- @returns is_cancelled
 -- @errors  JOB_MISSING JOB_ELSEWHERE
--- @use     queue counts parents needed own_run
+-- @use     types queue counts parents needed own_run
 
 local q = queues[1]
 local job = job_key(q, args.id)
-local has = redis.call('HMGET', job, 'name', 'fl', 'sh', 'saved')
+local has = fields_of(job, 'name', 'fl', 'sh', 'saved')
 if not has[1] then return refuse('JOB_MISSING', job) end
 if not still_runs(args.own_run) then
   return refuse('JOB_ELSEWHERE', 'this run of the job is over, so it changes nothing any more: return')

@@ -5,23 +5,21 @@
 -- @args    now interval most
 -- @returns stalled
 -- @errors
--- @use     queue counts needed cancel
+-- @use     types queue counts needed cancel stall
 
 -- With a sweep a worker also says that it serves the queue; that answers why a job waits.
 local stalled = {}
 for _, q in ipairs(queues) do
-  redis.call('ZADD', prefix_of(q) .. ':flownb:served', int(now + 3 * args.interval), q.base)
-  if redis.call('SET', q.stalled_check, int(now), 'PX', args.interval, 'NX') then
+  attempt('ZADD', prefix_of(q) .. ':flownb:served', int(now + 3 * args.interval), q.base)
+  if is_sound(q) and redis.call('SET', q.stalled_check, int(now), 'PX', args.interval, 'NX') then
     trim_events(q)
-    local suspects = redis.call('SMEMBERS', q.stalled)
-    redis.call('DEL', q.stalled)
-    for _, id in ipairs(suspects) do
+    local suspects = attempt('SMEMBERS', q.stalled)
+    if suspects then redis.call('DEL', q.stalled) end
+    for _, id in ipairs(suspects or {}) do
       local job = job_key(q, id)
       if redis.call('EXISTS', job .. ':lock') == 0 and redis.call('LREM', q.active, 1, id) == 1 then
-        if redis.call('HINCRBY', job, 'stc', 1) > args.most then
-          redis.call('HSET', job, 'defa', 'job stalled more than allowable limit')
-        end
-        local flow = redis.call('HGET', job, 'fl')
+        charge_stall(job, args.most)
+        local flow = field_of(job, 'fl')
         if is_cancelled(q, job, flow) then
           emit(q, 'stalled', 'jobId', id)
           cancel(q, id, 'active')
@@ -38,7 +36,7 @@ for _, q in ipairs(queues) do
     -- Only jobs without a lease are suspects of the next sweep; `active` is as long as the workers are wide.
     local running = redis.call('LRANGE', q.active, 0, 6999)
     for _, id in ipairs(running) do
-      if redis.call('EXISTS', job_key(q, id) .. ':lock') == 0 then redis.call('SADD', q.stalled, id) end
+      if redis.call('EXISTS', job_key(q, id) .. ':lock') == 0 then attempt('SADD', q.stalled, id) end
     end
   end
 end

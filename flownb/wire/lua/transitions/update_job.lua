@@ -3,11 +3,12 @@
 -- @keys    queues
 -- @args    now id field value keep own_run
 -- @returns rows
--- @errors  JOB_MISSING JOB_ELSEWHERE JOB_CANCELLED
--- @use     queue needed own_run
+-- @errors  KEY_DAMAGED JOB_MISSING JOB_ELSEWHERE JOB_CANCELLED
+-- @use     types queue needed own_run
 
 local q = queues[1]
 local job = job_key(q, args.id)
+if not is_kind(job, 'hash') then return refuse('KEY_DAMAGED', job) end
 local has = redis.call('HMGET', job, 'name', 'fl', 'finishedOn')
 if not has[1] then return refuse('JOB_MISSING', job) end
 if args.own_run and not still_runs(args.own_run) then
@@ -18,6 +19,7 @@ if not has[3] and is_cancelled(q, job, has[2]) then
 end
 local rows
 if args.field == 'log' then
+  if not is_kind(job .. ':logs', 'list') then return refuse('KEY_DAMAGED', job .. ':logs') end
   rows = redis.call('RPUSH', job .. ':logs', args.value)
   if args.keep and rows > args.keep then
     redis.call('LTRIM', job .. ':logs', -args.keep, -1)
