@@ -38,6 +38,8 @@ QUEUE_KEYS = {  # what each key of a queue holds; the names are BullMQ's
     "limiter": "starts in the present window; a huge number: held by hand",
     "marker": "what idle workers sleep on: `0` work now, `1` work at its score",
     "events": "stream of what happened",
+    "de": "`:<deduplication id>`: the job that owns it",
+    "dn": "`:<deduplication id>`: the job that follows when its owner has ended (keepLastIfActive)",
     "paused": "BullMQ 5's line of a paused queue, taken in by `resume_queue`",
 }
 JOB_KEYS = {

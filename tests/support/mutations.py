@@ -123,6 +123,8 @@ MUTATIONS = [
     Mutation("a stalled job is failed one stall early", "stall", "if stalls > most", "if stalls >= most", "test_sweep_stalled.py"),
     Mutation("jobs of others are given back", "give_back", "lock and lock:sub(1, #args.token) == args.token and", "lock and", "test_give_back.py"),
     Mutation("a lost answer is charged", "give_back", "if args.charge then charge", "if true then charge", "test_give_back.py"),
+    # deduplication
+    Mutation("an id with a time to live is freed", "deduplication", "redis.call('PTTL', owner) ~= -1 or", "", "../interop/test_deduplication.py"),
     # the rest
     Mutation("a log grows without end", "update_job", "if args.keep and rows > args.keep", "if false", "test_update_job.py"),
     Mutation("a save sent twice counts twice", "save_rows", "if tonumber(run) ~= args.own_run.attempts_started then", "if true then", "test_save_rows.py"),

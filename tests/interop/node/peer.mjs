@@ -45,6 +45,7 @@ const deeds = {
   },
   async hold(job) {
     while (!(await notes.exists("test:open"))) await sleep(5);
+    if (job.data.fails) throw new Error("no");
     return job.data.value;
   },
   async report(job) {

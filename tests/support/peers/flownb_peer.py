@@ -92,6 +92,8 @@ class Peer:
     def _hold(self, job: fn.Job) -> Any:
         while not self.notes.exists("test:open"):
             time.sleep(0.005)
+        if job.data.get("fails"):
+            raise ValueError("no")
         return job.data["value"]
 
     def _report(self, job: fn.Job) -> Any:

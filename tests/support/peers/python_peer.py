@@ -104,6 +104,8 @@ class Peer:
     async def hold(self, job: Job, _: str) -> Any:
         while not await self.notes.exists("test:open"):
             await asyncio.sleep(0.005)
+        if job.data.get("fails"):
+            raise ValueError("no")
         return job.data["value"]
 
     async def report(self, job: Job, _: str) -> Any:

@@ -14,11 +14,11 @@ end
 -- well as it can (`as_it_is`). Its queue is sound.
 local function read_job(key, as_it_is)
   if not is_sound_job(key) and not as_it_is then return nil end
-  local has = fields_of(key, 'name', 'fl', 'parentKey', 'parent', 'sh', 'ats', 'priority', 'rt')
+  local has = fields_of(key, 'name', 'fl', 'parentKey', 'parent', 'sh', 'ats', 'priority', 'rt', 'deid')
   if not has[1] and is_kind(key, 'hash') then return nil end
   local q, id = queue_and_id(key)
   return {key = key, q = q, id = id, flow = has[2], first_parent = has[3], is_root = has[2] and not has[3],
-          attempts_started = has[6], is_shared = has[5], priority = number(has[7]), retry_token = has[8],
+          attempts_started = has[6], is_shared = has[5], priority = number(has[7]), retry_token = has[8], deduplication_id = has[9],
           state = state_of(q, id), links = parents_of(key, has[4], has[3], has[5])}
 end
 

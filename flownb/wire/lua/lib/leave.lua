@@ -1,6 +1,6 @@
 -- leave: a job leaves the state it is in, to be ended without having run or to be removed.
 -- @touches completed failed delayed prioritized waiting-children active stalled flownb:shared
--- @use     types counts parents lists
+-- @use     types counts parents lists deduplication
 
 -- False when the job runs or has ended. Where `waiting` is given (queue -> ids), a waiting job is only noted there, to
 -- leave its list together with others.
@@ -31,6 +31,7 @@ local function forget_job(job)
     redis.call('ZREM', job.q.base .. ':' .. job.state, job.id)
   end
   attempt('SREM', job.q.stalled, job.id)
+  if job.deduplication_id then drop_deduplication(job.q, job.id, job.deduplication_id) end
   if job.is_shared then attempt('HDEL', shared_key(job.key), job.key) end
   count_move(job.q, job.flow, job.state, nil)
   for _, link in ipairs(job.links) do count_move(job.q, link.flow, counted_as(job), nil) end

@@ -8,11 +8,12 @@
 -- @args    now outcomes want worker
 -- @returns answers jobs again failed_parents shared
 -- @errors
--- @use     types queue counts parents finish end_run fail_parent fetch
+-- @use     types queue counts parents finish end_run fail_parent deduplication fetch
 -- @row     fetched_job base id fields
 
 -- 1. Look at every outcome; nothing is written before.
 local answers, runs, locks, outcomes = {}, {}, {}, {}
+local owners = {} -- of deduplication ids: {queue, id, deduplication id}
 for i, packed in ipairs(args.outcomes) do
   outcomes[i] = outcome_of(packed)
   locks[i] = outcomes[i].base .. ':' .. outcomes[i].id .. ':lock'
@@ -21,7 +22,7 @@ if #locks > 0 then locks = redis.call('MGET', unpack(locks)) end
 for i, outcome in ipairs(outcomes) do
   local q = queue_at(outcome.base)
   local job = job_key(q, outcome.id)
-  local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh')
+  local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh', 'deid')
   answers[i] = not is_sound(q) and 'damaged' or refusal(outcome, job, locks[i], has) or 'done'
   if answers[i] == 'done' then
     local from = leave_active(q, outcome.id)
@@ -29,6 +30,8 @@ for i, outcome in ipairs(outcomes) do
       runs[#runs + 1] = {outcome = outcome, q = q, job = job, from = from, is_root = not has[2], flow = has[3],
                          parent = has[2] and is_sound_job(has[2]) and has[2],
                          attempts_made = number(has[5]), is_shared = has[6]}
+      local kind = has[7] and outcome.kind
+      if kind == 'completed' or kind == 'failed' then owners[#owners + 1] = {q, outcome.id, has[7]} end
     else
       answers[i] = 'stale'
     end
@@ -50,7 +53,8 @@ for _, q in pairs(queues_seen) do
   end
 end
 
--- 3. Notify parents of what completed, then write each job's end.
+-- 3. Free deduplication ids, notify parents of what completed, then write each job's end.
+for _, owner in ipairs(owners) do end_deduplication(unpack(owner)) end
 notify_of_completed(runs)
 for _, run in ipairs(runs) do end_run(run) end
 
