@@ -14,6 +14,8 @@ from flownb.errors import (
     JobTimeout,
     OptionError,
     RateLimitError,
+    ServerRefused,
+    ServerUnreachable,
     UnrecoverableError,
 )
 from flownb.options import Keep
@@ -25,6 +27,11 @@ from flownb.worker.error_texts import reason_of, stacktrace_with
 from flownb.worker.retry_after import hold_seconds
 from flownb.worker.retry_policy import FailedRun, NoAttempt, RetryPolicy
 from flownb.worker.work import options_of
+
+MOST_UNCHARGED = (
+    20  # starts of a job beyond its attempts, after which not finding a server is a failed attempt
+)
+AWAY = ("BUSY ", "MASTERDOWN ")  # how a server begins that refuses everything for a while
 
 _WHY: dict[type[BaseException], str] = {JobTimeout: "timeout", JobCrashed: "crashed"}
 
@@ -48,7 +55,13 @@ def completed_with(taken: Taken, text: str) -> Outcome:
 
 
 def outcome_of_error(taken: Taken, error: BaseException, retry: RetryPolicy, job: Job) -> Outcome:
-    """Return what an exception means for its job: another attempt, or the end."""
+    """Return what an exception means for its job: another attempt, or the end.
+
+    Where the function's own calls found no server, the job goes back and is charged no attempt. Its runs are counted
+    all the same: the server that is away may be another one, for good.
+    """
+    if _found_no_server(error) and _uncharged_starts(taken) <= MOST_UNCHARGED:
+        return returned(taken)
     options = options_of(taken)
     reason = reason_of(error)
     stacktrace = stacktrace_with(error, taken.record.stacktrace, options.stack_trace_limit)
@@ -63,6 +76,15 @@ def outcome_of_error(taken: Taken, error: BaseException, retry: RetryPolicy, job
         return failed(taken, reason, stacktrace, why)
     ending = Outcome(*_run(taken), "retry", reason=reason, stacktrace=stacktrace)
     return ending._replace(delay=wait, lifo=options.lifo)
+
+
+def _found_no_server(error: BaseException) -> bool:
+    is_busy = isinstance(error, ServerRefused) and str(error).startswith(AWAY)
+    return is_busy or isinstance(error, ServerUnreachable)
+
+
+def _uncharged_starts(taken: Taken) -> int:
+    return taken.record.attempts_started - taken.record.attempts_made
 
 
 def rate_limited(taken: Taken, error: RateLimitError, retry: RetryPolicy, job: Job) -> Outcome:

@@ -52,6 +52,20 @@ def test_a_server_that_is_away_for_many_leases_gets_what_has_ended_meanwhile_and
     assert len(scene.complaints()) <= 5
 
 
+def test_a_function_whose_own_call_finds_no_server_runs_again_when_it_is_back_and_is_not_charged(
+    scene, until, ended
+):
+    flow = scene.add(10)
+    worker = scene.worker(function="sum_after_a_while", options={"lock_duration": 15})
+    until(lambda: scene.client.llen("bull:middle:active") == 3)
+    scene.server.kill()
+    time.sleep(10)  # the fault itself: longer than a client sends again
+    scene.server.start()
+    flow.wait(timeout=40)
+    assert worker.process.poll() is None
+    assert scene.check().again == 0
+
+
 def test_a_server_that_was_frozen_for_many_leases_charges_nothing(scene, until):
     scene.add(40, 0.2)
     scene.worker()

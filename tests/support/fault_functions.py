@@ -29,6 +29,13 @@ def run(job: Any) -> Any:
     return {"key": job.data["key"], "sum": job.data["number"], "n": 1}
 
 
+def sum_after_a_while(job: Any) -> Any:
+    """As `run`, but a parent takes its time before it asks for its children's values."""
+    if not isinstance(job.data, dict) or "key" not in job.data:
+        time.sleep(1)
+    return run(job)
+
+
 def _row(key: str, number: int, seconds: float) -> dict[str, Any]:
     note("+", key)
     if seconds:

@@ -147,4 +147,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from flownb import ServerError
+
+    try:
+        main()
+    except ServerError as error:  # there is no server just now: whoever started it starts it anew
+        sys.exit(f"a worker found no server: {error}")
