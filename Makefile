@@ -8,12 +8,13 @@ FAST := tests/contracts tests/views tests/tasks tests/wire tests/test_options.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check fmt test lint bench chaos soak lab clean venv env-demo env-test env-lab
+.PHONY: help demo check fmt test realdata lint bench chaos soak lab clean venv env-demo env-test env-lab
 
 help:
 	@echo 'make demo            make the environment, install flownb, run `flownb demo` (ROWS=all: every row)'
 	@echo 'make check           lint, types and the fast tests: before every commit'
 	@echo 'make test            make the test environment, run every check and every test; T=tests/flows: these tests alone'
+	@echo 'make realdata        every table of the data packages, of which make test runs a sample'
 	@echo 'make fmt             lay out the code, write the pages that are made from it'
 	@echo 'make lab             open the notebooks in JupyterLab'
 	@echo 'make bench           run the benchmarks'
@@ -41,6 +42,9 @@ test: env-test lint
 	@echo '--- pytest: tests and notebooks'
 	@$(RUN) -m pytest -q -m 'not serial' -n 2 --dist loadfile
 endif
+
+realdata: env-test
+	@FLOWNB_REALDATA=all $(RUN) -m pytest -q -n 2 tests/realdata
 
 lint: env-test
 	@echo '--- ruff: rules'

@@ -110,7 +110,8 @@ def _parts_labels(parts: Iterable[pd.Index[Any]]) -> list[Any]:
 
 def _parts_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> list[pd.Index[Any]]:
     columns = list(zip(*labels, strict=True)) or [()] * len(spec["parts"])
-    return [index_from_json(part, column) for part, column in zip(spec["parts"], columns, strict=True)]
+    parts = zip(spec["parts"], columns, strict=True)  # of all rows, or of those of a group
+    return [index_from_json({**part, "length": len(column)}, column) for part, column in parts]
 
 
 def _levels(index: pd.MultiIndex) -> list[pd.Index[Any]]:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import flownb as fn
 from flownb.batches.labels import TEXT_DTYPE, index_from_json, index_to_json, labels
 from flownb.errors import FlowError
 
@@ -194,6 +195,24 @@ def test_a_zone_without_a_name_becomes_utc_and_the_spec_says_so() -> None:
     back = there_and_back(index)
     assert (back == index).all()
     assert str(back[0]) == "2024-01-01 11:00:00+00:00"
+
+
+@pytest.mark.parametrize("kind", ["multi", "intervals", "times", "category", "text"])
+def test_the_rows_of_a_group_come_with_their_part_of_any_index(connection: Any, kind: str) -> None:
+    index = INDEXES[kind]
+
+    @fn.task
+    def same(n: int) -> int:
+        return n
+
+    @fn.task
+    def labels_of(rows: pd.DataFrame) -> list[str]:
+        return [str(label) for label in rows.index]
+
+    frame = pd.DataFrame({"n": range(len(index)), "half": [n % 2 for n in range(len(index))]}, index=index)
+    found = fn.fan_out(frame, same, by="half", into=labels_of).result(timeout=60)
+    expected = [[str(label) for label in part.index] for _, part in frame.groupby("half")]
+    assert found["labels_of"].tolist() == expected
 
 
 def test_missing_labels_are_noticed() -> None:
