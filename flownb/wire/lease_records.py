@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,6 +18,13 @@ class Lease(NamedTuple):
     attempts_started: int | None = None
 
 
+class QueueShare(NamedTuple):
+    """What a worker that serves several queues says of one, so that these share its slots equally."""
+
+    held: int  #: jobs of the queue that it holds
+    may_wait: bool  #: they are short: some may be taken ahead, and wait for a slot
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FetchingWorker:
     """What a worker says of itself in one call that fetches jobs."""
@@ -27,6 +34,9 @@ class FetchingWorker:
     name: str | None = None  #: field `pb` of the jobs
     limiters: Mapping[str, Mapping[str, int]] | None = None
     """Queue key -> the worker's own ``{"max", "duration"}``; the queue's own settings go before it."""
+    shares: Sequence[QueueShare] | None = None
+    """One for each queue that it asks; None: the queues are asked in their order, each for all that is wanted."""
+    free: int = 0  #: slots that run nothing, of a worker that has shares
 
     def packed(self) -> dict[str, Any]:
         return {
@@ -34,6 +44,8 @@ class FetchingWorker:
             "lock_ms": self.lock_ms,
             "name": self.name,
             "limiters": self.limiters or None,
+            "shares": self.shares,
+            "free": self.free,
         }
 
 

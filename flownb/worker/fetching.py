@@ -18,6 +18,7 @@ class Fetching:
         self.next_due: float | None = None  # monotonic time at which a delayed job is due, or a limit ends
         self.last_move = 0.0  # monotonic time at which a job last came or ended
         self._seconds_a_job = 0.0  # of a run, a moving average; 0 before the first has ended
+        self._seconds_of: dict[str, float] = {}  # the same for each queue
         self._first = 0  # the index of the queue that is asked first
 
     def room(self, held: int, waiting: int) -> int:
@@ -36,8 +37,14 @@ class Fetching:
         self._first = (self._first + 1) % len(bases)
         return bases[self._first :] + bases[: self._first]
 
-    def note_run(self, seconds: float) -> None:
-        """A job has run for so long."""
+    def may_wait(self, base: str) -> bool:
+        """Say whether a queue's jobs are so short that some may wait for a slot before another queue's."""
+        return self._seconds_of.get(base, PREFETCH_SECONDS) < PREFETCH_SECONDS
+
+    def note_run(self, seconds: float, base: str) -> None:
+        """A job of a queue has run for so long."""
+        before = self._seconds_of.get(base, seconds)
+        self._seconds_of[base] = before + (seconds - before) * 0.1
         if self._seconds_a_job:
             self._seconds_a_job += (seconds - self._seconds_a_job) * 0.1
         else:

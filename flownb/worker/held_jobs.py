@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
-from flownb.wire.lease_records import Lease
+from flownb.wire.lease_records import Lease, QueueShare
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_BYTES_A_CALL
+from flownb.worker.fetching import Fetching
 from flownb.worker.run_outcomes import failed_as_stored, returned
 from flownb.worker.slots import Held, Slots
 
@@ -49,6 +51,11 @@ class HeldJobs:
         for held in self.jobs.values():
             held.abandoned = True
         self.jobs.clear()
+
+    def shares(self, bases: list[str], fetching: Fetching) -> list[QueueShare]:
+        """Say of each of these queues how many of its jobs are held, and whether some may wait for a slot."""
+        held = Counter(base for base, _ in self.jobs)
+        return [QueueShare(held[base], fetching.may_wait(base)) for base in bases]
 
     # ---- ending -------------------------------------------------------------------------------------
 

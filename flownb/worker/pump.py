@@ -32,6 +32,7 @@ log = logging.getLogger("flownb.worker")
 
 GATHER_SECONDS = 0.002  # for which outcomes are collected while the slots have work
 LAST_CALLS_SECONDS = 10.0  # after the grace, for writing the last results
+FEW_QUEUES = 2  # which need no shares: one that has work, and that of batches' roots, which take no time
 JOIN_SECONDS = 15.0  # after the grace, until `stop` waits no longer
 
 
@@ -212,7 +213,7 @@ class Pump:
         # A job that was given up or given back: the outcome that counts is on its way already.
         if not held.abandoned:
             self._held.end(held, outcome)
-            self._fetching.note_run(seconds)
+            self._fetching.note_run(seconds, held.taken.base)
 
     def _obey(self, signal: Signal) -> None:
         if signal is Signal.STOP:
@@ -264,7 +265,15 @@ class Pump:
         settings = self.settings
         limiters = {base: limiter for base in bases if (limiter := settings.limiter_of(base))}
         token = f"{settings.identity}{self._calls}"
-        return FetchingWorker(token=token, lock_ms=settings.lock_ms, limiters=limiters)
+        if len(bases) <= FEW_QUEUES:
+            return FetchingWorker(token=token, lock_ms=settings.lock_ms, limiters=limiters)
+        return FetchingWorker(
+            token=token,
+            lock_ms=settings.lock_ms,
+            limiters=limiters,
+            shares=self._held.shares(bases, self._fetching),
+            free=max(settings.concurrency - len(self._held.jobs), 0),
+        )
 
     def _recover(self) -> None:
         self._fetching.may_have_work = True

@@ -14,7 +14,7 @@ import pytest
 from flownb.options import read_limiter
 from flownb.wire import scripts
 from flownb.wire.job_rows import FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
-from flownb.wire.lease_records import FetchingWorker, Lease, OwnRun
+from flownb.wire.lease_records import FetchingWorker, Lease, OwnRun, QueueShare
 from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.requests import Detachment, Removal, Retry
 from flownb.wire.store.children import ChildrenCounts, JobOutline
@@ -39,6 +39,7 @@ ROWS: dict[str, Any] = {
     "parent_row": ParentRow,
     "field_row": FieldRow,
     "lease": Lease,
+    "queue_share": QueueShare,
     "retry": Retry,
     "detachment": Detachment,
     "shared_job": SharedJob,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 
 import flownb as fn
 
@@ -129,3 +130,78 @@ def test_jobs_that_a_closing_worker_gives_back_keep_their_order(until):
         closing.join()
     assert [job.name for job in queue.get_jobs("waiting")] == [f"j{i}" for i in range(30)]
     assert {job.attempts_made for job in queue.get_jobs("waiting")} == {0}
+
+
+def test_queues_that_have_work_share_the_slots_equally(until):
+    begun, gate = [], threading.Event()
+
+    def work(job):
+        begun.append(job.queue_name)
+        gate.wait(60)
+
+    for name in ("first", "second", "third"):
+        fn.Queue(name).add_bulk([{"name": "j"}] * 20)
+    try:
+        with fn.Worker(["first", "second", "third", "idle"], work, concurrency=6):
+            until(lambda: len(begun) == 6)
+            assert sorted(begun) == ["first"] * 2 + ["second"] * 2 + ["third"] * 2
+            gate.set()
+            until(lambda: len(begun) == 60)
+    finally:
+        gate.set()
+
+
+def test_a_slot_that_becomes_free_goes_to_the_queue_that_has_the_fewest(until):
+    """Long jobs that hold all slots keep only their share once another queue has work."""
+    long, short, may_end = [], [], threading.Semaphore(0)
+
+    def work(job):
+        if job.queue_name == "short":
+            short.append(job.id)
+        else:
+            long.append(job.id)
+            may_end.acquire(timeout=60)
+
+    fn.Queue("long").add_bulk([{"name": "j"}] * 60)
+    try:
+        with fn.Worker(["long", "short"], work, concurrency=4):
+            until(lambda: len(long) == 4)
+            fn.Queue("short").add_bulk([{"name": "j"}] * 1000)
+            may_end.release()  # one slot of four: it serves the other queue until that has nothing more
+            until(lambda: len(short) == 1000)
+            assert len(long) <= 5
+            for _ in range(60):
+                may_end.release()
+            until(lambda: len(long) == 60)
+    finally:
+        for _ in range(100):
+            may_end.release()
+
+
+def test_short_rows_of_one_task_are_not_held_up_by_long_ones_of_another(until):
+    begun, may_end = [], threading.Semaphore(0)
+
+    @fn.task
+    def slow(x):
+        begun.append(x)
+        may_end.acquire(timeout=60)
+        return x
+
+    @fn.task
+    def quick(x):
+        return -x
+
+    try:
+        with fn.workers(4):
+            first = fn.fan_out([{"x": x} for x in range(60)], slow, rows_per_job=1)
+            until(lambda: len(begun) == 4)
+            second = fn.fan_out([{"x": x} for x in range(20_000)], quick)
+            may_end.release()
+            assert second.results(timeout=60)["quick"].sum() == -sum(range(20_000))
+            assert len(begun) <= 5
+            for _ in range(60):
+                may_end.release()
+            assert first.results(timeout=60)["slow"].tolist() == list(range(60))
+    finally:
+        for _ in range(100):
+            may_end.release()

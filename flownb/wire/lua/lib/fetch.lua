@@ -1,7 +1,7 @@
 -- fetch: waiting or prioritized -> active; jobs that are due leave delayed first.
 -- @touches wait prioritized pc active limiter lock events marker
 -- @use     types queue counts enqueue needed set_aside cancel
--- @map     worker token lock_ms name limiters
+-- @map     worker token lock_ms name limiters shares free
 -- @map     limiter max duration
 
 local LIMITED_BY_HAND = 9007199254740991

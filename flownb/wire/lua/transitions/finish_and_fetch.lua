@@ -8,7 +8,7 @@
 -- @args    now outcomes want worker
 -- @returns answers jobs again failed_parents shared
 -- @errors
--- @use     types queue counts parents finish end_run fail_parent deduplication fetch
+-- @use     types queue counts parents finish end_run fail_parent deduplication share
 -- @row     fetched_job base id fields
 
 -- 1. Look at every outcome; nothing is written before.
@@ -58,16 +58,14 @@ for _, owner in ipairs(owners) do end_deduplication(unpack(owner)) end
 notify_of_completed(runs)
 for _, run in ipairs(runs) do end_run(run) end
 
--- 4. Fetch the next jobs, queue by queue in the caller's order, until there are enough.
-local fetched, again = {}, nil
+-- 4. Fetch the next jobs.
+local fetched = {}
+local fetch_some = args.worker.shares and fetch_in_shares or fetch_in_order
+local again = fetch_some(queues, args.want, args.worker, fetched)
 for _, q in ipairs(queues) do
-  if #fetched < args.want then
-    local before = #fetched
-    local wait = fetch(q, args.want - #fetched, args.worker, fetched)
-    if wait and (not again or wait < again) then again = wait end
-    if #fetched == before and q.left and redis.call('EXISTS', q.wait, q.active, q.prioritized, q.delayed, q.paused) == 0 then
-      emit(q, 'drained')
-    end
+  if args.want > 0 and q.left and not q.has_given
+      and redis.call('EXISTS', q.wait, q.active, q.prioritized, q.delayed, q.paused) == 0 then
+    emit(q, 'drained')
   end
 end
 
