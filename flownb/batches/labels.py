@@ -241,7 +241,9 @@ def _object_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
 
 
 def _dtype_in(name: str) -> Any:
-    """A dtype by its name; pandas reads all of Arrow's but those of decimals."""
+    """A dtype by its name; pandas reads all of Arrow's but those of decimals, and takes Arrow's text for its own."""
+    if name == "string[pyarrow]":
+        return pd.ArrowDtype(importlib.import_module("pyarrow").string())
     decimal = re.fullmatch(r"(decimal\d+)\((\d+), (-?\d+)\)\[pyarrow\]", name)
     if decimal is None:
         return name

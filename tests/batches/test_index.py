@@ -109,6 +109,7 @@ ARROW: dict[str, tuple[pa.DataType, list[Any]]] = {
     "half": (pa.float16(), [np.float16(1.5)]),
     "float": (pa.float64(), [0.1]),
     "bool": (pa.bool_(), [True, False]),
+    "text": (pa.string(), ["a"]),
     "large text": (pa.large_string(), ["a"]),
     "date": (pa.date32(), [dt.date(2024, 1, 1)]),
     "date in ms": (pa.date64(), [dt.date(2024, 1, 1)]),

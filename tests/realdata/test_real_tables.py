@@ -116,6 +116,8 @@ def test_a_real_table_comes_out_as_pandas_has_it(name, tasks):
     results, table = batch.results(), fn.attach(batch.name).table()
     for index in (results.index, table.index):
         pd.testing.assert_index_equal(index, frame.index, exact="equiv", check_freq=False)
+    if frame.empty:  # what the task would return is not known
+        return
     assert results["_given"].tolist() == given.tolist()
     assert plain(results["_last"]) == plain(frame.iloc[:, -1])
     for column in frame.columns:
