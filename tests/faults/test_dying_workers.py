@@ -18,11 +18,11 @@ from tests.support.fleet import ROOT
 @pytest.mark.parametrize(
     ("place", "least", "most"),
     [
-        ("after_fetch:kill@1", 0, 0),  # nothing of what came has begun
-        ("before_run:kill@1", 0, 3),  # the other slots may have begun
-        ("after_run:kill@3", 1, 4),
-        ("before_finish:kill@3", 1, 20),
-        ("after_finish_sent:kill@3", 0, 20),  # what was sent is written; what ended since is not
+        ("after_fetch@1", 0, 0),  # nothing of what came has begun
+        ("before_run@1", 0, 3),  # the other slots may have begun
+        ("after_run@3", 1, 4),
+        ("before_finish@3", 1, 20),
+        ("after_finish_sent@3", 0, 20),  # what was sent is written; what ended since is not
     ],
 )
 def test_a_death_at_a_named_place_repeats_only_what_had_begun_and_was_not_written(
@@ -39,7 +39,7 @@ def test_a_death_at_a_named_place_repeats_only_what_had_begun_and_was_not_writte
 def test_what_was_sent_before_a_death_is_final(scene, ended):
     """The server has ended these jobs, and the worker died without having seen that."""
     scene.add(12)
-    worker = scene.worker(failpoint="after_finish_sent:kill@1")
+    worker = scene.worker(failpoint="after_finish_sent@1")
     assert worker.process.wait(20) == -signal.SIGKILL
     final = {id.decode() for id in scene.client.zrange("bull:leaf:completed", 0, -1)}
     keys = {scene.client.hget(f"bull:leaf:{id}", "name").decode() for id in final}

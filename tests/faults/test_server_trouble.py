@@ -193,8 +193,6 @@ def test_a_worker_whose_clock_is_an_hour_off_runs_delayed_jobs_when_they_are_due
     until(lambda: job.get_state() == "completed", seconds=10)
     [[run]] = scene.runs().values()
     assert 0.95 < run.begun - added < 2.0
-    found = queue.get_job(job.id)
-    assert abs(found.finished_on - run.begun * 1000) < 1000 if isinstance(found.finished_on, int) else True
 
 
 def test_a_replica_that_had_not_heard_everything_takes_over_and_what_it_has_ends(scene, until, ended):

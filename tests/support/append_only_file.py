@@ -1,4 +1,4 @@
-"""Damage to an append-only file, as a power failure or a bad disk leaves it: its end torn off, a byte turned."""
+"""Damage to an append-only file, as a power failure leaves it: its end torn off."""
 
 from __future__ import annotations
 
@@ -9,15 +9,6 @@ from pathlib import Path
 def cut(file: Path, *, keep: int) -> None:
     """Leave the first bytes of a file."""
     os.truncate(file, keep)
-
-
-def turn_a_byte(file: Path, *, at: int) -> None:
-    """Change one byte of a file."""
-    with file.open("r+b") as opened:
-        opened.seek(at)
-        byte = opened.read(1)
-        opened.seek(at)
-        opened.write(bytes([byte[0] ^ 0x55]))
 
 
 def inside_the_last_block(file: Path) -> int:

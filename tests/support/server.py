@@ -42,7 +42,7 @@ class OwnServer:
         self.process: subprocess.Popen[bytes]
         self.start()
 
-    def start(self, *, wait: bool = True) -> None:
+    def start(self) -> None:
         options = ["--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
         options += ["--save", "", "--appendfsync", self.fsync, *self.settings]
         options += ["--appendonly", "yes" if self.keeps_data else "no"]
@@ -50,8 +50,7 @@ class OwnServer:
         self.process = subprocess.Popen(
             [self.program, *options], stdout=subprocess.DEVNULL, restore_signals=False
         )
-        if wait:
-            self._wait_until_it_answers()
+        self._wait_until_it_answers()
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + 20
@@ -71,11 +70,6 @@ class OwnServer:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        """End it as `systemctl stop` does."""
-        self.process.terminate()
         self.process.wait()
 
     @contextmanager
