@@ -113,9 +113,9 @@ class HeldJobs:
         """Return queue and id of all jobs that are held, or about to be written."""
         return {*self.jobs, *((outcome.base, outcome.id) for outcome in (*self.pending, *self.unwritable))}
 
-    def leases(self) -> list[Lease]:
-        """Return the leases of all jobs that are held, as `Leases.extend` takes them."""
-        found = [held.taken for held in self.jobs.values()]
+    def leases(self, newer_than: float = 0.0) -> list[Lease]:
+        """Return the leases of all jobs that are held, as `Leases.extend` takes them, or of new ones."""
+        found = [held.taken for held in self.jobs.values() if (held.started or newer_than) >= newer_than]
         return [
             Lease(taken.base, taken.record.id, taken.token, taken.record.attempts_started) for taken in found
         ]

@@ -1,10 +1,11 @@
 """The lease keeper: a small process that renews a worker's leases outside its GIL, and gives jobs back when it dies.
 
-The worker's process holds the other end of a pipe. While the pipe is open the keeper renews, every third of a lease,
-each lock that starts with a watched token: a function that hogs the interpreter for minutes keeps its job. When the
-pipe closes without a goodbye - a killed kernel, a crash - the keeper puts the jobs back at once instead of letting
-their leases run out. It gives them back, too, while that process is stopped. The keeper stays for a while when the last
-worker has closed: a cell that opens one worker after another does not wait for an interpreter each time.
+The worker's process holds the other end of a pipe. While the pipe is open the keeper renews, every quarter of a lease,
+each lock that starts with a watched token: a function that hogs the interpreter for minutes keeps its job. A lock that
+ran out meanwhile, as all do when the server's clock is set forward, it takes anew unless somebody has started the job
+since. When the pipe closes without a goodbye - a killed kernel, a crash - the keeper puts the jobs back at once instead
+of letting their leases run out. It gives them back, too, while that process is stopped. The keeper stays for a while
+when the last worker has closed: a cell that opens one worker after another does not wait for an interpreter each time.
 
 Where no such process can be started, a thread of the worker's own process does the same work, and a warning says so.
 """
@@ -21,12 +22,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flownb.connection import Connection
 from flownb.errors import FlownbError
+from flownb.wire import keys
 from flownb.wire.lease_records import FrozenWorker, Lease
 from flownb.wire.store import Store
 from flownb.worker.frozen_process import ProcessWatch
@@ -246,35 +248,56 @@ def _say_ready() -> None:
 def _keep(
     pipe: int, on_ready: Callable[[], None] = lambda: None, process: ProcessWatch | None = None
 ) -> None:
-    """Renew until the pipe closes, then give back what is still watched; end early when nothing is, for a while.
-
-    While the process is frozen its jobs are given back, uncharged.
-    """
+    """Renew until the pipe closes, then give back what is still watched; end early when nothing is, for a while."""
     stores: dict[WatchedQueue, Store] = {}
-    frozen: dict[WatchedQueue, FrozenWorker] = {}
+    keep_round = _Rounds(stores, process)
     lines = _Lines(pipe)
+    next_round = 0.0  # monotonic time
     while not lines.closed:
-        messages = lines.read(min((queue.lock_ms / 3000 for queue in stores), default=LINGER_SECONDS))
+        messages = lines.read(max(next_round - time.monotonic(), 0.0) if stores else LINGER_SECONDS)
         if messages is None and not stores:
             break
         for message in messages or ():
             if process is not None:
                 process.note_sign()
-            _obey(message, stores)
+            if "alive" not in message:
+                _obey(message, stores)
+                next_round = 0.0  # a lease may be shorter than those before
             on_ready()
-        if process is not None:
-            process.look()
-        for queue, store in stores.items():
-            why = process and process.why_frozen(queue.lock_ms / 1000)
-            if process is not None and why:
-                _give_back_of_frozen(queue, store, frozen.setdefault(queue, FrozenWorker(process.pid, why)))
-            elif queue in frozen:
-                _note_thaw(queue, store, frozen)
-            else:
-                _renew(queue, store)
+        if time.monotonic() >= next_round:
+            keep_round()
+            next_round = time.monotonic() + min((queue.lock_ms / 4000 for queue in stores), default=0.0)
     for queue, store in stores.items():
         _give_back(queue, store)
     os.close(pipe)
+
+
+class _Rounds:
+    """What the keeper knows from one round to the next."""
+
+    def __init__(self, stores: dict[WatchedQueue, Store], process: ProcessWatch | None) -> None:
+        self._stores = stores
+        self._process = process
+        self._kept: dict[WatchedQueue, dict[str, Lease]] = {}  # by id, as they were at the last round
+        self._frozen: dict[WatchedQueue, FrozenWorker] = {}
+
+    def __call__(self) -> None:
+        """Renew the leases of all workers, or give back their jobs."""
+        if self._process is not None:
+            self._process.look()
+        for queue, store in self._stores.items():
+            if worker := self._frozen_worker(queue):
+                _give_back_of_frozen(queue, store, worker)
+            elif queue in self._frozen:
+                _note_thaw(queue, store, self._frozen)
+            else:
+                self._kept[queue] = _renew(queue, store, self._kept.get(queue, {}))
+
+    def _frozen_worker(self, queue: WatchedQueue) -> FrozenWorker | None:
+        why = self._process and self._process.why_frozen(queue.lock_ms / 1000)
+        if self._process is None or not why:
+            return None
+        return self._frozen.setdefault(queue, FrozenWorker(self._process.pid, why))
 
 
 def _obey(message: dict[str, Any], stores: dict[WatchedQueue, Store]) -> None:
@@ -299,13 +322,33 @@ def _held(queue: WatchedQueue, store: Store) -> list[tuple[str, str]]:
     ]
 
 
-def _renew(queue: WatchedQueue, store: Store) -> None:
+def _renew(queue: WatchedQueue, store: Store, kept: dict[str, Lease]) -> dict[str, Lease]:
+    """Renew the worker's leases, those too that ran out since they were `kept`; return them by id."""
     try:
-        leases = [Lease(queue.base, id, lock) for id, lock in _held(queue, store)]
+        active = store.queues.read_active(queue.base)
+        leases = _leases(queue, store, [(id, lock) for id, lock in active if lock], kept)
+        leases |= {id: kept[id] for id, lock in active if not lock and id in kept}
         if leases:
-            store.leases.extend([queue.base], leases, lock_ms=queue.lock_ms)
+            store.leases.extend([queue.base], list(leases.values()), lock_ms=queue.lock_ms)
+        return leases
     except FlownbError:
-        pass  # the server is away: the next round tries again, and the worker takes its leases anew
+        return kept  # the server is away: the next round tries again, and the worker takes its leases anew
+
+
+def _leases(
+    queue: WatchedQueue, store: Store, locks: Sequence[tuple[str, str]], kept: dict[str, Lease]
+) -> dict[str, Lease]:
+    """Return the worker's leases among these ids and locks, each with the start of its job that it stands for."""
+    mine = {id: lock for id, lock in locks if lock.startswith(queue.token)}
+    known = {id: kept[id] for id, lock in mine.items() if id in kept and kept[id].token == lock}
+    fresh = [id for id in mine if id not in known]
+    records = store.jobs.read([keys.job_in(queue.base, id) for id in fresh], ("name", "ats"))
+    found = {
+        id: Lease(queue.base, id, mine[id], record.attempts_started)
+        for id, record in zip(fresh, records, strict=True)
+        if record is not None
+    }
+    return known | found
 
 
 def _give_back_of_frozen(queue: WatchedQueue, store: Store, worker: FrozenWorker) -> None:
@@ -324,7 +367,6 @@ def _note_thaw(queue: WatchedQueue, store: Store, frozen: dict[WatchedQueue, Fro
         del frozen[queue]
     except FlownbError:
         pass  # the next round tries again
-    _renew(queue, store)
 
 
 def _give_back(queue: WatchedQueue, store: Store) -> None:

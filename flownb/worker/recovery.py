@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from contextlib import suppress
 
 from flownb.errors import FlownbError, ServerError
 from flownb.wire import keys
@@ -79,6 +80,17 @@ class Recovery:
         and where the client has sent its call again by itself no error has told of it.
         """
         self._give_back_unknown(base, self._held.known())
+
+    def keep_new_leases(self) -> None:
+        """Take the leases anew, where they have ended, of jobs so new that the keeper may not know them.
+
+        All leases end when the server's clock is set forward.
+        """
+        lock_ms = self._settings.lock_ms
+        leases = self._held.leases(newer_than=time.monotonic() - lock_ms / 2000)
+        if leases:
+            with suppress(ServerError):  # the next check tries again
+                self._store.leases.extend([leases[0].base], leases, lock_ms=lock_ms)
 
     def _give_back_unknown(self, base: str, known: set[tuple[str, str]]) -> None:
         mine = self._settings.identity

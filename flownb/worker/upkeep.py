@@ -31,12 +31,13 @@ class Upkeep:
     def run_if_due(self, now: float) -> bool:
         """Sweep and check where it is time; say whether the sweep has put jobs back into a queue."""
         found_jobs = False
-        if now >= self._next_sweep:
-            self._next_sweep = now + self._settings.stalled_interval
-            found_jobs = self._sweep(self._settings.bases())
         if now >= self._next_check:
             self._next_check = now + self.check_seconds
             keeper.check()
+            self._recovery.keep_new_leases()
+        if now >= self._next_sweep:
+            self._next_sweep = now + self._settings.stalled_interval
+            found_jobs = self._sweep(self._settings.bases())
         return found_jobs
 
     @property

@@ -19,7 +19,7 @@ import flownb as fn
 from tests.support import worker_functions
 {before}
 fn.connect(path={path!r})
-with fn.Worker("q", worker_functions.{function}, lock_duration={lease}, stalled_interval=0.2, executor={executor!r}):
+with fn.Worker("q", worker_functions.{function}, lock_duration={lease}, stalled_interval=60, executor={executor!r}):
     sys.stdin.read()
 """
 ROOT = str(Path(__file__).parents[2])
