@@ -13,7 +13,7 @@ from flownb.connection import patience
 from flownb.diagnosis.explain import explain
 from flownb.diagnosis.flow_reasons import completed_without
 from flownb.diagnosis.reasons import Reason, in_words
-from flownb.errors import FlowFailed, FlowStuck, ServerError, ServerUnreachable
+from flownb.errors import FlowFailed, FlowStuck, JobMissing, ServerError, ServerUnreachable
 from flownb.options import seconds
 from flownb.state import failed_jobs
 from flownb.state.removed_jobs import count_removed
@@ -50,6 +50,8 @@ def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: obj
             if limit is None:
                 raise
             lost = error
+        except JobMissing as error:
+            raise _vanished(stored, error) from None
         else:
             yield answer
         left = LONGEST_PAUSE_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
@@ -60,6 +62,15 @@ def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: obj
                 is_explained, explain_at = _explain(stored, is_explained), waited + SILENCE_SECONDS
         time.sleep(min(pause, left))
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
+
+
+def _vanished(stored: StoredFlow, error: JobMissing) -> JobMissing:
+    """Return the error of a flow that is gone; where no flow is left at all, that the server has lost its data."""
+    if next(iter(stored.store.flows.pages(1)), None) is not None:
+        return error
+    return JobMissing(
+        f"{error}; the server holds no flow any more: it came back without its data, or was flushed; add the flow again"
+    )
 
 
 def within(timeout: Any) -> AbstractContextManager[None]:

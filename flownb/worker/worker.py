@@ -28,6 +28,7 @@ from flownb.worker.retry_policy import BackoffRetry
 from flownb.worker.runners import read_executor, runner_factory
 from flownb.worker.settings import WorkerSettings
 from flownb.worker.slots import Loop
+from flownb.worker.vanished_data import VanishedData
 from flownb.worker.work import Processor, Work
 
 GRACE_SECONDS = 10.0  # that running jobs have at a close
@@ -72,7 +73,7 @@ class Worker(Service):
     _pump: Pump
     # Made anew at each start; worker/middleware.py says in what order they are called.
     _hurries_former = True  # jobs of a worker that this one replaces have the grace, and no more, to end
-    _middleware: tuple[Callable[[], Middleware], ...] = (Presence, AutoRemover)
+    _middleware: tuple[Callable[[], Middleware], ...] = (Presence, VanishedData, AutoRemover)
 
     def __init__(
         self,

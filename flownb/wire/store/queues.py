@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flownb.wire import codec, keys
@@ -126,6 +126,14 @@ class Queues:
                     return
 
     # ---- workers --------------------------------------------------------------------------------------
+
+    def read_ever_served(self, bases: Sequence[str]) -> set[str]:
+        """Return those of these queues that some worker of flownb has swept, whenever that was."""
+        if not bases:
+            return set()
+        with server_errors():
+            scores: Any = self._server.client.zmscore(self._server.key("served"), list(bases))
+        return {base for base, score in zip(bases, scores, strict=True) if score is not None}
 
     def read_served(self) -> set[str] | None:
         """Return the queues some worker listens to (by its connection's name), None if we may not know."""
