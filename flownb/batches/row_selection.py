@@ -88,7 +88,10 @@ def _by_label(index: pd.Index[Any], label: Any) -> list[int]:
         found: Any = index.get_loc(label)
     if isinstance(found, slice):
         return list(range(len(index))[found])
-    return [int(found)] if np.ndim(found) == 0 else np.flatnonzero(found).tolist()
+    if np.ndim(found) == 0:
+        return [int(found)]
+    is_mask = found.dtype == bool  # else positions, as of a day among times that are not in order
+    return [int(position) for position in (np.flatnonzero(found) if is_mask else found)]
 
 
 def _by_whole_label(index: pd.Index[Any], label: Any) -> list[int]:
