@@ -21,6 +21,7 @@ from flownb.worker.follow_up import follow_up
 from flownb.worker.held_jobs import HeldJobs
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks, Middleware
+from flownb.worker.next_runs import add_next_runs
 from flownb.worker.recovery import Recovery
 from flownb.worker.run_outcomes import as_failure
 from flownb.worker.runners import Runner
@@ -253,6 +254,7 @@ class Pump:
             self._held.give_back_unstarted()  # some of them, perhaps, are needed no more
         follow_up(turn, self.settings)
         self._fetching.last_move = time.monotonic()
+        add_next_runs(self._store, turn.taken)
         self._held.hand_out(turn.taken)
         if self.recovery.is_unsure:
             self._recover()

@@ -305,6 +305,15 @@ def updated(field: str) -> Callable[[Bench], Call]:
     return prepare
 
 
+def schedule_goes_on(bench: Bench) -> Call:
+    both(bench)
+    bench.redis.zadd("bull:q:repeat", {"s": bench.now})
+    bench.redis.hset("bull:q:repeat:s", mapping={"name": "tick", "every": "1000", "ic": "1"})
+    times = {"at": bench.now, "next": bench.now + 1000}
+    job = {"opts": "{}", "priority": 0, "name": "tick", "data": "{}"}
+    return lambda: bench.store.schedules.add_next_run(base("q"), "s", **times, **job)
+
+
 def rows_saved(bench: Bench) -> Call:
     both(bench)
     one = take(bench, "opt")["f-opt"]
@@ -366,6 +375,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
         Scene("under a running job", added_under_a_job, single=True),
         Scene("jobs that are there", shared_with_another, single=True),
     ),
+    "add_next_run": (Scene("of a schedule", schedule_goes_on, single=True),),
     "cancel_flow": (Scene("a flow", cancelled, single=True),),
     "cancel_jobs": (Scene("jobs in every state", jobs_cancelled),),
     "claim_auto_remove": (Scene("two flows are due", due_for_removal),),

@@ -20,6 +20,7 @@ from flownb.wire.store.parent_links import ParentLinks
 from flownb.wire.store.queue_facts import QueueFactsReader
 from flownb.wire.store.queues import Queues
 from flownb.wire.store.repair import Repair
+from flownb.wire.store.schedules import Schedules
 from flownb.wire.store.server import Server
 from flownb.wire.store.shared_jobs import SharedJobs
 from flownb.wire.store.throughput import ThroughputReader
@@ -38,6 +39,7 @@ class Store:
         self.leases = Leases(server)
         self.flows = Flows(server)
         self.queues = Queues(server)
+        self.schedules = Schedules(server)
         self.large_values = LargeValues(server)
         self.large_inputs = LargeInputs(server)
         self.children = Children(server, self.large_values)

@@ -51,6 +51,7 @@ class Taken:
     base: str
     token: str
     deferred: str | None  #: `defa`: fail it with this text, do not run it
+    scheduler: str | None = None  #: the job scheduler of BullMQ's that added it
 
 
 def record_of(key: str, state: str | None, fields: Mapping[str, Any]) -> JobRecord:
@@ -87,14 +88,14 @@ def number(text: Any) -> int:
 #: what ``lua/lib/fetch.lua`` answers of a job, in the order of its FIELDS
 FETCHED_FIELDS = (
     *("name", "data", "opts", "timestamp", "priority", "atm", "ats", "defa"),
-    *("parentKey", "parent", "stacktrace", "fl", "bind"),
+    *("parentKey", "parent", "stacktrace", "fl", "bind", "rjk"),
 )
 
 
 def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
     """Make a record of a job that was fetched; `fields` are those named in `FETCHED_FIELDS`."""
     name, data, opts, timestamp, priority, atm, ats, defa = fields[:8]
-    parent_key, parent, stacktrace, flow, bind = fields[8:]
+    parent_key, parent, stacktrace, flow, bind, scheduler = fields[8:]
     record = JobRecord(
         key=keys.job_in(base, id),
         id=id,
@@ -113,4 +114,4 @@ def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
         flow=flow or None,
         bind=bind or None,
     )
-    return Taken(record=record, base=base, token=token, deferred=defa or None)
+    return Taken(record=record, base=base, token=token, deferred=defa or None, scheduler=scheduler or None)

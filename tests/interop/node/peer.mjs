@@ -98,6 +98,17 @@ const asked = {
   async add_jobs({ queue: name, jobs }) {
     await queue(name).addBulk(jobs);
   },
+  async schedule({ queue: name, id, repeat, job }) {
+    await queue(name).upsertJobScheduler(id, repeat, job);
+  },
+  async cron_times({ lines, zones, times }) {
+    const { default: cron } = await import("cron-parser"); // what BullMQ reads patterns with
+    const next = (line, tz, time) =>
+      cron.CronExpressionParser.parse(line, { currentDate: new Date(time), tz })
+        .next()
+        .getTime();
+    return lines.flatMap((line) => zones.flatMap((tz) => times.map((time) => next(line, tz, time))));
+  },
   async pause({ queue: name }) {
     await queue(name).pause();
   },

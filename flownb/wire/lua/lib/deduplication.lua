@@ -2,6 +2,8 @@
 -- @touches de dn id wait prioritized delayed events
 -- @use     types queue enqueue
 
+local function key_of(q, name, deduplication_id) return q.base .. name .. ':' .. deduplication_id end
+
 -- How the next job begins. Its options are BullMQ's; nobody else who could read them is asked.
 local function start_options(opts)
   local is_read, decoded = pcall(cjson.decode, opts or '')
@@ -16,7 +18,7 @@ local function add_kept(q, deduplication_id, kept)
   if not id then return end
   local job = job_key(q, id)
   local delay, priority, side = start_options(kept[3])
-  redis.call('SET', q.base .. ':de:' .. deduplication_id, id)
+  redis.call('SET', key_of(q, ':de', deduplication_id), id)
   redis.call('HSET', job, 'name', kept[1], 'data', kept[2] or '{}', 'opts', kept[3] or '{}', 'timestamp', now_text,
              'delay', int(delay), 'priority', int(priority), 'deid', deduplication_id)
   if kept[5] then redis.call('HSET', job, 'rjk', kept[5]) end
@@ -32,7 +34,7 @@ end
 
 -- An id with a time to live is free when that is over.
 local function end_deduplication(q, id, deduplication_id)
-  local owner, next_one = q.base .. ':de:' .. deduplication_id, q.base .. ':dn:' .. deduplication_id
+  local owner, next_one = key_of(q, ':de', deduplication_id), key_of(q, ':dn', deduplication_id)
   if redis.call('PTTL', owner) ~= -1 or attempt('GET', owner) ~= id then return end
   redis.call('DEL', owner)
   local kept = fields_of(next_one, 'name', 'data', 'opts', 'jid', 'rjk')
@@ -44,6 +46,6 @@ end
 
 -- The job is removed: what was kept behind it goes too.
 local function drop_deduplication(q, id, deduplication_id)
-  local owner = q.base .. ':de:' .. deduplication_id
-  if attempt('GET', owner) == id then redis.call('DEL', owner, q.base .. ':dn:' .. deduplication_id) end
+  local owner = key_of(q, ':de', deduplication_id)
+  if attempt('GET', owner) == id then redis.call('DEL', owner, key_of(q, ':dn', deduplication_id)) end
 end

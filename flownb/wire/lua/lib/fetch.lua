@@ -10,7 +10,7 @@ local MOST_POPPED = 1000 -- jobs a call, some of which may turn out not to start
 -- The fields a worker needs, in the order in which the store reads them.
 local FIELDS = {
   'name', 'data', 'opts', 'timestamp', 'priority', 'atm', 'ats', 'defa',
-  'parentKey', 'parent', 'stacktrace', 'fl', 'bind',
+  'parentKey', 'parent', 'stacktrace', 'fl', 'bind', 'rjk',
 }
 local NAME, DATA, ATS, DEFA, FLOW = 1, 2, 7, 8, 12 -- positions in FIELDS
 
