@@ -65,3 +65,19 @@ def test_jobs_of_a_paused_flow_wait_and_another_clients_resume_does_not_start_th
         assert fn.add({"name": "probe", "queueName": "held"}).result(timeout=20) == "probe"
         assert flow.progress().completed == 0
         assert flow.resume().result(timeout=20) == "top"
+
+
+@pytest.mark.parametrize("client", ["node6", "node5"])
+def test_a_job_that_is_cancelled_after_another_clients_retry_keeps_the_reason_it_failed_for(
+    client, peers, redis, until
+):
+    job = {"queueName": "flownb-line", "data": {"do": "fail", "why": "the disk is full"}}
+    flow = fn.add({**tree("flownb-line", 0), "children": [{"name": "bad", **job}]}, on_failure="cancel")
+    flow.wait(timeout=30)
+    bad = fn.Queue("flownb-line").get_jobs("failed")
+    (id,) = [one.id for one in bad if one.name == "bad"]
+
+    peers[client].ask("retry", queue="flownb-line", id=id)
+
+    until(lambda: fn.Queue("flownb-line").get_job(id).get_state() == "failed")
+    assert "the disk is full" in fn.Queue("flownb-line").get_job(id).failed_reason

@@ -161,7 +161,7 @@ MUTATIONS = [
     Mutation("jobs that are needed are cancelled", "cancel_jobs", "if is_cancelled(q, key, has[3], links) then", "if true then", CANCEL),
     Mutation("a shared job is cancelled", "needed", "if leads then needed = true break end", "", CANCEL),
     Mutation("a waiting parent is left behind", "cancel", "if redis.call('ZREM', above.waiting_children, above_id) == 1 then", "if false then", CANCEL),
-    Mutation("parents are not told of a cancelled child", "cancel", "keep_cancelled_child(link, job, next_one.reason)", "", CANCEL),
+    Mutation("parents are not told of a cancelled child", "cancel", "keep_cancelled_child(link, job, told)", "", CANCEL),
     Mutation("a cancelled job is attempted again", "end_run", "if flow and cancel_instead(run, made) then", "if false then", CANCEL),
     Mutation("a cancelled job loses a rate limit", "end_run", "hold_queue(run.q, outcome)", "", CANCEL),
     Mutation("a cancelled job comes back from a lost worker", "give_back", "if is_cancelled(q, job, has[2]) then", "if false then", CANCEL),

@@ -24,7 +24,7 @@ end
 
 -- The job has left its state `from` already. `flow` and `links` are the job's, where they are known.
 local function cancel(q, id, from, reason, flow, links)
-  local left = {{q = q, id = id, from = from, reason = reason or 'cancelled', flow = flow, links = links}}
+  local left = {{q = q, id = id, from = from, reason = reason, flow = flow, links = links}}
   while #left > 0 do
     local next_one = table.remove(left)
     local job = job_key(next_one.q, next_one.id)
@@ -32,10 +32,12 @@ local function cancel(q, id, from, reason, flow, links)
       local has = redis.call('HMGET', job, 'fl', 'parentKey', 'parent', 'sh')
       next_one.flow, next_one.links = has[1], parents_of(job, has[3], has[2], has[4])
     end
-    store_cancelled(next_one.q, next_one.id, job, next_one.from, next_one.reason, next_one.flow)
+    -- A job that had failed, and that another program put back, keeps the reason that was told then.
+    local told = next_one.reason or field_of(job, 'said') or 'cancelled'
+    store_cancelled(next_one.q, next_one.id, job, next_one.from, told, next_one.flow)
     for _, link in ipairs(next_one.links) do
       count_move(next_one.q, link.flow, 'waiting', 'failed')
-      keep_cancelled_child(link, job, next_one.reason)
+      keep_cancelled_child(link, job, told)
       if link.is_further then attempt('HDEL', shared_key(job), job) end -- it has ended
       if not climbed[link.key] then
         climbed[link.key] = true

@@ -62,7 +62,7 @@ local function store_failure(run, made)
   for _, link in ipairs(further_parents(run)) do links[#links + 1] = link end
   notify_failed(run.job, run.outcome.reason, links)
   for _, link in ipairs(links) do count_move(run.q, link.flow, 'waiting', 'failed') end
-  store_failed(run.q, run.outcome, run.job, made)
+  store_failed(run.q, run.outcome, run.job, made, run.flow)
   if run.flow then cancel_pending(run.q, run.flow, run.job) end
   if #failed_parents > 0 then forget_marks() end
 end

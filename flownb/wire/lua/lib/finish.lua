@@ -36,9 +36,10 @@ local function store_completed(q, outcome, job, made, flow)
   emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', copy_for_flow(outcome.value, q, flow), 'prev', 'active')
 end
 
-local function store_failed(q, outcome, job, made)
+local function store_failed(q, outcome, job, made, flow)
   redis.call('HSET', job, 'atm', made, 'failedReason', outcome.reason, 'stacktrace', outcome.stacktrace,
              'finishedOn', now_text, 'ft', outcome.token)
+  if flow then redis.call('HSET', job, 'said', outcome.reason) end
   if outcome.why then redis.call('HSET', job, 'why', outcome.why) end
   redis.call('HDEL', job, 'defa')
   redis.call('ZADD', q.failed, now_text, outcome.id)
