@@ -93,7 +93,8 @@ class Books:
         for queue in self.queues.values():
             for place, ids in queue.places.items():
                 for id, _ in ids:
-                    found[f"{queue.base}:{id}"].append(place)
+                    if not id.startswith("repeat:"):  # a job scheduler's: BullMQ's, not looked at
+                        found[f"{queue.base}:{id}"].append(place)
         return found
 
     def edges(self, child: str) -> Iterator[tuple[str, str, str]]:
