@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flownb.api.flow import Flow
     from flownb.api.job import Job
     from flownb.connection import Connection
+    from flownb.tasks.task import Task
     from flownb.views.dot import Drawing
     from flownb.widgets.view import FlowView
     from flownb.wire.records import FlowCounts, JobRecord, Snapshot
@@ -29,6 +30,15 @@ class KernelWorkers(Protocol):
 
     def register_notebook_code(self, connection: Connection, queues: Iterable[str], /) -> None:
         """Work is about to be added to these queues: raise FlowError where another kernel would run it otherwise."""
+
+    def keep_tasks(self, connection: Connection, name: str, flow: str, tasks: Iterable[Task], /) -> None:
+        """A batch is about to be added: its rows run by these functions as they are now."""
+
+    def has_kept_tasks(self, connection: Connection, flow: str, /) -> bool:
+        """Say whether this kernel runs a batch by the functions that it was added with."""
+
+    def take_over_batch(self, connection: Connection, name: str, flow: str, /) -> None:
+        """A person goes on with a batch: what has not run runs by the functions as they are defined here by now."""
 
     def start_kernel_worker(self, connection: Connection, /) -> None:
         """Work has been added: let this kernel's own workers run, if it has any to do."""

@@ -12,7 +12,7 @@ from flownb.api.attach import find_flow, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.job import Job
 from flownb.api.waiting import was_cancelled, within
-from flownb.batches import batch_tables, debugging, results, row_selection
+from flownb.batches import batch_tables, code_by_now, debugging, results, row_selection
 from flownb.batches.complete_roots import complete_roots
 from flownb.batches.failures import read_failures
 from flownb.batches.jobs_of_rows import Row
@@ -74,8 +74,9 @@ class Batch(Flow):
             return batch_tables.row_results(self._stored, failed)
 
     def table(self) -> pd.DataFrame:
-        """Return the rows with their results so far and ``_state _error _attempts _seconds``; never waits.
+        """Return the rows with their results so far and ``_state _error _attempts _seconds _version``; never waits.
 
+        ``_version`` is a short name of the code that ran the row, with what it uses: the same in every kernel.
         In the kernel that made the batch the rows come with all their columns, after `attach` with those
         that travelled.
 
@@ -199,6 +200,7 @@ class Batch(Flow):
         rows_below, index = self._stored.rows, self._stored.index
         failed, table = read_failures(rows_below, index)
         if error is None and rows is None:
+            code_by_now.go_on_with_retry(self._stored, self._connection, len(failed))
             rows_below.retry(self._stored.flow_state, failed)
             super().retry()
             return self
@@ -206,6 +208,8 @@ class Batch(Flow):
         if not chosen:
             why = "no row is named" if error is None else f"no failed row has the error {error!r}"
             print(f"batch {self.name!r}: {why}, nothing runs again")
+        else:
+            code_by_now.go_on_with_retry(self._stored, self._connection, len(chosen))
         rows_below.retry(self._stored.flow_state, chosen)
         return self
 
@@ -224,6 +228,22 @@ class Batch(Flow):
         return display.page(
             self._stored, path, table=batch_tables.page_table(self._stored, lambda: self.job.returnvalue)
         )
+
+    def explain(self) -> pd.DataFrame:
+        """Return what keeps the batch from ending, as of any flow; also that its rows ran by several versions.
+
+        >>> @task
+        ... def square(n):
+        ...     return n * n
+        >>> fan_out([4, 5], square).wait(timeout=30).explain().empty
+        True
+        """
+        reasons = super().explain()
+        mixed = self._stored.note_of(self._stored.record_now())
+        if mixed:
+            fix = 'table()["_version"] tells which; if_exists="rerun", or another version= on the task, runs all by one'
+            reasons.loc[len(reasons)] = [self.name, mixed, fix]
+        return reasons
 
     # ---- waiting ------------------------------------------------------------------------------------
 
@@ -249,4 +269,8 @@ def attach(name: str | Job, *, connection: Connection | None = None) -> Flow | B
     flownb.errors.JobMissing: no flow named 'nobody-knows-it' on this server; names are given with name=...
     """
     found, resolved = find_flow(name, connection=connection)
-    return Batch(found, connection=resolved) if "spec" in found.record else flow_handle(found, resolved)
+    if "spec" not in found.record:
+        return flow_handle(found, resolved)
+    batch = Batch(found, connection=resolved)
+    code_by_now.go_on_after_attach(batch._stored, resolved)
+    return batch

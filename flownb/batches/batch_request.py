@@ -14,6 +14,7 @@ from flownb.batches.row_ids import fingerprint, identities
 from flownb.batches.row_job import RowJob, no_task
 from flownb.batches.rows import Rows
 from flownb.batches.rows import read as read_rows
+from flownb.connection import Connection
 from flownb.errors import FlowError
 from flownb.tasks.code import changes, is_edited
 from flownb.tasks.task import Task
@@ -33,6 +34,7 @@ class Twin:
 class BatchRequest:
     """What is asked for; `named` first says what the rows are for, then what the newest batch of that name was."""
 
+    connection: Connection
     store: Store
     job: RowJob
     stages: list[Task]  #: the aggregates, up to the root
@@ -49,6 +51,11 @@ class BatchRequest:
     def base(self) -> str:
         """The qualified name of the rows' queue."""
         return keys.base(self.store.prefix, self.job.queue)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks that run here: for the rows, and above them."""
+        return [*([self.job.task] if self.job.task else []), *self.stages]
 
     def read_rows(self, rows: Any, start: int = 0) -> Rows:
         """Turn rows into texts that fill the task's parameters; `start` is the first one's number."""

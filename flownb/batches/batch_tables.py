@@ -58,10 +58,10 @@ def whole_table(stored: StoredBatch) -> pd.DataFrame:
     """Return the rows, their results so far and how they stand."""
     rows, spec = stored.rows, stored.spec
     if stored.source is not None:
-        return frames.table_of(stored.source.frame, rows.read(), spec["task"])
+        return frames.table_of(stored.source.frame, rows.read(), spec["task"], versions=True)
     read = rows.read(inputs=True)
     inputs = frames.inputs_of(read, spec, rows.index, stored.store, stored.id)
-    return frames.table_of(inputs, read, spec["task"])
+    return frames.table_of(inputs, read, spec["task"], versions=True)
 
 
 def group_results(stored: StoredBatch) -> pd.DataFrame:

@@ -129,6 +129,7 @@ def fan_out(
     _check(name, if_exists, dry_run)
     resolved, store = store_of(connection)
     request = BatchRequest(
+        connection=resolved,
         store=store,
         job=job,
         stages=stages,
@@ -182,6 +183,7 @@ def _store(plan: RowPlan) -> str:
     request = plan.request
     if there == NEW:
         jobs = PlannedJobs(plan)
+        hooks.kernel_workers.keep_tasks(request.connection, request.name, plan.flow, request.tasks)
         store_plan(request.store, jobs.plan, request.name, jobs.record())
         announcements.announce_kept(
             plan, len(plan.earlier), len(plan.rows), failed=plan.earlier.count(FAILED), again=plan.renewed
@@ -189,6 +191,8 @@ def _store(plan: RowPlan) -> str:
         return plan.flow
     request.store.flows.set_name(request.name, plan.flow)
     if there == RUNNING:
+        if not hooks.kernel_workers.has_kept_tasks(request.connection, plan.flow):
+            hooks.kernel_workers.take_over_batch(request.connection, request.name, plan.flow)
         announcements.announce_joined(plan)
     else:
         total = len(plan.rows)

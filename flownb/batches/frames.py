@@ -87,8 +87,8 @@ def inputs_of(
     )
 
 
-def table_of(base: pd.DataFrame, rows: Sequence[Row], name: str) -> pd.DataFrame:
-    """Return `base` with the rows' results and how they ended."""
+def table_of(base: pd.DataFrame, rows: Sequence[Row], name: str, *, versions: bool = False) -> pd.DataFrame:
+    """Return `base` with the rows' results and how they ended, with `versions` also by which code."""
     return results.table(
         base,
         texts=[row.value for row in rows],
@@ -97,6 +97,7 @@ def table_of(base: pd.DataFrame, rows: Sequence[Row], name: str) -> pd.DataFrame
         attempts=[row.attempts for row in rows],
         seconds=[row.seconds for row in rows],
         name=name,
+        versions=[row.version for row in rows] if versions else None,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from flownb import hooks
 from flownb.adding.stream import Stream
 from flownb.batches import labels
 from flownb.batches.announcements import announce_kept
@@ -49,6 +50,7 @@ class _StoredSoFar:
     def __init__(self, request: BatchRequest) -> None:
         self.request = request
         self.flow = keys.new_id()
+        hooks.kernel_workers.keep_tasks(request.connection, request.name, self.flow, request.tasks)
         self.stream: Stream | None = None
         self.rows = 0
         self._is_known = request.is_known()

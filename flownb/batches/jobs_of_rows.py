@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from flownb.wire.many_rows import RowsValue
 from flownb.wire.records import COMPLETED, FAILED, JobRecord
 from flownb.wire.store import Store
 
-END_FIELDS = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why")
+END_FIELDS = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why", "cv")
 JOB_FIELDS = (*END_FIELDS, "data")  #: what `rows_of` shows of a job
 
 RowLocation = tuple[str, int | None]
@@ -30,6 +31,7 @@ class Row:
     why: str | None = None  #: why it failed for good, as in a job's hash
     data: str = "{}"  #: JSON text of its inputs, if they were asked for
     traceback: str | None = None  #: of its last failed attempt, if tracebacks were asked for
+    version: str | None = None  #: of a row that has ended: name of the code that ran it
 
 
 class JobsOfRows:
@@ -89,10 +91,12 @@ class JobsOfRows:
         data = self._input(record, within) if "data" in self._fields else "{}"
         if value.is_done(within):
             text = codec.encode(value.values[within], "value")
-            return Row(COMPLETED, text, None, value.attempts.get(within, 1), seconds, None, data)
+            attempts, version = value.attempts.get(within, 1), value.versions.get(within, value.version)
+            return Row(COMPLETED, text, None, attempts, seconds, None, data, version=version)
         error = value.errors.get(within)
         if error is not None and within not in (value.open or ()):
-            return _failed(error, seconds, data, traces)
+            version = value.versions.get(within, value.version)
+            return dataclasses.replace(_failed(error, seconds, data, traces), version=version)
         if record.state != FAILED:
             return Row(record.state or "removed", attempts=record.attempts_made, data=data)
         return Row(FAILED, None, record.failed_reason, record.attempts_made, seconds, record.why, data)
@@ -128,6 +132,7 @@ def rows_of(records: Iterable[JobRecord | None]) -> Iterator[Row]:
             record.why,
             record.data,
             traces[-1] if traces else None,
+            record.version if state in (COMPLETED, FAILED) else None,
         )
 
 

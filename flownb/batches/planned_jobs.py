@@ -252,6 +252,7 @@ class PlannedJobs:
             "rows_per_job": self._batch.rows_per_job,
             "salt": request.salt,
             "code": self._batch.oldest_code(),
+            "added_code": self._job.code,
             "stage_codes": [code_of(stage.function) for stage in request.stages],
             "index": rows.index_spec,
         }

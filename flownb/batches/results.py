@@ -62,8 +62,11 @@ def table(
     attempts: Sequence[int | None],
     seconds: Sequence[float | None],
     name: str,
+    versions: Sequence[str | None] | None = None,
 ) -> pd.DataFrame:
     """`base` and its results so far, and ``_state _error _attempts _seconds``, on `base`'s index.
+
+    With `versions` also ``_version``, the name of the code that ran each row.
 
     A column that would hide one of `base` (or a result one of the status) gets
     the suffix ``_result``. dtypes: state and error text, attempts Int64, seconds Float64.
@@ -74,6 +77,8 @@ def table(
     """
     values = values_frame(texts, pd.RangeIndex(len(base)), name)
     status = _status(states, errors, attempts, seconds)
+    if versions is not None:
+        status["_version"] = strings(versions)
     taken = set(map(str, base.columns))
     status = status.rename(columns=_free_names(status.columns, taken))
     values = values.rename(columns=_free_names(values.columns, taken, set(values.columns)))

@@ -30,6 +30,7 @@ class RowJob:
     any_column: bool = False
     is_ours: bool = True  #: a flownb worker runs it, not whoever serves the queue
     is_limited: bool = False
+    task: Task | None = None  #: None where others serve the queue
     code: str | None = None  #: of this function, to know an edited one; None where others serve the queue
 
     @classmethod
@@ -64,6 +65,7 @@ class RowJob:
             whole_row=[*task.required, *task.optional] == ["row"] and not task.takes_any,
             any_column=task.takes_any,
             is_limited=task.limiter is not None,
+            task=task,
             code=code_of(task.function),
         )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from flownb.batches import frames
+from flownb.batches.code_of_rows import mixed_versions
 from flownb.batches.labels import index_from_json
 from flownb.batches.row_ids import id_above
 from flownb.batches.stored_rows import StoredRows
@@ -106,6 +107,10 @@ class StoredBatch(StoredFlow):
         if record.queue == self.spec["queue"]:
             return _with_label(record.name, self.index, self.rows.positions.get(record.key))
         return " ".join([record.name, *map(str, self.group_labels().get(record.key, ()))])
+
+    def note_of(self, record: Mapping[str, str]) -> str:
+        """Say that rows ran by several versions of their function."""
+        return mixed_versions(record, frames.spec_of(record))
 
     def snapshot(self, *, failures: bool = False, **parts: Any) -> Snapshot:
         """As of any flow; rows and groups have their labels, and failed rows inside a job of many stand among them."""

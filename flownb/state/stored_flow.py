@@ -5,6 +5,7 @@ A handle is made from one and gives it to views and batches.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -90,7 +91,8 @@ class StoredFlow:
         counts = self.flow_state.counts(COUNT_PATIENCE_SECONDS)
         if nodes:
             shape = self.flow_state.shape
-            return read_snapshot(self.store, shape, record, counts, failures=failures, opened=opened)
+            found = read_snapshot(self.store, shape, record, counts, failures=failures, opened=opened)
+            return dataclasses.replace(found, note=self.note_of(record))
         root = self.store.jobs.read([record["root"]], ("name",))[0]
         return Snapshot(
             name=record["name"],
@@ -100,7 +102,12 @@ class StoredFlow:
             created=int(record["created"]),
             finished=int(record["finished"]) if "finished" in record else None,
             now=self.store.server.read_time(),
+            note=self.note_of(record),
         )
+
+    def note_of(self, record: Mapping[str, str]) -> str:
+        """Return what else is to be known of a flow, by its record, in words; mostly nothing."""
+        return ""
 
     def records(self) -> Sequence[JobRecord]:
         """Read every job of the flow, as tables and timelines need them."""

@@ -14,7 +14,8 @@ from flownb.tasks.plain_values import digest_of
 _READS_A_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
 _READS_A_CELL = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 _READS_AN_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
-_WRITES_A_NAME = {"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"}
+_WRITES_A_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
+_WRITES_A_NAME = _WRITES_A_GLOBAL | {"STORE_DEREF", "DELETE_DEREF"}
 _WRITES_INTO = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_ATTR", "DELETE_ATTR"}
 _METHODS_THAT_WRITE = {
     "append",
@@ -40,6 +41,7 @@ class Steps:
     global_names: tuple[tuple[str, ...], ...]
     cell_names: tuple[tuple[str, ...], ...]
     writes: frozenset[str]  #: names that it assigns, or into whose value it visibly writes
+    assigned: frozenset[str]  #: globals that it assigns
 
 
 @functools.lru_cache(maxsize=1024)
@@ -48,7 +50,7 @@ def steps_of(code: CodeType) -> Steps:
     reader = _Reader()
     digest = digest_of(reader.read(code))
     of_globals, of_cells = (tuple(dict.fromkeys(names)) for names in (reader.global_names, reader.cell_names))
-    return Steps(digest, of_globals, of_cells, frozenset(reader.writes))
+    return Steps(digest, of_globals, of_cells, frozenset(reader.writes), frozenset(reader.assigned))
 
 
 class _Reader:
@@ -56,6 +58,7 @@ class _Reader:
         self.global_names: list[tuple[str, ...]] = []
         self.cell_names: list[tuple[str, ...]] = []
         self.writes: set[str] = set()
+        self.assigned: set[str] = set()
 
     def read(self, code: CodeType) -> list[Any]:
         """Return what the steps are, and note the names."""
@@ -87,6 +90,8 @@ class _Reader:
             begun[at] = step.argval
         elif step.opname in _WRITES_A_NAME:
             self.writes.add(step.argval)
+            if step.opname in _WRITES_A_GLOBAL:
+                self.assigned.add(step.argval)
         elif step.opname in _WRITES_INTO or (
             step.opname in _READS_AN_ATTRIBUTE and step.argval in _METHODS_THAT_WRITE
         ):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import inspect
 import json
 import sys
@@ -41,6 +42,15 @@ def code_of(function: Callable[..., Any]) -> str:
     except Exception:  # an object of the user's that cannot be looked at is no reason not to run
         digest = getattr(function, "__qualname__", type(function).__qualname__)
     return f"{_PYTHON}{digest} {json.dumps(used.texts())}"
+
+
+def version_name(code: str) -> str:
+    """Return a short name for a code, the same in every process.
+
+    >>> len(version_name(code_of(lambda x: x + 1)))
+    7
+    """
+    return hashlib.blake2b(code.encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()[:7]
 
 
 def is_edited(before: str | None, now: str | None) -> bool:
@@ -129,7 +139,7 @@ class _Used:
         for _ in range(100):
             if "__wrapped__" not in getattr(function, "__dict__", {}):
                 break
-            if isinstance(function, FunctionType) and _is_own(function.__module__):
+            if isinstance(function, FunctionType) and is_own(function.__module__):
                 self._add_function(f"{name}@{function.__code__.co_name}", function)
             function = function.__wrapped__
         return function
@@ -143,7 +153,7 @@ class _Used:
         for name, value in {**by_name, **(function.__kwdefaults__ or {})}.items():
             self._add(f"{prefix}{name}=", value)
         self._add_closure(prefix, function, steps)
-        if _is_own(function.__module__) or function.__module__ not in sys.modules:
+        if is_own(function.__module__) or function.__module__ not in sys.modules:
             self._add_globals(function, steps)
         return steps.digest
 
@@ -168,7 +178,7 @@ class _Used:
         for attribute in path:
             if not isinstance(value, ModuleType):
                 break
-            if not _is_own(value.__name__) or attribute not in vars(value):
+            if not is_own(value.__name__) or attribute not in vars(value):
                 return
             name, value = f"{name}.{attribute}", vars(value)[attribute]
         if not isinstance(value, ModuleType):
@@ -192,14 +202,14 @@ class _Used:
             self._add_value(name, value)
 
     def _add_function(self, name: str, function: FunctionType | BuiltinFunctionType) -> None:
-        if isinstance(function, BuiltinFunctionType) or not _is_own(function.__module__):
+        if isinstance(function, BuiltinFunctionType) or not is_own(function.__module__):
             self._texts[name] = f"{function.__module__}.{function.__qualname__}"
         elif self._is_new(function):
             digest = self._function(f"{name}.", function)
             self._texts[f"{name}()"] = f"{_PYTHON}{digest}"
 
     def _add_class(self, name: str, cls: type) -> None:
-        if not _is_own(cls.__module__):
+        if not is_own(cls.__module__):
             self._texts[name] = f"{cls.__module__}.{cls.__qualname__}"
         elif self._is_new(cls):
             for base in cls.__bases__:
@@ -218,7 +228,7 @@ class _Used:
             if kind in (list, tuple, dict) and len(value) <= MOST_ITEMS and self._is_new(value):
                 for key, item in list(value.items() if kind is dict else enumerate(value)):
                     self._add(f"{name}[{key!r}]" if type(key) in (str, int) else name, item)
-        if _is_own(kind.__module__):
+        if is_own(kind.__module__):
             self._add_class(kind.__qualname__, kind)
 
     def _is_new(self, value: Any) -> bool:
@@ -242,7 +252,7 @@ def _parts(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _is_own(module: str | None) -> bool:
+def is_own(module: str | None) -> bool:
     """Is a module's code the user's: of a cell, of a script, of a file that is not installed?"""
     if module in (None, "__main__"):
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
@@ -12,6 +13,8 @@ from flownb.adding.node import Node, check_names
 from flownb.errors import FlowError, OptionError
 from flownb.options import CUSTOM, JobOptions, read_limiter, seconds
 from flownb.tasks import registry
+from flownb.tasks.code import code_of, version_name
+from flownb.tasks.fixed_function import fixed
 from flownb.typed import Limiter, Parameters, Returned, TaskOptions
 
 _Awaited = TypeVar("_Awaited")
@@ -63,16 +66,55 @@ class Task(Generic[Parameters, Returned]):
             check_names(self.name, self.queue)
         except FlowError as error:
             raise OptionError(f"task {self.name!r}: {error}; give queue=") from None
+        self._origin: Task | None = None
+        self._code: str | None = None
+        self._version_name: str | None = None
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         return self.function(*args, **kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Go to another process by name where it can be imported there, else as a copy, code and all."""
-        module = sys.modules.get(self.__module__)
-        if self.__module__ != "__main__" and getattr(module, self.name, None) is self:
-            return self.name
-        return super().__reduce_ex__(protocol)
+        if not self.is_importable:
+            return super().__reduce_ex__(protocol)
+        return self.name if self._origin is None else (_task_of, (self.__module__, self.name))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_origin": None}
+
+    @property
+    def is_importable(self) -> bool:
+        """Does another process that imports its module find this task there?"""
+        found = getattr(sys.modules.get(self.__module__), self.name, None)
+        return self.__module__ != "__main__" and found is (self._origin or self)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Does its function stay as it is, whatever cells run later?"""
+        return self._origin is not None
+
+    def as_it_is_now(self, code: str | None = None) -> Task:
+        """Return a task whose function does what this one's does now, whatever cells run later; `code` is its code."""
+        made: Task = object.__new__(type(self))
+        vars(made).update(vars(self))
+        made.function = fixed(self.function)
+        made._origin, made._code = self._origin or self, code or code_of(self.function)
+        made._version_name = None
+        return made
+
+    @property
+    def code(self) -> str:
+        """What tells its function from others of the name: see `code_of`. Read once."""
+        if self._code is None:
+            self._code = code_of(self.function)
+        return self._code
+
+    @property
+    def version_name(self) -> str:
+        """A short name for its code: `_version` of the rows that it runs."""
+        if self._version_name is None:
+            self._version_name = version_name(self.code)
+        return self._version_name
 
     def __repr__(self) -> str:
         return f"Task({self.name!r})" if self.queue == self.name else f"Task({self.name!r} on {self.queue!r})"
@@ -332,3 +374,8 @@ def _problem_with(task: Task, given: Container[str]) -> str | None:
     """Say which argument a node of this task lacks: `chain` may still fill it, but it cannot be stored so."""
     missing = [name for name in task.required if name not in given]
     return f"task {task.name}: its argument {missing[0]!r} is missing" if missing else None
+
+
+def _task_of(module: str, name: str) -> Task:
+    found: Task = getattr(importlib.import_module(module), name)
+    return found

@@ -208,6 +208,7 @@ def head_of(snapshot: Snapshot) -> dict[str, Any]:
         "counts": [list(pair) for pair in whole_counts(snapshot.counts)],
         "queues": [shown(queue) for queue in snapshot.counts.by_stage],
         "oldest": snapshot.oldest,
+        "note": progress_words.note_of(snapshot),
         "left": progress_words.time_left(snapshot.eta) if snapshot.eta else "",
         "created": snapshot.created,
         "finished": snapshot.finished,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flownb.views.words import duration
+from flownb.views.words import duration, shown
 from flownb.wire.records import ACTIVE, Snapshot
 
+MOST_LETTERS = 200  # of a note
 _STEPS_SECONDS = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1200, 1800, 2700, 3600)
 
 
@@ -27,10 +28,20 @@ def _rounded(seconds: float) -> int:
 
 
 def in_words(snapshot: Snapshot) -> str:
-    """What runs and how long it takes yet; nothing of a flow in which nothing runs.
+    """What runs and how long it takes yet, and what else is to be known.
 
     ``3 running, the oldest for 4 min · 2 min to 5 min left``
     """
+    return " · ".join(filter(None, [_running(snapshot), note_of(snapshot)]))
+
+
+def note_of(snapshot: Snapshot) -> str:
+    """What else is to be known of the flow, as every view shows it."""
+    return snapshot.note and shown(snapshot.note, MOST_LETTERS)
+
+
+def _running(snapshot: Snapshot) -> str:
+    """Nothing of a flow in which nothing runs."""
     active = snapshot.counts.count(ACTIVE)
     if not active:
         return ""

@@ -30,6 +30,8 @@ class RowsValue:
     attempts: dict[int, int] = field(default_factory=dict)  #: of rows that are done and needed more than one
     seconds: list[float] = field(default_factory=list)  #: of each row's last attempt
     open: list[int] | None = None  #: places still to be run; None in a value, where nothing is
+    version: str | None = None  #: name of the code that ran them
+    versions: dict[int, str] = field(default_factory=dict)  #: of rows that another code ran
     rest: int | None = None
     """The rows behind these have been handed on: to jobs ``<id>-1``, ``<id>-2``, ... of so many rows each."""
 
@@ -43,6 +45,8 @@ class RowsValue:
             {int(place): made for place, made in found.get("attempts", {}).items()},
             found.get("seconds", []),
             found.get("open"),
+            found.get("version"),
+            {int(place): version for place, version in found.get("versions", {}).items()},
             found.get("rest"),
         )
 
@@ -51,6 +55,10 @@ class RowsValue:
         also: dict[str, Any] = {"errors": self.errors, "seconds": self.seconds}
         if self.attempts:
             also["attempts"] = self.attempts
+        if self.version is not None:
+            also["version"] = self.version
+        if self.versions:
+            also["versions"] = self.versions
         if self.open is not None:
             also["open"] = self.open
         if self.rest is not None:

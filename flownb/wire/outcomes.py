@@ -37,3 +37,4 @@ class Outcome(NamedTuple):
     eager: Sequence[str] = ()  #: parked: children that end the wait when they fail
     retention: Retention | None = None
     rows: tuple[int, int] | None = None  #: of a many-row job: rows done, and failed for good, in this run
+    version: str | None = None  #: completed, failed: name of the code that ran; the field `cv` of the job

@@ -58,6 +58,7 @@ class JobRecord:
     why: str | None = None  #: why it ended so: unrecoverable, timeout, stalled, child, cancelled
     keep: str | None = None  #: what is removed of a flow after its end; see docs/wire-format.md
     part: str | None = None  #: JSON text: what the rows of a many-row job have come to so far
+    version: str | None = None  #: name of the code that ran it
     runs: str | None = None  #: when earlier runs that failed began and ended; see docs/wire-format.md
 
 
@@ -121,6 +122,7 @@ class Snapshot:
     oldest: int | None = None  #: when the job that runs longest was started
     eta: tuple[float, float] | None = None  #: seconds until it has ended, where somebody asked
     left_out: int = 0  #: jobs below nodes too many to draw
+    note: str = ""  #: what else is to be known of it, in words
     failures: tuple[JobRecord, ...] = field(default=())  #: failed jobs, oldest first, at most `MOST_FAILURES`
 
 

@@ -34,7 +34,13 @@ class NotebookCode:
         # Written by whoever defines a task, adds a flow or starts a worker. Two threads that register at once write the
         # same: the tasks of the registry.
         self._registered: dict[str, tuple[list[Task], KernelCode]] = {}
+        self._fixed: dict[str, dict[str, Task]] = {}  # the same tasks as they were when they were registered
         self._listeners: list[Callable[[], None]] = []
+
+    def task(self, queue: str, name: str) -> Task | None:
+        """Return the task for a job as it was when work was last added; of a module as it is now."""
+        task = registry.find(queue, name)
+        return task if task is None else self._fixed.get(queue, {}).get(task.name, task)
 
     def may_serve(self, queue: str) -> bool:
         """Say whether this kernel's workers may serve a queue: with code of modules always, else once registered."""
@@ -65,7 +71,9 @@ class NotebookCode:
         for queue, tasks in mine.items():
             asked = tasks, codes[queue]
             why = None if self._registered.get(queue) == asked else self._register_queue(queue, *asked)
-            if why is not None:
+            if why is None:
+                self._fixed[queue] = {task.name: task.as_it_is_now(codes[queue][task.name]) for task in tasks}
+            else:
                 refused[queue] = why
         self._give_up(refused)
         return refused
@@ -111,6 +119,7 @@ class NotebookCode:
         for queue in queues:
             self._store.kernels.forget(keys.base(self._store.prefix, queue), _KERNEL)
             self._registered.pop(queue, None)
+            self._fixed.pop(queue, None)
 
 
 def notebook_code_on(connection: Connection) -> NotebookCode:

@@ -16,6 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from flownb.api.job import Job
 from flownb.connection import Connection
 from flownb.errors import OptionError, UnrecoverableError
+from flownb.tasks.task import Task
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
@@ -79,11 +80,11 @@ class _Kept(Generic[Key, Value]):
 
 
 class WorkPacker:
-    """Packs what a worker's slots run: what lasts once for all of them, anything else as it is at each job."""
+    """Packs what a worker's slots run: tasks that stay as they are once, anything else as it is at each job."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # held while one slot packs, so that the others need not
-        self._kept = _Kept[Work, PackedWork]()
+        self._kept = _Kept[tuple[Task, bool], PackedWork]()
 
     def pack(
         self,
@@ -94,12 +95,14 @@ class WorkPacker:
         rows: SentRows | None = None,
     ) -> PackedJob:
         """Pack a job, or some of its rows, and what runs it; raise `UnrecoverableError` where that cannot be."""
+        task = work.task if work.task is not None and work.task.is_fixed else None
+        key = task and (task, task.is_importable)  # else it goes as a copy: its module was edited
         with self._lock:
-            packed = self._kept.get(work) if work.lasts else None
+            packed = self._kept.get(key) if key else None
             if packed is None:
                 packed = _pack_work(work)
-                if work.lasts:
-                    self._kept.put(work, packed, len(packed.data))
+                if key:
+                    self._kept.put(key, packed, len(packed.data))
         job = pickle.dumps((taken, prefix, json.dumps(address), packed.digest, rows))
         return PackedJob(job, packed)
 

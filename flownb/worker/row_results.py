@@ -34,6 +34,17 @@ class RowResults:
         value = RowsValue.read(part)
         return cls(value, [codec.encode(each, "value") for each in value.values])
 
+    def run_by(self, version: str | None, open: list[int]) -> None:
+        """From now on a code of this name runs the rows; those that are not `open` ran by the one before."""
+        value = self.value
+        if value.version not in (None, version):
+            value.versions |= dict.fromkeys(
+                set(range(len(self.texts))).difference(open, value.versions), value.version
+            )
+        value.version = version
+        for place in open:
+            value.versions.pop(place, None)
+
     @property
     def ended(self) -> tuple[int, int]:
         """The rows done and failed by this run that are not counted yet, as an outcome's ``rows`` say them."""

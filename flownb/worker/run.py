@@ -46,7 +46,7 @@ def _call(taken: Taken, job: Job, work: Work, await_: Callable[[Any], Any]) -> O
         value = work.processor(job)
         if inspect.isawaitable(value):
             value = await_(value)
-        return completed(taken, value)
+        return completed(taken, value, work.version)
     except WaitingChildren:
         return returned(taken)  # `run` sees that the job waits
     except (JobElsewhere, GivenUp):  # the run does not count: its job is another run's by now, or has ended
@@ -56,4 +56,5 @@ def _call(taken: Taken, job: Job, work: Work, await_: Callable[[Any], Any]) -> O
     except UnknownTask:
         return put_off(taken)
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: the job failed, the worker lives
-        return outcome_of_error(taken, error, work.retry, job)
+        outcome = outcome_of_error(taken, error, work.retry, job)
+        return outcome if taken.record.flow is None else outcome._replace(version=work.version)

@@ -36,8 +36,8 @@ AWAY = ("BUSY ", "MASTERDOWN ")  # how a server begins that refuses everything f
 _WHY: dict[type[BaseException], str] = {JobTimeout: "timeout", JobCrashed: "crashed"}
 
 
-def completed(taken: Taken, value: Any) -> Outcome:
-    """The function returned `value`. Raises UnrecoverableError when JSON cannot hold it."""
+def completed(taken: Taken, value: Any, version: str | None = None) -> Outcome:
+    """The function returned `value`; `version` names its code. Raises UnrecoverableError when JSON cannot hold it."""
     if value is None:
         text = "null"
     else:
@@ -46,6 +46,8 @@ def completed(taken: Taken, value: Any) -> Outcome:
             text = codec.encode(value, "the returned value", nan=nan)
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
+    if taken.record.flow is not None:  # its retention is the flow's
+        return Outcome(*_run(taken), "completed", text, version=version)
     return Outcome(*_run(taken), "completed", text, retention=_retention(taken, "remove_on_complete"))
 
 

@@ -47,6 +47,7 @@ def run_rows(taken: Taken, work: Work, store: Store, runner: RowRunner) -> Outco
     run = _RowsRun(taken, store, runner)
     try:
         run.resume()
+        run.results.run_by(work.version, run.open)
         if taken.deferred is not None:
             return run.with_open_rows(failed_by(taken, taken.deferred))
         return run.run()

@@ -11,8 +11,10 @@ from flownb import connection as connections
 from flownb.api.job import Job
 from flownb.connection import Connection
 from flownb.tasks import binding, registry
+from flownb.tasks.task import Task
 from flownb.wire import keys
 from flownb.wire.store.job_records import Taken
+from flownb.worker.added_tasks import added_tasks_on
 from flownb.worker.notebook_code import notebook_code_on
 from flownb.worker.retry_policy import BackoffRetry
 from flownb.worker.work import Work
@@ -36,16 +38,20 @@ class TaskWorker(Worker):
         return [*known, keys.BATCH_QUEUE]
 
     def _work_for(self, taken: Taken) -> Work:
-        task = registry.find(taken.record.queue, taken.record.name)
+        task = self._added.task_for(taken, self._task_of(taken.record.queue, taken.record.name))
         if task is None:
             return super()._work_for(taken)
         backoff = None if task.backoff is None else functools.partial(_ask_task, task.backoff)
-        return Work(functools.partial(binding.call, task), BackoffRetry(task.retry_on, backoff))
+        return Work(functools.partial(binding.call, task), BackoffRetry(task.retry_on, backoff), task=task)
+
+    def _task_of(self, queue: str, name: str) -> Task | None:
+        return registry.find(queue, name)
 
     def _limiter_of(self, base: str) -> dict[str, int] | None:
         return registry.limiter(keys.queue_of_base(base))
 
     def _begin(self) -> None:
+        self._added = added_tasks_on(connections.current(self._connection))
         super()._begin()
         self._unlisten = registry.listen(lambda _: self._pump.queues_changed())
 
@@ -103,6 +109,9 @@ class _KernelWorker(TaskWorker):
     def _served(self) -> list[str]:
         return [queue for queue in super()._served() if self._notebook_code.may_serve(queue)]
 
+    def _task_of(self, queue: str, name: str) -> Task | None:
+        return self._notebook_code.task(queue, name)
+
     def _begin(self) -> None:
         self._notebook_code = notebook_code_on(connections.current(self._connection))
         for why in self._notebook_code.register().values():
@@ -118,12 +127,29 @@ class _KernelWorker(TaskWorker):
 
 
 def register_notebook_code(connection: Connection, queues: Iterable[str]) -> None:
-    """Register this kernel's code on an embedded server.
+    """Register this kernel's code where its workers serve, or will.
 
     Raises FlowError where another kernel runs other functions for one of these queues.
     """
-    if connection.embedded and not connection.read_only:
+    if not connection.read_only and (connection.embedded or is_running(KERNEL_WORKER)):
         notebook_code_on(connection).register_for(queues)
+
+
+def keep_tasks(connection: Connection, name: str, flow: str, tasks: Iterable[Task]) -> None:
+    """Let a batch's jobs run here by these functions as they are now."""
+    added_tasks_on(connection).keep(name, flow, tasks)
+
+
+def has_kept_tasks(connection: Connection, flow: str) -> bool:
+    """Say whether this kernel runs a flow's jobs by the functions that it was added with."""
+    return added_tasks_on(connection).has(flow)
+
+
+def take_over_batch(connection: Connection, name: str, flow: str) -> None:
+    """Let what has not run of a batch run here by the functions as they are defined by now."""
+    added_tasks_on(connection).take_over(name, flow)
+    if not connection.read_only and (connection.embedded or is_running(KERNEL_WORKER)):
+        notebook_code_on(connection).register()
 
 
 def start_kernel_worker(connection: Connection) -> None:

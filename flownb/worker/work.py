@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from flownb.api.job import Job
 from flownb.options import JobOptions
+from flownb.tasks.task import Task
 from flownb.wire.store.job_records import Taken
 from flownb.worker.retry_policy import BULLMQ, RetryPolicy
 
@@ -24,14 +24,17 @@ class Work:
     processor: Processor
     retry: RetryPolicy = BULLMQ
     stays: bool = False  #: it runs in the worker's own process whatever the executor
-    lasts: bool = False  #: what the function uses stays as it is for as long as there is this object
+    task: Task | None = None  #: whose function it runs
+
+    @property
+    def version(self) -> str | None:
+        """The name of the code that it runs."""
+        return None if self.task is None else self.task.version_name
 
     @property
     def function(self) -> Callable[..., Any]:
         """The user's function."""
-        task = self.processor.args[0] if isinstance(self.processor, functools.partial) else self.processor
-        function: Callable[..., Any] = getattr(task, "function", task)
-        return function
+        return self.processor if self.task is None else self.task.function
 
 
 class GivenUp(BaseException):

@@ -104,13 +104,22 @@ def test_the_table_has_the_rows_the_results_and_how_they_ended(square):
     frame = pd.DataFrame({"n": [1, -2], "other": ["x", "y"]}, index=["a", "b"])
     batch = fn.fan_out(frame, square, name="b").wait(timeout=20)
     table = batch.table()
-    assert list(table.columns) == ["n", "other", "square", "_state", "_error", "_attempts", "_seconds"]
+    assert list(table.columns) == [
+        "n",
+        "other",
+        "square",
+        "_state",
+        "_error",
+        "_attempts",
+        "_seconds",
+        "_version",
+    ]
     assert table["_state"].to_dict() == {"a": "completed", "b": "failed"}
     assert table["_error"].fillna("").to_dict() == {"a": "", "b": "ValueError: -2 is below 0"}
     assert table["_attempts"].tolist() == [1, 1]
     assert (table["_seconds"] >= 0).all()
     attached = fn.attach("b").table()
-    assert list(attached.columns) == ["n", "square", "_state", "_error", "_attempts", "_seconds"]
+    assert list(attached.columns) == ["n", "square", "_state", "_error", "_attempts", "_seconds", "_version"]
     pd.testing.assert_frame_equal(attached, table[list(attached.columns)], check_dtype=False)
 
 

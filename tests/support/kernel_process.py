@@ -17,13 +17,13 @@ import contextlib, io, json, sys
 import flownb as fn
 connection = fn.connect(path=sys.argv[1])
 for line in sys.stdin:
-    printed, error = io.StringIO(), None
+    _printed, _error = io.StringIO(), None
     try:
-        with contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stdout(_printed):
             exec(json.loads(line), globals())
-    except Exception as raised:
-        error = f"{type(raised).__name__}: {raised}"
-    print(json.dumps([printed.getvalue(), error]), flush=True)
+    except Exception as _raised:
+        _error = f"{type(_raised).__name__}: {_raised}"
+    print(json.dumps([_printed.getvalue(), _error]), flush=True)
 """
 
 

@@ -13,11 +13,12 @@ function oldestWords(oldest, active, now) {
   return `, ${active > 1 ? "the oldest " : ""}for ${duration(whole || 1000)}`;
 }
 
-function runsWords({ counts = [], oldest, left, created, finished }, now) {
+function runsWords({ counts = [], oldest, left, note, created, finished }, now) {
   const active = counts.find(([state]) => state === "active")?.[1] || 0;
   const running = `${number(active)} running${oldestWords(oldest, active, now)}`;
   const parts = active ? [running, left] : [];
   if (finished) parts.push(`took ${duration(finished - created)}`);
+  parts.push(note);
   return parts.filter(Boolean).join(" · ");
 }
 

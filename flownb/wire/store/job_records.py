@@ -26,6 +26,7 @@ _TEXTS = {
     "keep": "keep",
     "part": "part",
     "runs": "runs",
+    "cv": "version",
 }
 _NUMBERS = {
     "timestamp": "timestamp",

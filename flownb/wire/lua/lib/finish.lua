@@ -1,7 +1,7 @@
 -- finish: active -> completed, failed, delayed, waiting, prioritized or waiting-children.
 -- @touches active stalled lock completed failed events limiter waiting-children
 -- @use     types queue enqueue large_values failed_runs
--- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows
+-- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows version
 
 -- May this worker say how the job ended? It may when it holds the lock, or when its lock ran out and nobody has started
 -- the job since: `ats` grows with every start. Returns a word for "no". `has` is {ats, parentKey, fl, ft, atm, sh, deid}.
@@ -30,7 +30,12 @@ local function leave_active(q, id)
 end
 
 local function store_completed(q, outcome, job, made, flow)
-  redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token)
+  if outcome.version then
+    redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token,
+               'cv', outcome.version)
+  else
+    redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token)
+  end
   if outcome.rows then redis.call('HDEL', job, 'part', 'saved') end
   redis.call('ZADD', q.completed, now_text, outcome.id)
   emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', copy_for_flow(outcome.value, q, flow), 'prev', 'active')
@@ -41,6 +46,7 @@ local function store_failed(q, outcome, job, made, flow)
              'finishedOn', now_text, 'ft', outcome.token)
   if flow then redis.call('HSET', job, 'said', outcome.reason) end
   if outcome.why then redis.call('HSET', job, 'why', outcome.why) end
+  if outcome.version then redis.call('HSET', job, 'cv', outcome.version) end
   redis.call('HDEL', job, 'defa')
   redis.call('ZADD', q.failed, now_text, outcome.id)
   emit(q, 'failed', 'jobId', outcome.id, 'failedReason', outcome.reason, 'prev', 'active')

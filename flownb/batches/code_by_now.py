@@ -1,0 +1,62 @@
+"""Going on with a stored batch by its functions as they are defined here by now; where they differ, that is said."""
+
+from __future__ import annotations
+
+import json
+
+from flownb import hooks
+from flownb.batches.code_of_rows import codes_of_rows
+from flownb.batches.stored_batch import StoredBatch
+from flownb.connection import Connection
+from flownb.tasks import registry
+from flownb.tasks.code import code_of, difference, is_edited
+from flownb.wire import keys
+
+
+def go_on_after_attach(stored: StoredBatch, connection: Connection) -> None:
+    """Let what has not run of an attached batch run here by what is defined here, unless this kernel added it."""
+    if connection.read_only or "ended" in stored.record_now():
+        return
+    if hooks.kernel_workers.has_kept_tasks(connection, stored.id):
+        return
+    said = _note_codes(stored, are_kept=stored.count_ended() > 0)
+    hooks.kernel_workers.take_over_batch(connection, stored.name, stored.id)
+    if said:
+        print(
+            f"batch {stored.name!r}: {said} since its rows were added; those that have not run use the function as it "
+            "is now"
+        )
+
+
+def go_on_with_retry(stored: StoredBatch, connection: Connection, rows: int) -> None:
+    """Let the rows that run again, so many, run here by what is defined here."""
+    said = _note_codes(stored, are_kept=stored.count_ended() > rows)
+    hooks.kernel_workers.take_over_batch(connection, stored.name, stored.id)
+    if said:
+        print(
+            f"batch {stored.name!r}: {said} since its rows ran; what runs again uses the function as it is now, "
+            "and table()['_version'] tells which row ran which"
+        )
+
+
+def _note_codes(stored: StoredBatch, *, are_kept: bool) -> str:
+    """Note the code that the rows' function has by now; return what has become of it, empty if nothing.
+
+    Are rows kept that ran by the code of before?
+    """
+    spec = stored.spec
+    task = registry.find(spec["queue"], spec["task"])
+    if task is None:
+        return ""
+    codes, now = codes_of_rows(stored.record_now(), spec), code_of(task.function)
+    if not codes or not is_edited(codes[-1], now):
+        return ""
+    fields = [
+        (
+            keys.own(stored.store.prefix, "flow", stored.id),
+            "codes",
+            json.dumps([*codes, now] if are_kept else [now]),
+        )
+    ]
+    stored.store.flows.write_fields(fields)
+    return difference(spec["task"], codes[-1], now)
