@@ -52,11 +52,11 @@ def flows(
     """List the flows on the server, the newest first: a DataFrame flow name state completed failed total age_s why.
 
     `flow` is what `attach` takes. `why` says of a failed flow what failed it, of one that has not ended what keeps
-    it. `queue` keeps the flows with a job in that queue, and adds those that other programs put there, as far as
-    the newest 250 jobs of each of its states belong to them; jobs without parent and children are no flows.
-    `state` is one of BullMQ's states, of the root, or ``failing`` or ``cancelled``. Nothing is searched for but in
-    the index of flownb's flows and in the queue's own lists. A flow of which something cannot be read is `damaged`;
-    `why` and `doctor` say what.
+    it. Of batches of one name the newest is listed, which `attach` finds. `queue` keeps the flows with a job in that
+    queue, and adds those that other programs put there, as far as the newest 250 jobs of each of its states belong to
+    them; jobs without parent and children are no flows. `state` is one of BullMQ's states, of the root, or ``failing``
+    or ``cancelled``. Nothing is searched for but in the index of flownb's flows and in the queue's own lists. A flow of
+    which something cannot be read is `damaged`; `why` and `doctor` say what.
 
     >>> flow = add({"name": "total", "queueName": "doc-listed"})
     >>> flows(queue="doc-listed")[["name", "state", "total", "why"]]
@@ -130,7 +130,7 @@ def _line(
     ):
         return None
     record = flow_state.record()
-    if not record:
+    if not record or _is_former(store, flow_state, record):
         return None
     if not record.keys() >= {"name", "created"}:
         record = {"name": flow_state.flow or "", "created": "0"} | record
@@ -148,6 +148,14 @@ def _line(
         age_s=max(now - number(record["created"]), 0) / 1000,
         why=_why(store, flow_state, record, counts),
     )
+
+
+def _is_former(store: Store, flow_state: FlowState, record: dict[str, str]) -> bool:
+    """Say whether a newer batch has the name by now: it has the rows of this one, or stands in its place."""
+    if record.get("kind") != "batch":
+        return False
+    newest = store.flows.find(record.get("name", ""))
+    return newest is not None and newest != flow_state.flow
 
 
 def _why(store: Store, flow_state: FlowState, record: dict[str, str], counts: FlowCounts) -> str:

@@ -15,13 +15,39 @@ from flownb.wire import keys
 
 def go_on_after_attach(stored: StoredBatch, connection: Connection) -> None:
     """Let what has not run of an attached batch run here by what is defined here, unless this kernel added it."""
-    if connection.read_only or "ended" in stored.record_now():
+    if connection.read_only or stored.spec.get("code") is None or "ended" in stored.record_now():
         return
     if hooks.kernel_workers.has_kept_tasks(connection, stored.id):
         return
-    said = _note_codes(stored, are_kept=stored.count_ended() > 0)
     hooks.kernel_workers.take_over_batch(connection, stored.name, stored.id)
-    if said:
+    if registry.find(stored.spec["queue"], stored.spec["task"]) is None:
+        _go_on_when_defined(stored, connection)
+    else:
+        _say_what_has_changed(stored)
+
+
+def _go_on_when_defined(stored: StoredBatch, connection: Connection) -> None:
+    """Say which cell is missing, unless others serve the batch; when it runs, what has changed."""
+    queue, task = stored.spec["queue"], stored.spec["task"]
+
+    def note(_: str) -> None:
+        if registry.find(queue, task) is not None:
+            unlisten()
+            _say_what_has_changed(stored)
+
+    unlisten = registry.listen(note)
+    connection.on_close(unlisten)
+    facts = stored.store.queue_facts.read([keys.base(stored.store.prefix, queue)])
+    if not any(each.served for each in facts.values()):
+        then = "" if connection.embedded else ", then fn.workers()"
+        print(
+            f"batch {stored.name!r}: nobody runs its rows: run the cell that defines task {task!r}, or import its "
+            f"module{then}"
+        )
+
+
+def _say_what_has_changed(stored: StoredBatch) -> None:
+    if said := _note_codes(stored, are_kept=stored.count_ended() > 0):
         print(
             f"batch {stored.name!r}: {said} since its rows were added; those that have not run use the function as it "
             "is now"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from flownb.diagnosis import flow_reasons, job_reasons, queue_reasons, reason_words
 from flownb.diagnosis.reasons import Reason, Reasons, Urgency
 from flownb.state import failed_jobs
+from flownb.state.ahead import FlowAhead, read_ahead
 from flownb.state.flow_state import FlowState
 from flownb.state.removed_jobs import count_removed
 from flownb.wire import keys
@@ -87,6 +89,9 @@ class _Explainer:
         self._parents: list[tuple[JobRecord, PendingChildren]] = []
         self._others: list[tuple[JobRecord, WaitFacts]] = []  # jobs that wait for no children
         self._queues: dict[str, QueueFacts] = {}
+        has_task = json.loads(record.get("spec", "{}")).get("code") is not None
+        self._batch = record["name"] if has_task else None  #: of a batch whose rows a task runs
+        self._ahead: dict[str, list[FlowAhead]] = {}
 
     def explain(self) -> list[Reason]:
         """Return the reasons, the worst first."""
@@ -161,7 +166,9 @@ class _Explainer:
     def _explain_queue(self, job: JobRecord, urgency: Urgency) -> bool:
         """Say why nobody starts jobs of this one's queue; return whether that is so."""
         base = keys.base_of(job.key)
-        found = queue_reasons.no_start(base, self._queue_of(job), self._queues[base], urgency)
+        found = queue_reasons.no_start(
+            base, self._queue_of(job), self._queues[base], urgency, is_batch=self._batch is not None
+        )
         for why in found:
             self._reasons.add(job.key, why)
         return bool(found)
@@ -212,7 +219,8 @@ class _Explainer:
         if waits.deferred:
             self._reasons.add(job.key, job_reasons.to_be_failed(job, waits.deferred))
         if job.state == DELAYED and waits.due is not None and waits.due > self._now:
-            self._reasons.add(job.key, job_reasons.delayed(job, waits.due, self._now, self._queue_of(job)))
+            why = job_reasons.delayed(job, waits.due, self._now, self._queue_of(job), self._batch)
+            self._reasons.add(job.key, why)
             self._explain_queue(job, Urgency.NOW)
         elif not self._explain_queue(job, Urgency.NOW):
             self._explain_turn(job, is_held=bool(waits.deferred) or self._counts.paused)
@@ -222,9 +230,14 @@ class _Explainer:
         base, queue = keys.base_of(job.key), self._queue_of(job)
         limits = queue_reasons.limits_reached(base, queue, self._queues[base])
         if not limits and not is_held:
-            limits = [queue_reasons.in_line(base, queue, self._queues[base])]
+            limits = [queue_reasons.in_line(base, queue, self._queues[base], self._read_ahead(base))]
         for why in limits:
             self._reasons.add(job.key, why)
+
+    def _read_ahead(self, base: str) -> list[FlowAhead]:
+        if base not in self._ahead:
+            self._ahead[base] = read_ahead(self._store, self._flow_state.flow, base, self._now)
+        return self._ahead[base]
 
     # ---- reasons of the flow ---------------------------------------------------------------------------------
 

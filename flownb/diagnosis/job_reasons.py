@@ -97,12 +97,12 @@ def worker_died(job: JobRecord, waits: WaitFacts, facts: QueueFacts, queue: str)
 # ---- jobs that are delayed ---------------------------------------------------------------------------------------
 
 
-def delayed(job: JobRecord, due: int, now: int, queue: str) -> Why:
-    """Of a job that is due in a while."""
+def delayed(job: JobRecord, due: int, now: int, queue: str, batch: str | None) -> Why:
+    """Of a job that is due in a while; `batch` is the name of the batch whose row it is."""
     base = keys.base_of(job.key)
     when = f"delayed until {reason_words.point(due)}, for {reason_words.span(due - now)} more"
     if _is_put_off(job):
-        return _unknown_task(job, queue, when, due)
+        return _unknown_task(job, queue, when, due, batch)
     if job.attempts_made:
         which = f"attempt {job.attempts_made + 1} of {max(_options(job).attempts, 1)}"
         why = f"{when}: {which} after {reason_words.plain(describe(job.failed_reason))}"
@@ -118,10 +118,13 @@ def _is_put_off(job: JobRecord) -> bool:
     return not (job.attempts_made and backoff.delay) or backoff.wait_ms(job.attempts_made) != PUT_OFF_MS
 
 
-def _unknown_task(job: JobRecord, queue: str, when: str, due: int) -> Why:
+def _unknown_task(job: JobRecord, queue: str, when: str, due: int, batch: str | None) -> Why:
     name = reason_words.plain(job.name)
     why = f"no worker of queue {queue!r} knows the task {name!r}: put off, {when}"
     fix = f"define {name!r} where a worker runs, or start one that has it: flownb worker MODULE"
+    if batch is not None:  # a kernel does not run another one's rows by a function that differs
+        why = f"no worker of queue {queue!r} has the task {name!r} as it was when the batch was added: put off, {when}"
+        fix = f"run the cell that defines {name!r}, and go on with fn.attach({reason_words.plain(batch)!r})"
     return Why(Urgency.NOW, "unknown", f"{keys.base_of(job.key)} {job.name}", why, fix, rank=due)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flownb.diagnosis import reason_words
 from flownb.diagnosis.reasons import Urgency, Why
+from flownb.state.ahead import FlowAhead, behind
 from flownb.wire import keys
 from flownb.wire.lease_records import FrozenWorker
 from flownb.wire.store.queue_facts import HELD_BY_HAND, QueueFacts
 
 
-def no_start(base: str, queue: str, facts: QueueFacts, urgency: Urgency) -> list[Why]:
+def no_start(base: str, queue: str, facts: QueueFacts, urgency: Urgency, *, is_batch: bool) -> list[Why]:
     """Return why no worker starts jobs of a queue; `urgency` is that of a job which could run now, or later."""
     found = []
     if facts.paused:
@@ -18,6 +21,8 @@ def no_start(base: str, queue: str, facts: QueueFacts, urgency: Urgency) -> list
     is_of_batches = keys.queue_of_base(base) == keys.BATCH_QUEUE
     if facts.served is False and not (is_of_batches and urgency == Urgency.LATER):
         fix = f"start one: Worker({queue!r}, function), or flownb worker MODULE with its task"
+        if is_batch:
+            fix = "run the cell that defines its task, then fn.workers(); or flownb worker MODULE with it"
         if is_of_batches:
             fix = "start any worker of flownb, or wait() for the batch"
         found.append(Why(urgency, "unserved", base, f"no worker serves queue {queue!r}", fix))
@@ -68,6 +73,9 @@ def _is_rate_limited(facts: QueueFacts) -> bool:
     return facts.limited_ms > 0 and facts.started >= (facts.most_started or most)
 
 
-def in_line(base: str, queue: str, facts: QueueFacts) -> Why:
+def in_line(base: str, queue: str, facts: QueueFacts, ahead: Sequence[FlowAhead]) -> Why:
     why = f"in line: {facts.waiting:,} wait in queue {queue!r}, {facts.active:,} run"
-    return Why(Urgency.WELL, "line", base, why, f"wait, or start another Worker({queue!r}, ...)")
+    before, cure = behind(ahead)
+    if not before:
+        return Why(Urgency.WELL, "line", base, why, f"wait, or start another Worker({queue!r}, ...)")
+    return Why(Urgency.WELL, "line", base, f"{why}; {before}", f"wait, or {cure}")

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from flownb.errors import JobMissing
+from flownb.state.ahead import LookAhead
 from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
 from flownb.state.snapshot import read_snapshot
 from flownb.wire import keys
-from flownb.wire.records import JobRecord, Snapshot
+from flownb.wire.records import ACTIVE, FlowCounts, JobRecord, Snapshot
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import TIMELINE_FIELDS
 
@@ -28,6 +29,7 @@ class StoredFlow:
     store: Store
     flow_state: FlowState
     record: Mapping[str, str]  #: name, root, created and more, as they were when the flow was opened
+    _ahead: LookAhead = dataclasses.field(default_factory=LookAhead, init=False, repr=False)
 
     @classmethod
     def own(cls, store: Store, flow: str) -> StoredFlow:
@@ -92,7 +94,7 @@ class StoredFlow:
         if nodes:
             shape = self.flow_state.shape
             found = read_snapshot(self.store, shape, record, counts, failures=failures, opened=opened)
-            return dataclasses.replace(found, note=self.note_of(record))
+            return dataclasses.replace(found, note=self._note(record, counts))
         root = self.store.jobs.read([record["root"]], ("name",))[0]
         return Snapshot(
             name=record["name"],
@@ -102,8 +104,14 @@ class StoredFlow:
             created=int(record["created"]),
             finished=int(record["finished"]) if "finished" in record else None,
             now=self.store.server.read_time(),
-            note=self.note_of(record),
+            note=self._note(record, counts),
         )
+
+    def _note(self, record: Mapping[str, str], counts: FlowCounts) -> str:
+        """What else is to be known of the flow: what it waits behind, and what its record says."""
+        waits = "ended" not in record and not counts.paused and not counts.count(ACTIVE)
+        ahead = self._ahead.words(self.store, self.flow_state.flow, counts) if waits else ""
+        return "; ".join(filter(None, [ahead, self.note_of(record)]))
 
     def note_of(self, record: Mapping[str, str]) -> str:
         """Return what else is to be known of a flow, by its record, in words; mostly nothing."""

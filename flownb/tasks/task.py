@@ -94,7 +94,14 @@ class Task(Generic[Parameters, Returned]):
         return self._origin is not None
 
     def as_it_is_now(self, code: str | None = None) -> Task:
-        """Return a task whose function does what this one's does now, whatever cells run later; `code` is its code."""
+        """Return a task whose function does what this one's does now, whatever cells run later; `code` is its code.
+
+        >>> @task
+        ... def double(x):
+        ...     return 2 * x
+        >>> double.as_it_is_now()(21), double.is_fixed, double.as_it_is_now().is_fixed
+        (42, False, True)
+        """
         made: Task = object.__new__(type(self))
         vars(made).update(vars(self))
         made.function = fixed(self.function)

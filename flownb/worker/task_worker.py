@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
@@ -154,13 +155,37 @@ def take_over_batch(connection: Connection, name: str, flow: str) -> None:
 
 def start_kernel_worker(connection: Connection) -> None:
     """Start the kernel's own worker on an embedded server, once there are tasks to serve."""
-    if not connection.embedded or connection.read_only or not registry.queues():
+    if not connection.embedded or connection.read_only:
         return
     with _starting:
         if is_running(KERNEL_WORKER):
+            return
+        if not registry.queues():
+            _start_with_first_task(connection)
             return
         refused = notebook_code_on(connection).register()
         tasks = ", ".join(queue for queue in registry.queues() if queue not in refused)
         if tasks:
             print(f"flownb: this kernel serves {tasks} with {KERNEL_THREADS} threads")
         _KernelWorker(concurrency=KERNEL_THREADS, connection=connection, name=KERNEL_WORKER).start()
+
+
+def _start_with_first_task(connection: Connection) -> None:
+    """Let the worker start when a cell defines a task: in a kernel that was restarted `attach` may come first."""
+    if connection in _awaited:
+        return
+
+    def start(queue: str) -> None:
+        forget()
+        start_kernel_worker(connection)
+
+    def forget() -> None:
+        unlisten()
+        _awaited.discard(connection)
+
+    _awaited.add(connection)
+    unlisten = registry.listen(start)
+    connection.on_close(forget)
+
+
+_awaited: weakref.WeakSet[Connection] = weakref.WeakSet()

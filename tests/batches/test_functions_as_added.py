@@ -143,14 +143,16 @@ factor = {factor}
 def scale(x, offset={factor}):
     return [x * factor, offset]
 try:
-    rows = fn.fan_out(list(range(20)), scale, name="{turn}-{factor}").results(60)["scale"].tolist()
+    rows = fn.fan_out(list(range(20)), scale, name="{turn}-{factor}").results(120)["scale"].tolist()
     print("ran" if rows == [[n * factor, factor] for n in range(20)] else rows)
 except fn.FlowError as error:
     print("refused" if "another kernel runs another function" in str(error) else error)
 """
-TURNS = 50 if "FLOWNB_LONG_TESTS" in os.environ else 4
+TURNS = 50 if "FLOWNB_LONG_TESTS" in os.environ else 2
 
 
+@pytest.mark.serial
+@pytest.mark.timeout(60 * TURNS + 240)
 def test_no_row_runs_with_the_values_of_another_kernel_however_many_begin_at_once(start_kernel):
     kernels = [start_kernel() for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -213,3 +215,39 @@ def test_a_row_of_a_job_of_many_keeps_its_version_and_every_kernel_gives_code_th
         names.append((first, then))
         kernel.kill()
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("attach_first", [True, False])
+def test_after_a_restart_attach_and_the_tasks_cell_are_enough_in_either_order(
+    start_kernel, tmp_path, attach_first
+):
+    first, gate = start_kernel(), str(tmp_path / "gate")
+    cell = DEAD.format(factor=2, gate=gate)
+    assert first.run(cell + "fn.fan_out([1, 2, 3], score, name='left')")[1] is None
+    first.kill()
+    (tmp_path / "gate").touch()
+    second = start_kernel()
+    attach = "batch = fn.attach('left')"
+    missing = (
+        "batch 'left': nobody runs its rows: run the cell that defines task 'score', or import its module"
+    )
+    if attach_first:
+        assert second.run(attach) == (missing, None)
+        assert second.run(cell) == ("", None)
+    else:
+        assert second.run(cell) == ("", None)
+        assert second.run(attach) == ("", None)
+    assert second.run("print(batch.results(60)['score'].tolist())") == ("[2, 4, 6]", None)
+
+
+def test_a_cell_that_comes_after_attach_says_what_has_changed_too(start_kernel, tmp_path):
+    first, gate = start_kernel(), str(tmp_path / "gate")
+    assert first.run(DEAD.format(factor=2, gate=gate) + "fn.fan_out([1], score, name='left')")[1] is None
+    first.kill()
+    (tmp_path / "gate").touch()
+    second = start_kernel()
+    second.run("batch = fn.attach('left')")
+    printed, error = second.run(DEAD.format(factor=3, gate=gate))
+    assert error is None
+    assert printed.startswith("batch 'left': score has changed (factor: 2 -> 3) since its rows were added")
+    assert second.run("print(batch.results(60)['score'].tolist())") == ("[3]", None)

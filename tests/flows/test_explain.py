@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import flownb as fn
@@ -251,3 +252,32 @@ def test_a_parent_that_is_to_fail_when_a_worker_takes_it(stage):
     assert job == "total"
     assert why == f"it is to fail (child {second.record.key} failed): the next worker fails it unrun"
     assert fix == "mend the child that failed; it fails when a worker takes it"
+
+
+def test_what_a_flow_waits_behind_is_named_with_its_cure(connection, until):
+    gate = threading.Event()
+
+    @fn.task(queue="rows")
+    def row(n):
+        gate.wait(60)
+        return n
+
+    try:
+        with fn.workers(1):
+            first = fn.fan_out(list(range(30)), row, name="model-proc", rows_per_job=1)
+            until(lambda: first.progress().active)
+            second = fn.fan_out([100, 101], row, name="new", rows_per_job=1)
+            reason = second.explain().iloc[0]
+            assert re.search(
+                r"; behind batch 'model-proc' \((29|30) rows, \d+(\.\d)? s old\)$", reason["why"]
+            )
+            assert reason["fix"] == "wait, or cancel it: fn.attach('model-proc').cancel()"
+            said = "; cancel it: fn.attach(&#39;model-proc&#39;).cancel()"
+            assert "behind batch &#39;model-proc&#39; (" in second.to_html()
+            assert said in second.to_html()
+            assert "behind" not in first.to_html()
+            exec(reason["fix"].partition(": ")[2], {"fn": fn})
+            gate.set()
+            assert second.results(60)["row"].tolist() == [100, 101]
+    finally:
+        gate.set()

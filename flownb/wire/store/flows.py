@@ -60,8 +60,13 @@ class Flows:
                 return
 
     def set_name(self, name: str, flow: str) -> None:
-        """Let a name mean this flow from now on."""
+        """Let a name mean this flow from now on; the flow notes the one before."""
+        former = self.find(name)
+        if former == flow:
+            return
         with server_errors():
+            if former is not None:
+                self._server.client.hset(self._server.key("flow", flow), "former", former)
             self._server.client.hset(self._server.key("names"), name, flow)
 
     def find(self, name: str) -> str | None:
@@ -69,6 +74,13 @@ class Flows:
         with server_errors():
             found: Any = self._server.client.hget(self._server.key("names"), name)
         return codec.text_or_none(found)
+
+    def formers(self, flow: str) -> Iterator[str]:
+        """Yield the flows that had this one's name before, the newest first."""
+        seen = {flow}
+        while (former := self.read(flow, "former").get("former")) and former not in seen:
+            seen.add(former)
+            yield (flow := former)
 
     # ---- counts and ends ----------------------------------------------------------------------------
 

@@ -2,16 +2,49 @@
 -- @touches flownb:flow flownb:flows flownb:names flownb:tidy
 -- @use     types queue counts
 
--- The record is written once; the newest flow of a name owns the name.
+local MOST_OF_A_NAME = 1000 -- flows among which one is sought
+
+-- A name means its newest flow, which notes the one before: the name means that again when the newest is removed.
+local function give_name(home, name, id)
+  local former = field_of(home .. ':names', name)
+  if former and former ~= id then redis.call('HSET', home .. ':flow:' .. id, 'former', former) end
+  redis.call('HSET', home .. ':names', name, id)
+end
+
+-- The record is written once.
 local function store_flow_record(q, flow_record)
   local key = flow_key('flow', q, flow_record.id)
   if redis.call('EXISTS', key) == 0 then
     redis.call('HSET', key, 'created', now_text, unpack(flow_record.fields))
     local home = key:match('^(.*):flow:[^:]*$')
     redis.call('ZADD', home .. ':flows', now_text, flow_record.id)
-    if flow_record.name then redis.call('HSET', home .. ':names', flow_record.name, flow_record.id) end
+    if flow_record.name then give_name(home, flow_record.name, flow_record.id) end
   end
   if flow_record.is_stored then redis.call('HSET', key, 'stored', '1') end
+end
+
+-- A flow that goes gives its name to the one that had it before; where it stands between two others, it is left out.
+-- Answers whether the name means nothing any more.
+local function take_name(home, name, id)
+  local record, names = home .. ':flow:' .. id, home .. ':names'
+  local former, owner = field_of(record, 'former'), field_of(names, name)
+  if owner == id then
+    if former and former ~= id and redis.call('EXISTS', home .. ':flow:' .. former) == 1 then
+      redis.call('HSET', names, name, former)
+      return false
+    end
+    return redis.call('HDEL', names, name) == 1
+  end
+  for _ = 1, MOST_OF_A_NAME do
+    if not owner then return false end
+    local newer, above = owner, home .. ':flow:' .. owner
+    owner = field_of(above, 'former')
+    if owner == id then
+      if former and former ~= newer then redis.call('HSET', above, 'former', former) else redis.call('HDEL', above, 'former') end
+      return false
+    end
+  end
+  return false
 end
 
 -- Let a worker look in so many ms whether something of the flow is to be removed. After an end whoever waits still gets

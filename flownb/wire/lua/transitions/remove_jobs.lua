@@ -6,7 +6,7 @@
 -- @args    now prefix removal
 -- @returns removed
 -- @errors  KEY_DAMAGED JOB_ACTIVE JOB_SHARED
--- @use     types queue counts job_state lists leave forget_child detach large_values parents full_server
+-- @use     types queue flow_record counts job_state lists leave forget_child detach large_values parents full_server
 -- @map     removal jobs going staying top flow name
 -- @row     detachment key parents
 
@@ -71,15 +71,12 @@ write_counts()
 -- 4. The flow's own record, counts and names.
 if removal.name then
   local home, q, name = args.prefix .. ':flownb', queues[1], removal.name
+  if take_name(home, name, flow) then redis.call('DEL', home .. ':rows:' .. name) end
   redis.call('DEL', flow_key('flow', q, flow), flow_key('counts', q, flow), flow_key('inputs', q, flow))
   attempt('ZREM', home .. ':flows', flow)
   attempt('ZREM', home .. ':tidy', flow)
   attempt('SREM', home .. ':paused', flow)
   attempt('SREM', home .. ':cancelled', flow)
-  if field_of(home .. ':names', name) == flow then
-    redis.call('HDEL', home .. ':names', name)
-    redis.call('DEL', home .. ':rows:' .. name)
-  end
 end
 wake_workers()
 return reply{removed = #found}
