@@ -10,6 +10,8 @@ import contextlib
 import json
 import os
 import re
+import shlex
+import shutil
 import socket
 import stat
 import subprocess
@@ -77,6 +79,34 @@ def _likely_reason(lines: list[str]) -> str:
         if match := re.match(r"(?:\d+:\w \d+ \w+ \d+ [\d:.]+ (\S) )?(.*\S)", line):
             found[match[1]] = found["any"] = match[2]
     return found[None] or found["#"] or found["any"]
+
+
+def why_unreadable(folder: str, words: str, program: str) -> str:
+    """Keep a copy of data that the server could not read; return which file it is and what repairs it ('' if none is).
+
+    Nothing is repaired unasked: a repair cuts off all that was written after the damage.
+    """
+    named = re.search(r"the append only file (\S+?):", words)
+    if "Bad file format" not in words or not named:
+        return ""
+    path = next((p for p in _data_files(folder) if os.path.basename(p) == named[1]), "")
+    if not path:
+        return ""
+    copy = f"{path}.damaged"
+    with contextlib.suppress(OSError):
+        shutil.copyfile(path, copy)
+        os.chmod(copy, 0o600)
+    check = f'bash -c \'exec -a redis-check-aof "$0" --fix "$1"\' {shlex.quote(program)} {shlex.quote(path)}'
+    return (
+        f"{path} is damaged in its middle; it was not changed, and {copy} is a copy of it. To keep what was written "
+        f"before the damage and lose what came after it, run: {check}"
+    )
+
+
+def _data_files(folder: str) -> list[str]:
+    inner = os.path.join(folder, "appendonlydir")
+    names = os.listdir(inner) if os.path.isdir(inner) else []
+    return [*(os.path.join(inner, name) for name in names), os.path.join(folder, "appendonly.aof")]
 
 
 def ask(socket_path: str, *commands: str, timeout: float = 1.0) -> list[str]:

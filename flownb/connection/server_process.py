@@ -123,7 +123,8 @@ class ServerProcess:
         return self.process is not None and self.process.poll() is not None
 
     def why_it_died(self) -> str:
-        return server_files.last_words(self.folder, self.log_start) or "it left no word in its log"
+        words = server_files.last_words(self.folder, self.log_start) or "it left no word in its log"
+        return server_files.why_unreadable(self.folder, words, self.program) or words
 
     def look_whether_ready(self) -> bool:
         """Whether it answers for the first time since its start; while it reads its data it does not."""
