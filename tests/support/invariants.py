@@ -392,7 +392,7 @@ def _place(books: Books, key: str, kind: str, value: Any) -> None:
             (_text(item[0]), item[1]) if kind == "zset" else (_text(item), 0.0) for item in value
         ]
     elif rest == "id":
-        here.counter = int(value)
+        here.counter = int(value) if value.isdigit() else 0
     elif rest not in TYPES:
         books.jobs[key] = _plain(value, kind)
 
