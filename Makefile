@@ -8,7 +8,7 @@ FAST := tests/contracts tests/views tests/tasks tests/wire tests/test_options.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check fmt test realdata lint bench chaos soak lab clean venv env-demo env-test env-lab
+.PHONY: help demo check fmt test realdata lint fuzz bench chaos soak lab clean venv env-demo env-test env-lab
 
 help:
 	@echo 'make demo            make the environment, install flownb, run `flownb demo` (ROWS=all: every row)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make realdata        every table of the data packages, of which make test runs a sample'
 	@echo 'make fmt             lay out the code, write the pages that are made from it'
 	@echo 'make lab             open the notebooks in JupyterLab'
+	@echo 'make fuzz            100,000 calls with hostile values; CALLS=2000, SEED=7: so many, the same again'
 	@echo 'make bench           run the benchmarks'
 	@echo 'make chaos           20,000 jobs under 25 kills of workers and 5 of the server; SEED=n repeats a run, SEEDS=n runs n seeds'
 	@echo 'make soak            an hour of mixed flows: nothing grows; MINUTES=n for less'
@@ -65,6 +66,9 @@ fmt: env-test
 	@$(RUN) scripts/write_lua_readme.py
 	@$(RUN) -m tests.support.data_types
 	@$(RUN) scripts/write_file_table.py
+
+fuzz: env-test
+	@$(RUN) -m tests.input.fuzz $(if $(CALLS),--calls $(CALLS)) $(if $(SEED),--seed $(SEED))
 
 bench: env-test
 	@for file in benchmarks/bench_*.py; do \

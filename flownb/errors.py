@@ -8,6 +8,7 @@
      ├─ ServerError                     the server, or the way to it
      │   ├─ ServerUnreachable
      │   ├─ ServerRefused               reached, but not fit or not allowed for flownb
+     │   │   └─ NotAllowed              to this user of the server
      │   └─ ReadOnly                    a write on a read-only connection
      ├─ TransitionError                 a script refused a transition
      │   ├─ Cancelled                   also raised in a function that runs for nobody any more
@@ -30,9 +31,38 @@
 
 from __future__ import annotations
 
+MOST_CHARACTERS = (
+    500  #: of a message; what stands in the middle is left out: the place is first, the remedy last
+)
+_HEAD_CHARACTERS = 320  #: of a message that is cut
+
+
+def one_line(text: str, most: int = MOST_CHARACTERS) -> str:
+    r"""Return a message as every reader may see it: printable, on one line, of bounded length.
+
+    Names and texts of other programs stand in messages, which go to terminals, logs and notebooks.
+
+    >>> one_line("job '\x1b]0;owned\x07'\nfailed")
+    "job '\\x1b]0;owned\\x07'\\nfailed"
+    """
+    if len(text) > most:
+        text = f"{text[:_HEAD_CHARACTERS]} ... {text[_HEAD_CHARACTERS + 5 - most :]}"
+    return text if text.isprintable() else one_line(printable_lines(text, kept=""), most)
+
+
+def printable_lines(text: str, *, kept: str = "\n\t") -> str:
+    r"""Return a text with all spelled out that would steer a terminal or turn what is read; lines stay lines.
+
+    >>> printable_lines("\x1b[31mfirst\nsecond")
+    '\\x1b[31mfirst\nsecond'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+
 
 class FlownbError(Exception):
-    """The root of every exception flownb raises.
+    """The root of every exception flownb raises. Messages are one printable line of at most 500 characters.
 
     >>> try:
     ...     attach("nobody-knows-it")
@@ -40,6 +70,11 @@ class FlownbError(Exception):
     ...     print(type(error).__name__)
     JobMissing
     """
+
+    _most = MOST_CHARACTERS
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*(one_line(part, self._most) if isinstance(part, str) else part for part in said))
 
 
 class FlowError(FlownbError, ValueError):
@@ -85,6 +120,8 @@ class ServerUnreachable(ServerError):
     flownb.errors.ServerUnreachable: no server at redis://localhost:1/0: start it, or correct the URL (...)
     """
 
+    _most = 2000  # paths of files, and a command to run
+
 
 class ServerRefused(ServerError):
     """A server answered that flownb cannot use: too old, evicting, or not letting us in.
@@ -95,6 +132,10 @@ class ServerRefused(ServerError):
         ...
     flownb.errors.ServerRefused: the socket ... refused the user name or password: ...
     """
+
+
+class NotAllowed(ServerRefused):
+    """The server does not let this user do that; docs/security.md has the rights that flownb needs."""
 
 
 class ReadOnly(ServerError):
@@ -254,6 +295,9 @@ class UnrecoverableError(FlownbError):
     1
     """
 
+    def __init__(self, *said: object) -> None:
+        Exception.__init__(self, *said)  # the caller's own words, kept as they are
+
 
 class RateLimitError(FlownbError):
     """Raise it in a processor: the queue is held for a while, and no attempt is charged.
@@ -273,8 +317,17 @@ class RateLimitError(FlownbError):
     """
 
     def __init__(self, retry_after: object = None) -> None:
-        super().__init__("rate limited" if retry_after is None else f"rate limited for {retry_after}")
+        super().__init__(
+            "rate limited" if retry_after is None else f"rate limited for {_as_text(retry_after)}"
+        )
         self.retry_after = retry_after
+
+
+def _as_text(retry_after: object) -> str:
+    try:
+        return str(retry_after)
+    except Exception:  # of a class of the caller's
+        return type(retry_after).__name__
 
 
 class WaitingChildren(BaseException):

@@ -2,7 +2,7 @@
 
 BullMQ's camelCase and Python's snake_case are both accepted, an unknown name is refused with the nearest
 one. Bare numbers in a job's options are BullMQ's milliseconds; durations may also be a timedelta or text
-such as ``"30s"``. Python arguments (`seconds`) take bare numbers as seconds.
+such as ``"30s"``. `arguments.py` reads the values.
 """
 
 from __future__ import annotations
@@ -13,89 +13,25 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
+from flownb.arguments import (
+    TEN_YEARS_MS,
+    flag,
+    is_duration_text,
+    is_flag,
+    is_number,
+    milliseconds,
+    seconds,
+    shown,
+    whole,
+)
 from flownb.errors import OptionError
 
-TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
 MAX_PRIORITY = 2_097_151
+_MOST_SHOWN = 60  # characters of an option's name in a message
 CUSTOM = "custom"  # the type of a backoff that a function decides
 _BACKOFFS = ("fixed", "exponential", CUSTOM)
-
-_UNIT_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d)\s*$")
-_RATE = re.compile(r"^\s*(\d+)\s*/\s*(ms|s|sec|m|min|h|d)\s*$")
-
-
-def seconds(value: Any, what: str) -> float:
-    """Return a duration in seconds: a number of seconds, a timedelta, or text such as ``"30s"``.
-
-    >>> seconds("1.5m", "timeout")
-    90.0
-    """
-    return _duration(value, what, unit=1.0)
-
-
-def milliseconds(value: Any, what: str) -> int:
-    """Return a duration in milliseconds; a bare number is milliseconds, as in BullMQ's options.
-
-    >>> milliseconds("2s", "delay"), milliseconds(2000, "delay")
-    (2000, 2000)
-    """
-    return round(_duration(value, what, unit=0.001) * 1000)
-
-
-def _duration(value: Any, what: str, unit: float) -> float:
-    """Return seconds; a bare number counts `unit` seconds each."""
-    number = _read_duration(value, what, unit)
-    if not math.isfinite(number) or number < 0 or number * 1000 > TEN_YEARS_MS:
-        raise OptionError(f"{what}: {value!r} is not between 0 and ten years")
-    return number
-
-
-def _read_duration(value: Any, what: str, unit: float) -> float:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, str):
-        match = _DURATION.match(value)
-        if not match:
-            raise OptionError(f"{what}: {value!r} is no duration; write 30 or '30s', '5m', '2h', '500ms'")
-        return float(match[1]) * _UNIT_SECONDS[match[2]]
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(min(value, 10**300)) * unit  # an int may be larger than any float
-    raise OptionError(f"{what}: a duration is a number, a timedelta or text, not {type(value).__name__}")
-
-
-def read_limiter(limiter: Any, what: str = "limiter") -> dict[str, int] | None:
-    """Return BullMQ's ``{"max", "duration"}`` for a limiter typed as such or as ``"5/s"``.
-
-    >>> read_limiter("5/s"), read_limiter("100/min")
-    ({'max': 5, 'duration': 1000}, {'max': 100, 'duration': 60000})
-    """
-    if limiter is None:
-        return None
-    if isinstance(limiter, str):
-        match = _RATE.match(limiter)
-        if not match:
-            raise OptionError(f"{what}: {limiter!r} is no rate; write '5/s' or '100/min'")
-        return {
-            "max": whole(what, int(match[1]), 1, 10**9),
-            "duration": round(_UNIT_SECONDS[match[2]] * 1000),
-        }
-    if isinstance(limiter, Mapping) and set(limiter) == {"max", "duration"}:
-        return {
-            "max": whole(f"{what}.max", limiter["max"], 1, 10**9),
-            "duration": whole(f"{what}.duration", limiter["duration"], 1, 10**9),
-        }
-    raise OptionError(f"{what}: write '5/s' or {{'max': 5, 'duration': 1000}}, not {limiter!r}")
-
-
-def whole(what: str, value: Any, least: int, most: int) -> int:
-    """Return a whole number between two others, or say that it is none."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise OptionError(f"{what}: a whole number from {least} to {most}, not {value!r}")
-    return value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,11 +165,12 @@ def _known_backoff(stored: Any) -> Any:
 
 
 def _name_of(given: Any, where: str) -> str:
-    name = _CAMEL.get(given)
+    name = _CAMEL.get(given) if isinstance(given, str) else None
     if name is None:
-        near = difflib.get_close_matches(str(given), _CAMEL, n=1)
+        said = given[:_MOST_SHOWN] if isinstance(given, str) else shown(given)
+        near = difflib.get_close_matches(said, _CAMEL, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(_READERS))}"
-        raise OptionError(f"{where}.{given}: no such option{hint}")
+        raise OptionError(f"{where}.{said}: no such option{hint}")
     return name
 
 
@@ -248,9 +185,7 @@ def _policy(policies: dict[str, bool], where: str) -> str | None:
 
 
 def _flag(value: Any, what: str) -> bool:
-    if not isinstance(value, bool):
-        raise OptionError(f"{what}: True or False, not {value!r}")
-    return value
+    return flag(what, value)
 
 
 def _whole(least: int, most: int) -> Callable[[Any, str], int]:
@@ -260,7 +195,7 @@ def _whole(least: int, most: int) -> Callable[[Any, str], int]:
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise OptionError(f"{what}: text, not {type(value).__name__}")
-    return value
+    return str.__str__(value)
 
 
 def _backoff(value: Any, what: str) -> Backoff:
@@ -275,21 +210,21 @@ def _backoff_of_text(value: str, what: str) -> Backoff:
     kind, _, rest = value.partition(" ")
     if kind in ("fixed", "exponential") and rest:
         return Backoff(type=kind, delay=milliseconds(rest, what))
-    if not _DURATION.match(value):
-        raise OptionError(f"{what}: {value!r} is no backoff; write 'exponential 1s', 'fixed 5s' or '5s'")
+    if not is_duration_text(value):
+        raise OptionError(f"{what}: {shown(value)} is no backoff; write 'exponential 1s', 'fixed 5s' or '5s'")
     return Backoff(delay=milliseconds(value, what))
 
 
 def _backoff_of_parts(value: Mapping[Any, Any], what: str) -> Backoff:
-    unknown = [str(name) for name in value if name not in ("type", "delay", "jitter")]
+    unknown = [shown(name) for name in value if name not in ("type", "delay", "jitter")]
     if unknown:
-        raise OptionError(f"{what}: no such part {unknown[0]!r}; a backoff has type, delay and jitter")
+        raise OptionError(f"{what}: no such part {unknown[0]}; a backoff has type, delay and jitter")
     kind = value.get("type", "fixed")
-    if kind not in _BACKOFFS:
-        raise OptionError(f"{what}: the type is 'fixed', 'exponential' or 'custom', not {kind!r}")
-    jitter = value.get("jitter") or 0
-    if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter <= 1:
-        raise OptionError(f"{what}: jitter is a number from 0 to 1, not {jitter!r}")
+    if not isinstance(kind, str) or kind not in _BACKOFFS:
+        raise OptionError(f"{what}: the type is 'fixed', 'exponential' or 'custom', not {shown(kind)}")
+    jitter = 0 if value.get("jitter") is None else value["jitter"]
+    if not is_number(jitter) or not 0 <= jitter <= 1:
+        raise OptionError(f"{what}: jitter is a number from 0 to 1, not {shown(jitter)}")
     return Backoff(type=kind, delay=milliseconds(value.get("delay", 0), what), jitter=float(jitter))
 
 
@@ -302,7 +237,7 @@ def _timeout(value: Any, what: str) -> int:
 
 def _keep(value: Any, what: str) -> Keep | None:
     """BullMQ's ways to say it: True (remove at once), False, a number to keep, or age (seconds) and count."""
-    if isinstance(value, bool):
+    if is_flag(value):
         return Keep(count=0) if value else None
     if isinstance(value, Mapping):
         return _keep_of_parts(value, what)
@@ -311,9 +246,9 @@ def _keep(value: Any, what: str) -> Keep | None:
 
 def _keep_of_parts(value: Mapping[Any, Any], what: str) -> Keep:
     readers: dict[str, Callable[[Any, str], Any]] = {"age": seconds, "count": _COUNT, "limit": _COUNT}
-    unknown = [str(name) for name in value if name not in readers]
+    unknown = [shown(name) for name in value if name not in readers]
     if unknown or not value:
-        problem = f"no such part {unknown[0]!r}" if unknown else "nothing is said"
+        problem = f"no such part {unknown[0]}" if unknown else "nothing is said"
         raise OptionError(f"{what}: {problem}; there are age, count and limit")
     given = {name: value[name] for name in ("count", "age", "limit") if value.get(name) is not None}
     return Keep(**{name: readers[name](part, f"{what}.{name}") for name, part in given.items()})
@@ -321,10 +256,13 @@ def _keep_of_parts(value: Mapping[Any, Any], what: str) -> Keep:
 
 def _to_wire(value: Any, given: Any) -> Any:
     if isinstance(value, Keep) and isinstance(given, Mapping):
-        said = {"age": value.age, "count": value.count, "limit": given.get("limit")}
+        limit = value.limit if given.get("limit") is not None else None
+        said = {"age": value.age, "count": value.count, "limit": limit}
         return {name: part for name, part in said.items() if part is not None}
-    if isinstance(value, Keep) or value is None:
-        return given
+    if isinstance(value, Keep):
+        return True if is_flag(given) else value.count
+    if value is None:  # removeOnComplete: False
+        return False
     if isinstance(value, Backoff):
         kept: dict[str, Any] = {"type": value.type, "delay": value.delay}
         return kept | {"jitter": value.jitter} if value.jitter else kept

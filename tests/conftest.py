@@ -19,7 +19,7 @@ from hypothesis import settings
 pytest.register_assert_rewrite("tests.support")
 
 from tests.support.programs import OLD_SERVERS, missing, old_server  # noqa: E402
-from tests.support.server import OwnServer  # noqa: E402
+from tests.support.server import OwnServer, client_for_all  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -90,15 +90,16 @@ def connection(server: dict[str, Any]) -> Iterator[Connection]:
     from flownb.connection import connect
 
     default = connect(**server)
-    default.client().flushall()
+    with client_for_all(default) as client:
+        client.flushall()
     yield default
     default.close()
 
 
 @pytest.fixture
 def redis(connection: Connection) -> Redis:
-    """Give the plain client of `connection`, to look at keys and to plant them."""
-    return connection.client()
+    """Give a plain client of the same server that may do everything: look at keys, plant them, change settings."""
+    return client_for_all(connection)
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from flownb.arguments import milliseconds, seconds
 from flownb.errors import OptionError
-from flownb.options import Backoff, JobOptions, Keep, milliseconds, seconds
+from flownb.options import Backoff, JobOptions, Keep
 
 WHERE = "root/left[3].opts"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flownb.adding.node import Node, read
 from flownb.adding.planned_job import PlannedJob
+from flownb.arguments import items
 from flownb.errors import FlowError, OptionError
 from flownb.options import JobOptions
 from flownb.wire import codec, keys
@@ -37,11 +38,11 @@ class NodeChecker:
             raise FlowError(
                 "a task with nodes as arguments is more than BullMQ can store; leave semantics='bullmq' out"
             )
-        base = self._bases.get((node.prefix, node.queue)) or self._base_of(node)
+        base = self._base_of(node)
         problem = keys.problem_with_name(node.name)
         if problem:
             raise FlowError(f"name {problem}")
-        options = self._options_of(node) if node.opts or self.defaults else _NO_OPTIONS
+        options = _NO_OPTIONS if node.opts is None and not self.defaults else self._options_of(node)
         data = codec.encode(node.data, "data")
         if options.size_limit is not None:
             _check_size(data, options.size_limit)
@@ -50,14 +51,21 @@ class NodeChecker:
             children = _listed(children)
         if options.job_id is not None:
             _check_id(options.job_id)
-        return PlannedJob(node.name, base, options.job_id or "", data, options, {}, []), node, children
+        name = node.name if type(node.name) is str else str.__str__(node.name)
+        return PlannedJob(name, base, options.job_id or "", data, options, {}, []), node, children
 
     def _base_of(self, node: Node) -> str:
+        if type(node.queue) is str and (
+            node.prefix is None or type(node.prefix) is str
+        ):  # others may have no hash
+            known = self._bases.get((node.prefix, node.queue))
+            if known is not None:
+                return known
         problem = keys.problem_with_queue(node.queue)
         if problem:
             raise FlowError(f"queueName {problem}")
         prefix = self.prefix if node.prefix is None else keys.checked_prefix(node.prefix)
-        base = self._bases[node.prefix, node.queue] = keys.base(prefix, node.queue)
+        base = self._bases[node.prefix, node.queue] = keys.base(prefix, str.__str__(node.queue))
         return base
 
     def _options_of(self, node: Node) -> JobOptions:
@@ -66,7 +74,10 @@ class NodeChecker:
             raise OptionError(f"opts: opts is a dict, not {type(node.opts).__name__}")
         if not node.opts and not defaults:
             return _NO_OPTIONS
-        known = (node.queue if defaults else None, repr(node.opts))
+        try:
+            known = (node.queue if defaults else None, repr(node.opts))
+        except Exception:  # of a class of the caller's, or a number of too many digits
+            return JobOptions.read({**(defaults or {}), **(node.opts or {})}, "opts")
         options = self._options.get(known)
         if options is None:
             merged = {**(defaults or {}), **(node.opts or {})}
@@ -89,6 +100,7 @@ def _check_id(given: str) -> None:
 def _listed(children: Any) -> Sequence[Any]:
     if type(children) is tuple:
         return children
-    if isinstance(children, (str, bytes, Mapping, Node)) or not isinstance(children, Iterable):
+    found = None if isinstance(children, (str, bytes, Mapping, Node)) else items(children)
+    if found is None:
         raise FlowError(f"children is a list of nodes, not {type(children).__name__}")
-    return list(children)
+    return found

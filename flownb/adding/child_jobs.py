@@ -13,6 +13,7 @@ from flownb.adding.added_children import CallOfRun, store_children
 from flownb.adding.node import Node
 from flownb.adding.plan import plan as plan_tree
 from flownb.adding.planned_job import Plan
+from flownb.arguments import items
 from flownb.errors import FlowError, OptionError, UnrecoverableError, WaitingChildren
 from flownb.wire import codec, keys
 from flownb.wire.lease_records import OwnRun
@@ -68,9 +69,10 @@ def _must_wait(store: Store, job: JobRecord, run: Run, children: Sequence[str]) 
 
 
 def _listed(children: Iterable[Any]) -> list[Any]:
-    if isinstance(children, (str, bytes, Mapping, Node)) or not isinstance(children, Iterable):
+    found = None if isinstance(children, (str, bytes, Mapping, Node)) else items(children)
+    if found is None:
         raise FlowError(f"add_children takes a list of nodes, not {type(children).__name__}")
-    return list(children)
+    return found
 
 
 # ---- what is asked for ----------------------------------------------------------------------------------

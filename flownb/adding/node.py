@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic
 
+from flownb.arguments import shown
 from flownb.errors import FlowError
 from flownb.typed import Value
 from flownb.wire import keys
@@ -35,7 +36,6 @@ class Node(Generic[Value]):
         children: Iterable[Any] = (),
         *,
         prefix: str | None = None,
-        bind: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.queue = queue
@@ -44,14 +44,13 @@ class Node(Generic[Value]):
         self.children = children
         self.prefix = prefix
         self.problem: str | None = None  # why it cannot be stored yet: a task's argument is missing
-        self.bind = (
-            bind  # a task's parameters that are filled from children: name -> Node, list or dict of Nodes
-        )
+        #: a task's parameters that are filled from children: name -> Node, list or dict of Nodes
+        self.bind: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         children = self.children if isinstance(self.children, (list, tuple)) else ()
         more = f", {len(children)} {'child' if len(children) == 1 else 'children'}" if children else ""
-        return f"Node({self.name!r}, {self.queue!r}{more})"
+        return f"Node({shown(self.name)}, {shown(self.queue)}{more})"
 
 
 def check_names(name: Any, queue: Any) -> None:
@@ -88,9 +87,9 @@ def read(mention: Any) -> Node:
 
 def _unknown_key(mention: Mapping[Any, Any]) -> str:
     key = next(key for key in mention if key not in _KEYS)
-    near = difflib.get_close_matches(str(key), _KEYS, n=1)
+    near = difflib.get_close_matches(key[:60] if isinstance(key, str) else "", _KEYS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_KEYS)}"
-    return f"a node has no {key!r}; {hint}"
+    return f"a node has no {shown(key)}; {hint}"
 
 
 _MISSING = object()

@@ -44,10 +44,6 @@ def store_plan(
     Where the server refuses or does not answer, or the caller is interrupted, and a part may be stored,
     `when_cut_short` sees to that part; the error says what it returns.
     """
-    if name is not None:
-        problem = keys.problem_with_name(name)
-        if problem:
-            raise FlowError(f"name {problem}")
     fields = {"name": name or plan.root.name, "root": plan.root.key, "total": str(len(plan.jobs))}
     fields |= field_of(plan) | dict(about or {})
     record = FlowRecord(id=plan.flow, name=name, fields=fields)

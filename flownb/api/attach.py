@@ -7,6 +7,7 @@ from typing import Self
 from flownb import hooks
 from flownb.api.flow import Flow
 from flownb.api.job import Job, connection_of, store_of, stored_job
+from flownb.arguments import is_unicode, shown, text
 from flownb.connection import Connection
 from flownb.errors import FlowError, JobMissing
 from flownb.state.stored_flow import StoredFlow
@@ -66,18 +67,18 @@ def find_flow(flow: str | Job, *, connection: Connection | None = None) -> tuple
     if isinstance(flow, Job) and connection is None:
         connection = connection_of(flow)
     resolved, store = store_of(connection)
-    found = _flow_of_job(store, flow) if isinstance(flow, Job) else _flow_named(store, flow)
+    found = _flow_of_job(store, flow) if isinstance(flow, Job) else _flow_named(store, text("name", flow))
     hooks.kernel_workers.start_kernel_worker(resolved)
     return found, resolved
 
 
 def _flow_named(store: Store, name: str) -> StoredFlow:
-    flow = store.flows.find(name)
+    flow = store.flows.find(name) if is_unicode(name) else None
     if flow is not None:
         return StoredFlow.own(store, flow)
-    if ":" in name:
+    if ":" in name and is_unicode(name):
         return flow_around(store, keys.from_short(name, store.prefix))
-    raise JobMissing(f"no flow named {name!r} on this server; names are given with name=...")
+    raise JobMissing(f"no flow named {shown(name)} on this server; names are given with name=...")
 
 
 def _flow_of_job(store: Store, job: Job) -> StoredFlow:

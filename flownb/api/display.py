@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flownb import hooks
 from flownb.adding.plan import plan
 from flownb.adding.preview import snapshot_of_plan
+from flownb.arguments import path as path_of
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire.records import FAILED, NO_CAUSE
 
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from flownb.views.dot import Drawing
 
 
-def draw(tree_: Any) -> Drawing:
+def draw(tree: Any) -> Drawing:
     """Draw a tree before it is stored: plan before you run.
 
     >>> draw({"name": "report", "queueName": "r", "children": [{"name": "load", "queueName": "l"}]})
     <Drawing of 'report': 2 nodes, 1 edge>
     """
-    return hooks.drawings.digraph(snapshot_of_plan(plan(tree_, prefix="bull")))
+    return hooks.drawings.digraph(snapshot_of_plan(plan(tree, prefix="bull")))
 
 
 def page(stored: StoredFlow, path: Any = None, *, table: pd.DataFrame | None = None) -> str:
@@ -39,6 +40,6 @@ def page(stored: StoredFlow, path: Any = None, *, table: pd.DataFrame | None = N
         title=snapshot.name,
     )
     if path is not None:
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path_of("path", path), "w", encoding="utf-8") as file:
             file.write(html)
     return html

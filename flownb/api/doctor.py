@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flownb import hooks
 from flownb.api.job import store_of
+from flownb.arguments import flag
 from flownb.connection import Connection
 from flownb.diagnosis.checkup import Checkup
 from flownb.diagnosis.findings import CheckContext, Finding
 from flownb.diagnosis.flow_checks import entry_illegible, index_illegible
 from flownb.diagnosis.recount import recount
-from flownb.errors import FlowError, ServerRefused
+from flownb.errors import ServerRefused
 from flownb.wire import keys
 from flownb.wire.store import Store
 
@@ -64,8 +65,9 @@ def doctor(
 
 def examine(queue: str | None, *, fix: bool, connection: Connection | None) -> list[Line]:
     """Return what `doctor` tells, line by line."""
-    if queue is not None and (problem := keys.problem_with_queue(queue)):
-        raise FlowError(f"queue {queue!r}: the name {problem}")
+    if queue is not None:
+        queue = keys.checked_queue(queue)
+    fix = flag("fix", fix)
     resolved, store = store_of(connection)
     if fix:
         resolved.ensure_writable()

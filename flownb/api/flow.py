@@ -12,6 +12,7 @@ from flownb.api import display
 from flownb.api.job import Job, find_job, store_of
 from flownb.api.progress import Progress
 from flownb.api.waiting import FlowOutcome, polls, read_outcome, reasons, warn_of_removed, within
+from flownb.arguments import one_of, text
 from flownb.connection import Connection
 from flownb.state.eta import estimate
 from flownb.state.stored_flow import StoredFlow
@@ -44,7 +45,7 @@ class Flow(Generic[Value]):
             self._connection, self._stored = connections.current(connection), flow
         else:
             self._connection, store = store_of(connection)
-            self._stored = StoredFlow.own(store, flow)
+            self._stored = StoredFlow.own(store, text("flow", flow))
         #: by whoever waited, of a flow that is removed some time after its end
         self._outcome: FlowOutcome | None = None
 
@@ -205,8 +206,8 @@ class Flow(Generic[Value]):
         >>> add({"name": "total", "queueName": "doc-flows"}).jobs()[["name", "state"]].values.tolist()
         [['total', 'waiting']]
         """
-        if state is not None and state not in STATES:
-            raise errors.OptionError(f"state {state!r}: there are {', '.join(STATES)}")
+        if state is not None:
+            one_of("state", state, STATES)
         records = [record for record in self._stored.records() if state in (None, record.state)]
         return hooks.tables.jobs_frame(records)
 

@@ -284,7 +284,9 @@ class Job:
         (1, 2)
         """
         keep = JobOptions.from_wire(self.opts).keep_logs
-        return self._store.jobs.update(self._base, self.id, "log", str(row), keep, self._own_run) or 0
+        return (
+            self._store.jobs.update(self._base, self.id, "log", codec.log_row(row), keep, self._own_run) or 0
+        )
 
     def add_children(self, children: Iterable[Any]) -> list[Any]:
         """Give the running job children, and return their values in the order given once all are done.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flownb import hooks
 from flownb.api.job import store_of
+from flownb.arguments import one_of, whole
 from flownb.connection import Connection
 from flownb.diagnosis.explain import explain
-from flownb.errors import FlowError, OptionError, ServerRefused
+from flownb.errors import ServerRefused
 from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
 from flownb.wire import keys
 from flownb.wire.records import COMPLETED, FAILED, STATES, FlowCounts
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 DAMAGED = "damaged"  #: the state of a flow of which something stored cannot be read; `why` says what
 FLOW_STATES = (*STATES, "failing", "cancelled")
+MOST_LISTED = 10**9  # flows in one list
 FLOWS_A_PAGE = 100  # read from the index at a time
 MAX_SEARCHED = 250  # ids of each state of a queue among which other programs' flows are sought
 MAX_STEPS_UP = 100  # from such a job to its root
@@ -63,7 +65,7 @@ def flows(
         name    state  total                                  why
     0  total  waiting      1  no worker serves queue 'doc-listed'
     """
-    _check(queue, state, limit)
+    queue, state, limit = _checked(queue, state, limit)
     _, store = store_of(connection)
     now = store.server.read_time()
     lines = list[Line]()
@@ -75,13 +77,12 @@ def flows(
     return hooks.tables.flows_frame(lines)
 
 
-def _check(queue: str | None, state: str | None, limit: int) -> None:
-    if state is not None and state not in FLOW_STATES:
-        raise OptionError(f"state {state!r}: there are {', '.join(FLOW_STATES)}")
-    if type(limit) is not int or limit < 1:
-        raise OptionError(f"limit: a whole number from 1 on, not {limit!r}")
-    if queue is not None and (problem := keys.problem_with_queue(queue)):
-        raise FlowError(f"queue {queue!r}: the name {problem}")
+def _checked(queue: Any, state: Any, limit: Any) -> tuple[str | None, str | None, int]:
+    return (
+        None if queue is None else keys.checked_queue(queue),
+        None if state is None else one_of("state", state, FLOW_STATES),
+        whole("limit", limit, 1, MOST_LISTED),
+    )
 
 
 class _Listed(NamedTuple):

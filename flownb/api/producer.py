@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
@@ -18,6 +18,7 @@ from flownb.api import cut_short
 from flownb.api.attach import flow_around, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.if_exists import CHOICES, flow_to_reuse, refuse_stored, remove_stored
+from flownb.arguments import items, one_of, shown
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError, ServerError
 from flownb.typed import Value
@@ -25,6 +26,7 @@ from flownb.wire import keys
 from flownb.wire.store import Store
 
 _T = TypeVar("_T")
+_DEFAULT_OPTIONS = ("defaultJobOptions", "default_job_options")
 
 
 class FlowProducer:
@@ -103,6 +105,7 @@ class FlowProducer:
         adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
         if semantics == "bullmq" and name is not None:
             raise OptionError("name: BullMQ's flows have none; leave it out, or leave semantics='bullmq' out")
+        name = keys.checked_name(name)
         plan = adding.read(tree, name)
         adding.check(plan)
         return adding.store(plan, name)
@@ -122,8 +125,10 @@ class FlowProducer:
         [Flow('day-1': 1 job), Flow('day-2': 1 job)]
         """
         adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
-        trees = list(trees)
-        plans = [_for_tree(i, adding.read, tree) for i, tree in enumerate(trees)]
+        given = None if isinstance(trees, Mapping) else items(trees)
+        if given is None:
+            raise FlowError(f"add_bulk takes a list of trees, not {shown(trees)}; add(tree) adds one")
+        plans = [_for_tree(i, adding.read, tree) for i, tree in enumerate(given)]
         for i, plan in enumerate(plans):
             _for_tree(i, adding.check, plan)
         flows: list[Flow] = []
@@ -147,10 +152,10 @@ class _Adding:
         if_exists: str,
         on_failure: str | None,
     ) -> None:
-        _check_choice("semantics", semantics, ("flownb", "bullmq"))
-        _check_choice("if_exists", if_exists, CHOICES)
+        one_of("semantics", semantics, ("flownb", "bullmq"))
+        one_of("if_exists", if_exists, CHOICES)
         if on_failure is not None:
-            _check_choice("on_failure", on_failure, ("cancel", "finish"))
+            one_of("on_failure", on_failure, ("cancel", "finish"))
             if semantics == "bullmq":
                 raise OptionError("on_failure: BullMQ's flows have none; leave it out, or semantics='bullmq'")
         self.connection = connections.current(connection)
@@ -225,11 +230,6 @@ def _for_tree(i: int, step: Callable[..., _T], *about: Any) -> _T:
         raise type(error)(f"trees[{i}]: {error}") from None
 
 
-def _check_choice(what: str, given: object, choices: Sequence[str]) -> None:
-    if given not in choices:
-        raise OptionError(f"{what}: {' or '.join(map(repr, choices))}, not {given!r}")
-
-
 @overload
 def add(
     tree: Node[Value],
@@ -280,19 +280,22 @@ def add(
 
 def defaults_of(queues_options: Any) -> dict[str, Any]:
     """Return BullMQ's ``queuesOptions`` as options by queue."""
-    if not isinstance(queues_options or {}, Mapping):
+    if queues_options is None:
+        return {}
+    if not isinstance(queues_options, Mapping):
         raise OptionError(f"queues_options: a dict by queue, not {type(queues_options).__name__}")
-    return {queue: _default_options(queue, options) for queue, options in (queues_options or {}).items()}
+    return {queue: _default_options(queue, options) for queue, options in queues_options.items()}
 
 
 def _default_options(queue: str, options: Any) -> Mapping[str, Any]:
-    what = f"queues_options[{queue!r}]"
+    what = f"queues_options[{shown(queue)}]"
     if not isinstance(options, Mapping):
-        raise OptionError(f"{what}: {{'defaultJobOptions': {{...}}}}, not {options!r}")
-    unknown = [key for key in options if key not in ("defaultJobOptions", "default_job_options")]
+        raise OptionError(f"{what}: {{'defaultJobOptions': {{...}}}}, not {shown(options)}")
+    unknown = [key for key in options if key not in _DEFAULT_OPTIONS]
     if unknown:
-        raise OptionError(f"{what}: no such part {unknown[0]!r}; write defaultJobOptions")
-    found = options.get("defaultJobOptions") or options.get("default_job_options") or {}
+        raise OptionError(f"{what}: no such part {shown(unknown[0])}; write defaultJobOptions")
+    given = [options[key] for key in _DEFAULT_OPTIONS if options.get(key) is not None]
+    found: Any = given[0] if given else {}
     if not isinstance(found, Mapping):
         raise OptionError(f"{what}.defaultJobOptions: a dict of options, not {type(found).__name__}")
     return found

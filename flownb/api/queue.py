@@ -11,12 +11,15 @@ from flownb.adding.planned_job import PlannedJob
 from flownb.adding.send import saying
 from flownb.api import cut_short
 from flownb.api.job import Job, store_of
+from flownb.arguments import is_unicode, items, one_of, shown, text, whole
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError, ServerError
 from flownb.wire import keys
 from flownb.wire.job_rows import JobDetails, JobRow
 from flownb.wire.records import STATES
 from flownb.wire.store.limits import CHUNK_JOBS
+
+MOST_AT = 2**53  # a position in a list of jobs
 
 
 class Queue:
@@ -29,12 +32,9 @@ class Queue:
     """
 
     def __init__(self, name: str, *, connection: Connection | None = None) -> None:
-        problem = keys.problem_with_queue(name)
-        if problem:
-            raise FlowError(f"queue {name!r}: the name {problem}")
-        self.name = name
+        self.name = keys.checked_queue(name)
         self._connection, self._store = store_of(connection)
-        self._base = keys.base(self._connection.prefix, name)
+        self._base = keys.base(self._connection.prefix, self.name)
 
     def add(self, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Job:
         """Add one job; `opts` are BullMQ's, bare numbers in milliseconds.
@@ -50,9 +50,12 @@ class Queue:
         >>> Queue("doc-mails").add_bulk([{"name": "welcome"}, {"name": "bye", "opts": {"priority": 5}}])
         [Job('welcome' in 'doc-mails'), Job('bye' in 'doc-mails')]
         """
-        if isinstance(jobs, Mapping):
-            raise FlowError("add_bulk takes a list of jobs, not one; add(name, data, opts) adds one")
-        planned = [self._planned(job, f"jobs[{i}]") for i, job in enumerate(jobs)]
+        listed = None if isinstance(jobs, Mapping) else items(jobs)
+        if listed is None:
+            raise FlowError(
+                f"add_bulk takes a list of jobs, not {shown(jobs)}; add(name, data, opts) adds one"
+            )
+        planned = [self._planned(job, f"jobs[{i}]") for i, job in enumerate(listed)]
         self._connection.ensure_writable()
         cut_short.resume_jobs(planned, self._connection)
         for start in range(0, len(planned), CHUNK_JOBS):
@@ -72,6 +75,8 @@ class Queue:
         """Check one job; `where` begins the message if it cannot be stored."""
         if not isinstance(job, Mapping):
             raise FlowError(f"{where}: a job is a dict of name, data and opts, not {type(job).__name__}")
+        if job.get("prefix") is not None:
+            raise FlowError(f"{where}: a job stands under its queue's prefix; leave 'prefix' out here")
         if "children" in job:
             raise FlowError(f"{where}: a job with children is a flow; add it with FlowProducer().add(...)")
         try:
@@ -88,7 +93,9 @@ class Queue:
         >>> Queue("doc-mails").get_job(job.id)
         Job('welcome' in 'doc-mails')
         """
-        record = self._store.jobs.read([keys.job_in(self._base, id)])[0]
+        if not is_unicode(text("id", id)):
+            return None
+        record = self._store.jobs.read([keys.job_in(self._base, text("id", id))])[0]
         return Job(record, store=self._store, connection=self._connection) if record else None
 
     def get_jobs(self, state: str | Iterable[str], start: int = 0, end: int = 99) -> list[Job]:
@@ -101,12 +108,14 @@ class Queue:
         >>> queue.get_jobs("waiting", 0, 1)
         [Job('letter-0' in 'doc-letters'), Job('letter-1' in 'doc-letters')]
         """
-        states = [state] if isinstance(state, str) else list(dict.fromkeys(state))
+        given = [state] if isinstance(state, str) else items(state)
+        if given is None:
+            raise OptionError(f"state: one of BullMQ's states, or a list of them, not {shown(state)}")
+        states = [one_of("state", one, STATES) for one in given]
+        first, last = whole("start", start, -MOST_AT, MOST_AT), whole("end", end, -MOST_AT, MOST_AT)
         ids: list[str] = []
-        for one in states:
-            if one not in STATES:
-                raise OptionError(f"state {one!r}: there are {', '.join(STATES)}")
-            ids += self._store.queues.read_ids(self._base, one, start, end)
+        for one in dict.fromkeys(states):
+            ids += self._store.queues.read_ids(self._base, one, first, last)
         found = self._store.jobs.read([keys.job_in(self._base, id) for id in ids])
         return [Job(record, store=self._store, connection=self._connection) for record in found if record]
 

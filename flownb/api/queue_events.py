@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import Any, Self
 
 from flownb import connection as connections
 from flownb.api.event import EVENTS, Event
 from flownb.api.event_reader import EventLoop, EventReader
+from flownb.arguments import is_whole, shown
 from flownb.connection import Connection
-from flownb.errors import FlowError, OptionError
+from flownb.errors import OptionError
 from flownb.lifecycle import Service
 from flownb.wire import keys
 
@@ -38,16 +39,14 @@ class QueueEvents(Service):
     Event('added', {'name': 'j'})
     """
 
-    def __init__(self, queue: str, *, connection: Connection | None = None, last_event_id: str = "$") -> None:
+    def __init__(self, queue: str, *, connection: Connection | None = None, last_event_id: Any = "$") -> None:
         super().__init__()
-        problem = keys.problem_with_queue(queue)
-        if problem:
-            raise FlowError(f"queue {queue!r}: the name {problem}")
-        if not _ID.match(str(last_event_id)):
-            raise OptionError(f"last_event_id: '$', '0' or an event's id, not {last_event_id!r}")
-        self.name = queue
+        self.name = keys.checked_queue(queue)
+        given = shown(last_event_id).strip("'")
+        if not (isinstance(last_event_id, str) or is_whole(last_event_id)) or not _ID.match(given):
+            raise OptionError(f"last_event_id: '$', '0' or an event's id, not {shown(last_event_id)}")
         self._connection = connection
-        self._last_event_id = str(last_event_id)
+        self._last_event_id = given
         # Written by any thread, under the lock of `Service`:
         self._functions: dict[str, list[Callable[[Event], object]]] = {}  # a list is replaced, never changed
         self._first_loops: list[EventLoop] = []
@@ -69,7 +68,7 @@ class QueueEvents(Service):
                 return self
             return super().start()
 
-    def on(self, event: str, function: Callable[[Event], object]) -> Self:
+    def on(self, event: Any, function: Callable[[Event], object]) -> Self:
         """Have `function` called with every `Event` of this name from now on; returns the listener, running.
 
         What the function raises is logged once and stops nothing. It may close the listener.
@@ -81,10 +80,10 @@ class QueueEvents(Service):
         ...         heard.get(timeout=30)
         Event('completed', {'returnvalue': 'hello'})
         """
-        if event not in EVENTS:
-            near = difflib.get_close_matches(str(event).replace("_", "-"), EVENTS, n=1)
+        if not isinstance(event, str) or event not in EVENTS:
+            near = difflib.get_close_matches(shown(event).strip("'").replace("_", "-"), EVENTS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(EVENTS)}"
-            raise OptionError(f"event {event!r}: there is no such event; {hint}")
+            raise OptionError(f"event {shown(event)}: there is no such event; {hint}")
         if not callable(function):
             raise OptionError(f"function: one that takes an event, not {type(function).__name__}")
         with self._lock:

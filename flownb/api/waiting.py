@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from flownb.api.job import find_job
+from flownb.arguments import seconds
 from flownb.connection import patience
 from flownb.diagnosis.explain import explain
 from flownb.diagnosis.flow_reasons import completed_without
 from flownb.diagnosis.reasons import Reason, in_words
 from flownb.errors import FlowFailed, FlowStuck, JobMissing, ServerError, ServerUnreachable
-from flownb.options import seconds
 from flownb.state import failed_jobs
 from flownb.state.removed_jobs import count_removed
 from flownb.state.stored_flow import COUNT_PATIENCE_SECONDS, StoredFlow

@@ -12,6 +12,7 @@ from flownb.api.attach import find_flow, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.job import Job
 from flownb.api.waiting import was_cancelled, within
+from flownb.arguments import is_unicode, shown
 from flownb.batches import batch_tables, code_by_now, debugging, results, row_selection
 from flownb.batches.complete_roots import complete_roots
 from flownb.batches.failures import read_failures
@@ -194,10 +195,7 @@ class Batch(Flow):
         1      3
         """
         self._connection.ensure_writable()
-        if isinstance(error, type):
-            error = error.__name__
-        if not isinstance(error, str | None):
-            raise OptionError(f"error: one error's name, kind or class, not {error!r}")
+        error = _error_name(error)
         rows_below, index = self._stored.rows, self._stored.index
         failed, table = read_failures(rows_below, index)
         if error is None and rows is None:
@@ -207,7 +205,7 @@ class Batch(Flow):
             return self
         chosen = row_selection.chosen(table, failed, index, error=error, rows=rows)
         if not chosen:
-            why = "no row is named" if error is None else f"no failed row has the error {error!r}"
+            why = "no row is named" if error is None else f"no failed row has the error {shown(error)}"
             print(f"batch {self.name!r}: {why}, nothing runs again")
         else:
             code_by_now.go_on_with_retry(self._stored, self._connection, len(chosen))
@@ -276,6 +274,15 @@ class Batch(Flow):
         """Complete the root if it is nothing but the end of its rows: there may be no worker to do it."""
         if self._stored.has_plain_root and not self._connection.read_only:
             complete_roots(self._stored.store, self._connection.prefix)
+
+
+def _error_name(error: Any) -> str | None:
+    """Return the name of an error, or its kind, that rows are retried for."""
+    if isinstance(error, type):
+        error = error.__name__
+    if error is None or (isinstance(error, str) and is_unicode(error)):
+        return error
+    raise OptionError(f"error: one error's name, kind or class, not {shown(error)}")
 
 
 def attach(name: str | Job, *, connection: Connection | None = None) -> Flow | Batch:

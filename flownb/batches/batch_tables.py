@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from flownb.arguments import one_of
 from flownb.batches import frames, results
 from flownb.batches.failures import read_failures
 from flownb.batches.stored_batch import StoredBatch
-from flownb.errors import FlowFailed, OptionError
+from flownb.errors import FlowFailed
 from flownb.wire.records import COMPLETED
 
 MOST_PAGE_ROWS = 200  #: of a table on a page
@@ -18,8 +19,7 @@ MOST_PAGE_ROWS = 200  #: of a table on a page
 
 def check_failed(failed: str) -> None:
     """Raise `OptionError` for what is no answer to what becomes of failed rows."""
-    if failed not in ("missing", "drop", "raise"):
-        raise OptionError(f"failed: 'missing', 'drop' or 'raise', not {failed!r}")
+    one_of("failed", failed, ("missing", "drop", "raise"))
 
 
 def row_results(stored: StoredBatch, failed: str = "missing") -> pd.DataFrame:

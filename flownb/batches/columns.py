@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from flownb.arguments import shown as shown_argument
 from flownb.wire import plain_json
 from flownb.wire.store import large_inputs
 
@@ -387,5 +388,8 @@ def type_name(value: object) -> str:
 def shown(label: object) -> str:
     if isinstance(label, tuple):
         return "(" + ", ".join(map(shown, label)) + ")"
-    text = repr(str(label)) if isinstance(label, str) else str(label)
+    is_known = type(label).__module__.partition(".")[0] in ("pandas", "datetime", "decimal", "uuid")
+    if not is_known or not pd.api.types.is_scalar(label):
+        return shown_argument(label)
+    text = str(label)
     return text if len(text) <= 60 else text[:59] + "…"

@@ -6,6 +6,7 @@ import secrets
 
 from flownb.api.job import Job
 from flownb.api.summary import summarise
+from flownb.errors import NotAllowed
 from flownb.wire import codec, keys
 from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.outcomes import Outcome
@@ -16,11 +17,14 @@ LOCK_MS = 15_000
 
 
 def complete_roots(store: Store, prefix: str) -> None:
-    """Take the roots that wait to be run and complete them, as a worker would."""
+    """Take the roots that wait to be run and complete them, as a worker would, where this user may take jobs."""
     base = keys.base(prefix, keys.BATCH_QUEUE)
     token = secrets.token_hex(8)
     worker = FetchingWorker(token=token, lock_ms=LOCK_MS)
-    taken = store.leases.finish_and_fetch([base], outcomes=[], want=MOST_ROOTS, worker=worker).taken
+    try:
+        taken = store.leases.finish_and_fetch([base], outcomes=[], want=MOST_ROOTS, worker=worker).taken
+    except NotAllowed:  # workers complete them
+        return
     if taken:
         outcomes = []
         for one in taken:

@@ -11,6 +11,7 @@ import pandas as pd
 from flownb.batches.jobs_of_rows import Row
 from flownb.batches.results import floats, integers, strings
 from flownb.batches.stored_rows import StoredRows
+from flownb.errors import printable_lines
 from flownb.wire.error_kinds import kind_of, type_and_message
 from flownb.wire.records import FAILED
 
@@ -52,7 +53,7 @@ def failures(
     >>> table.loc["x", "kind"]
     'KeyError: no <q> in row <n>'
     """
-    rows = [Failure(*record) for record in records]
+    rows = [Failure(*map(_harmless, record)) for record in records]
     columns = dict(
         zip(Failure._fields, zip(*rows, strict=True) if rows else [()] * len(Failure._fields), strict=True)
     )
@@ -65,6 +66,11 @@ def failures(
         "traceback": strings(columns["traceback"]),
     }
     return pd.DataFrame(table, index=_index(columns["label"]) if index is None else index)
+
+
+def _harmless(part: Any) -> Any:
+    """Texts of others without control characters: a DataFrame prints them as they are."""
+    return printable_lines(part) if type(part) is str else part
 
 
 def _index(labels: Sequence[Any]) -> pd.Index[Any]:

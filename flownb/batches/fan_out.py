@@ -15,6 +15,7 @@ import pandas as pd
 from flownb import hooks
 from flownb.adding.send import store_plan
 from flownb.api.job import store_of
+from flownb.arguments import flag, one_of, read_limiter
 from flownb.batches import announcements, job_size, results
 from flownb.batches.batch import Batch
 from flownb.batches.batch_request import BatchRequest, read_stages
@@ -28,8 +29,7 @@ from flownb.batches.row_plan import NEW, RUNNING, RowPlan
 from flownb.batches.rows import Rows
 from flownb.batches.stored_batch import Source
 from flownb.connection import Connection
-from flownb.errors import FlowError, OptionError
-from flownb.options import read_limiter
+from flownb.errors import OptionError
 from flownb.tasks.task import Task
 from flownb.typed import RowOptions
 from flownb.wire import keys
@@ -126,7 +126,8 @@ def fan_out(
     rows, by, grouped = ungrouped(named_rows(rows), by)
     size = job_size.checked(rows_per_job)
     stages = read_stages(into, by)
-    _check(name, if_exists, dry_run)
+    name, if_exists = keys.checked_name(name), one_of("if_exists", if_exists, ("reuse", "rerun"))
+    flag("dry_run", dry_run)
     resolved, store = store_of(connection)
     request = BatchRequest(
         connection=resolved,
@@ -156,16 +157,6 @@ def fan_out(
     flow = _store(plan)
     hooks.kernel_workers.start_kernel_worker(resolved)
     return Batch(flow, connection=resolved, source=Source(frame))
-
-
-def _check(name: str | None, if_exists: str, dry_run: bool) -> None:
-    problem = None if name is None else keys.problem_with_name(name)
-    if problem:
-        raise FlowError(f"name {problem}")
-    if if_exists not in ("reuse", "rerun"):
-        raise OptionError(f"if_exists: 'reuse' or 'rerun', not {if_exists!r}")
-    if not isinstance(dry_run, bool):
-        raise OptionError(f"dry_run: True or False, not {dry_run!r}")
 
 
 def _begin(request: BatchRequest, limit: _QueueLimit, connection: Connection) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from flownb.batches import labels
 from flownb.batches.columns import Refused, fragments_of, shown
-from flownb.batches.input_table import InputTable, nearest_column
+from flownb.batches.input_table import InputTable, column_name, nearest_column
 from flownb.errors import FlowError
 
 MOST_EMPTY = 10_000  #: groups without rows: each is a job
@@ -242,7 +242,7 @@ def _names_of(by: Any) -> str | list[str] | None:
 def _name_of(by: Any) -> str:
     """The text of a column's name; values, functions and groupers belong into ``df.groupby``."""
     if isinstance(by, str | tuple) or (isinstance(by, Hashable) and not callable(by) and np.isscalar(by)):
-        return str(by)
+        return column_name("by", by)
     raise FlowError(
         f"by: names of columns, not a {type(by).__name__} of values; give by='column', or "
         "df.groupby(...) itself instead of df and by="

@@ -6,13 +6,14 @@ Names that are not unique, and what holds no rows, are refused with a hint at wh
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 
+from flownb.arguments import items, shown
 from flownb.batches.columns import type_name
 from flownb.errors import FlowError
 from flownb.wire.plain_json import fields_of
@@ -53,9 +54,10 @@ def _items(rows: object) -> list[Any]:
         raise FlowError("rows: a set has no order, so its rows could not be found again; give sorted(rows)")
     if hasattr(rows, "to_pandas"):
         raise FlowError(f"rows: {type_name(rows)} is not a pandas DataFrame; give rows.to_pandas()")
-    if not isinstance(rows, Iterable):
+    found = items(rows)
+    if found is None:
         raise FlowError(f"rows: {type_name(rows)} holds no rows; give a DataFrame, a Series or a list")
-    return list(rows)
+    return found
 
 
 def _of_one_dimension(array: np.ndarray[Any, Any]) -> pd.Series[Any]:
@@ -159,21 +161,29 @@ def _text_names(names: Sequence[Hashable]) -> list[str]:
     """Names of columns as text, every one of them once."""
     first: dict[str, Hashable] = {}
     for name in names:
-        text = str(name)
+        text = column_name("columns", name)
         if text in first:
             _refuse_same_name(first[text], name)
         first[text] = name
     return list(first)
 
 
+def column_name(what: str, name: Any) -> str:
+    """Return a column's name as text; refuse what has none."""
+    try:
+        return str.__str__(name) if isinstance(name, str) else str(name)
+    except Exception:  # a number of too many digits, or of a class of the caller's
+        raise FlowError(f"{what}: {shown(name)} is no name of a column; give text") from None
+
+
 def _refuse_same_name(one: Hashable, other: Hashable) -> NoReturn:
     if type(one) is type(other):
         raise FlowError(
-            f"column {other!r}: two columns have this name, and a row could carry only one; "
+            f"column {shown(other)}: two columns have this name, and a row could carry only one; "
             "rename one, or keep the first of each: df.loc[:, ~df.columns.duplicated()]"
         )
     raise FlowError(
-        f"column {other!r}: as text it has the name of column {one!r}; rename one: df.rename(columns=...)"
+        f"column {shown(other)}: as text it has the name of column {shown(one)}; rename one: df.rename(columns=...)"
     )
 
 

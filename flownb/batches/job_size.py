@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from flownb.arguments import is_whole, shown
 from flownb.batches.row_ids import base32
 from flownb.errors import OptionError
 from flownb.wire.many_rows import MOST_ROWS
@@ -22,12 +23,11 @@ def checked(rows_per_job: Any) -> int | None:
     >>> checked(100), checked("auto")
     (100, None)
     """
-    if rows_per_job == "auto":
+    if isinstance(rows_per_job, str) and rows_per_job == "auto":
         return None
-    is_number = isinstance(rows_per_job, int) and not isinstance(rows_per_job, bool)
-    if not is_number or not 1 <= rows_per_job <= MOST_ROWS:
+    if not is_whole(rows_per_job) or not 1 <= rows_per_job <= MOST_ROWS:
         raise OptionError(
-            f'rows_per_job: "auto" or a whole number from 1 to {MOST_ROWS}, not {rows_per_job!r}'
+            f'rows_per_job: "auto" or a whole number from 1 to {MOST_ROWS}, not {shown(rows_per_job)}'
         )
     return int(rows_per_job)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from flownb.arguments import shown
 from flownb.batches.columns import type_name
 from flownb.errors import FlowError, OptionError
 from flownb.options import JobOptions
@@ -38,7 +39,7 @@ class RowJob:
         if isinstance(task, str):
             problem = keys.problem_with_queue(task)
             if problem:
-                raise FlowError(f"task {task!r}: a queue's name {problem}")
+                raise FlowError(f"task {shown(task)}: a queue's name {problem}")
             options = _options_of_rows(opts)
             return cls(
                 name=task,

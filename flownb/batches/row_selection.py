@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from flownb.batches.columns import shown as shown_label
 from flownb.errors import FlowError
 
 
@@ -33,7 +34,9 @@ def chosen(
         for label, positions in _positions_of_each(index, rows):
             found = all_failed.intersection(positions)
             if not found:
-                raise FlowError(f"rows: row {label!r} has not failed; only failed rows are retried")
+                raise FlowError(
+                    f"rows: row {shown_label(label)} has not failed; only failed rows are retried"
+                )
             named |= found
         wanted &= named
     return [position for position in failed if position in wanted]
@@ -73,12 +76,20 @@ def _first_found(
 ) -> list[int]:
     for way in ways:
         try:
-            positions = way(index, label) if isinstance(label, Hashable) else []
+            positions = way(index, label) if _has_hash(label) else []
         except (TypeError, KeyError, ValueError, pd.errors.InvalidIndexError):
             continue  # such an index could not hold the label
         if positions:
             return positions
-    raise FlowError(f"there is no row {label!r}; the labels are those of the frame's index")
+    raise FlowError(f"there is no row {shown_label(label)}; the labels are those of the frame's index")
+
+
+def _has_hash(label: Any) -> bool:
+    try:
+        hash(label)
+    except Exception:  # no list has one; what a class of the caller's raises says no more
+        return False
+    return True
 
 
 def _by_label(index: pd.Index[Any], label: Any) -> list[int]:

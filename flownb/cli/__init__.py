@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import flownb
 from flownb.api.listing import FLOW_STATES
 from flownb.cli import flow_commands, serve, store_commands
 from flownb.cli.serve import INTERRUPTED
-from flownb.errors import FlownbError
+from flownb.errors import FlownbError, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,12 +36,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(command: str, message: str) -> int:
-    print(f"flownb {command}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"flownb {command}: {one_line(' '.join(message.split()))}", file=sys.stderr)
     return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats what it does not understand in a form that is fit for a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="flownb",
         description="Flows of jobs on Redis.",
         epilog="example: flownb demo",

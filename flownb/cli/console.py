@@ -36,11 +36,23 @@ def refuse_to_make_a_server() -> None:
 def print_rows(rows: Sequence[Mapping[Any, Any]], *, as_json: bool, nothing: str) -> None:
     """Print rows as a table or a JSON array; where there are none, `nothing` instead of a table."""
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+        print(as_json_text(rows))
     elif rows:
         _print_table(list(rows[0]), [row.values() for row in rows])
     else:
         print(nothing)
+
+
+def as_json_text(value: Any) -> str:
+    r"""Return JSON text in which all that does not print is spelled out: it may be shown in a terminal, too.
+
+    >>> as_json_text({"name": "é\\x9b2J"})
+    '{"name": "é\\\\u009b2J"}'
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return (
+        text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    )
 
 
 def _print_table(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:

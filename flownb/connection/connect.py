@@ -9,8 +9,9 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from flownb.arguments import flag
 from flownb.connection import address as addresses
 from flownb.connection import checks, embedded
 from flownb.connection.folder import folder_for
@@ -49,7 +50,7 @@ class Connection:
     ) -> None:
         checks.ensure_client_library()
         self.prefix = keys.checked_prefix(prefix)
-        self.read_only = read_only
+        self.read_only = flag("read_only", read_only)
         self.closed = False
         self._changing = threading.RLock()
         self._on_close: list[Callable[[], object]] = []
@@ -57,15 +58,25 @@ class Connection:
         self._client: redis.Redis | None = None
         self._client_address: dict[str, object] = {}
         self._hold: embedded.Hold | None = None
-        self._address = _address_asked_for(url_or_redis_client, path)
+        self._address: dict[str, object] = {}
         _all.add(self)
-        if not self._address:
-            self._hold = embedded.Hold(folder_for(path))
+        asked, url_or_redis_client = _Asked.of(url_or_redis_client), None
         try:
-            addresses.knock(self.address())
+            self._open(asked, path)
+        except FlownbError as error:
+            self.close()
+            raise error.with_traceback(
+                None
+            ) from None  # frames below hold the password, and tracebacks may show it
         except BaseException:
             self.close()
             raise
+
+    def _open(self, asked: _Asked, path: object) -> None:
+        self._address = _address_asked_for(asked.value, path)
+        if not self._address:
+            self._hold = embedded.Hold(folder_for(path))  # type: ignore[arg-type]
+        addresses.knock(self.address())
 
     @property
     def embedded(self) -> bool:
@@ -217,6 +228,19 @@ class Connection:
         return f"Connection({', '.join(parts)})"
 
 
+class _Asked:
+    """A URL or client on its way in: as a local variable of a frame it shows nothing."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    @classmethod
+    def of(cls, given: object) -> _Asked:
+        return given if isinstance(given, cls) else cls(given)
+
+
 def _address_asked_for(asked: object, path: object) -> dict[str, object]:
     """The address of the server somebody named; {} if it is to be the embedded one."""
     if asked is not None and path is not None:
@@ -255,9 +279,11 @@ def connect(
     Connection('redis://example.org:6379/0', prefix='acme', read_only=True)
     """
     global _default, _refusal
+    asked: Any = _Asked.of(url_or_redis_client)
+    url_or_redis_client = None
     with _choosing:
         try:
-            new = Connection(url_or_redis_client, path=path, prefix=prefix, read_only=read_only)
+            new = Connection(asked, path=path, prefix=prefix, read_only=read_only)
         except BaseException as error:
             kind = type(error) if isinstance(error, FlownbError) else ServerError
             said = str(error) or f"connect() ended with {type(error).__name__}"

@@ -158,11 +158,13 @@ def _messages(hold: socket.socket, folder: Path) -> Iterator[dict[str, object]]:
 def _stop_orphan(link: dict[str, object]) -> None:
     """Stop a server whose supervisor and guard were killed: only one server may write a folder's data.
 
-    It is asked on its own socket, with its own password, which nobody else knows. Only if it does not react
+    It is asked on its own socket, by its supervisor's user, whose password nobody else knows. Only if it does not react
     is its process killed, and only if that was born when the link file says.
     """
     with contextlib.suppress(OSError):
-        server_files.ask(str(link["unix_socket_path"]), f"AUTH {link['password']}", "SHUTDOWN NOSAVE")
+        server_files.ask(
+            str(link["unix_socket_path"]), server_files.login(str(link["admin_password"])), "SHUTDOWN NOSAVE"
+        )
     pid, birth = int(str(link["server_pid"])), link["server_birth"]
     patience = time.monotonic() + 2.0
     while birth and server_files.birth_of(pid) == birth:
@@ -199,7 +201,10 @@ class Hold:
         """Where the server is, with its password; joins again if the hold was lost."""
         with self._changing:
             if self._socket is None and not self.closed:
-                self._socket, self._address = join(self.folder)
+                try:
+                    self._socket, self._address = join(self.folder)
+                except FlownbError as error:
+                    raise error.with_traceback(None) from None  # frames below hold passwords
                 name = "flownb-connection-hold"
                 threading.Thread(target=self._watch, args=[self._socket], name=name, daemon=True).start()
             return dict(self._address)

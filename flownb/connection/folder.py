@@ -7,6 +7,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+from flownb.arguments import path as path_of
 from flownb.connection import server_files
 from flownb.errors import OptionError, ServerUnreachable
 
@@ -21,7 +22,7 @@ def folder_for(path: str | os.PathLike[str] | None = None) -> Path:
     """
     refuse_windows()
     if path is not None:
-        return Path(path).expanduser().absolute()
+        return Path(path_of("path", path)).expanduser().absolute()
     here = Path.cwd()
     for parent in (here, *here.parents):
         if _is_ours(parent / FOLDER_NAME):

@@ -18,7 +18,10 @@ import subprocess
 from typing import BinaryIO
 
 LOCK_FILE = "lock"
-LINK_FILE = "server.json"  # names the sockets of the running server; 0600, because of the password
+LINK_FILE = "server.json"  # names the sockets of the running server; 0600, because of the passwords
+ADMIN = (
+    "flownb-supervisor"  # the user that may all; nobody but the supervisor and who ends an orphan needs it
+)
 LOG_FILE = "server.log"
 LONGEST_SOCKET_PATH = 100  # bytes; Linux ends at 107, macOS at 103
 
@@ -52,7 +55,7 @@ def read_link(folder: str) -> dict[str, object] | None:
     try:
         with open(os.path.join(folder, LINK_FILE), encoding="utf-8") as file:
             link = json.load(file)
-        return link if link["identity"] == identity_of(folder) else None
+        return link if link["identity"] == identity_of(folder) and link["admin_password"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -107,6 +110,11 @@ def _data_files(folder: str) -> list[str]:
     inner = os.path.join(folder, "appendonlydir")
     names = os.listdir(inner) if os.path.isdir(inner) else []
     return [*(os.path.join(inner, name) for name in names), os.path.join(folder, "appendonly.aof")]
+
+
+def login(admin_password: str) -> str:
+    """The command that makes a connection the supervisor's."""
+    return f"AUTH {ADMIN} {admin_password}"
 
 
 def ask(socket_path: str, *commands: str, timeout: float = 1.0) -> list[str]:

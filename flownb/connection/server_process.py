@@ -34,23 +34,29 @@ OPTIONS = (
     *("--hash-max-ziplist-value", "512", "--hash-max-ziplist-entries", "128"),
 )
 
+# What whoever holds the address may do: read and write data, run scripts, and ask what BullMQ's clients and dashboards
+# ask for. Nothing that changes the server, reads its settings, looks over others' shoulders or takes all data at once.
+RIGHTS = "~* resetchannels -@all +@read +@write +@connection +@transaction +@scripting -@admin -@dangerous +time +info"
+# Rules that not every server understands, each by itself: subcommands came with Redis 7, FUNCTION as well.
+FURTHER_RIGHTS = ("+client|list", "-function", "-fcall", "-fcall_ro", "-script|flush", "-script|kill")
+
 
 class ServerProcess:
-    """One server process after the other on the same data, socket and password."""
+    """One server process after the other on the same data, socket and passwords."""
 
     def __init__(self, folder: str, program: str, lock_fd: int) -> None:
         self.folder, self.program, self.lock_fd = folder, program, lock_fd
         self.process: subprocess.Popen[bytes] | None = None
         self.ready = self.was_ready = False
         self.starts: list[float] = []
-        self.password = os.urandom(16).hex()
+        self.password, self.admin_password = os.urandom(16).hex(), os.urandom(16).hex()
         self.log = os.path.join(folder, server_files.LOG_FILE)
         self.guard_pipe = start_guard()
 
     def settle(self) -> None:
         """Choose the sockets' folder and take the old link file away.
 
-        The folder a dead supervisor left is used again, with its socket names and its password: whoever was
+        The folder a dead supervisor left is used again, with its socket names and its passwords: whoever was
         connected to its server then simply reconnects.
         """
         left = server_files.read_link(self.folder)
@@ -58,6 +64,7 @@ class ServerProcess:
             os.unlink(os.path.join(self.folder, server_files.LINK_FILE))
         if left and server_files.is_private_folder(str(left.get("runtime", ""))):
             self.runtime, self.password = str(left["runtime"]), str(left["password"])
+            self.admin_password = str(left["admin_password"])
         else:
             self.runtime = server_files.make_private_folder()
         self.socket = os.path.join(self.runtime, "server")
@@ -98,7 +105,9 @@ class ServerProcess:
             raise server_files.CannotStart(f"cannot run {self.program}: {error.strerror}") from None
         assert process.stdin
         with contextlib.suppress(BrokenPipeError), process.stdin as configuration:
-            configuration.write(f"requirepass {self.password}\n".encode())
+            users = [f"user default on >{self.password} {RIGHTS}"]
+            users += [f"user {server_files.ADMIN} on >{self.admin_password} ~* +@all"]
+            configuration.write("\n".join([*users, ""]).encode())
         return process
 
     def _write_link(self, pid: int) -> None:
@@ -107,6 +116,7 @@ class ServerProcess:
             "runtime": self.runtime,
             "users_socket": self.users_socket,
             **self.address(),
+            "admin_password": self.admin_password,
             "supervisor_pid": os.getpid(),
             "server_pid": pid,
             "server_birth": server_files.birth_of(pid),
@@ -130,12 +140,14 @@ class ServerProcess:
         """Whether it answers for the first time since its start; while it reads its data it does not."""
         with contextlib.suppress(OSError):
             if self.ask("PING") == "+PONG":
+                for rule in FURTHER_RIGHTS:
+                    self.ask(f"ACL SETUSER default {rule}")
                 self._rewrite_what_was_loaded()
                 self.ready = self.was_ready = True
         return self.ready
 
     def ask(self, command: str) -> str:
-        return server_files.ask(self.socket, f"AUTH {self.password}", command)[-1]
+        return server_files.ask(self.socket, server_files.login(self.admin_password), command)[-1]
 
     def _rewrite_what_was_loaded(self) -> None:
         """Have the append-only file written anew if one was loaded.

@@ -10,8 +10,9 @@ from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, Unpack, overload
 
 from flownb.adding.node import Node, check_names
+from flownb.arguments import is_whole, items, read_limiter, seconds, shown
 from flownb.errors import FlowError, OptionError
-from flownb.options import CUSTOM, JobOptions, read_limiter, seconds
+from flownb.options import CUSTOM, JobOptions
 from flownb.tasks import registry
 from flownb.tasks.code import code_of, version_name
 from flownb.tasks.fixed_function import fixed
@@ -65,7 +66,7 @@ class Task(Generic[Parameters, Returned]):
         try:
             check_names(self.name, self.queue)
         except FlowError as error:
-            raise OptionError(f"task {self.name!r}: {error}; give queue=") from None
+            raise OptionError(f"task {shown(self.name)}: {error}; give queue=") from None
         self._origin: Task | None = None
         self._code: str | None = None
         self._version_name: str | None = None
@@ -186,29 +187,34 @@ class Task(Generic[Parameters, Returned]):
         return node
 
     def _listed(self, after: Any) -> list[Any]:
-        if isinstance(after, (str, Mapping, Node)) or not isinstance(after, Iterable):
-            raise TypeError(
-                f"{self.name}.node(): after is a list of nodes, as in after=[load.node(1)], not {after!r}"
+        found = None if isinstance(after, (str, bytes, Mapping, Node)) else items(after)
+        if found is None:
+            raise OptionError(
+                f"{self.name}.node(): after is a list of nodes, as in after=[load.node(1)], not {shown(after)}"
             )
-        return list(after)
+        return found
 
     def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         names = [p.name for p in self._fillable()]
         if len(args) > len(names):
-            raise TypeError(f"{self.name}.node() takes {len(names)} arguments, not {len(args)}")
+            raise OptionError(f"{self.name}.node() takes {len(names)} arguments, not {len(args)}")
         given = dict(zip(names, args, strict=False))
         for name, value in kwargs.items():
             if name in given:
-                raise TypeError(f"{self.name}.node() got {name!r} twice")
+                raise OptionError(f"{self.name}.node() got {name!r} twice")
             if name not in names and not self.takes_any:
-                raise TypeError(
+                raise OptionError(
                     f"{self.name}.node() has no argument {name!r}; it has {', '.join(names) or 'none'}"
                 )
             given[name] = value
         return given
 
     def _merged(self, opts: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        return {**self.options, **opts} if opts else self.options
+        if opts is None:
+            return self.options
+        if not isinstance(opts, Mapping):
+            raise OptionError(f"{self.name}.node(): opts is a dict, not {shown(opts)}")
+        return {**self.options, **opts}
 
 
 @overload
@@ -275,28 +281,31 @@ def read_task_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     return in_ms
 
 
-def _version(version: object, where: str) -> str:
-    if isinstance(version, bool) or not isinstance(version, (str, int)):
-        raise OptionError(f"{where}.version: text or a whole number, not {version!r}")
-    return str(version)
+def _version(version: Any, where: str) -> str:
+    if not isinstance(version, str) and not is_whole(version):
+        raise OptionError(f"{where}.version: text or a whole number, not {shown(version)}")
+    return str.__str__(version) if isinstance(version, str) else str(int(version))
 
 
 def _classes(retry_on: Any, where: str) -> tuple[type[BaseException], ...]:
-    classes = tuple(retry_on) if isinstance(retry_on, Iterable) else (retry_on,)
+    classes = (retry_on,) if isinstance(retry_on, type) else tuple(items(retry_on) or (retry_on,))
     if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
-        raise OptionError(f"{where}.retry_on: classes of exceptions, as in (TimeoutError,), not {retry_on!r}")
+        raise OptionError(
+            f"{where}.retry_on: classes of exceptions, as in (TimeoutError,), not {shown(retry_on)}"
+        )
     return classes
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    if (not inspect.isroutine(function) and not hasattr(function, "__name__")) or inspect.isclass(function):
-        raise TypeError(f"a task is a named function, not {type(function).__name__}")
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    is_named = inspect.isroutine(function) or (callable(function) and hasattr(function, "__name__"))
+    if not is_named or inspect.isclass(function):
+        raise OptionError(f"a task is a named function, not {type(function).__name__}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"task {function.__name__}: a generator has no one value; return a list")
+        raise OptionError(f"task {function.__name__}: a generator has no one value; return a list")
     parameters = list(inspect.signature(function).parameters.values())
     for parameter in parameters:
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
-            raise TypeError(
+            raise OptionError(
                 f"task {function.__name__}: the arguments travel by name, so {parameter} cannot be filled; "
                 "name each parameter"
             )
@@ -310,7 +319,7 @@ def _holds_nodes(value: Any, name: str, task_name: str) -> bool:
         items = list(value.values()) if isinstance(value, Mapping) else list(value)
         nodes = sum(isinstance(item, Node) for item in items)
         if nodes and nodes < len(items):
-            raise TypeError(
+            raise OptionError(
                 f"{task_name}.node(): {name!r} mixes nodes and values; pass them as two arguments"
             )
         return nodes > 0
@@ -354,9 +363,9 @@ def _in_line(steps: list[Any]) -> Node:
         elif isinstance(step, Node):
             node = step if node is None else _continue(node, step)
         else:
-            raise TypeError(f"chain: a step is a task or a node, not {type(step).__name__}")
+            raise OptionError(f"chain: a step is a task or a node, not {type(step).__name__}")
     if node is None:
-        raise TypeError("chain: give it the steps, as in chain(load.node(day), count)")
+        raise OptionError("chain: give it the steps, as in chain(load.node(day), count)")
     return node
 
 
@@ -367,12 +376,15 @@ def _continue(previous: Node, step: Node) -> Node:
     names = [] if known is None else known.required + known.optional
     free = [name for name in names if name not in step.data and name not in bound]
     if known is None or not free:
-        raise TypeError(f"chain: {step.name!r} has no free argument for the value of {previous.name!r}")
+        raise OptionError(
+            f"chain: {shown(step.name)} has no free argument for the value of {shown(previous.name)}"
+        )
     values = {free[0]: previous, **bound}
     children = [previous, *step.children]
     node = Node(  # the step stays as it is: it may stand in another chain
-        step.name, step.queue, step.data, step.opts, children, prefix=step.prefix, bind={"values": values}
+        step.name, step.queue, step.data, step.opts, children, prefix=step.prefix
     )
+    node.bind = {"values": values}
     node.problem = _problem_with(known, {*step.data, *values})
     return node
 

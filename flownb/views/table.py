@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from flownb.errors import printable_lines
 from flownb.views.phases import phases, waited_and_ran
 from flownb.views.words import in_reading_order
 from flownb.wire.records import STATES, FlowCounts, JobRecord
@@ -92,13 +93,19 @@ def flows_frame(lines: Sequence[tuple[str, str, str, int, int, int, float, str]]
     columns = dict(zip(FLOW_COLUMNS, zip(*lines, strict=True) if lines else [()] * 8, strict=True))
     kinds = dict.fromkeys(("completed", "failed", "total"), "int64") | {"age_s": "float64"}
     return pd.DataFrame(
-        {name: pd.Series(list(values), dtype=kinds.get(name, object)) for name, values in columns.items()}
+        {
+            name: pd.Series(list(values), dtype=kinds[name]) if name in kinds else _texts(list(values))
+            for name, values in columns.items()
+        }
     )
 
 
 def _texts(values: Sequence[str | None]) -> pd.Series:
-    """Text as objects, the missing as None: the same with every pandas, and ``==`` works on it."""
-    return pd.Series(values, dtype=object)
+    """Text as objects, the missing as None: the same with every pandas, and ``==`` works on it.
+
+    A DataFrame is printed in terminals, and pandas leaves control characters as they are: they are spelled out.
+    """
+    return pd.Series([None if value is None else printable_lines(value) for value in values], dtype=object)
 
 
 def _between(start: int | None, end: int | None) -> int | None:

@@ -12,14 +12,14 @@ import decimal
 import enum
 import json
 import json.encoder
-import math
 import os
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flownb.arguments import shown
 from flownb.errors import FlowError
-from flownb.wire import plain_json
+from flownb.wire import plain_json, unfit
 
 MOST_BYTES = 10_000_000  #: of JSON in one value
 MOST_DEPTH = 500  #: levels of lists and dicts
@@ -56,7 +56,8 @@ def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
     """
     try:
         value = _as_plain(value)
-        _check(value, where, 0)
+        if (size := _check(value, where, 0)) > MOST_BYTES:  # told at once, not after all is written as JSON
+            raise _too_large(where, size)
         try:
             text = _json(value)
         except ValueError:
@@ -64,19 +65,12 @@ def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
                 raise
             text = _json(_without_nan(value))
         size = len(text) if text.isascii() else len(text.encode())
-    except UnicodeEncodeError:
-        raise FlowError(
-            f"{where}: holds text that is not Unicode (a lone surrogate); encode it first"
-        ) from None
-    except (ValueError, TypeError, RecursionError) as error:
-        if isinstance(error, FlowError):
-            raise
-        raise FlowError(f"{where}: {_reason(value, where, error)}") from None
+    except FlowError:
+        raise
+    except Exception as error:  # also what a class of the caller's raises when it is read
+        raise unfit.explain(value, where, error, _written) from None
     if size > MOST_BYTES:
-        raise FlowError(
-            f"{where}: {size:,} bytes of JSON, more than the {MOST_BYTES:,} allowed; "
-            "store it in a file and pass its path"
-        )
+        raise _too_large(where, size)
     return text
 
 
@@ -85,6 +79,25 @@ def _as_plain(value: Any) -> Any:
         return plain_json.plain(value)
     except (plain_json.TooDeep, RecursionError):
         return value  # `_check` says where
+
+
+def _written(value: Any) -> str:
+    return _json(_as_plain(value))
+
+
+def log_row(row: Any) -> str:
+    r"""Return a row of a job's log as text that can be stored; half a character is spelled out.
+
+    >>> log_row("half \ud83d"), log_row(7)
+    ('half \\ud83d', '7')
+    """
+    try:
+        text = str.__str__(row) if isinstance(row, str) else str(row)
+    except Exception as error:  # of a class of the caller's, or a number of too many digits
+        raise FlowError(f"log: {shown(row)} has no text ({type(error).__name__}); give text") from None
+    if len(text) > MOST_BYTES:
+        raise _too_large("log", len(text))
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def decode(text: str) -> Any:
@@ -125,35 +138,68 @@ def decode_each(texts: Mapping[str, str]) -> dict[str, Any]:
     return dict(zip(texts, values, strict=True))
 
 
-def _check(value: Any, where: str, depth: int) -> None:
-    """Refuse what `json` would silently change: keys that are not text, endless depth."""
+def _too_large(where: str, size: int) -> FlowError:
+    return FlowError(
+        f"{where}: at least {size:,} bytes of JSON, more than the {MOST_BYTES:,} allowed; "
+        "store it in a file and pass its path"
+    )
+
+
+def _check(value: Any, where: str, depth: int) -> int:
+    """Refuse what `json` would silently change: keys that are not text, endless depth.
+
+    Returns how many bytes the JSON has at least.
+    """
     kind = type(value)
+    if kind is str:
+        return len(value)
     if kind in _LEAVES or kind is float:
-        return
+        return 0
     if depth > MOST_DEPTH:
         raise FlowError(
             f"{where[:_PATH_CHARACTERS]}...: nested more than {MOST_DEPTH} levels deep, or in a circle"
         )
     if kind is dict or isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise FlowError(
-                    f"{where}: the key {key!r} is {type(key).__name__}, JSON keys are text; use str()"
-                )
-            if type(item) not in _LEAVES:
-                _check(item, f"{where}.{key}", depth + 1)
-    elif isinstance(value, (list, tuple)):
+        return _check_mapping(value, where, depth)
+    if isinstance(value, (list, tuple)):
+        size = 2 * len(value)  # a digit and a comma
         for i, item in enumerate(value):
-            if type(item) not in _LEAVES:
-                _check(item, f"{where}[{i}]", depth + 1)
-    else:
-        _check_dataclass(value, where, depth + 1)
+            kind = type(item)
+            if kind is str:
+                size += len(item)
+            elif kind not in _LEAVES:
+                size += _check(item, f"{where}[{i}]", depth + 1)
+        return size
+    return _check_object(value, where, depth + 1)
 
 
-def _check_dataclass(value: Any, where: str, depth: int) -> None:
+def _check_mapping(value: Mapping[Any, Any], where: str, depth: int) -> int:
+    size = 0
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise FlowError(
+                f"{where}: the key {shown(key)} is {type(key).__name__}, JSON keys are text; use str()"
+            )
+        kind = type(item)
+        if kind is str:
+            size += len(item)
+        elif kind not in _LEAVES:
+            size += _check(item, f"{where}.{key}", depth + 1)
+    return size
+
+
+def _check_object(value: Any, where: str, depth: int) -> int:
+    """Look into a dataclass, and at the size of an array: a digit and a comma for each item."""
+    if isinstance(value, str):
+        return len(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for part in dataclasses.fields(value):
-            _check(getattr(value, part.name), f"{where}.{part.name}", depth)
+        parts = dataclasses.fields(value)
+        return sum(_check(getattr(value, part.name), f"{where}.{part.name}", depth) for part in parts)
+    return 2 * int(value.size) if _is_numpys(value) and hasattr(value, "tolist") else 0
+
+
+def _is_numpys(value: Any) -> bool:
+    return type(value).__module__.split(".")[0] == "numpy"
 
 
 def _default(value: Any) -> Any:
@@ -172,7 +218,7 @@ def _default(value: Any) -> Any:
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return dict(value)
-    if type(value).__module__.split(".")[0] == "numpy":
+    if _is_numpys(value):
         return value.tolist()
     if type(value).__name__ == "NAType":
         raise ValueError("nan")
@@ -192,32 +238,6 @@ def _json_maker() -> Callable[[Any], str]:
 
 
 _json = _json_maker()
-_HINTS = {
-    "bytes": "use base64 text, or store it in a file and pass its path",
-    "bytearray": "use base64 text, or store it in a file and pass its path",
-    "DataFrame": 'use .to_dict("records"), fan out over its rows, or store it in a file and pass its path',
-}
-
-
-def _reason(value: Any, where: str, error: Exception) -> str:
-    if isinstance(error, TypeError):
-        kind = str(error)
-        return f"a {kind} is not JSON; {_HINTS.get(kind, 'pass text, numbers, lists or dicts')}"
-    if "Circular" in str(error) or isinstance(error, RecursionError):
-        return "holds itself; break the circle"
-    return f"NaN and infinity are not JSON; use None{_path_of_nan(value)}"
-
-
-def _path_of_nan(value: Any, path: str = "") -> str:
-    """Say where inside a value the first NaN or infinity is."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return f" (at {path.lstrip('.')})" if path else ""
-    parts: Any = ()
-    if isinstance(value, Mapping):
-        parts = [(f"{path}.{key}", item) for key, item in value.items()]
-    elif isinstance(value, (list, tuple)):
-        parts = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
-    return next(filter(None, (_path_of_nan(item, at) for at, item in parts)), "")
 
 
 def _without_nan(value: Any) -> Any:
@@ -226,7 +246,7 @@ def _without_nan(value: Any) -> Any:
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_without_nan(item) for item in value]
-    if type(value).__module__.split(".")[0] == "numpy" and hasattr(value, "tolist"):
+    if _is_numpys(value) and hasattr(value, "tolist"):
         return _without_nan(value.tolist())
     is_missing = type(value).__name__ in ("NAType", "NaTType") or (
         isinstance(value, float) and value != value

@@ -8,7 +8,8 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 
-from flownb.errors import OptionError
+from flownb.arguments import shown
+from flownb.errors import FlowError, OptionError
 
 RESERVED_IDS = frozenset(
     """
@@ -193,16 +194,18 @@ def checked_prefix(prefix: object) -> str:
     """Return the prefix; refuse one whose keys could not be told apart, searched for, or kept in one cluster slot."""
     if not isinstance(prefix, str) or not prefix:
         raise OptionError("prefix must be a non-empty text such as 'bull'")
+    if len(prefix) > 256:
+        raise OptionError("prefix must have at most 256 characters")
     if any(char.isspace() or not char.isprintable() or char in "*?[]\\^" for char in prefix):
         raise OptionError(
-            f"prefix {prefix!r} holds white space, a control character or one of *?[]\\^: leave it out"
+            f"prefix {shown(prefix)} holds white space, a control character or one of *?[]\\^: leave it out"
         )
     if ("{" in prefix or "}" in prefix) and not _HASH_TAG.match(prefix):
         raise OptionError(
-            f"prefix {prefix!r}: braces only as one pair around all between two colons, "
+            f"prefix {shown(prefix)}: braces only as one pair around all between two colons, "
             "such as '{bull}' or '{bull}:custom'"
         )
-    return prefix
+    return str.__str__(prefix)
 
 
 def problem_with_id(id: object) -> str | None:
@@ -237,6 +240,30 @@ def problem_with_queue(queue: object) -> str | None:
     if not _PRINTABLE.match(queue):
         return "must not hold control characters or lone surrogates"
     return None
+
+
+def checked_queue(queue: object) -> str:
+    """Return the queue's name; raise FlowError for what cannot be one.
+
+    >>> checked_queue("emails")
+    'emails'
+    """
+    problem = problem_with_queue(queue)
+    if problem:
+        raise FlowError(f"queue {shown(queue)}: the name {problem}")
+    return str.__str__(queue)
+
+
+def checked_name(name: object) -> str | None:
+    """Return a flow's name, None for none; raise FlowError for what cannot be one.
+
+    >>> checked_name("november"), checked_name(None)
+    ('november', None)
+    """
+    problem = None if name is None else problem_with_name(name)
+    if problem:
+        raise FlowError(f"name {problem}")
+    return str.__str__(name) if isinstance(name, str) else None
 
 
 def problem_with_name(name: object) -> str | None:

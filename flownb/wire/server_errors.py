@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flownb import errors
+
+# What servers say of a command in a script that its user may not run: Valkey, Redis 7, Redis 6.2.
+_IS_NOT_ALLOWED = re.compile(
+    "ACL failure in script|can't run this command|can't access at least one of the keys"
+)
 
 
 @contextmanager
@@ -17,6 +23,8 @@ def server_errors(about: str = "") -> Iterator[None]:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise errors.ServerUnreachable(f"the server does not answer: {_one_line(error)}") from None
+    except UnicodeEncodeError:  # before anything was sent
+        raise errors.FlowError("a text with half a character (a lone surrogate) cannot be stored") from None
     except redis.ResponseError as error:
         text = _one_line(error)
         # Redis 6.2 puts the word that a script's command was refused with inside the text of another error.
@@ -29,6 +37,8 @@ def server_errors(about: str = "") -> Iterator[None]:
         if "WRONGTYPE" in text:
             which = f"{about} has" if about else "a key on the server has"
             text = f"{which} another type than it should; doctor() says more: {text}"
+        if isinstance(error, redis.NoPermissionError) or _IS_NOT_ALLOWED.search(text):
+            raise errors.NotAllowed(f"{text}; docs/security.md has the rights that flownb needs") from None
         raise errors.ServerRefused(text) from None
 
 

@@ -9,7 +9,7 @@ import numbers
 import re
 from typing import Any
 
-from flownb.options import seconds
+from flownb.arguments import seconds
 
 MOST_DOUBLED_SECONDS = 60.0  #: that a queue is held where the service did not say for how long
 _ONE_PART = r"\d+(?:\.\d+)?\s*(?:ms|sec|s|min|m|h|d)"

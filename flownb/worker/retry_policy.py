@@ -16,8 +16,9 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from flownb.api.job import Job
+from flownb.arguments import seconds
 from flownb.errors import FlownbError, UnrecoverableError
-from flownb.options import CUSTOM, JobOptions, seconds
+from flownb.options import CUSTOM, JobOptions
 from flownb.wire.store.job_records import Taken
 
 log = logging.getLogger("flownb.worker")

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecu
 from typing import Any
 
 from flownb.api.job import Job
+from flownb.arguments import shown
 from flownb.errors import JobCrashed, OptionError, UnrecoverableError
 from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
@@ -180,11 +181,12 @@ class InExecutor(RemoteRunner):
 
 def read_executor(executor: Any) -> Any:
     """Check a caller's `executor`; raise OptionError."""
-    if executor == "threads":
-        return executor
-    if executor != "processes" and not isinstance(executor, Executor):
+    word = str.__str__(executor) if isinstance(executor, str) else ""
+    if word == "threads":
+        return word
+    if word != "processes" and not isinstance(executor, Executor):
         raise OptionError(
-            f"executor: 'threads', 'processes' or a concurrent.futures.Executor, not {executor!r}"
+            f"executor: 'threads', 'processes' or a concurrent.futures.Executor, not {shown(executor)}"
         )
     if not isinstance(executor, ThreadPoolExecutor):
         need_cloudpickle()

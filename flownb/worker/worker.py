@@ -12,10 +12,10 @@ from typing import Any
 from flownb import connection as connections
 from flownb.api.job import Job
 from flownb.api.summary import summarise
+from flownb.arguments import items, read_limiter, seconds, shown, whole
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
 from flownb.lifecycle import Service
-from flownb.options import read_limiter, seconds, whole
 from flownb.wire import keys
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
@@ -107,7 +107,7 @@ class Worker(Service):
         if self._stalled_interval < 0.1:
             raise OptionError("stalled_interval: at least 0.1 s")
         self._max_stalled_count = whole("max_stalled_count", max_stalled_count, 0, 1000)
-        self.name = name
+        self.name = _checked_name(name)
         self._connection = connection
         self._grace = GRACE_SECONDS  # written by `close` and `retire`
         self._retiring: threading.Thread | None = None  # waits for the end of what still runs
@@ -143,6 +143,7 @@ class Worker(Service):
         >>> worker
         Worker('doc-served', concurrency=1, not running)
         """
+        grace = seconds(grace, "grace")
         if self._retiring is not None:
             self._pump.hurry(grace)
             self._retiring.join(grace + JOIN_SECONDS)
@@ -218,12 +219,18 @@ class Worker(Service):
         return f"Worker({queues}, concurrency={self.concurrency}, {'running' if self.running else 'not running'})"
 
 
+def _checked_name(name: Any) -> str | None:
+    problem = None if name is None else keys.problem_with_name(name)
+    if problem:
+        raise OptionError(f"name: a worker's {problem}")
+    return None if name is None else str.__str__(name)
+
+
 def _queue_names(queues: str | Iterable[str]) -> list[str]:
-    names = [queues] if isinstance(queues, str) else list(queues)
-    for name in names:
-        problem = keys.problem_with_queue(name)
-        if problem:
-            raise FlowError(f"queue {name!r}: the name {problem}")
+    given = [queues] if isinstance(queues, str) else items(queues)
+    if given is None:
+        raise OptionError(f"queues: a queue's name, or a list of them, not {shown(queues)}")
+    names = [keys.checked_queue(name) for name in given]
     if not names:
         raise FlowError("a worker serves at least one queue")
     return list(dict.fromkeys(names))

@@ -106,7 +106,7 @@ with worker:
     batch = fn.fan_out(list(range(8)), slow, name="lid")
     table = batch.wait(timeout=60).table()
 jobs = batch.jobs()
-keys = [key for key in connection.client().keys("bull:slow:r*") if key.count(b":") == 2]
+keys = [key for key in connection.client().scan_iter("bull:slow:r*") if key.count(b":") == 2]
 print(json.dumps(dict(
     values=table["slow"].tolist(),
     attempts=table["_attempts"].tolist(),

@@ -117,7 +117,7 @@ def written(redis, server_folder):
     """Watch the server, and give the write commands it was sent meanwhile, also those inside scripts."""
     writing = {name.upper() for name, about in redis.command().items() if "write" in map(str, about["flags"])}
     connection = fn.Connection(path=server_folder)
-    with connection.client().monitor() as monitor:
+    with redis.monitor() as monitor:
 
         def commands():
             redis.echo("that is all")

@@ -8,6 +8,7 @@ import time
 import pytest
 
 import flownb as fn
+from tests.support.server import client_for_all
 
 ADD = """
 import flownb as fn
@@ -148,7 +149,7 @@ def test_closing_the_widget_stops_its_polling(notebook, until):
     )
     nb.run(0)
     nb.see(f"{NODE}.fn-waiting")
-    redis = nb.connection.client()
+    redis = client_for_all(nb.connection)
 
     def polls():
         """Count the reads of the flow's counts while the page could ask twice."""
@@ -198,7 +199,7 @@ def test_a_server_that_goes_away_is_said_in_the_view_alone(notebook):
     nb = notebook(ADD, "fn.connection.current().close()\nprint('closed')")
     nb.run(0)
     nb.see(f"{NODE}.fn-waiting")
-    nb.connection.client().flushall()
+    client_for_all(nb.connection).flushall()
     nb.see(".fn-live .fn-head", "removed")
     assert nb.page.locator(".jp-OutputArea-output", has_text="Traceback").count() == 0
 
@@ -219,7 +220,7 @@ def test_hostile_names_neither_run_nor_break_the_drawing(notebook, theme):
         dark=theme == "dark",
     )
     nb.run(0)
-    redis = nb.connection.client()
+    redis = client_for_all(nb.connection)
     planted = {b"long": "x" * 10_000, b"turned": "‮evil\"'`"}  # flownb refuses them; another program does not
     for key in redis.scan_iter("bull:rows:*-*"):
         if redis.type(key) == b"hash" and redis.hget(key, "name") in planted:
@@ -266,7 +267,7 @@ def test_a_hundred_thousand_jobs_stay_smooth(notebook):
         )
         used = (kernel_seconds() - before) / (time.monotonic() - started)
     largest = max(nb.frames)
-    redis = nb.connection.client()
+    redis = client_for_all(nb.connection)
     redis.config_resetstat()
     nb.run(2)
     stats = redis.info("commandstats")

@@ -206,7 +206,7 @@ def test_after_a_connect_that_failed_every_use_raises_what_it_said(
     assert not (tmp_path / ".flownb").exists()
     if before is not None:
         assert queue.get_job_counts()["waiting"] == 0  # a handle of the old one goes on
-        assert before.client().keys("*:q:*") == []
+        assert list(before.client().scan_iter("*:q:*")) == []
     now = connect(path=tmp_path / "after" / ".flownb")
     assert current() is now
     assert before is None or before.closed

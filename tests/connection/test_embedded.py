@@ -14,6 +14,7 @@ import pytest
 from flownb.connection import Connection
 from flownb.connection.folder import folder_for
 from flownb.errors import OptionError, ServerUnreachable
+from tests.support.server import client_for_all
 
 
 def mode(path: str | Path) -> int:
@@ -31,7 +32,7 @@ def test_a_first_connection_starts_a_server_from_nothing(folder):
 
 def test_the_server_keeps_what_it_is_told_and_evicts_nothing(folder):
     with Connection(path=folder) as connection:
-        told = connection.client().config_get("*")
+        told = client_for_all(connection).config_get("*")
     assert told["appendonly"] == "yes"
     assert told["appendfsync"] == "everysec"
     assert told["save"] == ""

@@ -13,10 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 EVERYTHING = {"everything"}
-OPEN_TO_ALL = {"errors", "options", "lifecycle", "hooks", "typed"}
+OPEN_TO_ALL = {"errors", "arguments", "options", "lifecycle", "hooks", "typed"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "options": {"errors"},
+    "arguments": {"errors"},
+    "options": {"errors", "arguments"},
     "lifecycle": set(),
     "hooks": set(),
     "typed": set(),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flownb.options import read_limiter
+from flownb.arguments import read_limiter
 from flownb.wire import scripts
 from flownb.wire.job_rows import FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
 from flownb.wire.lease_records import FetchingWorker, Lease, OwnRun, QueueShare

@@ -8,6 +8,7 @@ import pytest
 
 import flownb as fn
 from flownb.wire.store.jobs import Jobs
+from tests.support.server import client_for_all
 
 PRESENT = ["waiting", "active", "delayed", "prioritized", "waiting-children", "completed", "failed"]
 ENDED = ["completed", "failed"]
@@ -259,7 +260,7 @@ def test_of_several_who_add_one_id_at_once_as_new_one_succeeds(connection):
             outcomes.append(type(error).__name__)
 
     for _ in range(20):
-        connection.client().flushall()
+        client_for_all(connection).flushall()
         threads = [threading.Thread(target=add) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -330,6 +331,6 @@ def test_s21_a_flow_that_runs_is_not_replaced(redis, bench):
 
 
 def test_a_choice_that_is_none_is_refused(redis):
-    with pytest.raises(fn.OptionError, match="if_exists: 'reuse' or 'rerun' or 'error', not 'replace'"):
+    with pytest.raises(fn.OptionError, match="if_exists: 'reuse', 'rerun' or 'error', not 'replace'"):
         fn.add(other(), if_exists="replace")
     assert redis.dbsize() == 0

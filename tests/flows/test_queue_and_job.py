@@ -42,7 +42,7 @@ def test_jobs_come_in_the_order_in_which_they_will_run_and_the_newest_end_first(
         until(lambda: queue.get_job_counts()["completed"] == 12)
     assert [job.name for job in queue.get_jobs("failed")] == ["5"]
     assert len(queue.get_jobs("completed")) == 12
-    with pytest.raises(fn.OptionError, match="state 'wait': there are waiting"):
+    with pytest.raises(fn.OptionError, match=r"state: 'waiting', .* or 'failed', not 'wait'"):
         queue.get_jobs("wait")
 
 
@@ -197,7 +197,7 @@ def test_a_job_with_children_is_refused_by_a_queue(redis):
 @pytest.mark.parametrize(
     ("jobs", "says"),
     [
-        ({"name": "a"}, "add_bulk takes a list of jobs, not one; add"),
+        ({"name": "a"}, "add_bulk takes a list of jobs, not a dict of 1; add"),
         ([{"name": "a"}, "b"], r"jobs\[1\]: a job is a dict of name, data and opts, not str"),
     ],
 )
@@ -217,7 +217,7 @@ def test_data_that_hold_themselves_are_refused_in_a_line(redis):
 
 
 def test_a_nan_deep_inside_the_data_is_named_by_its_place(redis):
-    with pytest.raises(fn.FlowError, match=r"root: data: NaN .*\(at rows\[1\]\.price\)"):
+    with pytest.raises(fn.FlowError, match=r"root: data\.rows\[1\]\.price: NaN and infinity are not JSON"):
         fn.add({"name": "a", "queueName": "q", "data": {"rows": [{"price": 1.0}, {"price": float("nan")}]}})
     assert redis.dbsize() == 0
 

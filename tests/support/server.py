@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -14,7 +15,21 @@ from pathlib import Path
 
 import redis
 
+from flownb.connection import Connection, server_files
 from flownb.connection.folder import find_server
+
+
+def client_for_all(connection: Connection) -> redis.Redis:
+    """A client that may do everything: on an embedded server as its supervisor's user, elsewhere the connection's own."""
+    if connection.path is None:
+        return connection.client()
+    link = json.loads((connection.path / server_files.LINK_FILE).read_text())
+    return redis.Redis(
+        unix_socket_path=link["unix_socket_path"],
+        username=server_files.ADMIN,
+        password=link["admin_password"],
+        protocol=2,
+    )
 
 
 class OwnServer:

@@ -8,6 +8,7 @@ import flownb as fn
 from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
+from tests.support.server import client_for_all
 
 
 class Stage:
@@ -15,7 +16,7 @@ class Stage:
 
     def __init__(self, connection):
         self.connection = connection
-        self.redis = connection.client()
+        self.redis = client_for_all(connection)
         self.store = Store(self.redis, "bull")
         self.calls = 0
 
