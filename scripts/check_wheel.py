@@ -25,8 +25,9 @@ IMPORT_ALL = """
 import importlib, pkgutil, sys
 import flownb
 assert sys.prefix in flownb.__file__, f"not the wheel's: {flownb.__file__}"
+of_extras = ("flownb.worker.function_pickler",)  # flownb[process]; others import it when they need it
 for module in pkgutil.walk_packages(flownb.__path__, "flownb."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith("__main__") and module.name not in of_extras:
         importlib.import_module(module.name)
 for name in flownb.__all__:
     getattr(flownb, name)
