@@ -148,7 +148,7 @@ MUTATIONS = [
     Mutation("a running job is removed", "remove_jobs", "job.state == 'active' or ", "", GONE),
     Mutation("a locked job is removed", "remove_jobs", " or redis.call('EXISTS', key .. ':lock') == 1", "", GONE),
     Mutation("a shared job is removed", "remove_jobs", "key ~= top and job.links or {}", "{}", GONE),
-    Mutation("the newest name goes", "remove_jobs", "if field_of(home .. ':names', name) == flow then", "if true then", GONE),
+    Mutation("the newest name goes", "flow_record", "if owner == id then\n    if former", "if true then\n    if former", GONE),
     Mutation("a line loses another job", "lists", "redis.call('LSET', list, position + i - 1, '')", "redis.call('LSET', list, position + i, '')", CANCEL),
     Mutation("what stands apart in a line is not found", "lists", "if left > FEW then left = left - remove_from(list, 0, wanted, found, true) end", "", GONE),
     Mutation("a removed failure holds its parent down", "forget_child", "redis.call('ZREM', parent .. ':unsuccessful', child)", "redis.call('EXISTS', child)", GONE),

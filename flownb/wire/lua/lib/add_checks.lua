@@ -16,6 +16,7 @@ local function have_no_keys(jobs, others)
   for _, key in ipairs(others) do keys[#keys + 1] = key end
   for _, job in ipairs(jobs) do
     for name in pairs(HELD) do keys[#keys + 1] = job .. name end
+    for name in pairs(RARELY_HELD) do keys[#keys + 1] = job .. name end
   end
   return #keys == 0 or #keys <= MOST_KEYS and redis.call('EXISTS', unpack(keys)) == 0
 end

@@ -30,12 +30,9 @@ local function leave_active(q, id)
 end
 
 local function store_completed(q, outcome, job, made, flow)
-  if outcome.version then
-    redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token,
-               'cv', outcome.version)
-  else
-    redis.call('HSET', job, 'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token)
-  end
+  local end_of_job = {'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token}
+  if outcome.version then end_of_job[9], end_of_job[10] = 'cv', outcome.version end
+  redis.call('HSET', job, unpack(end_of_job))
   if outcome.rows then redis.call('HDEL', job, 'part', 'saved') end
   redis.call('ZADD', q.completed, now_text, outcome.id)
   emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', copy_for_flow(outcome.value, q, flow), 'prev', 'active')

@@ -6,7 +6,8 @@
 -- job have `flow`: it counts the job besides the job's own flow.
 local POLICIES = {'fpof', 'cpof', 'idof', 'rdof'}
 -- what a parent keeps of its children, and in what
-local HELD = {[':dependencies'] = 'set', [':processed'] = 'hash', [':failed'] = 'hash', [':unsuccessful'] = 'zset'}
+local HELD = {[':dependencies'] = 'set', [':processed'] = 'hash'}
+local RARELY_HELD = {[':failed'] = 'hash', [':unsuccessful'] = 'zset'}
 local policies_read = {} -- field `parent` -> policy: siblings have one text, which is decoded once
 
 local function prefix_of_job(job) return job:match('^(.*):[^:]+:[^:]+$') end
@@ -31,7 +32,9 @@ local sound_jobs = {} -- key -> is it sound? Asked once a call
 local function is_sound_job(key)
   if sound_jobs[key] == nil then
     local is_whole = is_job_key(key) and is_kind(key, 'hash')
+    local rare = is_whole and redis.call('EXISTS', key .. ':failed', key .. ':unsuccessful') or 0
     for name, kind in pairs(HELD) do is_whole = is_whole and is_kind(key .. name, kind) end
+    for name, kind in pairs(rare > 0 and RARELY_HELD or {}) do is_whole = is_whole and is_kind(key .. name, kind) end
     sound_jobs[key] = is_whole and is_sound(queue_and_id(key))
   end
   return sound_jobs[key]

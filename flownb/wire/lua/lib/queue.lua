@@ -41,16 +41,21 @@ local function queue_and_id(key)
   return queue_at(base or ''), id or key
 end
 
-local PLACES = {
-  meta = 'hash', wait = 'list', paused = 'list', active = 'list', delayed = 'zset', prioritized = 'zset',
-  waiting_children = 'zset', completed = 'zset', failed = 'zset',
-}
+-- Keys between which jobs move. Most queues lack most of the second ones, which are asked for together.
+local PLACES = {meta = 'hash', wait = 'list', active = 'list', completed = 'zset'}
+local RARE_PLACES = {paused = 'list', delayed = 'zset', prioritized = 'zset', waiting_children = 'zset', failed = 'zset'}
+
+local function have_kinds(q, places)
+  local are_whole = true
+  for name, kind in pairs(places) do are_whole = is_kind(q[name], kind) and are_whole end
+  return are_whole
+end
 
 -- May jobs of this queue move? Not where one of the keys between which they move has a wrong type.
 local function is_sound(q)
   if q.is_whole == nil then
-    q.is_whole = true
-    for name, kind in pairs(PLACES) do q.is_whole = is_kind(q[name], kind) and q.is_whole end
+    local rare = redis.call('EXISTS', q.paused, q.delayed, q.prioritized, q.waiting_children, q.failed)
+    q.is_whole = have_kinds(q, PLACES) and (rare == 0 or have_kinds(q, RARE_PLACES))
   end
   return q.is_whole
 end
