@@ -46,8 +46,8 @@ def print_rows(rows: Sequence[Mapping[Any, Any]], *, as_json: bool, nothing: str
 def as_json_text(value: Any) -> str:
     r"""Return JSON text in which all that does not print is spelled out: it may be shown in a terminal, too.
 
-    >>> as_json_text({"name": "é\\x9b2J"})
-    '{"name": "é\\\\u009b2J"}'
+    >>> as_json_text({"name": "é\x9b2J"})
+    '{"name": "é\\u009b2J"}'
     """
     text = json.dumps(value, ensure_ascii=False)
     return (
