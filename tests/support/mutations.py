@@ -195,12 +195,23 @@ def kill(mutation: Mutation, by: Sequence[Path]) -> str | None:
         path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
         environment = {
             **os.environ,
-            "PYTHONPATH": folder,
+            "PYTHONPATH": os.pathsep.join([folder, str(ROOT)]),  # the mutant's package before the real one
             "PYTHONSAFEPATH": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "FLOWNB_MUTANT": mutation.name,
         }
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--tb=no",
+            "-o",
+            "pythonpath=",
+        ]
         for tests in by or (TESTS / mutation.tests, TESTS / "test_properties.py"):
             done = subprocess.run(
                 [*command, str(tests)], cwd=ROOT, env=environment, capture_output=True, text=True

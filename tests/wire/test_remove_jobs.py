@@ -207,6 +207,7 @@ def test_a_flow_leaves_no_key(bench: Bench, ends: str):
 
 def test_the_name_of_a_newer_flow_stays(bench: Bench):
     bench.add(node("a"), flow="f")
+    bench.redis.hset("bull:flownb:flow:f", "name", "n")
     bench.redis.hset("bull:flownb:names", "n", "newer")
 
     whole(bench)
