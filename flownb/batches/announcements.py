@@ -22,7 +22,7 @@ def announce_kept(plan: RowPlan, kept: int, total: int, *, failed: int = 0, agai
         parts.append(f"{failed:,} failed for good and {stay} failed: batch.retry() runs {them}")
     done = f"{kept - failed:,} of {total:,} rows are there already"
     print(f"batch {plan.request.name!r}: {', '.join([done, *parts])}")
-    announce_edited(plan, kept)
+    announce_edited(plan, kept - failed)
 
 
 def announce_joined(plan: RowPlan) -> None:
@@ -34,11 +34,11 @@ def announce_joined(plan: RowPlan) -> None:
         f"batch {plan.request.name!r} goes on: {done:,} of {len(plan.rows):,} rows are done already"
         f"{but if failed else ''}"
     )
-    announce_edited(plan, done + failed)
+    announce_edited(plan, done)
 
 
 def announce_edited(plan: RowPlan, kept: int) -> None:
-    """Say that rows which are kept ran another function than the one that is here now."""
+    """Say that `kept` rows, which are done, ran another function than the one that is here now."""
     name, job = plan.request.name, plan.request.job
     before = plan.request.earlier_code()
     if kept and is_edited(before, job.code):

@@ -31,7 +31,7 @@ def would_run(plan: RowPlan, frame: pd.DataFrame) -> pd.DataFrame:
     parts = [words.format(f"{counts[fate]:,}") for fate, words in _IN_WORDS.items() if fate in counts]
     rows = f"{len(would):,} rows: {', '.join(parts)}" if parts else "no rows"
     print(f"batch {plan.request.name!r}, dry run: {rows}{_above(plan, there)}")
-    announce_edited(plan, int(would.isin([REUSE, JOIN, STAY_FAILED]).sum()))
+    announce_edited(plan, int(would.isin([REUSE, JOIN]).sum()))
     announce_edited_stages(plan, there)
     return frame.assign(_would=would)
 
