@@ -144,7 +144,6 @@ class Pump:
             self._call_server()
         if not self._stopping and self._upkeep.run_if_due(now):
             self._fetching.may_have_work = True
-            self._held.try_unwritable()
         self._held.end_overdue()
         self._give_back_what_waits()
 

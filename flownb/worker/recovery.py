@@ -72,6 +72,10 @@ class Recovery:
         except ServerError:
             pass
 
+    def try_unwritable(self) -> None:
+        """Send the outcomes of queues with a damaged key once more: somebody may have repaired it."""
+        self._held.try_unwritable()
+
     def give_back_forgotten(self, base: str) -> None:
         """Give back what the server says this worker runs in a queue, and the worker does not.
 

@@ -77,6 +77,7 @@ class Upkeep:
                 interval=max(int(self._settings.stalled_interval * 1000), 1),
                 most=self._settings.max_stalled_count,
             )
+            self._recovery.try_unwritable()
             self._sweeps += 1  # one queue a sweep: many queues on a slow network would hold up the jobs
             self._recovery.give_back_forgotten(bases[self._sweeps % len(bases)])
         except ServerError as error:

@@ -203,7 +203,7 @@ def test_another_prefix_on_the_root_is_refused_before_anything_is_written(redis,
         fn.FlowError, match=r"^root: prefix 'other' is not this connection's, 'bull': connect"
     ):
         fn.add(tree)
-    with pytest.raises(fn.FlowError, match=r"^jobs\[0\]: prefix 'other'"):
+    with pytest.raises(fn.FlowError, match=r"^jobs\[0\]: a job stands under its queue's prefix"):
         fn.Queue("t").add_bulk([{"name": "t", "prefix": "other"}])
     assert redis.dbsize() == 0
     assert fn.add({**tree, "prefix": "bull"}).progress().total == 1 + len(children)

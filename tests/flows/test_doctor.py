@@ -607,7 +607,7 @@ def test_who_meets_a_key_of_another_type_is_sent_here(redis, half_way):
     redis.rename("bull:rows:wait", "elsewhere")
     redis.set("bull:rows:wait", "mine")
     with pytest.raises(
-        fn.ServerRefused, match=r"another type than it should; doctor\(\) says which one: .*rows:wait"
+        fn.ServerRefused, match=r"another type than it should; doctor\(\) says more: .*rows:wait"
     ):
         half_way.explain()
 

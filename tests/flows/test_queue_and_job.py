@@ -68,7 +68,7 @@ def test_many_jobs_are_all_checked_before_the_first_is_written(redis):
     for bad, says in (
         ({"name": ""}, "jobs[2]: name must"),
         ({"name": "x", "opts": {"attemps": 1}}, "jobs[2]: opts.attemps: no such option"),
-        ({"name": "x", "data": {1}}, "jobs[2]: data: a set is not JSON"),
+        ({"name": "x", "data": 1j}, "jobs[2]: data: a complex is not JSON"),
         ({"data": 1}, "jobs[2]: 'name' is missing"),
     ):
         with pytest.raises((fn.FlowError, fn.OptionError)) as refusal:

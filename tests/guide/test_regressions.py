@@ -51,7 +51,7 @@ FAILURES = {
     "throws twice": (throw, {"attempts": 2}),
     "is unrecoverable": (give_up, {"attempts": 5}),
     "times out": (lambda job: time.sleep(1), {"timeout": "50ms"}),
-    "returns no JSON": (lambda job: {1, 2}, {"attempts": 5}),
+    "returns no JSON": (lambda job: 1j, {"attempts": 5}),
 }
 
 

@@ -165,7 +165,7 @@ def test_a_backoff_that_is_no_duration_ends_the_job_and_says_so(until, answer, s
         ("raise ValueError(1)", 1),
         ("raise SystemExit(1)", 1),
         ("raise fn.UnrecoverableError('no')", 1),
-        ("return {1, 2}", 1),
+        ("return 1j", 1),
         ("import time; time.sleep(60)", 2),
         ("import os; os._exit(1)", 2),
     ],

@@ -112,7 +112,7 @@ def test_a_queue_with_a_damaged_key_stands_still_until_it_is_repaired_and_others
         redis.delete("bull:sick:completed")
         until(lambda: running.get_state() == "completed")
     job = fn.Queue("sick").get_job(running.id)
-    assert (job.returnvalue, job.attempts_started) == (7, 1)
+    assert (job.returnvalue, job.attempts_made) == (7, 1)
 
 
 def test_an_add_that_meets_a_damaged_key_names_it_and_writes_nothing(redis):

@@ -67,8 +67,10 @@ def test_explain_and_doctor_name_the_stopped_process_until_it_goes_on(redis, sto
 
 def test_a_short_stop_costs_nothing(redis, stopped, until):
     job, worker = stopped()
-    ttl = redis.pttl(f"bull:q:{job.id}:lock")
-    until(lambda: redis.pttl(f"bull:q:{job.id}:lock") > ttl)  # the keeper has seen it stopped, and renews
+    lock = f"bull:q:{job.id}:lock"
+    until(lambda: redis.pttl(lock) < 1000 * LEASE - 100)  # it was not renewed just now
+    ttl = redis.pttl(lock)
+    until(lambda: redis.pttl(lock) > ttl)  # the keeper has seen it stopped, and renews
     os.kill(worker.process.pid, signal.SIGCONT)
     redis.set("gate", 1)
     until(lambda: job.get_state() == "completed")

@@ -134,7 +134,7 @@ def test_what_a_job_prints_and_changes_reaches_the_server(until):
 
 @pytest.mark.parametrize("field", ["update_progress", "update_data"])
 def test_what_is_not_json_is_refused_where_it_is_said(until, field):
-    job = run(lambda job: getattr(job, field)({1j}), until, attempts=1)
+    job = run(lambda job: getattr(job, field)(1j), until, attempts=1)
     assert job.failed_reason.startswith(f"FlowError: {field.removeprefix('update_')}: a complex is not JSON")
 
 

@@ -90,7 +90,7 @@ class QueueFactsReader:
                 pipe.get(keys.part(base, "limiter"))
                 pipe.pttl(keys.part(base, "limiter"))
                 pipe.pttl(keys.part(base, "stalled-check"))
-                pipe.hvals(self._server.key("frozen", base))
+                pipe.hgetall(self._server.key("frozen", base))
             found = pipe.execute()
         return {
             base: _queue_facts(found[9 * i : 9 * i + 9], self._is_served(base, served))
@@ -107,8 +107,8 @@ class QueueFactsReader:
     def read_frozen(self, base: str) -> list[FrozenWorker]:
         """Return the workers of a queue that are stopped."""
         with server_errors():
-            found: Any = self._server.client.hvals(self._server.key("frozen", base))
-        return [FrozenWorker(**json.loads(one)) for one in found]
+            found: Any = self._server.client.hgetall(self._server.key("frozen", base))
+        return [FrozenWorker(**json.loads(one)) for one in found.values()]
 
     def read_mistyped(self, base: str) -> dict[str, str]:
         """Return those of a queue's keys that are of another type than they should be, and of which."""
@@ -253,7 +253,7 @@ def _queue_facts(answers: Sequence[Any], served: bool | None) -> QueueFacts:
         started=_whole(used) or 0 if limited > 0 else 0,
         limited_ms=max(limited, 0),
         sweep_ms=max(sweep, 0),
-        frozen=tuple(FrozenWorker(**json.loads(one)) for one in frozen),
+        frozen=tuple(FrozenWorker(**json.loads(one)) for one in frozen.values()),
     )
 
 
