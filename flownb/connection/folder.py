@@ -9,9 +9,10 @@ from pathlib import Path
 
 from flownb.arguments import path as path_of
 from flownb.connection import server_files
-from flownb.errors import OptionError, ServerUnreachable
+from flownb.errors import OptionError, ServerUnreachable, one_line
 
 FOLDER_NAME = ".flownb"
+MOST_OF_A_PATH = 350  # characters of it in a message: the advice behind it is read too
 OTHERWISE = "or connect to a server of your own: set FLOWNB_URL"
 
 
@@ -87,5 +88,5 @@ def prepare(folder: Path) -> None:
 def not_writable(folder: Path, error: OSError) -> ServerUnreachable:
     why = error.strerror or str(error)
     return ServerUnreachable(
-        f"cannot keep the data in {folder}: {why}; pass path= with a folder you can write, {OTHERWISE}"
+        f"cannot keep the data in {one_line(str(folder), MOST_OF_A_PATH)}: {why}; pass path= with a folder you can write, {OTHERWISE}"
     )
