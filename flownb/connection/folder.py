@@ -86,7 +86,7 @@ def prepare(folder: Path) -> None:
 
 
 def not_writable(folder: Path, error: OSError) -> ServerUnreachable:
-    why = error.strerror or str(error)
+    where, why = one_line(str(folder), MOST_OF_A_PATH), error.strerror or str(error)
     return ServerUnreachable(
-        f"cannot keep the data in {one_line(str(folder), MOST_OF_A_PATH)}: {why}; pass path= with a folder you can write, {OTHERWISE}"
+        f"cannot keep the data in {where}: {why}; pass path= with a folder you can write, {OTHERWISE}"
     )
