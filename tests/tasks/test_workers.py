@@ -57,19 +57,21 @@ def test_start_and_with_say_what_the_call_has_done_already(shared):
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_called_again_it_replaces_the_former_whose_running_jobs_finish(shared, tmp_path, until, executor):
-    gate = tmp_path / "open"
+    gate, begun = tmp_path / "open", tmp_path / "begun"
 
     @fn.task
     def work(x):
         import time
 
+        if x == "long":
+            begun.touch()
         while x == "long" and not gate.exists():
             time.sleep(0.02)
         return x
 
     former = fn.workers(1, executor=executor)
     long = fn.add(work.node("long"))
-    until(lambda: long.progress().active)
+    until(begun.exists)  # a job that is only taken would go back
     second = fn.workers(1, executor=executor)
     assert (former.running, second.running) == (False, True)
     assert fn.add(work.node("short")).result(timeout=40) == "short"
@@ -85,12 +87,14 @@ def test_a_former_one_takes_no_more(shared, gate, until):
     @fn.task
     def work(x):
         if x == 0:
+            begun.set()
             gate.wait(60)
         return threading.current_thread().name
 
+    begun = threading.Event()
     former = fn.workers(1)
     first = fn.add(work.node(0))
-    until(lambda: first.progress().active)
+    until(begun.is_set)  # a job that is only taken would go back
     fn.workers(1).close()
     waiting = fn.add(work.node(1))
     gate.set()
@@ -102,12 +106,14 @@ def test_a_former_one_takes_no_more(shared, gate, until):
 def test_a_former_one_that_is_closed_gives_back_what_does_not_end(shared, gate, until):
     @fn.task
     def work(x):
+        begun.set()
         gate.wait(60)
         return x
 
+    begun = threading.Event()
     former = fn.workers(1)
-    flow = fn.add(work.node(1))
-    until(lambda: flow.progress().active)
+    fn.add(work.node(1))
+    until(begun.is_set)
     second = fn.workers(1)
     second.close()
     former.close(grace=0.1)
