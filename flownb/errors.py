@@ -47,18 +47,27 @@ def one_line(text: str, most: int = MOST_CHARACTERS) -> str:
     """
     if len(text) > most:
         text = f"{text[:_HEAD_CHARACTERS]} ... {text[_HEAD_CHARACTERS + 5 - most :]}"
-    return text if text.isprintable() else one_line(printable_lines(text, kept=""), most)
+    return text if text.isprintable() else one_line(printable(text), most)
 
 
-def printable_lines(text: str, *, kept: str = "\n\t") -> str:
-    r"""Return a text with all spelled out that would steer a terminal or turn what is read; lines stay lines.
+def printable(text: str, *, kept: str = "") -> str:
+    r"""Return a text with all spelled out that does not print: control characters, ANSI, direction overrides.
 
-    >>> printable_lines("\x1b[31mfirst\nsecond")
-    '\\x1b[31mfirst\nsecond'
+    >>> printable("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
     """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+
+
+def printable_lines(text: str) -> str:
+    r"""Return the same of a text whose lines stay lines.
+
+    >>> printable_lines("\x1b[31mfirst\nsecond")
+    '\\x1b[31mfirst\nsecond'
+    """
+    return printable(text, kept="\n\t")
 
 
 class FlownbError(Exception):

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import flownb
-from flownb.errors import FlownbError
-from flownb.views.words import printable
+from flownb.errors import FlownbError, printable
 
 if TYPE_CHECKING:
     from flownb.connection import Connection

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import flownb
 from flownb.cli.console import connect, is_confirmed, print_rows
-from flownb.errors import FlownbError, JobMissing
-from flownb.views.words import printable
+from flownb.errors import FlownbError, JobMissing, printable
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from flownb.errors import printable
 from flownb.state.span_words import span as span
 
 
@@ -16,7 +17,7 @@ def path(names: Sequence[str]) -> str:
 def plain(text: str) -> str:
     """Text as one printable line of bounded length, whatever another program stored."""
     text = text if len(text) <= 200 else f"{text[:199]}…"
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return printable(text)
 
 
 def point(ms: int) -> str:

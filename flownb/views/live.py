@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flownb.errors import printable
 from flownb.views import box_parts, dot, failure_groups, progress_words
 from flownb.views.box_parts import BoxParts
 from flownb.views.geometry import Rect, Route
@@ -22,7 +23,6 @@ from flownb.views.words import (
     first_line,
     in_reading_order,
     includes_queue,
-    printable,
     reason,
     shown,
     times,

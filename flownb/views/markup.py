@@ -10,7 +10,7 @@ from string import Template
 import markupsafe
 from markupsafe import Markup
 
-from flownb.views.words import printable
+from flownb.errors import printable
 
 __all__ = ["Markup", "escape", "fill", "joined"]
 
@@ -25,7 +25,7 @@ def escape(value: object) -> Markup:
     """
     if isinstance(value, Markup):
         return value
-    return markupsafe.escape("\n".join(printable(line) for line in str(value).split("\n")))
+    return markupsafe.escape(printable(str(value), kept="\n"))
 
 
 def fill(template: str, **values: object) -> Markup:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from flownb.errors import printable
 from flownb.views.words import (
     counts_in_words,
     in_reading_order,
     includes_queue,
     jobs,
-    printable,
     reason,
     shown,
     times,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flownb.errors import printable
 from flownb.views.words import (
     SYMBOLS,
     UNKNOWN,
@@ -9,7 +10,6 @@ from flownb.views.words import (
     cut,
     in_reading_order,
     jobs,
-    printable,
     reason,
     shown,
     size,

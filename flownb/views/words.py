@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from flownb.errors import printable
 from flownb.wire.records import (
     ACTIVE,
     COMPLETED,
@@ -34,17 +35,6 @@ SYMBOLS: Mapping[str, str] = {
     UNKNOWN: "·",
 }
 """One symbol a state, so that text reads without colour."""
-
-
-def printable(text: str) -> str:
-    r"""`text` with all that does not print spelled out: control characters, ANSI, direction overrides.
-
-    >>> printable("a\x1b[31m\nb")
-    'a\\x1b[31m\\nb'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def cut(text: str, most: int) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flownb.errors import printable
 from flownb.state.failed_jobs import failed_keys
 from flownb.state.stored_flow import StoredFlow
 from flownb.views.phases import waited_and_ran
-from flownb.views.words import printable, reason, shown
+from flownb.views.words import reason, shown
 from flownb.wire import keys
 from flownb.wire.records import ACTIVE, FAILED, JobRecord
 from flownb.wire.store.job_records import TIMELINE_FIELDS

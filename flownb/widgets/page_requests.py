@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from flownb.api.job import find_job, stored_job
+from flownb.errors import printable
 from flownb.state.stored_flow import StoredFlow
 from flownb.views import timeline as timelines
 from flownb.views.phases import failed_runs, waited_and_ran
-from flownb.views.words import cut, printable, shown
+from flownb.views.words import cut, shown
 from flownb.wire import codec, keys
 from flownb.wire.records import FAILED, JobRecord, Snapshot
 
@@ -74,7 +75,7 @@ def _text(text: str | None, *, end: bool = False) -> str:
     if len(text) > _TEXT_CHARACTERS:
         left = f"… {len(text) - _TEXT_CHARACTERS:,} more characters …"
         text = f"{left}\n{text[-_TEXT_CHARACTERS:]}" if end else f"{text[:_TEXT_CHARACTERS]}\n{left}"
-    return "\n".join(printable(line) for line in text.split("\n"))
+    return printable(text, kept="\n")
 
 
 # ---- a folded group, opened ------------------------------------------------------------------------------

@@ -12,10 +12,9 @@ import anywidget
 import traitlets
 
 from flownb.api.flow import stored
-from flownb.errors import FlownbError, JobMissing
+from flownb.errors import FlownbError, JobMissing, printable
 from flownb.state.stored_flow import StoredFlow
 from flownb.views import live
-from flownb.views.words import printable
 from flownb.widgets import cell_output, page_files, page_requests
 from flownb.widgets.job_table import JobTable
 from flownb.widgets.watcher import watcher

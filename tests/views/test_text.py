@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from flownb.errors import printable
 from flownb.views.text import summary, tree
-from flownb.views.words import cut, in_reading_order, printable, shown, tone
+from flownb.views.words import cut, in_reading_order, shown, tone
 from flownb.wire.records import FlowCounts, Snapshot
 from tests.support import example_snapshots as scenes
 
