@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -51,6 +52,14 @@ def steps_of(code: CodeType) -> Steps:
     digest = digest_of(reader.read(code))
     of_globals, of_cells = (tuple(dict.fromkeys(names)) for names in (reader.global_names, reader.cell_names))
     return Steps(digest, of_globals, of_cells, frozenset(reader.writes), frozenset(reader.assigned))
+
+
+def names_in(code: CodeType) -> Iterator[str]:
+    """Yield the names outside it that compiled code may mean, those of attributes too."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from names_in(constant)
 
 
 class _Reader:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import builtins
 import functools
 from collections.abc import Iterator
-from types import CellType, CodeType, FunctionType
+from types import CellType, FunctionType
 from typing import Any
 
-from flownb.tasks.bytecode import steps_of
+from flownb.tasks.bytecode import names_in, steps_of
 from flownb.tasks.code import is_own
 
 MOST_FUNCTIONS = 500  # of the user's that one function uses; of one that uses more, all stay as they are
@@ -51,16 +51,8 @@ def _used_by(function: FunctionType) -> list[FunctionType]:
 def _values_used(function: FunctionType) -> Iterator[Any]:
     yield from (cell.cell_contents for cell in function.__closure__ or () if cell != CellType())
     yield getattr(function, "__wrapped__", None)
-    for name in _names(function.__code__):
+    for name in names_in(function.__code__):
         yield function.__globals__.get(name)
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    """Yield the names outside it that compiled code may mean, those of attributes too."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
 
 
 class _Copies:
@@ -81,7 +73,7 @@ class _Copies:
         known = function.__globals__
         copied = self._globals.setdefault(id(known), {})
         copied.update((name, value) for name, value in list(known.items()) if name[:2] == "__" == name[-2:])
-        copied.update((name, known[name]) for name in _names(function.__code__) if name in known)
+        copied.update((name, known[name]) for name in names_in(function.__code__) if name in known)
 
     def of(self, value: Any) -> Any:
         """Return the copy of a function; what cannot be copied, as it is."""

@@ -17,6 +17,8 @@ from typing import Any
 
 import cloudpickle
 
+from flownb.tasks.bytecode import names_in
+
 MOST_STEPS = 10  # from a function to the functions that it uses, when what cannot be packed is sought
 
 _CACHED = type(functools.lru_cache(lambda: None))
@@ -65,16 +67,9 @@ def _used(function: FunctionType) -> Iterator[tuple[str, Any]]:
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         if cell != types.CellType():
             yield name, cell.cell_contents
-    for name in _names(code):
+    for name in names_in(code):
         if name in function.__globals__:
             yield name, function.__globals__[name]
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
 
 
 def _can_be_packed(value: Any) -> bool:
