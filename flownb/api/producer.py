@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 from flownb import connection as connections
 from flownb import hooks
@@ -42,38 +42,16 @@ class FlowProducer:
     def __init__(self, *, connection: Connection | None = None) -> None:
         self._connection = connection
 
-    @overload
     def add(
         self,
-        tree: Node[Value],
+        tree: Node[Value] | Mapping[str, Any],
         *,
         name: str | None = None,
         queues_options: Mapping[str, Mapping[str, Any]] | None = None,
         semantics: str = "flownb",
         if_exists: str = "reuse",
         on_failure: str | None = None,
-    ) -> Flow[Value]: ...
-    @overload
-    def add(
-        self,
-        tree: Mapping[str, Any],
-        *,
-        name: str | None = None,
-        queues_options: Mapping[str, Mapping[str, Any]] | None = None,
-        semantics: str = "flownb",
-        if_exists: str = "reuse",
-        on_failure: str | None = None,
-    ) -> Flow: ...
-    def add(
-        self,
-        tree: Any,
-        *,
-        name: str | None = None,
-        queues_options: Mapping[str, Mapping[str, Any]] | None = None,
-        semantics: str = "flownb",
-        if_exists: str = "reuse",
-        on_failure: str | None = None,
-    ) -> Flow:
+    ) -> Flow[Value]:
         """Store a tree of dicts or `Node`s and return its `Flow`.
 
         `name` is what `flownb.attach` finds it by. `queues_options` are BullMQ's: by queue,
@@ -230,9 +208,8 @@ def _for_tree(i: int, step: Callable[..., _T], *about: Any) -> _T:
         raise type(error)(f"trees[{i}]: {error}") from None
 
 
-@overload
 def add(
-    tree: Node[Value],
+    tree: Node[Value] | Mapping[str, Any],
     *,
     name: str | None = None,
     queues_options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -240,34 +217,13 @@ def add(
     if_exists: str = "reuse",
     on_failure: str | None = None,
     connection: Connection | None = None,
-) -> Flow[Value]: ...
-@overload
-def add(
-    tree: Mapping[str, Any],
-    *,
-    name: str | None = None,
-    queues_options: Mapping[str, Mapping[str, Any]] | None = None,
-    semantics: str = "flownb",
-    if_exists: str = "reuse",
-    on_failure: str | None = None,
-    connection: Connection | None = None,
-) -> Flow: ...
-def add(
-    tree: Any,
-    *,
-    name: str | None = None,
-    queues_options: Mapping[str, Mapping[str, Any]] | None = None,
-    semantics: str = "flownb",
-    if_exists: str = "reuse",
-    on_failure: str | None = None,
-    connection: Connection | None = None,
-) -> Flow:
+) -> Flow[Value]:
     """Store a tree of dicts, `Node`s or task nodes and return its `Flow`; see `FlowProducer.add`.
 
     >>> add({"name": "report", "queueName": "doc-reports", "children": [Node("load", "doc-loads", {"day": 1})]})
     Flow('report': 2 jobs)
     """
-    flow: Flow = FlowProducer(connection=connection).add(
+    return FlowProducer(connection=connection).add(
         tree,
         name=name,
         queues_options=queues_options,
@@ -275,7 +231,6 @@ def add(
         if_exists=if_exists,
         on_failure=on_failure,
     )
-    return flow
 
 
 def defaults_of(queues_options: Any) -> dict[str, Any]:
