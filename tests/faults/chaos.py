@@ -61,7 +61,6 @@ class Plan:
     fleet: int = 4
     look_gap: float = 15.0  #: between two looks at a copy
     patience: float = 180.0  #: after the last kill
-    worker_options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def duration(self) -> float:
@@ -103,7 +102,7 @@ def run(plan: Plan, folder: Path, say: Any = print) -> Report:
     log = folder / "executions"
     asked = {
         "queues": [LEAF, MIDDLE, TOTAL],
-        "options": {"concurrency": SLOTS, **plan.worker_options},
+        "options": {"concurrency": SLOTS},
         "tasks": {"concurrency": SLOTS},
         "words": str(folder / "words"),
     }
