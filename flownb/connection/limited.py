@@ -36,7 +36,7 @@ class PatientRetry(Retry):
         with_failure_count: bool = False,
     ) -> T:
         """Call `do` until it succeeds; `fail` sees each error."""
-        with patience.of_call(self._call_seconds):
+        with patience.CallTime(self._call_seconds):
             self._backoff.reset()
             failures = 0
             while True:
