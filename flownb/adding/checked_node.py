@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flownb.adding.node import Node, read
+from flownb.adding.node import Node, listed, read
 from flownb.adding.planned_job import PlannedJob
-from flownb.arguments import items
 from flownb.errors import FlowError, OptionError
 from flownb.options import JobOptions
 from flownb.wire import codec, keys
@@ -100,7 +99,4 @@ def _check_id(given: str) -> None:
 def _listed(children: Any) -> Sequence[Any]:
     if type(children) is tuple:
         return children
-    found = None if isinstance(children, (str, bytes, Mapping, Node)) else items(children)
-    if found is None:
-        raise FlowError(f"children is a list of nodes, not {type(children).__name__}")
-    return found
+    return listed(children, "children is")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flownb.adding.added_children import CallOfRun, store_children
-from flownb.adding.node import Node
+from flownb.adding.node import Node, listed
 from flownb.adding.plan import plan as plan_tree
 from flownb.adding.planned_job import Plan
-from flownb.arguments import items
 from flownb.errors import FlowError, OptionError, UnrecoverableError, WaitingChildren
 from flownb.wire import codec, keys
 from flownb.wire.lease_records import OwnRun
@@ -41,7 +40,7 @@ class Run:
 
 def values_of_children(store: Store, job: JobRecord, run: Run, children: Iterable[Any]) -> list[Any]:
     """Return what these children returned, in order; store them and end the run where they have not ended yet."""
-    mentions = _listed(children)
+    mentions = listed(children, "add_children takes")
     number, run.calls = run.calls, run.calls + 1
     if not mentions:
         return []
@@ -66,13 +65,6 @@ def _must_wait(store: Store, job: JobRecord, run: Run, children: Sequence[str]) 
     if not store.children.is_any_awaited(job.key, children):
         return False
     return not run.eager or store.children.read_ignored(job.key).keys().isdisjoint(run.eager)
-
-
-def _listed(children: Iterable[Any]) -> list[Any]:
-    found = None if isinstance(children, (str, bytes, Mapping, Node)) else items(children)
-    if found is None:
-        raise FlowError(f"add_children takes a list of nodes, not {type(children).__name__}")
-    return found
 
 
 # ---- what is asked for ----------------------------------------------------------------------------------

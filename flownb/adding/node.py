@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic
 
-from flownb.arguments import shown
+from flownb.arguments import items, shown
 from flownb.errors import FlowError
 from flownb.typed import Value
 from flownb.wire import keys
@@ -61,6 +61,14 @@ def check_names(name: Any, queue: Any) -> None:
     problem = keys.problem_with_queue(queue)
     if problem:
         raise FlowError(f"queueName {problem}")
+
+
+def listed(given: Any, says: str) -> list[Any]:
+    """Return the nodes of a list that a caller gave; raise FlowError for what is none, beginning as `says`."""
+    found = None if isinstance(given, (str, bytes, Mapping, Node)) else items(given)
+    if found is None:
+        raise FlowError(f"{says} a list of nodes, not {type(given).__name__}")
+    return found
 
 
 def read(mention: Any) -> Node:
