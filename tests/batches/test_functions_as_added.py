@@ -137,12 +137,13 @@ def test_a_dead_kernels_rows_wait_until_somebody_goes_on_with_them_and_says_so(s
     )
 
 
+# The definition stands within the try too: a kernel that serves already claims the queue of a new task at once.
 CLAIM = """
 factor = {factor}
-@fn.task(queue="claimed-{turn}")
-def scale(x, offset={factor}):
-    return [x * factor, offset]
 try:
+    @fn.task(queue="claimed-{turn}")
+    def scale(x, offset={factor}):
+        return [x * factor, offset]
     rows = fn.fan_out(list(range(20)), scale, name="{turn}-{factor}").results(120)["scale"].tolist()
     print("ran" if rows == [[n * factor, factor] for n in range(20)] else rows)
 except fn.FlowError as error:
