@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
-from typing import Any
-from zoneinfo import ZoneInfo
 
+from flownb.adding.next_run import next_run_ms, opts_of_run
 from flownb.errors import ServerError
 from flownb.wire import codec, keys
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken, number
 
 log = logging.getLogger("flownb.worker")
-
-_LAST_WEEKDAY = re.compile(r"\b([0-7])L\b")  # "5L", the last Friday: croniter reads "L5"
-_FIELDS_FROM_MINUTES = 5  # a line may have seconds in front, or be a word such as @hourly
-_OF_ONE_RUN = ("jobId", "timestamp", "delay", "prevMillis", "repeat", "repeatJobKey")
 
 
 def add_next_runs(store: Store, taken: Sequence[Taken]) -> None:
@@ -58,9 +51,7 @@ def _add_next_run(store: Store, taken: Taken, scheduler: str) -> None:
         scheduler,
         at=at,
         next=next_ms,
-        opts=json.dumps(
-            _opts_of_next(opts, repeat, scheduler, count + 1, next_ms, now), separators=(",", ":")
-        ),
+        opts=json.dumps(opts_of_run(opts, repeat, scheduler, count + 1, next_ms, now), separators=(",", ":")),
         priority=record.priority,
         name=record.name,
         data=record.data,
@@ -70,76 +61,3 @@ def _add_next_run(store: Store, taken: Taken, scheduler: str) -> None:
 def _is_over(schedule: Mapping[str, str], count: int, now: int) -> bool:
     limit, end = number(schedule.get("limit", 0)), number(schedule.get("endDate", 0))
     return bool(limit and count >= limit) or bool(end and now > end)
-
-
-def next_run_ms(schedule: Mapping[str, str], at: int, now: int) -> int:
-    """Return when the next job is due: after now, so that what a standstill has left out is not made up for.
-
-    >>> next_run_ms({"every": "1000"}, 266, 300), next_run_ms({"every": "1000"}, 266, 4100)
-    (1266, 4266)
-    >>> next_run_ms({"pattern": "*/30 * * * * *", "tz": "UTC"}, 0, 31_000)
-    60000
-    """
-    if "pattern" not in schedule:
-        every = number(schedule["every"])
-        return at + every * max((now - at) // every + 1, 1)
-    return round(_next_match(schedule["pattern"], schedule.get("tz"), max(at, now) / 1000) * 1000)
-
-
-def _next_match(pattern: str, zone_name: str | None, after: float) -> float:
-    """Return when a cron line matches next, in a zone or in this machine's own; both in seconds since 1970.
-
-    The line is matched at the offset from UTC that holds `after`; where that ends before, at the one that follows. As
-    under BullMQ, a time that is left out when clocks go forward comes as much later, and what is due at an hour of the
-    day comes once when they go back.
-    """
-    zone = ZoneInfo(zone_name) if zone_name else None
-    offset = _offset(zone, after)
-    found = _next_at_offset(pattern, after, offset)
-    if _offset(zone, found) == offset:
-        return found
-    low, high = after, found  # the clocks are changed between these
-    while high - low > 0.5:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _offset(zone, middle) == offset else (low, middle)
-    change, new = round(high), _offset(zone, round(high))
-    moved = (new - offset).total_seconds()
-    if found < change + moved:  # it is left out
-        return found
-    is_repeated = moved < 0 and not _every_hour(pattern)
-    return _next_at_offset(pattern, change - 1 - (moved if is_repeated else 0), new)
-
-
-def _every_hour(pattern: str) -> bool:
-    fields = pattern.split()
-    return len(fields) < _FIELDS_FROM_MINUTES or fields[-4].startswith("*")
-
-
-def _offset(zone: ZoneInfo | None, at: float) -> timedelta:
-    offset = datetime.fromtimestamp(at, zone).astimezone(zone).utcoffset()
-    assert offset is not None
-    return offset
-
-
-def _next_at_offset(pattern: str, after: float, offset: timedelta) -> float:
-    from croniter import croniter  # few workers meet a schedule
-
-    start = datetime.fromtimestamp(after, timezone(offset))
-    return float(croniter(_LAST_WEEKDAY.sub(r"L\1", pattern), start, second_at_beginning=True).get_next())
-
-
-def _opts_of_next(
-    opts: Mapping[str, Any], repeat: Mapping[str, Any], scheduler: str, count: int, next_ms: int, now: int
-) -> dict[str, Any]:
-    kept = {name: value for name, value in opts.items() if name not in _OF_ONE_RUN}
-    if isinstance(kept.get("backoff"), (int, float)):
-        kept["backoff"] = {"type": "fixed", "delay": kept["backoff"]}
-    made = {
-        "repeat": {**repeat, "count": count},
-        "repeatJobKey": scheduler,
-        "jobId": f"repeat:{scheduler}:{next_ms}",
-        "timestamp": now,
-        "delay": max(next_ms - now, 0),
-    }
-    past = {"prevMillis": next_ms} if "pattern" in repeat else {}
-    return {"attempts": 0, **kept, **made, **past}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import flownb as fn
-from flownb.worker.next_runs import next_run_ms
+from flownb.adding.next_run import next_run_ms
 
 #: words in the options of one run that are times or made of them
 TIMES = {"jobId", "timestamp", "delay", "prevMillis"}
