@@ -42,6 +42,7 @@ MUTATIONS = [
     # removing by option
     Mutation("a job of a flow is removed at once", "retention", "if has[1] then return end", "", KEEP),
     Mutation("one more is kept", "retention", "int(retention.newest), int", "int(retention.newest + 1), int", KEEP),
+    Mutation("one that is not kept takes all with it", "retention", "if retention.newest == 0 then", "if false then", KEEP),
     Mutation("the limit is forgotten", "retention", "math.min(retention.limit, MOST_REMOVED)", "MOST_REMOVED", KEEP),
     Mutation("failures and successes share a set", "retention", "q.completed or q.failed", "q.completed or q.completed", KEEP),
     Mutation("a removed failure keeps its parent", "retention", "then release_at_once(has[2]) end", "then end", KEEP),

@@ -32,6 +32,21 @@ def test_a_job_that_is_not_kept_leaves_no_key_and_is_told_as_completed(bench: Be
     assert bench.event_fields()[-1]["event"] == "completed"
 
 
+@pytest.mark.parametrize("end_of", [completed, failed])
+def test_a_job_that_is_not_kept_takes_no_other_with_it(bench: Bench, end_of):
+    for id in "abc":
+        bench.add_plain(id)
+        bench.finish(end_of(bench.take_one()))
+    bench.wait(5000)
+
+    bench.add_plain("d")
+    bench.finish(keep(end_of(bench.take_one()), count=0, age=1000))
+
+    kept = [bench.zset(key(word)).keys() for word in ("completed", "failed")]
+    assert {"a", "b", "c"} in kept
+    assert bench.redis.exists(key("a"), key("b"), key("c"), key("d")) == 3
+
+
 def test_sent_again_it_is_missing_and_nothing_changes(bench: Bench):
     bench.add_plain("a")
     outcome = keep(completed(bench.take_one()), count=0)

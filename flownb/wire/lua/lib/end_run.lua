@@ -114,7 +114,7 @@ local function end_run(run)
   count_move(q, flow, run.from, state)
   count_rows(q, flow, outcome.rows)
   if run.is_shared then end_shared(run, state, ended) end
-  if outcome.retention and not run.flow then apply_retention(q, state, outcome.retention) end
+  if outcome.retention and not run.flow then apply_retention(q, state, outcome.id, outcome.retention) end
   if flow and run.is_root and ended then
     if state == 'failed' then note_cause(q, flow, first_failure(run.job)) end
     end_flow(q, flow, state)

@@ -20,8 +20,10 @@ local function remove_ended(q, set, id)
   if has[3] then redis.call('DEL', further_parents_key(job)) end
 end
 
-local function apply_retention(q, state, packed)
+-- A job of which none is kept goes alone: what others of its queue asked for is theirs.
+local function apply_retention(q, state, id, packed)
   local set, retention = state == 'completed' and q.completed or q.failed, retention_of(packed)
+  if retention.newest == 0 then return remove_ended(q, set, id) end
   if retention.age then
     local oldest, most = int(now - retention.age), math.min(retention.limit, MOST_REMOVED)
     local ids = redis.call('ZREVRANGEBYSCORE', set, oldest, '-inf', 'LIMIT', 0, most)
