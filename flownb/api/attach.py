@@ -6,7 +6,8 @@ from typing import Self
 
 from flownb import hooks
 from flownb.api.flow import Flow
-from flownb.api.job import Job, connection_of, store_of, stored_job
+from flownb.api.job import Job, store_of, stored_job
+from flownb.api.job_changes import connection_of
 from flownb.arguments import is_unicode, shown, text
 from flownb.connection import Connection
 from flownb.errors import FlowError, JobMissing

@@ -10,19 +10,21 @@ from flownb import connection as connections
 from flownb.adding import child_jobs
 from flownb.adding.child_jobs import Run
 from flownb.api.children_values import ChildrenValues, read_children_values
+from flownb.api.job_changes import JobChanges
+from flownb.arguments import flag, whole
 from flownb.connection import Connection
 from flownb.errors import FlowError, JobMissing
 from flownb.options import JobOptions
 from flownb.state.stored_flow import StoredJob
-from flownb.steering.remove import remove_job
-from flownb.steering.retry import retry_one
 from flownb.wire import codec, keys
 from flownb.wire.lease_records import OwnRun
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 
+MOST_ROWS = 2**53  # a position in a job's log
 
-class Job:
+
+class Job(JobChanges):
     """One job. Fields are as they were when it was read; methods ask the server.
 
     In a processor the same object says how the run goes: `update_progress`, `log`, `update_data`, which raise
@@ -36,7 +38,7 @@ class Job:
     """
 
     # `_data` is decoded when it is first asked for; nothing else changes but by `update_data`.
-    __slots__ = ("_connection", "_data", "_record", "_run", "_store")
+    __slots__ = ("_data", "_run")
 
     def __init__(
         self,
@@ -46,9 +48,7 @@ class Job:
         connection: Connection | None = None,
         run: Run | None = None,
     ) -> None:
-        self._record = record
-        self._store = store
-        self._connection = connection
+        super().__init__(record, store=store, connection=connection)
         self._run = run
         self._data: Any = _UNREAD
 
@@ -207,49 +207,19 @@ class Job:
         pending, processed, ignored, failed = self._store.children.counts([self._record.key])[0]
         return {"processed": processed, "unprocessed": pending, "failed": failed, "ignored": ignored}
 
-    def get_logs(self) -> list[str]:
-        """Return the rows written with `log`, oldest first.
+    def get_logs(self, start: int = 0, end: int = -1, asc: bool = True) -> list[str]:
+        """Return the rows written with `log`, oldest first, from `start` to `end`, both included.
 
-        >>> with Worker("doc-logs", lambda job: job.log("almost there")):
-        ...     add({"name": "total", "queueName": "doc-logs"}).wait(timeout=30).job.get_logs()
+        Without `asc` the newest row is the first, and 0.
+
+        >>> with Worker("doc-logs", lambda job: [job.log(row) for row in ("begun", "almost there")]):
+        ...     add({"name": "total", "queueName": "doc-logs"}).wait(timeout=30).job.get_logs(0, 0, asc=False)
         ['almost there']
         """
-        return self._store.jobs.read_logs(self._record.key)
-
-    # ---- again, or no more ---------------------------------------------------------------------------
-
-    def retry(self) -> None:
-        """Run a failed job again, with all its attempts; what stands above it waits for it again, up to the root.
-
-        Raises `FlowError` when the job has not failed, when its children failed it (retry those, or the flow),
-        or when a job above it runs right now with what it had.
-
-        >>> Queue("doc-again").add("mail").retry()
-        Traceback (most recent call last):
-            ...
-        flownb.errors.FlowError: job 'mail' is waiting; only a failed job can be retried
-        """
-        self._ensure_writable()
-        retry_one(self._store, self._record.key)
-
-    def remove(self) -> None:
-        """Remove the job and its children; a parent waits for them no more. Children that somebody else uses stay.
-
-        Raises `FlowError` when one of them runs right now; then nothing is removed. A root goes with its whole flow,
-        as by `Flow.remove`: what runs is not waited for but told, and what it returns goes nowhere.
-
-        >>> queue = Queue("doc-gone")
-        >>> job = queue.add("mail")
-        >>> job.remove()
-        >>> queue.get_job(job.id) is None
-        True
-        """
-        self._ensure_writable()
-        remove_job(self._store, self._record.key)
-
-    def _ensure_writable(self) -> None:
-        if self._connection is not None:
-            self._connection.ensure_writable()
+        first, last = whole("start", start, -MOST_ROWS, MOST_ROWS), whole("end", end, -MOST_ROWS, MOST_ROWS)
+        if flag("asc", asc):
+            return self._store.jobs.read_logs(self._record.key, first, last)
+        return self._store.jobs.read_logs(self._record.key, -1 - last, -1 - first)[::-1]
 
     # ---- while it runs ------------------------------------------------------------------------------
 
@@ -319,10 +289,6 @@ class Job:
     def _own_run(self) -> OwnRun | None:
         return self._run.own if self._run is not None else None
 
-    @property
-    def _base(self) -> str:
-        return keys.base_of(self._record.key)
-
     def __repr__(self) -> str:
         return f"Job({self.name!r} in {self.queue_name!r})"
 
@@ -338,11 +304,6 @@ def find_job(store: Store, key: str, connection: Connection | None = None) -> Jo
 def stored_job(job: Job) -> StoredJob:
     """Return the stored job behind a handle: the door for the rooms above."""
     return StoredJob(job._store, job._record)
-
-
-def connection_of(job: Job) -> Connection | None:
-    """Return the connection that the job was read through, where it is known."""
-    return job._connection
 
 
 def store_of(connection: Connection | None) -> tuple[Connection, Store]:

@@ -10,9 +10,9 @@ from flownb.adding.plan import plan, refuse_other_prefix
 from flownb.adding.planned_job import PlannedJob
 from flownb.adding.send import saying
 from flownb.api import cut_short
-from flownb.api.job import Job, store_of
+from flownb.api.job import Job
+from flownb.api.many_jobs import ManyJobs
 from flownb.arguments import is_unicode, items, one_of, shown, text, whole
-from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError, ServerError
 from flownb.wire import keys
 from flownb.wire.job_rows import JobDetails, JobRow
@@ -22,7 +22,7 @@ from flownb.wire.store.limits import CHUNK_JOBS
 MOST_AT = 2**53  # a position in a list of jobs
 
 
-class Queue:
+class Queue(ManyJobs):
     """A named line of jobs, shared with every BullMQ client of the server.
 
     >>> queue = Queue("doc-mails")
@@ -30,11 +30,6 @@ class Queue:
     >>> queue.get_job_counts()["waiting"]
     1
     """
-
-    def __init__(self, name: str, *, connection: Connection | None = None) -> None:
-        self.name = keys.checked_queue(name)
-        self._connection, self._store = store_of(connection)
-        self._base = keys.base(self._connection.prefix, self.name)
 
     def add(self, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Job:
         """Add one job; `opts` are BullMQ's, bare numbers in milliseconds.

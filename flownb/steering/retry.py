@@ -13,7 +13,7 @@ from flownb.state.seal import seal_of, unseal
 from flownb.wire import codec, keys, many_rows
 from flownb.wire.flow_log import log_flow
 from flownb.wire.many_rows import RowsValue
-from flownb.wire.records import CANCELLED, FAILED, JobRecord
+from flownb.wire.records import CANCELLED, COMPLETED, FAILED, JobRecord
 from flownb.wire.requests import Retry
 from flownb.wire.store import Store
 from flownb.wire.store.limits import JOBS_A_CHANGE
@@ -62,6 +62,31 @@ def retry_flow(store: Store, flow_state: FlowState) -> None:
         unseal(store, flow_state)
 
 
+def retry_state(store: Store, base: str, state: str, before: int) -> None:
+    """Run all jobs of a queue again that have failed, or completed, until `before` (ms), the oldest first.
+
+    Those stay that cannot run again now: their children failed them, or a job above them runs.
+    """
+    flows, start, token = dict[str, bool](), 0, secrets.token_hex(8)  # flow -> were jobs of it cancelled?
+    while ids := store.queues.read_oldest(base, state, start, JOBS_A_CHANGE, before):
+        jobs = keys.jobs_in(base, ids)
+        found = store.jobs.read(jobs, ("name", "fl", "bind"))
+        for job in found:
+            if job and job.flow and job.flow not in flows:
+                flows[job.flow] = store.flows.has_cancelled_jobs(job.flow)
+        rows = {
+            job.key: list(range(many_rows.rows_in(job.bind or "")))
+            for job in found if job and state == COMPLETED and many_rows.holds_rows(job.bind)
+        }  # fmt: skip
+        answers = _ask(store, jobs, token, rows=rows, completed=state == COMPLETED)
+        start += len(ids) - answers.count("done")
+    for flow, has_cancelled in flows.items():
+        log_flow("is retried by hand with its queue", flow=flow)
+        if has_cancelled:
+            flow_state = OwnFlowState(store, flow)
+            retry_jobs(store, flow_state, _cancelled_in(store, flow_state))
+
+
 def retry_jobs(
     store: Store, flow_state: FlowState, jobs: Sequence[str], rows: Mapping[str, list[int]] | None = None
 ) -> None:
@@ -97,12 +122,14 @@ def _ask(
     flow: str | None = None,
     seal: str | None = None,
     rows: Mapping[str, list[int]] = MappingProxyType({}),
+    completed: bool = False,
 ) -> list[str]:
     found = store.jobs.read(jobs, ("name", "opts", "bind"))
     holding_rows = [job for job in found if job and many_rows.holds_rows(job.bind)]
     parts = _with_rows(store, holding_rows, rows)
     asked = [
-        parts.get(key, Retry(key))._replace(lifo=_lifo(job)) for key, job in zip(jobs, found, strict=True)
+        parts.get(key, Retry(key))._replace(lifo=_lifo(job), completed=completed)
+        for key, job in zip(jobs, found, strict=True)
     ]
     return store.jobs.retry(asked, token=token, flow=flow, seal=seal)
 

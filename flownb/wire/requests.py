@@ -18,6 +18,8 @@ class Retry(NamedTuple):
     were_open: int = 0
     #: of a many-row job that has no value: its new field ``part``
     part: str | None = None
+    #: it may have completed, and runs again all the same
+    completed: bool = False
 
 
 class Detachment(NamedTuple):

@@ -60,6 +60,7 @@ class World:
         self.batch = fn.fan_out([1, 2], self.task, name="a batch")
         self.queue = fn.Queue("q")
         self.job = self.queue.add("n", {"x": 1})
+        self.later = self.queue.add("n", opts={"delay": 1_000_000})
         self.producer = fn.FlowProducer()
 
     def changes(self) -> int:
@@ -172,6 +173,10 @@ TARGETS: tuple[Target, ...] = (
     method("Queue.add_bulk", "queue", special=bulk_jobs, jobs=[{"name": "n"}]),
     method("Queue.get_job", "queue", id="1"),
     method("Queue.get_jobs", "queue", state="waiting", start=0, end=9),
+    method("Queue.drain", "queue", delayed=False),
+    method("Queue.clean", "queue", grace=0, limit=0, state="completed"),
+    method("Queue.obliterate", "queue", force=False),
+    method("Queue.retry_jobs", "queue", state="failed", timestamp=None),
     function(
         "Worker",
         lambda **kwargs: repr(fn.Worker(**kwargs)),
@@ -255,6 +260,10 @@ TARGETS: tuple[Target, ...] = (
     method("Job.update_progress", "job", progress=1),
     method("Job.update_data", "job", data=1),
     method("Job.log", "job", row="a"),
+    method("Job.get_logs", "job", start=0, end=-1, asc=True),
+    method("Job.clear_logs", "job", keep_logs=None),
+    method("Job.change_delay", "later", delay=5),
+    method("Job.change_priority", "job", priority=1, lifo=False),
     method("Job.add_children", "job", children=[]),
     function(
         "connect",

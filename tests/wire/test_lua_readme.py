@@ -57,7 +57,11 @@ def test_every_state_is_in_the_picture_and_can_be_left_the_last_two_only_by_a_re
     for state in ("waiting", "prioritized", "active", "delayed", "waiting_children", "completed", "failed"):
         assert any(target == state for _, target in arrows)
         assert any(origin == state for origin, _ in arrows)
-    assert {target for origin, target in arrows if origin == "completed"} == {"waiting_children"}
+    assert {target for origin, target in arrows if origin == "completed"} == {
+        "waiting_children",
+        "waiting",
+        "prioritized",
+    }
 
 
 def test_a_stale_diagram_is_found(writer: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -10,6 +10,7 @@ from flownb.wire.store.declared import DeclaredChildren
 from flownb.wire.store.due_removals import DueRemovals
 from flownb.wire.store.flows import Flows
 from flownb.wire.store.job_facts import JobFactsReader
+from flownb.wire.store.job_moves import JobMoves
 from flownb.wire.store.jobs import Jobs
 from flownb.wire.store.kernel_code import KernelCodes
 from flownb.wire.store.large_inputs import LargeInputs
@@ -36,6 +37,7 @@ class Store:
         server = self.server = Server(client, prefix, read_only=read_only)
         # what is stored
         self.jobs = Jobs(server)
+        self.moves = JobMoves(server)
         self.leases = Leases(server)
         self.flows = Flows(server)
         self.queues = Queues(server)

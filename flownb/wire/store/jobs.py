@@ -85,9 +85,9 @@ class Jobs:
             found: Any = self._server.client.hget(job, "part")
         return codec.text_or_none(found)
 
-    def read_logs(self, job: str) -> list[str]:
+    def read_logs(self, job: str, start: int = 0, end: int = -1) -> list[str]:
         with server_errors():
-            found: Any = self._server.client.lrange(keys.part(job, "logs"), 0, -1)
+            found: Any = self._server.client.lrange(keys.part(job, "logs"), start, end)
         return [codec.text(row) for row in found]
 
     def read_finished(self, job: str) -> str | None:
@@ -132,6 +132,15 @@ class Jobs:
         )
         rows: int | None = reply.get("rows")
         return rows
+
+    def clear_logs(self, job: str, keep: int) -> None:
+        """Remove the rows of a job's log, all but the newest `keep`."""
+        logs = keys.part(job, "logs")
+        with server_errors():
+            if keep:
+                self._server.client.ltrim(logs, -keep, -1)
+            else:
+                self._server.client.delete(logs)
 
     def save_rows(self, base: str, id: str, part: str, *, done: int, failed: int, own_run: OwnRun) -> None:
         """Keep what the rows of a running job have come to, and count those that the run has ended: all of them so far.

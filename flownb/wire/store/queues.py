@@ -6,12 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flownb.wire import codec, keys
-from flownb.wire.records import COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING_CHILDREN
+from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING, WAITING_CHILDREN
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.limits import IDS_A_READ, MOST_JOBS_A_CALL, in_pieces
 from flownb.wire.store.server import Server
 
 _LISTS = ("wait", "paused", "active")
+#: what is left of a queue without jobs
+_OWN = (
+    *("events", "delay", "stalled-check", "stalled", "id", "pc", "marker", "meta"),
+    *("metrics:completed", "metrics:completed:data", "metrics:failed", "metrics:failed:data"),
+)
 SORTED_STATES = (DELAYED, PRIORITIZED, WAITING_CHILDREN, COMPLETED, FAILED)  #: kept in a sorted set each
 
 
@@ -34,6 +39,19 @@ class Queues:
     def is_paused(self, base: str) -> bool:
         with server_errors():
             return bool(self._server.client.hexists(keys.part(base, "meta"), "paused"))
+
+    def tell_cleaned(self, base: str, count: int) -> None:
+        """Tell listeners that so many jobs were cleaned away."""
+        with server_errors():
+            self._server.client.xadd(keys.part(base, "events"), {"event": "cleaned", "count": count})
+
+    def forget(self, base: str) -> None:
+        """Delete what is a queue's own: its events, settings, counters and schedules. Its jobs are gone before."""
+        schedules = keys.part(base, "repeat")
+        with server_errors():
+            found: Any = self._server.client.zrange(schedules, 0, -1)
+            own = [keys.job_in(schedules, codec.text(id)) for id in found]
+            self._server.client.delete(*own, schedules, *(keys.part(base, name) for name in _OWN))
 
     def set_limit(self, base: str, limiter: Mapping[str, int] | None) -> None:
         """Set the queue-wide rate limit: `max` starts per `duration` ms; None ends it."""
@@ -60,6 +78,22 @@ class Queues:
                 return self._read_list(base, "active", start, end)
             newest_first = state in (COMPLETED, FAILED)
             found: Any = self._server.client.zrange(keys.part(base, state), start, end, desc=newest_first)
+        return [codec.text(id) for id in found]
+
+    def read_oldest(
+        self, base: str, state: str, start: int, count: int, before: int | None = None
+    ) -> list[str]:
+        """Return ids of one state, those first that came (or ended) first; of those that ended until `before` (ms)."""
+        if state in (WAITING, ACTIVE):
+            return self.read_ids(base, state, start, start + count - 1)
+        with server_errors():
+            found: Any = (
+                self._server.client.zrange(keys.part(base, state), start, start + count - 1)
+                if before is None
+                else self._server.client.zrangebyscore(
+                    keys.part(base, state), "-inf", before, start=start, num=count
+                )
+            )
         return [codec.text(id) for id in found]
 
     def _read_waiting(self, base: str, start: int, end: int) -> list[str]:

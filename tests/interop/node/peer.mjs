@@ -75,6 +75,11 @@ const deeds = {
   },
 };
 
+function told(answer) {
+  if (Array.isArray(answer)) return answer.map(told);
+  return answer?.queueQualifiedName ? answer.id : answer;
+}
+
 async function perform(job, token) {
   await notes.rpush("test:runs", JSON.stringify({ name: job.name, by: me }));
   return deeds[job.data.do](job, token);
@@ -108,6 +113,13 @@ const asked = {
         .next()
         .getTime();
     return lines.flatMap((line) => zones.flatMap((tz) => times.map((time) => next(line, tz, time))));
+  },
+  // Any method of BullMQ's Queue or Job; jobs in what it returns are told by their ids.
+  async call({ queue: name, method, args = [] }) {
+    return told(await queue(name)[method](...args));
+  },
+  async call_job({ queue: name, id, method, args = [] }) {
+    return told(await (await queue(name).getJob(id))[method](...args));
   },
   async pause({ queue: name }) {
     await queue(name).pause();

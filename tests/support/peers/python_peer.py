@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from bullmq import FlowProducer, Job, Queue, UnrecoverableError, WaitingChildrenError, Worker
@@ -44,6 +44,12 @@ class Peer:
 
     async def add_jobs(self, queue: str, jobs: list[dict[str, Any]]) -> None:
         await self.queue(queue).addBulk([{"opts": {}, **job} for job in jobs])
+
+    async def call(self, queue: str, method: str, args: Sequence[Any] = ()) -> Any:
+        return told(await getattr(self.queue(queue), method)(*args))
+
+    async def call_job(self, queue: str, id: str, method: str, args: Sequence[Any] = ()) -> Any:
+        return told(await getattr(await Job.fromId(self.queue(queue), id), method)(*args))
 
     async def pause(self, queue: str) -> None:
         await self.queue(queue).pause()
@@ -134,6 +140,13 @@ class Peer:
         if await job.moveToWaitingChildren(token, {}):
             raise WaitingChildrenError
         return await self.gather(job, token)
+
+
+def told(answer: Any) -> Any:
+    """Name jobs in what a call returned by their ids."""
+    if isinstance(answer, list):
+        return [told(one) for one in answer]
+    return answer.id if isinstance(answer, Job) else answer
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
---- retry_jobs: failed -> waiting or prioritized; ancestors wait again: failed or completed -> waiting-children.
+--- retry_jobs: failed or completed -> waiting or prioritized; ancestors wait again: failed or completed -> waiting-children.
 -- One call for many jobs; a bad one spoils only itself: its answer says why it was refused. Sent twice, the call
 -- retries nothing twice. A job whose ancestor runs right now is refused: that run has begun with what there was.
 -- @keys    queues
@@ -6,7 +6,7 @@
 -- @returns answers
 -- @errors
 -- @use     queue counts enqueue parents release job_state reopen_flow wait_again
--- @row     retry key lifo rows were_open part
+-- @row     retry key lifo rows were_open part completed
 
 -- An answer: done, repeated, missing, damaged, not-failed, failed-children or parent-active, the last two with a key behind it:
 -- of the failed child, or of the ancestor that runs. `seal` keeps parents of `flow` waiting while calls follow; the last
@@ -48,7 +48,7 @@ for i, packed in ipairs(args.jobs) do
   local job = read_job(retry.key)
   if not job then answers[i] = is_sound_job(retry.key) and 'missing' or 'damaged'
   elseif job.retry_token == args.token or seen[job.key] then answers[i] = 'repeated'
-  elseif job.state ~= 'failed' and not (retry.rows and job.state == 'completed') then answers[i] = 'not-failed'
+  elseif job.state ~= 'failed' and not ((retry.rows or retry.completed) and job.state == 'completed') then answers[i] = 'not-failed'
   else
     seen[job.key] = true
     local above = running_above(job)

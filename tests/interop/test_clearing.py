@@ -1,0 +1,179 @@
+"""Drain, clean, obliterate, retry and promote many: flownb's queue beside Node's and Python's, on the same jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+import flownb as fn
+from tests.support.peers.beside import dump, without_events
+from tests.support.peers.process import PeerError
+
+
+def jobs(*names, do="value", **opts):
+    return [
+        {"name": name, "data": {"do": do, "value": name, "why": "no"}, "opts": {"jobId": name, **opts}}
+        for name in names
+    ]
+
+
+@pytest.fixture(scope="module")
+def node6(start_peer):
+    return start_peer("node6")
+
+
+@pytest.fixture(scope="module")
+def python(start_peer):
+    return start_peer("python")
+
+
+@pytest.fixture(scope="module")
+def runner(start_peer):
+    """Give a Node peer that works when it is told to, and kills nothing else when it is killed."""
+    return start_peer("node6")
+
+
+@pytest.fixture
+def filled(node6, redis, until, connection):
+    """Let Node fill the queues of everyone the same way: a job in each state, and a flow of its own."""
+
+    def fill(*everyone):
+        for who in everyone:
+            line, top = f"{who}-line", f"{who}-top"
+            node6.ask("add_jobs", queue=line, jobs=jobs("done-1", "done-2", "done-3"))
+            node6.ask("add_jobs", queue=line, jobs=jobs("bad-1", "bad-2", do="fail"))
+            node6.ask("work", queue=line)
+            ended = (f"bull:{line}:completed", f"bull:{line}:failed")
+            until(lambda ended=ended: sum(map(redis.zcard, ended)) == 5)
+            node6.ask("stop")
+            node6.ask("add_jobs", queue=line, jobs=jobs("a", "b", "c", "d"))
+            node6.ask("add_jobs", queue=line, jobs=jobs("p5", "p6", priority=5) + jobs("p1", priority=1))
+            node6.ask("add_jobs", queue=line, jobs=jobs("soon", "later", delay=100_000))
+            node6.ask("add_jobs", queue=line, jobs=jobs("later-p", delay=200_000, priority=3))
+            node6.ask(
+                "add_jobs", queue=line, jobs=[{**jobs("once")[0], "opts": {"deduplication": {"id": "d"}}}]
+            )
+            below = {"name": "c1", "queueName": line, "data": {}, "opts": {"jobId": "c1"}}
+            node6.ask(
+                "add_flow",
+                tree={"name": "up", "queueName": top, "opts": {"jobId": "up"}, "children": [below]},
+            )
+            inner = {"name": "c2", "queueName": line, "data": {}, "opts": {"jobId": "c2"}}
+            root = {"name": "in", "queueName": line, "opts": {"jobId": "in"}, "children": [inner]}
+            node6.ask("add_flow", tree=root)
+
+    return fill
+
+
+#: what is asked of BullMQ's Queue: method and arguments; and of flownb's
+CALLS = {
+    "drain": (("drain", []), lambda q: q.drain()),
+    "drain, delayed too": (("drain", [True]), lambda q: q.drain(delayed=True)),
+    "clean waiting": (("clean", [0, 0, "wait"]), lambda q: q.clean(0, state="wait")),
+    "clean two waiting": (("clean", [0, 2, "wait"]), lambda q: q.clean(0, 2, "waiting")),
+    "clean old waiting": (("clean", [100_000, 0, "wait"]), lambda q: q.clean(100, state="waiting")),
+    "clean two completed": (("clean", [0, 2, "completed"]), lambda q: q.clean(0, 2)),
+    "clean completed": (("clean", [0, 0, "completed"]), lambda q: q.clean(0)),
+    "clean old completed": (("clean", [100_000, 0, "completed"]), lambda q: q.clean("100s")),
+    "clean failed": (("clean", [0, 0, "failed"]), lambda q: q.clean(0, state="failed")),
+    "clean delayed": (("clean", [0, 0, "delayed"]), lambda q: q.clean(0, state="delayed")),
+    "clean prioritized": (("clean", [0, 0, "prioritized"]), lambda q: q.clean(0, state="prioritized")),
+    "promote": (("promoteJobs", []), lambda q: q.promote_jobs()),
+    "obliterate": (("obliterate", []), lambda q: q.obliterate()),
+}
+
+
+@pytest.mark.parametrize("what", CALLS)
+def test_a_queue_is_as_after_the_same_call_of_node(what, node6, filled, redis):
+    (method, args), ours = CALLS[what]
+    filled("node", "ours")
+
+    answer = node6.ask("call", queue="node-line", method=method, args=args)
+    mine = ours(fn.Queue("ours-line"))
+
+    assert sorted(mine or []) == sorted(answer or [])
+    assert dump(redis, "ours") == dump(redis, "node")
+
+
+@pytest.mark.parametrize("method", ["drain", "promoteJobs", "obliterate"])
+def test_a_queue_is_as_after_the_same_call_of_python(method, python, filled, redis):
+    ours = {"drain": "drain", "promoteJobs": "promote_jobs", "obliterate": "obliterate"}[method]
+    filled("python", "ours")
+
+    python.ask("call", queue="python-line", method=method)
+    getattr(fn.Queue("ours-line"), ours)()
+
+    assert without_events(dump(redis, "ours")) == without_events(dump(redis, "python"))
+
+
+@pytest.mark.parametrize("state", ["failed", "completed"])
+def test_jobs_that_ended_run_again_as_by_node_but_with_all_their_attempts(state, node6, filled, redis):
+    filled("node", "ours")
+
+    node6.ask("call", queue="node-line", method="retryJobs", args=[{"state": state}])
+    fn.Queue("ours-line").retry_jobs(state)
+
+    theirs, ours = dump(redis, "node"), dump(redis, "ours")
+    for found in (theirs, ours):
+        for name, was in found.items():
+            if name.startswith(("bull:line:bad", "bull:line:done")) and "finishedOn" not in was:
+                assert was.pop("atm") == (0 if found is ours else 1)
+    assert ours == theirs
+
+
+def test_obliterate_is_refused_while_a_job_runs_and_force_takes_it_along(
+    node6, runner, redis, until, connection
+):
+    for who in ("node", "ours"):
+        node6.ask("add_jobs", queue=f"{who}-line", jobs=jobs("runs", "waits", do="hold"))
+        runner.ask("work", queue=f"{who}-line")
+        until(lambda who=who: redis.exists(f"bull:{who}-line:runs:lock"))
+
+    with pytest.raises(PeerError, match="active jobs"):
+        node6.ask("call", queue="node-line", method="obliterate")
+    with pytest.raises(fn.FlowError, match="job 'runs' of it still runs"):
+        fn.Queue("ours-line").obliterate()
+    assert dump(redis, "ours") == dump(redis, "node")
+
+    node6.ask("call", queue="node-line", method="obliterate", args=[{"force": True}])
+    fn.Queue("ours-line").obliterate(force=True)
+
+    assert dump(redis, "ours") == dump(redis, "node")
+    redis.set("test:open", 1)
+    runner.ask("stop")
+
+
+def test_jobs_that_lost_their_worker_are_cleaned_and_others_run_on(
+    node6, redis, until, start_peer, connection
+):
+    runner = start_peer("node6")
+    for who in ("node", "ours"):
+        node6.ask("add_jobs", queue=f"{who}-line", jobs=jobs("lost", "held", do="hold"))
+        runner.ask("work", queue=f"{who}-line", concurrency=2)
+        until(lambda who=who: redis.exists(f"bull:{who}-line:lost:lock", f"bull:{who}-line:held:lock") == 2)
+        redis.delete(f"bull:{who}-line:lost:lock")
+
+    answer = node6.ask("call", queue="node-line", method="clean", args=[0, 0, "active"])
+    assert fn.Queue("ours-line").clean(0, state="active") == answer == ["lost"]
+    assert dump(redis, "ours") == dump(redis, "node")
+    runner.kill()
+
+
+def test_the_next_run_of_a_schedule_stays_and_goes_with_the_queue(node6, redis, connection):
+    for who in ("node", "ours"):
+        node6.ask(
+            "schedule",
+            queue=f"{who}-line",
+            id="s",
+            repeat={"every": 60_000},
+            job={"name": "tick", "opts": {}},
+        )
+
+    node6.ask("call", queue="node-line", method="drain", args=[True])
+    fn.Queue("ours-line").drain(delayed=True)
+    theirs, ours = dump(redis, "node"), dump(redis, "ours")
+    assert theirs.keys() >= {"bull:line:repeat"}
+    assert [key for key in ours if ":repeat" in key] == [key for key in theirs if ":repeat" in key] != []
+
+    node6.ask("call", queue="node-line", method="obliterate")
+    fn.Queue("ours-line").obliterate()
+    assert dump(redis, "ours") == dump(redis, "node")
