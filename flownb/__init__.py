@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flownb.adding.node import Node
     from flownb.api.display import draw
     from flownb.api.doctor import doctor
+    from flownb.api.every import every
     from flownb.api.flow import Flow
     from flownb.api.job import Job
     from flownb.api.listing import flows
@@ -81,6 +82,7 @@ _HOMES = {
     "connect": "connection",
     "doctor": "api.doctor",
     "draw": "api.display",
+    "every": "api.every",
     "fan_out": "batches.fan_out",
     "flows": "api.listing",
     "task": "tasks.task",
@@ -106,6 +108,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Batch",
     "attach",
     "flows",
+    "every",
     "draw",
     "doctor",
     "FlownbError",

@@ -81,7 +81,7 @@ class Drawings(Protocol):
 
 
 class Tables(Protocol):
-    """`views.table`: DataFrames of jobs, counts, flows and reasons, one row each, in the order given."""
+    """`views.table`: DataFrames of jobs, counts, flows, schedules and reasons, one row each, in the order given."""
 
     def jobs_frame(self, records: Iterable[JobRecord], /) -> pd.DataFrame: ...
 
@@ -90,6 +90,10 @@ class Tables(Protocol):
 
     def flows_frame(
         self, lines: Sequence[tuple[str, str, str, int, int, int, float, str]], /
+    ) -> pd.DataFrame: ...
+
+    def schedules_frame(
+        self, lines: Sequence[tuple[str, str, str, str, int, str | None, str | None, str]], /
     ) -> pd.DataFrame: ...
 
     def timeline_frame(self, records: Iterable[JobRecord], /) -> pd.DataFrame:

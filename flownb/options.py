@@ -107,6 +107,11 @@ class JobOptions:
         return self.remove_on_complete is not None or self.remove_on_fail is not None
 
     @property
+    def typed(self) -> dict[str, Any]:
+        """The options as a caller may type them: `read` makes the same of them again."""
+        return {_LONG.get(name, name): value for name, value in self.bullmq.items()}
+
+    @property
     def bullmq_policy(self) -> str | None:
         """The policy as BullMQ reads it, to which an explicit False means the same as none."""
         return next((short for short in _POLICIES.values() if self.bullmq.get(short)), None)

@@ -1,4 +1,4 @@
-"""Job records, phases, counts and lists of flows as DataFrames."""
+"""Job records, phases, counts and lists of flows and schedules as DataFrames."""
 
 from __future__ import annotations
 
@@ -95,6 +95,26 @@ def flows_frame(lines: Sequence[tuple[str, str, str, int, int, int, float, str]]
     return pd.DataFrame(
         {
             name: pd.Series(list(values), dtype=kinds[name]) if name in kinds else _texts(list(values))
+            for name, values in columns.items()
+        }
+    )
+
+
+SCHEDULE_COLUMNS = ("name", "when", "tz", "overlap", "next", "last", "state", "why")
+
+
+def schedules_frame(
+    lines: Sequence[tuple[str, str, str, str, int, str | None, str | None, str]],
+) -> pd.DataFrame:
+    """One row a schedule, in the order given: name, when, tz, overlap, next, last, state, why.
+
+    >>> schedules_frame([("nightly", "1d", "UTC", "skip", 1764568800000, None, None, "")]).loc[0, "next"]
+    Timestamp('2025-12-01 06:00:00+0000', tz='UTC')
+    """
+    columns = dict(zip(SCHEDULE_COLUMNS, zip(*lines, strict=True) if lines else [()] * 8, strict=True))
+    return pd.DataFrame(
+        {
+            name: _moments(list(values)) if name == "next" else _texts(list(values))
             for name, values in columns.items()
         }
     )

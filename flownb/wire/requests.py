@@ -1,4 +1,4 @@
-"""Requests: what a person asks to be done to stored jobs, a retry or a removal, as the scripts read it."""
+"""Requests: what a person asks to be done to stored jobs or schedulers, as the scripts read it."""
 
 from __future__ import annotations
 
@@ -49,3 +49,16 @@ class Removal:
             "flow": self.flow,
             "name": self.name,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduledJob:
+    """The next job of a job scheduler."""
+
+    name: str
+    data: str = "{}"  #: JSON text
+    opts: str  #: JSON text
+    priority: int = 0
+
+    def packed(self) -> dict[str, Any]:
+        return {"name": self.name, "data": self.data, "opts": self.opts, "priority": self.priority}

@@ -12,6 +12,7 @@ from typing import Any
 from flownb import connection as connections
 from flownb.api.job import Job
 from flownb.api.summary import summarise
+from flownb.api.ticks import add_flow_of_tick
 from flownb.arguments import items, read_limiter, seconds, shown, whole
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
@@ -36,6 +37,7 @@ GRACE_SECONDS_AT_EXIT = 1.0
 
 _numbers = itertools.count(1)
 _SUMMARY = Work(summarise, stays=True)
+_TICK = Work(add_flow_of_tick, stays=True)
 _running: dict[str, Worker] = {}  # by name; written by whoever starts or closes one
 
 
@@ -209,7 +211,9 @@ class Worker(Service):
             del _running[self.name]
 
     def _work_for(self, taken: Taken) -> Work:
-        return _SUMMARY if taken.record.queue == keys.BATCH_QUEUE else self._work
+        if taken.record.queue != keys.BATCH_QUEUE:
+            return self._work
+        return _SUMMARY if taken.scheduler is None else _TICK
 
     def _limiter_of(self, base: str) -> dict[str, int] | None:
         return self._limiter

@@ -17,7 +17,7 @@ TESTS = {
 }
 
 
-@pytest.mark.parametrize("row", [*(f"G{i}" for i in range(1, 10)), *(f"F{i:02}" for i in range(1, 41))])
+@pytest.mark.parametrize("row", [*(f"G{i}" for i in range(1, 10)), *(f"F{i:02}" for i in range(1, 42))])
 def test_every_guarantee_and_every_fault_has_a_test(row: str):
     assert re.findall(r"`(test_\w+)`", ROWS[row])
 

@@ -16,7 +16,7 @@ from flownb.wire import scripts
 from flownb.wire.job_rows import FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
 from flownb.wire.lease_records import FetchingWorker, Lease, OwnRun, QueueShare
 from flownb.wire.outcomes import Outcome, Retention
-from flownb.wire.requests import Detachment, Removal, Retry
+from flownb.wire.requests import Detachment, Removal, Retry, ScheduledJob
 from flownb.wire.store.children import ChildrenCounts, JobOutline
 from flownb.wire.store.job_records import FETCHED_FIELDS, taken_of
 from flownb.wire.store.shared_jobs import SharedJob
@@ -29,6 +29,7 @@ PACKED: dict[str, Any] = {
     "own_run": OwnRun(key="k", token="t", attempts_started=1),
     "worker": FetchingWorker(token="t", lock_ms=1),
     "removal": Removal(jobs=[]),
+    "scheduled_job": ScheduledJob(name="tick", opts="{}"),
 }
 """Maps, as instances of their classes."""
 ROWS: dict[str, Any] = {
@@ -117,7 +118,7 @@ def test_the_fields_of_a_fetched_job_come_in_the_order_in_which_they_are_read():
         ("finish", "@row     outcome base id", "@row     outcome id base"),
         ("finish", "eager retention rows", "eager retention rows extra"),
         ("fetch", "@map     worker token lock_ms", "@map     worker token"),
-        ("add_jobs", "-- @row     field_row key field value\n", ""),
+        ("add_jobs", "-- @row     parent_row key link policy is_outside\n", ""),
     ],
 )
 def test_a_record_that_differs_is_found(file, old, new):

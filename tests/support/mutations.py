@@ -37,7 +37,7 @@ ADD, FLOWS, FETCH = "test_add_jobs.py", "test_add_flows.py", "test_fetch.py"
 DONE, FAIL, RETRY = "test_complete.py", "test_fail.py", "test_retry.py"
 CANCEL, PAUSE, DOOM = "test_cancel.py", "test_pause_flow.py", "test_on_failure.py"
 AGAIN, GONE, GROW = "test_retry_jobs.py", "test_remove_jobs.py", "test_grow.py"
-KEEP = "test_keep.py"
+KEEP, EVERY = "test_keep.py", "test_schedules.py"
 MUTATIONS = [
     # removing by option
     Mutation("a job of a flow is removed at once", "retention", "if has[1] then return end", "", KEEP),
@@ -49,6 +49,14 @@ MUTATIONS = [
     Mutation("a flow is due whoever asks", "flow_record", "if not field_of(record, 'tidy') then return end", "", KEEP),
     Mutation("a claim is for nobody", "claim_auto_remove", "redis.call('ZADD', home .. ':tidy', int(now + 60000), flow)\n    if has[2]", "if has[2]", KEEP),
     Mutation("a retried flow is removed", "claim_auto_remove", "if has[1] and field_of(record, 'ended') then claimed", "if has[1] then claimed", KEEP),
+    # schedules
+    Mutation("a schedule changed meanwhile is replaced", "upsert_schedule", "if (next_due(q, scheduler) or false) ~= args.before then", "if false then", EVERY),
+    Mutation("a tick's job that runs is overwritten", "upsert_schedule", "and not (waits and args.due == args.before)", "and not args.before", EVERY),
+    Mutation("the job of the former times stays", "upsert_schedule", "if waits then drop_run(q, scheduler, args.before) end", "", EVERY),
+    Mutation("iterations are counted anew", "upsert_schedule", "field_of(record, 'ic') or '1'", "'1'", EVERY),
+    Mutation("a removed schedule has another tick", "remove_schedule", "if id and redis.call('ZREM', q.delayed, id) == 1 then", "if false then", EVERY),
+    Mutation("a removed schedule leaves what is beside it", "remove_schedule", "if args.beside then redis.call('DEL', args.beside) end", "", EVERY),
+    Mutation("what is due now waits for a time", "schedule", "if delay > 0 then", "if true then", EVERY),
     # refusals and fencing
     Mutation("a foreign lock lets an end through", "finish", "lock ~= outcome.token then", "false then", DONE),
     Mutation("no look at ats", "finish", "~= outcome.attempts_started then return 'stale'", "== -1 then return 'stale'", DONE),

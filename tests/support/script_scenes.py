@@ -8,7 +8,7 @@ from typing import Any
 from flownb.wire.job_rows import FlowRecord
 from flownb.wire.lease_records import Lease, OwnRun
 from flownb.wire.outcomes import Retention
-from flownb.wire.requests import Detachment, Removal, Retry
+from flownb.wire.requests import Detachment, Removal, Retry, ScheduledJob
 from flownb.wire.store.job_records import Taken
 from tests.support.damage import Scene
 from tests.support.script_bench import (
@@ -314,6 +314,21 @@ def schedule_goes_on(bench: Bench) -> Call:
     return lambda: bench.store.schedules.add_next_run(base("q"), "s", **times, **job)
 
 
+def schedule_replaced(bench: Bench) -> Call:
+    both(bench)
+    job = ScheduledJob(name="tick", opts="{}")
+    call = {"fields": {"name": "tick", "every": "1000"}, "job": job, "own": {"tree": "[]"}}
+    bench.store.schedules.upsert(base("q"), "s", before=None, due=bench.now + 500, **call)
+    return lambda: bench.store.schedules.upsert(
+        base("q"), "s", before=bench.now + 500, due=bench.now + 1000, **call
+    )
+
+
+def schedule_removed(bench: Bench) -> Call:
+    schedule_replaced(bench)
+    return lambda: bench.store.schedules.remove(base("q"), "s")
+
+
 def rows_saved(bench: Bench) -> Call:
     both(bench)
     one = take(bench, "opt")["f-opt"]
@@ -399,6 +414,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
         Scene("a whole flow", removed, single=True),
         Scene("a shared job stays", shared_stays, single=True),
     ),
+    "remove_schedule": (Scene("with its next job", schedule_removed, single=True),),
     "resume_flow": (Scene("set aside beside another", flow_resumed, single=True, one_queue=True),),
     "resume_queue": (Scene("all that was set aside", queue_resumed, single=True, one_queue=True),),
     "retry_jobs": (Scene("failed jobs", retried), Scene("a cancelled flow", cancel_taken_back)),
@@ -408,6 +424,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
         Scene("progress", updated("progress"), single=True),
         Scene("a log row", updated("log"), single=True),
     ),
+    "upsert_schedule": (Scene("in place of another", schedule_replaced, single=True),),
     "write_flow_end": (Scene("a root", end_written, single=True),),
     "repair_children": (Scene("values, waits, none left", children_repaired),),
     "repair_flow": (Scene("counts", flow_repaired, single=True),),

@@ -5,25 +5,18 @@
 -- @args    now scheduler at next opts priority name data
 -- @returns added
 -- @errors
--- @use     types queue enqueue
+-- @use     types queue schedule
 
-local q, schedulers = queues[1], queues[1].base .. ':repeat'
-local scheduler = schedulers .. ':' .. args.scheduler
-local id = 'repeat:' .. args.scheduler .. ':' .. int(args.next)
-local job = job_key(q, id)
-if not is_sound(q) or tonumber(attempt('ZSCORE', schedulers, args.scheduler)) ~= args.at
-    or redis.call('EXISTS', job) == 1 then
+local q = queues[1]
+if not is_sound(q) or next_due(q, args.scheduler) ~= args.at
+    or redis.call('EXISTS', job_key(q, run_id(args.scheduler, args.next))) == 1 then
   return reply{added = false}
 end
 
-local has, delay = fields_of(scheduler, 'name', 'data'), math.max(args.next - now, 0)
-redis.call('ZADD', schedulers, int(args.next), args.scheduler)
+local scheduler = schedulers_of(q) .. ':' .. args.scheduler
+local has = fields_of(scheduler, 'name', 'data')
 attempt('HINCRBY', scheduler, 'ic', 1)
-attempt('INCR', q.id)
-redis.call('HSET', job, 'name', has[1] or args.name, 'data', has[2] or args.data, 'opts', args.opts,
-           'timestamp', now_text, 'delay', int(delay), 'priority', int(args.priority), 'rjk', args.scheduler)
-emit(q, 'added', 'jobId', id, 'name', has[1] or args.name)
-put_off(q, id, args.next)
-emit_and_trim(q, 'delayed', 'jobId', id, 'delay', int(args.next))
+add_run(q, args.scheduler, args.next,
+        {name = has[1] or args.name, data = has[2] or args.data, opts = args.opts, priority = args.priority})
 wake_workers()
 return reply{added = true}
