@@ -131,7 +131,7 @@ class JobChanges:
     def remove_child_dependency(self) -> bool:
         """Let the parent go on without this job, which becomes one of its own; False where it has none, or has ended.
 
-        Of a flow it takes along what is below it. Raises `ParentMissing` where the parent is gone.
+        Of a flow it takes along what is below it. Raises `FlowError` where the parent is gone.
 
         >>> load = {"name": "load", "queueName": "doc-loads"}
         >>> flow = add({"name": "total", "queueName": "doc-totals", "children": [load, load]})

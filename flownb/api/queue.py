@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flownb.adding.plan import plan, refuse_other_prefix
-from flownb.adding.planned_job import PlannedJob
+from flownb.adding.queue_jobs import QueueJob, checked_job, store_jobs
 from flownb.adding.send import saying
 from flownb.api import cut_short
-from flownb.api.job import Job
+from flownb.api.job import Job, stored_job
 from flownb.api.many_jobs import ManyJobs
+from flownb.api.queue_limits import QueueLimits
 from flownb.arguments import is_unicode, items, one_of, shown, text, whole
 from flownb.errors import FlowError, OptionError, ServerError
 from flownb.wire import keys
-from flownb.wire.job_rows import JobDetails, JobRow
-from flownb.wire.records import STATES
+from flownb.wire.records import STATES, JobRecord
+from flownb.wire.store.job_records import record_of
 from flownb.wire.store.limits import CHUNK_JOBS
 
 MOST_AT = 2**53  # a position in a list of jobs
 
 
-class Queue(ManyJobs):
+class Queue(ManyJobs, QueueLimits):
     """A named line of jobs, shared with every BullMQ client of the server.
 
     >>> queue = Queue("doc-mails")
@@ -31,16 +30,41 @@ class Queue(ManyJobs):
     1
     """
 
-    def add(self, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Job:
+    def add(
+        self,
+        name: str,
+        data: Any = None,
+        opts: Mapping[str, Any] | None = None,
+        *,
+        deduplication: Mapping[str, Any] | None = None,
+        parent: Job | str | Mapping[str, str] | None = None,
+    ) -> Job:
         """Add one job; `opts` are BullMQ's, bare numbers in milliseconds.
+
+        With `deduplication` (``id``, and ``ttl extend replace reschedule keepLastIfActive`` as in BullMQ) a job is
+        added only where none of this id is in line; else the one that is there is returned. With `parent` (a `Job`, or
+        ``queue:id``) that job waits for this one too; what a failure means is BullMQ's: without a policy it waits on.
 
         >>> Queue("doc-mails").add("welcome", {"to": "ada@example.org"}, {"delay": 60_000})
         Job('welcome' in 'doc-mails')
+        >>> queue = Queue("doc-once")
+        >>> first, second = (queue.add("mail", deduplication={"id": "ada"}) for _ in range(2))
+        >>> first.id == second.id
+        True
         """
-        return self.add_bulk([{"name": name, "data": {} if data is None else data, "opts": opts}])[0]
+        extra = {"deduplication": deduplication, "parent": parent}
+        given = {name: value for name, value in extra.items() if value is not None}
+        if given and opts is not None and not isinstance(opts, Mapping):
+            raise OptionError(f"opts: a dict, not {shown(opts)}")
+        if given:
+            opts = {**(opts if opts is not None else {}), **given}
+        job = {"name": name, "data": {} if data is None else data, "opts": opts}
+        return self.add_bulk([job])[0]
 
     def add_bulk(self, jobs: Iterable[Mapping[str, Any]]) -> list[Job]:
         """Add many jobs (dicts of name, data and opts), in order; all are checked before the first write.
+
+        Their `opts` may hold ``deduplication`` and ``parent`` as well.
 
         >>> Queue("doc-mails").add_bulk([{"name": "welcome"}, {"name": "bye", "opts": {"priority": 5}}])
         [Job('welcome' in 'doc-mails'), Job('bye' in 'doc-mails')]
@@ -50,36 +74,23 @@ class Queue(ManyJobs):
             raise FlowError(
                 f"add_bulk takes a list of jobs, not {shown(jobs)}; add(name, data, opts) adds one"
             )
-        planned = [self._planned(job, f"jobs[{i}]") for i, job in enumerate(listed)]
+        checked = [
+            checked_job(_with_parents_key(job), f"jobs[{i}]", self._base) for i, job in enumerate(listed)
+        ]
+        planned = [job.planned for job in checked]
         self._connection.ensure_writable()
         cut_short.resume_jobs(planned, self._connection)
-        for start in range(0, len(planned), CHUNK_JOBS):
-            some = planned[start : start + CHUNK_JOBS]
-            opts = [json.dumps(dict(job.options.bullmq), separators=(",", ":")) for job in some]
-            rows = [_row(job, i) for i, job in enumerate(some, 1)]
+        ids = list[str]()
+        for start in range(0, len(checked), CHUNK_JOBS):
             try:
-                self._store.jobs.add([self._base], jobs=rows, opts=opts, parents=[])
+                ids += store_jobs(self._store, self._base, checked, start)
             except (ServerError, KeyboardInterrupt) as error:
                 raise saying(
                     error, start, lambda _: cut_short.leave_jobs(planned, self._connection)
                 ) from None
-        found = self._store.jobs.read([job.key for job in planned])
-        return [Job(record, store=self._store, connection=self._connection) for record in found if record]
-
-    def _planned(self, job: Any, where: str) -> PlannedJob:
-        """Check one job; `where` begins the message if it cannot be stored."""
-        if not isinstance(job, Mapping):
-            raise FlowError(f"{where}: a job is a dict of name, data and opts, not {type(job).__name__}")
-        if job.get("prefix") is not None:
-            raise FlowError(f"{where}: a job stands under its queue's prefix; leave 'prefix' out here")
-        if "children" in job:
-            raise FlowError(f"{where}: a job with children is a flow; add it with FlowProducer().add(...)")
-        try:
-            planned = plan({**job, "queueName": self.name}, prefix=self._connection.prefix)
-            refuse_other_prefix(planned)
-        except (FlowError, OptionError) as error:
-            raise type(error)(f"{where}{str(error).removeprefix('root')}") from None
-        return planned.root
+        found = self._store.jobs.read(keys.jobs_in(self._base, ids))
+        records = [record or _gone(job, id) for record, job, id in zip(found, checked, ids, strict=True)]
+        return [Job(record, store=self._store, connection=self._connection) for record in records]
 
     def get_job(self, id: str) -> Job | None:
         """Return the job of this id, or None.
@@ -160,8 +171,15 @@ class Queue(ManyJobs):
         return f"Queue({self.name!r})"
 
 
-def _row(job: PlannedJob, opts: int) -> JobRow:
-    """Return a job on its way to this queue; `opts` is the position of its options in the call."""
-    options = job.options
-    details = JobDetails(options.delay, options.priority, options.lifo)
-    return JobRow(1, job.id, job.name, job.data, opts, False, details)
+def _with_parents_key(job: Any) -> Any:
+    """Name the parent of a job to add by its key, where the caller gave a handle."""
+    opts = job.get("opts") if isinstance(job, Mapping) else None
+    if isinstance(opts, Mapping) and isinstance(parent := opts.get("parent"), Job):
+        return {**job, "opts": {**opts, "parent": stored_job(parent).record.key}}
+    return job
+
+
+def _gone(job: QueueJob, id: str) -> JobRecord:
+    """Return what was given, under the id of the job that stands for it and is gone already."""
+    key = keys.job_in(job.planned.base, id)
+    return record_of(key, None, {"name": job.planned.name, "data": job.planned.data, "opts": job.opts})

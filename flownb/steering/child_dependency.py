@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flownb.errors import FlowError, ParentMissing
 from flownb.state.shape import levels_below
 from flownb.wire import keys
 from flownb.wire.requests import Detachment, Removal
@@ -14,7 +15,12 @@ def remove_child_dependency(store: Store, job: str) -> bool:
     found = store.jobs.read([job], ("name", "fl", "parentKey"))[0]
     if found is None or found.parent_key is None:
         return False
-    removed, leaves_flow = store.moves.remove_child_dependency(job, found.parent_key)
+    try:
+        removed, leaves_flow = store.moves.remove_child_dependency(job, found.parent_key)
+    except ParentMissing:
+        raise FlowError(
+            f"the parent of job {found.name!r}, {keys.short(found.parent_key, store.prefix)}, is not on this server"
+        ) from None
     if removed and leaves_flow and found.flow:
         _leave_flow(store, job)
     return removed

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, Unpack, overload
 
 from flownb.adding.node import Node, check_names
-from flownb.arguments import is_whole, items, read_limiter, seconds, shown
+from flownb.arguments import is_whole, items, read_limiter, seconds, shown, whole
 from flownb.errors import FlowError, OptionError
 from flownb.options import CUSTOM, JobOptions
 from flownb.tasks import registry
@@ -284,7 +284,9 @@ def read_task_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _version(version: Any, where: str) -> str:
     if not isinstance(version, str) and not is_whole(version):
         raise OptionError(f"{where}.version: text or a whole number, not {shown(version)}")
-    return str.__str__(version) if isinstance(version, str) else str(int(version))
+    if isinstance(version, str):
+        return str.__str__(version)
+    return str(whole(f"{where}.version", version, -(2**53), 2**53))
 
 
 def _classes(retry_on: Any, where: str) -> tuple[type[BaseException], ...]:

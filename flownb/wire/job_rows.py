@@ -37,6 +37,24 @@ class JobRow(NamedTuple):
     details: JobDetails | None = None
 
 
+class Deduplication(NamedTuple):
+    """One at a time of the jobs with this id is in line."""
+
+    id: str
+    ttl: int | None = None  #: ms; how long others are left out, also after the job's end; None: until its end
+    extend: bool = False  #: each that is left out begins the time anew
+    replace: bool = False  #: one that is delayed makes way for the next
+    reschedule: bool = False  #: one that is delayed is due when the next would have been
+    keep_last: bool = False  #: the last one that is added while one runs follows it
+
+
+class DeduplicatedRow(NamedTuple):
+    """A job to add, unless another one stands for its id."""
+
+    job: JobRow
+    deduplication: Deduplication
+
+
 class ParentRow(NamedTuple):
     """A parent of jobs to add, under one policy."""
 

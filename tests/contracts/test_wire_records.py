@@ -13,7 +13,15 @@ import pytest
 
 from flownb.arguments import read_limiter
 from flownb.wire import scripts
-from flownb.wire.job_rows import FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
+from flownb.wire.job_rows import (
+    DeduplicatedRow,
+    Deduplication,
+    FieldRow,
+    FlowRecord,
+    JobDetails,
+    JobRow,
+    ParentRow,
+)
 from flownb.wire.lease_records import FetchingWorker, Lease, OwnRun, QueueShare
 from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.requests import Detachment, Removal, Retry, ScheduledJob
@@ -37,6 +45,8 @@ ROWS: dict[str, Any] = {
     "retention": Retention,
     "job_row": JobRow,
     "job_details": JobDetails,
+    "deduplicated": DeduplicatedRow,
+    "deduplication": Deduplication,
     "parent_row": ParentRow,
     "field_row": FieldRow,
     "lease": Lease,

@@ -169,7 +169,9 @@ TARGETS: tuple[Target, ...] = (
         options,
     ),
     function("Queue", fn.Queue, name="q", connection=None),
-    method("Queue.add", "queue", special=options, name="n", data=None, opts=None),
+    method(
+        "Queue.add", "queue", special=options, name="n", data=None, opts=None, deduplication=None, parent=None
+    ),
     method("Queue.add_bulk", "queue", special=bulk_jobs, jobs=[{"name": "n"}]),
     method("Queue.get_job", "queue", id="1"),
     method("Queue.get_jobs", "queue", state="waiting", start=0, end=9),
@@ -177,6 +179,11 @@ TARGETS: tuple[Target, ...] = (
     method("Queue.clean", "queue", grace=0, limit=0, state="completed"),
     method("Queue.obliterate", "queue", force=False),
     method("Queue.retry_jobs", "queue", state="failed", timestamp=None),
+    method("Queue.set_global_concurrency", "queue", concurrency=4),
+    method("Queue.set_global_rate_limit", "queue", max=5, duration="1s"),
+    method("Queue.get_rate_limit_ttl", "queue", max_jobs=None),
+    method("Queue.get_counts_per_priority", "queue", priorities=[0, 1]),
+    method("Queue.remove_deduplication_key", "queue", id="d"),
     function(
         "Worker",
         lambda **kwargs: repr(fn.Worker(**kwargs)),

@@ -121,7 +121,7 @@ def test_parts_of_a_node(refuse, given):
         ),
         (
             lambda: fn.Queue("q").add("n", opts={"parent": {"id": "gone"}}),
-            "jobs[0]: opts.parent: no such option",
+            "jobs[0]: opts.parent: a Job, 'queue:id' or BullMQ's",
         ),
         (lambda: fn.QueueEvents("q", last_event_id=pd.NA), "last_event_id: '$', '0' or an event's id, not a"),
         (lambda: fn.flows(limit=pd.Series([1])), "limit: a whole number from 1"),

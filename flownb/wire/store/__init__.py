@@ -19,6 +19,7 @@ from flownb.wire.store.leases import Leases
 from flownb.wire.store.missed_writes import MissedWrites
 from flownb.wire.store.parent_links import ParentLinks
 from flownb.wire.store.queue_facts import QueueFactsReader
+from flownb.wire.store.queue_settings import QueueSettings
 from flownb.wire.store.queues import Queues
 from flownb.wire.store.repair import Repair
 from flownb.wire.store.schedules import Schedules
@@ -41,6 +42,7 @@ class Store:
         self.leases = Leases(server)
         self.flows = Flows(server)
         self.queues = Queues(server)
+        self.settings = QueueSettings(server)
         self.schedules = Schedules(server)
         self.large_values = LargeValues(server)
         self.large_inputs = LargeInputs(server)

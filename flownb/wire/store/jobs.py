@@ -7,7 +7,7 @@ from typing import Any
 
 from flownb.errors import Cancelled
 from flownb.wire import codec, keys
-from flownb.wire.job_rows import FieldRow, FlowRecord, JobRow, ParentRow
+from flownb.wire.job_rows import DeduplicatedRow, FieldRow, FlowRecord, JobRow, ParentRow
 from flownb.wire.lease_records import OwnRun
 from flownb.wire.records import JobRecord
 from flownb.wire.requests import Removal, Retry
@@ -55,6 +55,14 @@ class Jobs:
             own_run=own_run and own_run.packed(),
         )
         return reply["added"], reply["existing"]
+
+    def add_deduplicated(
+        self, base: str, jobs: Sequence[DeduplicatedRow], *, opts: Sequence[str]
+    ) -> list[str]:
+        """Store jobs with what each says of its deduplication; return the ids of those that stand for them."""
+        check_size(jobs, MOST_JOBS_A_CALL)
+        ids: list[str] = self._server.call("add_deduplicated_jobs", [base], jobs=jobs, opts=opts)["ids"]
+        return ids
 
     # ---- reads --------------------------------------------------------------------------------------
 

@@ -72,4 +72,4 @@ def _score(key: str, score: float) -> Any:
         key.endswith(":marker") and score
     ):
         return "a time"
-    return f"due, {score % 4096:.0f}" if score >= _LEAST_DUE else score
+    return "due" if score >= _LEAST_DUE else score

@@ -1,9 +1,8 @@
 -- clear: jobs go as BullMQ's drain, clean and obliterate remove them, which tell nobody.
 -- @touches wait paused active delayed prioritized completed failed waiting-children dependencies lock logs stalled repeat
--- @use     types queue counts lists parents deduplication forget_child large_values
+-- @use     types queue counts lists parents deduplication forget_child large_values delete_job
 
 local SETS = {delayed = true, prioritized = true, completed = true, failed = true}
-local OF_A_JOB = {'', ':logs', ':dependencies', ':processed', ':failed', ':unsuccessful'}
 
 -- Does more belong to this job of a flow than itself? It is the flow's root, is shared or has children.
 local function is_large(key, prefix, has)
@@ -60,12 +59,6 @@ local function leave_together(q, state, jobs)
     if was_there then left[#left + 1] = job end
   end
   return left
-end
-
-local function delete_job(key)
-  local keys = {key .. ':lock'}
-  for i, name in ipairs(OF_A_JOB) do keys[i + 1] = key .. name end
-  redis.call('DEL', unpack(keys))
 end
 
 -- A parent of another queue waits at the head of its line, and no event tells. One of the same queue goes too, and so on

@@ -1,0 +1,81 @@
+"""A queue's settings and what they lead to: its limits, its lines by priority, its workers, its deduplication ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flownb.wire import codec, keys
+from flownb.wire.server_errors import server_errors
+from flownb.wire.store.server import Server
+
+_RANKS = 2**32  #: scores of `prioritized` that one priority has
+
+
+class QueueSettings:
+    """Queues by their qualified names, ``prefix:queue``."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def set(self, base: str, fields: Mapping[str, int | None]) -> None:
+        """Set fields of a queue's ``meta``; None deletes one."""
+        meta = keys.part(base, "meta")
+        gone = [name for name, value in fields.items() if value is None]
+        kept: dict[Any, Any] = {name: value for name, value in fields.items() if value is not None}
+        with server_errors():
+            if gone:
+                self._server.client.hdel(meta, *gone)
+            if kept:
+                self._server.client.hset(meta, mapping=kept)
+
+    def read(self, base: str, *names: str) -> list[str | None]:
+        """Return fields of a queue's ``meta``."""
+        with server_errors():
+            found: Any = self._server.client.hmget(keys.part(base, "meta"), list(names))
+        return [codec.text_or_none(value) for value in found]
+
+    def read_limit_left(self, base: str, most: int | None) -> int:
+        """Return for how many ms nothing may begin, as Redis's PTTL says it; 0 where fewer have begun than `most`, or
+        than the queue allows.
+        """
+        limiter, meta = keys.part(base, "limiter"), keys.part(base, "meta")
+        with self._server.pipeline() as pipe:
+            pipe.pttl(limiter)
+            pipe.get(limiter)
+            pipe.hget(meta, "max")
+            left, begun, of_queue = pipe.execute()
+        bound = most or int(of_queue or 0)
+        return 0 if bound and int(begun or 0) < bound else int(left)
+
+    def count_priorities(self, base: str, priorities: Sequence[int]) -> dict[int, int]:
+        """Return how many jobs wait of each of these priorities."""
+        with self._server.pipeline() as pipe:
+            pipe.llen(keys.part(base, "wait"))
+            pipe.llen(keys.part(base, "paused"))
+            for priority in priorities:
+                first = priority * _RANKS
+                pipe.zcount(keys.part(base, "prioritized"), first, first + _RANKS - 1)
+            waiting, paused, *counts = pipe.execute()
+        found = zip(priorities, counts, strict=True)
+        return {priority: count if priority else waiting + paused for priority, count in found}
+
+    def read_workers(self, base: str) -> list[dict[str, str]]:
+        """Return the connections of workers that serve the queue, as BullMQ tells of them; none if we may not know."""
+        import redis.exceptions
+
+        sign = keys.worker_sign(base)
+        try:
+            clients: Any = self._server.client.client_list()
+        except redis.exceptions.RedisError:
+            return []
+        found = []
+        for client in clients:
+            rawname = str(client.get("name", ""))
+            if rawname == sign or rawname.startswith(f"{sign}:w:"):
+                found.append({**client, "name": keys.queue_of_base(base), "rawname": rawname})
+        return found
+
+    def remove_deduplication_key(self, base: str, id: str) -> bool:
+        with server_errors():
+            return bool(self._server.client.delete(keys.job_in(keys.part(base, "de"), id)))
