@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.support.peers import golden
 
-PAGE = Path(__file__).parents[2] / "docs" / "wire-format.md"
+PAGE = golden.PAGE
 LISTENED = ("line", "top", "one")
 
 
@@ -37,26 +36,11 @@ def history(stored, until):
         added = golden.dump(stored.redis)
         golden.work_all(peer, stored, until)
         return {
-            "added": without_own_fields(added),
-            "worked": without_own_fields(golden.worked(golden.dump(stored.redis))),
+            "added": golden.without_own_fields(added),
+            "worked": golden.without_own_fields(golden.worked(golden.dump(stored.redis))),
         }
 
     return make
-
-
-def own_fields():
-    """Return flownb's fields of a job's hash, as docs/wire-format.md lists them."""
-    table = PAGE.read_text().split("## Fields of a job's hash")[1].split("## Keys")[0]
-    return re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-
-
-def without_own_fields(dump):
-    return {
-        key: {name: value for name, value in meaning.items() if name not in own_fields()}
-        if isinstance(meaning, dict)
-        else meaning
-        for key, meaning in dump.items()
-    }
 
 
 def check(title, found):

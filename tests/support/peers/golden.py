@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from redis import Redis
 
-from tests.support.peers.process import Peer
+from tests.support.peers.process import ROOT, Peer
 from tests.support.peers.stored import Stored
 
+PAGE = ROOT / "docs" / "wire-format.md"
 #: queue -> what is added to it alone; worked off one queue after another, one job at a time, so that all order is fixed
 QUEUES = ("line", "soon", "retry", "items", "top", "one")
 _TIMES = ("timestamp", "processedOn", "finishedOn")
 _JSON = ("data", "opts", "parent", "returnvalue", "progress", "stacktrace")
-_LEFT_OUT = (":stalled-check", ":stalled")  # a worker's own clock
+_LEFT_OUT = (":stalled-check", ":stalled", ":lock")  # a worker's own clock
 
 
 def node(name: str, queue: str, do: str, *children: Any, **opts: Any) -> dict[str, Any]:
@@ -72,14 +73,14 @@ def work_all(peer: Peer, stored: Stored, until: Any) -> None:
         peer.ask("stop")
 
 
-def dump(redis: Redis) -> dict[str, Any]:
+def dump(redis: Redis, queues: Collection[str] = QUEUES) -> dict[str, Any]:
     """Return what every key of BullMQ's means; times are told as the formula they must obey.
 
-    Of the history's queues: other tests' workers on this server keep theirs.
+    Of these queues alone: other tests' workers on this server keep theirs.
     """
     found = {}
     for key in sorted(key.decode() for key in redis.keys("bull:*")):
-        if key.split(":")[1] in QUEUES and not key.endswith(_LEFT_OUT):
+        if key.split(":")[1] in queues and not key.endswith(_LEFT_OUT):
             found[key.removeprefix("bull:")] = _meaning(redis, key)
     return found
 
@@ -91,6 +92,23 @@ def worked(found: dict[str, Any]) -> dict[str, Any]:
         if key.endswith(":events"):
             kept[key] = by_job(kept[key])
     return kept
+
+
+def own_fields() -> list[str]:
+    """Return flownb's fields of a job's hash, as docs/wire-format.md lists them."""
+    table = PAGE.read_text().split("## Fields of a job's hash")[1].split("## Keys")[0]
+    return re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+
+
+def without_own_fields(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a dump without flownb's own fields of jobs."""
+    own = own_fields()
+    return {
+        key: {name: value for name, value in meaning.items() if name not in own}
+        if isinstance(meaning, dict)
+        else meaning
+        for key, meaning in found.items()
+    }
 
 
 def by_job(events: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -132,7 +150,7 @@ def _meaning(redis: Redis, key: str) -> Any:
         return sorted(member.decode() for member in redis.smembers(key))
     if kind == "stream":
         return [_event(fields) for _, fields in redis.xrange(key)]
-    return redis.get(key).decode()
+    return (redis.get(key) or b"a short time").decode()  # what has just run out
 
 
 def _hash(key: str, fields: dict[str, str]) -> dict[str, Any]:
@@ -168,7 +186,8 @@ def _score(redis: Redis, key: str, member: str, score: float) -> Any:
     if word == "waiting-children":
         return "timestamp" if score == job["timestamp"] else score
     if word == "delayed":
-        return "due * 4096" if score == (job["timestamp"] + job["delay"]) * 4096 else score
+        due = (job["timestamp"] + job["delay"]) * 4096
+        return "due * 4096" if score == due else "due later" if due < score < due + 60_000 * 4096 else score
     if word == "marker" and member == "1":
         (first,) = redis.zrange(f"{queue}:delayed", 0, 0, withscores=True) or [(b"", -1.0)]
         return "due" if score == first[1] / 4096 else "past"

@@ -72,6 +72,8 @@ class Peer:
 
 
 def _command(name: str, node: str) -> list[str]:
+    if name == "bullmq":
+        return [node, str(NODE / "conformance.mjs")]
     if name in ("node6", "node5"):
         return [node, str(NODE / "peer.mjs"), name, {"node6": "bullmq", "node5": "bullmq5"}[name]]
     return [sys.executable, str(Path(__file__).parent / f"{name}_peer.py"), name]

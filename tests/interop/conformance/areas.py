@@ -1,0 +1,20 @@
+"""The areas of the suite, each with its scenarios: name -> steps."""
+
+from __future__ import annotations
+
+from tests.interop.conformance import delays, flows, jobs, policies, queues, workers
+
+AREAS = {
+    "flow": flows.SCENARIOS,
+    "policy": policies.SCENARIOS,
+    "job": jobs.SCENARIOS,
+    "delay": delays.DELAYS,
+    "priority": delays.PRIORITIES,
+    "worker": workers.WORKERS,
+    "retry": workers.RETRIES,
+    "removal": workers.REMOVALS,
+    "pause": queues.PAUSES,
+    "rate limit": queues.LIMITS,
+    "getter": queues.GETTERS,
+    "event": queues.EVENTS,
+}
