@@ -252,12 +252,14 @@ RETRIES: dict[str, list[Any]] = {
         of("a").get_logs(),
     ],
     "in a paused queue": [
-        add(job("a", fails(), attempts=2, backoff=20)),
+        add(job("a", holds(), fails(), attempts=2, backoff=20)),
         work(),
-        until("delayed", "a"),
+        until_called("a"),
         line.pause(),
+        opens(),
         until("waiting", "a"),
         STOP,
+        RUNS,
         line.get_job_counts(),
     ],
 }
