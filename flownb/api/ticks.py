@@ -24,8 +24,13 @@ def add_flow_of_tick(job: Job) -> dict[str, str]:
     own = store.schedules.read_own(name)
     if "tree" not in own:
         return {"left_out": "the schedule was cancelled"}
-    if store.schedules.read_due(base, name) == number(due):  # the server was away when this job was taken
+    following = store.schedules.read_due(base, name)
+    if following == number(due):  # the server was away when this job was taken
         raise FlowError(f"the tick after this one of schedule {name!r} is not stored yet")
+    if (
+        following is not None and following <= store.server.read_time()
+    ):  # it was taken, given back, and waited long
+        return {"left_out": "the tick after it is due, too"}
     timing = Timing.of_stored(store.schedules.read(base, name))
     try:
         done = _add_unless_one_runs(store, name, number(due), timing, own)
