@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ROOT / "tests" / "javascript"
-CHECKED = ("flownb", "benchmarks/node", "tests/interop/node")
+CHECKED = ("flownb", "benchmarks/node", "tests/interop/node", "notebooks")
 LONGEST_LINE = 110  # Biome's layout leaves long texts and comments as they are
 NODE = str(Path(sys.executable).parent / "node")
 
