@@ -109,7 +109,7 @@ class JobOptions:
     @property
     def typed(self) -> dict[str, Any]:
         """The options as a caller may type them: `read` makes the same of them again."""
-        return {_LONG.get(name, name): value for name, value in self.bullmq.items()}
+        return long_names(self.bullmq)
 
     @property
     def bullmq_policy(self) -> str | None:
@@ -307,3 +307,12 @@ def _snake(name: str) -> str:
 
 _CAMEL = {form: name for name in [*_READERS, *_POLICIES] for form in (name, _snake(name))}
 _NO_OPTIONS = JobOptions(wire={"attempts": 0}, bullmq={"attempts": 0})
+
+
+def long_names(opts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored options under the names by which a caller gives them.
+
+    >>> long_names({"kl": 5, "attempts": 3})
+    {'keepLogs': 5, 'attempts': 3}
+    """
+    return {_LONG.get(name, name): value for name, value in opts.items()}

@@ -9,6 +9,7 @@ from flownb.adding.queue_jobs import QueueJob, checked_job, store_jobs
 from flownb.adding.send import saying
 from flownb.api import cut_short
 from flownb.api.job import Job, stored_job
+from flownb.api.job_schedulers import JobSchedulers
 from flownb.api.many_jobs import ManyJobs
 from flownb.api.queue_limits import QueueLimits
 from flownb.arguments import is_unicode, items, one_of, shown, text, whole
@@ -21,7 +22,7 @@ from flownb.wire.store.limits import CHUNK_JOBS
 MOST_AT = 2**53  # a position in a list of jobs
 
 
-class Queue(ManyJobs, QueueLimits):
+class Queue(ManyJobs, QueueLimits, JobSchedulers):
     """A named line of jobs, shared with every BullMQ client of the server.
 
     >>> queue = Queue("doc-mails")

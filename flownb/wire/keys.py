@@ -20,6 +20,7 @@ RESERVED_IDS = frozenset(
 
 _PRINTABLE = re.compile(r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+\Z")
 _HASH_TAG = re.compile(r"^(?:[^{}]*:)?\{[^{}]+\}(?::[^{}]*)?\Z")
+_SCHEDULED = re.compile(r"^(.*):(repeat:[^:]+:[0-9]+)\Z", re.DOTALL)  # a job scheduler's
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -53,29 +54,31 @@ def split(key: str) -> tuple[str, str, str]:
     >>> split("bull:item-processor:17"), split("17")
     (('bull', 'item-processor', '17'), ('', '', '17'))
     """
-    base, _, id = key.rpartition(":")
+    base, id = base_and_id(key)
     prefix, _, queue = base.rpartition(":")
     return prefix, queue, id
 
 
 def base_and_id(job: str) -> tuple[str, str]:
-    """Cut a job's key into its queue's qualified name and its id.
+    """Cut a job's key into its queue's qualified name and its id. Only ids of job schedulers' jobs hold colons.
 
-    >>> base_and_id("bull:item-processor:17")
-    ('bull:item-processor', '17')
+    >>> base_and_id("bull:item-processor:17"), base_and_id("bull:mails:repeat:daily:1700000000000")
+    (('bull:item-processor', '17'), ('bull:mails', 'repeat:daily:1700000000000'))
     """
+    if ":repeat:" in job and (found := _SCHEDULED.match(job)):
+        return found[1], found[2]
     base, _, id = job.rpartition(":")
     return base, id
 
 
 def base_of(job: str) -> str:
     """Return the qualified name of a job's queue, ``prefix:queue``."""
-    return job.rpartition(":")[0]
+    return base_and_id(job)[0]
 
 
 def id_of(job: str) -> str:
     """Return the id of the job at this key."""
-    return job.rpartition(":")[2]
+    return base_and_id(job)[1]
 
 
 def queue_of(job: str) -> str:
@@ -85,7 +88,18 @@ def queue_of(job: str) -> str:
 
 def prefix_of(job: str) -> str:
     """Return the prefix of a job's key."""
-    return job.rsplit(":", 2)[0]
+    return split(job)[0]
+
+
+def scheduler_of(id: str) -> tuple[str, int] | None:
+    """Return which job scheduler has added the job of this id, and when it is due (ms); None for other jobs.
+
+    >>> scheduler_of("repeat:daily:1700000000000"), scheduler_of("17")
+    (('daily', 1700000000000), None)
+    """
+    word, _, rest = id.partition(":")
+    scheduler, _, due = rest.rpartition(":")
+    return (scheduler, int(due)) if word == "repeat" and due.isdecimal() else None
 
 
 def queue_of_base(base: str) -> str:

@@ -44,6 +44,13 @@ class Schedules:
             if len(found) < A_PAGE:
                 return
 
+    def read_some(self, base: str, start: int, end: int, *, newest_first: bool) -> list[tuple[str, int]]:
+        """Return schedulers of a queue by when the next job of each is due (ms)."""
+        key = keys.part(base, "repeat")
+        with server_errors(key):
+            found: Any = self._server.client.zrange(key, start, end, desc=newest_first, withscores=True)
+        return [(codec.text(scheduler), number(due)) for scheduler, due in found]
+
     def add_next_run(
         self, base: str, scheduler: str, *, at: int, next: int, opts: str, priority: int, name: str, data: str
     ) -> bool:

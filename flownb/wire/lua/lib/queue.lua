@@ -35,9 +35,9 @@ local function prefix_of(q) return q.base:match('^(.*):[^:]+$') end
 
 local function job_key(q, id) return q.base .. ':' .. id end
 
--- A job's key, cut into its queue and its id. Ids hold no colon; prefixes may.
+-- A job's key, cut into its queue and its id.
 local function queue_and_id(key)
-  local base, id = key:match('^(.*):([^:]+)$')
+  local base, id = base_and_id(key)
   return queue_at(base or ''), id or key
 end
 

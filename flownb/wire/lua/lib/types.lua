@@ -38,3 +38,12 @@ end
 
 -- The key of a job, in a form that can be cut into prefix, queue and id?
 local function is_job_key(text) return text:find('^.+:[^:]+:[^:]+$') ~= nil end
+
+-- A job's key, cut into its queue's key and its id. Ids hold no colon, but those of job schedulers' jobs; prefixes may.
+local function base_and_id(key)
+  if key:find(':repeat:', 1, true) then
+    local base, id = key:match('^(.*):(repeat:[^:]+:%d+)$')
+    if base then return base, id end
+  end
+  return key:match('^(.*):([^:]+)$')
+end

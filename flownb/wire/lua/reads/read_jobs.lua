@@ -15,7 +15,7 @@ end
 
 local function state_of(key, has)
   if has[1] then return has[2] and 'completed' or 'failed' end
-  local base, id = key:match('^(.*):([^:]+)$')
+  local base, id = base_and_id(key)
   if redis.call('EXISTS', key .. ':lock') == 1 then return 'active' end
   for _, state in ipairs({'waiting-children', 'delayed', 'prioritized'}) do
     local place = base .. ':' .. state
