@@ -134,7 +134,7 @@ def checked_scheduler(id: Any) -> str:
     return str.__str__(id)
 
 
-def told(scheduler: str, due: int, stored: Mapping[str, str]) -> dict[str, Any]:
+def as_bullmq_tells(scheduler: str, due: int, stored: Mapping[str, str]) -> dict[str, Any]:
     """Return what is stored of a scheduler as BullMQ tells of it."""
     found: dict[str, Any] = {"key": scheduler, "name": stored.get("name", scheduler), "next": due}
     numbers = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flownb.adding.next_run import opts_of_run, run_id
-from flownb.adding.repeat import Repeat, Template, checked_scheduler, told
+from flownb.adding.repeat import Repeat, Template, as_bullmq_tells, checked_scheduler
 from flownb.api.job import Job
 from flownb.api.queue_part import QueuePart
 from flownb.arguments import flag, whole
@@ -94,7 +94,9 @@ class JobSchedulers(QueuePart):
         scheduler = checked_scheduler(id)
         due = self._store.schedules.read_due(self._base, scheduler)
         return (
-            None if due is None else told(scheduler, due, self._store.schedules.read(self._base, scheduler))
+            None
+            if due is None
+            else as_bullmq_tells(scheduler, due, self._store.schedules.read(self._base, scheduler))
         )
 
     def get_job_schedulers(self, start: int = 0, end: int = -1, asc: bool = False) -> list[dict[str, Any]]:
@@ -107,7 +109,9 @@ class JobSchedulers(QueuePart):
         """
         first, last = whole("start", start, -MOST_AT, MOST_AT), whole("end", end, -MOST_AT, MOST_AT)
         found = self._store.schedules.read_some(self._base, first, last, newest_first=not flag("asc", asc))
-        return [told(name, due, self._store.schedules.read(self._base, name)) for name, due in found]
+        return [
+            as_bullmq_tells(name, due, self._store.schedules.read(self._base, name)) for name, due in found
+        ]
 
     def remove_job_scheduler(self, id: str) -> bool:
         """End a scheduler; its next job goes with it, unless it has come to its time. False where there is none.

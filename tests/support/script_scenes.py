@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flownb.wire.job_rows import FlowRecord
+from flownb.wire.job_rows import DeduplicatedRow, Deduplication, FlowRecord, JobRow
 from flownb.wire.lease_records import Lease, OwnRun
 from flownb.wire.outcomes import Retention
 from flownb.wire.requests import Detachment, Removal, Retry, ScheduledJob
@@ -350,6 +350,46 @@ def code_claimed(bench: Bench) -> Call:
     return lambda: bench.store.kernels.claim(base("q"), "two", {"score": "a"}, seen=seen, gone=["one"])
 
 
+# ---- as BullMQ's queue and job do it --------------------------------------------------------------------------------
+
+
+def cleared(bench: Bench) -> Call:
+    both(bench, IN_ONE_QUEUE)
+    bench.add_plain("alone")
+    ids = [f"{flow}-{name}" for name in ("ok", "bad", "opt") for flow in "fg"]
+    return lambda: bench.store.moves.clear(base("q"), "waiting", [*ids, "alone"])
+
+
+def promoted(bench: Bench) -> Call:
+    both(bench, IN_ONE_QUEUE)
+    return lambda: bench.store.moves.promote(base("q"), ["f-late", "g-late"])
+
+
+def put_off_by_hand(bench: Bench) -> Call:
+    both(bench)
+    return lambda: bench.store.moves.change_delay(base("q"), "f-late", 500)
+
+
+def made_urgent(bench: Bench) -> Call:
+    both(bench)
+    return lambda: bench.store.moves.change_priority(base("q"), "f-ok", 2)
+
+
+def left_by_a_child(bench: Bench) -> Call:
+    both(bench)
+    (job,), (mid,) = keys_of("ok", where=FLOWS[:1]), keys_of("mid", where=FLOWS[:1])
+    return lambda: bench.store.moves.remove_child_dependency(job, mid)
+
+
+def added_once(bench: Bench) -> Call:
+    both(bench)
+    jobs = [
+        DeduplicatedRow(JobRow(1, id, "n", "{}", 1, False), Deduplication(f"d-{id[0]}", keep_last=True))
+        for id in ("a1", "a2", "b1")
+    ]
+    return lambda: bench.store.jobs.add_deduplicated(base("q"), jobs, opts=["{}"])
+
+
 # ---- repair -----------------------------------------------------------------------------------------------------------
 
 
@@ -390,9 +430,15 @@ SCENES: dict[str, tuple[Scene, ...]] = {
         Scene("under a running job", added_under_a_job, single=True),
         Scene("jobs that are there", shared_with_another, single=True),
     ),
+    "add_deduplicated_jobs": (Scene("three of two ids", added_once, single=True),),
     "add_next_run": (Scene("of a schedule", schedule_goes_on, single=True),),
     "cancel_flow": (Scene("a flow", cancelled, single=True),),
     "cancel_jobs": (Scene("jobs in every state", jobs_cancelled),),
+    "change_delay": (Scene("a delayed job", put_off_by_hand, single=True),),
+    "change_priority": (Scene("a waiting job", made_urgent, single=True),),
+    "clear_jobs": (Scene("of two flows and of none", cleared, single=True),),
+    "promote_jobs": (Scene("of two flows", promoted, single=True),),
+    "remove_child_dependency": (Scene("a child of a flow", left_by_a_child, single=True),),
     "claim_auto_remove": (Scene("two flows are due", due_for_removal),),
     "claim_queue": (Scene("beside another kernel", code_claimed, single=True),),
     "extend_leases": (Scene("held and lost", leases),),

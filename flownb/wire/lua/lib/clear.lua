@@ -7,8 +7,8 @@ local SETS = {delayed = true, prioritized = true, completed = true, failed = tru
 -- Does more belong to this job of a flow than itself? It is the flow's root, is shared or has children.
 local function is_large(key, prefix, has)
   return not has[2] or has[3]
-    or redis.call('EXISTS', key .. ':dependencies', key .. ':processed', key .. ':failed', key .. ':unsuccessful',
-                  prefix .. ':flownb:children:' .. key) > 0
+    or redis.call('EXISTS', key .. ':dependencies', key .. ':processed', key .. ':failed', key .. ':unsuccessful') > 0
+    or (attempt('HLEN', prefix .. ':flownb:children:' .. key) or 0) > 0
 end
 
 local function read_to_clear(q, id, prefix)
