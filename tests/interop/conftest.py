@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +51,22 @@ def peers(start_peer: Callable[..., Peer]) -> dict[str, Peer]:
     for peer in running.values():
         peer.serve()
     return running
+
+
+@pytest.fixture(scope="module")
+def start_board(node: str, npm_packages: None, shared_server) -> Iterator[Callable[..., str]]:
+    """Start a Bull Board over some queues, and give its address."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*queues: str) -> str:
+        command = [node, str(HERE / "node" / "board.mjs"), shared_server.socket, *queues]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return f"http://127.0.0.1:{started[-1].stdout.readline().strip()}"
+
+    yield start
+    for process in started:
+        with process:
+            process.stdin.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import threading
 from collections import Counter
 from pathlib import Path
@@ -17,8 +16,7 @@ import pytest
 
 import flownb as fn
 
-HERE = Path(__file__).parent
-PICTURE = HERE.parents[1] / "docs" / "bull-board.png"
+PICTURE = Path(__file__).parents[2] / "docs" / "bull-board.png"
 STATES = {
     "etl-report": {"report": "waiting-children", "collect": "waiting-children"},
     "etl-loads": {"load-monday": "completed", "load-tuesday": "failed", "load-wednesday": "active"},
@@ -67,12 +65,9 @@ def flow(connection, until):
 
 
 @pytest.fixture
-def board(node, npm_packages, shared_server):
+def board(start_board):
     """Give the address of a board over the flow's queues."""
-    command = [node, str(HERE / "node" / "board.mjs"), shared_server.socket, *STATES]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-        process.stdin.close()
+    return start_board(*STATES)
 
 
 def read(address):
