@@ -295,7 +295,7 @@ def _line(store: Store, name: str, due: int, now: int) -> Line:
         next=due,
         last=tick_name(name, last, timing.zone) if last else None,
         state=state,
-        why=_why(own, due, last, now),
+        why=_why(store, name, own, due=due, last=last, now=now),
     )
 
 
@@ -305,7 +305,11 @@ def _state(store: Store, flow: str) -> str | None:
     return state_of(record, store.jobs.read([flow_state.root], ("name",))[0]) if record else None
 
 
-def _why(own: Mapping[str, str], due: int, last: int, now: int) -> str:
+def _why(store: Store, name: str, own: Mapping[str, str], *, due: int, last: int, now: int) -> str:
+    base, schedules = _base(store), store.schedules
+    is_stored = schedules.has_run(base, name, due)
+    if not is_stored and schedules.read_due(base, name) == due:  # and no worker has gone on meanwhile
+        return "the job of its next tick was removed; every() with the same arguments adds it again"
     if now - due > LATE_MS:
         return (
             "due, and no worker has a free slot for it; flownb.workers() or `flownb worker MODULE` starts one"

@@ -225,10 +225,12 @@ def test_the_same_call_again_mends_a_schedule_whose_next_job_another_program_has
     id = f"repeat:n:{due_of(redis, 'n')}"
     redis.zrem(f"{QUEUE}:delayed", id)
     redis.delete(f"{QUEUE}:{id}")
+    assert "the job of its next tick was removed" in fn.every().loc[0, "why"]
 
     fn.every("0 6 * * *", TREE, name="n")
 
     assert redis.zscore(f"{QUEUE}:delayed", f"repeat:n:{round(schedule.next.timestamp() * 1000)}")
+    assert fn.every().loc[0, "why"] == ""
 
 
 # ---- listed and ended -------------------------------------------------------------------------------------
@@ -259,7 +261,9 @@ def test_a_list_of_none_has_its_columns_and_types(connection):
 
 def test_a_tick_that_nobody_carries_out_says_so(connection, redis):
     fn.every("1d", TREE, name="n")
-    redis.zadd(f"{QUEUE}:repeat", {"n": due_of(redis, "n") - 60_000})
+    due = due_of(redis, "n")
+    redis.rename(f"{QUEUE}:repeat:n:{due}", f"{QUEUE}:repeat:n:{due - 60_000}")
+    redis.zadd(f"{QUEUE}:repeat", {"n": due - 60_000})
 
     assert "due, and no worker has a free slot for it" in fn.every().loc[0, "why"]
 

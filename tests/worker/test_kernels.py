@@ -1,4 +1,4 @@
-"""Shows processes that a real notebook kernel starts: functions of its cells, an interrupt, a restart."""
+"""Shows processes that a real notebook kernel starts: functions of its cells, an interrupt, a restart; schedules outlive it."""
 
 from __future__ import annotations
 
@@ -118,3 +118,36 @@ def test_a_restart_leaves_no_process(notebook, until, now):
     (running,) = notebook.job_processes()
     notebook.manager.restart_kernel(now=now)
     until(lambda: not running.is_running() or running.status() == psutil.STATUS_ZOMBIE)
+
+
+SCHEDULE = """
+import time, flownb as fn
+
+@fn.task
+def day():
+    return 7
+
+schedule = fn.every("1s", day, name="n", overlap="allow")
+
+def wait_for(count):
+    while len(found := fn.flows(state="completed")) < count:
+        time.sleep(0.05)
+    return found
+"""
+
+
+def test_a_schedule_outlives_the_kernel_and_the_server_that_went_with_it(notebook):
+    assert notebook.run(SCHEDULE) == "flownb: this kernel serves day with 4 threads\n"
+    notebook.run("first = wait_for(2)")
+    notebook.process.kill()
+    notebook.manager.restart_kernel(now=True)
+    notebook.client.wait_for_ready(timeout=100)
+
+    again = notebook.run(SCHEDULE)
+
+    assert "flownb: schedule 'n' is there already and stays as it is\n" in again
+    assert (
+        notebook.run("found = wait_for(5)\nprint(found['name'].is_unique, fn.doctor().empty)")
+        == "True True\n"
+    )
+    assert notebook.run("print({fn.attach(name).result(timeout=9) for name in found['name']})") == "{7}\n"

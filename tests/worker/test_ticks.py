@@ -61,6 +61,7 @@ def in_another_life(redis, until, name="n"):
     """Go on to the next tick as a worker does that takes its job; return the tick's job."""
     due = due_of(redis, name)
     redis.zadd(f"{BATCHES}:repeat", {name: due + DAY})
+    redis.copy(f"{BATCHES}:{run_id(name, due)}", f"{BATCHES}:{run_id(name, due + DAY)}")
     return job_of_tick(redis, due, name)
 
 

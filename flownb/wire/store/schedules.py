@@ -33,6 +33,13 @@ class Schedules:
             found: Any = self._server.client.zscore(keys.part(base, "repeat"), scheduler)
         return None if found is None else number(found)
 
+    def has_run(self, base: str, scheduler: str, due: int) -> bool:
+        """Say whether the job of a scheduler that is due then (ms) is stored."""
+        with server_errors():
+            return bool(
+                self._server.client.exists(keys.job_in(keys.part(base, "repeat"), f"{scheduler}:{due}"))
+            )
+
     def pages(self, base: str) -> Iterator[tuple[str, int]]:
         """Yield the schedulers of a queue and when the next job of each is due (ms), the first due first."""
         start, key = 0, keys.part(base, "repeat")
