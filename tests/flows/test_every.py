@@ -209,6 +209,7 @@ def test_the_same_name_replaces_the_tree_and_keeps_the_next_tick(connection, red
     assert redis.zcard(f"{QUEUE}:delayed") == 1
 
 
+@pytest.mark.every_server
 def test_another_interval_begins_anew(connection, redis, capsys):
     fn.every("0 6 1 1 *", TREE, name="n", tz="Asia/Tokyo")
 
@@ -268,6 +269,7 @@ def test_a_tick_that_nobody_carries_out_says_so(connection, redis):
     assert "due, and no worker has a free slot for it" in fn.every().loc[0, "why"]
 
 
+@pytest.mark.every_server
 def test_cancelled_it_leaves_nothing_and_may_be_cancelled_again(connection, redis):
     schedule = fn.every("0 6 * * *", TREE, name="n")
 

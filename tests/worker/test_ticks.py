@@ -113,6 +113,7 @@ def test_a_server_that_is_killed_and_comes_back_goes_on_with_its_schedules(own_s
         assert are_one_a_tick(added(redis))
 
 
+@pytest.mark.every_server
 def test_a_task_is_run_with_what_was_stored_and_the_newest_flow_gives_its_value(until):
     @fn.task
     def load(day):
