@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from flownb.api.job_end import job_end
 from flownb.arguments import flag, seconds, whole
 from flownb.connection import Connection
 from flownb.errors import FlowError
 from flownb.options import MAX_PRIORITY
 from flownb.steering import child_dependency, clear
+from flownb.steering.cancel import cancel_job
 from flownb.steering.remove import remove_job
 from flownb.steering.retry import retry_one
 from flownb.wire import keys
@@ -54,6 +56,33 @@ class JobChanges:
         """
         self._ensure_writable()
         remove_job(self._store, self._record.key)
+
+    def cancel(self) -> bool:
+        """End this one job: at once where it does not run; False where it has ended already.
+
+        A running function is told by `is_cancelled`, and by `Cancelled` from its next `update_progress`, `log` or
+        `update_data`; what it returns all the same is its value, and it gets no further attempt. What its parents make
+        of it is what they make of a failure. A root is cancelled with its flow, as by `Flow.cancel`.
+
+        >>> job = Queue("doc-cancelled-jobs").add("mail")
+        >>> job.cancel(), job.cancel(), job.get_state()
+        (True, False, 'failed')
+        """
+        self._ensure_writable()
+        return cancel_job(self._store, self._record.key)
+
+    def wait_until_finished(self, timeout: Any = None) -> Any:
+        """Wait until the job has ended and return its value; raise `FlowFailed` with its reason where it failed.
+
+        `timeout` is a duration: seconds, a timedelta or "30s"; past it, TimeoutError. Raises `JobMissing` for a job
+        that is removed meanwhile.
+
+        >>> job = Queue("doc-waited").add("mail")
+        >>> with Worker("doc-waited", lambda job: 7):
+        ...     job.wait_until_finished(timeout=30)
+        7
+        """
+        return job_end(self._store, self._record, timeout)
 
     def _ensure_writable(self) -> None:
         if self._connection is not None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from flownb.state.shape import levels_below
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
-from flownb.wire.records import COMPLETED
+from flownb.wire.records import COMPLETED, FAILED, WAITING_CHILDREN
 from flownb.wire.store import Store
 from flownb.wire.store.limits import JOBS_A_CHANGE
 
@@ -21,6 +21,21 @@ def cancel_flow(store: Store, flow: str, record: Mapping[str, str]) -> None:
     if store.flows.cancel(keys.base_of(root), flow) != COMPLETED:
         log_flow("is cancelled", flow=flow)
         cancel_below(store, [root])
+
+
+def cancel_job(store: Store, job: str) -> bool:
+    """Cancel one job, and what it waits for alone; a root with its flow. Say whether there was something to cancel."""
+    found = store.jobs.read([job], ("name", "fl", "finishedOn"))[0]
+    if found is None or found.finished_on is not None:
+        return False
+    record = store.flows.read(found.flow) if found.flow else {}
+    if found.flow and record.get("root") == job:
+        cancel_flow(store, found.flow, record)
+        return True
+    state = store.moves.cancel_job(job)
+    if state == WAITING_CHILDREN:
+        cancel_below(store, [job])
+    return state not in (COMPLETED, FAILED)
 
 
 def cancel_below(store: Store, tops: Sequence[str]) -> None:

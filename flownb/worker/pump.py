@@ -34,6 +34,7 @@ log = logging.getLogger("flownb.worker")
 GATHER_SECONDS = 0.002  # for which outcomes are collected while the slots have work
 LAST_CALLS_SECONDS = 10.0  # after the grace, for writing the last results
 FEW_QUEUES = 2  # which need no shares: one that has work, and that of batches' roots, which take no time
+IDLE_CHECK_SECONDS = 0.5  # between two looks whether a paused worker's thread lives
 JOIN_SECONDS = 15.0  # after the grace, until `stop` waits no longer
 
 
@@ -42,6 +43,8 @@ class Signal(Enum):
 
     WAKE = "a queue may have a job"
     STOP = "take no more"
+    PAUSE = "take no more for now"
+    RESUME = "take some again"
     QUEUES_CHANGED = "other queues are served now"
 
 
@@ -72,6 +75,7 @@ class Pump:
         settings: WorkerSettings,
         make_runner: Callable[[], Runner],
         middleware: Iterable[Middleware] = (),
+        is_paused: bool = False,
     ) -> None:
         self.settings = settings
         self._make_runner = make_runner
@@ -80,6 +84,10 @@ class Pump:
         self._fetching = Fetching(settings.concurrency)
         self._calls = 0  # written by the pump's thread
         self._stopping = False  # written by the pump's thread
+        self._is_paused = is_paused  # written by the pump's thread
+        self._is_idle = (
+            threading.Event()
+        )  # a paused worker holds no job; `pause` clears it, the pump's thread sets it
         self._latest_end = math.inf  # of the grace; `hurry` writes it, the pump's thread reads it
 
     # ---- start and stop -----------------------------------------------------------------------------
@@ -115,6 +123,20 @@ class Pump:
         keeper.forget(self.settings.identity)
         self._client.close()
 
+    def pause(self) -> None:
+        """Take no more jobs until `resume`."""
+        self._is_idle.clear()
+        self._inbox.put(Signal.PAUSE)
+
+    def resume(self) -> None:
+        self._inbox.put(Signal.RESUME)
+        self._is_idle.set()  # nobody waits for the end of a pause that is over
+
+    def wait_until_idle(self) -> None:
+        """Wait until the worker, which is paused, holds no job any more, or its thread has ended."""
+        while not self._is_idle.wait(IDLE_CHECK_SECONDS) and self._thread.is_alive():
+            pass
+
     def hurry(self, grace: float) -> None:
         """Let a `stop` that waits in another thread wait for `grace` seconds more at most."""
         self._latest_end = time.monotonic() + grace
@@ -146,6 +168,8 @@ class Pump:
             self._fetching.may_have_work = True
         self._held.end_overdue()
         self._give_back_what_waits()
+        if self._is_paused and not self._held.jobs and not self._held.pending:
+            self._is_idle.set()
 
     def _may_leave(self) -> bool:
         grace_ends = min(self._grace_ends, self._latest_end)
@@ -159,7 +183,9 @@ class Pump:
 
     def _room(self) -> int:
         """How many more jobs to hold."""
-        return 0 if self._stopping else self._fetching.room(len(self._held.jobs), self._held.waiting())
+        if self._stopping or self._is_paused:
+            return 0
+        return self._fetching.room(len(self._held.jobs), self._held.waiting())
 
     def _wants_jobs(self) -> bool:
         return self._fetching.may_have_work and self._room() > 0
@@ -220,11 +246,15 @@ class Pump:
             self._stopping = True
             self._held.give_back_unstarted()
             return
+        if signal in (Signal.PAUSE, Signal.RESUME):
+            self._is_paused = signal is Signal.PAUSE
+            if self._is_paused:
+                self._held.give_back_unstarted()
         self._fetching.may_have_work = True
         if signal is Signal.QUEUES_CHANGED:
             self._blocker.interrupt()
             self._upkeep.queues_changed()
-        elif self._room() <= 0:  # all slots were taken since the blocker was armed
+        elif signal is Signal.WAKE and self._room() <= 0:  # all slots were taken since the blocker was armed
             wake_another_worker(self._client, self.settings.bases())
 
     # ---- one call -----------------------------------------------------------------------------------

@@ -118,8 +118,11 @@ def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | 
 
 
 def failed_by(taken: Taken, deferred: str) -> Outcome:
-    """The job fails without a run, with the reason that was stored for it: a child failed, or it stalled too often."""
-    return failed(taken, deferred, why="stalled" if "stalled" in deferred else "child")
+    """The job fails without a run, with the reason that was stored for it: a child failed, it stalled too often, or was
+    cancelled.
+    """
+    why = "cancelled" if deferred == "cancelled" else "stalled" if "stalled" in deferred else "child"
+    return failed(taken, deferred, why=why)
 
 
 def failed_as_stored(taken: Taken, error: BaseException) -> Outcome:

@@ -7,13 +7,13 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 from flownb import connection as connections
 from flownb.api.job import Job
 from flownb.api.summary import summarise
 from flownb.api.ticks import add_flow_of_tick
-from flownb.arguments import items, read_limiter, seconds, shown, whole
+from flownb.arguments import flag, items, read_limiter, seconds, shown, whole
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError
 from flownb.lifecycle import Service
@@ -22,6 +22,7 @@ from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.wire.versions import refuse_newer
 from flownb.worker.auto_remover import AutoRemover
+from flownb.worker.listeners import Listeners
 from flownb.worker.middleware import Middleware
 from flownb.worker.presence import Presence
 from flownb.worker.pump import JOIN_SECONDS, Pump
@@ -111,6 +112,8 @@ class Worker(Service):
         self._max_stalled_count = whole("max_stalled_count", max_stalled_count, 0, 1000)
         self.name = _checked_name(name)
         self._connection = connection
+        self._listeners = Listeners()
+        self._is_paused = False  # written by `pause` and `resume`
         self._grace = GRACE_SECONDS  # written by `close` and `retire`
         self._retiring: threading.Thread | None = None  # waits for the end of what still runs
 
@@ -136,6 +139,54 @@ class Worker(Service):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def on(self, event: str, function: Callable[..., object]) -> Self:
+        """Have `function` called at what happens in this worker, from now on; returns the worker.
+
+        ``ready``, ``active`` (with the job), ``completed`` (the job and its value), ``failed`` (the job and why, also
+        where another attempt follows), ``paused``, ``resumed``, ``closing``, ``closed``. It is called in the worker's
+        threads, and holds the worker up while it runs. What it raises is logged. `QueueEvents` tells of all workers.
+
+        >>> from queue import SimpleQueue
+        >>> heard, job = SimpleQueue(), Queue("doc-heard").add("mail")
+        >>> with Worker("doc-heard", lambda job: 7).on("completed", lambda job, value: heard.put((job.name, value))):
+        ...     heard.get(timeout=30)
+        ('mail', 7)
+        """
+        self._listeners.add(event, function)
+        return self
+
+    def pause(self, wait: bool = True) -> None:
+        """Take no more jobs until `resume`; other workers of the queue go on. Waits until what runs has ended.
+
+        Without `wait` it returns at once; so it must where one of the worker's own jobs calls it.
+
+        >>> with Worker("doc-resting", lambda job: 7) as worker:
+        ...     worker.pause()
+        ...     job = Queue("doc-resting").add("mail")
+        ...     worker.resume()
+        ...     job.wait_until_finished(timeout=30)
+        7
+        """
+        wait = flag("wait", wait)
+        was_paused, self._is_paused = self._is_paused, True
+        if self.running:
+            self._pump.pause()
+            if wait:
+                self._pump.wait_until_idle()
+        if not was_paused:
+            self._listeners.tell("paused")
+
+    def resume(self) -> None:
+        """Take jobs again.
+
+        >>> Worker("doc-resting", print).resume()
+        """
+        was_paused, self._is_paused = self._is_paused, False
+        if self.running:
+            self._pump.resume()
+        if was_paused:
+            self._listeners.tell("resumed")
 
     def close(self, grace: float = GRACE_SECONDS) -> None:
         """Take no more jobs, let the running ones end (at most `grace` seconds), write their results.
@@ -199,11 +250,14 @@ class Worker(Service):
         make_runner = runner_factory(
             self._executor, connection.address(), self._work_for, self._store, self._loop.submit
         )
-        self._pump = Pump(settings, make_runner, [make() for make in self._middleware])
+        self._pump = Pump(
+            settings, make_runner, [*(make() for make in self._middleware), self._listeners], self._is_paused
+        )
         self._pump.start()
         self._unhook = connection.on_close(self.close)
 
     def _end(self) -> None:
+        self._listeners.tell("closing")
         self._pump.stop(self._grace)
         self._unhook()
         self._loop.close()

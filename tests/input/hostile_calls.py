@@ -60,6 +60,8 @@ class World:
         self.batch = fn.fan_out([1, 2], self.task, name="a batch")
         self.queue = fn.Queue("q")
         self.job = self.queue.add("n", {"x": 1})
+        self.ended = self.queue.add("n")
+        self.ended.cancel()
         self.later = self.queue.add("n", opts={"delay": 1_000_000})
         self.producer = fn.FlowProducer()
 
@@ -203,6 +205,13 @@ TARGETS: tuple[Target, ...] = (
         name=None,
     ),
     Target("Worker.close", _begun, lambda world: {"grace": 1}),
+    function(
+        "Worker.on",
+        lambda **kwargs: fn.Worker("nobody", print).on(**kwargs),
+        event="completed",
+        function=print,
+    ),
+    function("Worker.pause", lambda **kwargs: fn.Worker("nobody", print).pause(**kwargs), wait=True),
     function("workers", lambda **kwargs: closed(fn.workers(**kwargs)), concurrency=4, executor="threads"),
     function("QueueEvents", lambda **kwargs: repr(fn.QueueEvents(**kwargs)), queue="q", last_event_id="$"),
     Target("QueueEvents.on", _heard, lambda world: {"event": "completed", "function": print}),
@@ -284,6 +293,7 @@ TARGETS: tuple[Target, ...] = (
     method("Job.log", "job", row="a"),
     method("Job.get_logs", "job", start=0, end=-1, asc=True),
     method("Job.clear_logs", "job", keep_logs=None),
+    method("Job.wait_until_finished", "ended", timeout=0.01),
     method("Job.change_delay", "later", delay=5),
     method("Job.change_priority", "job", priority=1, lifo=False),
     method("Job.add_children", "job", children=[]),

@@ -172,3 +172,20 @@ def test_unprocessed_children_that_run_stay(node6, filled, redis, start_peer, un
 
     assert fn.Queue("ours-top").get_job("up").get_dependencies()["unprocessed"] == ["ours-line:l0"]
     assert without_events(dump(redis, "ours")) == without_events(dump(redis, "node"))
+
+
+def test_a_job_that_is_cancelled_while_nodes_worker_runs_it_gets_no_further_attempt(
+    start_peer, redis, until, connection
+):
+    runner = start_peer("node6")
+    job = fn.Queue("q").add("a", {"do": "hold", "fails": True}, {"attempts": 3})
+    runner.ask("work", queue="q")
+    until(lambda: redis.exists("test:runs"))
+
+    assert job.cancel()
+    redis.set("test:open", 1)
+
+    until(lambda: job.get_state() == "failed")
+    assert fn.Queue("q").get_job(job.id).failed_reason == "cancelled"
+    assert redis.llen("test:runs") == 1
+    runner.ask("stop")

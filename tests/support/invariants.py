@@ -212,7 +212,9 @@ def _fields(books: Books) -> Iterator[Violation]:
         made, started = int(fields.get("atm", 0)), int(fields.get("ats", 0))
         if not 0 <= made <= started or ("processedOn" in fields and started < 1):
             yield Violation("I11", key, f"attempts made {made}, started {started}")
-        if ended and "defa" in fields:
+        if (
+            ended and fields.get("defa", "cancelled") != "cancelled"
+        ):  # BullMQ keeps it, too, of a run that was told
             yield Violation("I11", key, f"is {place} and carries defa")
         times = [int(fields[name]) for name in ("timestamp", "processedOn", "finishedOn") if name in fields]
         if times != sorted(times):

@@ -375,6 +375,11 @@ def made_urgent(bench: Bench) -> Call:
     return lambda: bench.store.moves.change_priority(base("q"), "f-ok", 2)
 
 
+def one_cancelled(bench: Bench) -> Call:
+    both(bench)
+    return lambda: bench.store.moves.cancel_job(key("f-ok"))
+
+
 def left_by_a_child(bench: Bench) -> Call:
     both(bench)
     (job,), (mid,) = keys_of("ok", where=FLOWS[:1]), keys_of("mid", where=FLOWS[:1])
@@ -433,6 +438,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
     "add_deduplicated_jobs": (Scene("three of two ids", added_once, single=True),),
     "add_next_run": (Scene("of a schedule", schedule_goes_on, single=True),),
     "cancel_flow": (Scene("a flow", cancelled, single=True),),
+    "cancel_job": (Scene("of two flows", one_cancelled, single=True),),
     "cancel_jobs": (Scene("jobs in every state", jobs_cancelled),),
     "change_delay": (Scene("a delayed job", put_off_by_hand, single=True),),
     "change_priority": (Scene("a waiting job", made_urgent, single=True),),

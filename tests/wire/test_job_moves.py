@@ -31,6 +31,7 @@ CALLS: dict[str, Callable[[Bench], Any]] = {
     "promote in bulk": lambda bench: bench.store.moves.promote("bull:q", ["b"], in_bulk=True),
     "delay": lambda bench: bench.store.moves.change_delay("bull:q", "b", 500),
     "priority": lambda bench: bench.store.moves.change_priority("bull:q", "c", 0, lifo=True),
+    "cancel": lambda bench: bench.store.moves.cancel_job(key("a")),
     "dependency": lambda bench: bench.store.moves.remove_child_dependency(key("a"), key("top", "up")),
 }
 
@@ -186,6 +187,7 @@ def test_who_is_not_there_is_refused(bench: Bench):
         lambda: moves.change_delay("bull:q", "gone", 5),
         lambda: moves.change_priority("bull:q", "gone", 5),
         lambda: moves.remove_child_dependency(key("gone"), key("top", "up")),
+        lambda: moves.cancel_job(key("gone")),
     ):
         with pytest.raises(JobMissing):
             call()

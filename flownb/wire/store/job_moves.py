@@ -58,6 +58,11 @@ class JobMoves:
         """Give a job another priority, and its place in line by it."""
         self._server.call("change_priority", [base], id=id, priority=priority, lifo=lifo)
 
+    def cancel_job(self, job: str) -> str:
+        """End one job that does not run, or tell the run of it; return in which state it was."""
+        state: str = self._server.call("cancel_job", [keys.base_of(job)], job=job)["state"]
+        return state
+
     def remove_child_dependency(self, job: str, parent: str) -> tuple[bool, bool]:
         """Let a parent go on without a child; say whether it waited for it, and whether the child leaves its flow."""
         reply = self._server.call("remove_child_dependency", [keys.base_of(job)], job=job, parent=parent)

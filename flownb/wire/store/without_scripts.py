@@ -162,14 +162,17 @@ def read_cancelled(client: Redis, queues: Sequence[str], *, now: None, jobs: Seq
     """As ``read_cancelled.lua``, but for jobs that only some parents need no more."""
     with client.pipeline(transaction=False) as pipe:
         for job in jobs:
-            pipe.hmget(job, "name", "fl", "why")
+            pipe.hmget(job, "name", "fl", "why", "defa", "finishedOn")
         found = pipe.execute()
-        for job, (_, flow, _) in zip(jobs, found, strict=True):
+        for job, (_, flow, *_) in zip(jobs, found, strict=True):
             home, id = keys.home_and_flow(_text(flow) or "")
             pipe.hget(keys.own(home or keys.prefix_of(job), "flow", id or "none"), "ended")
         ended = pipe.execute()
-    pairs = zip(found, ended, strict=True)
-    return {"cancelled": [name is None or b"cancelled" in (why, end) for (name, _, why), end in pairs]}
+    answers = []
+    for (name, _, why, deferred, finished), end in zip(found, ended, strict=True):
+        words = (why, end, None if finished else deferred)
+        answers.append(name is None or b"cancelled" in words)
+    return {"cancelled": answers}
 
 
 def _text(value: Any) -> str | Literal[False]:

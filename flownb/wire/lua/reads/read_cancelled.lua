@@ -9,8 +9,9 @@
 local is_over = args.own_run and not still_runs(args.own_run)
 local cancelled = {}
 for i, job in ipairs(args.jobs) do
-  local has = redis.call('HMGET', job, 'name', 'fl')
+  local has = redis.call('HMGET', job, 'name', 'fl', 'defa', 'why', 'finishedOn')
   local q = queue_and_id(job)
-  cancelled[i] = is_over or not has[1] or is_cancelled(q, job, has[2]) or false
+  local is_cancelled_alone = has[4] == 'cancelled' or has[3] == 'cancelled' and not has[5]
+  cancelled[i] = is_over or not has[1] or is_cancelled_alone or is_cancelled(q, job, has[2]) or false
 end
 return reply{cancelled = cancelled}

@@ -9,11 +9,12 @@
 local q = queues[1]
 local job = job_key(q, args.id)
 if not is_kind(job, 'hash') then return refuse('KEY_DAMAGED', job) end
-local has = redis.call('HMGET', job, 'name', 'fl', 'finishedOn')
+local has = redis.call('HMGET', job, 'name', 'fl', 'finishedOn', 'defa')
 if not has[1] then return refuse('JOB_MISSING', job) end
 if args.own_run and not still_runs(args.own_run) then
   return refuse('JOB_ELSEWHERE', 'this run of the job is over, so it changes nothing any more: return')
 end
+if args.own_run and has[4] == 'cancelled' then return refuse('JOB_CANCELLED', 'it was cancelled by hand') end
 if not has[3] and is_cancelled(q, job, has[2]) then
   return refuse('JOB_CANCELLED', 'its flow was cancelled, or what it is for has failed')
 end
