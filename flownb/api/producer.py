@@ -18,7 +18,9 @@ from flownb.api import cut_short
 from flownb.api.attach import flow_around, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.if_exists import CHOICES, flow_to_reuse, refuse_stored, remove_stored
-from flownb.arguments import items, one_of, shown
+from flownb.api.job import store_of
+from flownb.api.job_tree import read_tree
+from flownb.arguments import is_unicode, items, one_of, shown, text, whole
 from flownb.connection import Connection
 from flownb.errors import FlowError, OptionError, ServerError
 from flownb.typed import Value
@@ -26,6 +28,7 @@ from flownb.wire import keys
 from flownb.wire.store import Store
 
 _T = TypeVar("_T")
+MOST_LEVELS, MOST_CHILDREN = 1000, 100_000  # that `get_flow` reads; of each kind
 _DEFAULT_OPTIONS = ("defaultJobOptions", "default_job_options")
 
 
@@ -117,6 +120,29 @@ class FlowProducer:
             done = f"the {len(flows)} trees before trees[{len(flows)}] are stored: add those from it on"
             raise saying(error, 1, lambda _: done) from None
         return flows
+
+    def get_flow(
+        self, queue: str, id: str, *, depth: int = 10, max_children: int = 20
+    ) -> dict[str, Any] | None:
+        """Return a job and so many levels below it as ``{"job": Job, "children": [...]}``; None where it is gone.
+
+        Of each parent up to `max_children` that completed, and as many that are pending, that failed it and that it
+        ignores. ``attach("queue:id")`` is a handle of the whole tree.
+
+        >>> load = {"name": "load", "queueName": "doc-loads"}
+        >>> flow = FlowProducer().add({"name": "sum", "queueName": "doc-sums", "children": [load]})
+        >>> FlowProducer().get_flow("doc-sums", flow.job.id)["children"]
+        [{'job': Job('load' in 'doc-loads')}]
+        """
+        name, named = keys.checked_queue(queue), text("id", id)
+        levels, most = (
+            whole("depth", depth, 1, MOST_LEVELS),
+            whole("max_children", max_children, 1, MOST_CHILDREN),
+        )
+        connection, store = store_of(self._connection)
+        if not is_unicode(named):
+            return None
+        return read_tree(store, connection, keys.job(connection.prefix, name, named), levels, most)
 
 
 class _Adding:

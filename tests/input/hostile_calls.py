@@ -160,6 +160,7 @@ def _no_path(rng: random.Random) -> Any:
 TARGETS: tuple[Target, ...] = (
     function("add", fn.add, special=trees, tree=TREE, name=None, connection=None, **ADDING),
     method("FlowProducer.add", "producer", special=trees, tree=TREE, name=None, **ADDING),
+    method("FlowProducer.get_flow", "producer", queue="q", id="a", depth=2, max_children=3),
     method("FlowProducer.add_bulk", "producer", special=bulk, trees=[TREE], **ADDING),
     function(
         "FlowProducer", lambda connection: fn.FlowProducer(connection=connection).add(TREE), connection=None

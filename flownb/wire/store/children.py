@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from flownb.wire import codec, keys
@@ -69,6 +70,21 @@ class Children:
                     yield [codec.text(key) for key in names]
             for ranked in self._pages_of_ranks(keys.part(parent, "unsuccessful")):
                 yield [codec.text(key) for key in ranked]
+
+    def first_of_each(self, parent: str, most: int) -> list[str]:
+        """Return up to so many children of each kind: completed, pending, failed with their parent, ignored."""
+        kinds = (
+            self._pages_of_names(keys.part(parent, "processed")),
+            self._pages_of_set(keys.part(parent, "dependencies")),
+            self._pages_of_ranks(keys.part(parent, "unsuccessful")),
+            self._pages_of_names(keys.part(parent, "failed")),
+        )
+        found: list[str] = []
+        with server_errors():
+            for pages in kinds:
+                children = (key for page in pages for key in map(codec.text, page) if not is_seal(key))
+                found += islice(children, most)
+        return list(dict.fromkeys(found))
 
     def read_all(self, parent: str) -> list[str]:
         """Return the children that a parent knows by any of its keys, pending or ended, each once."""

@@ -114,6 +114,10 @@ const asked = {
         .getTime();
     return lines.flatMap((line) => zones.flatMap((tz) => times.map((time) => next(line, tz, time))));
   },
+  async tree({ queue: name, id, ...bounds }) {
+    const named = (node) => node && { job: node.job.name, children: node.children?.map(named) };
+    return named(await producer.getFlow({ queueName: name, id, ...bounds }));
+  },
   // Any method of BullMQ's Queue or Job; jobs in what it returns are told by their ids.
   async call({ queue: name, method, args = [] }) {
     return told(await queue(name)[method](...args));
