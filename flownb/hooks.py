@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class KernelWorkers(Protocol):
     """`worker.task_worker`: this kernel's own workers, asked by whoever adds work."""
 
-    def register_notebook_code(self, connection: Connection, queues: Iterable[str], /) -> None:
+    def register_code(self, connection: Connection, queues: Iterable[str], /) -> None:
         """Work is about to be added to these queues: raise FlowError where another kernel would run it otherwise."""
 
     def keep_tasks(self, connection: Connection, name: str, flow: str, tasks: Iterable[Task], /) -> None:

@@ -154,7 +154,7 @@ def every(
     resolved, store = store_of(connection)
     resolved.ensure_writable()
     plan = _planned(tree, store.prefix)
-    hooks.kernel_workers.register_notebook_code(resolved, queues_of(plan))
+    hooks.kernel_workers.register_code(resolved, queues_of(plan))
     for announcement in plan.shared:
         print(announcement)
     own = {"tree": template_of(plan), "overlap": overlap}

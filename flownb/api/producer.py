@@ -190,7 +190,7 @@ class _Adding:
     def store(self, plan: Plan, name: str | None) -> Flow:
         """Store a plan, unless the flow of this root is there; return its handle."""
         queues = {keys.queue_of_base(job.base) for job in plan.jobs}
-        hooks.kernel_workers.register_notebook_code(self.connection, queues)
+        hooks.kernel_workers.register_code(self.connection, queues)
         if self.as_bullmq:
             store_as_bullmq(self._store, plan, lambda _: cut_short.leave(plan, name, self.connection))
             flow = None

@@ -163,7 +163,7 @@ def _begin(request: BatchRequest, limit: _QueueLimit, connection: Connection) ->
     """Do what comes before the first write: ask whether this kernel may run the tasks, set the queue's limit."""
     connection.ensure_writable()
     queues = [request.job.queue, *(stage.queue for stage in request.stages)]
-    hooks.kernel_workers.register_notebook_code(connection, queues)
+    hooks.kernel_workers.register_code(connection, queues)
     if limit.is_given:
         request.store.queues.set_limit(request.base, limit.limiter)
 

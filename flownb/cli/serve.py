@@ -46,9 +46,9 @@ def serve(options: argparse.Namespace) -> int:
             name=KERNEL_WORKER,
             connection=connection,
         )
-        headline = f"serves {', '.join(queues)}, {options.concurrency} at a time, on {_server_of(connection)}"
+        where = f"{options.concurrency} at a time, on {_server_of(connection)}"
         find = partial(find_flow, options.until, connection) if options.until else None
-        return _serve(worker, headline, find)
+        return _serve(worker, where, find)
 
 
 def _server_of(connection: Connection) -> str:
@@ -112,7 +112,7 @@ def _why(name: str, error: BaseException) -> str:
     return f"{name}: cannot be imported: {type(error).__name__}: {error}{where}"
 
 
-def _serve(worker: TaskWorker, headline: str, find: Callable[[], Flow] | None) -> int:
+def _serve(worker: TaskWorker, where: str, find: Callable[[], Flow] | None) -> int:
     """Serve until the first signal or the end of a flow, then until what runs has ended, or the second signal."""
     stop, leave = threading.Event(), threading.Event()  # set by the first signal, by the second
 
@@ -125,7 +125,7 @@ def _serve(worker: TaskWorker, headline: str, find: Callable[[], Flow] | None) -
     status = 0
     try:
         flow = find() if find else None
-        print(f"flownb worker: {headline}", flush=True)
+        print(f"flownb worker: serves {', '.join(worker.task_queues())}, {where}", flush=True)
         status = _wait(stop, flow)
     finally:
         stop.set()

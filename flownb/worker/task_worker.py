@@ -11,12 +11,13 @@ from typing import Any, Self
 from flownb import connection as connections
 from flownb.api.job import Job
 from flownb.connection import Connection
+from flownb.errors import FlowError
 from flownb.tasks import binding, registry
 from flownb.tasks.task import Task
 from flownb.wire import keys
 from flownb.wire.store.job_records import Taken
 from flownb.worker.added_tasks import added_tasks_on
-from flownb.worker.notebook_code import notebook_code_on
+from flownb.worker.registered_code import CodeRegistration, is_of_a_cell, registered_code_on
 from flownb.worker.retry_policy import BackoffRetry
 from flownb.worker.work import Work
 from flownb.worker.worker import Worker, is_running
@@ -28,37 +29,67 @@ _starting = threading.RLock()
 
 
 class TaskWorker(Worker):
-    """Serves every task this process knows, also those defined after it was started."""
+    """Serves every task of this process's modules, or those of some queues, also tasks defined after it was started.
+
+    Raises FlowError where kernels run other functions for all of these queues; it takes up a queue when that is over.
+    """
+
+    _middleware = (*Worker._middleware, CodeRegistration)
+    _is_deployed = True
 
     def __init__(self, *, concurrency: int = 4, queues: Iterable[str] | None = None, **options: Any) -> None:
         super().__init__(queues or keys.BATCH_QUEUE, binding.unknown, concurrency=concurrency, **options)
         self._only = list(queues) if queues is not None else None
 
-    def _served(self) -> list[str]:
+    def task_queues(self) -> list[str]:
+        """Return the queues of tasks that are served now."""
         known = [queue for queue in registry.queues() if self._only is None or queue in self._only]
-        return [*known, keys.BATCH_QUEUE]
+        return list(filter(self._code.may_serve, known))
+
+    def _served(self) -> list[str]:
+        return [*self.task_queues(), keys.BATCH_QUEUE]
 
     def _work_for(self, taken: Taken) -> Work:
-        task = self._added.task_for(taken, self._task_of(taken.record.queue, taken.record.name))
+        now = self._code.task(taken.record.queue, taken.record.name)
+        task = self._added.task_for(taken, now, is_deployed=self._is_deployed)
         if task is None:
             return super()._work_for(taken)
         backoff = None if task.backoff is None else functools.partial(_ask_task, task.backoff)
         return Work(functools.partial(binding.call, task), BackoffRetry(task.retry_on, backoff), task=task)
 
-    def _task_of(self, queue: str, name: str) -> Task | None:
-        return registry.find(queue, name)
-
     def _limiter_of(self, base: str) -> dict[str, int] | None:
         return registry.limiter(keys.queue_of_base(base))
 
     def _begin(self) -> None:
-        self._added = added_tasks_on(connections.current(self._connection))
+        connection = connections.current(self._connection)
+        connection.ensure_writable()
+        self._added, self._code = added_tasks_on(connection), registered_code_on(connection)
+        self._register()
+        stop = registry.listen(self._defined)  # a queue is registered before the pump hears of it
         super()._begin()
-        self._unlisten = registry.listen(lambda _: self._pump.queues_changed())
+        self._stops = [
+            stop,
+            registry.listen(lambda _: self._pump.queues_changed()),
+            self._code.listen(self._pump.queues_changed),
+        ]
+
+    def _register(self) -> None:
+        self._code.deploy(self._only)
+        refused = self._code.register()
+        if refused and not self.task_queues():
+            raise FlowError(next(iter(refused.values())))
+        for why in refused.values():
+            print(f"flownb worker: waits with one queue: {why}", flush=True)
+
+    def _defined(self, queue: str) -> None:
+        self._code.register()
 
     def _end(self) -> None:
-        self._unlisten()
+        for stop in self._stops:
+            stop()
         super()._end()
+        if self.name is None or not is_running(self.name):
+            self._code.withdraw()
 
     def __repr__(self) -> str:
         return f"workers(concurrency={self.concurrency}, {'running' if self.running else 'not running'})"
@@ -94,9 +125,10 @@ def workers(
 
 
 class _KernelWorker(TaskWorker):
-    """Serves notebook code too, once it is registered. One a process: starting another replaces the one before."""
+    """Serves what a kernel defines and imports. One a process: starting another replaces the one before."""
 
     _hurries_former = False
+    _is_deployed = False
 
     def start(self) -> Self:
         """Begin, unless it has begun: `workers` returns a worker that runs.
@@ -107,33 +139,25 @@ class _KernelWorker(TaskWorker):
         with self._lock:
             return self if self._running else super().start()
 
-    def _served(self) -> list[str]:
-        return [queue for queue in super()._served() if self._notebook_code.may_serve(queue)]
-
-    def _task_of(self, queue: str, name: str) -> Task | None:
-        return self._notebook_code.task(queue, name)
-
-    def _begin(self) -> None:
-        self._notebook_code = notebook_code_on(connections.current(self._connection))
-        for why in self._notebook_code.register().values():
+    def _register(self) -> None:
+        for why in self._code.register().values():
             print(f"flownb: not served here: {why}")
-        # Before the pump hears of a task.
-        self._unregister = registry.listen(lambda queue: self._notebook_code.register_for([queue]))
-        super()._begin()
-        self._notebook_code.listen(self._pump.queues_changed)
 
-    def _end(self) -> None:
-        self._unregister()
-        super()._end()
+    def _defined(self, queue: str) -> None:
+        refused = self._code.register()
+        if queue in refused and any(map(is_of_a_cell, registry.tasks(queue))):
+            raise FlowError(
+                refused[queue]
+            )  # an import goes on: it may need no more than other tasks of its module
 
 
-def register_notebook_code(connection: Connection, queues: Iterable[str]) -> None:
-    """Register this kernel's code where its workers serve, or will.
+def register_code(connection: Connection, queues: Iterable[str]) -> None:
+    """Register what this process runs where its workers serve, or will.
 
-    Raises FlowError where another kernel runs other functions for one of these queues.
+    Raises FlowError where another process runs other functions for one of these queues.
     """
     if not connection.read_only and (connection.embedded or is_running(KERNEL_WORKER)):
-        notebook_code_on(connection).register_for(queues)
+        registered_code_on(connection).register_for(queues)
 
 
 def keep_tasks(connection: Connection, name: str, flow: str, tasks: Iterable[Task]) -> None:
@@ -150,7 +174,7 @@ def take_over_batch(connection: Connection, name: str, flow: str) -> None:
     """Let what has not run of a batch run here by the functions as they are defined by now."""
     added_tasks_on(connection).take_over(name, flow)
     if not connection.read_only and (connection.embedded or is_running(KERNEL_WORKER)):
-        notebook_code_on(connection).register()
+        registered_code_on(connection).register()
 
 
 def start_kernel_worker(connection: Connection) -> None:
@@ -163,7 +187,7 @@ def start_kernel_worker(connection: Connection) -> None:
         if not registry.queues():
             _start_with_first_task(connection)
             return
-        refused = notebook_code_on(connection).register()
+        refused = registered_code_on(connection).register()
         tasks = ", ".join(queue for queue in registry.queues() if queue not in refused)
         if tasks:
             print(f"flownb: this kernel serves {tasks} with {KERNEL_THREADS} threads")

@@ -15,7 +15,7 @@ ROOT = str(Path(fn.__file__).parents[1])
 KERNEL = """
 import contextlib, io, json, sys
 import flownb as fn
-connection = fn.connect(path=sys.argv[1])
+connection = fn.connect(**json.loads(sys.argv[1]))
 for line in sys.stdin:
     _printed, _error = io.StringIO(), None
     try:
@@ -30,9 +30,10 @@ for line in sys.stdin:
 class Kernel:
     """A process that runs cells, as a notebook's kernel does."""
 
-    def __init__(self, folder):
+    def __init__(self, folder=None, *, url=None):
+        where = {"path": str(folder)} if url is None else {"url_or_redis_client": url}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", KERNEL, str(folder)],
+            [sys.executable, "-c", KERNEL, json.dumps(where)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,4 +1,4 @@
-"""Which kernel runs which functions for a queue: notes on the server, and signs that a kernel is alive."""
+"""Which kernel or `flownb worker` runs which functions for a queue: notes on the server, and signs that it is alive."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def sign_of(kernel: str) -> str:
 
 
 class KernelNote(NamedTuple):
-    """What one kernel runs for a queue."""
+    """What one kernel, or one `flownb worker`, runs for a queue."""
 
     code: KernelCode
+    is_deployed: bool  #: by `flownb worker`
     text: str  #: as it is stored
 
 
@@ -39,7 +40,11 @@ class KernelCodes:
         with server_errors():
             found: Any = self._server.client.hgetall(self._server.key("tasks", base))
         texts = {codec.text(kernel): codec.text(code) for kernel, code in found.items()}
-        return {kernel: KernelNote(json.loads(text), text) for kernel, text in texts.items()}
+        notes = {kernel: json.loads(text) for kernel, text in texts.items()}
+        return {
+            kernel: KernelNote(note["tasks"], note["deployed"], texts[kernel])
+            for kernel, note in notes.items()
+        }
 
     def claim(
         self,
@@ -47,6 +52,7 @@ class KernelCodes:
         kernel: str,
         code: KernelCode,
         *,
+        is_deployed: bool = False,
         seen: Mapping[str, KernelNote],
         gone: Sequence[str] = (),
     ) -> bool:
@@ -55,7 +61,8 @@ class KernelCodes:
         Nothing is written, and the answer is False, if other kernels' notes are not those that were `seen` any more.
         """
         notes = [[other, note.text, other in gone] for other, note in seen.items() if other != kernel]
-        reply = self._server.call("claim_queue", [base], kernel=kernel, code=json.dumps(code), seen=notes)
+        note = json.dumps({"deployed": is_deployed, "tasks": dict(code)})
+        reply = self._server.call("claim_queue", [base], kernel=kernel, code=note, seen=notes)
         return bool(reply["claimed"])
 
     def forget(self, base: str, kernel: str) -> None:
