@@ -61,6 +61,7 @@ class Stream:
         """Finish the record with what is known only now; from now on parents wait for their children alone."""
         record = keys.own(self.store.prefix, "flow", self.flow)
         group = {**self._groups[0], "count": self.children}
+        group.pop("rows", None)  # of the first piece alone
         groups = json.dumps([group], separators=(",", ":"))
         fields = {"total": str(self.parents + self.children), **about}
         self.store.flows.write_fields(

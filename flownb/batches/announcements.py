@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from flownb import hooks
 from flownb.batches.batch_request import BatchRequest
 from flownb.batches.row_plan import WHOLE, RowPlan
+from flownb.state.ahead import behind, read_ahead
 from flownb.tasks.code import code_of, difference, in_brackets, is_edited
 from flownb.wire.records import COMPLETED, FAILED
 
@@ -23,6 +25,26 @@ def announce_kept(plan: RowPlan, kept: int, total: int, *, failed: int = 0, agai
     done = f"{kept - failed:,} of {total:,} rows are there already"
     print(f"batch {plan.request.name!r}: {', '.join([done, *parts])}")
     announce_edited(plan, kept - failed)
+
+
+def announce_behind(plan: RowPlan) -> None:
+    """Say what the rows come behind, unless this kernel has added that: it may be what a dead one has left."""
+    request = plan.request
+    ahead = read_ahead(request.store, plan.flow, request.base, request.store.server.read_time())
+    what, cure = behind([one for one in ahead if _runs_before(request, one.flow)])
+    if what:
+        print(f"batch {request.name!r} comes {what}; {cure}")
+
+
+def _runs_before(request: BatchRequest, other: str) -> bool:
+    """Say whether another flow's rows are somebody else's, and run; a kernel leaves those of another function alone."""
+    if hooks.kernel_workers.has_kept_tasks(request.connection, other):
+        return False
+    spec = request.store.flows.read(other, "spec").get("spec")
+    if spec is None or not request.connection.embedded:
+        return True
+    added = json.loads(spec)
+    return not is_edited(added.get("added_code") or added.get("code"), request.job.code)
 
 
 def announce_joined(plan: RowPlan) -> None:

@@ -179,6 +179,8 @@ def _store(plan: RowPlan) -> str:
         announcements.announce_kept(
             plan, len(plan.earlier), len(plan.rows), failed=plan.earlier.count(FAILED), again=plan.renewed
         )
+        if len(plan.earlier) < len(plan.rows) or plan.renewed:
+            announcements.announce_behind(plan)
         return plan.flow
     request.store.flows.set_name(request.name, plan.flow)
     if there == RUNNING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,10 @@ from flownb.batches.row_ids import id_above
 from flownb.batches.stored_rows import StoredRows
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
-from flownb.wire.records import COMPLETED, FAILED, MOST_FAILURES, JobRecord, Snapshot
+from flownb.wire.records import ALL_ENDED, COMPLETED, FAILED, MOST_FAILURES, JobRecord, Node, Snapshot
 from flownb.wire.store.limits import CHUNK_JOBS
+
+MOST_ROWS_READ = 100_000  # by a view, to count them
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class StoredBatch(StoredFlow):
         self.source = source
         self._is_whole = "stored" in flow.record
         self._rows: StoredRows | None = None
+        self._ends: dict[str, Any] = {}  # see `_row_states`; views of one kernel read it in one thread
         self._groups: dict[str, tuple[Any, ...]] | None = None
 
     # ---- rows ---------------------------------------------------------------------------------------
@@ -66,6 +70,10 @@ class StoredBatch(StoredFlow):
     @property
     def index(self) -> pd.Index[Any]:
         return self.rows.index if self.source is None else self.source.frame.index
+
+    @property
+    def row_queue(self) -> str:
+        return str(self.spec["queue"])
 
     @property
     def has_plain_root(self) -> bool:
@@ -120,10 +128,31 @@ class StoredBatch(StoredFlow):
             dataclasses.replace(node, name=self.name_of(node.job)) if node.job else node
             for node in snapshot.nodes
         ]
-        snapshot = dataclasses.replace(snapshot, nodes=tuple(nodes))
+        snapshot = dataclasses.replace(snapshot, nodes=tuple(self._with_ends(nodes, snapshot)))
         if not snapshot.counts.count(FAILED) or not failures:
             return snapshot
         return dataclasses.replace(snapshot, failures=tuple(self._labelled_failures(snapshot)))
+
+    def _with_ends(self, nodes: list[Node], snapshot: Snapshot) -> list[Node]:
+        """The nodes; once the batch has ended, those of rows in jobs of many with how many completed and failed."""
+        if snapshot.finished is None or snapshot.counts.rows > MOST_ROWS_READ:
+            return nodes
+        above = {child: node.key for node in nodes for child in node.children}
+        return [
+            dataclasses.replace(node, states=self._row_states(above[node.id], snapshot.finished), words="")
+            if node.words == ALL_ENDED
+            else node
+            for node in nodes
+        ]
+
+    def _row_states(self, parent: str, finished: int) -> dict[str, int]:
+        """How many rows below an aggregate are in which state, since the batch has ended: read once."""
+        if self._ends.get("finished") != finished:
+            self._ends = {"finished": finished}
+        if parent not in self._ends:
+            found = StoredRows.below(self.store, parent, self.spec).read()
+            self._ends[parent] = dict(Counter(row.state for row in found))
+        return dict(self._ends[parent])
 
     def _labelled_failures(self, snapshot: Snapshot) -> list[JobRecord]:
         """The snapshot's failed jobs under their rows' labels, and failed rows of many-row jobs as far as they fit."""

@@ -19,6 +19,7 @@ AHEAD_SECONDS = 2.0  # for which an answer stands
 class FlowAhead(NamedTuple):
     """A flow whose jobs run, or come first, where another one waits."""
 
+    flow: str
     name: str
     handle: str  #: what `attach` finds it by
     is_batch: bool
@@ -91,4 +92,4 @@ def _flow_ahead(store: Store, flow: str, now: int) -> FlowAhead | None:
     left = counts.total - counts.count(COMPLETED) - counts.count(FAILED) - root
     name = record["name"]
     handle = name if store.flows.find(name) == flow else keys.short(record["root"], store.prefix)
-    return FlowAhead(name, handle, is_batch, max(left, 0), max(now - int(record["created"]), 0))
+    return FlowAhead(flow, name, handle, is_batch, max(left, 0), max(now - int(record["created"]), 0))

@@ -12,10 +12,12 @@ from flownb.state.shape import REMOVED, Group, Shape
 from flownb.wire import keys
 from flownb.wire.records import (
     ACTIVE,
+    ALL_ENDED,
     COMPLETED,
     FAILED,
     MOST_NODES,
     WAITING,
+    WAITING_CHILDREN,
     FlowCounts,
     JobRecord,
     Node,
@@ -34,15 +36,17 @@ def read_snapshot(
     *,
     failures: bool = False,
     opened: Mapping[str, Sequence[str]] | None = None,
+    row_queue: str | None = None,
 ) -> Snapshot:
     """Read a flow's nodes beside its counts.
 
-    `opened` says of folded nodes, by the key of their first job, which jobs are drawn one by one.
+    `opened` says of folded nodes, by the key of their first job, which jobs are drawn one by one; the jobs of
+    `row_queue` are called rows.
     """
-    reader = _NodeReader(store, shape, counts, opened or {})
+    reader = _NodeReader(store, shape, counts, opened or {}, row_queue)
     nodes = reader.read()
-    drawn = sum(node.count for node in nodes if node.queue not in reader.counted_as_jobs)
-    drawn += sum(sum(counts.by_stage[queue].values()) for queue in reader.counted_as_jobs)
+    drawn = sum(node.count for node in nodes if node.queue not in reader.shared_stages)
+    drawn += sum(sum(counts.by_stage[queue].values()) for queue in reader.shared_stages)
     return Snapshot(
         name=record["name"],
         state=state_of(record, nodes[0].job),
@@ -82,10 +86,12 @@ class _Draft:
     jobs: dict[str, int] = field(
         default_factory=dict
     )  #: of a folded node: its jobs' states, as the parent counts them
+    rows: int | None = None  #: of a folded node whose jobs hold many rows: all of them
     opened: list[int] = field(default_factory=list)  #: of a folded node: nodes drawn one by one instead
     children: list[int] = field(default_factory=list)
     record: JobRecord | None = None
-    holds_rows: bool = False
+    words: str = ""
+    pending: int | None = None  #: children that have not ended, if they were looked for
 
     @property
     def is_single(self) -> bool:
@@ -102,7 +108,7 @@ class _Draft:
             optional=self.optional,
             children=tuple(f"n{child}" for child in self.children),
             key=self.key,
-            holds_rows=self.holds_rows,
+            words=self.words,
         )
 
 
@@ -110,16 +116,24 @@ class _NodeReader:
     """Walks down from the root, level by level, reading jobs that are drawn and summaries of those that are not."""
 
     def __init__(
-        self, store: Store, shape: Shape, counts: FlowCounts, opened: Mapping[str, Sequence[str]]
+        self,
+        store: Store,
+        shape: Shape,
+        counts: FlowCounts,
+        opened: Mapping[str, Sequence[str]],
+        row_queue: str | None,
     ) -> None:
         self._store = store
         self._shape = shape
         self._counts = counts
         self._opened = opened
+        self._row_queue = row_queue
         self._drafts: list[_Draft] = []
         self._position_of: dict[str, int] = {}  # job -> its node
         self._rest_of_queue: dict[str, int] = {}  # queue -> its node below folded nodes
-        self.counted_as_jobs: set[str] = set()  #: queues of which rows are counted and jobs are drawn
+        self.shared_stages: set[str] = (
+            set()
+        )  #: queues whose rows are counted together and drawn in several nodes
 
     def read(self) -> tuple[Node, ...]:
         """Return the nodes, the root first."""
@@ -129,7 +143,8 @@ class _NodeReader:
         self._read_singles()
         self._read_removed()
         self._leave_out_what_is_drawn_above()
-        self._show_jobs_where_nodes_share_rows()
+        self._part_rows_that_are_counted_together()
+        self._say_what_is_waited_for()
         self._leave_out_opened()
         return tuple(draft.as_node(i) for i, draft in enumerate(self._drafts))
 
@@ -141,6 +156,7 @@ class _NodeReader:
         parents = [self._drafts[i].key for i in level]
         counts = self._store.children.counts(parents)
         for i, groups, count in zip(level, self._shape.groups(parents), counts, strict=True):
+            self._drafts[i].pending = count.pending
             for group in groups or ():
                 below += self._add_group(i, group, count if len(groups or ()) == 1 else None)
         return below
@@ -154,7 +170,7 @@ class _NodeReader:
             return []
         if draft.count > 1:
             added, below = self._add_below_folded(group)
-        elif group["count"] == 1:
+        elif group["count"] == 1 and group.get("rows", 1) == 1:
             added = below = [self._add_single(group["first"][0], group["optional"])]
         else:
             added, below = self._add_folded_and_opened(group, counts)
@@ -213,6 +229,7 @@ class _NodeReader:
                 count=count,
                 states=states,
                 jobs=jobs,
+                rows=group.get("rows"),
             )
         )
 
@@ -240,18 +257,34 @@ class _NodeReader:
             for child, end in zip(removed, ends, strict=True):
                 child.name, child.states = REMOVED, {end or FAILED: 1}
 
-    def _show_jobs_where_nodes_share_rows(self) -> None:
-        """Rows are counted a queue: where several nodes share one, each shows its own jobs, not all the rows."""
+    def _part_rows_that_are_counted_together(self) -> None:
+        """Rows are counted a queue: where several nodes share one, say of each what follows for its own rows."""
         for queue in self._counts.rows_a_job:
             drafts = [draft for draft in self._drafts if draft.queue == queue]
-            if not _must_show_jobs(drafts):
+            if not _must_be_parted(drafts):
                 continue
-            self.counted_as_jobs.add(queue)
+            self.shared_stages.add(queue)
+            stage = _without_zeros(self._counts.by_stage[queue])
             for draft in drafts:
-                if draft.jobs:
-                    draft.holds_rows = True
-                    draft.states = draft.jobs
-                    draft.count = sum(draft.jobs.values()) - len(draft.opened)
+                if draft.rows is not None:
+                    draft.count = draft.rows
+                    draft.states, draft.words = _rows_of_a_part(draft.rows, draft.jobs, stage)
+
+    def _say_what_is_waited_for(self) -> None:
+        """Say of a single job for how many children it waits: for rows where they are, else for jobs."""
+        for draft in self._drafts:
+            if draft.is_single and WAITING_CHILDREN in draft.states:
+                draft.words = self._waits_for(draft)
+
+    def _waits_for(self, draft: _Draft) -> str:
+        children = [self._drafts[i] for i in draft.children]
+        are_rows = bool(children) and all(child.queue == self._row_queue for child in children)
+        noun, count = "row" if are_rows else "job", draft.pending
+        if are_rows and self._row_queue in self._counts.rows_a_job:
+            ended = [child.states.get(COMPLETED, 0) + child.states.get(FAILED, 0) for child in children]
+            is_known = all(child.jobs and not child.words for child in children)
+            count = sum(child.count for child in children) - sum(ended) if is_known else None
+        return f"waiting for {count} {noun}{'' if count == 1 else 's'}" if count else f"waiting for {noun}s"
 
     def _leave_out_what_is_drawn_above(self) -> None:
         """Let a node of a whole queue count those jobs alone that no other node stands for."""
@@ -272,10 +305,24 @@ class _NodeReader:
                 draft.states = _without_zeros({s: n - (s == state) for s, n in draft.states.items()})
 
 
-def _must_show_jobs(drafts: Sequence[_Draft]) -> bool:
-    """Say of a queue's nodes whether all rows of the queue are too many for one, and the jobs of each are known."""
+def _must_be_parted(drafts: Sequence[_Draft]) -> bool:
+    """Say of a queue's nodes whether all rows of the queue are too many for one, and each node's own are known."""
     has_all_rows = len(drafts) == 1 and bool(drafts[0].jobs)
-    return not has_all_rows and all(draft.count == 1 or draft.jobs for draft in drafts)
+    return not has_all_rows and all(draft.count == 1 or draft.rows is not None for draft in drafts)
+
+
+def _rows_of_a_part(
+    rows: int, jobs: Mapping[str, int], stage: Mapping[str, int]
+) -> tuple[dict[str, int], str]:
+    """Return the states of some of a stage's rows, from those of their jobs, and words where that is an estimate."""
+    if len(stage) == 1:
+        return dict.fromkeys(stage, rows), ""
+    open_jobs = jobs.get(WAITING, 0)
+    if not open_jobs and not stage.get(FAILED):
+        return {COMPLETED: rows}, ""
+    ended = round(rows * (1 - open_jobs / max(sum(jobs.values()), 1)))
+    words = "partly done" if 0 < ended < rows else "not done yet" if open_jobs else ALL_ENDED
+    return _without_zeros({COMPLETED: ended, WAITING: rows - ended}), words
 
 
 def _without_zeros(counts: Mapping[str, int]) -> dict[str, int]:

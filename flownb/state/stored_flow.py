@@ -63,6 +63,11 @@ class StoredFlow:
         return self.record["name"]
 
     @property
+    def row_queue(self) -> str | None:
+        """The queue whose jobs are rows, or hold them; None in a flow that is no batch."""
+        return None
+
+    @property
     def root(self) -> str:
         """The key of the root job."""
         return self.record["root"]
@@ -93,7 +98,15 @@ class StoredFlow:
         counts = self.flow_state.counts(COUNT_PATIENCE_SECONDS)
         if nodes:
             shape = self.flow_state.shape
-            found = read_snapshot(self.store, shape, record, counts, failures=failures, opened=opened)
+            found = read_snapshot(
+                self.store,
+                shape,
+                record,
+                counts,
+                failures=failures,
+                opened=opened,
+                row_queue=self.row_queue,
+            )
             return dataclasses.replace(found, note=self._note(record, counts))
         root = self.store.jobs.read([record["root"]], ("name",))[0]
         return Snapshot(

@@ -21,10 +21,12 @@ from flownb.views.words import (
     counts_in_words,
     cut,
     first_line,
+    how_far,
     in_reading_order,
     includes_queue,
     reason,
     shown,
+    state_words,
     times,
     tone,
 )
@@ -39,6 +41,7 @@ from flownb.wire.records import (
     Snapshot,
 )
 
+_WAITS_LONG = "waiting for 99999 rows"
 _MAX_ACTIVE_SHOWN = 999  # of one node: room is kept for a figure of this size
 MAX_MESSAGES = 8
 _MESSAGE_CHARACTERS = 300
@@ -87,9 +90,7 @@ def _roomy(box: Box, node: Node) -> Box:
         count = node.count
         notes = [f"{count} completed, {min(count, _MAX_ACTIVE_SHOWN)} active, {count} failed", queue]
     else:
-        notes = [
-            WAITING_CHILDREN if includes_queue(node.name, node.queue) else f"{WAITING_CHILDREN} · {queue}"
-        ]
+        notes = [_WAITS_LONG if includes_queue(node.name, node.queue) else f"{_WAITS_LONG} · {queue}"]
     return Box(
         id=box.id,
         name=box.name,
@@ -165,9 +166,9 @@ def nodes_of(snapshot: Snapshot, frame: Mapping[str, Any]) -> dict[str, Any]:
 
 def _counts_notes(node: Node) -> list[str]:
     """Of many jobs: what has begun, then what has not and the queue."""
-    pairs = in_reading_order(node.states)
+    pairs = [] if node.words else in_reading_order(node.states)
     begun = counts_in_words(pair for pair in pairs if pair[0] in SOLID_BADGES)
-    rest = counts_in_words(pair for pair in pairs if pair[0] not in SOLID_BADGES)
+    rest = node.words or counts_in_words(pair for pair in pairs if pair[0] not in SOLID_BADGES)
     queue = "" if node.name.startswith(node.queue) else shown(node.queue, NAME_CHARACTERS)
     first, second = (begun, rest) if begun else (rest, "")
     return [first, " · ".join(part for part in (second, queue) if part)]
@@ -175,10 +176,10 @@ def _counts_notes(node: Node) -> list[str]:
 
 def _job_note(node: Node) -> list[str]:
     """Of one job: why it failed, or its state and what else there is to know of it."""
-    state = next((printable(state) for state, _ in in_reading_order(node.states)), "")
+    state = next(iter(node.states), "")
     if state == FAILED and node.job is not None and node.job.failed_reason:
         return [reason(node.job, NAME_CHARACTERS)]
-    return [" · ".join(part for part in (state, _attempt_or_queue(node, state)) if part)]
+    return [" · ".join(filter(None, [*state_words(node), _attempt_or_queue(node, state)]))]
 
 
 def _attempt_or_queue(node: Node, state: str) -> str:
@@ -188,8 +189,7 @@ def _attempt_or_queue(node: Node, state: str) -> str:
 
 
 def _title(node: Node) -> str:
-    words = counts_in_words(in_reading_order(node.states))
-    state = words if node.folded else words.partition(" ")[2]
+    state = how_far(node) if node.folded else "".join(state_words(node))
     return f"{shown(node.name, 200)}{times(node)}, queue {shown(node.queue)}: {state or 'not added yet'}"
 
 

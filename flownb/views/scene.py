@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from flownb.errors import printable
 from flownb.views.words import (
     counts_in_words,
+    how_far,
     in_reading_order,
     includes_queue,
     jobs,
     reason,
     shown,
+    state_words,
     times,
     tone,
 )
@@ -93,7 +94,7 @@ def _box(id: str, node: Node) -> Box:
     shares = tuple(in_reading_order(node.states))
     name = shown(node.name, NAME_CHARACTERS)
     notes = _folded_notes(node, shares) if node.folded else _job_notes(node, shares)
-    words = counts_in_words(shares) if node.folded else "".join(state for state, _ in shares)
+    words = how_far(node) if node.folded else "".join(state_words(node))
     return Box(
         id=id,
         name=f"{name}{times(node)}",
@@ -108,10 +109,14 @@ def _box(id: str, node: Node) -> Box:
 
 
 def _folded_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
-    lines = [
-        counts_in_words(shares[start : start + STATES_PER_LINE])
-        for start in range(0, len(shares), STATES_PER_LINE)
-    ]
+    lines = (
+        [node.words]
+        if node.words
+        else [
+            counts_in_words(shares[start : start + STATES_PER_LINE])
+            for start in range(0, len(shares), STATES_PER_LINE)
+        ]
+    )
     if lines and not node.name.startswith(node.queue):
         lines.append(shown(node.queue, NAME_CHARACTERS))
     return lines or [jobs(node.count)]
@@ -120,7 +125,7 @@ def _folded_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
 def _job_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
     """State and queue; then why it failed. A queue that only repeats the name is left out."""
     state = shares[0][0] if shares else ""
-    words = [printable(state) for state, _ in shares]
+    words = state_words(node)
     if node.job is not None and state == ACTIVE:
         words += _percent(node.job.progress)
     if not includes_queue(node.name, node.queue):

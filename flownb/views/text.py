@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from flownb.errors import printable
 from flownb.views.words import (
     SYMBOLS,
     UNKNOWN,
-    counts_in_words,
     cut,
-    in_reading_order,
+    how_far,
     jobs,
     reason,
     shown,
     size,
+    state_words,
     times,
     tone,
 )
@@ -40,7 +39,7 @@ def tree(snapshot: Snapshot) -> str:
     ::
 
         Flow('score-nov': 1000 jobs, 742 completed, 3 failed)
-        ◇ report  waiting-children
+        ◇ report  waiting for 253 jobs
         ├─ ✗ score-* × 998  742 completed, 253 active, 3 failed
         └─ ✓ header  completed
     """
@@ -78,11 +77,10 @@ def _words(node: Node, *, again: bool) -> str:
     name = shown(node.name)
     if again:
         return f"{symbol} {name}  (shared, see above)"
-    shares = in_reading_order(node.states)
     if node.folded:
-        said = f"{name}{times(node)}  {counts_in_words(shares)}"
+        said = f"{name}{times(node)}  {how_far(node)}"
     else:
-        said = f"{name}  {' '.join(printable(state) for state, _ in shares)}"
+        said = f"{name}  {' '.join(state_words(node))}"
     return f"{symbol} {said.rstrip()}{'  (optional)' if node.optional else ''}{_failure(node)}"
 
 

@@ -90,10 +90,21 @@ def jobs(count: int) -> str:
 
 
 def times(node: Node) -> str:
-    """How often a folded node stands for what it names: `` × 60``, and `` × 6 jobs`` where rows share jobs."""
-    if not node.folded:
-        return ""
-    return f" × {jobs(node.count) if node.holds_rows else node.count}"
+    """How often a folded node stands for what it names: `` × 60``; rows that share jobs are counted as rows."""
+    return f" × {node.count}" if node.folded else ""
+
+
+def how_far(node: Node) -> str:
+    """How many of a folded node are in which state; words where that is not known."""
+    return node.words or counts_in_words(in_reading_order(node.states))
+
+
+def state_words(node: Node) -> list[str]:
+    """The state of one job, as it is shown; what it waits for, if it waits for children."""
+    return [
+        node.words or ("waiting for children" if state == WAITING_CHILDREN else printable(state))
+        for state in node.states
+    ]
 
 
 def in_reading_order(states: Mapping[str, int]) -> list[tuple[str, int]]:

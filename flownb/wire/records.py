@@ -101,7 +101,7 @@ class Node:
     optional: bool = False  #: its failure does not fail its parent
     children: tuple[str, ...] = ()  #: ids of nodes, in declared order
     key: str = ""  #: of the job; of a folded node that of its first job
-    holds_rows: bool = False  #: it counts jobs where its flow counts the rows in them
+    words: str = ""  #: how far it is, where `states` do not say it or are an estimate
 
     @property
     def folded(self) -> bool:
@@ -126,5 +126,6 @@ class Snapshot:
     failures: tuple[JobRecord, ...] = field(default=())  #: failed jobs, oldest first, at most `MOST_FAILURES`
 
 
+ALL_ENDED = "all ended"  #: words for rows of which it is not known how many failed
 MOST_FAILURES = 100
 MOST_NODES = 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
@@ -135,6 +136,23 @@ def test_a_dead_kernels_rows_wait_until_somebody_goes_on_with_them_and_says_so(s
         "batch 'left': score has changed (factor: 2 -> 10) since its rows were added; those that have not run use the "
         "function as it is now[10, 20, 30]"
     )
+
+
+def test_who_comes_behind_what_a_dead_kernel_has_left_is_told_so_with_a_cure(start_kernel, tmp_path):
+    gate = str(tmp_path / "gate")
+    cell = DEAD.format(factor=2, gate=gate)
+    first = start_kernel()
+    assert first.run(f"{cell}fn.fan_out(list(range(40)), score, name='left', rows_per_job=1)") == ("", None)
+    assert first.run("fn.fan_out([50], score, name='more')") == ("", None)  # one's own is known
+    first.kill()
+    second = start_kernel()
+    printed, error = second.run(f"{cell}batch = fn.fan_out([3], score, name='mine')")
+    assert error is None
+    said = r"batch 'mine' comes behind batch 'left' \(40 rows, [^)]* old\); cancel it: fn\.attach\('left'\)\.cancel\(\)"
+    assert re.fullmatch(said, printed)
+    assert second.run("for name in ('left', 'more'): fn.attach(name).cancel()") == ("", None)
+    (tmp_path / "gate").touch()
+    assert second.run("print(batch.results(60)['score'].tolist())") == ("[6]", None)
 
 
 # The definition stands within the try too: a kernel that serves already claims the queue of a new task at once.

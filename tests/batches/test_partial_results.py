@@ -104,9 +104,11 @@ def test_a_failed_row_is_told_with_its_label_and_the_job_that_it_is_in_by_now():
         assert {"n": n} in data.get("rows", [data])
 
 
-def test_boxes_of_groups_whose_rows_share_jobs_count_their_own_jobs():
+def test_boxes_of_groups_whose_rows_share_jobs_count_their_own_rows():
     @fn.task
     def pick(n):
+        if n == 7:
+            raise fn.UnrecoverableError("seven")
         return n
 
     @fn.task
@@ -116,8 +118,82 @@ def test_boxes_of_groups_whose_rows_share_jobs_count_their_own_jobs():
     frame = pd.DataFrame({"n": range(120), "half": ["a", "b"] * 60})
     batch = fn.fan_out(frame, pick, by="half", into=total, rows_per_job=10).wait(timeout=60)
     snapshot = batch._stored.snapshot()
-    assert [dict(node.states) for node in snapshot.nodes if node.name == "pick"] == [{"completed": 6}] * 2
-    assert (snapshot.counts.by_stage["pick"], snapshot.left_out) == ({"completed": 120}, 0)
-    assert str(batch).count("─ ✓ pick × 6 jobs  6 completed") == 2  # of rows; the header counts these
-    few = fn.fan_out(frame.head(30), pick, rows_per_job=10).wait(timeout=60)._stored.snapshot()
-    assert ([node.name for node in few.nodes[1:]], few.left_out) == (["pick"] * 3, 0)  # a box a job
+    assert [dict(node.states) for node in snapshot.nodes if node.name == "pick"] == [
+        {"completed": 60},
+        {"completed": 59, "failed": 1},
+    ]
+    assert (snapshot.counts.by_stage["pick"], snapshot.left_out) == ({"completed": 119, "failed": 1}, 0)
+    assert "─ ✓ pick × 60  60 completed" in str(batch)
+    assert "─ ✗ pick × 60  59 completed, 1 failed" in str(batch)
+    few = fn.fan_out(frame.head(30), pick, rows_per_job=10).wait(timeout=60)
+    assert "─ ✗ pick × 30  29 completed, 1 failed" in str(few)
+
+
+def test_boxes_of_groups_say_how_far_their_rows_are_in_true_words_while_they_run(tmp_path, until):
+    @fn.task
+    def pick(n):
+        while n >= 60 and not (tmp_path / "open").exists():
+            time.sleep(0.01)
+        if n == 7:
+            raise fn.UnrecoverableError("seven")
+        return n
+
+    @fn.task
+    def total(rows, part):
+        return len(rows)
+
+    @fn.task
+    def total_of(rows):
+        return len(rows)
+
+    frame = pd.DataFrame({"n": range(120), "part": ["a"] * 50 + ["b"] * 30 + ["c"] * 40})
+    batch = fn.fan_out(frame, pick, by="part", into=[total, total_of], rows_per_job=10)
+
+    def said():
+        return [line.partition("─ ")[2] for line in str(batch).splitlines()[2:]]
+
+    until(
+        lambda: (
+            said()[1:]  # the slots are taken, so that nothing more runs above the rows that have ended
+            == [
+                "✓ pick × 50  all ended  (optional)",
+                "◇ total b  waiting for rows",
+                "► pick × 30  partly done  (optional)",
+                "◇ total c  waiting for rows",
+                "○ pick × 40  not done yet  (optional)",
+            ]
+        )
+    )
+    assert "◇ total_of  waiting for 3 jobs" in str(batch)
+    (tmp_path / "open").touch()
+    batch.wait(timeout=60)
+    assert said()[1::2] == [
+        "✗ pick × 50  49 completed, 1 failed  (optional)",
+        "✓ pick × 30  30 completed  (optional)",
+        "✓ pick × 40  40 completed  (optional)",
+    ]
+    assert all(words in batch.to_html() for words in ("49 completed, 1 failed", "30 completed"))
+
+
+def test_what_waits_for_children_says_for_how_many_rows_or_jobs(tmp_path, until):
+    @fn.task
+    def slow(n):
+        while not (tmp_path / "open").exists():
+            time.sleep(0.01)
+        return n
+
+    @fn.task
+    def both(values):
+        return sum(values)
+
+    @fn.task
+    def total_of(rows):
+        return len(rows)
+
+    batch = fn.fan_out([1, 2, 3], slow, into=total_of)
+    flow = fn.add(both.node([slow.node(1)]))
+    assert "◇ total_of  waiting for 3 rows" in str(batch)
+    assert "◇ both  waiting for 1 job\n" in str(flow)
+    assert "waiting for 3 rows" in batch.to_html()
+    (tmp_path / "open").touch()
+    assert (batch.result(timeout=30), flow.result(timeout=30)) == (3, 1)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -198,6 +199,8 @@ def test_other_processes_take_the_rows_behind_one_that_hangs_and_its_workers_dea
     @fn.task
     def step(x, job):
         job._store.server.client.hincrby("ran", x, 1)
+        while x == 7 and not job._store.server.client.exists("open"):
+            time.sleep(0.02)
         return x
 
     batch = fn.attach("b")
@@ -205,6 +208,8 @@ def test_other_processes_take_the_rows_behind_one_that_hangs_and_its_workers_dea
         until(lambda: done(batch) == 99)
         process.kill()
         process.wait()
+        until(lambda: ran(redis)[7] == 2)
+        redis.set("open", 1)
         assert batch.results(timeout=30)["step"].tolist() == list(range(100))
     assert ran(redis) == [2 if x == 7 else 1 for x in range(100)]
     assert batch.table()["_attempts"].eq(1).all()

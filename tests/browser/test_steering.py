@@ -133,7 +133,7 @@ def test_what_was_chosen_and_searched_for_stays_marked_while_states_change(noteb
     nb.run(0)
     nb.page.get_by_label("Find in the tree").fill("row")
     nb.page.locator(".fn-whole .fn-node", has_text="total").click()
-    nb.see(".fn-whole .fn-node.fn-dim.fn-chosen", "waiting-children")
+    nb.see(".fn-whole .fn-node.fn-dim.fn-chosen", "waiting for 120 jobs")
     run_rows(nb)
     nb.see(".fn-whole .fn-node.fn-failed", "108 completed, 12 failed")
     nb.see(".fn-whole .fn-node.fn-dim.fn-chosen", "total")
@@ -193,7 +193,7 @@ def test_every_control_is_reached_with_the_tab_key_and_seen_and_named(notebook):
         assert seen == "solid", f"nobody sees that {reached[-1]} has the focus"
         nb.page.keyboard.press("Tab")
     assert reached[:8] == ["Pause", "Cancel", "Remove", "Find in the tree", "Smaller", "Larger", "Show all of it",
-                           "total, queue totals: waiting-children"]  # fmt: skip
+                           "total, queue totals: waiting for 120 jobs"]  # fmt: skip
     assert reached[8:] == [
         "Jobs",
         "State",
@@ -234,7 +234,7 @@ def test_a_screen_reader_is_told_names_states_and_counts(notebook):
         ("region", "Flow november"),
         ("image", "120 waiting, 1 waiting-children"),
         ("group", "Tree of jobs: arrow keys walk, Enter opens"),
-        ("button", "total, queue totals: waiting-children"),
+        ("button", "total, queue totals: waiting for 120 jobs"),
         ("button", "row-* × 120, queue rows: 120 waiting"),
         ("tabpanel", "Jobs"),
         ("table", "Jobs"),

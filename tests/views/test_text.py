@@ -29,10 +29,10 @@ def test_one_job_is_no_jobs():
 def test_a_tree_shows_state_counts_and_errors():
     assert tree(scenes.wide()).splitlines() == [
         "Flow('score-nov': 1505 jobs, 743 completed, 4 failed)",
-        "◇ summary  waiting-children",
-        "├─ ◇ country fr  waiting-children",
+        "◇ summary  waiting for children",
+        "├─ ◇ country fr  waiting for children",
         "│  └─ ✗ process-item-* × 1000  742 completed, 12 active, 3 failed, 243 waiting  (optional)",
-        "├─ ◇ country de  waiting-children",
+        "├─ ◇ country de  waiting for children",
         "│  ├─ ○ process-item-* × 500  500 waiting",
         "│  └─ ✗ process-item-17  failed: TimeoutError: no answer in 30 s",
         "└─ ✓ header  completed",
