@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import importlib
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from flownb.batches import arrow_labels
 from flownb.batches.columns import AS_IT_IS, MASKED, type_name
 from flownb.errors import FlowError
 
@@ -80,6 +79,8 @@ def _kind(index: pd.Index[Any]) -> str:
     dtype: Any = index.dtype
     if isinstance(dtype, pd.StringDtype):
         return "text"
+    if isinstance(dtype, pd.ArrowDtype) and arrow_labels.are_exact(dtype.pyarrow_dtype):
+        return "arrow"
     if isinstance(index.array, MASKED):
         return "nullable"
     return "number" if isinstance(dtype, np.dtype) and dtype.kind in "biuf" else "object"
@@ -235,26 +236,16 @@ def _object_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
     if spec["dtype"] == "object" or "as_text" in spec:
         return made
     try:
-        return made.astype(_dtype_in(spec["dtype"]))
+        return made.astype(spec["dtype"])
     except (TypeError, ValueError, ImportError, NotImplementedError, OverflowError):
         return made
-
-
-def _dtype_in(name: str) -> Any:
-    """A dtype by its name; pandas reads all of Arrow's but those of decimals, and takes Arrow's text for its own."""
-    if name == "string[pyarrow]":
-        return pd.ArrowDtype(importlib.import_module("pyarrow").string())
-    decimal = re.fullmatch(r"(decimal\d+)\((\d+), (-?\d+)\)\[pyarrow\]", name)
-    if decimal is None:
-        return name
-    kind, precision, scale = decimal.groups()
-    return pd.ArrowDtype(getattr(importlib.import_module("pyarrow"), kind)(int(precision), int(scale)))
 
 
 _ODD = object()  #: stands for a label that no JSON value can say exactly
 
 _TAGGED: dict[type, tuple[str, Callable[[Any], Any]]] = {
     datetime.datetime: ("datetime", datetime.datetime.isoformat),
+    bytes: ("bytes", bytes.hex),
     datetime.date: ("date", datetime.date.isoformat),
     datetime.time: ("time", datetime.time.isoformat),
     pd.Timedelta: ("duration", pd.Timedelta.isoformat),
@@ -264,6 +255,7 @@ _TAGGED: dict[type, tuple[str, Callable[[Any], Any]]] = {
 }
 
 _UNTAGGED: dict[str, Callable[[Any], Any]] = {
+    "bytes": bytes.fromhex,
     "datetime": datetime.datetime.fromisoformat,
     "date": datetime.date.fromisoformat,
     "time": datetime.time.fromisoformat,
@@ -333,5 +325,10 @@ _KINDS: dict[str, _Kind] = {
     "number": _Kind(_dtype_spec, _number_labels, _number_in),
     "nullable": _Kind(_dtype_spec, _nullable_labels, _nullable_in),
     "text": _Kind(_dtype_spec, _text_labels, _text_in),
+    "arrow": _Kind(
+        lambda index: {"dtype": str(index.dtype), "arrow": arrow_labels.type_text(index)},
+        lambda index: [_label_out(value) for value in arrow_labels.values_out(index)],
+        lambda spec, labels: arrow_labels.index_in(spec["arrow"], list(map(_label_in, labels))),
+    ),
     "object": _Kind(_object_spec, _object_labels, _object_in),
 }

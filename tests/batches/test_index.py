@@ -120,12 +120,28 @@ ARROW: dict[str, tuple[pa.DataType, list[Any]]] = {
     "time": (pa.time32("s"), [dt.time(1)]),
     "precise time": (pa.time64("us"), [dt.time(1, 2, 3, 4)]),
     "nothing": (pa.null(), []),
+    "zone": (pa.timestamp("us", "Europe/Paris"), [dt.datetime(1800, 1, 1, tzinfo=dt.UTC)]),
+    "zone and hour twice": (pa.timestamp("s", "Europe/Paris"), [dt.datetime(2024, 10, 27, 1, tzinfo=dt.UTC)]),
+    "offset": (pa.timestamp("ns", "+05:30"), [pd.Timestamp(1, tz="UTC")]),
+    "before all years": (pa.timestamp("s"), [-(10**14)]),
+    "bytes": (pa.binary(), [b"a", b""]),
+    "bytes of one length": (pa.binary(2), [b"ab"]),
+    "large bytes": (pa.large_binary(), [b"a"]),
+    "dictionary": (pa.dictionary(pa.int8(), pa.string()), ["a", "b", "a"]),
+    "dictionary of times": (
+        pa.dictionary(pa.int32(), pa.timestamp("us", "UTC")),
+        [pd.Timestamp(1000, tz="UTC")],
+    ),
 }
 
 
 def arrow_index(kind: str) -> pd.Index[Any]:
     of, values = ARROW[kind]
-    return pd.Index(pd.array([*values, None], dtype=pd.ArrowDtype(of)))
+    if pa.types.is_dictionary(of):
+        array = pa.array([*values, None], of.value_type).dictionary_encode().cast(of)
+    else:
+        array = pa.array([*values, None], of)
+    return pd.Index(pd.arrays.ArrowExtensionArray(array))
 
 
 @pytest.mark.parametrize("kind", ARROW)
@@ -134,7 +150,7 @@ def test_an_index_of_arrow_comes_back(kind: str) -> None:
     for some in (index, index[:0]):
         back = there_and_back(some)
         assert_same(back, some)
-    if kind in ("nothing", "half"):
+    if kind in ("nothing", "half", "before all years") or "dictionary" in kind:
         return  # pandas makes no categories of these
     category = pd.CategoricalIndex(pd.Categorical.from_codes([0, -1], categories=index.dropna()[:1]))
     for outer in (category, pd.MultiIndex.from_arrays([index, index])):
@@ -142,12 +158,8 @@ def test_an_index_of_arrow_comes_back(kind: str) -> None:
 
 
 ODD: dict[str, tuple[pa.DataType, Any]] = {
-    "zone": (pa.timestamp("us", "Europe/Paris"), dt.datetime(2024, 1, 1, tzinfo=dt.UTC)),
-    "bytes": (pa.binary(), b"a"),
     "list": (pa.list_(pa.int64()), [1]),
     "dict": (pa.struct([("a", pa.int64())]), {"a": 1}),
-    "text": (pa.string(), "a"),
-    "dictionary": (pa.dictionary(pa.int32(), pa.string()), "a"),
 }
 
 
@@ -176,8 +188,8 @@ def test_a_range_is_whole_in_its_spec() -> None:
 def test_labels_without_a_json_form_become_text_and_the_spec_says_so() -> None:
     index = pd.Index([frozenset({1}), "a", b"c", (1, 1j)], dtype=object, tupleize_cols=False)
     spec, _ = index_to_json(index)
-    assert spec["as_text"] == ["bytes", "frozenset", "tuple"]
-    assert there_and_back(index).tolist() == ["frozenset({1})", "a", "b'c'", "(1, 1j)"]
+    assert spec["as_text"] == ["frozenset", "tuple"]
+    assert there_and_back(index).tolist() == ["frozenset({1})", "a", b"c", "(1, 1j)"]
 
 
 def test_a_zone_without_a_name_becomes_utc_and_the_spec_says_so() -> None:
@@ -235,6 +247,13 @@ FLAT: list[st.SearchStrategy[pd.Index[Any]]] = [
     st.lists(st.none() | st.integers(0, 9)).map(lambda values: pd.Index(values, dtype="Int64")),
     st.lists(st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))).map(pd.DatetimeIndex),
     st.lists(st.none() | st.sampled_from("abc")).map(pd.CategoricalIndex),
+    st.lists(st.none() | st.integers(-(2**62), 2**62)).map(
+        lambda values: pd.Index(
+            pd.arrays.ArrowExtensionArray(
+                pa.array(values, pa.int64()).cast(pa.timestamp("us", "Europe/Paris"))
+            )
+        )
+    ),
     st.lists(st.none() | text | st.integers() | st.floats() | st.booleans() | st.dates()).map(
         lambda values: pd.Index(values, dtype=object)
     ),
