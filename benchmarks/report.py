@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -179,6 +179,30 @@ def a_million(
 | … a row, beside one of {rows // 10:,} rows in the same run | {_figure(a_row)}x |
 | `results()` beside reading and decoding the bytes raw | {_figure(reading)}x |
 | memory in the server, results included, beside the JSON text of the rows | {_figure(memory)}x |
+"""
+
+
+def large_global(medians: Mapping[str, float], rounds: Mapping[str, Sequence[float]]) -> str:
+    """Return the section on a function that reads a large global in processes."""
+    lines = [
+        f"| {name} | {_figure(medians[name])} ({_figure(min(times))}..{_figure(max(times))}) |"
+        for name, times in rounds.items()
+    ]
+    return f"""\
+## A large global in processes
+
+40 rows through a function of a cell that reads an array of 160 MB, in two processes that run already and do not have
+the array yet, with other work on both cores. Measured by
+
+    .venv/bin/python benchmarks/bench_processes.py --write
+
+| | s, from the rows to the results, {len(rounds["flownb"])} rounds |
+|---|---:|
+{chr(10).join(lines)}
+
+flownb sends a function with what it uses to each process once, as a copy that rows may write to and that stays there
+for the next batch. joblib {_version("joblib")} puts a large array into a file, which its processes map and cannot
+write to.
 """
 
 

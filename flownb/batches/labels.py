@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -154,7 +155,8 @@ _MISSING_TIME = np.iinfo(np.int64).min
 def _time_spec(index: Any) -> dict[str, Any]:
     if isinstance(index.dtype, pd.DatetimeTZDtype) and not _has_a_name(index.dtype):
         return {"dtype": f"datetime64[{index.unit}, UTC]", "as_utc": True}
-    return {"dtype": str(index.dtype)}
+    is_of_zoneinfo = isinstance(getattr(index.dtype, "tz", None), zoneinfo.ZoneInfo)
+    return {"dtype": str(index.dtype), **({"zoneinfo": True} if is_of_zoneinfo else {})}
 
 
 def _has_a_name(dtype: pd.DatetimeTZDtype) -> bool:
@@ -175,7 +177,8 @@ def _time_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
         return pd.PeriodIndex.from_ordinals(numbers, freq=dtype.freq)  # type: ignore[attr-defined]
     if isinstance(dtype, pd.DatetimeTZDtype):
         times = pd.DatetimeIndex(numbers.view(f"M8[{dtype.unit}]"))
-        return times.tz_localize("UTC").tz_convert(dtype.tz)
+        zone = zoneinfo.ZoneInfo(str(dtype.tz)) if "zoneinfo" in spec else dtype.tz  # pandas 2 reads pytz's
+        return times.tz_localize("UTC").tz_convert(zone)
     return pd.Index(numbers.view(dtype))
 
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import flownb as fn
+from tests.support.same_index import assert_index
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -37,12 +38,7 @@ def as_pandas():
         labels = sizes.index
         assert found.index.names == labels.names
         for level in range(labels.nlevels):
-            pd.testing.assert_index_equal(
-                found.index.get_level_values(level),
-                labels.get_level_values(level),
-                exact="equiv",
-                check_freq=False,
-            )
+            assert_index(found.index.get_level_values(level), labels.get_level_values(level))
         parts = [part["n"] if isinstance(part, pd.DataFrame) else part for _, part in grouped]
         assert found["doubles"].tolist() == [[2 * n for n in part] for part in parts]
         pd.testing.assert_frame_equal(fn.attach(batch.name).result(timeout=60), found)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import flownb as fn
+from tests.support.same_index import assert_index
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -191,7 +192,7 @@ def test_rows_grouped_by_what_only_bears_the_name_of_a_column_are_grouped_by_wha
     found = fn.fan_out(grouped, square, into=total).result(timeout=60)
     expected = grouped["n"].agg(lambda values: int((values**2).sum()))
     assert found["total"].tolist() == expected.tolist()
-    pd.testing.assert_index_equal(found.index, expected.index, exact="equiv", check_freq=False)
+    assert_index(found.index, expected.index)
 
 
 def test_rows_grouped_by_a_level_of_the_index_with_the_name_of_a_column_are_grouped_by_the_level(square):

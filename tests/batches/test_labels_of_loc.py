@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import flownb as fn
 from flownb.batches.row_selection import positions_of
+from tests.support.same_index import assert_index
 
 LENGTH = 4
 DAYS = pd.to_datetime(["2024-01-01 08:00", "2024-01-01 20:00", "2024-02-01", "2025-01-01"], format="ISO8601")
@@ -139,7 +140,7 @@ def test_rows_on_any_index_come_back_and_are_retried_by_their_labels(connection,
     batch = fn.fan_out(frame, half, name="b").wait(timeout=60)
     attached = fn.attach("b")
     for results in (batch.results(), attached.results()):
-        pd.testing.assert_index_equal(results.index, index, exact="equiv", check_freq=False)
+        assert_index(results.index, index)
         assert results["half"].isna().tolist() == [False, False, True, False]
     assert batch.results(failed="drop").index.equals(index[[0, 1, 3]])
     with pytest.raises(fn.FlowFailed, match="1 of 4 rows have no result: ValueError"):

@@ -14,6 +14,7 @@ import pytest
 
 import flownb as fn
 from tests.support import real_tables
+from tests.support.same_index import assert_index
 
 SEED = int(os.environ.get("FLOWNB_SEED", "0"))
 SAMPLE = 20  #: tables, beside one of each package
@@ -41,6 +42,7 @@ def with_times(frame):
     for name in frame.columns:
         if str(name).lower() in ("date", "time", "time_hour", "timestamp", "datetime"):
             times = pd.to_datetime(frame[name].astype(str), errors="coerce", format="mixed", utc=True)
+            times = times.where(times.dt.year.between(2, 9998))  # pandas prints no others
             return frame.assign(**{name: times.dt.tz_convert("America/New_York")})
     return frame
 
@@ -115,7 +117,7 @@ def test_a_real_table_comes_out_as_pandas_has_it(name, tasks):
     assert batch.failures.empty, batch.failures["message"].head()
     results, table = batch.results(), fn.attach(batch.name).table()
     for index in (results.index, table.index):
-        pd.testing.assert_index_equal(index, frame.index, exact="equiv", check_freq=False)
+        assert_index(index, frame.index)
     if frame.empty:  # what the task would return is not known
         return
     assert results["_given"].tolist() == given.tolist()
@@ -138,10 +140,5 @@ def test_a_real_table_comes_out_as_pandas_has_it(name, tasks):
     sizes = grouped.size()
     assert found["rows"].tolist() == sizes.tolist()
     for level in range(sizes.index.nlevels):
-        pd.testing.assert_index_equal(
-            found.index.get_level_values(level),
-            sizes.index.get_level_values(level),
-            exact="equiv",
-            check_freq=False,
-        )
+        assert_index(found.index.get_level_values(level), sizes.index.get_level_values(level))
     assert found["given"].tolist() == [int(part.notna().sum().sum()) for _, part in grouped]
