@@ -31,8 +31,8 @@ class NodeChecker:
         Raises FlowError or OptionError, without the node's path.
         """
         node = read(mention)
-        if node.problem:
-            raise FlowError(node.problem)
+        if node.problem and (problem := node.problem()):
+            raise FlowError(problem)
         if node.bind and not self.share:
             raise FlowError(
                 "a task with nodes as arguments is more than BullMQ can store; leave semantics='bullmq' out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic
 
 from flownb.arguments import items, shown
@@ -43,7 +43,8 @@ class Node(Generic[Value]):
         self.opts = opts
         self.children = children
         self.prefix = prefix
-        self.problem: str | None = None  # why it cannot be stored yet: a task's argument is missing
+        #: says why it cannot be stored: a task's argument is missing, or its function was replaced
+        self.problem: Callable[[], str | None] | None = None
         #: a task's parameters that are filled from children: name -> Node, list or dict of Nodes
         self.bind: Mapping[str, Any] | None = None
 

@@ -76,7 +76,8 @@ class _Texts:
             return f"{'' if kind is tuple else kind.__qualname__}({self._joined(value)})"
         if kind in (set, frozenset):
             self._check_size(value)
-            return f"{{{', '.join(sorted(map(self.of, value)))}}}"
+            inside = f"{{{', '.join(sorted(map(self.of, value)))}}}" if value else ""
+            return inside if value and kind is set else f"{kind.__name__}({inside})"
         if kind is dict:
             return f"{{{self._pairs(value)}}}"
         if kind is types.SimpleNamespace:

@@ -16,13 +16,18 @@ _listeners: list[Callable[[str], None]] = []
 def register(task: Task) -> None:
     """Add a task, or replace the one of the same name, and call the listeners."""
     for queue, tasks in list(_by_queue.items()):
-        if task.name in tasks and queue != task.queue and tasks[task.name].__module__ == task.__module__:
-            del tasks[task.name]  # the same function, moved to another queue
+        if queue != task.queue and task.name in tasks and _was_moved(tasks[task.name], task):
+            del tasks[task.name]
             if not tasks:
                 del _by_queue[queue]
     _by_queue.setdefault(task.queue, {})[task.name] = task
     for listener in list(_listeners):
         listener(task.queue)
+
+
+def _was_moved(before: Task, task: Task) -> bool:
+    """Say whether a cell was edited to give its task another queue; one function may make tasks of several queues."""
+    return before.__module__ == task.__module__ and before.bytecode is not task.bytecode
 
 
 def queues() -> list[str]:

@@ -14,7 +14,7 @@ from flownb.arguments import is_whole, items, read_limiter, seconds, shown, whol
 from flownb.errors import FlowError, OptionError
 from flownb.options import CUSTOM, JobOptions
 from flownb.tasks import registry
-from flownb.tasks.code import code_of, version_name
+from flownb.tasks.code import changes, code_of, in_brackets, is_edited, version_name
 from flownb.tasks.fixed_function import fixed
 from flownb.typed import Limiter, Parameters, Returned, TaskOptions
 
@@ -118,6 +118,11 @@ class Task(Generic[Parameters, Returned]):
         return self._code
 
     @property
+    def bytecode(self) -> Any:
+        """What its function was compiled to: what functions that one function makes have in common."""
+        return getattr(inspect.unwrap(self.function), "__code__", self.function)
+
+    @property
     def version_name(self) -> str:
         """A short name for its code: `_version` of the rows that it runs."""
         if self._version_name is None:
@@ -183,7 +188,7 @@ class Task(Generic[Parameters, Returned]):
         children = [node for value in bound.values() for node in _nodes(value)]
         node: Node = Node(self.name, self.queue, data, self._merged(opts), [*children, *after])
         node.bind = {"values": bound} if bound else None
-        node.problem = _problem_with(self, given)
+        node.problem = functools.partial(_problem_with, self, given)
         return node
 
     def _listed(self, after: Any) -> list[Any]:
@@ -385,14 +390,29 @@ def _continue(previous: Node, step: Node) -> Node:
         step.name, step.queue, step.data, step.opts, children, prefix=step.prefix
     )
     node.bind = {"values": values}
-    node.problem = _problem_with(known, {*step.data, *values})
+    node.problem = functools.partial(_problem_with, known, {*step.data, *values})
     return node
 
 
 def _problem_with(task: Task, given: Container[str]) -> str | None:
-    """Say which argument a node of this task lacks: `chain` may still fill it, but it cannot be stored so."""
+    """Say why a node of this task cannot be stored.
+
+    It lacks an argument, which `chain` may still fill; or the function that made this task has made another of the same
+    name since, with other values in its closure.
+    """
     missing = [name for name in task.required if name not in given]
-    return f"task {task.name}: its argument {missing[0]!r} is missing" if missing else None
+    if missing:
+        return f"task {task.name}: its argument {missing[0]!r} is missing"
+    now = registry.find(task.queue, task.name)
+    if now is None or now is task or now.bytecode is not task.bytecode:
+        return None
+    if not is_edited(task.code, now.code):
+        return None
+    return (
+        f"task {task.name!r}: queue {task.queue!r} has another task of this name by now"
+        f"{in_brackets(changes(task.code, now.code))}, and a job finds its function by its name: give each a queue of "
+        f'its own, @fn.task(queue=f"{task.name}-{{...}}")'
+    )
 
 
 def _task_of(module: str, name: str) -> Task:

@@ -193,3 +193,42 @@ def test_a_step_of_a_chain_that_still_misses_an_argument_is_refused(tasks, redis
     with pytest.raises(fn.FlowError, match=r"^root: task three: its argument 'b' is missing"):
         fn.add(fn.chain(tasks[0].node(1), three.node(c=1)))
     assert redis.dbsize() == 0
+
+
+def scaled_by(factor, **options):
+    @fn.task(**options)
+    def scaled(x):
+        return x * factor
+
+    return scaled
+
+
+def test_tasks_that_one_function_makes_with_other_values_are_refused_under_one_name_in_a_tree(tasks):
+    _, _, collect = tasks
+    two, ten = scaled_by(2), scaled_by(10)
+    with pytest.raises(fn.FlowError) as refused:
+        fn.add(collect.node([two.node(1), ten.node(1)]))
+    assert str(refused.value) == (
+        "root/children[0]: task 'scaled': queue 'scaled' has another task of this name by now (factor: 2 -> 10), and a job "
+        'finds its function by its name: give each a queue of its own, @fn.task(queue=f"scaled-{...}")'
+    )
+    assert result(ten.node(1)) == 10
+    assert fn.fan_out([1, 2], two, name="by two").results(timeout=20)["scaled"].tolist() == [2, 4]
+
+
+def test_tasks_that_one_function_makes_run_side_by_side_in_queues_of_their_own(tasks):
+    _, _, collect = tasks
+    made = [scaled_by(factor, queue=f"scaled-{factor}") for factor in (2, 10)]
+    assert result(collect.node([task.node(1) for task in made])) == [[2, 10], None]
+    found = [fn.fan_out([3], task).results(timeout=20)["scaled"].tolist() for task in made]
+    assert found == [[6], [30]]
+
+
+def test_one_function_may_be_the_task_of_two_queues(tasks):
+    _, _, collect = tasks
+
+    def doubled(x):
+        return 2 * x
+
+    fast, slow = fn.task(queue="fast")(doubled), fn.task(queue="slow")(doubled)
+    assert result(collect.node([fast.node(1), slow.node(2)])) == [[2, 4], None]
