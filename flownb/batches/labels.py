@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import zoneinfo
@@ -73,7 +74,9 @@ class _Kind:
     index: Callable[[Mapping[str, Any], Sequence[Any]], Any]
 
 
-def _kind(index: pd.Index[Any]) -> str:
+def _kind(index: pd.Index[Any] | _Gaps) -> str:
+    if isinstance(index, _Gaps):
+        return "gaps"
     for kind, classes in _CLASSES.items():
         if isinstance(index, classes):
             return kind
@@ -116,9 +119,57 @@ def _parts_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> list[pd.Index[A
     return [index_from_json({**part, "length": len(column)}, column) for part, column in parts]
 
 
-def _levels(index: pd.MultiIndex) -> list[pd.Index[Any]]:
+@dataclass
+class _Gaps:
+    """A level of whole numbers or bools of which some rows have none: as an index by itself it would be floats."""
+
+    level: pd.Index[Any]
+    codes: np.ndarray[Any, Any]
+    names: Sequence[Any] = (None,)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice) -> _Gaps:
+        return _Gaps(self.level, self.codes[rows])
+
+    def labels(self) -> list[Any]:
+        values = self.level.tolist()
+        return [None if code < 0 else values[code] for code in self.codes.tolist()]
+
+    @classmethod
+    def of_labels(cls, spec: Mapping[str, Any], labels: Sequence[Any]) -> _Gaps:
+        number = {
+            label: code
+            for code, label in enumerate(label for label in dict.fromkeys(labels) if label is not None)
+        }
+        level = _number_in(spec, list(number))
+        return cls(level, np.array([number.get(label, -1) for label in labels], dtype=np.int64))
+
+
+def _levels(index: pd.MultiIndex) -> list[Any]:
     plain = index.set_names([None] * index.nlevels)  # a level's number could be another level's name
-    return [_listable(plain.get_level_values(level)) for level in range(index.nlevels)]
+    return [_level(plain, number) for number in range(index.nlevels)]
+
+
+def _level(index: pd.MultiIndex, number: int) -> Any:
+    level, codes = index.levels[number], np.asarray(index.codes[number])
+    if isinstance(level.dtype, np.dtype) and level.dtype.kind in "biu" and (codes < 0).any():
+        return _Gaps(level, codes)
+    return _listable(index.get_level_values(number))
+
+
+def _multi_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
+    parts: list[Any] = _parts_in(spec, labels)
+    made = pd.MultiIndex.from_arrays([part.codes if isinstance(part, _Gaps) else part for part in parts])
+    gaps = {number: part for number, part in enumerate(parts) if isinstance(part, _Gaps)}
+    if not gaps:
+        return made
+    levels: Any = [
+        gaps[number].level if number in gaps else level for number, level in enumerate(made.levels)
+    ]
+    codes: Any = [gaps[number].codes if number in gaps else found for number, found in enumerate(made.codes)]
+    return pd.MultiIndex(levels=levels, codes=codes)
 
 
 def _listable(index: pd.Index[Any]) -> pd.Index[Any]:
@@ -219,8 +270,22 @@ def _text_labels(index: pd.Index[Any]) -> list[Any]:
 
 
 def _text_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
-    dtype = TEXT_DTYPE if spec["dtype"] == "str" else spec["dtype"]
-    return pd.Index(pd.array(list(labels), dtype=dtype))
+    return pd.Index(pd.array(list(labels), dtype=_text_dtype(spec)))
+
+
+def _text_spec(index: pd.Index[Any]) -> dict[str, Any]:
+    dtype: Any = index.dtype
+    return {"dtype": str(dtype), "storage": dtype.storage}
+
+
+def _text_dtype(spec: Mapping[str, Any]) -> Any:
+    """The same dtype, in the same storage where this kernel has it."""
+    is_str = spec["dtype"] == "str"
+    if is_str and TEXT_DTYPE != "str":
+        return TEXT_DTYPE
+    with contextlib.suppress(ImportError, ValueError):
+        return pd.StringDtype(spec["storage"], **({"na_value": np.nan} if is_str else {}))
+    return spec["dtype"]
 
 
 def _object_spec(index: pd.Index[Any]) -> dict[str, Any]:
@@ -316,8 +381,9 @@ _KINDS: dict[str, _Kind] = {
     "multi": _Kind(
         lambda index: _parts_spec(_levels(index)),
         lambda index: _parts_labels(_levels(index)),
-        lambda spec, labels: pd.MultiIndex.from_arrays(_parts_in(spec, labels)),
+        _multi_in,
     ),
+    "gaps": _Kind(lambda gaps: {"dtype": str(gaps.level.dtype)}, _Gaps.labels, _Gaps.of_labels),
     "interval": _Kind(
         lambda index: {"closed": index.closed, **_parts_spec(_ends(index))},
         lambda index: _parts_labels(_ends(index)),
@@ -327,7 +393,7 @@ _KINDS: dict[str, _Kind] = {
     "time": _Kind(_time_spec, _time_labels, _time_in),
     "number": _Kind(_dtype_spec, _number_labels, _number_in),
     "nullable": _Kind(_dtype_spec, _nullable_labels, _nullable_in),
-    "text": _Kind(_dtype_spec, _text_labels, _text_in),
+    "text": _Kind(_text_spec, _text_labels, _text_in),
     "arrow": _Kind(
         lambda index: {"dtype": str(index.dtype), "arrow": arrow_labels.type_text(index)},
         lambda index: [_label_out(value) for value in arrow_labels.values_out(index)],

@@ -39,7 +39,12 @@ def as_pandas():
         assert found.index.names == labels.names
         for level in range(labels.nlevels):
             assert_index(found.index.get_level_values(level), labels.get_level_values(level))
-        parts = [part["n"] if isinstance(part, pd.DataFrame) else part for _, part in grouped]
+        of_labels = {
+            repr(label): part["n"] if isinstance(part, pd.DataFrame) else part for label, part in grouped
+        }
+        parts = list(of_labels.values())
+        if len(parts) < len(labels):  # of several keys pandas 2 leaves out those without rows here
+            parts = [of_labels.get(repr(label), []) for label in labels]
         assert found["doubles"].tolist() == [[2 * n for n in part] for part in parts]
         pd.testing.assert_frame_equal(fn.attach(batch.name).result(timeout=60), found)
         return found
@@ -141,7 +146,7 @@ def test_groups_of_a_groupby_are_those_of_pandas(as_pandas, frame, key, flags, c
         sizes, _ = labelled.size(), grouped.size()
     except (TypeError, ValueError, NotImplementedError):
         return  # pandas itself cannot
-    assert len(sizes) == len(list(labelled))
+    assert len(sizes) == sum(1 for _ in labelled) or pd.__version__ < "3"  # 2 leaves groups without rows out
     narrow = {"frame": lambda g: g, "columns": lambda g: g[["n"]], "series": lambda g: g["n"]}[chosen]
     try:
         rows = narrow(grouped)

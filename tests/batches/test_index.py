@@ -85,6 +85,13 @@ INDEXES: dict[str, pd.Index[Any]] = {
     ),
     "multi of ranges": pd.MultiIndex.from_product([pd.RangeIndex(2), pd.RangeIndex(3)]),
     "names that are numbers": pd.MultiIndex.from_arrays([["a"], [1]], names=[1, 0]),
+    "levels of which rows have none": pd.MultiIndex.from_arrays(
+        [["a", None, "b", "a"], [2, None, 1, 2], [True, False, None, True], TIMES[[0, 1, 2, 0]]],
+        names=["k", "n", "b", "t"],
+    ),
+    "a level of which no row has any": pd.MultiIndex(levels=[[1, 2], ["a"]], codes=[[-1, -1], [0, 0]]),
+    "string of python": pd.Index(["a", pd.NA], dtype="string[python]"),
+    "string of Arrow": pd.Index(["a", pd.NA], dtype="string[pyarrow]"),
     "one level": pd.MultiIndex.from_arrays([[1, 2]]),
     "empty": pd.Index([], dtype=TEXT_DTYPE, name="k"),
     "empty multi": pd.MultiIndex.from_arrays(

@@ -102,6 +102,13 @@ USES = {
         "M.go() was edited",
     ),
     "a dict": ("c = {'a': 1}\ndef f(x): return c['a']", "c['a'] = 2", "c: {'a': 1} -> {'a': 2}"),
+    "a set that is emptied": ("c = {2}\ndef f(x): return x in c", "c = set()", "c: {2} -> set()"),
+    "a set that is a dict by now": ("c = set()\ndef f(x): return x in c", "c = {}", "c: set() -> {}"),
+    "a set that may not change by now": (
+        "c = {1}\ndef f(x): return x in c",
+        "c = frozenset({1})",
+        "c: {1} -> frozenset({1})",
+    ),
     "a function in a dict": (
         "c = {'a': lambda: 1}\ndef f(x): return c['a']()",
         "c = {'a': lambda: 2}",
