@@ -44,7 +44,8 @@ if TYPE_CHECKING:
         ServerUnreachable,
         UnrecoverableError,
     )
-    from flownb.tasks.task import chain, task
+    from flownb.tasks.chain import chain
+    from flownb.tasks.task import task
     from flownb.worker.task_worker import workers
     from flownb.worker.worker import Worker
 
@@ -78,7 +79,7 @@ _HOMES = {
     "Worker": "worker.worker",
     "add": "api.producer",
     "attach": "batches.batch",
-    "chain": "tasks.task",
+    "chain": "tasks.chain",
     "connect": "connection",
     "doctor": "api.doctor",
     "draw": "api.display",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import math
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -16,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from flownb.batches import arrow_labels
-from flownb.batches.columns import AS_IT_IS, MASKED, type_name
+from flownb.batches.columns import MASKED, type_name
+from flownb.batches.plain_labels import ODD, label_in, label_or_text, label_out
 from flownb.errors import FlowError
 
 TEXT_DTYPE: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else "string"
@@ -61,7 +60,7 @@ def index_from_json(spec: Mapping[str, Any], labels: Sequence[Any]) -> pd.Index[
     if spec["kind"] != "range" and len(labels) != spec["length"]:
         raise FlowError(f"index: {len(labels)} labels are stored, {spec['length']} rows were declared")
     index: pd.Index[Any] = _KINDS[spec["kind"]].index(spec, labels)
-    index.names = [_label_in(name) for name in spec["names"]]
+    index.names = [label_in(name) for name in spec["names"]]
     return index
 
 
@@ -101,7 +100,7 @@ _CLASSES: dict[str, Any] = {
 
 def _spec(index: pd.Index[Any]) -> dict[str, Any]:
     kind = _kind(index)
-    names = [_label_or_text(name) for name in index.names]
+    names = [label_or_text(name) for name in index.names]
     return {"kind": kind, "length": len(index), "names": names, **_KINDS[kind].spec(index)}
 
 
@@ -289,17 +288,17 @@ def _text_dtype(spec: Mapping[str, Any]) -> Any:
 
 
 def _object_spec(index: pd.Index[Any]) -> dict[str, Any]:
-    odd = sorted({type_name(label) for label in index if _label_out(label) is _ODD})
+    odd = sorted({type_name(label) for label in index if label_out(label) is ODD})
     return {"dtype": str(index.dtype), **({"as_text": odd} if odd else {})}
 
 
 def _object_labels(index: pd.Index[Any]) -> list[Any]:
-    return [_label_or_text(label) for label in index]
+    return [label_or_text(label) for label in index]
 
 
 def _object_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
     values = np.empty(len(labels), dtype=object)
-    values[:] = [_label_in(label) for label in labels]
+    values[:] = [label_in(label) for label in labels]
     made = pd.Index(values, dtype=object, tupleize_cols=False)
     if spec["dtype"] == "object" or "as_text" in spec:
         return made
@@ -307,65 +306,6 @@ def _object_in(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
         return made.astype(spec["dtype"])
     except (TypeError, ValueError, ImportError, NotImplementedError, OverflowError):
         return made
-
-
-_ODD = object()  #: stands for a label that no JSON value can say exactly
-
-_TAGGED: dict[type, tuple[str, Callable[[Any], Any]]] = {
-    datetime.datetime: ("datetime", datetime.datetime.isoformat),
-    bytes: ("bytes", bytes.hex),
-    datetime.date: ("date", datetime.date.isoformat),
-    datetime.time: ("time", datetime.time.isoformat),
-    pd.Timedelta: ("duration", pd.Timedelta.isoformat),
-    Decimal: ("decimal", str),
-    type(pd.NaT): ("missing", lambda value: "NaT"),
-    type(pd.NA): ("missing", lambda value: "NA"),
-}
-
-_UNTAGGED: dict[str, Callable[[Any], Any]] = {
-    "bytes": bytes.fromhex,
-    "datetime": datetime.datetime.fromisoformat,
-    "date": datetime.date.fromisoformat,
-    "time": datetime.time.fromisoformat,
-    "duration": pd.Timedelta,
-    "timestamp": pd.Timestamp,
-    "decimal": Decimal,
-    "float": float,
-    "missing": lambda name: getattr(pd, name),
-    "tuple": lambda items: tuple(map(_label_in, items)),
-}
-
-
-def _label_out(label: Any) -> Any:
-    """A label as JSON: itself, or ``{tag: text}``, or `_ODD`."""
-    kind = type(label)
-    if kind in AS_IT_IS or (kind is float and math.isfinite(label)):
-        return label
-    if kind is float:
-        return {"float": str(label)}
-    if kind in _TAGGED:
-        tag, text = _TAGGED[kind]
-        return {tag: text(label)}
-    if kind is pd.Timestamp and label.tz is None:
-        return {"timestamp": label.isoformat()}
-    if kind is tuple:
-        items = [_label_out(item) for item in label]
-        return _ODD if _ODD in items else {"tuple": items}
-    if isinstance(label, np.bool_ | np.integer | np.float64 | np.str_):
-        return _label_out(label.item())
-    return _ODD
-
-
-def _label_or_text(label: Any) -> Any:
-    made = _label_out(label)
-    return str(label) if made is _ODD else made
-
-
-def _label_in(label: Any) -> Any:
-    if not isinstance(label, dict):
-        return label
-    ((tag, text),) = label.items()
-    return _UNTAGGED[tag](text)
 
 
 def _dtype_spec(index: pd.Index[Any]) -> dict[str, Any]:
@@ -396,8 +336,8 @@ _KINDS: dict[str, _Kind] = {
     "text": _Kind(_text_spec, _text_labels, _text_in),
     "arrow": _Kind(
         lambda index: {"dtype": str(index.dtype), "arrow": arrow_labels.type_text(index)},
-        lambda index: [_label_out(value) for value in arrow_labels.values_out(index)],
-        lambda spec, labels: arrow_labels.index_in(spec["arrow"], list(map(_label_in, labels))),
+        lambda index: [label_out(value) for value in arrow_labels.values_out(index)],
+        lambda spec, labels: arrow_labels.index_in(spec["arrow"], list(map(label_in, labels))),
     ),
     "object": _Kind(_object_spec, _object_labels, _object_in),
 }
