@@ -62,9 +62,9 @@ def test_its_picture_counts_and_table_say_what_the_books_say(peer, until):
 
     assert str(flow).splitlines() == [
         "Flow('report': 23 jobs, 20 completed)",
-        "◇ report  waiting-children",
+        "◇ report  waiting for 1 job",
         "├─ ✓ row-* × 20  20 completed",
-        "└─ ◇ sum  waiting-children",
+        "└─ ◇ sum  waiting for 1 job",
         "   └─ ○ load  waiting",
     ]
     assert not flow.progress().counting
