@@ -229,7 +229,7 @@ class _NodeReader:
                 count=count,
                 states=states,
                 jobs=jobs,
-                rows=group.get("rows"),
+                rows=None if counts is None else group.get("rows"),
             )
         )
 

@@ -129,6 +129,28 @@ def test_boxes_of_groups_whose_rows_share_jobs_count_their_own_rows():
     assert "─ ✗ pick × 30  29 completed, 1 failed" in str(few)
 
 
+def test_the_box_below_groups_that_are_drawn_as_one_counts_all_their_rows():
+    @fn.task
+    def pick(n):
+        if n == 7:
+            raise fn.UnrecoverableError("seven")
+        return n
+
+    @fn.task
+    def total(rows, tenth):
+        return len(rows)
+
+    @fn.task
+    def all_of(rows):
+        return len(rows)
+
+    frame = pd.DataFrame({"n": range(120), "tenth": [f"t{n % 10}" for n in range(120)]})
+    for size in (4, "auto", 1):
+        how = {"by": "tenth", "into": [total, all_of], "rows_per_job": size}
+        batch = fn.fan_out(frame, pick, name=f"{size} a job", **how).wait(timeout=60)
+        assert "─ ✗ pick × 120  119 completed, 1 failed" in str(batch)
+
+
 def test_boxes_of_groups_say_how_far_their_rows_are_in_true_words_while_they_run(tmp_path, until):
     @fn.task
     def pick(n):
