@@ -38,7 +38,25 @@ DONE, FAIL, RETRY = "test_complete.py", "test_fail.py", "test_retry.py"
 CANCEL, PAUSE, DOOM = "test_cancel.py", "test_pause_flow.py", "test_on_failure.py"
 AGAIN, GONE, GROW = "test_retry_jobs.py", "test_remove_jobs.py", "test_grow.py"
 KEEP, EVERY = "test_keep.py", "test_schedules.py"
+MOVES, ONCE = "test_job_moves.py", "test_add_deduplicated.py"
 MUTATIONS = [
+    # as BullMQ's queue and job do it
+    Mutation("young jobs are cleared", "clear", "age_of(job, state) > before", "false", MOVES),
+    Mutation("running jobs are cleared", "clear", "if state == 'active' and redis.call('EXISTS', job.key .. ':lock') == 1", "if false", MOVES),
+    Mutation("a cleared root leaves its flow behind", "clear_jobs", "if job.flow and job.is_large then", "if false then", MOVES),
+    Mutation("a parent in the queue runs on nothing", "clear", "redis.call('SCARD', pending) - leaving <= 1", "false", MOVES),
+    Mutation("a spared parent goes", "clear_jobs", "job.parent ~= args.spared and", "", MOVES),
+    Mutation("a stopped run counts", "clear", "redis.call('HINCRBY', key, 'ats', 1)", "", MOVES),
+    Mutation("cleared jobs are counted on", "clear", "count_move(job.q, job.flow, state, nil)", "", MOVES),
+    Mutation("a promoted job goes without its priority", "promote_jobs", "args.in_bulk and 0 or", "0 or", MOVES),
+    Mutation("a promoted job is counted as delayed", "promote_jobs", "count_move(q, has[2], 'delayed', state)", "", MOVES),
+    Mutation("a changed delay counts from the adding", "change_delay", "local due = now + args.delay", "local due = args.delay", MOVES),
+    Mutation("a changed priority is not stored", "change_priority", "redis.call('HSET', job, 'priority', int(args.priority))", "", MOVES),
+    Mutation("a child that left is waited for", "remove_child_dependency", "forget_child(parent, job.key)", "", MOVES),
+    Mutation("a child that ended leaves", "remove_child_dependency", "if redis.call('SISMEMBER', parent .. ':dependencies', job.key) == 0 then return reply{removed = false} end", "", MOVES),
+    Mutation("a cancelled job fails nobody", "cancel_job", "notify_failed(job.key, 'cancelled', job.links)", "", MOVES),
+    Mutation("an id stands for nothing", "owner", "if not owner or is_gone then", "if true then", ONCE),
+    Mutation("a kept job gets another id", "owner", ", 'jid', row.id)", ")", ONCE),
     # removing by option
     Mutation("a job of a flow is removed at once", "retention", "if has[1] then return end", "", KEEP),
     Mutation("one more is kept", "retention", "int(retention.newest), int", "int(retention.newest + 1), int", KEEP),

@@ -158,6 +158,7 @@ def test_a_changed_priority_moves_between_the_lines_and_the_counts_follow(bench:
     bench.store.moves.change_priority("bull:q", "a", 3)
     assert bench.counts() == {"q prioritized": 1}
     assert bench.zset(key("prioritized")) == {"a": 3 * 2**32 + 1}
+    assert bench.hash(key("a"))["priority"] == "3"
 
     bench.store.moves.change_priority("bull:q", "a", 0)
     assert bench.counts() == {"q waiting": 1}
@@ -201,4 +202,19 @@ def test_a_child_that_has_ended_stays_its_parents(bench: Bench):
     bench.finish(completed(bench.take_one()))
 
     assert bench.store.moves.remove_child_dependency(key("a"), key("top", "up")) == (False, False)
+    sound(bench)
+
+
+def test_a_cancelled_job_fails_its_parent_and_a_running_one_is_told(bench: Bench):
+    flow(bench)
+    taken = bench.take_one()
+
+    assert bench.store.moves.cancel_job(key("a")) == "active"
+    assert bench.store.jobs.are_cancelled([key("a"), key("b")]) == [True, False]
+    assert bench.store.moves.cancel_job(key("b")) == "delayed"
+
+    assert bench.state_of(key("top", "up")) == "failed"
+    assert bench.hash(key("top", "up"))["failedReason"] == f"child {key('b')} failed"
+    assert bench.hash(key("b"))["why"] == "cancelled"
+    assert bench.finish(completed(taken)) == ["done"]
     sound(bench)
