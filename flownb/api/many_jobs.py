@@ -11,7 +11,7 @@ from flownb.errors import OptionError
 from flownb.steering import clear
 from flownb.steering.retry import retry_state
 from flownb.wire.records import COMPLETED, DELAYED, FAILED, WAITING
-from flownb.wire.store.limits import MOST_JOBS_A_CALL
+from flownb.wire.store.limits import CHUNK_JOBS
 
 MOST_CLEANED = 2**53
 _WAITING = ("wait", "paused")  # BullMQ's words for two lists of waiting jobs
@@ -104,7 +104,7 @@ class ManyJobs(QueuePart):
         'waiting'
         """
         self._connection.ensure_writable()
-        while ids := self._store.queues.read_oldest(self._base, DELAYED, 0, MOST_JOBS_A_CALL):
+        while ids := self._store.queues.read_oldest(self._base, DELAYED, 0, CHUNK_JOBS):
             self._store.moves.promote(self._base, ids, in_bulk=True)
 
 

@@ -1,6 +1,6 @@
 """Clears jobs away by their queue and state, as BullMQ's drain, clean and obliterate; and children nobody waits for.
 
-Each call of the script removes up to 1,000 jobs. A job of a flow goes as by `remove_job`: the flow's counts follow, and
+Each call of the script removes up to 100 jobs. A job of a flow goes as by `remove_job`: the flow's counts follow, and
 its parent goes on without it. A root goes with its whole flow; so does a parent in the same queue whose last pending
 child would go.
 """
@@ -15,7 +15,7 @@ from flownb.wire import keys
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING, WAITING_CHILDREN
 from flownb.wire.store import Store
 from flownb.wire.store.job_moves import Cleared
-from flownb.wire.store.limits import MOST_JOBS_A_CALL, in_pieces
+from flownb.wire.store.limits import JOBS_A_CHANGE, in_pieces
 
 ENDED = (COMPLETED, FAILED)
 IN_LINE = (WAITING, PRIORITIZED, DELAYED)
@@ -53,7 +53,7 @@ def obliterate(store: Store, base: str, *, force: bool) -> None:
 def remove_unprocessed_children(store: Store, parent: str) -> None:
     """Remove the children that a parent waits for, with theirs; those that run or have failed stay."""
     children = store.children.read_pending(parent)
-    for some in in_pieces(children, MOST_JOBS_A_CALL):
+    for some in in_pieces(children, JOBS_A_CHANGE):
         by_line: dict[tuple[str, str], list[str]] = {}
         for key, job in zip(some, store.jobs.read(some, ("name",)), strict=True):
             if job and job.state in IN_LINE:
@@ -78,7 +78,7 @@ def _clear_state(
     """Remove jobs of one state, the oldest first; return their ids."""
     removed, start, until = list[str](), 0, before if state in ENDED else None
     while most is None or len(removed) < most:
-        count = MOST_JOBS_A_CALL if most is None else min(most - len(removed), MOST_JOBS_A_CALL)
+        count = JOBS_A_CHANGE if most is None else min(most - len(removed), JOBS_A_CHANGE)
         ids = store.queues.read_oldest(base, state, start, count, until)
         if not ids:
             break

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flownb.wire import keys
-from flownb.wire.store.limits import MOST_JOBS_A_CALL, check_size
+from flownb.wire.store.limits import CHUNK_JOBS, JOBS_A_CHANGE, check_size
 from flownb.wire.store.server import Server
 
 
@@ -38,14 +38,14 @@ class JobMoves:
         tell: bool = False,
     ) -> Cleared:
         """Remove jobs of one state, as BullMQ's drain and clean do. See ``lua/transitions/clear_jobs.lua``."""
-        check_size(ids, MOST_JOBS_A_CALL)
+        check_size(ids, JOBS_A_CHANGE)
         asked = {"state": state, "ids": ids, "before": before, "whole": whole, "spared": spared, "tell": tell}
         reply = self._server.call("clear_jobs", [base], prefix=self._server.prefix, **asked)
         return Cleared(reply["removed"], reply["larger"], reply["parents"])
 
     def promote(self, base: str, ids: Sequence[str], *, in_bulk: bool = False) -> int:
         """Let delayed jobs run now; return how many were delayed."""
-        check_size(ids, MOST_JOBS_A_CALL)
+        check_size(ids, CHUNK_JOBS)
         promoted: int = self._server.call("promote_jobs", [base], ids=ids, in_bulk=in_bulk)["promoted"]
         return promoted
 
