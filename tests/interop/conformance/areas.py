@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.interop.conformance import delays, flows, jobs, policies, queues, workers
+from tests.interop.conformance import delays, flows, jobs, policies, queues, verbs, workers
 
 AREAS = {
     "flow": flows.SCENARIOS,
@@ -17,4 +17,8 @@ AREAS = {
     "rate limit": queues.LIMITS,
     "getter": queues.GETTERS,
     "event": queues.EVENTS,
+    "many jobs": verbs.MANY,
+    "one job": verbs.ONE,
+    "deduplication": verbs.DEDUPLICATION,
+    "queue setting": verbs.BINDING,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from redis import Redis
@@ -13,6 +14,8 @@ import flownb as fn
 from tests.support.event_listeners import listening
 
 _SECONDS = ("lock_duration", "stalled_interval")  # BullMQ's are milliseconds
+
+_DURATIONS = {"change_delay": 0, "clean": 0, "set_global_rate_limit": 1}  # which argument is one
 
 
 class Refused(Exception):
@@ -32,7 +35,7 @@ class FlownbSide:
     def ask(self, what: str, **told: Any) -> Any:
         """Do one thing; raise `Refused` with what the library raised."""
         try:
-            return _told(getattr(self, what)(**told))
+            return _told(getattr(self, what)(**deepcopy(told)))
         except (fn.FlownbError, TypeError, TimeoutError, AttributeError) as error:
             raise Refused(f"{type(error).__name__}: {error}") from error
 
@@ -84,6 +87,8 @@ class FlownbSide:
         return [_event(one) for one in told]
 
     def call(self, where: str, name: Any, method: str, args: list[Any], named: dict[str, Any]) -> Any:
+        if method in _DURATIONS:
+            args[_DURATIONS[method]] /= 1000
         return getattr(self._target(where, name), method)(*args, **named)
 
     def read(self, name: str, fields: list[str]) -> Any:

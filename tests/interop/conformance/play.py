@@ -80,7 +80,7 @@ class Play:
             self.refusals.append(f"{self.side.name}: {_title(step)}: {error}")
             answer = _REFUSED
         if answer is not None or step.do in ("call", "read"):
-            self.answers[f"{self._count} {_title(step)}"] = _sorted(answer)
+            self.answers[f"{self._count} {_title(step)}"] = _sorted(step, answer)
 
     # ---- steps that no library sees -----------------------------------------------------------------
 
@@ -182,10 +182,16 @@ def without(events: list[str]) -> list[str]:
     return [event for event in events if not event.startswith(_OWN_EVENTS)]
 
 
-def _sorted(answer: Any) -> Any:
+def _sorted(step: Step, answer: Any) -> Any:
     """Bring what the server keeps in no order into one."""
     if isinstance(answer, dict) and "unprocessed" in answer and isinstance(answer["unprocessed"], list):
         return answer | {"unprocessed": sorted(answer["unprocessed"])}
+    if (
+        isinstance(answer, list)
+        and all(isinstance(id, str) for id in answer)
+        and step.told.get("method") == "clean"
+    ):
+        return sorted(answer)
     return answer
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.interop.conformance.steps import (
     ATTEMPTS_AGAIN,
+    CALLED,
     RUNS,
     STOP,
     VALUES,
@@ -127,7 +128,7 @@ LIMITS: dict[str, list[Any]] = {
         until("completed", "j0", "items:free"),
         after(40),
         STOP,
-        RUNS,
+        CALLED,
     ],
     "several at a time": [
         add(*FIVE),
