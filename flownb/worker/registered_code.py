@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from flownb.connection import Connection
 from flownb.errors import FlowError, ServerError
@@ -65,20 +65,22 @@ class RegisteredCode:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
-    def register(self) -> dict[str, str]:
+    def register(self, queues: Container[str] | None = None) -> dict[str, str]:
         """Note on the server what this process runs, and that it lives.
 
-        Returns why a queue cannot be served, for those for which another living process runs another function.
+        Modules' tasks are looked at anew in these `queues` alone: a kernel may have imported many. Returns why a queue
+        cannot be served, for those for which another living process runs another function.
         """
         with self._changes():
-            self._register_all()
+            self._register_all(queues)
             return dict(self._refused)
 
     def register_for(self, queues: Iterable[str]) -> None:
         """Register what this process runs, and raise FlowError where it cannot serve one of these queues."""
-        refused = self.register()
-        for queue in queues:
-            if queue in refused:
+        asked = set(queues)
+        refused = self.register(asked)
+        for queue in refused:
+            if queue in asked:
                 raise FlowError(refused[queue])
 
     def renew(self) -> None:
@@ -116,7 +118,7 @@ class RegisteredCode:
             for listener in list(self._listeners):
                 listener()
 
-    def _register_all(self) -> None:
+    def _register_all(self, asked: Container[str] | None = None) -> None:
         queues = registry.queues() if self._only is None else self._only
         mine = {queue: tasks for queue in queues if (tasks := registry.tasks(queue))}
         self._forget(self._registered.keys() - mine.keys())
@@ -126,13 +128,20 @@ class RegisteredCode:
         if not self._is_seen():
             self._registered.clear()  # while it was not seen, others may have claimed its queues
         for queue, tasks in mine.items():
-            asked = tasks, {task.name: code_of(task.function) for task in tasks}
-            why = None if self._registered.get(queue) == asked else self._register_queue(queue, *asked)
-            if why is not None:
-                self._forget([queue] if queue in self._registered else [])
-                self._refused[queue] = why
-            elif not self._is_deployed:
-                self._fixed[queue] = {task.name: task.as_it_is_now(asked[1][task.name]) for task in tasks}
+            is_asked = asked is None or queue in asked or any(map(is_of_a_cell, tasks))
+            if is_asked or not self.may_serve(queue):
+                self._register_tasks(queue, tasks)
+
+    def _register_tasks(self, queue: str, tasks: list[Task]) -> None:
+        """Register the tasks of one queue as they are now."""
+        codes = {task.name: code_of(task.function) for task in tasks}
+        is_new = self._registered.get(queue) != (tasks, codes)
+        why = self._register_queue(queue, tasks, codes) if is_new else None
+        if why is not None:
+            self._forget([queue] if queue in self._registered else [])
+            self._refused[queue] = why
+        elif not self._is_deployed:
+            self._fixed[queue] = {task.name: task.as_it_is_now(codes[task.name]) for task in tasks}
 
     def _is_seen(self) -> bool:
         """Show on the server that this process lives; say whether it was to be seen there all the time."""
