@@ -223,7 +223,9 @@ class _Explainer:
             self._reasons.add(job.key, why)
             self._explain_queue(job, Urgency.NOW)
         elif not self._explain_queue(job, Urgency.NOW):
-            self._explain_turn(job, is_held=bool(waits.deferred) or self._counts.paused)
+            if waits.suspect and not waits.deferred:
+                self._reasons.add(job.key, job_reasons.suspected(job))
+            self._explain_turn(job, is_held=bool(waits.deferred or waits.suspect) or self._counts.paused)
 
     def _explain_turn(self, job: JobRecord, *, is_held: bool) -> None:
         """Say which limits hold back a job that a worker could take; if none does, that it is in line."""

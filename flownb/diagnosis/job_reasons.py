@@ -54,14 +54,21 @@ def ended_but_awaited(job: JobRecord, parent: str, parent_name: str) -> Why:
 
 def to_be_failed(job: JobRecord, deferred: str) -> Why:
     """Of a job that the worker which takes it fails without a run."""
-    if "stalled" in deferred:
-        died = f"{job.stalled} worker{'s' if job.stalled > 1 else ''} died with it"
-        why = f"it stalled too often ({died}): the next worker fails it unrun"
+    if "stalled" in deferred or deferred.startswith("crashed its worker"):
+        died = f"{job.stalled} worker{'s' if job.stalled > 1 else ''} died while it ran"
+        why = f"{died}: the next worker fails it unrun"
         fix = "see whether it takes too much memory; it fails when a worker takes it"
     else:
         why = f"it is to fail ({reason_words.plain(describe(deferred))}): the next worker fails it unrun"
         fix = "mend the child that failed; it fails when a worker takes it"
     return Why(Urgency.IN_TIME, "deferred", job.key, why, fix)
+
+
+def suspected(job: JobRecord) -> Why:
+    """Of a job whose workers died too often: it is given to one that runs nothing else."""
+    died = f"{job.stalled} workers died while it ran" if job.stalled > 1 else "workers died that had taken it"
+    why = f"{died}: it runs alone, when a worker has ended its other jobs"
+    return Why(Urgency.IN_TIME, "suspect", job.key, why, "see whether it takes too much memory; else wait")
 
 
 # ---- jobs that run -----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Lease(NamedTuple):
@@ -36,7 +36,9 @@ class FetchingWorker:
     """Queue key -> the worker's own ``{"max", "duration"}``; the queue's own settings go before it."""
     shares: Sequence[QueueShare] | None = None
     """One for each queue that it asks; None: the queues are asked in their order, each for all that is wanted."""
-    free: int = 0  #: slots that run nothing, of a worker that has shares
+    free: int | None = None
+    """Slots that run nothing. Jobs beyond these are taken ahead; None: all that are taken begin at once."""
+    alone: bool = False  #: it holds no job, and takes one that is to run alone
 
     def packed(self) -> dict[str, Any]:
         return {
@@ -46,7 +48,17 @@ class FetchingWorker:
             "limiters": self.limiters or None,
             "shares": self.shares,
             "free": self.free,
+            "alone": self.alone or None,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The end of a worker's process, for jobs that it had taken."""
+
+    of: Literal["begun", "unbegun"] | None  #: what they were; None: nobody died
+    alone: bool = False  #: nothing else had begun in the process
+    rows: Mapping[str, int] = field(default_factory=dict)  #: id of a many-row job -> the row that ran
 
 
 @dataclass(frozen=True, slots=True)

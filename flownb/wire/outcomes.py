@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 #: ``returned``: not run, back to the head of the line. ``put_off``: later, perhaps by another worker. ``parked``: the
-#: job waits for children that it has added.
-Kind = Literal["completed", "failed", "retry", "returned", "put_off", "parked"]
+#: job waits for children that it has added. ``unbegun``: taken, but its function was not called. ``begun``: no end; the
+#: job was taken ahead, and its function has been called since.
+Kind = Literal["completed", "failed", "retry", "returned", "put_off", "parked", "unbegun", "begun"]
 
 
 class Retention(NamedTuple):
@@ -38,3 +39,6 @@ class Outcome(NamedTuple):
     retention: Retention | None = None
     rows: tuple[int, int] | None = None  #: of a many-row job: rows done, and failed for good, in this run
     version: str | None = None  #: completed, failed: name of the code that ran; the field `cv` of the job
+    ran: int | None = (
+        None  #: ms since the function was called, of a job taken ahead; unbegun: since it was taken
+    )

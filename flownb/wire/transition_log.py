@@ -39,7 +39,7 @@ def _write_one(
     reason: str | None,
     why: str | None,
 ) -> None:
-    attempt = int(starts or 0) + (event == "active")  # the event comes just before the start is counted
+    attempt = int(starts or 0)
     level, word = logging.DEBUG, event
     if event == FAILED:
         level, word = logging.INFO, CANCELLED if why == CANCELLED else f"failed ({_blamed(reason, why)})"

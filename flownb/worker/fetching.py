@@ -6,7 +6,6 @@ import time
 
 PREFETCH_SECONDS = 0.02  # of work that are fetched beyond the slots, when jobs are short
 PREFETCH_JOBS = 100  # at most
-UNSTARTED_SECONDS = 0.2  # after which jobs that wait for a slot are given back
 
 
 class Fetching:
@@ -16,13 +15,15 @@ class Fetching:
         self._concurrency = concurrency
         self.may_have_work = True  # the server may have jobs for this worker
         self.next_due: float | None = None  # monotonic time at which a delayed job is due, or a limit ends
-        self.last_move = 0.0  # monotonic time at which a job last came or ended
+        self.suspect_in: str | None = None  # a queue whose next job runs alone: asked for when no job is held
         self._seconds_a_job = 0.0  # of a run, a moving average; 0 before the first has ended
         self._seconds_of: dict[str, float] = {}  # the same for each queue
         self._first = 0  # the index of the queue that is asked first
 
     def room(self, held: int, waiting: int) -> int:
         """Return how many more jobs to hold: one a slot, and some ahead when they are short."""
+        if self.suspect_in is not None:
+            return 0 if held else 1
         ahead = 0
         if self._seconds_a_job:
             ahead = min(int(PREFETCH_SECONDS * self._concurrency / self._seconds_a_job), PREFETCH_JOBS)
@@ -50,19 +51,16 @@ class Fetching:
         else:
             self._seconds_a_job += seconds
 
-    def note_answer(self, wanted: int, came: int, due_in_ms: int | None) -> None:
+    def note_answer(self, wanted: int, came: int, due_in_ms: int | None, suspect_in: str | None) -> None:
         """The server was asked for `wanted` jobs: where fewer came, it has no more for now."""
-        self.may_have_work = came >= wanted
+        self.may_have_work = came >= wanted or suspect_in != self.suspect_in
+        self.suspect_in = suspect_in
         self.next_due = None if due_in_ms is None else time.monotonic() + due_in_ms / 1000
 
     def note_time(self, now: float) -> None:
         """A delayed job may be due by now."""
         if self.next_due is not None and now >= self.next_due:
             self.may_have_work, self.next_due = True, None
-
-    def unstarted_until(self) -> float:
-        """Return until when jobs may wait for a slot."""
-        return self.last_move + UNSTARTED_SECONDS
 
     def note_long_job(self) -> None:
         """Jobs were fetched ahead of one that turned out to be long: fetch none ahead for a while."""

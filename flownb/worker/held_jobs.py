@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 
 from flownb.wire.lease_records import Lease, QueueShare
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_BYTES_A_CALL
 from flownb.worker.fetching import Fetching
-from flownb.worker.run_outcomes import failed_as_stored, returned
+from flownb.worker.lease_keeper import keeper
+from flownb.worker.run_outcomes import begun, failed_as_stored, returned, unbegun
 from flownb.worker.slots import Held, Slots
+
+VISIBLE_SECONDS = 0.05  # after which the server is told that a job has begun, or has it back if it has not
 
 
 class HeldJobs:
     """Everything here is the pump thread's; a job in `jobs` waits for a slot, or runs in one."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, worker: int) -> None:
         self._slots = slots
+        self._worker = worker  # the worker's entry in the page of held jobs
         self.jobs: dict[tuple[str, str], Held] = {}  # by queue and id
+        self._ahead: deque[Held] = deque()  # of these, jobs whose beginning the server has yet to be told
         self.pending: list[Outcome] = []  # to be written, or written without an answer
         self.unwritable: list[Outcome] = []  # of queues with a damaged key, until somebody has repaired them
 
@@ -28,12 +33,16 @@ class HeldJobs:
     def hand_out(self, fetched: list[Taken]) -> None:
         """Give jobs to the slots; one whose options cannot be read has failed, and the others run."""
         for taken in fetched:
+            entry = keeper.page.add_job(taken.record.key, self._worker)
             try:
-                held = Held(taken)
+                held = Held(taken, entry)
             except Exception as error:
+                keeper.page.free(entry)
                 self.pending.append(failed_as_stored(taken, error))
                 continue
             self.jobs[taken.base, taken.record.id] = held
+            if taken.is_ahead:
+                self._ahead.append(held)
             self._slots.put(held)
 
     def waiting(self) -> int:
@@ -43,14 +52,16 @@ class HeldJobs:
     def give_back_unstarted(self) -> None:
         """Return jobs to the server that no slot has started. Each goes to the head of the list: the last one first."""
         for held in reversed(self._slots.take_back()):
-            self.end(held, returned(held.taken))
+            self.end(held, unbegun(held.taken, held.held_since), 0.0)
 
     def give_back_all(self) -> None:
         """Return also what still runs, without waiting for it: its late end is refused."""
-        self.pending += [returned(held.taken) for held in self.jobs.values()]
-        for held in self.jobs.values():
+        for held in list(self.jobs.values()):
             held.abandoned = True
-        self.jobs.clear()
+            seconds = time.monotonic() - (held.started or time.monotonic())
+            self.end(
+                held, returned(held.taken) if held.started else unbegun(held.taken, held.held_since), seconds
+            )
 
     def shares(self, bases: list[str], fetching: Fetching) -> list[QueueShare]:
         """Say of each of these queues how many of its jobs are held, and whether some may wait for a slot."""
@@ -59,10 +70,17 @@ class HeldJobs:
 
     # ---- ending -------------------------------------------------------------------------------------
 
-    def end(self, held: Held, outcome: Outcome) -> None:
-        """A slot has run a job."""
+    def end(self, held: Held, outcome: Outcome, seconds: float) -> None:
+        """A slot has run a job, for so long."""
         taken = held.taken
         self.jobs.pop((taken.base, taken.record.id), None)
+        held.has_ended = True
+        if held.abandoned:  # its thread may still write to the entry, and frees it
+            keeper.page.end(held.entry)
+        else:
+            keeper.page.free(held.entry)
+        if taken.is_ahead and outcome.kind != "unbegun":
+            outcome = outcome._replace(ran=round(seconds * 1000))
         self.pending.append(outcome)
 
     def end_overdue(self) -> None:
@@ -70,7 +88,7 @@ class HeldJobs:
         now = time.monotonic()
         for held in self._with_deadline():
             if now >= held.deadline and not held.abandoned:
-                self.end(held, self._slots.abandon(held))
+                self.end(held, self._slots.abandon(held), now - (held.started or now))
 
     def deadlines(self) -> list[float]:
         """Return when the running jobs that have a timeout are to be given up."""
@@ -82,6 +100,36 @@ class HeldJobs:
 
     def _with_deadline(self) -> list[Held]:
         return [held for held in self.jobs.values() if held.timeout is not None and held.started is not None]
+
+    # ---- beginning ----------------------------------------------------------------------------------
+
+    def all_have_begun(self) -> bool:
+        """Say whether no job waits for a slot, or for its process."""
+        return all(held.started is not None for held in self.jobs.values())
+
+    def tell_beginnings(self, now: float) -> float | None:
+        """Tell the server of jobs that were taken ahead and run for a while by now; return when to look again."""
+        untold = self._ahead
+        while untold and (untold[0].has_ended or self._tell_beginning(untold[0], now)):
+            untold.popleft()
+        return untold[0].started + VISIBLE_SECONDS if untold and untold[0].started else None
+
+    def _tell_beginning(self, held: Held, now: float) -> bool:
+        if held.started is None or now < held.started + VISIBLE_SECONDS:
+            return False
+        self.pending.append(begun(held.taken, held.started))
+        return True
+
+    def oldest_waiting(self) -> float | None:
+        """Return when the job was taken that has waited longest for a slot (monotonic time)."""
+        for held in self._ahead:
+            if held.started is None and not held.has_ended:
+                return held.held_since
+        return None
+
+    def runs_suspect(self) -> bool:
+        """Say whether it holds a job that is to run alone."""
+        return any(held.taken.is_suspect for held in self.jobs.values())
 
     # ---- writing ------------------------------------------------------------------------------------
 

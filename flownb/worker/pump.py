@@ -18,7 +18,7 @@ from flownb.wire.store.limits import CHUNK_JOBS
 from flownb.worker.blocker import Blocker, wake_another_worker
 from flownb.worker.fetching import Fetching
 from flownb.worker.follow_up import follow_up
-from flownb.worker.held_jobs import HeldJobs
+from flownb.worker.held_jobs import VISIBLE_SECONDS, HeldJobs
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks, Middleware
 from flownb.worker.next_runs import add_next_runs
@@ -65,6 +65,7 @@ class Pump:
     _blocker: Blocker
     _upkeep: Upkeep
     _thread: threading.Thread
+    _entry: int  # in the page of held jobs
     recovery: Recovery
     _grace_ends: (
         float  # `stop` writes it before it sends STOP; the pump's thread reads it after STOP has come
@@ -83,6 +84,9 @@ class Pump:
         self._inbox: SimpleQueue[Message] = SimpleQueue()  # all threads put, the pump's thread gets
         self._fetching = Fetching(settings.concurrency)
         self._calls = 0  # written by the pump's thread
+        self._next_beginning: float | None = (
+            None  # monotonic time at which one is to be told; the pump's thread
+        )
         self._stopping = False  # written by the pump's thread
         self._is_paused = is_paused  # written by the pump's thread
         self._is_idle = (
@@ -98,10 +102,11 @@ class Pump:
         self._store = Store(self._client, connection.prefix)
         for on_start in self._hooks.on_start:
             on_start(settings)
+        self._entry = keeper.page.add_worker(settings.identity)
         self._slots = Slots(
-            settings.name, settings.concurrency, self._make_runner, self._send_end, self._hooks
+            settings.name, settings.concurrency, self._make_runner, self._send_end, self._hooks, self._entry
         )
-        self._held = HeldJobs(self._slots)
+        self._held = HeldJobs(self._slots, self._entry)
         self.recovery = Recovery(settings, self._store, self._held)
         self._upkeep = Upkeep(settings, self._store, self._hooks, self.recovery)
         self._blocker = Blocker(settings.name, connection, lambda: self._inbox.put(Signal.WAKE))
@@ -121,6 +126,7 @@ class Pump:
         self._blocker.close()
         self._slots.close()
         keeper.forget(self.settings.identity)
+        keeper.page.free(self._entry)
         self._client.close()
 
     def pause(self) -> None:
@@ -161,7 +167,9 @@ class Pump:
     def _step(self) -> None:
         self._collect()
         now = time.monotonic()
+        keeper.page.beat(self._entry)
         self._fetching.note_time(now)
+        self._next_beginning = self._held.tell_beginnings(now)
         if self._held.pending or self._wants_jobs():
             self._call_server()
         if not self._stopping and self._upkeep.run_if_due(now):
@@ -183,7 +191,7 @@ class Pump:
 
     def _room(self) -> int:
         """How many more jobs to hold."""
-        if self._stopping or self._is_paused:
+        if self._stopping or self._is_paused or self._held.runs_suspect():
             return 0
         return self._fetching.room(len(self._held.jobs), self._held.waiting())
 
@@ -192,7 +200,8 @@ class Pump:
 
     def _give_back_what_waits(self) -> None:
         """A job turned out to be long: those fetched ahead of their time are for workers that are free."""
-        if self._held.waiting() and time.monotonic() >= self._fetching.unstarted_until():
+        oldest = self._held.oldest_waiting()
+        if oldest is not None and time.monotonic() >= oldest + VISIBLE_SECONDS:
             self._held.give_back_unstarted()
             self._fetching.note_long_job()
 
@@ -225,9 +234,11 @@ class Pump:
         due = self._held.deadlines()
         if self._fetching.next_due is not None:
             due.append(self._fetching.next_due)
-        if self._held.waiting():
-            due.append(self._fetching.unstarted_until())
+        if self._next_beginning is not None:
+            due.append(self._next_beginning)
         now = time.monotonic()
+        if not self._held.all_have_begun():
+            due.append(now + VISIBLE_SECONDS / 2)
         return max(min(longest, self._upkeep.check_seconds, *(at - now for at in due)), 0.002)
 
     def _take_in(self, message: Message) -> None:
@@ -235,10 +246,11 @@ class Pump:
             self._obey(message)
             return
         held, outcome, seconds = message
-        self._fetching.last_move = time.monotonic()
-        # A job that was given up or given back: the outcome that counts is on its way already.
-        if not held.abandoned:
-            self._held.end(held, outcome)
+        if held.abandoned:  # given up or given back: the outcome that counts is on its way already
+            keeper.page.free(held.entry)
+            return
+        self._held.end(held, outcome, seconds)
+        if outcome.kind != "unbegun":
             self._fetching.note_run(seconds, held.taken.base)
 
     def _obey(self, signal: Signal) -> None:
@@ -265,9 +277,15 @@ class Pump:
         outcomes = self._held.outcomes_of_a_call()
         bases = self._fetching.queues_in_turn(self.settings.bases())
         want = min(max(self._room(), 0), CHUNK_JOBS)
+        suspect_in = self._fetching.suspect_in if want else None
+        if suspect_in is not None:
+            bases, want = [suspect_in], 1
         try:
             turn = self._store.leases.finish_and_fetch(
-                bases, outcomes=outcomes, want=want if bases else 0, worker=self._about(bases)
+                bases,
+                outcomes=outcomes,
+                want=want if bases else 0,
+                worker=self._about(bases, alone=suspect_in is not None),
             )
         except ServerError as error:
             self._held.write_again(outcomes)
@@ -282,28 +300,26 @@ class Pump:
         if turn.failed_parents:
             self._held.give_back_unstarted()  # some of them, perhaps, are needed no more
         follow_up(turn, self.settings)
-        self._fetching.last_move = time.monotonic()
         add_next_runs(self._store, turn.taken)
         self._held.hand_out(turn.taken)
         if self.recovery.is_unsure:
             self._recover()
         if want:
-            self._fetching.note_answer(want, len(turn.taken), turn.again_ms)
+            self._fetching.note_answer(want, len(turn.taken), turn.again_ms, turn.suspect_in)
             if not self._fetching.may_have_work and not self._stopping:
                 self._blocker.arm(bases)
 
-    def _about(self, bases: list[str]) -> FetchingWorker:
+    def _about(self, bases: list[str], *, alone: bool) -> FetchingWorker:
         settings = self.settings
         limiters = {base: limiter for base in bases if (limiter := settings.limiter_of(base))}
         token = f"{settings.identity}{self._calls}"
-        if len(bases) <= FEW_QUEUES:
-            return FetchingWorker(token=token, lock_ms=settings.lock_ms, limiters=limiters)
         return FetchingWorker(
             token=token,
             lock_ms=settings.lock_ms,
             limiters=limiters,
-            shares=self._held.shares(bases, self._fetching),
+            shares=self._held.shares(bases, self._fetching) if len(bases) > FEW_QUEUES else None,
             free=max(settings.concurrency - len(self._held.jobs), 0),
+            alone=alone,
         )
 
     def _recover(self) -> None:
@@ -312,6 +328,8 @@ class Pump:
 
     def _note_answers(self, outcomes: list[Outcome], answers: list[str]) -> None:
         for outcome, answer in zip(outcomes, answers, strict=True):
+            if outcome.kind == "begun":
+                continue
             if answer == "stale":
                 log.warning("a late end of job %s was refused: another worker has started it", outcome.id)
             elif answer == "damaged":

@@ -103,5 +103,4 @@ class Recovery:
             for id, lock in self._store.queues.read_active(base)
             if lock and lock.startswith(mine) and (base, id) not in known
         ]
-        most = self._settings.max_stalled_count
-        self._store.leases.give_back(base, unknown, token=mine, charge=False, most=most)
+        self._store.leases.give_back(base, unknown, token=mine)

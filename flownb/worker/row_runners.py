@@ -61,9 +61,10 @@ class RowRunner:
 class RowsInThread(RowRunner):
     """Runs rows in the slot's own thread; each is noted as it ends."""
 
-    def __init__(self, calls: RowCalls) -> None:
+    def __init__(self, calls: RowCalls, note_row: Callable[[int], None]) -> None:
         super().__init__()
         self._calls = calls
+        self._note_row = note_row  # that begins
 
     def begin(self, positions: Sequence[int], note: Note) -> None:
         self._left = deque(
@@ -73,12 +74,14 @@ class RowsInThread(RowRunner):
 
     def run(self) -> Outcome | None:
         take, call, note, clock = self._left.popleft, self._calls.call, self._note, time.monotonic
+        note_row = self._note_row
         began, characters = clock(), 0
         while characters < MOST_NEW_CHARACTERS:
             try:
                 position = take()
             except IndexError:
                 break
+            note_row(position)
             end = call(position)
             if isinstance(end, str):
                 characters += len(end)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import tempfile
 import time
 import weakref
 
 from flownb.wire.outcomes import Outcome
+from flownb.worker.shared_file import open_shared_file
 
 _BEGUN, _LIMIT, _END = range(
     3
@@ -30,7 +30,7 @@ class RowsPage:
     """The worker's end. A row is named by its place among those that were sent, from 0."""
 
     def __init__(self) -> None:
-        self.fd = _open_file()  #: the process inherits it
+        self.fd = open_shared_file("flownb-rows", _FIRST_SIZE)  #: the process inherits it
         weakref.finalize(self, os.close, self.fd)
         self._map = mmap.mmap(self.fd, _HEADER)
         self._words = memoryview(self._map).cast("q")
@@ -91,16 +91,6 @@ def read_line(line: str) -> tuple[str | Outcome, float]:
     if line[0] == "@":
         ms, _, line = line[1:].partition(" ")
     return Outcome(*json.loads(line[1:])) if line[0] == "!" else line, int(ms) / 1000
-
-
-def _open_file() -> int:
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("flownb-rows")
-    else:
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
-    os.ftruncate(fd, _FIRST_SIZE)
-    return fd
 
 
 class RowsInPage:

@@ -29,10 +29,19 @@ from flownb.worker.run_rows import run_rows
 from flownb.worker.work import GivenUp, Work
 
 
-def run(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> Outcome:
-    """Run a job and return its outcome; whatever the function does, this returns."""
+def run(
+    taken: Taken,
+    work: Work,
+    store: Store,
+    await_: Callable[[Any], Any],
+    note_row: Callable[[int], None] = lambda row: None,
+) -> Outcome:
+    """Run a job and return its outcome; whatever the function does, this returns.
+
+    `note_row` is called with the position of each row of a many-row job that begins.
+    """
     if holds_rows(taken.record.bind):
-        return run_rows(taken, work, store, RowsInThread(RowCalls(taken, work, store, await_)))
+        return run_rows(taken, work, store, RowsInThread(RowCalls(taken, work, store, await_), note_row))
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
     this = Run(taken)

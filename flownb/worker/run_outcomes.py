@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,7 @@ from flownb.worker.work import options_of
 MOST_UNCHARGED = (
     20  # starts of a job beyond its attempts, after which not finding a server is a failed attempt
 )
+CRASHED = "crashed its worker"  # how the reason begins of a job whose workers died while it ran
 AWAY = ("BUSY ", "MASTERDOWN ")  # how a server begins that refuses everything for a while
 
 _WHY: dict[type[BaseException], str] = {JobTimeout: "timeout", JobCrashed: "crashed"}
@@ -118,10 +120,16 @@ def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | 
 
 
 def failed_by(taken: Taken, deferred: str) -> Outcome:
-    """The job fails without a run, with the reason that was stored for it: a child failed, it stalled too often, or was
+    """The job fails without a run, with the reason that was stored for it: a child failed, its workers died, or it was
     cancelled.
     """
-    why = "cancelled" if deferred == "cancelled" else "stalled" if "stalled" in deferred else "child"
+    why = "child"
+    if deferred == "cancelled":
+        why = "cancelled"
+    elif deferred.startswith(CRASHED):
+        why = "crashed"
+    elif "stalled" in deferred:  # another program's word
+        why = "stalled"
     return failed(taken, deferred, why=why)
 
 
@@ -134,6 +142,20 @@ def failed_as_stored(taken: Taken, error: BaseException) -> Outcome:
 def returned(taken: Taken) -> Outcome:
     """The job did not run: back to the head of the list, no attempt charged."""
     return Outcome(*_run(taken), "returned")
+
+
+def unbegun(taken: Taken, held_since: float) -> Outcome:
+    """The job's function was not called: back to the head of the list, as if nobody had taken it."""
+    return Outcome(*_run(taken), "unbegun", ran=_ms_since(held_since))
+
+
+def begun(taken: Taken, started: float) -> Outcome:
+    """The job, taken ahead, has begun; `started` is monotonic time."""
+    return Outcome(*_run(taken), "begun", ran=_ms_since(started))
+
+
+def _ms_since(at: float) -> int:
+    return round((time.monotonic() - at) * 1000)
 
 
 def put_off(taken: Taken) -> Outcome:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flownb.adding.child_jobs import Run
@@ -26,6 +26,7 @@ from flownb.worker.row_results import RowResults
 from flownb.worker.row_runners import RowRunner
 from flownb.worker.row_watch import row_watch
 from flownb.worker.run_outcomes import (
+    CRASHED,
     completed_with,
     failed,
     failed_by,
@@ -89,19 +90,36 @@ class _RowsRun:
 
     def resume(self) -> None:
         """Find out which rows are open: all of them, or those that an earlier run has left."""
-        part = None
+        left = None
         if self.record.attempts_started > 1:
-            part = _patiently(lambda: self.store.jobs.read_part(self.record.key))
-        if part is None:
+            left = _patiently(lambda: self.store.jobs.read_part(self.record.key))
+        if left is None or left.part is None:
             self.open = list(range(self.bind["rows"]))
             self.results = RowResults.empty(len(self.open))
-            return
+        else:
+            self._go_on_from(left.part)
+        if left is not None:
+            self._give_up_rows(left.dead)
+        if self.taken.is_suspect and not (left and left.died) and len(self.open) > 1 and self._may_delegate():
+            self._delegate_from(
+                1, 1
+            )  # one of its rows kills its workers: each is to show that it is not the one
+
+    def _go_on_from(self, part: str) -> None:
         self.results = RowResults.read(part)
         saved = self.results.value
         self.open = sorted(saved.errors) if saved.open is None else saved.open
         self.results.reopen(self.open)
         if saved.rest:  # the earlier run had begun to delegate the others
             self._delegate_rest(saved.rest)
+
+    def _give_up_rows(self, dead: Mapping[int, int]) -> None:
+        """Rows that have crashed their workers too often fail unrun."""
+        for row in self.open[:]:
+            if row in dead:
+                crashed = failed_by(self.taken, f"{CRASHED} {dead[row]} time{'s' if dead[row] > 1 else ''}")
+                self._note(row, crashed, 0.0)
+                self.open.remove(row)
 
     def run(self) -> Outcome:
         """Run the open rows, one after the other, and return the job's outcome."""
@@ -201,9 +219,11 @@ class _RowsRun:
             return
         self.runner.note_ended()
         fit = round(self.slice / seconds_a_row) if seconds_a_row else MOST_ROWS
-        rows_a_job = max(1, min(fit or begun, MOST_ROWS))
-        self.results.cut(rest[0], rows_a_job)
-        del self.open[rest[0] :]
+        self._delegate_from(rest[0], max(1, min(fit or begun, MOST_ROWS)))
+
+    def _delegate_from(self, first: int, rows_a_job: int) -> None:
+        self.results.cut(first, rows_a_job)
+        del self.open[first:]
         self._save()
         self._delegate_rest(rows_a_job)
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from flownb.api.job import Job
@@ -16,6 +17,7 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.job_process import JobProcess
+from flownb.worker.lease_keeper import keeper
 from flownb.worker.packed_job import PackedJob, UnknownWork, WorkPacker, need_cloudpickle, run_packed
 from flownb.worker.row_runners import RowsInProcess
 from flownb.worker.run import run
@@ -41,11 +43,16 @@ class Runner:
         self._coroutine: Future[Any] | None = None  # written by the thread that runs the job; `kill` reads it
         self._is_given_up = False  # written by `kill`
 
+    runs_elsewhere = False  #: in another process
+
     def prepare(self) -> None:
         """Get ready for a job; what this takes is no part of the job's time."""
 
-    def run(self, taken: Taken) -> Outcome:
-        """Run a job and return its outcome; whatever happens, this returns."""
+    def run(self, taken: Taken, entry: int) -> Outcome:
+        """Run a job and return its outcome; whatever happens, this returns.
+
+        `entry` is the job's in the page of held jobs, where rows that begin in this process are noted.
+        """
         raise NotImplementedError
 
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
@@ -76,8 +83,10 @@ class Runner:
 class InThread(Runner):
     """Runs jobs in the slot's own thread."""
 
-    def run(self, taken: Taken) -> Outcome:
-        return run(taken, self._work_for(taken), self._store, self._await)
+    def run(self, taken: Taken, entry: int) -> Outcome:
+        return run(
+            taken, self._work_for(taken), self._store, self._await, partial(keeper.page.note_row, entry)
+        )
 
 
 class RemoteRunner(Runner):
@@ -95,7 +104,9 @@ class RemoteRunner(Runner):
         self._address = address
         self._packer = packer
 
-    def run(self, taken: Taken) -> Outcome:
+    runs_elsewhere = True
+
+    def run(self, taken: Taken, entry: int) -> Outcome:
         """Send a job to where it runs and return its outcome."""
         work = self._work_for(taken)
         if work.stays or taken.deferred is not None:

@@ -17,8 +17,9 @@ from typing import Any
 from flownb.errors import JobTimeout
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
+from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks
-from flownb.worker.run_outcomes import failed_as_stored
+from flownb.worker.run_outcomes import failed_as_stored, unbegun
 from flownb.worker.runners import Runner
 from flownb.worker.work import options_of
 
@@ -28,10 +29,12 @@ CANCEL_SECONDS = 2.0  # that cancelled coroutines have at the end
 class Held:
     """A job that this worker holds: waiting for a slot, or running in one."""
 
-    __slots__ = ("abandoned", "runner", "started", "taken", "timeout")
+    __slots__ = ("abandoned", "entry", "has_ended", "held_since", "runner", "started", "taken", "timeout")
 
-    def __init__(self, taken: Taken) -> None:
+    def __init__(self, taken: Taken, entry: int) -> None:
         self.taken = taken
+        self.entry = entry  # of the page that the keeper of leases reads
+        self.held_since = time.monotonic()
         self.timeout = options_of(taken).timeout  # ms
         # The slot's thread writes the runner before the start: whoever sees that a job has started sees its runner.
         self.runner: Runner | None = None
@@ -39,6 +42,7 @@ class Held:
         # The pump's thread writes this one. A slot that ends the job meanwhile, and sees False, does no harm: the pump
         # looks again when it takes the end out of its inbox.
         self.abandoned = False
+        self.has_ended = False  # the pump's thread alone
 
     @property
     def deadline(self) -> float:
@@ -56,9 +60,11 @@ class Slots:
         make_runner: Callable[[], Runner],
         done: Callable[[Held, Outcome, float], None],
         hooks: Hooks,
+        worker: int,
     ) -> None:
         self._name = name
         self._count = count
+        self._worker = worker  # the worker's entry in the page of held jobs
         self._make_runner = make_runner
         self._done = done
         self._before_run = hooks.before_run
@@ -109,20 +115,27 @@ class Slots:
     def _work(self) -> None:
         runner = self._make_runner()
         self._runners.add(runner)
+        page = keeper.page
         while (held := self._waiting.get()) is not None:
             runner.prepare()
             for before_run in self._before_run:
                 before_run(held.taken)
+            if not page.begin(held.entry, self._worker, elsewhere=runner.runs_elsewhere):
+                self._done(held, unbegun(held.taken, held.held_since), 0.0)
+                continue
             held.runner = runner
             held.started = started = time.monotonic()
             try:
-                outcome = runner.run(held.taken)
+                outcome = runner.run(held.taken, held.entry)
             except BaseException as error:  # not the function's, which are outcomes; the slot lives on
                 outcome = failed_as_stored(held.taken, error)
             seconds = time.monotonic() - started
+            if not held.abandoned:
+                page.end(held.entry)
             for after_run in self._after_run:
                 after_run(held.taken, outcome, seconds)
             if held.abandoned:
+                page.free(held.entry)
                 break
             self._done(held, outcome, seconds)
         self._runners.discard(runner)

@@ -7,7 +7,8 @@ import logging
 from flownb.errors import ServerError
 from flownb.state.catch_up import SharedJobs
 from flownb.wire.store import Store
-from flownb.worker.lease_keeper import WatchedQueue, keeper
+from flownb.worker.keeper_rounds import WatchedQueue
+from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks
 from flownb.worker.recovery import Recovery
 from flownb.worker.settings import WorkerSettings

@@ -58,8 +58,8 @@ class Worker(Service):
     how long to wait (seconds, a timedelta or ``"30s"``), None for no further attempt; it may be ``async``.
 
     A job whose worker dies runs again: at once on the same machine, after `lock_duration` and two
-    `stalled_interval`s elsewhere; after more than `max_stalled_count` deaths it fails. A job whose own process
-    dies has failed an attempt.
+    `stalled_interval`s elsewhere; after more than `max_stalled_count` deaths it runs alone, and fails at its second
+    death there. A job whose own process dies has failed an attempt.
 
     >>> def greet(job):
     ...     return f"hello {job.data['name']}"

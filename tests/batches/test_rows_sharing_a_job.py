@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -344,3 +345,34 @@ def test_a_worker_that_closes_gives_rows_back_that_have_not_begun(square, door, 
     with fn.Worker("rest", lambda job: job.data["x"] ** 2):
         assert batch.results(timeout=30)["rest"].tolist() == [x * x for x in range(800)]
     assert set(runs.fresh().values()) == {1}
+
+
+DEADLY = """
+import os, sys
+import flownb as fn
+fn.connect(path={path!r})
+@fn.task
+def square(x):
+    if x == 700:
+        os._exit(139)
+    return x * x
+batch = fn.fan_out(range(1000), square, rows_per_job={rows_per_job}, name="deadly")
+batch.wait(60)
+print(batch.failures["message"].to_dict())
+print(batch.results()["square"].count())
+"""
+
+
+@pytest.mark.parametrize("rows_per_job", ["auto", 500])
+def test_a_row_that_kills_the_whole_process_each_time_fails_alone(server_folder, rows_per_job):
+    script = DEADLY.format(path=str(server_folder), rows_per_job=repr(rows_per_job))
+    for _ in range(12):
+        ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+        if ran.returncode != 139:
+            break
+    assert ran.returncode == 0, ran.stderr
+    failed, done = ran.stdout.splitlines()[-2:]
+    assert re.fullmatch(
+        r"\{700: 'crashed its worker [4-6] times'\}", failed
+    )  # in four of which others ran too, perhaps
+    assert done == "999"

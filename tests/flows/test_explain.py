@@ -229,15 +229,22 @@ def test_a_job_whose_worker_died_and_nobody_serves(stage):
     )
 
 
-def test_a_job_that_stalled_too_often(stage):
+def test_a_job_whose_workers_died_too_often(stage):
     flow = stage.add(row())
-    (taken,) = stage.take("rows")
-    stage.redis.delete(f"{taken.record.key}:lock")
     stage.serve("rows", "totals")
-    stage.serve("rows", most=0)
+    for alone in (False, True):
+        (taken,) = stage.take("rows")
+        stage.kill(taken, alone=alone, most=1)
     assert stage.only(flow) == (
         "total > row",
-        "it stalled too often (1 worker died with it): the next worker fails it unrun",
+        "2 workers died while it ran: it runs alone, when a worker has ended its other jobs",
+        "see whether it takes too much memory; else wait",
+    )
+    (taken,) = stage.take("rows", alone=True)
+    stage.kill(taken, alone=True, most=1)
+    assert stage.only(flow) == (
+        "total > row",
+        "3 workers died while it ran: the next worker fails it unrun",
         "see whether it takes too much memory; it fails when a worker takes it",
     )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import flownb as fn
-from flownb.wire.lease_records import FetchingWorker
+from flownb.wire.lease_records import Death, FetchingWorker
 from flownb.wire.store import Store
 from tests.support.guide_trees import Work, node, run, states, working
 
@@ -77,17 +77,14 @@ def test_r1_a_parent_ends_when_its_child_has_lost_its_worker_too_often(redis):
         node(name, node("bad", queue="bad", **policy), queue="tops") for name, policy in POLICIES.items()
     ]
     flows = fn.FlowProducer().add_bulk(trees)
-    gone = FetchingWorker(token="gone", lock_ms=1)
-    taken = Store(redis, "bull").leases.finish_and_fetch(["bull:bad"], outcomes=[], want=6, worker=gone).taken
-    assert len(taken) == 6
-    with (
-        fn.Worker("bad", lambda job: None, stalled_interval=0.1, max_stalled_count=0),
-        fn.Worker("tops", lambda job: None),
-    ):
+    leases = Store(redis, "bull").leases
+    gone = FetchingWorker(token="gone", lock_ms=60_000)
+    taken = leases.finish_and_fetch(["bull:bad"], outcomes=[], want=6, worker=gone).taken
+    ids, alone = [one.record.id for one in taken], Death("begun", alone=True)
+    assert len(leases.give_back("bull:bad", ids, token="gone", death=alone, most=0)) == 6
+    with fn.Worker("bad", lambda job: None), fn.Worker("tops", lambda job: None):
         assert {flow.name: flow.wait(timeout=60).state for flow in flows} == ENDS
-    assert {job.failed_reason for job in fn.Queue("bad").get_jobs("failed")} == {
-        "job stalled more than allowable limit"
-    }
+    assert {job.failed_reason for job in fn.Queue("bad").get_jobs("failed")} == {"crashed its worker 1 time"}
 
 
 # ---- R2: several parents for one child ------------------------------------------------------------------------

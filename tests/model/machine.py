@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -22,6 +22,7 @@ from flownb.errors import FlowError, TransitionError, WaitingChildren
 from flownb.state.flow_state import OwnFlowState, state_of
 from flownb.steering import remove
 from flownb.steering.retry import retry_flow
+from flownb.wire.lease_records import Death
 from flownb.wire.outcomes import Outcome
 from flownb.wire.requests import Retry
 from flownb.wire.store.job_records import Taken
@@ -31,6 +32,7 @@ from tests.support.script_bench import (
     PREFIX,
     START,
     Bench,
+    begun,
     completed,
     failed,
     parked,
@@ -38,6 +40,7 @@ from tests.support.script_bench import (
     retry,
     returned,
     text,
+    unbegun,
 )
 
 QUEUES = ("red", "green", "blue")
@@ -55,7 +58,18 @@ TIMINGS: tuple[dict[str, Any], ...] = (
     {"priority": 5},
     {"lifo": True},
 )
-KINDS = ("completed", "completed", "completed", "failed", "failed", "retry", "later", "returned", "put_off")
+KINDS = (
+    "completed",
+    "completed",
+    "completed",
+    "failed",
+    "failed",
+    "retry",
+    "later",
+    "returned",
+    "put_off",
+    "unbegun",
+)
 MOST_STALLS = 1
 STATES_OF = {  # what a job's last event says of its state
     "waiting": ("waiting", "prioritized"),
@@ -165,15 +179,28 @@ class FlowMachine(RuleBasedStateMachine):
 
     # ---- running ------------------------------------------------------------------------------------
 
-    @rule(queues=st.lists(st.sampled_from(QUEUES), min_size=1, unique=True), want=st.integers(1, 4))
-    def take(self, queues: list[str], want: int) -> None:
-        taken = self.bench.take(*queues, want=want)
+    @rule(
+        queues=st.lists(st.sampled_from(QUEUES), min_size=1, unique=True),
+        want=st.integers(1, 4),
+        free=st.none() | st.integers(0, 3),
+    )
+    def take(self, queues: list[str], want: int, free: int | None = None) -> None:
+        """A worker takes jobs; it has so many slots free, and takes the others ahead."""
+        self._take(queues, want, free)
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def take_alone(self, queue: str) -> None:
+        self._take([queue], 1, 1, alone=True)
+
+    def _take(self, queues: list[str], want: int, free: int | None, alone: bool = False) -> None:
+        taken = self.bench.take(*queues, want=want, free=free, alone=alone)
         bases = [f"{PREFIX}:{queue}" for queue in queues]
-        expected = self.world.take(bases, want, f"w:{self.bench.calls}")
+        expected = self.world.take(bases, want, f"w:{self.bench.calls}", free, alone)
         assert [one.record.key for one in taken] == expected
         for one in taken:
             job = self.world.jobs[one.record.key]
             assert (one.record.attempts_started, one.deferred) == (job.starts, job.deferred)
+            assert (one.is_ahead, one.is_suspect) == (not job.begun, job.suspect)
         self.held += taken
 
     def _a_run(self, data: st.DataObject) -> Taken | None:
@@ -213,7 +240,7 @@ class FlowMachine(RuleBasedStateMachine):
 
     def _outcome(self, run: Taken, data: st.DataObject) -> Outcome:
         if run.deferred:
-            return failed(run, run.deferred, why="stalled" if "stalled" in run.deferred else "child")
+            return failed(run, run.deferred, why="crashed" if "crashed" in run.deferred else "child")
         kind = data.draw(st.sampled_from(KINDS))
         if kind == "completed":
             return completed(run, json.dumps(f"{run.record.id} {run.token}"))
@@ -221,6 +248,8 @@ class FlowMachine(RuleBasedStateMachine):
             return failed(run, f"{run.record.id} broke")
         if kind == "returned":
             return returned(run)
+        if kind == "unbegun":
+            return unbegun(run)
         if kind == "put_off":
             return put_off(run, 40)
         return retry(run, "not yet", delay=30 if kind == "later" else 0, lifo=self._is_lifo(run))
@@ -311,6 +340,13 @@ class FlowMachine(RuleBasedStateMachine):
         self.done.update(f"{one.kind} {answer}" for one, answer in zip(outcomes, answers, strict=True))
         return answers
 
+    @rule(data=st.data())
+    def tell_a_beginning(self, data: st.DataObject) -> None:
+        """A job that was taken ahead has begun; told twice, or of one that begun at once, this changes nothing."""
+        run = self._a_run(data)
+        if run is not None:
+            self._finish([begun(run)])
+
     @precondition(lambda self: self.sent)
     @rule()
     def finish_again(self) -> None:
@@ -351,17 +387,18 @@ class FlowMachine(RuleBasedStateMachine):
         if self.late:
             self._end([self.late.pop()], data)
 
-    @rule(data=st.data(), charge=st.booleans())
-    def give_back(self, data: st.DataObject, charge: bool) -> None:
+    @rule(data=st.data(), of=st.sampled_from(["begun", "begun", "unbegun", None]), alone=st.booleans())
+    def give_back(self, data: st.DataObject, of: str | None, alone: bool) -> None:
         run = self._a_run(data)
         if run is None:
             return
         self.held.remove(run)
         self.late.append(run)
+        death = Death(of, alone=alone) if of else None
         given = self.store.leases.give_back(
-            run.base, [run.record.id], token=run.token, charge=charge, most=MOST_STALLS
+            run.base, [run.record.id], token=run.token, death=death, most=MOST_STALLS
         )
-        expected = self.world.give_back([run.record.key], run.token, charge, MOST_STALLS)
+        expected = self.world.give_back([run.record.key], run.token, of, alone, MOST_STALLS)
         assert given == [key.rsplit(":", 1)[1] for key in expected]
 
     @rule(ms=st.integers(1, 60))
@@ -505,6 +542,10 @@ class FlowMachine(RuleBasedStateMachine):
                 "reason": fields.get("failedReason"),
                 "why": fields.get("why"),
                 "deferred": fields.get("defa"),
+                "stalls": int(fields.get("stc", 0)),
+                "alone": int(fields.get("alone", 0)),
+                "unbegun": int(fields.get("unbegun", 0)),
+                "suspect": "suspect" in fields,
                 "first": fields.get("parentKey"),
                 "flow": fields.get("fl", ""),
                 "token": sub.get("lock"),
@@ -565,7 +606,15 @@ class FlowMachine(RuleBasedStateMachine):
                 if "jobId" in fields and fields["event"] in STATES_OF:
                     self.told[f"{PREFIX}:{queue}:{fields['jobId']}"] = fields["event"]
         for key, job in self.world.jobs.items():
-            assert job.state in STATES_OF[self.told[key]], (key, self.told[key])
+            assert job.told in STATES_OF[self.told[key]], (key, self.told[key])
+
+    def _take_all(self, queues: Sequence[str], alone: bool = False) -> list[Taken]:
+        want = 1 if alone else 100
+        taken = self.bench.take(*queues, want=want, alone=alone)
+        bases = [f"{PREFIX}:{queue}" for queue in queues]
+        expected = self.world.take(bases, want, f"w:{self.bench.calls}", alone=alone)
+        assert [one.record.key for one in taken] == expected
+        return taken
 
     def teardown(self) -> None:
         """Whatever happened, all that can run can be run to its end, and nothing waits for ever."""
@@ -588,8 +637,9 @@ class FlowMachine(RuleBasedStateMachine):
         for _ in range(100):
             self.pass_time(100)
             self._sweep(most=1000)
-            taken = self.bench.take(*QUEUES, want=100)
-            assert [one.record.key for one in taken] == self.world.take(bases, 100, f"w:{self.bench.calls}")
+            taken = self._take_all(QUEUES)
+            if not taken:
+                taken = [one for queue in QUEUES for one in self._take_all([queue], alone=True)]
             ends = [
                 failed(run, run.deferred, why="child") if run.deferred else completed(run, '"end"')
                 for run in taken

@@ -37,7 +37,11 @@ class Job:
     state: str = ""
     made: int = 0  #: attempts that ended
     starts: int = 0
-    stalls: int = 0
+    begun: bool = False  #: the server was told that its function was called, in this run
+    stalls: int = 0  #: deaths of workers while it ran
+    alone: int = 0  #: of these, deaths in which nothing else had begun
+    unbegun: int = 0  #: deaths of workers that had taken it, and not begun it
+    suspect: bool = False  #: it runs alone
     value: str | None = None
     reason: str | None = None
     why: str | None = None
@@ -59,6 +63,11 @@ class Job:
                 MOVES[before, str(value)] += 1
             self.__dict__["was"] = value
         object.__setattr__(self, name, value)
+
+    @property
+    def told(self) -> str:
+        """The state of which the server tells: what a worker has taken ahead waits."""
+        return "waiting" if self.state == "active" and not self.begun else self.state
 
     @property
     def queue(self) -> str:
@@ -253,8 +262,15 @@ class World:
 
     # ---- running ------------------------------------------------------------------------------------
 
-    def take(self, queues: Iterable[str], want: int, token: str) -> list[str]:
-        """Start up to `want` jobs, queue by queue; return their keys in the order of starting."""
+    def take(
+        self,
+        queues: Iterable[str],
+        want: int,
+        token: str,
+        free: int | None = None,
+        alone: bool = False,
+    ) -> list[str]:
+        """Take up to `want` jobs, queue by queue; return their keys in order. The first `free` begin, None: all do."""
         taken: list[str] = []
         for name in queues:
             queue = self.queues.setdefault(name, Queue())
@@ -265,7 +281,9 @@ class World:
                 job.delay = 0
                 self._enqueue(job, head=False)
             while not queue.paused and len(taken) < want and (queue.wait or queue.ranked):
-                key = queue.wait.pop(0) if queue.wait else queue.ranked.pop(0)[2]
+                first = queue.wait or queue.ranked
+                entry = first.pop(0)
+                key = entry if isinstance(entry, str) else entry[2]
                 job = self.jobs[key]
                 if not self.is_needed(job, "cancelled"):
                     self._cancel(job)
@@ -274,6 +292,10 @@ class World:
                     job.state = "waiting"
                     queue.aside.insert(0, key)
                     continue
+                if job.suspect and not alone:
+                    first.insert(0, entry)
+                    break
+                job.begun = free is None or len(taken) < free
                 job.state, job.token = "active", token
                 job.starts += 1
                 taken.append(key)
@@ -287,7 +309,9 @@ class World:
             job = self.jobs.get(outcome["key"])
             answer = self._answer(job, outcome)
             answers.append(answer)
-            if job is not None and answer == "done":
+            if job is not None and answer == "done" and outcome["kind"] == "begun":
+                job.begun = True
+            elif job is not None and answer == "done":
                 accepted.append((job, outcome, job.state))
                 self._leave(job)
                 job.state, job.token = "active", None
@@ -317,6 +341,8 @@ class World:
             return "repeated"
         if job.token is not None and job.token != outcome["token"]:
             return "stale"
+        if outcome["kind"] == "begun":
+            return "stale" if job.token is None else "done"
         if job.token is None and job.starts != outcome["starts"]:
             return "stale"
         if outcome["kind"] == "completed":
@@ -356,6 +382,9 @@ class World:
         elif kind == "put_off":
             job.delay = outcome["delay"]
             self._delay(job, self.now + outcome["delay"])
+        elif kind == "unbegun":
+            job.starts -= not late
+            self._return(job)
         elif kind == "parked" and job.pending:
             job.state = "waiting-children"
         else:
@@ -461,21 +490,22 @@ class World:
         """Put back what runs without a lease (two sweeps: the first only suspects); return the keys."""
         lost = [job for job in self.jobs.values() if job.state == "active" and job.token is None]
         for job in lost:
-            self._charge(job, most)
+            self._charge(job, most, "begun" if job.begun else "unbegun", job.suspect)
             if self.is_needed(job, "cancelled"):
                 self._head(job)
             else:
                 self._cancel(job)
         return [job.key for job in lost]
 
-    def give_back(self, keys: Sequence[str], token: str, charge: bool, most: int) -> list[str]:
+    def give_back(
+        self, keys: Sequence[str], token: str, death: str | None, alone: bool, most: int
+    ) -> list[str]:
         given = []
         for key in keys:
             job = self.jobs.get(key)
             if job and job.state == "active" and (job.token or "").startswith(token):
                 job.token = None
-                if charge:
-                    self._charge(job, most)
+                self._charge(job, most, death, alone)
                 if self.is_needed(job, "cancelled"):
                     self._return(job)
                 else:
@@ -483,10 +513,18 @@ class World:
                 given.append(key)
         return given
 
-    def _charge(self, job: Job, most: int) -> None:
-        job.stalls += 1
-        if job.stalls > most:
-            job.deferred = "job stalled more than allowable limit"
+    def _charge(self, job: Job, most: int, death: str | None, alone: bool) -> None:
+        """A worker died, or not (None): who had begun is charged, and so is a suspect, which had nothing beside it."""
+        if death == "unbegun" and not job.suspect:
+            job.unbegun += 1
+            job.suspect = job.unbegun >= 10
+        elif death:
+            job.stalls += 1
+            job.alone += alone or death == "unbegun"
+            if job.stalls > most and job.alone >= min(2, most + 1):
+                job.deferred = f"crashed its worker {job.stalls} time{'s' if job.stalls > 1 else ''}"
+            elif job.stalls > most:
+                job.suspect = True
 
     # ---- holding and cancelling -----------------------------------------------------------------------
 
@@ -626,7 +664,8 @@ class World:
 
     def _forget_end(self, job: Job, above: list[str], reviewed: dict[str, str | None]) -> None:
         job.value = job.reason = job.why = job.deferred = None
-        job.made = job.stalls = 0
+        job.made = job.stalls = job.alone = job.unbegun = 0
+        job.suspect = False
         if job.first is None and job.flow in self.flows:
             self.flows[job.flow].ended = self.flows[job.flow].cause = None
         reviewed.setdefault(job.flow, None)
@@ -776,7 +815,7 @@ class World:
         for job in self.jobs.values():
             names = []
             if job.flow == flow:
-                names.append(job.state)
+                names.append(job.told)
             names += [
                 job.state if job.state in ENDED else "waiting"
                 for counts in job.counted.values()
@@ -791,4 +830,4 @@ class World:
         record = self.flows[flow]
         if record.ended:
             return record.ended
-        return "failing" if record.cause else self.jobs[record.root].state
+        return "failing" if record.cause else self.jobs[record.root].told

@@ -326,6 +326,8 @@ def recount(books: Books) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for key, fields in books.jobs.items():
         state, base = STATES[(where.get(key) or ["wait"])[0]], key.rsplit(":", 1)[0]
+        if state == "active" and "processedOn" not in fields:  # taken ahead
+            state = "waiting"
         if "fl" in fields:
             found[fields["fl"].rsplit(":", 1)[-1]][f"{state}@{base}"] += 1
         for flow in {flow for _, _, flow in books.edges(key) if flow}:

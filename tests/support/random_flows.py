@@ -7,7 +7,7 @@ import random
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from flownb.wire.lease_records import Lease
+from flownb.wire.lease_records import Death, Lease
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from tests.support import invariants
@@ -133,7 +133,11 @@ class Model:
             taken = self.held.pop()
             id, token = taken.record.id, taken.token
             self.bench.store.leases.give_back(
-                taken.base, [id], token=token, charge=bool(self.dice.randint(0, 1)), most=1
+                taken.base,
+                [id],
+                token=token,
+                death=Death("begun") if self.dice.randint(0, 1) else None,
+                most=1,
             )
             self.late.append(taken)
 

@@ -70,12 +70,19 @@ class Bench:
         limiter: Mapping[str, int] | None = None,
         outcomes: Sequence[Outcome] = (),
         token: str | None = None,
+        free: int | None = None,
+        alone: bool = False,
     ) -> Turn:
         self.calls += 1
         bases = [base(queue) for queue in queues or ("q",)]
         limiters = dict.fromkeys(bases, limiter) if limiter else None
         worker = FetchingWorker(
-            token=token or f"w:{self.calls}", lock_ms=lock_ms, name=name, limiters=limiters
+            token=token or f"w:{self.calls}",
+            lock_ms=lock_ms,
+            name=name,
+            limiters=limiters,
+            free=free,
+            alone=alone,
         )
         return self.store.leases.finish_and_fetch(bases, outcomes=list(outcomes), want=want, worker=worker)
 
@@ -297,6 +304,14 @@ def retry(
 
 def returned(taken: Taken, *, hold: int | None = None) -> Outcome:
     return outcome(taken, "returned", hold=hold)
+
+
+def unbegun(taken: Taken, *, age: int = 0) -> Outcome:
+    return outcome(taken, "unbegun", ran=age)
+
+
+def begun(taken: Taken, *, ran: int = 0) -> Outcome:
+    return outcome(taken, "begun", ran=ran)
 
 
 def parked(taken: Taken) -> Outcome:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flownb.wire.job_rows import DeduplicatedRow, Deduplication, FlowRecord, JobRow
-from flownb.wire.lease_records import Lease, OwnRun
+from flownb.wire.lease_records import Death, Lease, OwnRun
 from flownb.wire.outcomes import Retention
 from flownb.wire.requests import Detachment, Removal, Retry, ScheduledJob
 from flownb.wire.store.job_records import Taken
@@ -151,7 +151,9 @@ def given_back(bench: Bench) -> Call:
     for one in taken.values():
         bench.redis.set(f"{one.record.key}:lock", "w:9")
     ids = list(taken)
-    return lambda: bench.store.leases.give_back(base("q"), ids, token="w:", charge=True, most=0)
+    return lambda: bench.store.leases.give_back(
+        base("q"), ids, token="w:", death=Death("begun", alone=True), most=0
+    )
 
 
 def swept(bench: Bench) -> Call:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import flownb as fn
-from flownb.wire.lease_records import FetchingWorker
+from flownb.wire.lease_records import Death, FetchingWorker
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from tests.support.server import client_for_all
@@ -31,13 +31,18 @@ class Stage:
             self.redis.delete(f"bull:{queue}:stalled-check")
         self.store.leases.sweep_stalled([f"bull:{queue}" for queue in queues], interval=interval, most=most)
 
-    def take(self, queue, want=1, limiter=None):
+    def take(self, queue, want=1, limiter=None, alone=False):
         self.calls += 1
         limiters = {f"bull:{queue}": limiter} if limiter else None
-        worker = FetchingWorker(token=f"w:{self.calls}", lock_ms=600_000, limiters=limiters)
+        worker = FetchingWorker(token=f"w:{self.calls}", lock_ms=600_000, limiters=limiters, alone=alone)
         return self.store.leases.finish_and_fetch(
             [f"bull:{queue}"], outcomes=[], want=want, worker=worker
         ).taken
+
+    def kill(self, taken, *, alone, most):
+        """The process that runs the job dies."""
+        death = Death("begun", alone=alone)
+        self.store.leases.give_back(taken.base, [taken.record.id], token="w:", death=death, most=most)
 
     def finish(self, taken, kind, **outcome):
         run = taken.base, taken.record.id, taken.token, taken.record.attempts_started

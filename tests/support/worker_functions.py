@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 
 
@@ -44,6 +45,23 @@ def hog(job):
     started = time.monotonic()
     ctypes.PyDLL(None).usleep(int(job.data["seconds"] * 1e6))  # PyDLL keeps the lock, CDLL would not
     return time.monotonic() - started
+
+
+def hogs_by_name(job):
+    """Hold the interpreter's lock for a minute where the job's name asks for it."""
+    _note(job)
+    if job.name == "holds":
+        job._store.server.client.set("holds", 1)
+        ctypes.PyDLL(None).sleep(60)
+
+
+def dies_by_name(job):
+    """Kill the process where the job's name asks for it; else run until the gate is open, or at once."""
+    _note(job)
+    if job.name == "dies":
+        os._exit(139)
+    while job.name == "gated" and not job._store.server.client.exists("gate"):
+        time.sleep(0.005)
 
 
 def _pages():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flownb.wire.lease_records import Death
 from tests.support import invariants
 from tests.support.script_bench import START, Bench, completed, failed, key, node, parent, retry
 
@@ -262,7 +263,7 @@ def test_a_late_end_takes_the_job_out_of_the_line_it_was_put_back_to(bench: Benc
     bench.add(parent("p", queue="up"), node("a", (P, "fpof"), priority=priority))
     taken = bench.take_one()
     if priority:
-        bench.store.leases.give_back("bull:q", ["a"], token="w:", charge=True, most=1)
+        bench.store.leases.give_back("bull:q", ["a"], token="w:", death=Death("begun"), most=1)
     else:
         bench.lose_lease(taken)
         bench.sweep()
@@ -282,6 +283,7 @@ def test_a_late_end_of_a_job_given_up_as_stalled_clears_what_was_to_fail_it(benc
     bench.add_plain("a")
     taken = bench.take_one()
     bench.lose_lease(taken)
+    bench.redis.hset(key("a"), "suspect", "1")  # so it had been alone
     bench.sweep()
     bench.sweep(most=0)
     assert "defa" in bench.hash(key("a"))

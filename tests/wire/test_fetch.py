@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from flownb.wire.lease_records import OwnRun
 from flownb.wire.store.limits import MOST_JOBS_A_CALL
 from tests.support import invariants
-from tests.support.script_bench import START, Bench, completed, failed, key, node, parent, returned
+from tests.support.script_bench import (
+    START,
+    Bench,
+    begun,
+    completed,
+    failed,
+    key,
+    node,
+    parent,
+    returned,
+    unbegun,
+)
 
 HELD = 9007199254740991
 
@@ -308,7 +320,7 @@ def test_a_lost_answer_leaves_jobs_that_their_token_finds(bench: Bench):
     held = bench.store.queues.read_active("bull:q")
 
     assert held == [("a", "w:lost")]
-    assert bench.store.leases.give_back("bull:q", ["a"], token="w:lost", charge=False, most=1) == ["a"]
+    assert bench.store.leases.give_back("bull:q", ["a"], token="w:lost") == ["a"]
     assert bench.list(key("wait")) == ["b", "a"]
 
 
@@ -363,3 +375,86 @@ def test_what_a_call_gives_back_it_may_take_again(bench: Bench):
     assert turn.answers == ["done"]
     assert [taken.record.attempts_started for taken in turn.taken] == [2]
     assert bench.finish(failed(first)) == ["repeated"]
+
+
+def test_beyond_the_free_slots_jobs_are_taken_ahead_and_wait(bench: Bench):
+    bench.add(node("a"), node("b"), node("c", priority=3))
+    turn = bench.fetch(want=3, free=1)
+    assert [(one.record.id, one.is_ahead) for one in turn.taken] == [("a", False), ("b", True), ("c", True)]
+    assert bench.counts() == {"q active": 1, "q waiting": 2}
+    assert [bench.state_of(key(id)) for id in "abc"] == ["active", "waiting", "waiting"]
+    assert [event for event in bench.events() if event[0] == "active"] == [("active", "a", "waiting")]
+    assert [bench.hash(key(id)).get("processedOn") for id in "abc"] == [str(START), None, None]
+    assert invariants.violations(bench.redis) == []
+
+
+def test_a_beginning_is_told_once_with_its_age(bench: Bench):
+    bench.add(node("a"))
+    (taken,) = bench.take(free=0)
+    bench.wait(70)
+
+    assert bench.finish(begun(taken, ran=60)) == ["done"]
+    assert bench.hash(key("a"))["processedOn"] == str(START + 10)
+    assert bench.counts() == {"q active": 1}
+    before = bench.contents()
+    assert bench.finish(begun(taken, ran=90)) == ["done"]
+    assert bench.contents() == before
+    assert bench.finish(completed(taken)) == ["done"]
+    assert [event[0] for event in bench.events(last=2)] == ["active", "completed"]
+
+
+def test_a_short_job_tells_of_its_beginning_with_its_end(bench: Bench):
+    bench.add(node("a"), node("b"))
+    one, other = bench.take(want=2, free=0)
+    bench.wait(30)
+
+    bench.finish(completed(one)._replace(ran=20), failed(other, "broke")._replace(ran=5))
+
+    assert [bench.hash(key(id))["processedOn"] for id in "ab"] == [str(START + 10), str(START + 25)]
+    assert sorted(event[:2] for event in bench.events()[4:] if event[0] != "retries-exhausted") == [
+        ("active", "a"),
+        ("active", "b"),
+        ("completed", "a"),
+        ("failed", "b"),
+    ]
+    assert bench.counts() == {"q completed": 1, "q failed": 1}
+
+
+def test_what_has_not_begun_goes_back_as_if_nobody_had_taken_it(bench: Bench):
+    bench.add(node("a"), node("b", priority=2))
+    runs = bench.take(want=2, free=1)
+
+    assert bench.finish(*map(unbegun, runs)) == ["done", "done"]
+
+    assert bench.counts() == {"q waiting": 1, "q prioritized": 1}
+    assert (bench.list(key("wait")), list(bench.zset(key("prioritized")))) == (["a"], ["b"])
+    assert not {"processedOn", "atm"} & (bench.hash(key("a")).keys() | bench.hash(key("b")).keys())
+    assert invariants.violations(bench.redis) == []
+
+
+def test_what_has_not_begun_gives_its_place_in_a_rate_limits_window_back(bench: Bench):
+    bench.add_plain("a", "b", "c")
+    limiter = {"max": 2, "duration": 5000}
+    one, other = bench.take(want=3, limiter=limiter, free=2)
+    assert bench.take(want=1, limiter=limiter, free=1) == []
+    bench.fetch(want=0, limiter=limiter, outcomes=[unbegun(one)])
+    assert bench.get(key("limiter")) == "1"
+    bench.fetch(want=0, limiter=limiter, outcomes=[unbegun(other, age=6000)])
+    assert bench.get(key("limiter")) == "1", "it was taken in the window before"
+
+
+@pytest.mark.parametrize("meta", [{"max": 9, "duration": 1000}, {"concurrency": 9}])
+def test_of_a_queue_with_a_limit_nothing_is_taken_ahead(bench: Bench, meta: dict[str, int]):
+    bench.add_plain("a", "b", "c")
+    bench.redis.hset(key("meta"), mapping=meta)
+    assert [one.record.id for one in bench.take(want=3, free=2)] == ["a", "b"]
+    assert bench.take(want=3, free=0) == []
+
+
+def test_what_a_job_writes_tells_of_its_beginning(bench: Bench):
+    bench.add(node("a"))
+    (taken,) = bench.take(free=0)
+    own_run = OwnRun(key=key("a"), token=taken.token, attempts_started=1)
+    bench.store.jobs.update("bull:q", "a", "progress", "1", own_run=own_run)
+    assert [event[0] for event in bench.events(last=2)] == ["active", "progress"]
+    assert bench.counts() == {"q active": 1}

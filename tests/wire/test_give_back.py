@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from flownb.wire.lease_records import Death
 from tests.support import invariants
 from tests.support.script_bench import Bench, completed, failed, key, node
 
+ALONE = Death("begun", alone=True)
 
-def give(bench: Bench, *ids: str, token: str = "w:", charge: bool = True, most: int = 1) -> list[str]:
-    return bench.store.leases.give_back("bull:q", ids, token=token, charge=charge, most=most)
+
+def give(bench: Bench, *ids: str, token: str = "w:", death: Death | None = ALONE, most: int = 1) -> list[str]:
+    return bench.store.leases.give_back("bull:q", ids, token=token, death=death, most=most)
 
 
 def test_jobs_go_back_to_the_head_of_the_line(bench: Bench):
@@ -40,30 +43,79 @@ def test_a_prioritized_job_goes_before_its_rank(bench: Bench):
     assert invariants.violations(bench.redis) == []
 
 
-@pytest.mark.parametrize("charge", [True, False])
-def test_a_crash_is_charged_and_a_lost_answer_is_not(bench: Bench, charge: bool):
+@pytest.mark.parametrize(
+    ("death", "charged"),
+    [
+        (ALONE, {"stc": "1", "alone": "1"}),
+        (Death("begun"), {"stc": "1"}),
+        (Death("unbegun"), {"unbegun": "1"}),
+        (None, {}),
+    ],
+)
+def test_a_death_is_charged_to_what_had_begun(bench: Bench, death: Death | None, charged: dict[str, str]):
     bench.add_plain("a")
     bench.take_one()
 
-    give(bench, "a", charge=charge)
+    give(bench, "a", death=death)
 
     stored = bench.hash(key("a"))
-    assert stored.get("stc") == ("1" if charge else None)
-    assert not {"defa", "atm"} & stored.keys()
+    names = ("stc", "alone", "unbegun", "suspect", "died", "dead", "defa", "atm")
+    assert {name: stored[name] for name in names if name in stored} == charged
 
 
-def test_a_job_that_was_there_in_too_many_crashes_is_failed_by_the_next_worker(bench: Bench):
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_a_job_whose_workers_die_when_nothing_else_runs_is_failed_by_the_next_one(bench: Bench, most: int):
     bench.add_plain("a")
-    for _ in range(2):
+    for _ in range(most + 1):
         assert bench.take_one().deferred is None
-        give(bench, "a", most=1)
+        give(bench, "a", most=most)
 
     taken = bench.take_one()
 
-    assert taken.deferred == "job stalled more than allowable limit"
-    bench.finish(failed(taken, taken.deferred, why="stalled"))
-    assert bench.hash(key("a"))["why"] == "stalled"
+    assert taken.deferred == f"crashed its worker {most + 1} time{'s' if most else ''}"
+    bench.finish(failed(taken, taken.deferred, why="crashed"))
+    assert bench.hash(key("a"))["why"] == "crashed"
     assert invariants.violations(bench.redis) == []
+
+
+def test_a_job_that_was_never_alone_is_given_to_a_worker_that_holds_nothing_else(bench: Bench):
+    bench.add_plain("other", "a", "z")
+    for _ in range(3):
+        bench.take(want=2)
+        give(bench, "other", death=None)
+        give(bench, "a", death=Death("begun"), most=2)
+        bench.redis.lrem(key("wait"), 1, "a")
+        bench.redis.rpush(key("wait"), "a")
+        bench.redis.lrem(key("wait"), 1, "other")
+        bench.redis.rpush(key("wait"), "other")
+
+    turn = bench.fetch(want=3)
+    assert ([one.record.id for one in turn.taken], turn.suspect_in) == (["other"], "bull:q")
+    assert bench.list(key("wait")) == ["z", "a"]
+    (alone,) = bench.take(alone=True)
+    assert (alone.record.id, alone.is_suspect, alone.deferred) == ("a", True, None)
+    assert invariants.violations(bench.redis) == []
+
+
+def test_a_suspect_with_a_priority_keeps_its_place(bench: Bench):
+    bench.add(node("a", priority=2), node("b", priority=2))
+    bench.redis.hset(key("a"), "suspect", "1")
+    before = bench.zset(key("prioritized"))
+
+    assert bench.take(want=2) == []
+
+    assert bench.zset(key("prioritized")) == before
+
+
+def test_of_a_many_row_job_the_row_that_ran_is_charged(bench: Bench):
+    bench.add_plain("a")
+    for row in (7, 3, 7):
+        bench.take_one()
+        give(bench, "a", death=Death("begun", alone=True, rows={"a": row}), most=1)
+
+    stored = bench.hash(key("a"))
+    assert (stored["died"], stored["dead"]) == ("3:1:1", "7:2")
+    assert not {"stc", "defa", "suspect"} & stored.keys()
 
 
 def test_only_jobs_under_the_given_token_are_touched(bench: Bench):

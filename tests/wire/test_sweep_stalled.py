@@ -68,21 +68,44 @@ def test_a_suspect_that_ended_meanwhile_is_forgotten(bench: Bench):
     assert bench.state_of(key("a")) == "completed"
 
 
-def test_a_job_over_the_limit_is_failed_by_the_next_worker_and_not_run(bench: Bench):
+def test_a_job_over_the_limit_runs_alone_and_is_failed_when_its_workers_die_then_too(bench: Bench):
     bench.add(node("a"))
-    for _ in range(2):
-        bench.lose_lease(bench.take_one())
+    for alone in (False, False, True, True):
+        bench.lose_lease(bench.take_one(alone=alone))
         bench.sweep()
         assert bench.sweep(most=1) == ["a"]
 
     stored = bench.hash(key("a"))
-    assert (stored["stc"], stored["defa"]) == ("2", "job stalled more than allowable limit")
+    assert (stored["stc"], stored["alone"], stored["defa"]) == ("4", "2", "crashed its worker 4 times")
     assert bench.list(key("wait")) == ["a"]
-    taken = bench.take_one()
-    assert taken.deferred == "job stalled more than allowable limit"
-    bench.finish(failed(taken, taken.deferred, why="stalled"))
+    taken = bench.take_one(alone=True)
+    assert taken.deferred == "crashed its worker 4 times"
+    bench.finish(failed(taken, taken.deferred, why="crashed"))
     assert bench.store.flows.read_end("f") == ("failed", key("a"))
     assert invariants.violations(bench.redis) == []
+
+
+def test_what_was_taken_ahead_is_charged_with_no_death(bench: Bench):
+    bench.add(node("a"), node("b"))
+    for _ in range(9):
+        for taken in bench.take(want=2, free=1):
+            bench.lose_lease(taken)
+        bench.sweep()
+        assert sorted(bench.sweep(most=20)) == ["a", "b"]
+        bench.redis.rpush(key("wait"), bench.redis.lpop(key("wait")))
+    stored = {id: bench.hash(key(id)) for id in "ab"}
+    assert {id: int(stored[id]["stc"]) + int(stored[id]["unbegun"]) for id in "ab"} == {"a": 9, "b": 9}
+    assert invariants.violations(bench.redis) == []
+
+
+def test_what_dead_workers_took_ten_times_without_beginning_it_runs_alone(bench: Bench):
+    bench.add(node("a"))
+    for _ in range(10):
+        bench.lose_lease(*bench.take(free=0))
+        bench.sweep()
+        bench.sweep()
+    stored = bench.hash(key("a"))
+    assert ("stc" in stored, stored["unbegun"], stored["suspect"]) == (False, "10", "1")
 
 
 def test_a_stalled_prioritized_job_goes_to_the_head_of_the_line(bench: Bench):

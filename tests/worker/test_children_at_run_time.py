@@ -286,9 +286,10 @@ def test_r1_every_policy_ends_the_job_when_its_child_has_lost_its_worker_too_oft
     }
     flows = {policy: fn.add({**SITE, "data": policy}) for policy in policies}
     with fn.Worker("sites", site):
-        worker = start_worker("bad", "gated", concurrency=4, max_stalled_count=0)
-        until(lambda: redis.llen("ran") == 4)
-        worker.kill()
+        for deaths in range(1, 5):
+            worker = start_worker("bad", "gated", max_stalled_count=0)
+            until(lambda deaths=deaths: redis.llen("ran") == deaths)
+            worker.kill()
         with fn.Worker("bad", lambda job: "never"):
             assert {policy: flow.wait(timeout=30).state for policy, flow in flows.items()} == policies
 

@@ -73,7 +73,7 @@ def test_a_job_that_kills_its_worker_again_and_again_fails_and_its_attempts_are_
         until(lambda: job.get_state() == "waiting")
     with fn.Worker("q", lambda job: "never"):
         until(lambda: job.get_state() == "failed")
-    assert queue.get_job(job.id).failed_reason == "job stalled more than allowable limit"
+    assert queue.get_job(job.id).failed_reason == "crashed its worker 3 times"
     assert redis.llen("ran") == 3
 
 

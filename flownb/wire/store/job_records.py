@@ -52,6 +52,8 @@ class Taken:
     base: str
     token: str
     deferred: str | None  #: `defa`: fail it with this text, do not run it
+    is_suspect: bool = False  #: it runs alone: its workers have died too often
+    is_ahead: bool = False  #: it was taken before a slot was free for it
     scheduler: str | None = None  #: the job scheduler of BullMQ's that added it
 
 
@@ -89,14 +91,14 @@ def number(text: Any) -> int:
 #: what ``lua/lib/fetch.lua`` answers of a job, in the order of its FIELDS
 FETCHED_FIELDS = (
     *("name", "data", "opts", "timestamp", "priority", "atm", "ats", "defa"),
-    *("parentKey", "parent", "stacktrace", "fl", "bind", "rjk"),
+    *("parentKey", "parent", "stacktrace", "fl", "bind", "rjk", "suspect"),
 )
 
 
 def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
-    """Make a record of a job that was fetched; `fields` are those named in `FETCHED_FIELDS`."""
+    """Make a record of a job that was fetched; `fields` are `FETCHED_FIELDS`, and whether no slot is free for it."""
     name, data, opts, timestamp, priority, atm, ats, defa = fields[:8]
-    parent_key, parent, stacktrace, flow, bind, scheduler = fields[8:]
+    parent_key, parent, stacktrace, flow, bind, scheduler, suspect, is_ahead = fields[8:]
     record = JobRecord(
         key=keys.job_in(base, id),
         id=id,
@@ -115,4 +117,12 @@ def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
         flow=flow or None,
         bind=bind or None,
     )
-    return Taken(record=record, base=base, token=token, deferred=defa or None, scheduler=scheduler or None)
+    return Taken(
+        record=record,
+        base=base,
+        token=token,
+        deferred=defa or None,
+        scheduler=scheduler or None,
+        is_suspect=bool(suspect),
+        is_ahead=is_ahead,
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from flownb.errors import Cancelled
 from flownb.wire import codec, keys
@@ -15,6 +15,14 @@ from flownb.wire.server_errors import server_errors
 from flownb.wire.store.job_records import ALL_FIELDS, record_of
 from flownb.wire.store.limits import JOBS_A_CHANGE, MOST_JOBS_A_CALL, VALUES_A_READ, check_size, in_pieces
 from flownb.wire.store.server import Server
+
+
+class PartOfRows(NamedTuple):
+    """What earlier runs of a many-row job have left."""
+
+    part: str | None  #: what its rows have come to
+    dead: Mapping[int, int]  #: rows that are given up, by position -> workers that died while the row ran
+    died: bool  #: it is known which of the others have had workers die
 
 
 class Jobs:
@@ -87,11 +95,13 @@ class Jobs:
                 values += map(codec.text_or_none, pipe.execute())
         return values
 
-    def read_part(self, job: str) -> str | None:
-        """Return what the rows of a many-row job have come to so far, None if it has nothing."""
+    def read_part(self, job: str) -> PartOfRows:
+        """Return what earlier runs of a many-row job have left."""
         with server_errors():
-            found: Any = self._server.client.hget(job, "part")
-        return codec.text_or_none(found)
+            found: Any = self._server.client.hmget(job, "part", "dead", "died")
+        part, dead, died = map(codec.text_or_none, found)
+        pairs = (entry.partition(":") for entry in (dead or "").split())
+        return PartOfRows(part, {int(row): int(deaths) for row, _, deaths in pairs}, bool(died))
 
     def read_logs(self, job: str, start: int = 0, end: int = -1) -> list[str]:
         with server_errors():

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from flownb.wire.lease_records import FetchingWorker, FrozenWorker, Lease
+from flownb.wire.lease_records import Death, FetchingWorker, FrozenWorker, Lease
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken, taken_of
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_JOBS_A_CALL, check_size, in_pieces
@@ -22,6 +22,7 @@ class Turn:
     taken: list[Taken]
     again_ms: int | None  #: until a queue has a job that is due, or a limit ends
     failed_parents: list[str]  #: in this call: what they still wait for is to be cancelled
+    suspect_in: str | None  #: a queue whose next job runs alone: to be asked for by a worker that holds none
     shared: list[str]  #: jobs that ended in this call: their further parents are still to be notified
 
 
@@ -50,6 +51,7 @@ class Leases:
             taken=[taken_of(base, id, fields, worker.token) for base, id, fields in reply["jobs"]],
             again_ms=reply.get("again"),
             failed_parents=reply["failed_parents"],
+            suspect_in=reply.get("suspect_in"),
             shared=reply["shared"],
         )
 
@@ -60,12 +62,24 @@ class Leases:
             lost += self._server.call("extend_leases", queues, leases=some, lock_ms=lock_ms)["lost"]
         return lost
 
-    def give_back(self, base: str, ids: Sequence[str], *, token: str, charge: bool, most: int) -> list[str]:
+    def give_back(
+        self, base: str, ids: Sequence[str], *, token: str, death: Death | None = None, most: int = 0
+    ) -> list[str]:
         """Put jobs whose lock starts with `token` back to the head of their queue's list; return their ids."""
-        args = {"token": token, "charge": charge, "most": most}
+        death = death or Death(None)
         given: list[str] = []
         for some in in_pieces(ids, CHUNK_JOBS):
-            given += self._server.call("give_back", [base], ids=some, **args)["given"]
+            rows = [death.rows.get(id, -1) for id in some]
+            given += self._server.call(
+                "give_back",
+                [base],
+                ids=some,
+                token=token,
+                death=death.of,
+                alone=death.alone,
+                rows=rows,
+                most=most,
+            )["given"]
         return given
 
     # ---- frozen workers -----------------------------------------------------------------------------

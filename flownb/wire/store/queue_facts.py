@@ -51,6 +51,7 @@ class WaitFacts:
     lease_ms: int | None  #: None: nobody holds it; -1: without an end
     suspected: bool  #: a sweep found it without a lease; the next one puts it back
     deferred: str | None  #: `defa`: to be failed with this text by the worker that takes it
+    suspect: bool  #: it is to run alone: its workers have died too often
     worker: str | None  #: who runs it, where workers tell
 
 
@@ -156,7 +157,7 @@ class QueueFactsReader:
                     base, id = keys.base_and_id(key)
                     pipe.exists(key)
                     pipe.hexists(key, "data")
-                    pipe.hmget(key, "name", "defa", "pb")
+                    pipe.hmget(key, "name", "defa", "pb", "suspect")
                     pipe.zscore(keys.part(base, "delayed"), id)
                     pipe.pttl(keys.part(key, "lock"))
                     pipe.sismember(keys.part(base, "stalled"), id)
@@ -165,7 +166,7 @@ class QueueFactsReader:
         return facts
 
     def _wait_facts(self, job: str, answers: Sequence[Any]) -> WaitFacts:
-        stored, data, (name, deferred, worker), due, lease, suspected = answers
+        stored, data, (name, deferred, worker, suspect), due, lease, suspected = answers
         whole = bool(data) and name is not None
         return WaitFacts(
             stored=bool(stored),
@@ -175,6 +176,7 @@ class QueueFactsReader:
             lease_ms=None if lease == -2 else lease,
             suspected=bool(suspected),
             deferred=codec.text_or_none(deferred),
+            suspect=suspect is not None,
             worker=codec.text_or_none(worker),
         )
 
@@ -187,14 +189,15 @@ class QueueFactsReader:
             return any(position is not None for position in pipe.execute())
 
     def read_unlisted(self, jobs: Sequence[str]) -> list[str]:
-        """Return those jobs whose queue does not list them as waiting."""
+        """Return those jobs whose queue lists them neither as waiting nor as taken ahead."""
         with self._server.pipeline() as pipe:
             for key in jobs:
                 base, id = keys.base_and_id(key)
                 pipe.lpos(keys.part(base, "wait"), id)
                 pipe.lpos(keys.part(base, "paused"), id)
+                pipe.lpos(keys.part(base, "active"), id)
             found = pipe.execute()
-        return [key for i, key in enumerate(jobs) if found[2 * i] is None and found[2 * i + 1] is None]
+        return [key for i, key in enumerate(jobs) if found[3 * i : 3 * i + 3] == [None] * 3]
 
     # ---- children -------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ def read_jobs(client: Redis, queues: Sequence[str], *, jobs: Sequence[str], fiel
     with client.pipeline(transaction=False) as pipe:
         for key in jobs:
             base, id = keys.base_and_id(key)
-            pipe.hmget(key, ["finishedOn", "returnvalue", "name", *fields])
+            pipe.hmget(key, ["finishedOn", "returnvalue", "name", "processedOn", *fields])
             pipe.exists(keys.part(key, "lock"))
             for state in _SORTED_STATES:
                 pipe.zscore(keys.part(base, state), id)
@@ -39,13 +39,13 @@ def read_jobs(client: Redis, queues: Sequence[str], *, jobs: Sequence[str], fiel
 
 def _stored_job(hash: Sequence[Any], lock: int, *scores: float | None) -> Any:
     """A job's state and fields; the state is empty where only the queue's lists know it. False: it is not stored."""
-    finished, value, name, *fields = hash
+    finished, value, name, begun, *fields = hash
     if name is None:
         return False
     if finished is not None:
         state = "failed" if value is None else "completed"
     elif lock:
-        state = "active"
+        state = "active" if begun is not None else "waiting"
     else:
         ranked = zip(_SORTED_STATES, scores, strict=True)
         state = next((state for state, score in ranked if score is not None), "")

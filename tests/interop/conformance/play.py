@@ -20,6 +20,7 @@ EVERYWHERE = (
     "`ValueError: no such user`: the type of an error stands before its message.",
     "Keys of children are `queue:id` in answers, `prefix:queue:id` where the prefix is another one.",
     "A job that failed because a child did, or because it stalled too often, has no stack trace: no function was called.",
+    "`crashed its worker 2 times`: the reason of a job whose workers died too often. A death in which other jobs ran too is not enough.",
     "The event `drained` is told as often as a worker finds nothing to do.",
     "Its own fields of a job, listed on [wire-format.md](wire-format.md).",
     "`get_jobs` lists first what runs next, which is BullMQ's `asc`, and of completed and failed jobs what ended last.",

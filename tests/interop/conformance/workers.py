@@ -40,6 +40,7 @@ from tests.interop.conformance.steps import (
 
 FIVE = [job(f"j{i}", returns(i)) for i in range(5)]
 HELD = [job(f"h{i}", holds(), returns(i)) for i in range(5)]
+CRASHED = "The reason of a job whose workers died too often says how often they did."
 LOOK = ("attempts_made", "failed_reason", "returnvalue")
 
 WORKERS: dict[str, list[Any]] = {
@@ -150,6 +151,11 @@ WORKERS: dict[str, list[Any]] = {
         lost("items:a"),
         run("items", stalled_interval=100, max_stalled_count=0),
         run(),
+        *differs(
+            CRASHED,
+            'line:events top: added name="top", waiting-children, waiting prev="waiting-children", active prev="waiting", completed prev="active" returnvalue={"items:a": "job stalled more than allowable limit"} | added name="top", waiting-children, waiting prev="waiting-children", active prev="waiting", completed prev="active" returnvalue={"items:a": "crashed its worker 1 time"}',
+            "line:top returnvalue items:a: job stalled more than allowable limit | crashed its worker 1 time",
+        ),
     ],
     "a lost child's removal": [
         flow(

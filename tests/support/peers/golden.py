@@ -212,5 +212,6 @@ def plain_event(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_type(reason: str) -> str:
-    """Leave out what flownb says of an error, and BullMQ does not: its type."""
+    """Leave out what flownb says of an error in its own words: its type, and that workers died."""
+    reason = re.sub(r"^crashed its worker \d+ times?$", "job stalled more than allowable limit", reason)
     return re.sub(r"^\w+Error: ", "", reason)

@@ -83,7 +83,7 @@ end
 local function clear(job, state, softly)
   attempt('SREM', job.q.stalled, job.id)
   if job.deduplication_id then drop_deduplication(job.q, job.id, job.deduplication_id) end
-  count_move(job.q, job.flow, state, nil)
+  count_move(job.q, job.flow, state == 'active' and job.began == 0 and 'waiting' or state, nil) -- taken ahead
   if job.flow and job.parent then leave_value(job.parent, job.key) end
   delete_job(job.key)
   if not job.parent then return end
@@ -97,5 +97,6 @@ local function stop_run(key)
   redis.call('DEL', key .. ':lock')
   redis.call('HINCRBY', key, 'ats', 1)
   redis.call('RPUSH', q.wait, id)
-  count_move(q, redis.call('HGET', key, 'fl'), 'active', 'waiting')
+  local has = redis.call('HMGET', key, 'fl', 'processedOn')
+  count_move(q, has[1], has[2] and 'active' or 'waiting', 'waiting')
 end

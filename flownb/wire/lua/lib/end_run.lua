@@ -1,9 +1,9 @@
 -- end_run: what the end of one run means for the job, its parents, its flow and all counts.
 -- @touches flownb:shared
--- @use     types counts flow_record parents notify fail_parent marks finish needed cancel retention
+-- @use     types counts flow_record parents notify fail_parent marks finish needed cancel retention begin
 
--- A run: {outcome, q, job, from, parent, is_root, flow, attempts_made, is_shared}. `from` is the state that the job has
--- left, `parent` the first parent where that can be told.
+-- A run: {outcome, q, job, from, has_begun, parent, is_root, flow, attempts_made, is_shared}. `from` is the state that the
+-- job has left, `has_begun` whether its beginning was told, `parent` the first parent where that can be told.
 local MOST_NOTIFIED, NONE = 200, {} -- further parents a call
 local notified, notified_later = 0, {}
 
@@ -46,14 +46,14 @@ local function notify_of_completed(runs)
 end
 
 -- A job that nobody needs any more is cancelled where it would have run again. False where it has ended, or is needed.
-local function cancel_instead(run, made)
+local function cancel_instead(run, made, counted)
   local outcome = run.outcome
   if outcome.kind == 'completed' or outcome.kind == 'failed' and outcome.why ~= 'cancelled' then return false end
   if not is_cancelled(run.q, run.job, run.flow) then return false end
   redis.call('HSET', run.job, 'ft', outcome.token)
   if outcome.reason then redis.call('HSET', run.job, 'atm', made, 'stacktrace', outcome.stacktrace) end
   hold_queue(run.q, outcome)
-  cancel(run.q, outcome.id, run.from, outcome.reason)
+  cancel(run.q, outcome.id, counted, outcome.reason)
   return true
 end
 
@@ -71,7 +71,7 @@ end
 local function store_outcome(run, made)
   local outcome, q, job = run.outcome, run.q, run.job
   if outcome.kind == 'completed' then
-    store_completed(q, outcome, job, made, run.flow)
+    store_completed(q, outcome, job, made, run.flow, run.has_begun)
     -- A late end: the job was put back meanwhile, perhaps to be failed as stalled.
     if run.from ~= 'active' then redis.call('HDEL', job, 'defa') end
     return 'completed'
@@ -80,6 +80,8 @@ local function store_outcome(run, made)
     return 'failed'
   elseif outcome.kind == 'retry' then
     return store_retry(q, outcome, job, made)
+  elseif outcome.kind == 'unbegun' then
+    return store_unbegun(q, outcome, job, run.has_begun, run.from)
   elseif outcome.kind == 'put_off' then
     return store_put_off(q, outcome, job)
   elseif outcome.kind == 'parked' then
@@ -105,13 +107,18 @@ end
 local function end_run(run)
   local outcome, q, flow = run.outcome, run.q, run.flow
   local made, state = run.attempts_made + 1, nil
-  if flow and cancel_instead(run, made) then
+  -- What was taken ahead counts as waiting. Where it has begun since, that is told before the end is.
+  local counted = run.from == 'active' and not run.has_begun and 'waiting' or run.from
+  if not run.has_begun and outcome.kind ~= 'completed' and outcome.kind ~= 'unbegun' then
+    tell_beginning(q, outcome.id, run.job, outcome.ran)
+  end
+  if flow and cancel_instead(run, made, counted) then
     flow = nil -- what follows is done
   else
     state = store_outcome(run, made)
   end
   local ended = state == 'completed' or state == 'failed'
-  count_move(q, flow, run.from, state)
+  count_move(q, flow, counted, state)
   count_rows(q, flow, outcome.rows)
   if run.is_shared then end_shared(run, state, ended) end
   if outcome.retention and not run.flow then apply_retention(q, state, outcome.id, outcome.retention) end

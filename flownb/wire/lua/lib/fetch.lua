@@ -1,57 +1,43 @@
--- fetch: waiting or prioritized -> active; jobs that are due leave delayed first.
--- @touches wait prioritized pc active limiter lock events marker
--- @use     types queue counts enqueue needed set_aside cancel
--- @map     worker token lock_ms name limiters shares free
--- @map     limiter max duration
+-- fetch: waiting or prioritized -> active; jobs that are due leave delayed first. A job begins with this call where the
+-- worker has a slot free for it; one that is taken ahead waits in the worker, and counts as waiting until it begins.
+-- @touches wait prioritized pc active lock events marker
+-- @use     types queue counts enqueue needed set_aside cancel limits
+-- @map     worker token lock_ms name limiters shares free alone
 
-local LIMITED_BY_HAND = 9007199254740991
 local MOST_POPPED = 1000 -- jobs a call, some of which may turn out not to start
 
 -- The fields a worker needs, in the order in which the store reads them.
 local FIELDS = {
   'name', 'data', 'opts', 'timestamp', 'priority', 'atm', 'ats', 'defa',
-  'parentKey', 'parent', 'stacktrace', 'fl', 'bind', 'rjk',
+  'parentKey', 'parent', 'stacktrace', 'fl', 'bind', 'rjk', 'suspect',
 }
-local NAME, DATA, ATS, DEFA, FLOW = 1, 2, 7, 8, 12 -- positions in FIELDS
+local NAME, DATA, ATS, DEFA, FLOW, SUSPECT, IS_AHEAD = 1, 2, 7, 8, 12, 15, 16 -- positions in FIELDS, and one behind
 
--- How many jobs this queue may start now, and in how many ms to ask again if it may start none.
--- `limiter` is the worker's own; the queue's settings go before it.
-local function allowance(q, want, limiter)
-  local set = redis.call('HMGET', q.meta, 'paused', 'concurrency', 'max', 'duration')
-  if set[1] then return 0 end
-  local most = tonumber(set[2])
-  if most then want = math.min(want, most - redis.call('LLEN', q.active)) end
-  -- A PTTL of 0 is the last fraction of a millisecond of a window. A key without an end (-1) limits nothing.
-  local left = redis.call('PTTL', q.limiter)
-  local used = left >= 0 and tonumber(attempt('GET', q.limiter)) or 0
-  left = math.max(left, 1)
-  if used >= LIMITED_BY_HAND then return 0, left end
-  local max = tonumber(set[3]) or (limiter and limiter.max)
-  if max then
-    q.window = (limiter and limiter.duration) or tonumber(set[4]) or 1000
-    if used >= max then return 0, left end
-    want = math.min(want, max - used)
-  end
-  return math.floor(math.max(want, 0))
-end
-
-local function count_against_limit(q, n)
-  if q.window and n > 0 and attempt('INCRBY', q.limiter, n) == n then
-    attempt('PEXPIRE', q.limiter, int(q.window))
-  end
-end
+local suspect_in = nil -- a queue whose next job runs alone, so that this worker must run nothing else when it asks for it
 
 local function pop(q, want)
   local ids = redis.call('RPOP', q.wait, want) or {}
+  q.ranks = {}
   if #ids < want then
     local ranked = redis.call('ZPOPMIN', q.prioritized, want - #ids)
     q.from_wait = #ids
-    for i = 1, #ranked, 2 do ids[#ids + 1] = ranked[i] end
+    for i = 1, #ranked, 2 do
+      ids[#ids + 1] = ranked[i]
+      q.ranks[ranked[i]] = ranked[i + 1]
+    end
     if #ids < want then redis.call('DEL', q.pc) end
   else
     q.from_wait = #ids
   end
   return ids
+end
+
+-- The ids that were popped, from the one at `first` on, go back to where they were.
+local function put_back(q, ids, first)
+  for i = #ids, first, -1 do
+    if q.ranks[ids[i]] then redis.call('ZADD', q.prioritized, q.ranks[ids[i]], ids[i])
+    else redis.call('RPUSH', q.wait, ids[i]) end
+  end
 end
 
 -- An id whose hash is gone or gutted (evicted, deleted by hand) is never run with made-up data. Where another type of key
@@ -79,12 +65,20 @@ local function may_start(q, id, job, flow, from)
   end
 end
 
+-- `processedOn` says that a job has begun: it is written with the beginning, and what an earlier run has left goes.
 local function start(q, id, job, fields, from, worker)
   redis.call('SET', job .. ':lock', worker.token, 'PX', worker.lock_ms)
-  emit(q, 'active', 'jobId', id, 'prev', 'waiting')
   fields[ATS] = number(fields[ATS]) + 1
-  redis.call('HSET', job, 'processedOn', now_text, 'ats', fields[ATS])
+  fields[IS_AHEAD] = worker.free == 0
   if worker.name then redis.call('HSET', job, 'pb', worker.name) end
+  if fields[IS_AHEAD] then
+    redis.call('HSET', job, 'ats', fields[ATS])
+    if fields[ATS] > 1 then redis.call('HDEL', job, 'processedOn') end
+    return count_move(q, fields[FLOW], from, 'waiting')
+  end
+  if worker.free then worker.free = worker.free - 1 end
+  redis.call('HSET', job, 'processedOn', now_text, 'ats', fields[ATS])
+  emit(q, 'active', 'jobId', id, 'prev', 'waiting')
   count_move(q, fields[FLOW], from, 'active')
 end
 
@@ -93,7 +87,7 @@ end
 local function fetch(q, want, worker, fetched)
   if not is_sound(q) then return end
   promote_due(q)
-  local room, again = allowance(q, want, worker.limiters and worker.limiters[q.base])
+  local room, again = allowance(q, want, worker.limiters and worker.limiters[q.base], worker.free)
   if room == 0 then return again end
   local started, charged, popped, held = {}, 0, 0, 0
   repeat
@@ -105,6 +99,10 @@ local function fetch(q, want, worker, fetched)
         if id:sub(1, 2) ~= '0:' then fail_without_data(q, id, job) end -- BullMQ 4 kept markers in the list: `0:...`
       elseif fields[FLOW] and not may_start(q, id, job, fields[FLOW], from) then
         held = held + 1
+      elseif fields[SUSPECT] and not worker.alone then
+        put_back(q, ids, i)
+        suspect_in, room = q.base, #started
+        break
       else
         started[#started + 1] = id
         if not fields[DEFA] then charged = charged + 1 end

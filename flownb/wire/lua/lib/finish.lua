@@ -1,13 +1,14 @@
 -- finish: active -> completed, failed, delayed, waiting, prioritized or waiting-children.
 -- @touches active stalled lock completed failed events limiter waiting-children
 -- @use     types queue enqueue large_values failed_runs
--- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows version
+-- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows version ran
 
 -- May this worker say how the job ended? It may when it holds the lock, or when its lock ran out and nobody has started
--- the job since: `ats` grows with every start. Returns a word for "no". `has` is {ats, parentKey, fl, ft, atm, sh, deid}.
+-- the job since: `ats` grows with every start. Returns a word for "no". `has` is {ats, parentKey, fl, ft, atm, sh, deid, processedOn}.
 local function refusal(outcome, job, lock, has)
   if not has[1] then return 'missing' end
   if has[4] == outcome.token then return 'repeated' end
+  if outcome.kind == 'begun' and lock ~= outcome.token then return 'stale' end
   if lock and lock ~= outcome.token then return 'stale' end
   if not lock and tonumber(has[1]) ~= outcome.attempts_started then return 'stale' end
   if outcome.kind == 'completed' then
@@ -29,9 +30,13 @@ local function leave_active(q, id)
   if redis.call('ZREM', q.prioritized, id) == 1 then return 'prioritized' end
 end
 
-local function store_completed(q, outcome, job, made, flow)
+local function store_completed(q, outcome, job, made, flow, has_begun)
   local end_of_job = {'atm', made, 'returnvalue', outcome.value, 'finishedOn', now_text, 'ft', outcome.token}
   if outcome.version then end_of_job[9], end_of_job[10] = 'cv', outcome.version end
+  if not has_begun then -- a job that was short: its beginning is told with its end
+    emit(q, 'active', 'jobId', outcome.id, 'prev', 'waiting')
+    end_of_job[#end_of_job + 1], end_of_job[#end_of_job + 2] = 'processedOn', int(now - (outcome.ran or 0))
+  end
   redis.call('HSET', job, unpack(end_of_job))
   if outcome.rows then redis.call('HDEL', job, 'part', 'saved') end
   redis.call('ZADD', q.completed, now_text, outcome.id)
@@ -78,6 +83,18 @@ end
 local function store_returned(q, outcome, job)
   redis.call('HSET', job, 'ft', outcome.token)
   emit_and_trim(q, 'waiting', 'jobId', outcome.id, 'prev', 'active')
+  return enqueue_first(q, outcome.id, priority_of(job))
+end
+
+-- The job has not begun, and goes back as if nobody had taken it: this start is not counted, and an earlier run that lost
+-- its lease may still end, as nobody has begun the job since.
+local function store_unbegun(q, outcome, job, has_begun, from)
+  if from == 'active' then redis.call('HINCRBY', job, 'ats', -1) end
+  redis.call('HSET', job, 'ft', outcome.token)
+  if has_begun then
+    redis.call('HDEL', job, 'processedOn')
+    emit_and_trim(q, 'waiting', 'jobId', outcome.id, 'prev', 'active')
+  end
   return enqueue_first(q, outcome.id, priority_of(job))
 end
 

@@ -55,7 +55,7 @@ local function undo_end(job, seal)
   if job.state == 'failed' then note_failed_run(job.key, redis.call('HGET', job.key, 'finishedOn')) end
   redis.call('ZREM', job.state == 'failed' and job.q.failed or job.q.completed, job.id)
   redis.call('HDEL', job.key, 'finishedOn', 'processedOn', 'failedReason', 'returnvalue', 'why', 'defa', 'stc', 'said',
-             'cv')
+             'cv', 'alone', 'unbegun', 'suspect', 'died', 'dead')
   redis.call('HSET', job.key, 'atm', '0')
   if job.is_root then
     local record = flow_key('flow', job.q, job.flow)

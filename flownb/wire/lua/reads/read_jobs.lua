@@ -13,10 +13,11 @@ local function in_use(place)
   return filled[place]
 end
 
+-- A job that its worker has not begun yet counts as waiting.
 local function state_of(key, has)
   if has[1] then return has[2] and 'completed' or 'failed' end
   local base, id = base_and_id(key)
-  if redis.call('EXISTS', key .. ':lock') == 1 then return 'active' end
+  if redis.call('EXISTS', key .. ':lock') == 1 then return has[4] and 'active' or 'waiting' end
   for _, state in ipairs({'waiting-children', 'delayed', 'prioritized'}) do
     local place = base .. ':' .. state
     if in_use(place) and attempt('ZSCORE', place, id) then return state end
@@ -28,7 +29,7 @@ end
 -- A job: {state, value of each field}; false for a job that is not there, or has something else in its place.
 local jobs = {}
 for i, key in ipairs(args.jobs) do
-  local has = redis.pcall('HMGET', key, 'finishedOn', 'returnvalue', 'name', unpack(args.fields))
-  jobs[i] = not has.err and has[3] and {state_of(key, has), {unpack(has, 4)}} or false
+  local has = redis.pcall('HMGET', key, 'finishedOn', 'returnvalue', 'name', 'processedOn', unpack(args.fields))
+  jobs[i] = not has.err and has[3] and {state_of(key, has), {unpack(has, 5)}} or false
 end
 return reply{jobs = jobs}

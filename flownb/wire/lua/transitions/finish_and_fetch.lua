@@ -2,13 +2,14 @@
 -- Many jobs of many queues end and the next ones start, in one call; the last child wakes its parent.
 -- A bad outcome spoils only itself: its answer says why it was refused. Nothing of a queue that is damaged moves; a parent
 -- that is damaged is left as it is, and its children end. Sent twice, a call changes nothing.
+-- `suspect_in` is a queue whose next job a worker asks for when it runs nothing else, `alone`.
 -- `failed_parents` have pending children that nobody needs any more; `shared` are jobs that ended here and have more
 -- further parents than one call notifies.
 -- @keys    queues
 -- @args    now outcomes want worker
--- @returns answers jobs again failed_parents shared
+-- @returns answers jobs again failed_parents shared suspect_in
 -- @errors
--- @use     types queue counts parents finish end_run fail_parent deduplication share
+-- @use     types queue counts parents finish end_run fail_parent deduplication share begin
 -- @row     fetched_job base id fields
 
 -- 1. Look at every outcome; nothing is written before.
@@ -22,12 +23,17 @@ if #locks > 0 then locks = redis.call('MGET', unpack(locks)) end
 for i, outcome in ipairs(outcomes) do
   local q = queue_at(outcome.base)
   local job = job_key(q, outcome.id)
-  local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh', 'deid')
+  local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh', 'deid', 'processedOn')
   answers[i] = not is_sound(q) and 'damaged' or refusal(outcome, job, locks[i], has) or 'done'
-  if answers[i] == 'done' then
+  if answers[i] == 'done' and outcome.kind == 'begun' then
+    if not has[8] then
+      tell_beginning(q, outcome.id, job, outcome.ran)
+      count_move(q, has[3], 'waiting', 'active')
+    end
+  elseif answers[i] == 'done' then
     local from = leave_active(q, outcome.id)
     if from then
-      runs[#runs + 1] = {outcome = outcome, q = q, job = job, from = from, is_root = not has[2], flow = has[3],
+      runs[#runs + 1] = {outcome = outcome, q = q, job = job, from = from, has_begun = has[8], is_root = not has[2], flow = has[3],
                          parent = has[2] and is_sound_job(has[2]) and has[2],
                          attempts_made = number(has[5]), is_shared = has[6]}
       local kind = has[7] and outcome.kind
@@ -56,7 +62,12 @@ end
 -- 3. Free deduplication ids, notify parents of what completed, then write each job's end.
 for _, owner in ipairs(owners) do end_deduplication(unpack(owner)) end
 notify_of_completed(runs)
-for _, run in ipairs(runs) do end_run(run) end
+for _, run in ipairs(runs) do
+  end_run(run)
+  if run.outcome.kind == 'unbegun' then
+    refund_limit(run.q, run.outcome.ran, args.worker.limiters and args.worker.limiters[run.q.base])
+  end
+end
 
 -- 4. Fetch the next jobs.
 local fetched = {}
@@ -71,4 +82,4 @@ end
 
 write_counts()
 wake_workers()
-return reply{answers = answers, jobs = fetched, again = again, failed_parents = failed_parents, shared = notified_later}
+return reply{answers = answers, jobs = fetched, again = again, failed_parents = failed_parents, shared = notified_later, suspect_in = suspect_in}

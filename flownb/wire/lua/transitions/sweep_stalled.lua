@@ -1,6 +1,6 @@
 --- sweep_stalled: active -> waiting, for jobs that lost their lease; once an interval, whoever comes first.
--- A job is suspected at one sweep and moved at the next, so that its worker has time to renew the lease. A job that
--- stalled more than `most` times carries `defa`: the next worker fails it without running it.
+-- A job is looked at in one sweep and moved in the next, so that its worker has time to renew the lease. Charged is who had
+-- begun, as far as that was told: `stall` says what follows.
 -- @keys    queues
 -- @args    now interval most
 -- @returns stalled
@@ -18,17 +18,18 @@ for _, q in ipairs(queues) do
     for _, id in ipairs(suspects or {}) do
       local job = job_key(q, id)
       if redis.call('EXISTS', job .. ':lock') == 0 and redis.call('LREM', q.active, 1, id) == 1 then
-        charge_stall(job, args.most)
-        local flow = field_of(job, 'fl')
+        local has = fields_of(job, 'fl', 'processedOn')
+        local flow, from = has[1], has[2] and 'active' or 'waiting'
+        if has[2] then charge_death(job, args.most) else note_unbegun(job, args.most) end
         if is_cancelled(q, job, flow) then
           emit(q, 'stalled', 'jobId', id)
-          cancel(q, id, 'active')
+          cancel(q, id, from)
         else
           redis.call('RPUSH', q.wait, id)
           q.has_new_work = true
           emit(q, 'waiting', 'jobId', id, 'prev', 'active')
           emit(q, 'stalled', 'jobId', id)
-          count_move(q, flow, 'active', 'waiting')
+          count_move(q, flow, from, 'waiting')
         end
         stalled[#stalled + 1] = id
       end

@@ -1,0 +1,9 @@
+-- begin: a job that was taken ahead has begun; nobody was told with the call that took it.
+-- @touches events
+-- @use     queue
+
+-- The function was called `ran` ms ago.
+local function tell_beginning(q, id, job, ran)
+  redis.call('HSET', job, 'processedOn', int(now - (ran or 0)))
+  emit(q, 'active', 'jobId', id, 'prev', 'waiting')
+end

@@ -1,0 +1,167 @@
+"""Memory that a process shares with its lease keeper: which jobs its workers hold, and which of these have begun.
+
+What stands in it survives the process. So a death is charged to what had begun, and to nothing else; and where a
+function holds the interpreter, the keeper gives back what waits behind it. Writing costs a job about a microsecond.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+
+from flownb.worker.shared_file import open_shared_file
+
+ENTRIES = 8192  # that fit; a job beyond them is held all the same, and charged with no death
+ENTRY_BYTES = 256  # of a key that is longer, the end is kept
+_WORD = 8  # bytes
+_WORDS = ENTRY_BYTES // _WORD
+_KEY = 6 * _WORD  # where an entry's text begins
+_STATE, _VALUE, _OWNER, _TAKEN, _SINCE, _LENGTH = range(6)  # words of an entry
+_USED = _VALUE  # word of entry 0: entries that are, or were, in use
+SETTLE_SECONDS = 0.002  # far longer than a write of one processor takes to be seen by another
+
+
+class State(IntEnum):
+    """What an entry says."""
+
+    FREE = 0
+    WORKER = 1  #: its value: when the worker last looked at its jobs (ns)
+    WAITING = 2  #: a job whose function was not called
+    BEGUN = 3  #: its value: the row that runs, or -1
+    ELSEWHERE = 4  #: begun, in another process
+    ENDED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry, as the keeper reads it."""
+
+    number: int
+    state: State
+    value: int
+    worker: int  #: the entry of the worker that holds the job
+    since: int  #: when a job has begun (ns)
+    is_taken: bool  #: the keeper has given the job back: it will not begin
+    key: bytes  #: of a job; of a worker, what its locks begin with
+
+
+class HeldPage:
+    """One a process. The pumps take and free entries; a slot writes to that of the job it runs."""
+
+    def __init__(self, fd: int | None = None) -> None:
+        self.fd = (
+            open_shared_file("flownb-held", ENTRIES * ENTRY_BYTES) if fd is None else fd
+        )  #: the keeper inherits it
+        self._map = mmap.mmap(self.fd, ENTRIES * ENTRY_BYTES)
+        self._words = memoryview(self._map).cast("q")
+        # Pumps of several workers take from it and put back, the last one first: both are atomic.
+        self._free = deque(range(1, ENTRIES))
+
+    # ---- the process's end --------------------------------------------------------------------------
+
+    def add_worker(self, token: str) -> int:
+        """Return the entry of a worker that starts; its locks begin with `token`."""
+        return self._take(State.WORKER, time.monotonic_ns(), 0, token.encode())
+
+    def add_job(self, key: str, worker: int) -> int:
+        """Return the entry of a job that waits for a slot; -1 where there is none left."""
+        return self._take(State.WAITING, -1, worker, key.encode(errors="surrogateescape"))
+
+    def _take(self, state: State, value: int, owner: int, text: bytes) -> int:
+        try:
+            number = self._free.popleft()
+        except IndexError:
+            return -1
+        text = text[_KEY - ENTRY_BYTES :]
+        at, words = number * _WORDS, self._words
+        words[at + _VALUE], words[at + _OWNER], words[at + _TAKEN], words[at + _LENGTH] = (
+            value,
+            owner,
+            0,
+            len(text),
+        )
+        if number >= words[_USED]:
+            words[_USED] = number + 1
+        start = number * ENTRY_BYTES + _KEY
+        self._map[start : start + len(text)] = text
+        words[at] = state  # last: who sees it sees all of the entry
+        return number
+
+    def free(self, number: int) -> None:
+        """The job has ended, or the worker has."""
+        if number >= 0:
+            self._words[number * _WORDS] = State.FREE
+            self._free.appendleft(number)
+
+    def beat(self, worker: int) -> None:
+        """The worker looks at its jobs."""
+        self._words[worker * _WORDS + _VALUE] = time.monotonic_ns()
+
+    def begin(self, number: int, worker: int, *, elsewhere: bool) -> bool:
+        """Write down that a job's function is called, and say whether it may be.
+
+        The keeper first writes that it takes what waits, then looks what does: so one of the two sees the other.
+        """
+        if number < 0:
+            return True
+        at, words = number * _WORDS, self._words
+        words[at + _SINCE] = time.monotonic_ns()
+        words[at] = State.ELSEWHERE if elsewhere else State.BEGUN
+        return not words[worker * _WORDS + _TAKEN] and not words[at + _TAKEN]
+
+    def end(self, number: int) -> None:
+        """The job's function has returned."""
+        if number >= 0:
+            self._words[number * _WORDS] = State.ENDED
+
+    def note_row(self, number: int, row: int) -> None:
+        """A row of a many-row job begins, by its position in the job."""
+        if number >= 0:
+            self._words[number * _WORDS + _VALUE] = row
+
+    # ---- the keeper's end ---------------------------------------------------------------------------
+
+    def take_waiting(self, worker: int) -> list[Entry]:
+        """Return the jobs of a worker that wait now; none of them will begin."""
+        words = self._words
+        words[worker * _WORDS + _TAKEN] = 1
+        time.sleep(SETTLE_SECONDS)
+        waiting = [one for one in self.entries() if one.state is State.WAITING and one.worker == worker]
+        for one in waiting:
+            words[one.number * _WORDS + _TAKEN] = 1
+        words[worker * _WORDS + _TAKEN] = 0
+        return waiting
+
+    def let_begin(self) -> None:
+        """Let jobs of all workers begin: a keeper that died has perhaps not said so."""
+        for number in range(1, self._words[_USED]):
+            if self._words[number * _WORDS] == State.WORKER:
+                self._words[number * _WORDS + _TAKEN] = 0
+
+    def entries(self) -> list[Entry]:
+        """Return all entries that are in use."""
+        found, words = [], self._words
+        for at in range(_WORDS, words[_USED] * _WORDS, _WORDS):
+            if state := words[at]:
+                start = at * _WORD + _KEY
+                key = self._map[start : start + words[at + _LENGTH]]
+                found.append(
+                    Entry(
+                        number=at // _WORDS,
+                        state=State(state),
+                        value=words[at + _VALUE],
+                        worker=words[at + _OWNER],
+                        since=words[at + _SINCE],
+                        is_taken=bool(words[at + _TAKEN]),
+                        key=key,
+                    )
+                )
+        return found
+
+
+def shortened(key: str) -> bytes:
+    """Return a job's key as an entry holds it."""
+    return key.encode(errors="surrogateescape")[_KEY - ENTRY_BYTES :]

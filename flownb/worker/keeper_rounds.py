@@ -1,0 +1,256 @@
+"""What the keeper of leases does, from its pipe's first line to its end: renew, relieve, give back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flownb.connection import Connection
+from flownb.errors import FlownbError
+from flownb.wire import keys
+from flownb.wire.lease_records import Death, FetchingWorker, FrozenWorker, Lease
+from flownb.wire.outcomes import Outcome
+from flownb.wire.store import Store
+from flownb.worker.frozen_process import ProcessWatch
+from flownb.worker.held_page import Entry, HeldPage, State, shortened
+
+LINGER_SECONDS = 10.0  # that a keeper stays when it watches no queue
+LOOK_SECONDS = 0.1  # between two looks at what waits in the workers
+HELD_UP_SECONDS = 0.25  # without a look of a worker at its jobs, after which what waits there is given back
+
+
+@dataclass(frozen=True)
+class WatchedQueue:
+    """A queue in which the keeper renews the leases of one worker."""
+
+    base: str
+    prefix: str
+    token: str  #: locks of this worker start with it
+    lock_ms: int
+    most: int  #: crashes after which a job is failed
+
+
+def keep(
+    pipe: int,
+    page: HeldPage | None,
+    on_ready: Callable[[], None] = lambda: None,
+    process: ProcessWatch | None = None,
+) -> None:
+    """Renew until the pipe closes, then give back what is still watched; end early when nothing is, for a while."""
+    keeping = _Keeping(page, process)
+    lines = _Lines(pipe)
+    while not lines.closed:
+        messages = lines.read(keeping.seconds_to_wait())
+        if messages is None and not keeping.stores:
+            break
+        for message in messages or ():
+            keeping.obey(message)
+            on_ready()
+        keeping.renew_if_due()
+        if not lines.closed:
+            keeping.relieve()
+    keeping.give_back_all()
+    os.close(pipe)
+
+
+class _Keeping:
+    """What the keeper knows from one round to the next."""
+
+    def __init__(self, page: HeldPage | None, process: ProcessWatch | None) -> None:
+        self.stores: dict[WatchedQueue, Store] = {}
+        self._page = page
+        self._process = process
+        self._next_round = 0.0  # monotonic time
+        self._kept: dict[WatchedQueue, dict[str, Lease]] = {}  # by id, as they were at the last round
+        self._frozen: dict[WatchedQueue, FrozenWorker] = {}
+
+    def seconds_to_wait(self) -> float:
+        """Return until when nothing is to be done that nobody asks for."""
+        if not self.stores:
+            return LINGER_SECONDS
+        return min(max(self._next_round - time.monotonic(), 0.0), LOOK_SECONDS)
+
+    def obey(self, message: dict[str, Any]) -> None:
+        """Do what a line of the pipe says."""
+        if self._process is not None:
+            self._process.note_sign()
+        if "page" in message:
+            self._page = HeldPage(message["page"])
+        elif "watch" in message:
+            queue = WatchedQueue(**message["watch"])
+            self.stores[queue] = Store(Connection.client_from_address(message["address"]), queue.prefix)
+            self._next_round = 0.0  # a lease may be shorter than those before
+        elif "forget" in message:
+            for queue in with_token(self.stores, message["forget"]):
+                self.stores.pop(queue).close()
+
+    def renew_if_due(self) -> None:
+        """Renew the leases of all workers, or give back their jobs, every quarter of the shortest lease."""
+        if time.monotonic() < self._next_round:
+            return
+        if self._process is not None:
+            self._process.look()
+        for queue, store in self.stores.items():
+            if worker := self._frozen_worker(queue):
+                _give_back_of_frozen(queue, store, worker)
+            elif queue in self._frozen:
+                _note_thaw(queue, store, self._frozen)
+            else:
+                self._kept[queue] = _renew(queue, store, self._kept.get(queue, {}))
+        self._next_round = time.monotonic() + min((one.lock_ms / 4000 for one in self.stores), default=0.0)
+
+    def relieve(self) -> None:
+        """Do for the workers what they do not come to do."""
+        if self._page is not None:
+            _relieve(self._page, self.stores)
+
+    def give_back_all(self) -> None:
+        """The process is dead: give back its jobs, and charge those that had begun there."""
+        entries = self._page.entries() if self._page is not None else []
+        for queue, store in self.stores.items():
+            _give_back(queue, store, entries)
+
+    def _frozen_worker(self, queue: WatchedQueue) -> FrozenWorker | None:
+        why = self._process and self._process.why_frozen(queue.lock_ms / 1000)
+        if self._process is None or not why:
+            return None
+        return self._frozen.setdefault(queue, FrozenWorker(self._process.pid, why))
+
+
+def with_token(queues: Iterable[WatchedQueue], token: str) -> list[WatchedQueue]:
+    return [queue for queue in queues if queue.token == token]
+
+
+def _held(queue: WatchedQueue, store: Store) -> list[tuple[str, str]]:
+    """Return ids and locks of the worker's jobs that are active."""
+    return [
+        (id, lock)
+        for id, lock in store.queues.read_active(queue.base)
+        if lock and lock.startswith(queue.token)
+    ]
+
+
+def _renew(queue: WatchedQueue, store: Store, kept: dict[str, Lease]) -> dict[str, Lease]:
+    """Renew the worker's leases, those too that ran out since they were `kept`; return them by id."""
+    try:
+        active = store.queues.read_active(queue.base)
+        leases = _leases(queue, store, [(id, lock) for id, lock in active if lock], kept)
+        leases |= {id: kept[id] for id, lock in active if not lock and id in kept}
+        if leases:
+            store.leases.extend([queue.base], list(leases.values()), lock_ms=queue.lock_ms)
+        return leases
+    except FlownbError:
+        return kept  # the server is away: the next round tries again, and the worker takes its leases anew
+
+
+def _leases(
+    queue: WatchedQueue, store: Store, locks: Sequence[tuple[str, str]], kept: dict[str, Lease]
+) -> dict[str, Lease]:
+    """Return the worker's leases among these ids and locks, each with the start of its job that it stands for."""
+    mine = {id: lock for id, lock in locks if lock.startswith(queue.token)}
+    known = {id: kept[id] for id, lock in mine.items() if id in kept and kept[id].token == lock}
+    fresh = [id for id in mine if id not in known]
+    records = store.jobs.read([keys.job_in(queue.base, id) for id in fresh], ("name", "ats"))
+    found = {
+        id: Lease(queue.base, id, mine[id], record.attempts_started)
+        for id, record in zip(fresh, records, strict=True)
+        if record is not None
+    }
+    return known | found
+
+
+def _give_back_of_frozen(queue: WatchedQueue, store: Store, worker: FrozenWorker) -> None:
+    """Let other workers have the jobs, and explain() and doctor() name the process."""
+    try:
+        ids = [id for id, _ in _held(queue, store)]
+        store.leases.give_back(queue.base, ids, token=queue.token)
+        store.leases.note_frozen(queue.base, queue.token, worker, last_ms=3 * queue.lock_ms)
+    except FlownbError:
+        pass  # the server is away: the next round tries again
+
+
+def _note_thaw(queue: WatchedQueue, store: Store, frozen: dict[WatchedQueue, FrozenWorker]) -> None:
+    try:
+        store.leases.forget_frozen(queue.base, queue.token)
+        del frozen[queue]
+    except FlownbError:
+        pass  # the next round tries again
+
+
+def _relieve(page: HeldPage, stores: dict[WatchedQueue, Store]) -> None:
+    """Do for a worker what it does not come to do, as a function holds the interpreter: give back what waits there."""
+    entries = page.entries()
+    waited_for = {one.worker for one in entries if one.state is State.WAITING and not one.is_taken}
+    oldest_look = time.monotonic_ns() - HELD_UP_SECONDS * 1e9
+    for worker in entries:
+        if worker.number in waited_for and worker.state is State.WORKER and worker.value < oldest_look:
+            waiting = {one.key for one in page.take_waiting(worker.number)}
+            running = {one.key: one.since for one in entries if one.state in (State.BEGUN, State.ELSEWHERE)}
+            for queue in with_token(stores, worker.key.decode()):
+                with contextlib.suppress(
+                    FlownbError
+                ):  # the server is away: the worker itself gives them back
+                    _relieve_of(queue, stores[queue], waiting, running)
+
+
+def _relieve_of(
+    queue: WatchedQueue, store: Store, waiting: Collection[bytes], running: Mapping[bytes, int]
+) -> None:
+    """Give back the jobs that wait, and tell of those that run."""
+    held = {shortened(keys.job_in(queue.base, id)): (id, lock) for id, lock in _held(queue, store)}
+    waits = [id for key, (id, _) in held.items() if key in waiting]
+    store.leases.give_back(queue.base, waits, token=queue.token)
+    leases = _leases(queue, store, [held[key] for key in held if key in running], {})
+    now = time.monotonic_ns()
+    begun = []
+    for id, lease in leases.items():
+        since = running[shortened(keys.job_in(queue.base, id))]
+        ran = (now - since) // 1_000_000
+        begun.append(Outcome(queue.base, id, lease.token, lease.attempts_started or 0, "begun", ran=ran))
+    worker = FetchingWorker(token=queue.token, lock_ms=queue.lock_ms)
+    store.leases.finish_and_fetch([queue.base], outcomes=begun, want=0, worker=worker)
+
+
+def _give_back(queue: WatchedQueue, store: Store, entries: Sequence[Entry]) -> None:
+    until = time.monotonic() + queue.lock_ms / 1000
+    running = {one.key: one.value for one in entries if one.state is State.BEGUN}
+    ended = {one.key for one in entries if one.state is State.ENDED}
+    while time.monotonic() < until:  # after that the leases have run out by themselves
+        try:
+            held = {id: shortened(keys.job_in(queue.base, id)) for id, _ in _held(queue, store)}
+            begun = {id: running[key] for id, key in held.items() if key in running}
+            rows = {id: row for id, row in begun.items() if row >= 0}
+            rest = [id for id, key in held.items() if id not in begun and key not in ended]
+            for ids, death in (  # what goes back last is the first to run again
+                (rest, Death("unbegun")),
+                ([id for id in held if id not in begun and id not in rest], None),
+                (list(begun), Death("begun", alone=len(running) == 1, rows=rows)),
+            ):
+                store.leases.give_back(queue.base, ids, token=queue.token, death=death, most=queue.most)
+            return
+        except FlownbError:
+            time.sleep(0.2)
+
+
+class _Lines:
+    """JSON lines from a pipe; a read waits no longer than asked."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._rest = b""
+        self.closed = False
+
+    def read(self, seconds: float) -> list[dict[str, Any]] | None:
+        """Return what has come; None when nothing did."""
+        if not select.select([self._fd], [], [], seconds)[0]:
+            return None
+        got = os.read(self._fd, 1 << 16)
+        self.closed = not got
+        *whole, self._rest = (self._rest + got).split(b"\n")
+        return [json.loads(line) for line in whole]

@@ -1,0 +1,209 @@
+"""Shows when a job counts as begun: when its function is called, not when its worker has taken it ahead of that."""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+
+import flownb as fn
+from flownb.worker.lease_keeper import keeper
+
+
+class Ahead:
+    """Quick jobs, of which a worker takes many at a time, and slow ones behind them, which it has taken with them."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, float]] = []
+        self.slow_one_runs = threading.Event()
+        self.seconds = 0.3
+
+    def __call__(self, job: fn.Job) -> None:
+        if job.name == "slow":
+            self.begun.append((job.id, time.time()))
+            self.slow_one_runs.set()
+            time.sleep(self.seconds)
+
+    def times(self) -> list[float]:
+        return [at for _, at in self.begun]
+
+
+@pytest.fixture
+def ahead(connection):
+    return Ahead()
+
+
+def add(queue, slow=20):
+    queue.add_bulk([{"name": "quick"}] * 300 + [{"name": "slow"}] * slow)
+
+
+def test_what_waits_in_a_worker_for_a_slot_is_no_longer_there_after_the_pause_of_its_queue(ahead, until):
+    queue = fn.Queue("q")
+    add(queue)
+    with fn.Worker("q", ahead):
+        assert ahead.slow_one_runs.wait(30)
+        queue.pause()
+        paused = time.time()
+        until(lambda: queue.get_job_counts()["active"] == 0, seconds=30)
+    assert not [at for at in ahead.times() if at > paused + 0.3]
+    assert queue.get_job_counts()["waiting"] == 20 - len(ahead.begun)
+
+
+@pytest.mark.parametrize("end", ["pause", "cancel"])
+def test_what_waits_in_a_worker_obeys_its_flow(ahead, until, end):
+    children = [{"name": name, "queueName": "q"} for name in ["quick"] * 300 + ["slow"] * 20]
+    flow = fn.add({"name": "root", "queueName": "roots", "children": children})
+    with fn.Worker("q", ahead):
+        assert ahead.slow_one_runs.wait(30)
+        getattr(flow, end)()
+        ended = time.time()
+        until(lambda: flow.progress().active == 0, seconds=30)
+    assert not [at for at in ahead.times() if at > ended + 0.3]
+
+
+def test_an_idle_worker_gets_jobs_that_another_had_taken_ahead(ahead):
+    queue = fn.Queue("q")
+    add(queue, slow=12)
+    with fn.Worker("q", ahead, name="one"):
+        assert ahead.slow_one_runs.wait(30)
+        other = Ahead()
+        with fn.Worker("q", other, name="two"):
+            assert other.slow_one_runs.wait(10)
+
+
+def test_another_queue_of_the_worker_does_not_wait_for_what_was_taken_ahead(ahead, until):
+    add(fn.Queue("q"), slow=30)
+    with fn.Worker(["q", "other"], ahead) as worker:
+        assert worker.running
+        assert ahead.slow_one_runs.wait(30)
+        job = fn.Queue("other").add("quick")
+        until(lambda: job.get_state() == "completed", seconds=10)
+        assert len(ahead.begun) < 10
+
+
+def test_counts_and_times_go_by_the_beginning(ahead, until):
+    children = [{"name": name, "queueName": "q"} for name in ["quick"] * 300 + ["slow"] * 6]
+    flow = fn.add({"name": "root", "queueName": "roots", "children": children})
+    active = []
+    with fn.Worker("q", ahead):
+        while flow.progress().completed < 306:
+            active.append(flow.progress().active)
+    assert max(active) <= 1
+    began = dict(ahead.begun)
+    jobs = fn.Queue("q").get_jobs("completed", 0, 999)
+    assert all(job.processed_on is not None for job in jobs)
+    for job in jobs:
+        if job.name == "slow":
+            assert abs(job.processed_on.timestamp() - began[job.id]) < 0.1
+    starts = sorted(job.processed_on.timestamp() for job in jobs if job.name == "slow")
+    assert all(later - earlier > 0.25 for earlier, later in pairwise(starts))
+
+
+def test_each_job_that_ran_tells_of_its_beginning_once_and_before_its_end(ahead, redis, until):
+    queue = fn.Queue("q")
+    add(queue, slow=2)
+    with fn.Worker("q", ahead):
+        until(lambda: queue.get_job_counts()["completed"] == 302, seconds=30)
+    told: dict[str, list[str]] = {}
+    for _, event in redis.xrange("bull:q:events"):
+        if event[b"event"] in (b"active", b"completed"):
+            told.setdefault(event[b"jobId"].decode(), []).append(event[b"event"].decode())
+    assert set(map(tuple, told.values())) == {("active", "completed")}
+
+
+def test_what_has_not_begun_takes_no_place_of_the_rate_limit(connection, until):
+    queue = fn.Queue("q")
+    queue.add_bulk([{"name": "quick"}] * 60)
+    ran = []
+    with fn.Worker("q", lambda job: ran.append(time.time()), limiter={"max": 20, "duration": 400}):
+        until(lambda: len(ran) == 60, seconds=30)
+    assert 0.5 < ran[-1] - ran[0] < 2.5
+
+
+# ---- a function that holds the interpreter ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_what_waits_behind_a_function_that_holds_the_interpreter_goes_to_others(
+    start_worker, redis, until, concurrency
+):
+    queue = fn.Queue("q")
+    names = ["quick"] * 300 + ["holds"] + ["quick"] * 40
+    jobs = queue.add_bulk([{"name": name} for name in names])
+    start_worker("q", "hogs_by_name", concurrency=concurrency)
+    until(lambda: redis.exists("holds"))
+    with fn.Worker("q", lambda job: None):
+
+        def left():
+            ran = {id.decode() for id in redis.lrange("ran", 0, -1)}
+            return [job for job in jobs if job.id not in ran and job.get_state() != "completed"]
+
+        until(lambda: not left(), seconds=20)
+    assert queue.get_job(jobs[300].id).get_state() == "active"
+    assert fn.doctor().empty
+
+
+def test_the_page_of_held_jobs_is_empty_when_a_worker_has_closed(ahead, until):
+    queue = fn.Queue("q")
+    add(queue, slow=3)
+    before = keeper.page.entries()
+    with fn.Worker("q", ahead, concurrency=2):
+        until(lambda: queue.get_job_counts()["completed"] == 303, seconds=30)
+    assert keeper.page.entries() == before
+
+
+# ---- deaths -----------------------------------------------------------------------------------------------
+
+
+def serve_until_all_have_ended(queue, start_worker, until, jobs, **options):
+    """Start worker after worker, each as the last has died, until no job is left; return how many died."""
+
+    def ended():
+        counts = queue.get_job_counts()
+        return counts["completed"] + counts["failed"] == jobs
+
+    deaths = 0
+    while not ended():
+        worker = start_worker("q", "dies_by_name", **options)
+        until(lambda worker=worker: ended() or worker.process.poll() is not None, seconds=60)
+        deaths += worker.process.poll() is not None
+        until(lambda: ended() or queue.get_job_counts()["active"] == 0)
+    return deaths
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_job_that_kills_its_process_fails_alone(start_worker, until, most, concurrency):
+    queue = fn.Queue("q")
+    jobs = queue.add_bulk([{"name": "dies" if i == 30 else "quick"} for i in range(130)])
+    options = {"concurrency": concurrency, "max_stalled_count": most, "lock_duration": 2}
+    deaths = serve_until_all_have_ended(queue, start_worker, until, 130, **options)
+    (failed,) = queue.get_jobs("failed")
+    assert failed.id == jobs[30].id
+    assert failed.failed_reason == f"crashed its worker {deaths} time{'s' if deaths > 1 else ''}"
+    assert most + 1 <= deaths <= most + 1 + min(2, most + 1)
+
+
+def test_healthy_long_jobs_beside_one_that_kills_their_process_are_told_apart(start_worker, redis, until):
+    queue = fn.Queue("q")
+    jobs = queue.add_bulk([{"name": "gated"}] * 3 + [{"name": "dies"}])
+    for _ in range(4):
+        worker = start_worker("q", "dies_by_name", concurrency=4)
+        until(lambda worker=worker: worker.process.poll() is not None)
+        until(lambda: queue.get_job_counts()["active"] == 0)
+    redis.set("gate", 1)
+    serve_until_all_have_ended(queue, start_worker, until, 4, concurrency=4)
+    assert [job.id for job in queue.get_jobs("failed")] == [jobs[3].id]
+    assert {job.id for job in queue.get_jobs("completed")} == {job.id for job in jobs[:3]}
+
+
+def test_a_group_whose_worker_died_before_it_began_is_charged_with_nothing(start_worker, redis, until):
+    queue = fn.Queue("q")
+    (first, second) = queue.add_bulk([{"name": "gated"}, {"name": "gated"}])
+    worker = start_worker("q", "dies_by_name")
+    until(lambda: redis.llen("ran") == 1)
+    worker.kill()
+    until(lambda: queue.get_job_counts()["waiting"] == 2)
+    assert [redis.hget(f"bull:q:{job.id}", "stc") for job in (first, second)] == [b"1", None]
