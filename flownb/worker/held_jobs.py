@@ -33,13 +33,12 @@ class HeldJobs:
     def hand_out(self, fetched: list[Taken]) -> None:
         """Give jobs to the slots; one whose options cannot be read has failed, and the others run."""
         for taken in fetched:
-            entry = keeper.page.add_job(taken.record.key, self._worker)
             try:
-                held = Held(taken, entry)
+                held = Held(taken)
             except Exception as error:
-                keeper.page.free(entry)
                 self.pending.append(failed_as_stored(taken, error))
                 continue
+            held.entry = keeper.page.add_job(taken.record.key, self._worker, held.timeout)
             self.jobs[taken.base, taken.record.id] = held
             if taken.is_ahead:
                 self._ahead.append(held)

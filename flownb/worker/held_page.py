@@ -18,8 +18,8 @@ ENTRIES = 8192  # that fit; a job beyond them is held all the same, and charged 
 ENTRY_BYTES = 256  # of a key that is longer, the end is kept
 _WORD = 8  # bytes
 _WORDS = ENTRY_BYTES // _WORD
-_KEY = 6 * _WORD  # where an entry's text begins
-_STATE, _VALUE, _OWNER, _TAKEN, _SINCE, _LENGTH = range(6)  # words of an entry
+_KEY = 7 * _WORD  # where an entry's text begins
+_STATE, _VALUE, _OWNER, _TAKEN, _SINCE, _TIMEOUT, _LENGTH = range(7)  # words of an entry
 _USED = _VALUE  # word of entry 0: entries that are, or were, in use
 SETTLE_SECONDS = 0.002  # far longer than a write of one processor takes to be seen by another
 
@@ -44,6 +44,7 @@ class Entry:
     value: int
     worker: int  #: the entry of the worker that holds the job
     since: int  #: when a job has begun (ns)
+    timeout: int  #: of a job (ms); 0: it has none
     is_taken: bool  #: the keeper has given the job back: it will not begin
     key: bytes  #: of a job; of a worker, what its locks begin with
 
@@ -66,9 +67,12 @@ class HeldPage:
         """Return the entry of a worker that starts; its locks begin with `token`."""
         return self._take(State.WORKER, time.monotonic_ns(), 0, token.encode())
 
-    def add_job(self, key: str, worker: int) -> int:
+    def add_job(self, key: str, worker: int, timeout: int | None) -> int:
         """Return the entry of a job that waits for a slot; -1 where there is none left."""
-        return self._take(State.WAITING, -1, worker, key.encode(errors="surrogateescape"))
+        entry = self._take(State.WAITING, -1, worker, key.encode(errors="surrogateescape"))
+        if entry >= 0:
+            self._words[entry * _WORDS + _TIMEOUT] = int(timeout or 0)
+        return entry
 
     def _take(self, state: State, value: int, owner: int, text: bytes) -> int:
         try:
@@ -155,6 +159,7 @@ class HeldPage:
                         value=words[at + _VALUE],
                         worker=words[at + _OWNER],
                         since=words[at + _SINCE],
+                        timeout=words[at + _TIMEOUT],
                         is_taken=bool(words[at + _TAKEN]),
                         key=key,
                     )

@@ -17,10 +17,12 @@ from flownb.wire import keys
 from flownb.wire.lease_records import Death, FetchingWorker, FrozenWorker, Lease
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
+from flownb.wire.store.job_records import Taken
 from flownb.worker.frozen_process import ProcessWatch
 from flownb.worker.held_page import Entry, HeldPage, State, shortened
 
 LINGER_SECONDS = 10.0  # that a keeper stays when it watches no queue
+OVERDUE_SECONDS = 1.0  # past its timeout, after which a job is ended whose worker does not end it
 LOOK_SECONDS = 0.1  # between two looks at what waits in the workers
 HELD_UP_SECONDS = 0.25  # without a look of a worker at its jobs, after which what waits there is given back
 
@@ -69,6 +71,9 @@ class _Keeping:
         self._next_round = 0.0  # monotonic time
         self._kept: dict[WatchedQueue, dict[str, Lease]] = {}  # by id, as they were at the last round
         self._frozen: dict[WatchedQueue, FrozenWorker] = {}
+        self._given_up = set[
+            tuple[int, int]
+        ]()  # jobs that were ended here: their entry, and when they had begun
 
     def seconds_to_wait(self) -> float:
         """Return until when nothing is to be done that nobody asks for."""
@@ -107,8 +112,15 @@ class _Keeping:
 
     def relieve(self) -> None:
         """Do for the workers what they do not come to do."""
-        if self._page is not None:
-            _relieve(self._page, self.stores)
+        if self._page is None:
+            return
+        _relieve(self._page, self.stores)
+        overdue = _overdue(self._page.entries())
+        fresh = [one for one in overdue if (one.number, one.since) not in self._given_up]
+        for queue, store in self.stores.items() if fresh else ():
+            with contextlib.suppress(FlownbError):  # the server is away: the next look tries again
+                _end_overdue(queue, store, {one.key: one.timeout for one in fresh})
+                self._given_up = {(one.number, one.since) for one in overdue}
 
     def give_back_all(self) -> None:
         """The process is dead: give back its jobs, and charge those that had begun there."""
@@ -215,6 +227,36 @@ def _relieve_of(
         begun.append(Outcome(queue.base, id, lease.token, lease.attempts_started or 0, "begun", ran=ran))
     worker = FetchingWorker(token=queue.token, lock_ms=queue.lock_ms)
     store.leases.finish_and_fetch([queue.base], outcomes=begun, want=0, worker=worker)
+
+
+def _overdue(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the jobs that run past their timeout and whose worker has not come to see it."""
+    looks = {one.number: one.value for one in entries if one.state is State.WORKER}
+    running = [one for one in entries if one.state is State.BEGUN and one.timeout]
+    ends = {one.number: one.since + one.timeout * 1_000_000 for one in running}
+    latest = time.monotonic_ns() - OVERDUE_SECONDS * 1e9
+    return [one for one in running if looks.get(one.worker, 0) < ends[one.number] < latest]
+
+
+def _end_overdue(queue: WatchedQueue, store: Store, timeouts: Mapping[bytes, int]) -> None:
+    from flownb.api.job import Job  # few keepers ever end a job
+    from flownb.errors import JobTimeout
+    from flownb.worker.retry_policy import BULLMQ
+    from flownb.worker.run_outcomes import outcome_of_error
+
+    held = {keys.job_in(queue.base, id): lock for id, lock in _held(queue, store)}
+    jobs = [key for key in held if shortened(key) in timeouts]
+    outcomes = []
+    for key, record in zip(jobs, store.jobs.read(jobs), strict=True):
+        if record is not None:
+            limit = timeouts[shortened(key)] / 1000
+            error = JobTimeout(
+                f"ran longer than its timeout of {limit:g} s, and holds its worker's interpreter"
+            )
+            taken = Taken(record=record, base=queue.base, token=held[key], deferred=None)
+            outcomes.append(outcome_of_error(taken, error, BULLMQ, Job(record, store=store)))
+    worker = FetchingWorker(token=queue.token, lock_ms=queue.lock_ms)
+    store.leases.finish_and_fetch([queue.base], outcomes=outcomes, want=0, worker=worker)
 
 
 def _give_back(queue: WatchedQueue, store: Store, entries: Sequence[Entry]) -> None:

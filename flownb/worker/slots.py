@@ -31,9 +31,9 @@ class Held:
 
     __slots__ = ("abandoned", "entry", "has_ended", "held_since", "runner", "started", "taken", "timeout")
 
-    def __init__(self, taken: Taken, entry: int) -> None:
+    def __init__(self, taken: Taken) -> None:
         self.taken = taken
-        self.entry = entry  # of the page that the keeper of leases reads
+        self.entry = -1  # in the page that the keeper of leases reads
         self.held_since = time.monotonic()
         self.timeout = options_of(taken).timeout  # ms
         # The slot's thread writes the runner before the start: whoever sees that a job has started sees its runner.

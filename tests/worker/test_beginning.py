@@ -145,6 +145,21 @@ def test_what_waits_behind_a_function_that_holds_the_interpreter_goes_to_others(
     assert fn.doctor().empty
 
 
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_timeout_ends_a_function_that_holds_the_interpreter(start_worker, redis, until, attempts):
+    queue = fn.Queue("q")
+    job = queue.add("holds", opts={"timeout": 1000, "attempts": attempts})
+    start_worker("q", "hogs_by_name")
+    until(lambda: redis.exists("holds"))
+    ended = "failed" if attempts == 1 else "waiting"
+    until(lambda: job.get_state() == ended, seconds=10)
+    held_up = "ran longer than its timeout of 1 s, and holds its worker's interpreter"
+    assert queue.get_job(job.id).failed_reason == f"JobTimeout: {held_up}"
+    if attempts > 1:
+        with fn.Worker("q", lambda job: "done"):
+            until(lambda: job.get_state() == "completed", seconds=10)
+
+
 def test_the_page_of_held_jobs_is_empty_when_a_worker_has_closed(ahead, until):
     queue = fn.Queue("q")
     add(queue, slow=3)
