@@ -72,7 +72,9 @@ class HeldJobs:
     def end(self, held: Held, outcome: Outcome, seconds: float) -> None:
         """A slot has run a job, for so long."""
         taken = held.taken
-        self.jobs.pop((taken.base, taken.record.id), None)
+        key = taken.base, taken.record.id
+        if self.jobs.get(key) is held:  # what the keeper has given back may be here again, in another start
+            del self.jobs[key]
         held.has_ended = True
         if held.abandoned:  # its thread may still write to the entry, and frees it
             keeper.page.end(held.entry)

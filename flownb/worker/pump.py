@@ -328,8 +328,8 @@ class Pump:
 
     def _note_answers(self, outcomes: list[Outcome], answers: list[str]) -> None:
         for outcome, answer in zip(outcomes, answers, strict=True):
-            if outcome.kind == "begun":
-                continue
+            if outcome.kind == "begun" or (outcome.kind == "unbegun" and answer == "stale"):
+                continue  # the job has ended meanwhile, or the keeper has given it back
             if answer == "stale":
                 log.warning("a late end of job %s was refused: another worker has started it", outcome.id)
             elif answer == "damaged":

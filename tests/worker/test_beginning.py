@@ -9,7 +9,13 @@ from itertools import pairwise
 import pytest
 
 import flownb as fn
+from flownb.wire.lease_records import FetchingWorker
+from flownb.wire.store import Store
+from flownb.worker.held_jobs import HeldJobs
 from flownb.worker.lease_keeper import keeper
+from flownb.worker.middleware import Hooks
+from flownb.worker.run_outcomes import unbegun
+from flownb.worker.slots import Slots
 
 
 class Ahead:
@@ -158,6 +164,25 @@ def test_a_timeout_ends_a_function_that_holds_the_interpreter(start_worker, redi
     if attempts > 1:
         with fn.Worker("q", lambda job: "done"):
             until(lambda: job.get_state() == "completed", seconds=10)
+
+
+def test_a_job_that_the_keeper_gave_back_and_its_worker_took_again_is_known_to_run(redis):
+    """What a worker does not know of its jobs it gives back: then another one runs them too."""
+    fn.Queue("q").add("j")
+    slots = Slots("test", 0, lambda: None, lambda *end: None, Hooks([]), 0)
+    held = HeldJobs(slots, 0)
+    leases = Store(redis, "bull").leases
+    for call in (1, 2):
+        worker = FetchingWorker(token=f"w:{call}", lock_ms=60_000, free=0)
+        held.hand_out(leases.finish_and_fetch(["bull:q"], outcomes=[], want=1, worker=worker).taken)
+        if call == 1:
+            (job,) = held.jobs.values()
+            leases.give_back("bull:q", [job.taken.record.id], token="w:")
+    held.end(job, unbegun(job.taken, job.held_since), 0.0)
+    assert held.known() == {("bull:q", job.taken.record.id)}
+    assert [one.taken.token for one in held.jobs.values()] == ["w:2"]
+    for one in held.jobs.values():
+        keeper.page.free(one.entry)
 
 
 def test_the_page_of_held_jobs_is_empty_when_a_worker_has_closed(ahead, until):
