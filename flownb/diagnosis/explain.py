@@ -13,7 +13,7 @@ from flownb.state import failed_jobs
 from flownb.state.ahead import FlowAhead, read_ahead
 from flownb.state.flow_state import FlowState
 from flownb.state.removed_jobs import count_removed
-from flownb.wire import keys
+from flownb.wire import keys, versions
 from flownb.wire.records import (
     ACTIVE,
     CANCELLED,
@@ -44,6 +44,8 @@ def explain(
     At most `most` unfinished jobs below the root are looked at.
     """
     if "ended" not in record:
+        if versions.is_layout_unknown(record):
+            return [flow_reasons.stored_by_newer(record)]
         return _Explainer(store, flow_state, record, most).explain()
     if record["ended"] == COMPLETED:
         removed = count_removed(store, flow_state)

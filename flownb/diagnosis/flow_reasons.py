@@ -17,6 +17,13 @@ def server_trouble(problem: tuple[str, str]) -> Why:
     return Why(Urgency.WHOLE, "server", "", *problem)
 
 
+def stored_by_newer(record: Mapping[str, str]) -> Reason:
+    """Of a flow in a layout that this flownb does not know: what else its keys say cannot be told."""
+    why = "its flow was stored by a newer flownb, and workers as old as this one leave its jobs alone"
+    fix = "update this worker: upgrade flownb here, and wherever a worker of it runs"
+    return Reason(reason_words.plain(record["name"]), why, fix)
+
+
 def flow_paused() -> Why:
     return Why(Urgency.NOW, "held", "", "the flow is paused", "resume it with resume()")
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from flownb.wire import versions
+
 
 class JobDetails(NamedTuple):
     """What few jobs have."""
@@ -83,5 +85,8 @@ class FlowRecord:
 
     def packed(self) -> dict[str, Any]:
         """Return the record as the script reads it; hashes are written from lists there."""
-        fields = None if self.fields is None else [part for pair in self.fields.items() for part in pair]
+        fields = None
+        if self.fields is not None:
+            whole = {"layout": str(versions.LAYOUT), **self.fields}
+            fields = [part for pair in whole.items() for part in pair]
         return {"id": self.id, "name": self.name, "fields": fields, "is_stored": self.is_stored}

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from flownb.wire import versions
+
 
 class Lease(NamedTuple):
     """A lease to renew."""
@@ -31,6 +33,7 @@ class FetchingWorker:
 
     token: str  #: of the leases that it takes with this call
     lock_ms: int  #: how long they last
+    layout: int = versions.LAYOUT  #: the newest layout of flows that it knows
     name: str | None = None  #: field `pb` of the jobs
     limiters: Mapping[str, Mapping[str, int]] | None = None
     """Queue key -> the worker's own ``{"max", "duration"}``; the queue's own settings go before it."""
@@ -44,6 +47,7 @@ class FetchingWorker:
         return {
             "token": self.token,
             "lock_ms": self.lock_ms,
+            "layout": self.layout,
             "name": self.name,
             "limiters": self.limiters or None,
             "shares": self.shares,

@@ -1,9 +1,9 @@
-"""Queues whose layout a newer BullMQ may have changed: they are read, not written."""
+"""Layouts of newer programs: queues of a newer BullMQ are read, not written; flows of a newer flownb are left alone."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 NEWEST = 6  #: the major version of BullMQ whose layout is known
+#: of flownb's own keys and fields, written into each flow's record; one more when older workers would misread it
+LAYOUT = 1
 _VERSION = re.compile(rb"bullmq:(\d+)\.")  # what a Node `Queue` writes into its queue's `meta`
 _looked_at: WeakKeyDictionary[Redis, set[str]] = WeakKeyDictionary()
 
@@ -38,3 +40,13 @@ def refuse_newer(client: Redis, bases: Iterable[str]) -> None:
                 "read_only=True"
             )
     known.update(fresh)
+
+
+def is_layout_unknown(record: Mapping[str, str]) -> bool:
+    """Say whether a newer flownb has stored the flow that has this record. The first layout was not noted.
+
+    >>> is_layout_unknown({"layout": "1000"}), is_layout_unknown({})
+    (True, False)
+    """
+    layout = record.get("layout", "1")
+    return not (layout.isdecimal() and float(layout) <= LAYOUT)

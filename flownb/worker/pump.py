@@ -299,6 +299,7 @@ class Pump:
         self._note_answers(outcomes, turn.answers)
         if turn.failed_parents:
             self._held.give_back_unstarted()  # some of them, perhaps, are needed no more
+        self.recovery.note_unknown_flows(turn.unknown_flows)
         follow_up(turn, self.settings)
         add_next_runs(self._store, turn.taken)
         self._held.hand_out(turn.taken)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
-from flownb.errors import FlownbError, ServerError
+from flownb.errors import FlownbError, ServerError, printable
 from flownb.wire import keys
 from flownb.wire.store import Store
 from flownb.worker.held_jobs import HeldJobs
@@ -29,6 +30,7 @@ class Recovery:
         self.is_unsure = False  # an answer was lost, and with it perhaps jobs that were fetched
         self._last_complaint = 0.0  # monotonic time
         self._damaged: set[str] = set()  # queues of which it was logged
+        self._unknown: set[str] = set()  # flows of which it was logged
 
     def complain(self, error: FlownbError) -> None:
         """Log an error, once in ten seconds, and wait a little longer after each failure in a row."""
@@ -47,6 +49,16 @@ class Recovery:
                 "repaired; doctor() says which key",
                 keys.queue_of_base(base),
             )
+
+    def note_unknown_flows(self, flows: Sequence[str]) -> None:
+        """Log that a newer flownb has stored a flow, once for each flow."""
+        for flow in flows:
+            if flow not in self._unknown:
+                self._unknown.add(flow)
+                log.warning(
+                    "flow %s was stored by a newer flownb: this worker leaves its jobs alone; update this worker",
+                    printable(keys.home_and_flow(flow)[1]),
+                )
 
     def note_fault(self, error: Exception) -> None:
         """Log a fault of the worker's own, which must not leave jobs to a worker that only looks alive."""

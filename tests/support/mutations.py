@@ -34,6 +34,7 @@ class Mutation(NamedTuple):
 
 
 ADD, FLOWS, FETCH = "test_add_jobs.py", "test_add_flows.py", "test_fetch.py"
+NEWER = "test_newer_layouts.py"
 DONE, FAIL, RETRY = "test_complete.py", "test_fail.py", "test_retry.py"
 CANCEL, PAUSE, DOOM = "test_cancel.py", "test_pause_flow.py", "test_on_failure.py"
 AGAIN, GONE, GROW = "test_retry_jobs.py", "test_remove_jobs.py", "test_grow.py"
@@ -75,6 +76,12 @@ MUTATIONS = [
     Mutation("a removed schedule has another tick", "remove_schedule", "if id and redis.call('ZREM', q.delayed, id) == 1 then", "if false then", EVERY),
     Mutation("a removed schedule leaves what is beside it", "remove_schedule", "if args.beside then redis.call('DEL', args.beside) end", "", EVERY),
     Mutation("what is due now waits for a time", "schedule", "if delay > 0 then", "if true then", EVERY),
+    # flows of a newer flownb
+    Mutation("an unknown layout is run", "fetch", "if has_unknown_layout(q, flow, newest_layout) then", "if false then", NEWER),
+    Mutation("marks go before the layout", "fetch", "if has_unknown_layout(q, flow, newest_layout) then", "if not is_cancelled(q, job, flow) and has_unknown_layout(q, flow, newest_layout) then", NEWER),
+    Mutation("a layout that says nothing is run", "layout", "layout:find('^%d+$') and tonumber(layout) <= newest", "(tonumber(layout) or 0) <= newest", NEWER),
+    Mutation("a job left alone is not counted", "layout", "count_move(q, flow, from, put_off(q, id, due))", "put_off(q, id, due)", NEWER),
+    Mutation("the layout is asked for each job", "layout", "if is_flow_unknown[flow] == nil then", "if true then", NEWER),
     # refusals and fencing
     Mutation("a foreign lock lets an end through", "finish", "lock and lock ~= outcome.token then", "false then", DONE),
     Mutation("no look at ats", "finish", "~= outcome.attempts_started then return 'stale'", "== -1 then return 'stale'", DONE),

@@ -15,6 +15,7 @@ from flownb.wire.outcomes import Kind, Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.leases import Turn
+from flownb.wire.versions import LAYOUT
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -72,6 +73,7 @@ class Bench:
         token: str | None = None,
         free: int | None = None,
         alone: bool = False,
+        layout: int = LAYOUT,
     ) -> Turn:
         self.calls += 1
         bases = [base(queue) for queue in queues or ("q",)]
@@ -79,6 +81,7 @@ class Bench:
         worker = FetchingWorker(
             token=token or f"w:{self.calls}",
             lock_ms=lock_ms,
+            layout=layout,
             name=name,
             limiters=limiters,
             free=free,

@@ -52,6 +52,7 @@ def test_a_flow_has_a_record_counts_and_a_place_in_the_list(bench: Bench):
         "name": "n",
         "root": P,
         "total": "4",
+        "layout": "1",
         "created": str(START),
         "stored": "1",
     }

@@ -24,6 +24,7 @@ class Turn:
     failed_parents: list[str]  #: in this call: what they still wait for is to be cancelled
     suspect_in: str | None  #: a queue whose next job runs alone: to be asked for by a worker that holds none
     shared: list[str]  #: jobs that ended in this call: their further parents are still to be notified
+    unknown_flows: list[str]  #: stored by a newer flownb: jobs of theirs were put off
 
 
 class Leases:
@@ -53,6 +54,7 @@ class Leases:
             failed_parents=reply["failed_parents"],
             suspect_in=reply.get("suspect_in"),
             shared=reply["shared"],
+            unknown_flows=reply["unknown_flows"],
         )
 
     def extend(self, queues: Sequence[str], leases: Sequence[Lease], *, lock_ms: int) -> list[str]:

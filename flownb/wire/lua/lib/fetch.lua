@@ -1,8 +1,8 @@
 -- fetch: waiting or prioritized -> active; jobs that are due leave delayed first. A job begins with this call where the
 -- worker has a slot free for it; one that is taken ahead waits in the worker, and counts as waiting until it begins.
 -- @touches wait prioritized pc active lock events marker
--- @use     types queue counts enqueue needed set_aside cancel limits
--- @map     worker token lock_ms name limiters shares free alone
+-- @use     types queue counts enqueue needed set_aside cancel limits layout
+-- @map     worker token lock_ms layout name limiters shares free alone
 
 local MOST_POPPED = 1000 -- jobs a call, some of which may turn out not to start
 
@@ -54,9 +54,12 @@ local function fail_without_data(q, id, job)
   emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'active')
 end
 
--- Jobs of paused flows are set aside when popped; jobs of cancelled flows are cancelled.
-local function may_start(q, id, job, flow, from)
-  if is_cancelled(q, job, flow) then
+-- Jobs of paused flows are set aside when popped; jobs of cancelled flows are cancelled; what a newer flownb stored is
+-- left alone.
+local function may_start(q, id, job, flow, from, newest_layout)
+  if has_unknown_layout(q, flow, newest_layout) then
+    leave_alone(q, id, job, flow, from)
+  elseif is_cancelled(q, job, flow) then
     cancel(q, id, from)
   elseif not is_needed(q, job, flow, 'paused') then
     set_aside(q, id, flow, from)
@@ -97,7 +100,7 @@ local function fetch(q, want, worker, fetched)
       local fields = fields_of(job, unpack(FIELDS))
       if not (fields[NAME] and fields[DATA]) then
         if id:sub(1, 2) ~= '0:' then fail_without_data(q, id, job) end -- BullMQ 4 kept markers in the list: `0:...`
-      elseif fields[FLOW] and not may_start(q, id, job, fields[FLOW], from) then
+      elseif fields[FLOW] and not may_start(q, id, job, fields[FLOW], from, worker.layout) then
         held = held + 1
       elseif fields[SUSPECT] and not worker.alone then
         put_back(q, ids, i)

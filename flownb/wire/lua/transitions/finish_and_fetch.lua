@@ -4,12 +4,13 @@
 -- that is damaged is left as it is, and its children end. Sent twice, a call changes nothing.
 -- `suspect_in` is a queue whose next job a worker asks for when it runs nothing else, `alone`.
 -- `failed_parents` have pending children that nobody needs any more; `shared` are jobs that ended here and have more
--- further parents than one call notifies.
+-- further parents than one call notifies; `unknown_flows` have a layout that the worker does not know: their jobs that
+-- it came upon are delayed.
 -- @keys    queues
 -- @args    now outcomes want worker
--- @returns answers jobs again failed_parents shared suspect_in
+-- @returns answers jobs again failed_parents shared suspect_in unknown_flows
 -- @errors
--- @use     types queue counts parents finish end_run fail_parent deduplication share begin
+-- @use     types queue counts parents finish end_run fail_parent deduplication share begin layout
 -- @row     fetched_job base id fields
 
 -- 1. Look at every outcome; nothing is written before.
@@ -82,4 +83,5 @@ end
 
 write_counts()
 wake_workers()
-return reply{answers = answers, jobs = fetched, again = again, failed_parents = failed_parents, shared = notified_later, suspect_in = suspect_in}
+return reply{answers = answers, jobs = fetched, again = again, failed_parents = failed_parents, shared = notified_later,
+             suspect_in = suspect_in, unknown_flows = unknown_flows}
