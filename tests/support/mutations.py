@@ -48,7 +48,7 @@ MUTATIONS = [
     Mutation("a parent in the queue runs on nothing", "clear", "redis.call('SCARD', pending) - leaving <= 1", "false", MOVES),
     Mutation("a spared parent goes", "clear_jobs", "job.parent ~= args.spared and", "", MOVES),
     Mutation("a stopped run counts", "clear", "redis.call('HINCRBY', key, 'ats', 1)", "", MOVES),
-    Mutation("cleared jobs are counted on", "clear", "count_move(job.q, job.flow, state, nil)", "", MOVES),
+    Mutation("cleared jobs are counted on", "clear", "count_move(job.q, job.flow, state == 'active' and job.began == 0 and 'waiting' or state, nil)", "", MOVES),
     Mutation("a promoted job goes without its priority", "promote_jobs", "args.in_bulk and 0 or", "0 or", MOVES),
     Mutation("a promoted job is counted as delayed", "promote_jobs", "count_move(q, has[2], 'delayed', state)", "", MOVES),
     Mutation("a changed delay counts from the adding", "change_delay", "local due = now + args.delay", "local due = args.delay", MOVES),
