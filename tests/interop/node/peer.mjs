@@ -134,6 +134,17 @@ const asked = {
   async retry({ queue: name, id }) {
     await (await queue(name).getJob(id)).retry();
   },
+  async by_hand({ queue: name, fails }) {
+    const worker = new Worker(name, null, { connection });
+    const job = await worker.getNextJob(me, { block: false });
+    // As BullMQ's worker does: who has a failed child fails unrun, and so does who may not be completed.
+    const failed = (error) => job.moveToFailed(error, me, false);
+    if (job?.deferredFailure) await failed(new UnrecoverableError(job.deferredFailure));
+    else if (job && fails) await failed(new Error("by hand"));
+    else if (job) await job.moveToCompleted("by hand", me, false).catch(failed);
+    await worker.close();
+    return job ? job.id : null;
+  },
   async drain({ queue: name }) {
     await queue(name).drain();
   },
