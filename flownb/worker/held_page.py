@@ -114,7 +114,10 @@ class HeldPage:
         at, words = number * _WORDS, self._words
         words[at + _SINCE] = time.monotonic_ns()
         words[at] = State.ELSEWHERE if elsewhere else State.BEGUN
-        return not words[worker * _WORDS + _TAKEN] and not words[at + _TAKEN]
+        if not words[worker * _WORDS + _TAKEN] and not words[at + _TAKEN]:
+            return True
+        words[at] = State.WAITING
+        return False
 
     def end(self, number: int) -> None:
         """The job's function has returned."""
@@ -129,11 +132,21 @@ class HeldPage:
     # ---- the keeper's end ---------------------------------------------------------------------------
 
     def take_waiting(self, worker: int) -> list[Entry]:
-        """Return the jobs of a worker that wait now; none of them will begin."""
+        """Return the jobs of a worker that wait now, and were not taken before; none of them will begin."""
         words = self._words
         words[worker * _WORDS + _TAKEN] = 1
         time.sleep(SETTLE_SECONDS)
-        waiting = [one for one in self.entries() if one.state is State.WAITING and one.worker == worker]
+        entries = self.entries()
+        # A job that was given back may be here again, in an entry of its own.
+        here_again = {one.key for one in entries if one.state in (State.BEGUN, State.ELSEWHERE, State.ENDED)}
+        waiting = [
+            one
+            for one in entries
+            if one.state is State.WAITING
+            and one.worker == worker
+            and not one.is_taken
+            and one.key not in here_again
+        ]
         for one in waiting:
             words[one.number * _WORDS + _TAKEN] = 1
         words[worker * _WORDS + _TAKEN] = 0

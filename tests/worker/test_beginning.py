@@ -12,6 +12,7 @@ import flownb as fn
 from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.store import Store
 from flownb.worker.held_jobs import HeldJobs
+from flownb.worker.held_page import HeldPage
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks
 from flownb.worker.run_outcomes import unbegun
@@ -164,6 +165,19 @@ def test_a_timeout_ends_a_function_that_holds_the_interpreter(start_worker, redi
     if attempts > 1:
         with fn.Worker("q", lambda job: "done"):
             until(lambda: job.get_state() == "completed", seconds=10)
+
+
+def test_the_keeper_takes_what_waits_once_and_never_what_runs():
+    page = HeldPage()
+    worker = page.add_worker("w:")
+    first = page.add_job("bull:q:a", worker, None)
+    assert [one.key for one in page.take_waiting(worker)] == [b"bull:q:a"]
+    assert not page.begin(first, worker, elsewhere=False), "it was given back"
+    again = page.add_job("bull:q:a", worker, None)
+    page.add_job("bull:q:b", worker, None)
+    assert page.begin(again, worker, elsewhere=False)
+    assert [one.key for one in page.take_waiting(worker)] == [b"bull:q:b"]
+    assert page.take_waiting(worker) == []
 
 
 def test_a_job_that_the_keeper_gave_back_and_its_worker_took_again_is_known_to_run(redis):
