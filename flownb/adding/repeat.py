@@ -48,6 +48,8 @@ class Repeat:
         }
         if ("every" in read) == ("pattern" in read):
             raise OptionError(f"{where}: either every (a duration) or pattern (a cron line), one of the two")
+        if read.get("immediately") and "startDate" in read:
+            raise OptionError(f"{where}: either immediately or startDate; the first job is due at one time")
         made = cls({name: read[name] for name in _ORDER if name in read}, read.get("immediately", False))
         made._check_pattern(where)
         return made

@@ -190,6 +190,7 @@ def test_points_in_time_may_be_datetimes(redis, connection):
         ({"pattern": "* * * * *", "tz": "Nowhere/X"}, None, "never matches"),
         ({"every": 5, "limit": 0}, None, "limit: a whole number from 1"),
         ({"every": 5, "endDate": 1000}, None, "is over already"),
+        ({"pattern": "* * * * *", "startDate": START, "immediately": True}, None, "either immediately"),
         ({"every": 5, "startDate": "2030"}, None, "a datetime with a time zone"),
         ("1d", None, "a dict such as"),
         ({"every": 5}, {"nme": "a"}, "no such part 'nme'"),

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.interop.conformance import delays, flows, jobs, policies, queues, verbs, workers
+from tests.interop.conformance import (
+    delays,
+    flows,
+    jobs,
+    policies,
+    queues,
+    schedulers,
+    trees,
+    verbs,
+    worker_events,
+    workers,
+)
 
 AREAS = {
     "flow": flows.SCENARIOS,
@@ -21,4 +32,7 @@ AREAS = {
     "one job": verbs.ONE,
     "deduplication": verbs.DEDUPLICATION,
     "queue setting": verbs.BINDING,
+    "scheduler": schedulers.SCENARIOS,
+    "worker event": worker_events.SCENARIOS,
+    "tree": trees.SCENARIOS,
 }

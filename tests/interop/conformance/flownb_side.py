@@ -31,6 +31,7 @@ class FlownbSide:
         self.redis = redis
         self.workers: list[Any] = []
         self.listeners: list[Any] = []
+        self.said: list[Any] = []  # by workers to their own listeners
 
     def ask(self, what: str, **told: Any) -> Any:
         """Do one thing; raise `Refused` with what the library raised."""
@@ -41,6 +42,7 @@ class FlownbSide:
 
     def begin(self) -> None:
         """Forget the scenario before."""
+        self.said.clear()
 
     def add(self, jobs: list[Any]) -> None:
         for job in jobs:
@@ -59,7 +61,12 @@ class FlownbSide:
                 producer.add(tree, semantics=semantics)
 
     def work(
-        self, queues: Iterable[str], deeds: list[Any], backoff: list[int] | None = None, **options: Any
+        self,
+        queues: Iterable[str],
+        deeds: list[Any],
+        backoff: list[int] | None = None,
+        hears: Iterable[str] = (),
+        **options: Any,
     ) -> None:
         for name in _SECONDS:
             if name in options:
@@ -67,7 +74,10 @@ class FlownbSide:
         if backoff:
             options["backoff_strategy"] = lambda attempts, *_: _pause(backoff[attempts - 1])
         for queue in queues:
-            self.workers.append(fn.Worker(queue, lambda job: self._perform(job, deeds), **options).start())
+            worker = fn.Worker(queue, lambda job: self._perform(job, deeds), **options)
+            for event in hears:
+                worker.on(event, lambda *about, event=event: self.said.append([event, *about]))
+            self.workers.append(worker.start())
 
     def stop(self) -> None:
         while self.workers:
@@ -86,6 +96,12 @@ class FlownbSide:
         told = [self.told.pop(0) for _ in range(len(self.told))]
         return [_event(one) for one in told]
 
+    def tree(self, queue: str, id: str, **bounds: int) -> Any:
+        return _tree(fn.FlowProducer().get_flow(queue, id, **bounds))
+
+    def overheard(self) -> list[Any]:
+        return list(self.said)
+
     def call(self, where: str, name: Any, method: str, args: list[Any], named: dict[str, Any]) -> Any:
         if method in _DURATIONS:
             args[_DURATIONS[method]] /= 1000
@@ -100,7 +116,10 @@ class FlownbSide:
             return fn.Queue(name)
         if where == "worker":
             return self.workers[name]
-        queue, id = name.split(":")
+        queue, id, *scheduler = name.split(":")
+        if scheduler:
+            told = fn.Queue(queue).get_job_scheduler(*scheduler)
+            id = f"{id}:{scheduler[0]}:{told and told['next']}"
         job = fn.Queue(queue).get_job(id)
         if job is None:
             raise fn.JobMissing(f"there is no job {name}")
@@ -171,6 +190,13 @@ class FlownbSide:
 
     def _grow(self, job: fn.Job, children: list[Any]) -> Any:
         return job.add_children(children)
+
+
+def _tree(node: Any) -> Any:
+    if node is None or "children" not in node:
+        return node
+    children = sorted(map(_tree, node["children"]), key=lambda child: child["job"].id)
+    return {**node, "children": children}
 
 
 def _pause(milliseconds: int) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -35,6 +36,9 @@ _REFUSED = "refused"  # the words are each library's own
 _NOT_CALLED = ("child ", "job stalled")  # so begin the reasons of jobs that failed without a call
 _LONG = 10_000  # ms that a limit must hold to be looked at
 _OWN_EVENTS = ("drained",)  # of a worker that looks around, as often as it does
+_RUN_ID = re.compile(r"\brepeat:(\w+):(\d+)")  # of a job scheduler's job: its name says when it is due
+_NEAR = 3 * 86_400_000  # ms from now within which a time was made of now
+_SAID_OFFSET = 1000  # the one offset that scenarios give; others are made of the ms of the call
 
 
 class Side(Protocol):
@@ -80,7 +84,7 @@ class Play:
                 raise
             self.refusals.append(f"{self.side.name}: {_title(step)}: {error}")
             answer = _REFUSED
-        if answer is not None or step.do in ("call", "read"):
+        if answer is not None or step.do in ("call", "read", "tree"):
             self.answers[f"{self._count} {_title(step)}"] = _sorted(step, answer)
 
     # ---- steps that no library sees -----------------------------------------------------------------
@@ -111,7 +115,7 @@ class Play:
         return "gone"
 
     def _until_called(self, names: Iterable[str]) -> None:
-        self._wait(lambda: set(names) <= set(self._names()), f"{names} called")
+        self._wait(lambda: not Counter(names) - Counter(self._names()), f"{names} called")
 
     def _names(self) -> list[str]:
         return [name.decode() for name in self.redis.lrange("test:runs", 0, -1)]
@@ -205,6 +209,39 @@ def _title(step: Step) -> str:
 
 
 def _plain(found: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what each writes in a way of its own everywhere: the prefix of keys, the type of an error."""
+    """Leave out what each writes in a way of its own everywhere: the prefix of keys, the type of an error, times."""
     text = re.sub(rf"bull:({'|'.join(QUEUES)}):", r"\1:", json.dumps(found))
-    return json.loads(re.sub(r'(?<=")\w+Error: ', "", text))
+    text = re.sub(r'(?<=")\w+Error: ', "", text)
+    return _timeless(json.loads(_numbered(text)))
+
+
+def _numbered(text: str) -> str:
+    """Number the jobs of each job scheduler in their order, where the times in their ids are those of this run."""
+    times = defaultdict[str, set[int]](set)
+    for scheduler, at in _RUN_ID.findall(text):
+        times[scheduler].add(int(at))
+
+    def named(id: re.Match[str]) -> str:
+        scheduler, at = id[1], int(id[2])
+        return f"repeat:{scheduler}:#{sorted(times[scheduler]).index(at) + 1}" if _is_near(at) else id[0]
+
+    return _RUN_ID.sub(named, text)
+
+
+def _timeless(found: Any) -> Any:
+    if isinstance(found, dict):
+        told = {name: _timeless(value) for name, value in found.items()}
+        if ("rjk" in told or "repeatJobKey" in told) and "delay" in told:
+            told["delay"] = "a time"
+        said = (_SAID_OFFSET,) if "every" in told else (_SAID_OFFSET, 0)
+        if told.get("offset") is not None and int(told["offset"]) not in said:
+            told["offset"] = "made"
+        return told
+    if isinstance(found, list):
+        return [_timeless(one) for one in found]
+    is_number = isinstance(found, int | float) or (isinstance(found, str) and found.isdecimal())
+    return "a time" if is_number and _is_near(int(found)) else found
+
+
+def _is_near(at: int) -> bool:
+    return abs(at - time.time() * 1000) < _NEAR

@@ -2,7 +2,7 @@
 
 A scenario is a list of steps. Each is played with BullMQ and with flownb, from an empty server on; what the steps answer
 and what is stored after them must be the same. A job's id is its name; its queue is ``line`` unless it says another.
-A job of another queue is ``"items:a"``.
+A job of another queue is ``"items:a"``; the next job of the job scheduler "s" is ``"line:repeat:s"``.
 """
 
 from __future__ import annotations
@@ -135,11 +135,12 @@ def flow(*trees: dict[str, Any], bulk: bool = False, own: bool = False) -> Step:
 
 
 def work(*queues: str, do: tuple[Any, ...] = (), **options: Any) -> Step:
-    """Start workers; `do` is what jobs do whose data say nothing."""
+    """Start workers; `do` is what jobs do whose data say nothing, `hears` what their own listeners listen to."""
     return Step("work", {"queues": queues or ("line",), "deeds": list(do), **options})
 
 
 STOP = Step("stop")  #: close all workers
+OVERHEARD = Step("overheard")  #: what workers told their own listeners, in order
 
 
 def run(*queues: str, do: tuple[Any, ...] = (), **options: Any) -> Step:
@@ -152,7 +153,7 @@ def until(state: str, *jobs: str) -> Step:
 
 
 def until_called(*names: str) -> Step:
-    """Wait until the functions of these jobs have been called."""
+    """Wait until the functions of these jobs have been called, as often as a name is said."""
     return Step("until_called", {"names": names})
 
 
@@ -178,6 +179,12 @@ def listen(queue: str = "line") -> Step:
 def heard(job: str | None, queue: str = "line") -> Step:
     """Say what the listener heard of a job, or of the queue itself (None), once it has heard all there is."""
     return Step("heard", {"job": job, "queue": queue})
+
+
+def tree(job: str, **bounds: int) -> Step:
+    """Read a flow from a job down, siblings by their ids."""
+    queue, id = job.split(":")
+    return Step("tree", {"queue": queue, "id": id, **bounds})
 
 
 class _Asked:

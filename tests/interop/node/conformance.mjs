@@ -20,6 +20,7 @@ let queues = {};
 const workers = [];
 const listeners = [];
 let told = [];
+let said = []; // by workers to their own listeners
 
 function queue(name) {
   queues[name] ??= new Queue(name, { connection });
@@ -90,14 +91,21 @@ async function perform(job, token, worker, ownDeeds) {
 
 // ---- what a scenario asks for --------------------------------------------------------------------------
 
+const HEARD = { active: 1, completed: 2, failed: 2 }; // what flownb's listeners get of an event's particulars
+
 function plain(answer) {
   if (answer instanceof Job) return { job: answer.id };
+  if (answer instanceof Error) return answer.message;
   if (Array.isArray(answer)) return answer.map(plain);
   return answer ?? null;
 }
 
+const tree = (node) =>
+  node && { job: plain(node.job), children: node.children && sorted(node.children.map(tree)) };
+
 // What flownb has under another name, or in another order: the same call in BullMQ's words.
 const IN_OTHER_WORDS = {
+  pause: (subject, wait = true) => (subject instanceof Worker ? subject.pause(!wait) : subject.pause()),
   get_logs: async (job) => (await queue(job.queueName).getJobLogs(job.id)).logs,
   get_jobs: (queue, states, first = 0, last = -1) =>
     queue.getJobs(states, first, last, !["completed", "failed"].includes(states)),
@@ -106,8 +114,9 @@ const IN_OTHER_WORDS = {
 async function target(where, name) {
   if (where === "queue") return queue(name);
   if (where === "worker") return workers[name];
-  const [queueName, id] = name.split(":");
-  const job = await queue(queueName).getJob(id);
+  const [queueName, first, scheduler] = name.split(":");
+  const next = scheduler && (await queue(queueName).getJobScheduler(scheduler))?.next;
+  const job = await queue(queueName).getJob(scheduler ? `${first}:${scheduler}:${next}` : first);
   if (!job) throw new Error(`there is no job ${name}`);
   return job;
 }
@@ -115,6 +124,7 @@ async function target(where, name) {
 const asked = {
   begin() {
     queues = {};
+    said = [];
   },
   async end() {
     await asked.stop();
@@ -131,7 +141,7 @@ const asked = {
     if (bulk) await producer.addBulk(trees);
     else for (const tree of trees) await producer.add(tree);
   },
-  async work({ queues: names, deeds: ownDeeds, backoff, ...options }) {
+  async work({ queues: names, deeds: ownDeeds, backoff, hears = [], ...options }) {
     if (backoff) options.settings = { backoffStrategy: (attempts) => backoff[attempts - 1] };
     for (const name of names) {
       const worker = new Worker(name, (job, token) => perform(job, token, worker, ownDeeds), {
@@ -139,6 +149,9 @@ const asked = {
         ...camelKeys(options),
       });
       worker.on("error", (error) => console.error(`bullmq: ${error}`));
+      for (const event of hears) {
+        worker.on(event, (...about) => said.push([event, ...about.slice(0, HEARD[event] ?? 0)]));
+      }
       workers.push(worker);
       await worker.waitUntilReady();
     }
@@ -159,6 +172,12 @@ const asked = {
   },
   heard() {
     return told.splice(0);
+  },
+  async tree({ queue: queueName, id, ...bounds }) {
+    return tree(await new FlowProducer({ connection }).getFlow({ queueName, id, ...camelKeys(bounds) }));
+  },
+  overheard() {
+    return said;
   },
   async call({ where, name, method, args, named }) {
     const subject = await target(where, name);
