@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flownb.state.shape import levels_below
+from flownb.steering.next_run import refuse_next_run
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
 from flownb.wire.records import COMPLETED, FAILED, WAITING_CHILDREN
@@ -28,6 +29,7 @@ def cancel_job(store: Store, job: str) -> bool:
     found = store.jobs.read([job], ("name", "fl", "finishedOn"))[0]
     if found is None or found.finished_on is not None:
         return False
+    refuse_next_run(store, found)
     record = store.flows.read(found.flow) if found.flow else {}
     if found.flow and record.get("root") == job:
         cancel_flow(store, found.flow, record)

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flownb.errors import FlowError, JobActive, JobShared
+from flownb.steering.next_run import refuse_next_run
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
-from flownb.wire.records import ACTIVE, COMPLETED, FAILED, WAITING, JobRecord
+from flownb.wire.records import ACTIVE, WAITING, JobRecord
 from flownb.wire.requests import Detachment, Removal
 from flownb.wire.store import Store
 from flownb.wire.store.limits import IDS_A_READ, JOBS_A_CHANGE
@@ -48,7 +49,7 @@ def remove_job(store: Store, job: str) -> None:
         found = store.jobs.read([job], _FIELDS)[0]
         if found is None:
             return
-        _refuse_next_run(store, found)
+        refuse_next_run(store, found)
         if found.flow is not None and store.flows.read(found.flow).get("root") == job:
             return remove_flow(store, found.flow)
         try:
@@ -59,17 +60,6 @@ def remove_job(store: Store, job: str) -> None:
                 raise
         except JobActive as error:
             raise _runs_now(store, str(error)) from None
-
-
-def _refuse_next_run(store: Store, job: JobRecord) -> None:
-    """Raise FlowError for the job that a job scheduler has added last and that waits: without it that would end."""
-    if (scheduled := keys.scheduler_of(job.id)) and job.state not in (ACTIVE, COMPLETED, FAILED):
-        scheduler, due = scheduled
-        if store.schedules.read_due(keys.base_of(job.key), scheduler) == due:
-            raise FlowError(
-                f"job {job.name!r} is the next one of job scheduler {scheduler!r} in queue {job.queue!r}; end that by "
-                f"Queue({job.queue!r}).remove_job_scheduler({scheduler!r})"
-            )
 
 
 def _runs_now(store: Store, job: str) -> FlowError:

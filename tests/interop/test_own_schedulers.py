@@ -148,7 +148,9 @@ def test_workers_of_both_keep_it_going_to_its_limit(worker, redis, until, start_
     runner.close()
 
 
-def test_the_next_job_of_a_scheduler_is_a_job_like_others_but_for_its_removal(redis, until, connection):
+def test_the_next_job_of_a_scheduler_is_a_job_like_others_but_for_its_removal_and_cancel(
+    redis, until, connection
+):
     queue = fn.Queue("ours-line")
     job = queue.upsert_job_scheduler("s", {"pattern": "0 6 * * *"}, {"name": "tick", "data": {"a": 1}})
 
@@ -159,8 +161,12 @@ def test_the_next_job_of_a_scheduler_is_a_job_like_others_but_for_its_removal(re
         "delayed",
         job.id,
     )
-    with pytest.raises(fn.FlowError, match=r"end that by Queue\('ours-line'\).remove_job_scheduler\('s'\)"):
-        job.remove()
+    for end in (job.remove, job.cancel):
+        with pytest.raises(
+            fn.FlowError, match=r"end that by Queue\('ours-line'\).remove_job_scheduler\('s'\)"
+        ):
+            end()
+    assert job.get_state() == "delayed"
     job.promote()
     assert job.get_state() == "waiting"
     with fn.Worker("ours-line", lambda job: job.id):
