@@ -87,11 +87,11 @@ def test_an_id_may_be_given_as_a_keyword_and_python_stores_the_same(python, redi
     how = {"id": "d", "ttl": 60_000}
     for id in ("first", "second"):
         python.ask(
-            "call", queue="python-line", method="add", args=[id, {}, {"jobId": id, "deduplication": how}]
+            "call", queue="theirs-line", method="add", args=[id, {}, {"jobId": id, "deduplication": how}]
         )
         fn.Queue("ours-line").add(id, {}, {"jobId": id}, deduplication={"id": "d", "ttl": "60s"})
 
-    ours, theirs = dump(redis, "ours"), dump(redis, "python")
+    ours, theirs = dump(redis, "ours"), dump(redis, "theirs")
     theirs["bull:line:first"]["opts"].pop("delay")  # Python's port alone writes it
     assert ours == theirs
 

@@ -97,12 +97,12 @@ def test_a_queue_is_as_after_the_same_call_of_node(what, node6, filled, redis):
 @pytest.mark.parametrize("method", ["drain", "promoteJobs", "obliterate"])
 def test_a_queue_is_as_after_the_same_call_of_python(method, python, filled, redis):
     ours = {"drain": "drain", "promoteJobs": "promote_jobs", "obliterate": "obliterate"}[method]
-    filled("python", "ours")
+    filled("theirs", "ours")
 
-    python.ask("call", queue="python-line", method=method)
+    python.ask("call", queue="theirs-line", method=method)
     getattr(fn.Queue("ours-line"), ours)()
 
-    assert without_events(dump(redis, "ours")) == without_events(dump(redis, "python"))
+    assert without_events(dump(redis, "ours")) == without_events(dump(redis, "theirs"))
 
 
 @pytest.mark.parametrize("state", ["failed", "completed"])

@@ -101,13 +101,13 @@ def test_a_job_is_as_after_the_same_call_of_node(what, node6, filled, redis):
 
 @pytest.mark.parametrize(("method", "ours"), [("promote", "promote"), ("changePriority", "change_priority")])
 def test_a_job_is_as_after_the_same_call_of_python(method, ours, python, filled, redis):
-    filled("python", "ours")
+    filled("theirs", "ours")
     args = [{"priority": 5}] if method == "changePriority" else []
 
-    python.ask("call_job", queue="python-line", id="later", method=method, args=args)
+    python.ask("call_job", queue="theirs-line", id="later", method=method, args=args)
     getattr(fn.Queue("ours-line").get_job("later"), ours)(*[5][: len(args)])
 
-    assert without_events(dump(redis, "ours")) == without_events(dump(redis, "python"))
+    assert without_events(dump(redis, "ours")) == without_events(dump(redis, "theirs"))
 
 
 def test_a_changed_delay_counts_from_now_on(node6, filled, redis):
