@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flownb.state.shape import levels_below
-from flownb.steering.next_run import refuse_next_run
+from flownb.steering.pending_run import refuse_next_run
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
 from flownb.wire.records import COMPLETED, FAILED, WAITING_CHILDREN

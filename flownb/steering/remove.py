@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flownb.errors import FlowError, JobActive, JobShared
-from flownb.steering.next_run import refuse_next_run
+from flownb.steering.pending_run import refuse_next_run
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
 from flownb.wire.records import ACTIVE, WAITING, JobRecord
