@@ -129,8 +129,8 @@ class HeldJobs:
         return None
 
     def runs_suspect(self) -> bool:
-        """Say whether it holds a job that is to run alone."""
-        return any(held.taken.is_suspect for held in self.jobs.values())
+        """Say whether the job that it holds is to run alone: the server gives that to a worker that holds nothing."""
+        return len(self.jobs) == 1 and next(iter(self.jobs.values())).taken.is_suspect
 
     # ---- writing ------------------------------------------------------------------------------------
 
