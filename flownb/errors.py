@@ -13,11 +13,11 @@
      ├─ TransitionError                 a script refused a transition
      │   ├─ Cancelled                   also raised in a function that runs for nobody any more
      │   ├─ JobMissing
+     │   │   └─ ParentMissing
      │   ├─ JobActive
      │   ├─ JobElsewhere
      │   ├─ JobExists
      │   ├─ JobShared
-     │   ├─ ParentMissing
      │   └─ ParentJobCannotBeReplaced
      ├─ FlowFailed                      what `result()` raises
      ├─ FlowStuck                       what `wait()` raises for a flow that cannot end
@@ -30,6 +30,8 @@
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 MOST_CHARACTERS = (
     500  #: of a message; what stands in the middle is left out: the place is first, the remedy last
@@ -191,6 +193,17 @@ class JobMissing(TransitionError):
     flownb.errors.JobMissing: flow 'total' is not on this server any more; its data were removed
     """
 
+    _what = "job"
+
+    @classmethod
+    def of(cls, job: str) -> Self:
+        """Return the error of a job, which is named as ``queue:id``.
+
+        >>> JobMissing.of("mails:7")
+        JobMissing('job mails:7 is not on this server: it was removed, or never stored here')
+        """
+        return cls(f"{cls._what} {job} is not on this server: it was removed, or never stored here")
+
 
 class JobActive(TransitionError):
     """The job runs right now."""
@@ -243,8 +256,10 @@ class JobShared(TransitionError):
     """Somebody else uses the job."""
 
 
-class ParentMissing(TransitionError):
-    """The parent a job was to be added under does not exist."""
+class ParentMissing(JobMissing):
+    """The parent that a job was to be added under, or taken from, is not (or no longer) on the server."""
+
+    _what = "parent"
 
 
 class ParentJobCannotBeReplaced(TransitionError):

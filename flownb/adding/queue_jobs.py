@@ -11,7 +11,7 @@ from flownb.adding.deduplication import read_deduplication, stored_parts
 from flownb.adding.plan import plan, refuse_other_prefix
 from flownb.adding.planned_job import PlannedJob
 from flownb.arguments import shown
-from flownb.errors import FlowError, OptionError, ParentJobCannotBeReplaced, ParentMissing
+from flownb.errors import FlowError, OptionError, ParentJobCannotBeReplaced
 from flownb.wire import keys
 from flownb.wire.job_rows import DeduplicatedRow, Deduplication, JobDetails, JobRow, ParentRow
 from flownb.wire.store import Store
@@ -113,8 +113,6 @@ def _store(store: Store, base: str, jobs: Sequence[QueueJob]) -> list[str]:
         store.jobs.add(
             [base], jobs=rows, opts=[job.opts for job in jobs], parents=parents, bullmq=bool(parents)
         )
-    except ParentMissing as error:
-        raise FlowError(f"parent {keys.short(str(error), store.prefix)!r} is not on this server") from None
     except ParentJobCannotBeReplaced as error:
         raise FlowError(
             f"job {keys.short(str(error), store.prefix)!r} is there, and has another parent already; BullMQ gives a "

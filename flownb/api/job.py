@@ -32,6 +32,10 @@ class Job(JobChanges):
     `JobElsewhere`, and change nothing, once the run does not count any more: it has run past its timeout, its worker
     has closed or was lost, and the job runs again or has ended.
 
+    Of a job that was removed meanwhile what changes it raises `JobMissing`, and so does `wait_until_finished`; what
+    takes something away (`remove`, `remove_unprocessed_children`, `clear_logs`) has nothing to do, and what reads finds
+    nothing.
+
     >>> job = Queue("doc-jobs").add("greet", {"name": "Ada"})
     >>> job.name, job.data, job.attempts_made, job.get_state()
     ('greet', {'name': 'Ada'}, 0, 'waiting')
@@ -297,7 +301,7 @@ def find_job(store: Store, key: str, connection: Connection | None = None) -> Jo
     """Read the job at `key`; raise `JobMissing` if there is none."""
     found = store.jobs.read([key])[0]
     if found is None:
-        raise JobMissing(f"no job {keys.short(key, store.prefix)} on this server")
+        raise JobMissing.of(keys.short(key, store.prefix))
     return Job(found, store=store, connection=connection)
 
 

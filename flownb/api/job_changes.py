@@ -7,7 +7,7 @@ from typing import Any
 from flownb.api.job_end import job_end
 from flownb.arguments import flag, seconds, whole
 from flownb.connection import Connection
-from flownb.errors import FlowError
+from flownb.errors import FlowError, JobMissing
 from flownb.options import MAX_PRIORITY
 from flownb.steering import child_dependency, clear
 from flownb.steering.cancel import cancel_job
@@ -141,9 +141,10 @@ class JobChanges:
 
     def _ensure_delayed(self, what: str) -> None:
         found = self._store.jobs.read([self._record.key], ("name",))[0]
-        if found is None or found.state != DELAYED:
-            state = found.state if found else "not on this server any more"
-            raise FlowError(f"job {self._record.name!r} is {state}; only a delayed job can be {what}")
+        if found is None:
+            raise JobMissing.of(keys.short(self._record.key, self._store.prefix))
+        if found.state != DELAYED:
+            raise FlowError(f"job {found.name!r} is {found.state}; only a delayed job can be {what}")
 
     def clear_logs(self, keep_logs: int | None = None) -> None:
         """Remove the rows of the job's log, all but the newest `keep_logs`.
@@ -161,7 +162,7 @@ class JobChanges:
     def remove_child_dependency(self) -> bool:
         """Let the parent go on without this job, which becomes one of its own; False where it has none, or has ended.
 
-        Of a flow it takes along what is below it. Raises `FlowError` where the parent is gone.
+        Of a flow it takes along what is below it. Raises `JobMissing` where the job or its parent is gone.
 
         >>> load = {"name": "load", "queueName": "doc-loads"}
         >>> flow = add({"name": "total", "queueName": "doc-totals", "children": [load, load]})

@@ -26,9 +26,7 @@ def job_end(store: Store, job: JobRecord, timeout: Any) -> Any:
             with patience.until(deadline):
                 found = store.jobs.read([job.key], _FIELDS)[0]
             if found is None:
-                raise JobMissing(
-                    f"job {job.name!r} ({keys.short(job.key, store.prefix)}) is not on this server any more"
-                )
+                raise JobMissing.of(keys.short(job.key, store.prefix))
             if found.finished_on is not None:
                 return _value(found)
             state = found.state

@@ -50,7 +50,7 @@ class StoredFlow:
         if not record and name is not None:
             record = {"name": name, "root": root, "created": "0"}
         if not record:
-            raise JobMissing(f"no job {keys.short(root, store.prefix)} on this server")
+            raise JobMissing.of(keys.short(root, store.prefix))
         return cls(store, flow_state, record)
 
     @property

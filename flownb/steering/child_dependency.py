@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flownb.errors import FlowError, ParentMissing
+from flownb.errors import JobMissing
 from flownb.state.shape import levels_below
 from flownb.wire import keys
 from flownb.wire.requests import Detachment, Removal
@@ -13,14 +13,11 @@ from flownb.wire.store.limits import JOBS_A_CHANGE, in_pieces
 def remove_child_dependency(store: Store, job: str) -> bool:
     """Let the parent go on without a child that it waits for; say whether it did wait for it."""
     found = store.jobs.read([job], ("name", "fl", "parentKey"))[0]
-    if found is None or found.parent_key is None:
+    if found is None:
+        raise JobMissing.of(keys.short(job, store.prefix))
+    if found.parent_key is None:
         return False
-    try:
-        removed, leaves_flow = store.moves.remove_child_dependency(job, found.parent_key)
-    except ParentMissing:
-        raise FlowError(
-            f"the parent of job {found.name!r}, {keys.short(found.parent_key, store.prefix)}, is not on this server"
-        ) from None
+    removed, leaves_flow = store.moves.remove_child_dependency(job, found.parent_key)
     if removed and leaves_flow and found.flow:
         _leave_flow(store, job)
     return removed

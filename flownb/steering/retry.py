@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from flownb.errors import FlowError
+from flownb.errors import FlowError, JobMissing
 from flownb.options import JobOptions
 from flownb.state.flow_state import FlowState, OwnFlowState
 from flownb.state.seal import seal_of, unseal
@@ -28,6 +28,8 @@ def retry_one(store: Store, job: str) -> None:
     flow = found.flow if found else None
     has_cancelled = flow is not None and store.flows.has_cancelled_jobs(flow)
     answer = _ask(store, [job], secrets.token_hex(8))[0]
+    if answer == "missing":
+        raise JobMissing.of(keys.short(job, store.prefix))
     if answer != "done":
         raise FlowError(_refused(store, job, answer))
     log_flow("is retried by hand", flow=flow, job=job)
@@ -177,7 +179,5 @@ def _refused(store: Store, job: str, answer: str) -> str:
         return (
             f"job {names[0]!r} cannot run again: a key of it or of its queue is damaged; doctor() says which"
         )
-    if word == "missing":
-        return f"job {names[0]!r} is not on this server any more"
     state = found[0].state if found[0] else "gone"
     return f"job {names[0]!r} is {state}; only a failed job can be retried"

@@ -196,7 +196,7 @@ def test_whatever_one_record_is_damaged_in_the_rows_of_other_flows_stay(redis):
 def test_what_is_no_job_is_not_attached_to(redis):
     stored_flows(redis)
 
-    with pytest.raises(JobMissing, match="no job waiting-rows:events"):
+    with pytest.raises(JobMissing, match="job waiting-rows:events is not on this server"):
         fn.attach("waiting-rows:events")
 
 

@@ -146,7 +146,7 @@ def test_who_waits_for_one_job_gets_its_value_or_its_failure_or_an_end_of_the_wa
         [{"name": name} for name in ("good", "bad", "never", "gone")]
     )
     gone.remove()
-    with pytest.raises(fn.JobMissing, match="'gone'"):
+    with pytest.raises(fn.JobMissing, match=f"job q:{gone.id} is not on this server"):
         gone.wait_until_finished()
     with pytest.raises(TimeoutError, match=r"'never' has not ended after 0.05 s: waiting"):
         never.wait_until_finished(timeout=0.05)

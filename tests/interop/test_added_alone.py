@@ -159,7 +159,7 @@ def test_a_parent_that_is_gone_and_a_second_one_are_refused_as_by_node(node6, re
             node6.ask("add_jobs", queue=f"{who}-top", jobs=[{"name": up, "data": {}, "opts": {"jobId": up}}])
 
     for parent, refusal, error in [
-        ("gone", "Missing key for parent job", "parent 'ours-top:gone' is not on this server"),
+        ("gone", "Missing key for parent job", "parent ours-top:gone is not on this server"),
         ("up-1", None, None),
         ("up-2", "cannot be replaced", "job 'ours-line:c' is there, and has another parent already"),
     ]:
@@ -170,7 +170,7 @@ def test_a_parent_that_is_gone_and_a_second_one_are_refused_as_by_node(node6, re
             continue
         with pytest.raises(PeerError, match=refusal):
             node6.ask("call", queue="node-line", method="add", args=node_args)
-        with pytest.raises(fn.FlowError, match=error):
+        with pytest.raises(fn.FlownbError, match=error):
             fn.Queue("ours-line").add("c", opts={"jobId": "c"}, parent=f"ours-top:{parent}")
 
     ours, theirs = dump(redis, "ours"), dump(redis, "node")

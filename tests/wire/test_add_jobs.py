@@ -167,7 +167,7 @@ def test_a_parent_that_is_missing_refuses_the_whole_call(bench: Bench):
     bench.add_plain("p", queue="up")
     before = bench.dump()
 
-    with pytest.raises(errors.ParentMissing, match="bull:up:gone"):
+    with pytest.raises(errors.ParentMissing, match="parent up:gone is not on this server"):
         bench.add(node("a"), parent("b"), node("c", key("gone", "up"), outside=True))
 
     assert bench.dump() == before

@@ -80,7 +80,7 @@ def test_a_job_that_is_gone_refuses_and_is_not_made_again(bench: Bench, taken: T
     bench.redis.delete(key("a"))
     before = bench.dump()
 
-    with pytest.raises(errors.JobMissing, match="bull:q:a"):
+    with pytest.raises(errors.JobMissing, match="job q:a is not on this server"):
         save(bench, taken, 1, 0)
 
     assert bench.dump() == before

@@ -49,7 +49,7 @@ def test_a_job_that_is_gone_refuses_and_is_not_made_again(bench: Bench, field: s
     bench.add_plain("b")
     before = bench.dump()
 
-    with pytest.raises(errors.JobMissing, match="bull:q:a"):
+    with pytest.raises(errors.JobMissing, match="job q:a is not on this server"):
         bench.store.jobs.update("bull:q", "a", field, "1")
 
     assert bench.dump() == before

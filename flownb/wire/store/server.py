@@ -39,7 +39,10 @@ class Server:
         if script not in without_scripts.READS:
             versions.refuse_newer(self.client, queues)
         with server_errors():
-            return self._read(made, queues, args) if self.read_only else made(self.client, queues, **args)
+            try:
+                return self._read(made, queues, args) if self.read_only else made(self.client, queues, **args)
+            except errors.JobMissing as error:  # which says the key alone
+                raise error.of(keys.short(str(error), self.prefix)) from None
 
     def _read(self, script: Script, queues: Sequence[str], args: dict[str, Any]) -> dict[str, Any]:
         """Run a script where the server promises that it only reads; otherwise send plain commands."""
