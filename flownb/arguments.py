@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any
@@ -54,7 +54,15 @@ def _shown_number(value: Any) -> str:
 
 
 def _with_article(value: Any) -> str:
-    kind = type(value).__name__[:_MOST_SHOWN]
+    return with_article(type(value).__name__[:_MOST_SHOWN])
+
+
+def with_article(kind: str) -> str:
+    """Return the name of a kind of thing with its article.
+
+    >>> with_article("list"), with_article("object")
+    ('a list', 'an object')
+    """
     return f"{'an' if kind[:1] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
@@ -185,10 +193,51 @@ def seconds(value: Any, what: str) -> float:
 def milliseconds(value: Any, what: str) -> int:
     """Return a duration in milliseconds; a bare number is milliseconds, as in BullMQ's options.
 
+    What is less than one, and not 0, is refused: it was meant as seconds, and would count as 0.
+
     >>> milliseconds("2s", "delay"), milliseconds(2000, "delay")
     (2000, 2000)
     """
-    return round(_duration(value, what, unit=0.001) * 1000)
+    found = _duration(value, what, unit=0.001) * 1000
+    if 0 < found < 1:
+        raise OptionError(
+            f"{what}: {shown(value)} is less than a millisecond; seconds are text, such as '0.2s'"
+        )
+    return round(found)
+
+
+def both_forms(names: Iterable[str]) -> dict[str, str]:
+    """Return BullMQ's names by the forms in which a caller may type them: camelCase, or Python's snake_case.
+
+    >>> both_forms(["keepLogs"])
+    {'keepLogs': 'keepLogs', 'keep_logs': 'keepLogs'}
+    """
+    return {form: name for name in names for form in (name, _snake(name))}
+
+
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+
+
+def parts(
+    value: Any, what: str, readers: Mapping[str, Callable[[Any, str], Any]], example: str
+) -> dict[str, Any]:
+    """Return the named parts of a dict, each as its reader reads it; a part that is None is not there.
+
+    >>> parts({"age": None, "delay": "2s"}, "wait", {"age": seconds, "delay": milliseconds}, "{'delay': '2s'}")
+    {'delay': 2000}
+    """
+    if not isinstance(value, Mapping):
+        raise OptionError(f"{what}: a dict such as {example}, not {shown(value)}")
+    names, read = both_forms(readers), dict[str, Any]()
+    for said, part in value.items():
+        name = names.get(said) if isinstance(said, str) else None
+        if name is None:
+            raise OptionError(f"{what}: no such part {shown(said)}; there are {', '.join(readers)}")
+        if name in read:
+            raise OptionError(f"{what}.{name}: given twice, as {name} and {said}")
+        read[name] = None if part is None else readers[name](part, f"{what}.{name}")
+    return {name: part for name, part in read.items() if part is not None}
 
 
 def is_duration_text(text: str) -> bool:
@@ -222,7 +271,7 @@ def _read_duration(value: Any, what: str, unit: float) -> float:
         return float(max(-1, min(int(value), 10**300))) * unit  # an int may be larger than any float
     if is_number(value):
         return float(value) * unit
-    raise OptionError(f"{what}: a duration is a number, a timedelta or text, not {type(value).__name__}")
+    raise OptionError(f"{what}: a duration is a number, a timedelta or text, not {shown(value)}")
 
 
 def read_limiter(limiter: Any, what: str = "limiter") -> dict[str, int] | None:

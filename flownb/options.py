@@ -10,13 +10,13 @@ from __future__ import annotations
 import difflib
 import math
 import random
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from flownb.arguments import (
     TEN_YEARS_MS,
+    both_forms,
     flag,
     is_duration_text,
     is_flag,
@@ -301,11 +301,7 @@ _SHORT = {"keepLogs": "kl"}
 _LONG = {short: long for long, short in (_POLICIES | _SHORT).items()}
 
 
-def _snake(name: str) -> str:
-    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
-
-
-_CAMEL = {form: name for name in [*_READERS, *_POLICIES] for form in (name, _snake(name))}
+_CAMEL = both_forms([*_READERS, *_POLICIES])
 _NO_OPTIONS = JobOptions(wire={"attempts": 0}, bullmq={"attempts": 0})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from flownb.arguments import milliseconds, seconds
@@ -97,6 +98,18 @@ def test_an_unknown_option_is_refused_with_the_nearest(given: object, says: str)
 def test_a_value_that_does_not_fit_is_refused_with_its_place(name: str, value: object):
     with pytest.raises(OptionError, match=rf"^root/left\[3\]\.opts\.{name}: "):
         read(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0.2, "0.2ms", timedelta(microseconds=200), np.float64(0.5), 1e-9])
+@pytest.mark.parametrize("name", ["delay", "timeout", "backoff"])
+def test_seconds_given_as_milliseconds_are_refused_and_do_not_count_as_none(name: str, value: object):
+    with pytest.raises(OptionError, match=r"is less than a millisecond; seconds are text, such as '0\.2s'"):
+        read(**{name: value})
+
+
+@pytest.mark.parametrize(("value", "ms"), [(0, 0), ("0s", 0), (1, 1), (1.4, 1), ("1ms", 1), ("0.2s", 200)])
+def test_a_millisecond_and_no_time_at_all_are_taken(value: object, ms: int):
+    assert read(delay=value).delay == ms
 
 
 @pytest.mark.parametrize(
@@ -226,11 +239,11 @@ def test_a_foreign_producers_odd_values_are_as_if_they_were_not_there(stored: di
 
 @pytest.mark.parametrize(
     ("value", "secs"),
-    [(1, 1.0), (0.5, 0.5), ("30s", 30.0), ("1.5m", 90.0), ("2h", 7200.0), ("500ms", 0.5), ("1d", 86_400.0)],
+    [(1, 1.0), (2.5, 2.5), ("30s", 30.0), ("1.5m", 90.0), ("2h", 7200.0), ("500ms", 0.5), ("1d", 86_400.0)],
 )
 def test_a_bare_number_is_seconds_in_python_and_milliseconds_on_the_wire(value: object, secs: float):
     assert seconds(value, "x") == secs
-    assert milliseconds(value, "x") == (secs if isinstance(value, (int, float)) else secs * 1000) // 1
+    assert milliseconds(value, "x") == round(secs if isinstance(value, (int, float)) else secs * 1000)
     assert seconds(timedelta(seconds=secs), "x") == secs
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from flownb.arguments import flag, is_unicode, milliseconds, shown
+from flownb.arguments import flag, is_unicode, milliseconds, parts, shown
 from flownb.errors import OptionError
 from flownb.wire.job_rows import Deduplication
 
 MOST_CHARACTERS = 256
-_SNAKE = {"keep_last_if_active": "keepLastIfActive"}
 
 
 def read_deduplication(given: Any, where: str) -> Deduplication:
@@ -19,19 +18,9 @@ def read_deduplication(given: Any, where: str) -> Deduplication:
     >>> read_deduplication({"id": "ada", "ttl": "5s"}, "deduplication").ttl
     5000
     """
-    if not isinstance(given, Mapping):
-        raise OptionError(
-            f"{where}: a dict with an id, such as {{'id': 'ada', 'ttl': 5000}}, not {shown(given)}"
-        )
-    named: dict[Any, Any] = {_SNAKE.get(name, name): value for name, value in given.items()}
-    unknown = [shown(name) for name in named if name not in _READERS]
-    if unknown:
-        raise OptionError(f"{where}: no such part {unknown[0]}; there are {', '.join(_READERS)}")
-    if named.get("id") is None:
+    read = parts(given, where, _READERS, "{'id': 'ada', 'ttl': 5000}")
+    if "id" not in read:
         raise OptionError(f"{where}: 'id' is missing: of the jobs with one id one at a time is added")
-    read: dict[str, Any] = {
-        name: _READERS[name](value, f"{where}.{name}") for name, value in named.items() if value is not None
-    }
     read["keep_last"] = read.pop("keepLastIfActive", False)
     return Deduplication(**read)
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from flownb.adding.cron_line import check_line, checked_zone
 from flownb.adding.next_run import next_run_ms
-from flownb.arguments import flag, is_whole, milliseconds, shown, whole
+from flownb.arguments import flag, is_number, milliseconds, parts, shown, whole
 from flownb.errors import OptionError
 from flownb.options import JobOptions, long_names
 from flownb.wire import codec, keys
 from flownb.wire.store.job_records import number
 
 _MOST_RUNS, _MOST_MS, _MOST_CHARACTERS = 10**9, 2**53, 200
-_SNAKE = {"start_date": "startDate", "end_date": "endDate"}
 _ORDER = ("tz", "limit", "startDate", "endDate", "pattern", "every", "offset")
 
 
@@ -33,34 +33,12 @@ class Repeat:
         >>> Repeat.read({"every": "5m"}).said
         {'every': 300000}
         """
-        if not isinstance(given, Mapping):
-            raise OptionError(
-                f"{where}: a dict such as {{'every': '5m'}} or {{'pattern': '0 6 * * *'}}, not {shown(given)}"
-            )
-        named: dict[Any, Any] = {_SNAKE.get(name, name): value for name, value in given.items()}
-        unknown = [shown(name) for name in named if name not in _READERS]
-        if unknown:
-            raise OptionError(f"{where}: no such part {unknown[0]}; there are {', '.join(_READERS)}")
-        read = {
-            name: _READERS[name](value, f"{where}.{name}")
-            for name, value in named.items()
-            if value is not None
-        }
+        read = parts(given, where, _READERS, "{'every': '5m'} or {'pattern': '0 6 * * *'}")
         if ("every" in read) == ("pattern" in read):
             raise OptionError(f"{where}: either every (a duration) or pattern (a cron line), one of the two")
         if read.get("immediately") and "startDate" in read:
             raise OptionError(f"{where}: either immediately or startDate; the first job is due at one time")
-        made = cls({name: read[name] for name in _ORDER if name in read}, read.get("immediately", False))
-        made._check_pattern(where)
-        return made
-
-    def _check_pattern(self, where: str) -> None:
-        if "pattern" in self.said:
-            try:
-                next_run_ms(self.said, 0, 0)
-            except Exception as error:  # croniter's own, and what it and the zones trip over
-                reason = str(error).rpartition("] ")[2]
-                raise OptionError(f"{where}: {shown(self.said['pattern'])} never matches: {reason}") from None
+        return cls({name: read[name] for name in _ORDER if name in read}, read.get("immediately", False))
 
     def is_over(self, now: int) -> bool:
         """Say whether no job is due any more at all."""
@@ -104,23 +82,17 @@ class Template:
     @classmethod
     def read(cls, given: Any, scheduler: str, where: str = "template") -> Template:
         """Check what a caller gave: name, data and opts, none of them needed."""
-        given = {} if given is None else given
-        if not isinstance(given, Mapping):
-            raise OptionError(f"{where}: a dict of name, data and opts, not {shown(given)}")
-        unknown = [shown(name) for name in given if name not in ("name", "data", "opts")]
-        if unknown:
-            raise OptionError(f"{where}: no such part {unknown[0]}; there are name, data and opts")
-        name = scheduler if given.get("name") is None else given["name"]
+        read = {} if given is None else parts(given, where, _OF_A_JOB, "{'name': 'report', 'data': {}}")
+        name = read.get("name", scheduler)
         if problem := keys.problem_with_name(name):
             raise OptionError(f"{where}: name {problem}")
-        opts = {} if given.get("opts") is None else given["opts"]
-        options = JobOptions.read(opts, f"{where}: opts")
+        options = JobOptions.read(read.get("opts", {}), f"{where}: opts")
         for held in ("job_id", "delay"):
             if getattr(options, held):
                 raise OptionError(
                     f"{where}: opts: the scheduler says itself when its jobs are due and what ids they have"
                 )
-        data = None if given.get("data") is None else codec.encode(given["data"], "data")
+        data = codec.encode(read["data"], "data") if "data" in read else None
         stored = dict(options.bullmq)
         if options.attempts == 0:
             stored.pop("attempts", None)
@@ -158,27 +130,32 @@ def _every(value: Any, what: str) -> int:
     return ms
 
 
-def _text(value: Any, what: str) -> str:
+def _pattern(value: Any, what: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= _MOST_CHARACTERS:
         raise OptionError(f"{what}: a text of 1 to {_MOST_CHARACTERS} characters, not {shown(value)}")
+    check_line(value, what)
     return str.__str__(value)
 
 
 def _moment(value: Any, what: str) -> int:
     if isinstance(value, datetime) and value.tzinfo is not None:
         return round(value.timestamp() * 1000)
-    if is_whole(value):
-        return whole(what, value, 0, _MOST_MS)
+    if is_number(value) and 0 <= value <= _MOST_MS:
+        ms: int = round(value)
+        return ms
     raise OptionError(f"{what}: a datetime with a time zone, or ms since 1970, not {shown(value)}")
 
 
 _READERS: dict[str, Callable[[Any, str], Any]] = {
     "every": _every,
-    "pattern": _text,
-    "tz": _text,
+    "pattern": _pattern,
+    "tz": checked_zone,
     "limit": lambda value, what: whole(what, value, 1, _MOST_RUNS),
     "startDate": _moment,
     "endDate": _moment,
     "offset": milliseconds,
     "immediately": lambda value, what: flag(what, value),
 }
+_OF_A_JOB: dict[str, Callable[[Any, str], Any]] = dict.fromkeys(
+    ("name", "data", "opts"), lambda value, what: value
+)

@@ -10,11 +10,10 @@ from flownb.arguments import flag, one_of, seconds, shown, whole
 from flownb.errors import OptionError
 from flownb.steering import clear
 from flownb.steering.retry import retry_state
-from flownb.wire.records import COMPLETED, DELAYED, FAILED, WAITING
+from flownb.wire.records import COMPLETED, DELAYED, FAILED
 from flownb.wire.store.limits import CHUNK_JOBS
 
 MOST_CLEANED = 2**53
-_WAITING = ("wait", "paused")  # BullMQ's words for two lists of waiting jobs
 
 
 class ManyJobs(QueuePart):
@@ -40,7 +39,8 @@ class ManyJobs(QueuePart):
         """Remove jobs that ended, began or were added at least `grace` ago; return their ids, the oldest first.
 
         `grace` is a duration: seconds, a timedelta or "30s". `limit` is how many go at most, 0 all. `state` is
-        completed, failed, waiting (or wait), prioritized, delayed or active: of these those that lost their worker.
+        completed, failed, waiting (or wait), prioritized, delayed or active: of these those that lost their worker;
+        paused is waiting while the queue is paused, else no job is.
 
         >>> queue = Queue("doc-cleaned")
         >>> jobs = queue.add_bulk([{"name": "mail"}, {"name": "letter"}])
@@ -49,10 +49,13 @@ class ManyJobs(QueuePart):
         """
         grace_ms = round(seconds(grace, "grace") * 1000)
         limit = whole("limit", limit, 0, MOST_CLEANED)
-        checked = one_of("state", state, (*clear.CLEANED, *_WAITING))
         self._connection.ensure_writable()
-        named = WAITING if checked in _WAITING else checked
-        return clear.clean(self._store, self._base, named, grace_ms=grace_ms, limit=limit)
+        named = self._state(state, clear.CLEANED)
+        return (
+            []
+            if named is None
+            else clear.clean(self._store, self._base, named, grace_ms=grace_ms, limit=limit)
+        )
 
     def obliterate(self, force: bool = False) -> None:
         """Remove the queue with all its jobs, settings and events. It is paused first.

@@ -12,7 +12,7 @@ from flownb.api.job import Job, stored_job
 from flownb.api.job_schedulers import JobSchedulers
 from flownb.api.many_jobs import ManyJobs
 from flownb.api.queue_limits import QueueLimits
-from flownb.arguments import is_unicode, items, one_of, shown, text, whole
+from flownb.arguments import is_unicode, items, shown, text, whole
 from flownb.errors import FlowError, OptionError, ServerError
 from flownb.wire import keys
 from flownb.wire.records import STATES, JobRecord
@@ -54,9 +54,12 @@ class Queue(ManyJobs, QueueLimits, JobSchedulers):
         True
         """
         extra = {"deduplication": deduplication, "parent": parent}
-        given = {name: value for name, value in extra.items() if value is not None}
+        given = {option: value for option, value in extra.items() if value is not None}
         if given and opts is not None and not isinstance(opts, Mapping):
             raise OptionError(f"opts: a dict, not {shown(opts)}")
+        for option in given:
+            if opts is not None and opts.get(option) is not None:
+                raise OptionError(f"{option}: given twice, as an argument and in opts")
         if given:
             opts = {**(opts if opts is not None else {}), **given}
         job = {"name": name, "data": {} if data is None else data, "opts": opts}
@@ -108,7 +111,8 @@ class Queue(ManyJobs, QueueLimits, JobSchedulers):
     def get_jobs(self, state: str | Iterable[str], start: int = 0, end: int = 99) -> list[Job]:
         """Return the jobs of one state or several, from `start` to `end` in each, both included.
 
-        Negative numbers count from the end: 0 to -1 are all. A state that is named twice is read once.
+        Negative numbers count from the end: 0 to -1 are all. A state that is named twice is read once. BullMQ's
+        ``wait`` is ``waiting``, and so is ``paused`` while the queue is paused; else no job is.
 
         >>> queue = Queue("doc-letters")
         >>> jobs = queue.add_bulk({"name": f"letter-{n}"} for n in range(5))
@@ -118,10 +122,10 @@ class Queue(ManyJobs, QueueLimits, JobSchedulers):
         given = [state] if isinstance(state, str) else items(state)
         if given is None:
             raise OptionError(f"state: one of BullMQ's states, or a list of them, not {shown(state)}")
-        states = [one_of("state", one, STATES) for one in given]
+        states = [self._state(one, STATES) for one in given]
         first, last = whole("start", start, -MOST_AT, MOST_AT), whole("end", end, -MOST_AT, MOST_AT)
         ids: list[str] = []
-        for one in dict.fromkeys(states):
+        for one in dict.fromkeys(filter(None, states)):
             ids += self._store.queues.read_ids(self._base, one, first, last)
         found = self._store.jobs.read([keys.job_in(self._base, id) for id in ids])
         return [Job(record, store=self._store, connection=self._connection) for record in found if record]

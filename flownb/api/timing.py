@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
+from flownb.adding.cron_line import check_line, checked_zone
 from flownb.adding.next_run import next_run_ms
 from flownb.arguments import is_duration_text, is_number, seconds, shown
 from flownb.errors import OptionError
@@ -35,7 +35,7 @@ class Timing:
         >>> Timing.read("1d", None).words, Timing.read("0 6 * * *", "Europe/Berlin").words
         ('1d', '0 6 * * *')
         """
-        zone = _checked_zone(tz)
+        zone = "UTC" if tz is None else checked_zone(tz, "tz")
         if isinstance(when, str) and not is_duration_text(when):
             found = cls(pattern=" ".join(when.split()), zone=zone)
             found._check_pattern(when)
@@ -64,13 +64,7 @@ class Timing:
         pattern = self.pattern or ""
         if len(pattern) > _MOST_CHARACTERS or (len(pattern.split()) not in _FIELDS and pattern[:1] != "@"):
             raise OptionError(f"when: {_EXAMPLES}, not {shown(given)}")
-        try:
-            self.next(0, round(datetime.now(UTC).timestamp() * 1000))
-        except Exception as error:  # croniter's own, and what it trips over
-            reason = str(error).rpartition("] ")[2]
-            raise OptionError(
-                f"when: {shown(given)} is no cron line (minute, hour, day, month, weekday): {reason}"
-            ) from None
+        check_line(pattern, "when")
 
     @property
     def fields(self) -> dict[str, str]:
@@ -102,18 +96,6 @@ class Timing:
     def next(self, at: int, now: int) -> int:
         """Return when the tick after the one of `at` comes (ms), later than now."""
         return next_run_ms(self.fields, at, now)
-
-
-def _checked_zone(tz: Any) -> str:
-    if tz is None:
-        return "UTC"
-    if isinstance(tz, ZoneInfo) and tz.key:
-        tz = tz.key
-    known = available_timezones()
-    if isinstance(tz, str) and tz in known:
-        return str.__str__(tz)
-    near = difflib.get_close_matches(tz[:60], known, n=1, cutoff=0.5) if isinstance(tz, str) else []
-    raise OptionError(f"tz: a time zone such as {(near or ['Europe/Berlin'])[0]!r}, not {shown(tz)}")
 
 
 def tick_name(name: str, due: int, zone: str) -> str:

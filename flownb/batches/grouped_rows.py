@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from flownb.arguments import with_article
 from flownb.batches import labels
 from flownb.batches.columns import Refused, fragments_of, shown
 from flownb.batches.input_table import InputTable, column_name, nearest_column
@@ -120,7 +121,7 @@ def _refuse_unhashable(name: str, key: pd.Series[Any] | pd.Index[Any], index: pd
 
 def _refuse_compound(where: str, value: Any, name: str) -> NoReturn:
     raise FlowError(
-        f"{where}: a {type(value).__name__} is no value to group by; group by its text: "
+        f"{where}: {with_article(type(value).__name__)} is no value to group by; group by its text: "
         f"df[{name!r}] = df[{name!r}].map(str)"
     )
 
@@ -244,6 +245,6 @@ def _name_of(by: Any) -> str:
     if isinstance(by, str | tuple) or (isinstance(by, Hashable) and not callable(by) and np.isscalar(by)):
         return column_name("by", by)
     raise FlowError(
-        f"by: names of columns, not a {type(by).__name__} of values; give by='column', or "
+        f"by: names of columns, not {with_article(type(by).__name__)} of values; give by='column', or "
         "df.groupby(...) itself instead of df and by="
     )

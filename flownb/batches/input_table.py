@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from flownb.arguments import items, shown
+from flownb.arguments import items, shown, with_article
 from flownb.batches.columns import type_name
 from flownb.errors import FlowError
 from flownb.wire.plain_json import fields_of
@@ -48,7 +48,7 @@ def _items(rows: object) -> list[Any]:
     if isinstance(rows, str | bytes | bytearray | Mapping):
         hint = ", or make a table of it: pd.DataFrame(value)" if isinstance(rows, Mapping) else ""
         raise FlowError(
-            f"rows: a {type(rows).__name__} is one value, not rows; put it in a list: [value]{hint}"
+            f"rows: {with_article(type(rows).__name__)} is one value, not rows; put it in a list: [value]{hint}"
         )
     if isinstance(rows, set | frozenset):
         raise FlowError("rows: a set has no order, so its rows could not be found again; give sorted(rows)")

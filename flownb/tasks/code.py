@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from flownb.arguments import with_article
 from flownb.tasks.bytecode import Steps, steps_of
 from flownb.tasks.plain_values import text_of
 
@@ -224,7 +225,7 @@ class _Used:
         try:
             self._texts[name] = text_of(name, value)
         except Exception:  # large, or the user's own text of it fails
-            self._texts[name] = f"a {kind.__qualname__}"
+            self._texts[name] = with_article(kind.__qualname__)
             if kind in (list, tuple, dict) and len(value) <= MOST_ITEMS and self._is_new(value):
                 for key, item in list(value.items() if kind is dict else enumerate(value)):
                     self._add(f"{name}[{key!r}]" if type(key) in (str, int) else name, item)

@@ -10,6 +10,8 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
+from flownb.arguments import with_article
+
 MOST_ITEMS, MOST_LETTERS, SHOWN_LETTERS = 1_000, 10_000, 60
 
 _SECRET = re.compile(
@@ -32,12 +34,12 @@ def text_of(name: str, value: Any) -> str:
     ('2', "{'a': [2.5], 'b': 1}", 'a str')
     """
     if _SECRET.search(name) and not isinstance(value, (bool, int, float, type(None))):
-        return f"a {type(value).__qualname__}"
+        return with_article(type(value).__qualname__)
     text = _Texts().of(value)
     if len(text) <= SHOWN_LETTERS:
         return text
     digest = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=6).hexdigest()
-    return f"a {type(value).__qualname__} ({digest})"
+    return f"{with_article(type(value).__qualname__)} ({digest})"
 
 
 class _Texts:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from flownb.arguments import with_article
 from flownb.errors import FlowError
 
 _MOST_LEVELS = 100  # below which the part is looked for
@@ -65,7 +66,7 @@ def _reason(error: Exception) -> str:
     if (
         isinstance(error, TypeError) and said.isidentifier()
     ):  # the codec names the kind of what it does not know
-        return f"a {said} is not JSON; {_HINTS.get(said, 'pass text, numbers, lists or dicts')}"
+        return f"{with_article(said)} is not JSON; {_HINTS.get(said, 'pass text, numbers, lists or dicts')}"
     if isinstance(error, ValueError) and ("digits" in said or "too large" in said):
         return "a whole number of so many digits is not read as JSON; pass it as text"
     if isinstance(error, ValueError) and (said == "nan" or "JSON compliant" in said):

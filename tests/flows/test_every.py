@@ -104,7 +104,7 @@ REFUSED = [
         {"when": "61 * * * *"},
         "when: '61 * * * *' is no cron line (minute, hour, day, month, weekday): is not acceptable",
     ),
-    ({"when": "0 0 31 2 *"}, "failed to find next date"),
+    ({"when": "0 0 31 2 *"}, "when: '0 0 31 2 *' never matches: there is no such day"),
     (
         {"when": "every day"},
         "when: an interval such as '30m', '1d' or 90 (seconds), or a cron line such as '0 6",

@@ -84,7 +84,9 @@ def test_so_it_is_for_who_looks_for_it_and_who_adds_below_it(gone, redis):
         lambda: fn.Queue("other").add("mail", parent=gone),
         lambda: fn.Queue("other").add("mail", parent=f"q:{gone.id}"),
     ):
-        with pytest.raises(fn.JobMissing, match=rf"q:{gone.id} is not on this server: it was removed, or never"):
+        with pytest.raises(
+            fn.JobMissing, match=rf"q:{gone.id} is not on this server: it was removed, or never"
+        ):
             call()
     assert redis.dbsize() == before
 

@@ -42,8 +42,25 @@ def test_jobs_come_in_the_order_in_which_they_will_run_and_the_newest_end_first(
         until(lambda: queue.get_job_counts()["completed"] == 12)
     assert [job.name for job in queue.get_jobs("failed")] == ["5"]
     assert len(queue.get_jobs("completed")) == 12
-    with pytest.raises(fn.OptionError, match=r"state: 'waiting', .* or 'failed', not 'wait'"):
-        queue.get_jobs("wait")
+    with pytest.raises(
+        fn.OptionError, match=r"state: 'waiting', .*, 'failed', 'wait' or 'paused', not 'done'"
+    ):
+        queue.get_jobs("done")
+
+
+def test_bullmqs_names_of_the_lists_mean_what_waits(redis):
+    queue = fn.Queue("q")
+    job = queue.add("mail")
+
+    def names(state):
+        return [found.name for found in queue.get_jobs(state)]
+
+    assert names("wait") == names(["wait", "waiting", "paused"]) == ["mail"]
+    assert names("paused") == queue.clean(0, state="paused") == []  # the queue is not
+    queue.pause()
+    assert names("wait") == names("paused") == names(["paused", "waiting"]) == ["mail"]
+    assert queue.clean(0, state="paused") == [job.id]
+    assert queue.clean(0, state="wait") == queue.get_jobs("wait") == []
 
 
 def test_a_job_is_found_by_its_id_or_is_none():

@@ -198,12 +198,24 @@ def test_a_job_added_below_a_job_of_a_flow_belongs_to_it(redis, connection):
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        ({"deduplication": "d"}, "deduplication: a dict with an id"),
+        ({"deduplication": "d"}, "deduplication: a dict such as"),
         ({"deduplication": {"ttl": 5}}, "'id' is missing"),
         ({"deduplication": {"id": "d", "tl": 5}}, "no such part 'tl'"),
         ({"deduplication": {"id": ""}}, "a text of 1 to 256 characters"),
         ({"deduplication": {"id": "d", "ttl": -1}}, "not between 0 and ten years"),
         ({"deduplication": {"id": "d"}, "parent": "q:a"}, "takes one of them"),
+        ({"deduplication": {"id": "d", "ttl": 0.2}}, "ttl: 0.2 is less than a millisecond; seconds are text"),
+        ({"deduplication": {"id": "d", "ttl": "0.5ms"}}, "ttl: '0.5ms' is less than a millisecond"),
+        (
+            {"deduplication": {"id": "d", "keepLastIfActive": True, "keep_last_if_active": False}},
+            "keepLastIfActive: given twice, as keepLastIfActive and keep_last_if_active",
+        ),
+        (
+            {"deduplication": {"id": "d"}, "opts": {"deduplication": {"id": "e"}}},
+            "deduplication: given twice, as an argument and in opts",
+        ),
+        ({"parent": "q:a", "opts": {"parent": "q:b"}}, "parent: given twice, as an argument and in opts"),
+        ({"deduplication": object()}, "a dict such as {'id': 'ada', 'ttl': 5000}, not an object"),
         ({"parent": 5}, "a Job, 'queue:id' or BullMQ's"),
         ({"parent": {"id": "a"}}, "a Job, 'queue:id' or BullMQ's"),
     ],

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 
 import flownb as fn
@@ -186,14 +187,44 @@ def test_points_in_time_may_be_datetimes(redis, connection):
 
 
 @pytest.mark.parametrize(
+    "start", [START + 0.4, np.float64(START), np.int64(START)], ids=lambda value: str(type(value))
+)
+def test_points_in_time_may_be_what_time_time_gives(start, redis, connection):
+    queue = fn.Queue("ours-line")
+    queue.upsert_job_scheduler("s", {"every": "1d", "startDate": start})
+    assert queue.get_job_scheduler("s")["startDate"] == queue.get_job_scheduler("s")["next"] == START
+
+
+@pytest.mark.parametrize(
     ("repeat", "template", "refusal"),
     [
         ({}, None, "either every"),
         ({"every": 5, "pattern": "* * * * *"}, None, "either every"),
         ({"every": 0}, None, "longer than 0"),
         ({"evry": 5}, None, "no such part 'evry'"),
-        ({"pattern": "nonsense"}, None, "never matches"),
-        ({"pattern": "* * * * *", "tz": "Nowhere/X"}, None, "never matches"),
+        ({"pattern": "nonsense"}, None, "repeat.pattern: 'nonsense' is no cron line"),
+        ({"pattern": "61 * * * *"}, None, "repeat.pattern: '61 .*' is no cron line .*out of range"),
+        (
+            {"pattern": "0 6 30 2 *"},
+            None,
+            "repeat.pattern: '0 6 30 2 .*' never matches: there is no such day",
+        ),
+        (
+            {"pattern": "* * * * *", "tz": "Europe/Berln"},
+            None,
+            "repeat.tz: a time zone such as 'Europe/Berlin', not",
+        ),
+        ({"every": 1000, "tz": "Nowhere/X"}, None, "repeat.tz: a time zone such as"),
+        (
+            {"every": 0.2},
+            None,
+            "repeat.every: 0.2 is less than a millisecond; seconds are text, such as '0.2s'",
+        ),
+        ({"every": 5, "startDate": START, "start_date": START}, None, "repeat.startDate: given twice"),
+        ({"every": 5, "startDate": float("nan")}, None, "a datetime with a time zone"),
+        ({"every": 5, "startDate": 10**400}, None, "a datetime with a time zone"),
+        ({"every": 5, "startDate": -1}, None, "a datetime with a time zone"),
+        ({"every": object()}, None, "a duration is a number, a timedelta or text, not an object"),
         ({"every": 5, "limit": 0}, None, "limit: a whole number from 1"),
         ({"every": 5, "endDate": 1000}, None, "is over already"),
         ({"pattern": "* * * * *", "startDate": START, "immediately": True}, None, "either immediately"),

@@ -307,7 +307,10 @@ def test_what_cannot_be_done_is_said_in_the_view(stage):
     view = view_on(stage.add(row()))
     assert "no such button" in ask(view, "do", what="_store")["error"]
     assert "no such question" in ask(view, "anything")["error"]
-    assert ask(view, "job", key="bull:rows:none")["error"] == "job rows:none is not on this server: it was removed, or never stored here"
+    assert (
+        ask(view, "job", key="bull:rows:none")["error"]
+        == "job rows:none is not on this server: it was removed, or never stored here"
+    )
 
 
 def test_a_server_that_is_gone_is_said_in_the_view(own_server):
