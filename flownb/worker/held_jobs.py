@@ -38,7 +38,7 @@ class HeldJobs:
             except Exception as error:
                 self.pending.append(failed_as_stored(taken, error))
                 continue
-            held.entry = keeper.page.add_job(taken.record.key, self._worker, held.timeout)
+            held.entry = keeper.page.add_job(taken.record.key, taken.token, self._worker, held.timeout)
             self.jobs[taken.base, taken.record.id] = held
             if taken.is_ahead:
                 self._ahead.append(held)

@@ -15,10 +15,10 @@ from enum import IntEnum
 from flownb.worker.shared_file import open_shared_file
 
 ENTRIES = 8192  # that fit; a job beyond them is held all the same, and charged with no death
-ENTRY_BYTES = 256  # of a key that is longer, the end is kept
+ENTRY_BYTES = 256  # of a text that is longer, the end is kept
 _WORD = 8  # bytes
 _WORDS = ENTRY_BYTES // _WORD
-_KEY = 7 * _WORD  # where an entry's text begins
+_TEXT = 7 * _WORD  # where an entry's text begins
 _STATE, _VALUE, _OWNER, _TAKEN, _SINCE, _TIMEOUT, _LENGTH = range(7)  # words of an entry
 _USED = _VALUE  # word of entry 0: entries that are, or were, in use
 SETTLE_SECONDS = 0.002  # far longer than a write of one processor takes to be seen by another
@@ -46,7 +46,7 @@ class Entry:
     since: int  #: when a job has begun (ns)
     timeout: int  #: of a job (ms); 0: it has none
     is_taken: bool  #: the keeper has given the job back: it will not begin
-    key: bytes  #: of a job; of a worker, what its locks begin with
+    text: bytes  #: of a job, its start, as `name_of_start` has it; of a worker, what its locks begin with
 
 
 class HeldPage:
@@ -67,9 +67,9 @@ class HeldPage:
         """Return the entry of a worker that starts; its locks begin with `token`."""
         return self._take(State.WORKER, time.monotonic_ns(), 0, token.encode())
 
-    def add_job(self, key: str, worker: int, timeout: int | None) -> int:
+    def add_job(self, key: str, lock: str, worker: int, timeout: int | None) -> int:
         """Return the entry of a job that waits for a slot; -1 where there is none left."""
-        entry = self._take(State.WAITING, -1, worker, key.encode(errors="surrogateescape"))
+        entry = self._take(State.WAITING, -1, worker, name_of_start(key, lock))
         if entry >= 0:
             self._words[entry * _WORDS + _TIMEOUT] = int(timeout or 0)
         return entry
@@ -79,7 +79,6 @@ class HeldPage:
             number = self._free.popleft()
         except IndexError:
             return -1
-        text = text[_KEY - ENTRY_BYTES :]
         at, words = number * _WORDS, self._words
         words[at + _VALUE], words[at + _OWNER], words[at + _TAKEN], words[at + _LENGTH] = (
             value,
@@ -89,7 +88,7 @@ class HeldPage:
         )
         if number >= words[_USED]:
             words[_USED] = number + 1
-        start = number * ENTRY_BYTES + _KEY
+        start = number * ENTRY_BYTES + _TEXT
         self._map[start : start + len(text)] = text
         words[at] = state  # last: who sees it sees all of the entry
         return number
@@ -136,16 +135,10 @@ class HeldPage:
         words = self._words
         words[worker * _WORDS + _TAKEN] = 1
         time.sleep(SETTLE_SECONDS)
-        entries = self.entries()
-        # A job that was given back may be here again, in an entry of its own.
-        here_again = {one.key for one in entries if one.state in (State.BEGUN, State.ELSEWHERE, State.ENDED)}
         waiting = [
             one
-            for one in entries
-            if one.state is State.WAITING
-            and one.worker == worker
-            and not one.is_taken
-            and one.key not in here_again
+            for one in self.entries()
+            if one.state is State.WAITING and one.worker == worker and not one.is_taken
         ]
         for one in waiting:
             words[one.number * _WORDS + _TAKEN] = 1
@@ -163,8 +156,8 @@ class HeldPage:
         found, words = [], self._words
         for at in range(_WORDS, words[_USED] * _WORDS, _WORDS):
             if state := words[at]:
-                start = at * _WORD + _KEY
-                key = self._map[start : start + words[at + _LENGTH]]
+                start = at * _WORD + _TEXT
+                text = self._map[start : start + words[at + _LENGTH]]
                 found.append(
                     Entry(
                         number=at // _WORDS,
@@ -174,12 +167,12 @@ class HeldPage:
                         since=words[at + _SINCE],
                         timeout=words[at + _TIMEOUT],
                         is_taken=bool(words[at + _TAKEN]),
-                        key=key,
+                        text=text,
                     )
                 )
         return found
 
 
-def shortened(key: str) -> bytes:
-    """Return a job's key as an entry holds it."""
-    return key.encode(errors="surrogateescape")[_KEY - ENTRY_BYTES :]
+def name_of_start(key: str, lock: str) -> bytes:
+    """Return what an entry calls a job's start: a worker may take a job anew that was given back, with another lock."""
+    return f"{key} {lock}".encode(errors="surrogateescape")[_TEXT - ENTRY_BYTES :]

@@ -19,7 +19,7 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.frozen_process import ProcessWatch
-from flownb.worker.held_page import Entry, HeldPage, State, shortened
+from flownb.worker.held_page import Entry, HeldPage, State, name_of_start
 
 LINGER_SECONDS = 10.0  # that a keeper stays when it watches no queue
 OVERDUE_SECONDS = 1.0  # past its timeout, after which a job is ended whose worker does not end it
@@ -119,7 +119,7 @@ class _Keeping:
         fresh = [one for one in overdue if (one.number, one.since) not in self._given_up]
         for queue, store in self.stores.items() if fresh else ():
             with contextlib.suppress(FlownbError):  # the server is away: the next look tries again
-                _end_overdue(queue, store, {one.key: one.timeout for one in fresh})
+                _end_overdue(queue, store, {one.text: one.timeout for one in fresh})
                 self._given_up = {(one.number, one.since) for one in overdue}
 
     def give_back_all(self) -> None:
@@ -139,13 +139,17 @@ def with_token(queues: Iterable[WatchedQueue], token: str) -> list[WatchedQueue]
     return [queue for queue in queues if queue.token == token]
 
 
-def _held(queue: WatchedQueue, store: Store) -> list[tuple[str, str]]:
-    """Return ids and locks of the worker's jobs that are active."""
-    return [
-        (id, lock)
-        for id, lock in store.queues.read_active(queue.base)
-        if lock and lock.startswith(queue.token)
-    ]
+def _locks(queue: WatchedQueue, store: Store) -> dict[str, str]:
+    """Return the locks of the worker's jobs that are active, by id."""
+    return {
+        id: lock for id, lock in store.queues.read_active(queue.base) if lock and lock.startswith(queue.token)
+    }
+
+
+def _held(queue: WatchedQueue, store: Store) -> dict[bytes, tuple[str, str]]:
+    """Return ids and locks of the worker's jobs that are active, by the names of their starts."""
+    locks = _locks(queue, store)
+    return {name_of_start(keys.job_in(queue.base, id), lock): (id, lock) for id, lock in locks.items()}
 
 
 def _renew(queue: WatchedQueue, store: Store, kept: dict[str, Lease]) -> dict[str, Lease]:
@@ -180,8 +184,7 @@ def _leases(
 def _give_back_of_frozen(queue: WatchedQueue, store: Store, worker: FrozenWorker) -> None:
     """Let other workers have the jobs, and explain() and doctor() name the process."""
     try:
-        ids = [id for id, _ in _held(queue, store)]
-        store.leases.give_back(queue.base, ids, token=queue.token)
+        store.leases.give_back(queue.base, _locks(queue, store))
         store.leases.note_frozen(queue.base, queue.token, worker, last_ms=3 * queue.lock_ms)
     except FlownbError:
         pass  # the server is away: the next round tries again
@@ -202,9 +205,9 @@ def _relieve(page: HeldPage, stores: dict[WatchedQueue, Store]) -> None:
     oldest_look = time.monotonic_ns() - HELD_UP_SECONDS * 1e9
     for worker in entries:
         if worker.number in waited_for and worker.state is State.WORKER and worker.value < oldest_look:
-            waiting = {one.key for one in page.take_waiting(worker.number)}
-            running = {one.key: one.since for one in entries if one.state in (State.BEGUN, State.ELSEWHERE)}
-            for queue in with_token(stores, worker.key.decode()):
+            waiting = {one.text for one in page.take_waiting(worker.number)}
+            running = {one.text: one.since for one in entries if one.state in (State.BEGUN, State.ELSEWHERE)}
+            for queue in with_token(stores, worker.text.decode()):
                 with contextlib.suppress(
                     FlownbError
                 ):  # the server is away: the worker itself gives them back
@@ -215,14 +218,13 @@ def _relieve_of(
     queue: WatchedQueue, store: Store, waiting: Collection[bytes], running: Mapping[bytes, int]
 ) -> None:
     """Give back the jobs that wait, and tell of those that run."""
-    held = {shortened(keys.job_in(queue.base, id)): (id, lock) for id, lock in _held(queue, store)}
-    waits = [id for key, (id, _) in held.items() if key in waiting]
-    store.leases.give_back(queue.base, waits, token=queue.token)
-    leases = _leases(queue, store, [held[key] for key in held if key in running], {})
+    held = _held(queue, store)
+    store.leases.give_back(queue.base, dict(held[start] for start in held if start in waiting))
+    leases = _leases(queue, store, [held[start] for start in held if start in running], {})
     now = time.monotonic_ns()
     begun = []
     for id, lease in leases.items():
-        since = running[shortened(keys.job_in(queue.base, id))]
+        since = running[name_of_start(keys.job_in(queue.base, id), lease.token)]
         ran = (now - since) // 1_000_000
         begun.append(Outcome(queue.base, id, lease.token, lease.attempts_started or 0, "begun", ran=ran))
     worker = FetchingWorker(token=queue.token, lock_ms=queue.lock_ms)
@@ -244,16 +246,16 @@ def _end_overdue(queue: WatchedQueue, store: Store, timeouts: Mapping[bytes, int
     from flownb.worker.retry_policy import BULLMQ
     from flownb.worker.run_outcomes import outcome_of_error
 
-    held = {keys.job_in(queue.base, id): lock for id, lock in _held(queue, store)}
-    jobs = [key for key in held if shortened(key) in timeouts]
+    overdue = {start: held for start, held in _held(queue, store).items() if start in timeouts}
+    records = store.jobs.read([keys.job_in(queue.base, id) for id, _ in overdue.values()])
     outcomes = []
-    for key, record in zip(jobs, store.jobs.read(jobs), strict=True):
+    for (start, (_, lock)), record in zip(overdue.items(), records, strict=True):
         if record is not None:
-            limit = timeouts[shortened(key)] / 1000
+            limit = timeouts[start] / 1000
             error = JobTimeout(
                 f"ran longer than its timeout of {limit:g} s, and holds its worker's interpreter"
             )
-            taken = Taken(record=record, base=queue.base, token=held[key], deferred=None)
+            taken = Taken(record=record, base=queue.base, token=lock, deferred=None)
             outcomes.append(outcome_of_error(taken, error, BULLMQ, Job(record, store=store)))
     worker = FetchingWorker(token=queue.token, lock_ms=queue.lock_ms)
     store.leases.finish_and_fetch([queue.base], outcomes=outcomes, want=0, worker=worker)
@@ -261,20 +263,19 @@ def _end_overdue(queue: WatchedQueue, store: Store, timeouts: Mapping[bytes, int
 
 def _give_back(queue: WatchedQueue, store: Store, entries: Sequence[Entry]) -> None:
     until = time.monotonic() + queue.lock_ms / 1000
-    running = {one.key: one.value for one in entries if one.state is State.BEGUN}
-    ended = {one.key for one in entries if one.state is State.ENDED}
+    running = {one.text: one.value for one in entries if one.state is State.BEGUN}
+    ended = {one.text for one in entries if one.state is State.ENDED}
     while time.monotonic() < until:  # after that the leases have run out by themselves
         try:
-            held = {id: shortened(keys.job_in(queue.base, id)) for id, _ in _held(queue, store)}
-            begun = {id: running[key] for id, key in held.items() if key in running}
-            rows = {id: row for id, row in begun.items() if row >= 0}
-            rest = [id for id, key in held.items() if id not in begun and key not in ended]
-            for ids, death in (  # what goes back last is the first to run again
-                (rest, Death("unbegun")),
-                ([id for id in held if id not in begun and id not in rest], None),
-                (list(begun), Death("begun", alone=len(running) == 1, rows=rows)),
+            held = _held(queue, store)
+            rows = {id: running[start] for start, (id, _) in held.items() if running.get(start, -1) >= 0}
+            for starts, death in (  # what goes back last is the first to run again
+                (held.keys() - running.keys() - ended, Death("unbegun")),
+                (held.keys() & ended, None),
+                (held.keys() & running.keys(), Death("begun", alone=len(running) == 1, rows=rows)),
             ):
-                store.leases.give_back(queue.base, ids, token=queue.token, death=death, most=queue.most)
+                locks = dict(held[start] for start in held if start in starts)
+                store.leases.give_back(queue.base, locks, death=death, most=queue.most)
             return
         except FlownbError:
             time.sleep(0.2)

@@ -110,9 +110,9 @@ class Recovery:
 
     def _give_back_unknown(self, base: str, known: set[tuple[str, str]]) -> None:
         mine = self._settings.identity
-        unknown = [
-            id
+        unknown = {
+            id: lock
             for id, lock in self._store.queues.read_active(base)
             if lock and lock.startswith(mine) and (base, id) not in known
-        ]
-        self._store.leases.give_back(base, unknown, token=mine)
+        }
+        self._store.leases.give_back(base, unknown)

@@ -80,8 +80,8 @@ def test_r1_a_parent_ends_when_its_child_has_lost_its_worker_too_often(redis):
     leases = Store(redis, "bull").leases
     gone = FetchingWorker(token="gone", lock_ms=60_000)
     taken = leases.finish_and_fetch(["bull:bad"], outcomes=[], want=6, worker=gone).taken
-    ids, alone = [one.record.id for one in taken], Death("begun", alone=True)
-    assert len(leases.give_back("bull:bad", ids, token="gone", death=alone, most=0)) == 6
+    locks, alone = {one.record.id: one.token for one in taken}, Death("begun", alone=True)
+    assert len(leases.give_back("bull:bad", locks, death=alone, most=0)) == 6
     with fn.Worker("bad", lambda job: None), fn.Worker("tops", lambda job: None):
         assert {flow.name: flow.wait(timeout=60).state for flow in flows} == ENDS
     assert {job.failed_reason for job in fn.Queue("bad").get_jobs("failed")} == {"crashed its worker 1 time"}

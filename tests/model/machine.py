@@ -395,9 +395,8 @@ class FlowMachine(RuleBasedStateMachine):
         self.held.remove(run)
         self.late.append(run)
         death = Death(of, alone=alone) if of else None
-        given = self.store.leases.give_back(
-            run.base, [run.record.id], token=run.token, death=death, most=MOST_STALLS
-        )
+        locks = {run.record.id: run.token}
+        given = self.store.leases.give_back(run.base, locks, death=death, most=MOST_STALLS)
         expected = self.world.give_back([run.record.key], run.token, of, alone, MOST_STALLS)
         assert given == [key.rsplit(":", 1)[1] for key in expected]
 

@@ -503,7 +503,7 @@ class World:
         given = []
         for key in keys:
             job = self.jobs.get(key)
-            if job and job.state == "active" and (job.token or "").startswith(token):
+            if job and job.state == "active" and job.token == token:
                 job.token = None
                 self._charge(job, most, death, alone)
                 if self.is_needed(job, "cancelled"):

@@ -131,11 +131,9 @@ class Model:
     def give_back(self) -> None:
         if self.held:
             taken = self.held.pop()
-            id, token = taken.record.id, taken.token
             self.bench.store.leases.give_back(
                 taken.base,
-                [id],
-                token=token,
+                {taken.record.id: taken.token},
                 death=Death("begun") if self.dice.randint(0, 1) else None,
                 most=1,
             )

@@ -42,7 +42,7 @@ class Stage:
     def kill(self, taken, *, alone, most):
         """The process that runs the job dies."""
         death = Death("begun", alone=alone)
-        self.store.leases.give_back(taken.base, [taken.record.id], token="w:", death=death, most=most)
+        self.store.leases.give_back(taken.base, {taken.record.id: taken.token}, death=death, most=most)
 
     def finish(self, taken, kind, **outcome):
         run = taken.base, taken.record.id, taken.token, taken.record.attempts_started

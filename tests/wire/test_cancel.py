@@ -271,7 +271,7 @@ def test_a_job_that_lost_its_worker_is_not_put_back(bench: Bench):
     one, other = bench.take(want=2)
     cancel(bench)
 
-    bench.store.leases.give_back(base("q"), ["a"], token=one.token, death=Death("begun"), most=3)
+    bench.store.leases.give_back(base("q"), {"a": one.token}, death=Death("begun"), most=3)
     bench.lose_lease(other)
     bench.sweep()
     bench.sweep()

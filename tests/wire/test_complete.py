@@ -263,7 +263,7 @@ def test_a_late_end_takes_the_job_out_of_the_line_it_was_put_back_to(bench: Benc
     bench.add(parent("p", queue="up"), node("a", (P, "fpof"), priority=priority))
     taken = bench.take_one()
     if priority:
-        bench.store.leases.give_back("bull:q", ["a"], token="w:", death=Death("begun"), most=1)
+        bench.store.leases.give_back("bull:q", {"a": taken.token}, death=Death("begun"), most=1)
     else:
         bench.lose_lease(taken)
         bench.sweep()

@@ -11,8 +11,11 @@ from tests.support.script_bench import Bench, completed, failed, key, node
 ALONE = Death("begun", alone=True)
 
 
-def give(bench: Bench, *ids: str, token: str = "w:", death: Death | None = ALONE, most: int = 1) -> list[str]:
-    return bench.store.leases.give_back("bull:q", ids, token=token, death=death, most=most)
+def give(
+    bench: Bench, *ids: str, lock: str | None = None, death: Death | None = ALONE, most: int = 1
+) -> list[str]:
+    locks = {id: lock or (bench.redis.get(key(f"{id}:lock")) or b"").decode() for id in ids}
+    return bench.store.leases.give_back("bull:q", locks, death=death, most=most)
 
 
 def test_jobs_go_back_to_the_head_of_the_line(bench: Bench):
@@ -118,7 +121,7 @@ def test_of_a_many_row_job_the_row_that_ran_is_charged(bench: Bench):
     assert not {"stc", "defa", "suspect"} & stored.keys()
 
 
-def test_only_jobs_under_the_given_token_are_touched(bench: Bench):
+def test_only_jobs_with_the_given_lock_are_touched(bench: Bench):
     bench.add_plain("mine", "theirs", "free", "ended", "waits")
     bench.take(want=1)
     bench.take(want=1, token="other:1")
@@ -127,11 +130,23 @@ def test_only_jobs_under_the_given_token_are_touched(bench: Bench):
     bench.lose_lease(free)
     bench.finish(completed(ended))
 
-    assert give(bench, "theirs", "free", "ended", "waits", "nobody") == []
     before = bench.dump()
-    assert give(bench, "mine", token="w:12") == []
+    assert give(bench, "theirs", "free", "ended", "waits", "nobody", lock="w:1") == []
+    assert give(bench, "mine", lock="w:12") == []
     assert bench.dump() == before
-    assert give(bench, "mine", token="w:1") == ["mine"]
+    assert give(bench, "mine", lock="w:1") == ["mine"]
+
+
+def test_a_job_that_its_worker_has_taken_anew_stays_there(bench: Bench):
+    """Who read its lock a while ago, or sends a call again without an answer, means an earlier start."""
+    bench.add_plain("a")
+    first = bench.take_one()
+    assert give(bench, "a", lock=first.token, death=None) == ["a"]
+    again = bench.take_one()
+
+    assert give(bench, "a", lock=first.token, death=None) == []
+
+    assert bench.store.queues.read_active("bull:q") == [("a", again.token)]
 
 
 def test_a_lock_without_a_running_job_is_left_alone(bench: Bench):
@@ -147,11 +162,11 @@ def test_a_lock_without_a_running_job_is_left_alone(bench: Bench):
 def test_jobs_given_back_twice_go_back_once(bench: Bench):
     bench.add_plain("a", "b")
     bench.take(want=2)
-    give(bench, "a", "b")
+    give(bench, "a", "b", lock="w:1")
     before = bench.dump()
     bench.redis.script_flush()
 
-    assert give(bench, "a", "b") == []
+    assert give(bench, "a", "b", lock="w:1") == []
 
     assert bench.dump() == before
 

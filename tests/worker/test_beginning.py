@@ -170,13 +170,13 @@ def test_a_timeout_ends_a_function_that_holds_the_interpreter(start_worker, redi
 def test_the_keeper_takes_what_waits_once_and_never_what_runs():
     page = HeldPage()
     worker = page.add_worker("w:")
-    first = page.add_job("bull:q:a", worker, None)
-    assert [one.key for one in page.take_waiting(worker)] == [b"bull:q:a"]
+    first = page.add_job("bull:q:a", "w:1", worker, None)
+    assert [one.text for one in page.take_waiting(worker)] == [b"bull:q:a w:1"]
     assert not page.begin(first, worker, elsewhere=False), "it was given back"
-    again = page.add_job("bull:q:a", worker, None)
-    page.add_job("bull:q:b", worker, None)
+    again = page.add_job("bull:q:a", "w:2", worker, None)
+    page.add_job("bull:q:b", "w:2", worker, None)
     assert page.begin(again, worker, elsewhere=False)
-    assert [one.key for one in page.take_waiting(worker)] == [b"bull:q:b"]
+    assert [one.text for one in page.take_waiting(worker)] == [b"bull:q:b w:2"]
     assert page.take_waiting(worker) == []
 
 
@@ -191,7 +191,7 @@ def test_a_job_that_the_keeper_gave_back_and_its_worker_took_again_is_known_to_r
         held.hand_out(leases.finish_and_fetch(["bull:q"], outcomes=[], want=1, worker=worker).taken)
         if call == 1:
             (job,) = held.jobs.values()
-            leases.give_back("bull:q", [job.taken.record.id], token="w:")
+            leases.give_back("bull:q", {job.taken.record.id: "w:1"})
     held.end(job, unbegun(job.taken, job.held_since), 0.0)
     assert held.known() == {("bull:q", job.taken.record.id)}
     assert [one.taken.token for one in held.jobs.values()] == ["w:2"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from flownb.wire.lease_records import Death, FetchingWorker, FrozenWorker, Lease
@@ -65,18 +65,18 @@ class Leases:
         return lost
 
     def give_back(
-        self, base: str, ids: Sequence[str], *, token: str, death: Death | None = None, most: int = 0
+        self, base: str, locks: Mapping[str, str], *, death: Death | None = None, most: int = 0
     ) -> list[str]:
-        """Put jobs whose lock starts with `token` back to the head of their queue's list; return their ids."""
+        """Put jobs that still have these locks, by id, back to the head of their queue's list; return their ids."""
         death = death or Death(None)
         given: list[str] = []
-        for some in in_pieces(ids, CHUNK_JOBS):
+        for some in in_pieces([*locks], CHUNK_JOBS):
             rows = [death.rows.get(id, -1) for id in some]
             given += self._server.call(
                 "give_back",
                 [base],
                 ids=some,
-                token=token,
+                locks=[locks[id] for id in some],
                 death=death.of,
                 alone=death.alone,
                 rows=rows,

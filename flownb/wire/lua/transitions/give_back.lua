@@ -1,8 +1,9 @@
 --- give_back: active -> waiting or prioritized; a worker that ended gives its jobs back at once.
--- Only jobs whose lock still starts with `token` are touched. `death` says that the worker's process died: 'begun' or
--- 'unbegun', as these jobs were; `alone` that only one had begun there; `rows` which row of a many-row job ran, or -1.
+-- Only a job whose lock is still that in `locks` is touched: its worker may have taken it anew since. `death` says that
+-- the worker's process died: 'begun' or 'unbegun', as these jobs were; `alone` that only one had begun there; `rows` which
+-- row of a many-row job ran, or -1.
 -- @keys    queues
--- @args    now ids token death alone rows most
+-- @args    now ids locks death alone rows most
 -- @returns given
 -- @errors
 -- @use     types queue counts enqueue needed cancel stall
@@ -10,8 +11,7 @@
 local q, given = queues[1], {}
 for i, id in ipairs(is_sound(q) and args.ids or {}) do
   local job = job_key(q, id)
-  local lock = attempt('GET', job .. ':lock')
-  if lock and lock:sub(1, #args.token) == args.token and redis.call('LREM', q.active, -1, id) == 1 then
+  if attempt('GET', job .. ':lock') == args.locks[i] and redis.call('LREM', q.active, -1, id) == 1 then
     redis.call('DEL', job .. ':lock')
     attempt('SREM', q.stalled, id)
     local has = fields_of(job, 'priority', 'fl', 'processedOn')
