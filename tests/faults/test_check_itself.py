@@ -93,13 +93,14 @@ def test_a_run_after_the_end_of_its_job_is_reported_whatever_was_killed(scene, m
 
 
 def test_a_run_without_a_kill_is_seen():
-    assert not_explained([[BEFORE, AFTER]], [Kill(1, 11.0)]) == []
+    assert not_explained([[BEFORE, AFTER]], [Kill(1, 11.0, 11.1)]) == []
     assert len(not_explained([[BEFORE, AFTER]], [])) == 1
-    assert len(not_explained([[BEFORE, AFTER]], [Kill(2, 11.0)])) == 1, "another process"
-    assert len(not_explained([[BEFORE, AFTER]], [Kill(1, 9.0)])) == 1, "killed before it began"
+    assert len(not_explained([[BEFORE, AFTER]], [Kill(2, 11.0, 11.1)])) == 1, "another process"
+    assert not_explained([[BEFORE, AFTER]], [Kill(1, 11.0, 14.0)]) == [], "seen late"
+    assert len(not_explained([[BEFORE, AFTER]], [Kill(1, 9.0, 9.1)])) == 1, "killed before it began"
 
 
 def test_what_had_begun_at_a_kill_is_what_was_not_written():
-    assert begun_at(Kill(1, 11.0), [[BEFORE, AFTER]], {"a": 12.6}) == {"a"}
-    assert begun_at(Kill(1, 11.0), [[BEFORE, AFTER]], {"a": 10.6}) == set()
-    assert begun_at(Kill(1, 9.0), [[BEFORE, AFTER]], {}) == set()
+    assert begun_at(Kill(1, 11.0, 11.1), [[BEFORE, AFTER]], {"a": 12.6}) == {"a"}
+    assert begun_at(Kill(1, 11.0, 11.1), [[BEFORE, AFTER]], {"a": 10.6}) == set()
+    assert begun_at(Kill(1, 9.0, 9.1), [[BEFORE, AFTER]], {}) == set()

@@ -31,7 +31,7 @@ def test_a_death_at_a_named_place_repeats_only_what_had_begun_and_was_not_writte
     scene.add(60, 0.01)
     worker = scene.worker(failpoint=place)
     assert worker.process.wait(20) == -signal.SIGKILL
-    scene.kills.append(Kill(worker.pid, time.time()))
+    scene.kills.append(Kill(worker.pid, time.time(), time.time()))
     scene.worker()
     assert least <= scene.check().again <= most
 
@@ -44,7 +44,7 @@ def test_what_was_sent_before_a_death_is_final(scene, ended):
     final = {id.decode() for id in scene.client.zrange("bull:leaf:completed", 0, -1)}
     keys = {scene.client.hget(f"bull:leaf:{id}", "name").decode() for id in final}
     assert keys
-    scene.kills.append(Kill(worker.pid, time.time()))
+    scene.kills.append(Kill(worker.pid, time.time(), time.time()))
     scene.worker()
     scene.check()
     assert {len(of_key) for key, of_key in scene.runs().items() if key in keys} == {1}

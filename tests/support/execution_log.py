@@ -63,18 +63,23 @@ class Kill(NamedTuple):
     """The end of a worker process by the hand of a test."""
 
     process: int
-    at: float
+    sent: float  #: when the signal was sent; others may run the process's jobs again before its parent
+    seen: float  #: sees, on a busy machine, that it is dead
 
 
 def not_explained(runs: Iterable[list[Run]], kills: Iterable[Kill]) -> list[str]:
     """Return the runs of a key that came after another one although its process had not been killed meanwhile."""
-    killed = {kill.process: kill.at for kill in kills}
+    killed = {kill.process: kill for kill in kills}
     return [
         f"{after.key} began at {after.begun:.3f} in {after.process}, and before at {before.begun:.3f} in {before.process}"
         for of_key in runs
         for before, after in itertools.pairwise(of_key)
-        if not before.begun <= killed.get(before.process, 0.0) <= after.begun
+        if not _explains(killed.get(before.process), before, after)
     ]
+
+
+def _explains(kill: Kill | None, before: Run, after: Run) -> bool:
+    return kill is not None and before.begun <= kill.seen and kill.sent <= after.begun
 
 
 def begun_at(kill: Kill, runs: Iterable[list[Run]], ended_at: dict[str, float]) -> set[str]:
@@ -84,6 +89,6 @@ def begun_at(kill: Kill, runs: Iterable[list[Run]], ended_at: dict[str, float]) 
         for of_key in runs
         for run in of_key
         if run.process == kill.process
-        and run.begun <= kill.at
-        and ended_at.get(run.key, float("inf")) > kill.at
+        and run.begun <= kill.seen
+        and ended_at.get(run.key, float("inf")) > kill.sent
     }

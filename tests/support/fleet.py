@@ -57,11 +57,12 @@ class FleetWorker:
 
     def kill(self, *, keeper: bool = False) -> Kill:
         """SIGKILL it; with its keeper it is as if the machine were gone."""
+        sent = time.time()
         if keeper and self.keeper:
             os.kill(self.keeper, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
-        return Kill(self.pid, time.time())
+        return Kill(self.pid, sent, time.time())
 
     def freeze(self, *, keeper: bool = False) -> None:
         for pid in [self.pid, *([self.keeper] if keeper and self.keeper else [])]:
