@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, overload
 
 import pandas as pd
 
@@ -53,13 +53,23 @@ class Batch(Flow):
 
     # ---- rows out -----------------------------------------------------------------------------------
 
-    def results(self, timeout: Any = None, *, failed: str = "missing") -> pd.DataFrame:
+    @overload
+    def results(
+        self, timeout: Any = None, *, failed: str = "missing", frame: Literal["pandas"] | None = None
+    ) -> pd.DataFrame: ...
+    @overload
+    def results(self, timeout: Any = None, *, failed: str = "missing", frame: str) -> Any: ...
+    def results(self, timeout: Any = None, *, failed: str = "missing", frame: str | None = None) -> Any:
         """Wait for the batch and return the rows' values on the rows' own index, one row for each row.
 
         A task that returns dicts gives their keys as columns, any other value one column named after the
         task; dtypes are nullable. What a row has no value for is missing: ``df["n"] = batch.results()["n"]``.
         `failed` says what becomes of rows that failed or did not run: they are ``"missing"``, ``"drop"`` leaves them
         out, ``"raise"`` raises `FlowFailed`. Raises TimeoutError past `timeout`.
+
+        Rows of polars come back as a DataFrame of polars, rows of Arrow or DuckDB as an Arrow table, in their order,
+        with the columns of ``fan_out(key=)`` in front; all others as pandas. `frame` asks for ``"pandas"``,
+        ``"polars"`` or ``"arrow"``, whatever came in; an index of pandas becomes columns there.
 
         >>> @task
         ... def inverse(n):
@@ -71,16 +81,17 @@ class Batch(Flow):
         2     0.25
         """
         batch_tables.check_failed(failed)
+        kind = batch_tables.checked_kind(frame)
         with within(timeout):
             self.wait(timeout)
-            return batch_tables.row_results(self._stored, failed)
+            return batch_tables.of_kind(self._stored, batch_tables.row_results(self._stored, failed), kind)
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Any:
         """Return the rows with their results so far and ``_state _error _attempts _seconds _version``; never waits.
 
         ``_version`` is a short name of the code that ran the row, with what it uses: the same in every kernel.
         In the kernel that made the batch the rows come with all their columns, after `attach` with those
-        that travelled.
+        that travelled. It is of the kind that came in, as `results`.
 
         >>> @task
         ... def square(n):
@@ -90,7 +101,7 @@ class Batch(Flow):
         0  2       4  completed
         1  3       9  completed
         """
-        return batch_tables.whole_table(self._stored)
+        return batch_tables.table(self._stored)
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -116,11 +127,11 @@ class Batch(Flow):
         with within(timeout):
             if stored.spec["stage_names"]:
                 value = super().result(timeout)
-                return batch_tables.group_results(stored) if stored.has_plain_root else value
+                return batch_tables.group_results_of_kind(stored) if stored.has_plain_root else value
             self.wait(timeout)
             if stored.store.flows.read_end(stored.id)[0] == CANCELLED:
                 raise was_cancelled(stored)
-            return batch_tables.successful_results(stored)
+            return batch_tables.of_kind(stored, batch_tables.successful_results(stored))
 
     def as_completed(self, timeout: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield ``(label, value)`` of each row as it ends, also of those that have ended already.

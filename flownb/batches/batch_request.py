@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flownb.batches import frames, job_size
+from flownb.batches.frame_kinds import PANDAS
 from flownb.batches.grouped_rows import Grouped
 from flownb.batches.row_ids import fingerprint, identities
 from flownb.batches.row_job import RowJob, no_task
@@ -41,6 +42,8 @@ class BatchRequest:
     by: str | Sequence[str] | None
     grouped: Grouped | None  #: groups that pandas has made of the rows; else `by` names columns
     rows_per_job: int | None  #: None: found out
+    kind: str = PANDAS  #: of frame in which results come back
+    key: tuple[str, ...] = ()  #: the columns whose values are the rows' labels
     name: str = ""
     earlier: Mapping[str, Any] = dataclasses.field(
         default_factory=dict
@@ -64,6 +67,7 @@ class BatchRequest:
             rows,
             job.required,
             job.optional,
+            key=self.key,
             by=self.by,
             grouped=self.grouped,
             whole_row=job.whole_row,

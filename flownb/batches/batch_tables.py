@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from flownb.arguments import one_of
-from flownb.batches import frames, results
+from flownb.batches import frame_kinds, frames, results
 from flownb.batches.failures import read_failures
 from flownb.batches.stored_batch import StoredBatch
 from flownb.errors import FlowFailed
@@ -20,6 +20,25 @@ MOST_PAGE_ROWS = 200  #: of a table on a page
 def check_failed(failed: str) -> None:
     """Raise `OptionError` for what is no answer to what becomes of failed rows."""
     one_of("failed", failed, ("missing", "drop", "raise"))
+
+
+def checked_kind(frame: str | None) -> str | None:
+    """Return the kind of frame that a caller asks for, None for the one that came in."""
+    return None if frame is None else one_of("frame", frame, frame_kinds.KINDS)
+
+
+def of_kind(stored: StoredBatch, frame: pd.DataFrame, kind: str | None = None) -> Any:
+    """Return a frame of the batch's rows in the kind that they came in, or in this one."""
+    with_labels = frame_kinds.has_labels(stored.spec)
+    return frame_kinds.as_kind(frame, kind or stored.kind, with_labels=with_labels)
+
+
+def table(stored: StoredBatch) -> Any:
+    """Return `whole_table` in the kind of frame that the rows came in; the caller's own columns as they were."""
+    whole, source = whole_table(stored), stored.source
+    if source is None or source.native is None:
+        return of_kind(stored, whole)
+    return frame_kinds.beside(source.native, source.kind, whole.iloc[:, len(source.frame.columns) :])
 
 
 def row_results(stored: StoredBatch, failed: str = "missing") -> pd.DataFrame:
@@ -69,6 +88,14 @@ def group_results(stored: StoredBatch) -> pd.DataFrame:
     records = stored.store.jobs.read(stored.group_keys(), ("returnvalue",))
     values = [record.returnvalue if record else None for record in records]
     return results.values_frame(values, stored.group_index, stored.spec["stage_names"][0])
+
+
+def group_results_of_kind(stored: StoredBatch) -> Any:
+    """Return `group_results` in the kind of frame that the rows came in, behind the columns of `by`."""
+    found = group_results(stored)
+    if stored.kind == frame_kinds.PANDAS:
+        return found
+    return frame_kinds.as_kind(found.rename_axis(index=stored.spec["by"]), stored.kind, with_labels=True)
 
 
 def page_table(stored: StoredBatch, root_value: Callable[[], Any]) -> pd.DataFrame:

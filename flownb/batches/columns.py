@@ -70,6 +70,10 @@ def fragments_of(column: pd.Series[Any] | list[Any]) -> list[str]:
         return _of_texts(column)
     if isinstance(column.array, MASKED):
         return _of_masked(column)
+    if isinstance(dtype, pd.ArrowDtype):
+        return _of_objects(
+            column.array.__arrow_array__().to_pylist()
+        )  # as objects lists would be arrays of floats
     return _of_objects(column.astype(object).tolist())
 
 

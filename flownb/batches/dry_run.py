@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from flownb.batches.announcements import announce_edited, announce_edited_stages
+from flownb.batches.frame_kinds import as_kind, beside, has_labels
 from flownb.batches.row_plan import NEW, RUNNING, RowPlan
+from flownb.batches.stored_batch import Source
 from flownb.wire.records import COMPLETED, FAILED
 
 RUN, RETRY, REUSE, JOIN, STAY_FAILED = "run", "retry", "reuse", "join", "stay failed"
@@ -18,7 +22,7 @@ _IN_WORDS = {
 }
 
 
-def would_run(plan: RowPlan, frame: pd.DataFrame) -> pd.DataFrame:
+def would_run(plan: RowPlan, source: Source) -> Any:
     """Print what storing the batch would do, and return the rows with ``_would``."""
     there = plan.choose_ids()
     plan.earlier.find()
@@ -26,14 +30,17 @@ def would_run(plan: RowPlan, frame: pd.DataFrame) -> pd.DataFrame:
         _fate(state, renewed=id != first)
         for state, id, first in zip(plan.earlier.states(), plan.ids, plan.rows.ids, strict=True)
     ]
-    would = pd.Series(fates, index=frame.index, dtype="str")
+    would = pd.Series(fates, index=source.frame.index, dtype="str")
     counts = would.value_counts()
     parts = [words.format(f"{counts[fate]:,}") for fate, words in _IN_WORDS.items() if fate in counts]
     rows = f"{len(would):,} rows: {', '.join(parts)}" if parts else "no rows"
     print(f"batch {plan.request.name!r}, dry run: {rows}{_above(plan, there)}")
     announce_edited(plan, int(would.isin([REUSE, JOIN]).sum()))
     announce_edited_stages(plan, there)
-    return frame.assign(_would=would)
+    if source.native is not None:
+        return beside(source.native, source.kind, would.to_frame("_would"))
+    with_labels = has_labels({"index": plan.rows.index_spec})
+    return as_kind(source.frame.assign(_would=would), source.kind, with_labels=with_labels)
 
 
 def _fate(state: str | None, *, renewed: bool) -> str:

@@ -16,12 +16,12 @@ from flownb import hooks
 from flownb.adding.send import store_plan
 from flownb.api.job import store_of
 from flownb.arguments import flag, one_of, read_limiter
-from flownb.batches import announcements, job_size, results
+from flownb.batches import announcements, arrow_frames, job_size, results
 from flownb.batches.batch import Batch
 from flownb.batches.batch_request import BatchRequest, read_stages
 from flownb.batches.dry_run import would_run
 from flownb.batches.grouped_rows import ungrouped
-from flownb.batches.input_table import named_rows
+from flownb.batches.input_table import named_rows, names_of_key
 from flownb.batches.iterators import store_as_they_come
 from flownb.batches.planned_jobs import PlannedJobs
 from flownb.batches.row_job import RowJob
@@ -42,6 +42,7 @@ def fan_out(
     task: Task[..., Any] | str,
     *,
     name: str | None = None,
+    key: str | Sequence[str] | None = None,
     by: str | Sequence[str] | None = None,
     into: Task[..., Any] | Sequence[Task[..., Any]] | None = None,
     rows_per_job: int | str = "auto",
@@ -56,6 +57,7 @@ def fan_out(
     task: Task[..., Any] | str,
     *,
     name: str | None = None,
+    key: str | Sequence[str] | None = None,
     by: str | Sequence[str] | None = None,
     into: Task[..., Any] | Sequence[Task[..., Any]] | None = None,
     rows_per_job: int | str = "auto",
@@ -69,6 +71,7 @@ def fan_out(
     task: Task[..., Any] | str,
     *,
     name: str | None = None,
+    key: str | Sequence[str] | None = None,
     by: str | Sequence[str] | None = None,
     into: Task[..., Any] | Sequence[Task[..., Any]] | None = None,
     rows_per_job: int | str = "auto",
@@ -76,8 +79,8 @@ def fan_out(
     dry_run: bool = False,
     connection: Connection | None = None,
     **opts: Any,
-) -> Batch | pd.DataFrame:
-    """Run a task for each row of a DataFrame (Series, list, iterator) and return at once with the `Batch`.
+) -> Any:
+    """Run a task for each row of a frame (pandas, polars, Arrow, DuckDB), list or iterator; return a `Batch` at once.
 
     `task`: its parameters named like columns receive those columns, ``**others`` the rest; one parameter ``row``
     receives the whole row as a dict; a queue's name stands for whoever serves that queue. `into`: a task or a list
@@ -86,6 +89,10 @@ def fan_out(
     groups stand in order of first appearance, and missing values are a group too.
     Other keywords override the task's options. A `limiter` (``"5/s"``) is the queue's own from then on, BullMQ's
     global rate limit: it holds all workers, retries included, until another is given; None ends it.
+
+    Rows of a frame without an index are labelled by `key`: the name of a column, or names of several. Its labels are
+    what `results` brings back in front, ``debug`` and ``retry(rows=)`` look for, and pictures show; without `key` rows
+    keep their order.
 
     `rows_per_job`: many short rows in one job save most of what a job costs; a row that fails still fails, and
     is retried, alone. "auto" puts as many rows into a job as take about a tenth of a second: as far as it is
@@ -123,7 +130,8 @@ def fan_out(
     """
     limit = _QueueLimit.read(opts)
     job = RowJob.read(task, opts)
-    rows, by, grouped = ungrouped(named_rows(rows), by)
+    given = arrow_frames.opened(rows)
+    rows, by, grouped = ungrouped(named_rows(given.whole()), by)
     size = job_size.checked(rows_per_job)
     stages = read_stages(into, by)
     name, if_exists = keys.checked_name(name), one_of("if_exists", if_exists, ("reuse", "rerun"))
@@ -137,9 +145,11 @@ def fan_out(
         by=by,
         grouped=grouped,
         rows_per_job=limit.rows_per_job(size),
+        kind=given.kind,
+        key=names_of_key(key),
     )
     limit.refuse_shared_jobs(request)
-    comes = isinstance(rows, Iterator) and name is not None and by is None and not dry_run
+    comes = isinstance(rows, Iterator) and name is not None and not (key or by or dry_run)
     found = request.read_rows([] if comes else rows)
     request = request.named(name, found, reuse=if_exists == "reuse")
     announcements.announce_other_code(request)
@@ -150,13 +160,13 @@ def fan_out(
         if streamed is not None:
             return Batch(streamed, connection=resolved)
     plan = RowPlan(request, request.with_ids(found))
-    frame = _frame_of(rows, found)
+    source = Source(_frame_of(rows, found, request.key), given.kind, given.native)
     if dry_run:
-        return would_run(plan, frame)
+        return would_run(plan, source)
     _begin(request, limit, resolved)
     flow = _store(plan)
     hooks.kernel_workers.start_kernel_worker(resolved)
-    return Batch(flow, connection=resolved, source=Source(frame))
+    return Batch(flow, connection=resolved, source=source)
 
 
 def _begin(request: BatchRequest, limit: _QueueLimit, connection: Connection) -> None:
@@ -227,13 +237,16 @@ class _QueueLimit:
             )
 
 
-def _frame_of(data: Any, found: Rows) -> pd.DataFrame:
+def _frame_of(data: Any, found: Rows, key: Sequence[str]) -> pd.DataFrame:
     """The rows as a frame that later changes of the caller's do not reach: what `Batch.table` shows."""
     if isinstance(data, pd.DataFrame):
-        return data.copy(deep=int(pd.__version__.split(".")[0]) < 3)  # pandas 3 copies on write
+        frame = data.copy(deep=int(pd.__version__.split(".")[0]) < 3)  # pandas 3 copies on write
+        if not key:
+            return frame
+        return frame[[name for name in frame.columns if str(name) not in key]].set_axis(found.index)
     return results.inputs_frame(
         found.texts,
-        found.columns,
+        [name for name in found.columns if name not in key],
         found.index,
         whole_row=found.whole_row,
         read_large=found.read_large if found.large else None,

@@ -11,6 +11,7 @@ import pandas as pd
 
 from flownb.api.job import Job, stored_job
 from flownb.batches import results
+from flownb.batches.frame_kinds import as_kind, has_labels
 from flownb.batches.jobs_of_rows import JOB_FIELDS, Row, rows_of
 from flownb.batches.stored_rows import StoredRows
 from flownb.wire import codec
@@ -18,16 +19,20 @@ from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 
 
-def frame_of_children(job: Job) -> pd.DataFrame:
-    """Return one row for each child of an aggregate's job.
+def frame_of_children(job: Job) -> Any:
+    """Return one row for each child of an aggregate's job, as a frame of the kind that the rows came in.
 
     Rows of a batch come as in `Batch.table`: the columns that travelled, their results, and ``_state _error
     _attempts _seconds``, on their own labels; the columns of `by` are there too. Jobs come as one row each,
     their columns of `by` first.
     """
     store, record = stored_job(job)
+    spec = spec_of(store.flows.read(record.flow or "", "spec"))
+    return as_kind(_frame_below(job, store, record, spec), spec["frame"], with_labels=has_labels(spec))
+
+
+def _frame_below(job: Job, store: Store, record: JobRecord, spec: Mapping[str, Any]) -> pd.DataFrame:
     flow = record.flow or ""
-    spec = spec_of(store.flows.read(flow, "spec"))
     if codec.decode_object(record.bind or "{}").get("empty"):
         return _table_of_no_rows(store, record, spec, flow, _by_values(job.data, spec))
     pieces = [piece for piece in store.declared.read(record.key) if not piece.added]
@@ -80,7 +85,7 @@ def inputs_of(
     """Return the columns that travelled, from rows of a flow that were read with their inputs."""
     return results.inputs_frame(
         [row.data for row in rows],
-        spec["columns"],
+        [name for name in spec["columns"] if name not in spec["key"]],
         index,
         whole_row=spec["whole_row"],
         read_large=partial(store.large_inputs.read, flow) if spec.get("refers") else None,

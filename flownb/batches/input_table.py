@@ -15,7 +15,7 @@ import pandas as pd
 
 from flownb.arguments import items, shown, with_article
 from flownb.batches.columns import type_name
-from flownb.errors import FlowError
+from flownb.errors import FlowError, OptionError
 from flownb.wire.plain_json import fields_of
 
 
@@ -43,6 +43,52 @@ def tabulated(rows: object, parameters: list[str], *, everything: bool, start: i
     return _of_items(_items(rows), parameters, everything, start)
 
 
+def names_of_key(key: Any) -> tuple[str, ...]:
+    """Return the names of the columns that ``key=`` makes the rows' labels of.
+
+    >>> names_of_key(None), names_of_key("id"), names_of_key(["shop", "day"])
+    ((), ('id',), ('shop', 'day'))
+    """
+    if key is None:
+        return ()
+    names = [key] if isinstance(key, str) else key
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        what = "the name of the column whose values are the rows' labels, or a list of names"
+        raise OptionError(f"key: {what}, not {shown(key)}")
+    if len(set(names)) < len(names):
+        raise OptionError(f"key: {shown(key)} names a column twice")
+    return tuple(map(str, names))
+
+
+def keyed(table: InputTable, key: Sequence[str]) -> InputTable:
+    """Return the table on the labels that stand in its columns of `key`.
+
+    >>> keyed(InputTable({"id": ["a", "b"], "n": [1, 2]}, pd.RangeIndex(2)), ["id"]).index.tolist()
+    ['a', 'b']
+    """
+    for name in key:
+        if name not in table.columns and len(table.index):
+            raise FlowError(f"key={name!r}: no column has this name{nearest_column(name, table)}")
+    levels = [_level_of(name, table.columns.get(name, [])) for name in key]
+    index = levels[0] if len(levels) == 1 else pd.MultiIndex.from_arrays(levels, names=list(key))
+    return InputTable(table.columns, index)
+
+
+def _level_of(name: str, column: pd.Series[Any] | list[Any]) -> pd.Index[Any]:
+    """The labels in a column of ``key=``."""
+    if not isinstance(column, list) and column.dtype != object:
+        exact: pd.Index[Any] = pd.Index(column, name=name)
+        return exact
+    values = list(column)
+    for position, value in enumerate(values):
+        if not isinstance(value, Hashable):
+            what = f"row {position} has a {type(value).__name__} there"
+            raise FlowError(f"key={name!r}: {what}, which is no label; give text")
+    dtype = object if None in values else None  # pandas would make floats of whole numbers
+    made: pd.Index[Any] = pd.Index(values, dtype=dtype, name=name, tupleize_cols=False)
+    return made
+
+
 def _items(rows: object) -> list[Any]:
     """The items of an iterable, unless it is one value, or has no order."""
     if isinstance(rows, str | bytes | bytearray | Mapping):
@@ -53,7 +99,10 @@ def _items(rows: object) -> list[Any]:
     if isinstance(rows, set | frozenset):
         raise FlowError("rows: a set has no order, so its rows could not be found again; give sorted(rows)")
     if hasattr(rows, "to_pandas"):
-        raise FlowError(f"rows: {type_name(rows)} is not a pandas DataFrame; give rows.to_pandas()")
+        raise FlowError(
+            f"rows: {type_name(rows)} gives no Arrow C stream; give rows.to_pandas(), or pip install narwhals, "
+            "which knows more kinds of frame"
+        )
     found = items(rows)
     if found is None:
         raise FlowError(f"rows: {type_name(rows)} holds no rows; give a DataFrame, a Series or a list")

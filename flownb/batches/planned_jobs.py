@@ -245,6 +245,8 @@ class PlannedJobs:
             "columns": list(rows.columns),
             "refers": rows.refers,
             "whole_row": rows.whole_row,
+            "frame": request.kind,
+            "key": list(request.key),
             "by": list(rows.by),
             "stages": self._stage_ids,
             "stage_names": [stage.name for stage in request.stages],

@@ -18,7 +18,7 @@ import pandas as pd
 from flownb.batches import labels
 from flownb.batches.columns import Refused, fragments_of, is_broken, shown
 from flownb.batches.grouped_rows import Grouped, Groups, by_columns
-from flownb.batches.input_table import InputTable, nearest_column, tabulated
+from flownb.batches.input_table import InputTable, keyed, nearest_column, tabulated
 from flownb.errors import FlowError
 from flownb.wire.store import large_inputs
 
@@ -66,6 +66,7 @@ def read(
     required: Sequence[str],
     optional: Sequence[str] = (),
     *,
+    key: Sequence[str] = (),
     by: str | Sequence[str] | None = None,
     grouped: Grouped | None = None,
     whole_row: bool = False,
@@ -83,7 +84,7 @@ def read(
 
     Only columns named in `required` or `optional` travel; a required one must
     exist. With `any_column` the others travel too. With `whole_row` all travel inside ``row``.
-    `grouped` are groups that pandas has made of the rows already.
+    `grouped` are groups that pandas has made of the rows already. The columns of `key` are the rows' labels.
 
     A text's keys are sorted, so the order of columns changes nothing; inside
     ``row`` they keep the table's order, since a function sees it. A cell of more than 262,144 characters of
@@ -104,6 +105,8 @@ def read(
     if whole_row:
         required, optional = (), ()
     table = tabulated(rows, [*required] or [*optional][:1], everything=everything, start=start)
+    if key:
+        table = keyed(table, key)
     columns = _travelling(table, required, optional, everything)
     if grouped is None and by is not None:
         grouped = by_columns(table, by)

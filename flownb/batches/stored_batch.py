@@ -14,6 +14,7 @@ import pandas as pd
 
 from flownb.batches import frames
 from flownb.batches.code_of_rows import mixed_versions
+from flownb.batches.frame_kinds import PANDAS
 from flownb.batches.labels import index_from_json
 from flownb.batches.row_ids import id_above
 from flownb.batches.stored_rows import StoredRows
@@ -29,7 +30,9 @@ MOST_ROWS_READ = 100_000  # by a view, to count them
 class Source:
     """The rows as the caller had them: what `table` shows beside the results."""
 
-    frame: pd.DataFrame
+    frame: pd.DataFrame  #: without the columns of ``key=``, which are its index
+    kind: str = PANDAS
+    native: Any = None  #: the caller's own frame, of another library
 
 
 class StoredBatch(StoredFlow):
@@ -70,6 +73,11 @@ class StoredBatch(StoredFlow):
     @property
     def index(self) -> pd.Index[Any]:
         return self.rows.index if self.source is None else self.source.frame.index
+
+    @property
+    def kind(self) -> str:
+        """The kind of frame that its rows came in."""
+        return str(self.spec["frame"]) if self.source is None else self.source.kind
 
     @property
     def row_queue(self) -> str:

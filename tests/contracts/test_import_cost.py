@@ -11,6 +11,10 @@ import pytest
 HEAVY = {
     "pandas",
     "numpy",
+    "polars",
+    "pyarrow",
+    "narwhals",
+    "duckdb",
     "graphviz",
     "graphviz_pure",
     "ipywidgets",

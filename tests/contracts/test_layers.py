@@ -43,6 +43,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 FOREIGN: dict[str, set[str]] = {
     "pandas": {"batches", "views", "cli", "demo"},
     "numpy": {"batches", "views", "cli", "demo"},
+    "polars": {"batches"},
+    "pyarrow": {"batches"},
+    "narwhals": {"batches"},
+    "duckdb": set(),  # it gives Arrow's C stream
     "graphviz": {"views"},
     "graphviz_pure": {"views"},
     "markupsafe": {"views"},

@@ -240,6 +240,7 @@ TARGETS: tuple[Target, ...] = (
                 "rows": [1],
                 "task": world.task,
                 "name": None,
+                "key": None,
                 "by": None,
                 "into": None,
                 "rows_per_job": "auto",
@@ -277,7 +278,12 @@ TARGETS: tuple[Target, ...] = (
     method("Flow.result", "flow", special={"timeout": lambda rng: _brief(rng)}, timeout=0),
     method("Flow.to_html", "flow", special=no_folder, path=None),
     method(
-        "Batch.results", "batch", special={"timeout": lambda rng: _brief(rng)}, timeout=0, failed="missing"
+        "Batch.results",
+        "batch",
+        special={"timeout": lambda rng: _brief(rng)},
+        timeout=0,
+        failed="missing",
+        frame=None,
     ),
     method("Batch.result", "batch", special={"timeout": lambda rng: _brief(rng)}, timeout=0),
     Target(

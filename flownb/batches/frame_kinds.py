@@ -1,0 +1,131 @@
+"""The kinds of frame in which results come back: pandas, polars, Arrow. The kind that came in comes out."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flownb.errors import FlowError
+
+PANDAS, POLARS, ARROW = "pandas", "polars", "arrow"
+KINDS = (PANDAS, POLARS, ARROW)
+
+
+def as_kind(frame: pd.DataFrame, kind: str, *, with_labels: bool) -> Any:
+    """Return a frame of pandas as one of this kind; `with_labels` its index becomes columns, in front.
+
+    A column whose values have no type in common stands there as JSON text.
+
+    >>> as_kind(pd.DataFrame({"n": [1, "a"]}), "arrow", with_labels=False)["n"].to_pylist()
+    ['1', '"a"']
+    """
+    if kind == PANDAS:
+        return frame
+    columns = frame.reset_index() if with_labels else frame
+    return _of_polars(columns) if kind == POLARS else _of_arrow(columns)
+
+
+def has_labels(spec: Mapping[str, Any]) -> bool:
+    """Do the rows of a batch have labels of their own? Numbers from 0 that nobody gave are none."""
+    index = spec["index"]
+    return bool(index["kind"] != "range" or index["names"] != [None])
+
+
+def beside(native: Any, kind: str, columns: pd.DataFrame) -> Any:
+    """Return the caller's own frame with further columns."""
+    more = as_kind(columns, kind, with_labels=False)
+    if kind == POLARS:
+        return native.hstack(more)
+    for name in more.column_names:
+        native = native.append_column(name, more[name])
+    return native
+
+
+def _of_polars(frame: pd.DataFrame) -> Any:
+    polars = _library("polars", POLARS)
+    made = [_polars_series(polars, str(name), values) for name, values in frame.items()]
+    return polars.DataFrame(made)
+
+
+def _polars_series(polars: Any, name: str, column: pd.Series[Any]) -> Any:
+    dtype: Any = column.dtype
+    if isinstance(dtype, pd.ArrowDtype):
+        return polars.Series(name, column.array.__arrow_array__())
+    if dtype.kind in "mM":
+        return _polars_times(polars, name, column)
+    if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
+        return polars.Series(name, column.to_numpy())
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _polars_series(polars, name, column.astype(dtype.categories.dtype)).cast(polars.Categorical)
+    values = _values(column)
+    exact = getattr(polars, str(dtype).replace("boolean", "Boolean"), None)  # Int64, UInt8, Float32, ...
+    if exact is not None:
+        return polars.Series(name, values, dtype=exact)
+    if isinstance(dtype, pd.StringDtype):
+        return polars.Series(name, values, dtype=polars.String)
+    try:
+        made = polars.from_dicts([{name: value} for value in values], infer_schema_length=None)[name]
+    except (TypeError, OverflowError, polars.exceptions.PolarsError):
+        made = None
+    if made is None or not all(map(_is_same, made.to_list(), values)):
+        return polars.Series(name, _texts(values), dtype=polars.String)
+    return made
+
+
+def _polars_times(polars: Any, name: str, column: pd.Series[Any]) -> Any:
+    zone = getattr(column.dtype, "tz", None)
+    if zone is None:
+        return polars.Series(name, column.to_numpy())
+    series = polars.Series(name, column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+    return series.dt.replace_time_zone("UTC").dt.convert_time_zone(str(zone))
+
+
+def _of_arrow(frame: pd.DataFrame) -> Any:
+    arrow = _library("pyarrow", ARROW)
+    made = {str(name): _arrow_array(arrow, column) for name, column in frame.items()}
+    return arrow.table(made) if made else arrow.table({"": arrow.nulls(len(frame))}).select([])
+
+
+def _arrow_array(arrow: Any, column: pd.Series[Any]) -> Any:
+    if column.dtype != object:
+        return arrow.array(column, from_pandas=True)
+    values = _values(column)
+    try:
+        return arrow.array(values)
+    except (arrow.ArrowException, OverflowError):
+        return arrow.array(_texts(values), arrow.string())
+
+
+def _values(column: pd.Series[Any]) -> list[Any]:
+    """The cells of a column, None where one is missing."""
+    cells = column.tolist()
+    is_missing = [cell is pd.NA for cell in cells] if column.dtype == object else column.isna().tolist()
+    return [None if missing else cell for cell, missing in zip(cells, is_missing, strict=True)]
+
+
+def _texts(values: list[Any]) -> list[str | None]:
+    return [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values]
+
+
+def _is_same(made: Any, value: Any) -> bool:
+    """Has polars kept a value? It would turn 1 beside "a" into text, and drop what is no struct beside one."""
+    if isinstance(value, dict):
+        return isinstance(made, dict) and all(_is_same(made.get(key), item) for key, item in value.items())
+    if isinstance(value, list):
+        return isinstance(made, list) and len(made) == len(value) and all(map(_is_same, made, value))
+    return bool(made == value) and isinstance(made, bool) == isinstance(value, bool)
+
+
+def _library(package: str, kind: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise FlowError(
+            f"a frame of {kind} needs {package}, which is not installed here: pip install {package}, or "
+            'take results(frame="pandas")'
+        ) from None
