@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flownb.api.listing import flows
     from flownb.api.producer import FlowProducer, add
     from flownb.api.progress import Progress
+    from flownb.api.prune import prune
     from flownb.api.queue import Queue
     from flownb.api.queue_events import QueueEvents
     from flownb.batches.batch import Batch, attach
@@ -86,6 +87,7 @@ _HOMES = {
     "every": "api.every",
     "fan_out": "batches.fan_out",
     "flows": "api.listing",
+    "prune": "api.prune",
     "task": "tasks.task",
     "workers": "worker.task_worker",
 }
@@ -109,6 +111,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Batch",
     "attach",
     "flows",
+    "prune",
     "every",
     "draw",
     "doctor",

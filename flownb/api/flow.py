@@ -160,6 +160,7 @@ class Flow(Generic[Value]):
     def remove(self) -> None:
         """Remove the flow: its jobs, logs, values, counts and name. Jobs that another flow uses stay with that.
 
+        Earlier flows of its name go with it; ``flows(state="older")`` lists them.
         It is cancelled first: nothing of it starts any more. Jobs that run are not waited for: they are told, as
         by `cancel`, and what they return goes nowhere. Cut short, call it again.
 
@@ -171,7 +172,7 @@ class Flow(Generic[Value]):
         flownb.errors.JobMissing: no flow named 'no-more' on this server; names are given with name=...
         """
         self._connection.ensure_writable()
-        remove.remove_flow(self._stored.store, self._stored.id)
+        remove.remove_with_older(self._stored.store, self._stored.id, self._stored.name)
 
     # ---- how far ------------------------------------------------------------------------------------
 

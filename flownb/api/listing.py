@@ -7,28 +7,31 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flownb import hooks
+from flownb.api.foreign_roots import find_foreign_roots
 from flownb.api.job import store_of
 from flownb.arguments import one_of, whole
 from flownb.connection import Connection
 from flownb.diagnosis.explain import explain
+from flownb.diagnosis.short_reasons import ShortReasons, failure
 from flownb.errors import ServerRefused
 from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
+from flownb.state.listed_flow import ListedFlow, Unended, read_listed
 from flownb.wire import keys
-from flownb.wire.records import COMPLETED, FAILED, STATES, FlowCounts
+from flownb.wire.records import CANCELLED, COMPLETED, FAILED, STATES, FlowCounts
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import number
+from flownb.wire.store.limits import JOBS_A_READ
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DAMAGED = "damaged"  #: the state of a flow of which something stored cannot be read; `why` says what
-FLOW_STATES = (*STATES, "failing", "cancelled")
+OLDER = "older"  #: what is asked for in place of a state: flows whose name another one has by now
+FLOW_STATES = (*STATES, "failing", CANCELLED, OLDER)
 MOST_LISTED = 10**9  # flows in one list
-FLOWS_A_PAGE = 100  # read from the index at a time
-MAX_SEARCHED = 250  # ids of each state of a queue among which other programs' flows are sought
-MAX_STEPS_UP = 100  # from such a job to its root
+MOST_COMPARED = 100  # flows that have not ended, of which it is read what other programs' workers did
 COUNT_PATIENCE_SECONDS = 0.3  # for counting one flow of another program
-MAX_EXPLAINED = 50  # unfinished jobs of a flow that are read for its `why`
+MAX_EXPLAINED = 50  # jobs of an ended flow that are read for its `why`
 
 
 class Line(NamedTuple):
@@ -54,10 +57,12 @@ def flows(
     """List the flows on the server, the newest first: a DataFrame flow name state completed failed total age_s why.
 
     `flow` is what `attach` takes. `why` says of a failed flow what failed it, of one that has not ended what keeps
-    it. Of batches of one name the newest is listed, which `attach` finds. `queue` keeps the flows with a job in that
-    queue, and adds those that other programs put there, as far as the newest 250 jobs of each of its states belong to
-    them; jobs without parent and children are no flows. `state` is one of BullMQ's states, of the root, or ``failing``
-    or ``cancelled``. Nothing is searched for but in the index of flownb's flows and in the queue's own lists. A flow of
+    it, as far as its counts and queues tell; `explain` looks at each job. Of a name the newest flow is listed, which
+    `attach` finds; ``state="older"`` lists those that had the name before, which are removed with it. `queue` keeps the
+    flows with a job in that queue, and adds those that other programs put there, as far as the newest 250 jobs of each
+    of its states belong to them; jobs without parent and children are no flows. `state` is one of BullMQ's states, of
+    the root, or ``failing``, ``cancelled`` or ``older``. Nothing is searched for but in the index of flownb's flows and
+    in the queue's own lists. What other programs' workers did is known of the first 100 that have not ended. A flow of
     which something cannot be read is `damaged`; `why` and `doctor` say what.
 
     >>> flow = add({"name": "total", "queueName": "doc-listed"})
@@ -67,11 +72,9 @@ def flows(
     """
     queue, state, limit = _checked(queue, state, limit)
     _, store = store_of(connection)
-    now = store.server.read_time()
     lines = list[Line]()
     try:
-        found = (_line_or_damage(store, listed, now, queue, state) for listed in _newest_first(store, queue))
-        lines += islice((line for line in found if line), limit)
+        lines += islice(_Listing(store, queue, state).lines(), limit)
     except ServerRefused as error:  # the index itself
         lines.append(_damaged("", error))
     return hooks.tables.flows_frame(lines)
@@ -85,113 +88,122 @@ def _checked(queue: Any, state: Any, limit: Any) -> tuple[str | None, str | None
     )
 
 
-class _Listed(NamedTuple):
-    """A flow that is there: its own one's id, or the key of the root of another program's."""
+class _Listing:
+    """One call: what is asked for, and what is read once for all flows."""
 
-    flow: str
-    is_own: bool
+    def __init__(self, store: Store, queue: str | None, state: str | None) -> None:
+        self._store = store
+        self._queue = queue
+        self._wanted = None if state == OLDER else state
+        self._wants_older = state == OLDER
+        self._now = store.server.read_time()
+        self._reasons = ShortReasons(store)
+        self._compared = 0  # flows so far that were looked at one by one
 
-    def open(self, store: Store) -> FlowState:
-        return OwnFlowState(store, self.flow) if self.is_own else FoundFlowState(store, self.flow)
+    def lines(self) -> Iterator[Line]:
+        """Yield a line for each flow that is asked for, the newest first."""
+        wants_others = self._queue is not None and not self._wants_older
+        others = find_foreign_roots(self._store, self._queue or "") if wants_others else []
+        index = self._store.flows.pages(JOBS_A_READ)
+        while some := list(islice(index, JOBS_A_READ)):
+            listed = read_listed(self._store, [flow for flow, _ in some])
+            for (flow, created), found in zip(some, listed, strict=True):
+                while others and others[0][0] > created:
+                    yield from self._line_or_damage(others.pop(0)[1], None, is_own=False)
+                yield from self._line_or_damage(flow, found, is_own=True)
+        for _, root in others:
+            yield from self._line_or_damage(root, None, is_own=False)
 
+    def _line_or_damage(self, flow: str, found: ListedFlow | None, *, is_own: bool) -> Iterator[Line]:
+        """Yield what the list says of a flow; of one that cannot be read, why; nothing of one that is not asked for."""
+        try:
+            line = self._line(flow, found, is_own=is_own)
+        except ServerRefused as error:
+            line = None if self._wanted or self._wants_older else _damaged(flow, error)
+        if line is not None and self._wanted in (None, line.state):
+            yield line
 
-def _newest_first(store: Store, queue: str | None) -> Iterator[_Listed]:
-    others = [] if queue is None else _foreign_roots(store, queue)
-    for flow, created in store.flows.pages(FLOWS_A_PAGE):
-        while others and others[0][0] > created:
-            yield _Listed(others.pop(0)[1], is_own=False)
-        yield _Listed(flow, is_own=True)
-    yield from (_Listed(root, is_own=False) for _, root in others)
-
-
-def _line_or_damage(
-    store: Store, listed: _Listed, now: int, queue: str | None, wanted: str | None
-) -> Line | None:
-    """Return what the list says of a flow; of one that cannot be read, why."""
-    try:
-        return _line(store, listed.open(store), now, queue, wanted)
-    except ServerRefused as error:
-        if wanted is not None:
+    def _line(self, flow: str, found: ListedFlow | None, *, is_own: bool) -> Line | None:
+        if found is not None:
+            if found.is_older != self._wants_older or not self._is_in_queue(found):
+                return None
+            if self._tells_all(found) or self._compared >= MOST_COMPARED:
+                return self._line_as_stored(found)
+            self._compared += 1
+        elif self._wants_older:
             return None
-        return _damaged(listed.flow, error)
+        opened = OwnFlowState(self._store, flow) if is_own else FoundFlowState(self._store, flow)
+        return self._line_as_read(opened, found)
+
+    def _is_in_queue(self, found: ListedFlow) -> bool:
+        return self._queue is None or self._queue in found.counts.by_stage
+
+    def _tells_all(self, found: ListedFlow) -> bool:
+        """Is there nothing about the flow that its own keys do not say?"""
+        return found.has_settled and (found.blamed is not None or found.state != FAILED)
+
+    def _line_as_stored(self, found: ListedFlow) -> Line | None:
+        """Return what a flow's own keys say; None if it is not asked for."""
+        state, why = found.state, ""
+        if self._wanted not in (None, state):
+            return None
+        if found.record.get("ended") == CANCELLED:
+            why = "it was cancelled"
+        elif state == FAILED:
+            why = failure(found.blamed)
+        elif state != COMPLETED:
+            why = self._reasons.why(found.record, found.counts, found.unended, found.flow)
+        return self._made(found.record, found.record["root"], state, found.counts, why)
+
+    def _line_as_read(self, flow_state: FlowState, found: ListedFlow | None) -> Line | None:
+        """Return what is found by looking at the flow itself; None if it is gone, or not asked for."""
+        record = flow_state.record()
+        if not record or (found is None and flow_state.flow and not self._has_jobs_in_queue(flow_state.flow)):
+            return None
+        if not record.keys() >= {"name", "created"}:
+            record = {"name": flow_state.flow or "", "created": "0"} | record
+        state = state_of(record, self._store.jobs.read([flow_state.root], ("name",))[0])
+        if self._wanted not in (None, state):
+            return None
+        counts = flow_state.counts(COUNT_PATIENCE_SECONDS)
+        why = self._why(flow_state, record, counts, found)
+        return self._made(record, flow_state.root, state, counts, why)
+
+    def _has_jobs_in_queue(self, flow: str) -> bool:
+        return self._queue is None or self._queue in self._store.flows.read_counts(flow).by_stage
+
+    def _why(
+        self, flow_state: FlowState, record: dict[str, str], counts: FlowCounts, found: ListedFlow | None
+    ) -> str:
+        if "ended" in record:
+            reasons = explain(self._store, flow_state, record, most=MAX_EXPLAINED)
+            texts = [reasons[0].why] if reasons else []
+        else:
+            unended = found.unended if found else _unended(counts, keys.prefix_of(flow_state.root))
+            texts = [self._reasons.why(record, counts, unended, flow_state.flow)]
+        return "; ".join(filter(None, [*texts, "not all of it was counted yet" if counts.counting else ""]))
+
+    def _made(self, record: dict[str, str], root: str, state: str, counts: FlowCounts, why: str) -> Line:
+        return Line(
+            flow=keys.short(root, self._store.prefix),
+            name=record["name"],
+            state=state,
+            completed=counts.count(COMPLETED),
+            failed=counts.count(FAILED),
+            total=counts.total,
+            age_s=max(self._now - number(record["created"]), 0) / 1000,
+            why=why,
+        )
 
 
 def _damaged(flow: str, error: ServerRefused) -> Line:
     return Line(flow, flow, DAMAGED, 0, 0, 0, 0.0, str(error))
 
 
-def _line(
-    store: Store, flow_state: FlowState, now: int, queue: str | None, wanted: str | None
-) -> Line | None:
-    """Return what the list says of a flow; None if it is not asked for, or gone."""
-    if (
-        queue is not None
-        and flow_state.flow is not None
-        and queue not in store.flows.read_counts(flow_state.flow).by_stage
-    ):
-        return None
-    record = flow_state.record()
-    if not record or _is_former(store, flow_state, record):
-        return None
-    if not record.keys() >= {"name", "created"}:
-        record = {"name": flow_state.flow or "", "created": "0"} | record
-    state = state_of(record, store.jobs.read([flow_state.root], ("name",))[0])
-    if wanted not in (None, state):
-        return None
-    counts = flow_state.counts(COUNT_PATIENCE_SECONDS)
-    return Line(
-        flow=keys.short(flow_state.root, store.prefix),
-        name=record["name"],
-        state=state,
-        completed=counts.count(COMPLETED),
-        failed=counts.count(FAILED),
-        total=counts.total,
-        age_s=max(now - number(record["created"]), 0) / 1000,
-        why=_why(store, flow_state, record, counts),
-    )
-
-
-def _is_former(store: Store, flow_state: FlowState, record: dict[str, str]) -> bool:
-    """Say whether a newer batch has the name by now: it has the rows of this one, or stands in its place."""
-    if record.get("kind") != "batch":
-        return False
-    newest = store.flows.find(record.get("name", ""))
-    return newest is not None and newest != flow_state.flow
-
-
-def _why(store: Store, flow_state: FlowState, record: dict[str, str], counts: FlowCounts) -> str:
-    reasons = explain(store, flow_state, record, most=MAX_EXPLAINED)
-    texts = [reasons[0].why] if reasons else []
-    return "; ".join([*texts, "not all of it was counted yet"] if counts.counting else texts)
-
-
-def _foreign_roots(store: Store, queue: str) -> list[tuple[int, str]]:
-    """Return the roots of other programs' flows with a job in this queue, each with when it was added (ms).
-
-    The newest come first. Jobs without parent and children are no flows.
-    """
-    base, newest = keys.base(store.prefix, queue), MAX_SEARCHED - 1
-    found = [
-        keys.job_in(base, id) for state in STATES for id in store.queues.read_ids(base, state, 0, newest)
-    ]
-    tops = _topmost(store, found)
-    outlines = store.children.read_names(list(tops))
-    pairs = zip(tops.items(), outlines, strict=True)
-    roots = [(added, root) for (root, added), outline in pairs if outline and outline.has_children]
-    return sorted(roots, reverse=True)
-
-
-def _topmost(store: Store, jobs: list[str]) -> dict[str, int]:
-    """Follow other programs' jobs up to where no parent is; return these with when they were added (ms)."""
-    tops: dict[str, int] = {}
-    level, seen = list(dict.fromkeys(jobs)), set[str]()
-    for _ in range(MAX_STEPS_UP):
-        if not level:
-            break
-        seen.update(level)
-        read = store.jobs.read(level, ("fl", "parentKey", "timestamp"))
-        foreign = [job for job in read if job and job.flow is None]
-        tops |= {job.key: job.timestamp for job in foreign if job.parent_key is None}
-        level = list(dict.fromkeys(job.parent_key for job in foreign if job.parent_key))
-        level = [parent for parent in level if parent not in seen]
-    return tops
+def _unended(counts: FlowCounts, prefix: str) -> Unended:
+    """Return where the jobs of a flow are that have not ended, by what was counted."""
+    return {
+        keys.base(prefix, queue): waiting
+        for queue, states in counts.by_stage.items()
+        if (waiting := {state: n for state, n in states.items() if state not in (COMPLETED, FAILED)})
+    }

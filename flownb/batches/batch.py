@@ -22,7 +22,6 @@ from flownb.batches.stored_batch import Source, StoredBatch
 from flownb.connection import Connection
 from flownb.errors import FlowFailed, OptionError
 from flownb.state.stored_flow import StoredFlow
-from flownb.steering import remove
 from flownb.wire.records import CANCELLED
 
 
@@ -222,26 +221,6 @@ class Batch(Flow):
             code_by_now.go_on_with_retry(self._stored, self._connection, len(chosen))
         rows_below.retry(self._stored.flow_state, chosen)
         return self
-
-    def remove(self) -> None:
-        """Remove the batch, with earlier batches of its name: jobs, values, counts and name. See `Flow.remove`.
-
-        >>> @task
-        ... def square(n):
-        ...     return n * n
-        >>> pilot = fan_out([14], square, name="doc-removed").wait(timeout=30)
-        >>> batch = fan_out([14, 15], square, name="doc-removed").wait(timeout=30)
-        batch 'doc-removed': 1 of 2 rows are there already, 1 run
-        >>> batch.remove()
-        >>> "doc-removed" in list(flows()["name"])
-        False
-        """
-        self._connection.ensure_writable()
-        store, name = self._stored.store, self._stored.name
-        for flow in reversed(list(store.flows.formers(self._stored.id))):
-            if store.flows.read(flow, "kind", "name") == {"kind": "batch", "name": name}:
-                remove.remove_flow(store, flow)
-        super().remove()
 
     def to_html(self, path: Any = None) -> str:
         """Return the batch as one HTML page for others; with `path`, write it there too.

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import flownb
 from flownb.api.listing import FLOW_STATES
+from flownb.api.prune import PRUNED_STATES
 from flownb.cli import flow_commands, serve, store_commands
 from flownb.cli.serve import INTERRUPTED
 from flownb.errors import FlownbError, one_line
@@ -147,10 +148,27 @@ def _add_listing(command: Any) -> None:
     )
     ls.add_argument("-q", "--queue", metavar="QUEUE", help="those with a job in it, also those of Node.js")
     ls.add_argument(
-        "--state", choices=FLOW_STATES, metavar="STATE", help="one of BullMQ's, failing or cancelled"
+        "--state", choices=FLOW_STATES, metavar="STATE", help="one of BullMQ's, failing, cancelled or older"
     )
     ls.add_argument("--limit", type=_flows, default=100, metavar="N", help="how many (default: 100)")
     _add_json(ls)
+    prune = command(
+        "prune",
+        store_commands.prune,
+        "remove flows that have ended",
+        "By their age, their state, or both. What is paused, runs or waits stays. In a terminal it asks.",
+        "flownb prune --older-than 7d --state completed",
+    )
+    prune.add_argument("--older-than", metavar="TIME", help="that ended so long ago: 7d, 12h")
+    prune.add_argument(
+        "--state",
+        choices=PRUNED_STATES,
+        metavar="STATE",
+        help="completed, failed, cancelled, or older: those whose name another flow has by now",
+    )
+    prune.add_argument("--dry-run", action="store_true", help="remove nothing; say what would go")
+    prune.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    _add_json(prune)
     doctor = command(
         "doctor",
         store_commands.doctor,

@@ -1,28 +1,51 @@
-"""The commands about all that a server stores: `ls` and `doctor`."""
+"""The commands about all that a server stores: `ls`, `prune` and `doctor`."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
 
 import flownb
-from flownb.cli.console import connect, print_rows
+from flownb.cli.console import connect, is_confirmed, print_rows
 from flownb.diagnosis import reason_words
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def ls(options: argparse.Namespace) -> int:
     """Print the stored flows, the newest first."""
     with connect(read_only=True) as connection:
         frame = flownb.flows(options.queue, options.state, options.limit, connection=connection)
+    _print_flows(frame, as_json=options.json, nothing="no flows")
+    return 0
+
+
+def prune(options: argparse.Namespace) -> int:
+    """Remove flows that have ended, and print them."""
+    with connect(read_only=options.dry_run) as connection:
+        asked = {"older_than": options.older_than, "state": options.state, "connection": connection}
+        if not options.dry_run and not options.yes:
+            going = len(flownb.prune(**asked, dry_run=True))
+            if going and not is_confirmed(f"remove {going:,} flow{'s' if going > 1 else ''}?"):
+                print("left as it is", file=sys.stderr)
+                return 1
+        frame = flownb.prune(**asked, dry_run=options.dry_run)
+    _print_flows(frame, as_json=options.json, nothing="nothing to remove")
+    return 0
+
+
+def _print_flows(frame: pd.DataFrame, *, as_json: bool, nothing: str) -> None:
     rows = frame.to_dict("records")
-    if not options.json:
+    if not as_json:
         rows = [
             {"flow": row["flow"], "name": row["name"], "state": row["state"]}
             | {"jobs": f"{row['completed'] + row['failed']:,} of {row['total']:,}", "failed": row["failed"]}
             | {"age": reason_words.span(row["age_s"] * 1000), "why": row["why"]}
             for row in rows
         ]
-    print_rows(rows, as_json=options.json, nothing="no flows")
-    return 0
+    print_rows(rows, as_json=as_json, nothing=nothing)
 
 
 def doctor(options: argparse.Namespace) -> int:

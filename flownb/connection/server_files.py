@@ -127,6 +127,16 @@ def ask(socket_path: str, *commands: str, timeout: float = 1.0) -> list[str]:
             return [_next_reply(replies) for _ in commands]
 
 
+def facts(info: str) -> dict[str, str]:
+    r"""Return what INFO has told, name -> value.
+
+    >>> facts("# Memory\r\nused_memory:1\r\n")
+    {'used_memory': '1'}
+    """
+    pairs = (line.partition(":") for line in info.splitlines() if ":" in line)
+    return {name: value for name, _, value in pairs}
+
+
 def _next_reply(replies: BinaryIO) -> str:
     head = replies.readline()
     if not head:

@@ -24,6 +24,10 @@ STOP_PATIENCE = 5.0  # seconds a server gets to end by itself before it is kille
 RESTARTS = 5  # this many restarts ...
 RESTARTS_WITHIN = 10.0  # ... in this many seconds are a server that cannot live
 LOG_LIMIT = 1_000_000  # bytes of log kept from one start to the next
+SMALL_FILE = 4_000_000  # bytes of an append-only file that is left as it is
+MOST_FOR_A_BYTE = (
+    2  # bytes of an append-only file for one of memory, above which it is mostly of what was removed
+)
 
 OPTIONS = (
     *("--port", "0", "--unixsocketperm", "700"),
@@ -149,6 +153,25 @@ class ServerProcess:
     def ask(self, command: str) -> str:
         return server_files.ask(self.socket, server_files.login(self.admin_password), command)[-1]
 
+    def shrink_file(self) -> None:
+        """Have the append-only file written anew where it holds mostly what was removed since.
+
+        By itself the server does that only when the file has grown to twice its size.
+        """
+        with contextlib.suppress(OSError, KeyError):
+            told = server_files.facts(self.ask("INFO everything"))
+            size = int(told["aof_current_size"])
+            if size > SMALL_FILE and size > MOST_FOR_A_BYTE * int(told["used_memory_dataset"]):
+                self.ask("BGREWRITEAOF")
+
+    def _wait_for_rewrite(self) -> None:
+        give_up = time.monotonic() + STOP_PATIENCE
+        while time.monotonic() < give_up:
+            state = self.ask("INFO persistence")
+            if "rewrite_in_progress:0" in state and "rewrite_scheduled:0" in state:
+                return
+            time.sleep(0.01)
+
     def _rewrite_what_was_loaded(self) -> None:
         """Have the append-only file written anew if one was loaded.
 
@@ -158,12 +181,8 @@ class ServerProcess:
         if not self.loads_data:
             return
         self.ask("BGREWRITEAOF")
-        give_up = time.monotonic() + STOP_PATIENCE
-        while self._log_was_torn() and time.monotonic() < give_up:
-            state = self.ask("INFO persistence")
-            if "rewrite_in_progress:0" in state and "rewrite_scheduled:0" in state:
-                return
-            time.sleep(0.01)
+        if self._log_was_torn():
+            self._wait_for_rewrite()
 
     def _log_was_torn(self) -> bool:
         with open(self.log, "rb") as log:
@@ -172,6 +191,8 @@ class ServerProcess:
 
     def stop(self) -> None:
         if self.process and self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                self._wait_for_rewrite()  # a server that ends gives one up
             self.process.terminate()
             try:
                 self.process.wait(STOP_PATIENCE)

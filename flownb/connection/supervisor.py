@@ -38,6 +38,7 @@ else:  # run by its path, isolated from the package: its helpers lie beside it
 
 GRACE = 1.0  # seconds without any user before the server is stopped: a kernel's restart fits in
 LOADING_EVERY = 1.0  # seconds between two "still loading" lines
+LOOK_AT_FILE_EVERY = 60.0  # seconds between two looks whether the append-only file should shrink
 
 
 class Supervisor:
@@ -50,7 +51,7 @@ class Supervisor:
         self.selector.register(starter, selectors.EVENT_READ, self.on_user)
         self.listener = socket.socket(socket.AF_UNIX)
         self.stopping = False
-        self.alone_since = self.told_loading = time.monotonic()
+        self.alone_since = self.told_loading = self.looked_at_file = time.monotonic()
 
     def run(self) -> None:
         try:
@@ -88,6 +89,8 @@ class Supervisor:
                 self.restart()
             if not self.server.ready:
                 self.look_whether_ready()
+            elif time.monotonic() - self.looked_at_file > LOOK_AT_FILE_EVERY:
+                self.look_at_file()
             for key, _ in self.selector.select(self.until_next_look()):
                 key.data(key.fileobj)
 
@@ -95,7 +98,7 @@ class Supervisor:
         """How long to sleep if nobody comes, goes or dies."""
         if not self.server.ready:
             return 0.004 if time.monotonic() - self.server.starts[-1] < 1 else 0.1
-        return None if self.users else GRACE / 10
+        return LOOK_AT_FILE_EVERY if self.users else GRACE / 10
 
     def is_over(self) -> bool:
         """Whether we were asked to stop, or nobody has been here for the grace."""
@@ -114,6 +117,10 @@ class Supervisor:
         elif time.monotonic() - self.told_loading > LOADING_EVERY:
             self.told_loading = time.monotonic()
             self.tell({"loading": True})
+
+    def look_at_file(self) -> None:
+        self.looked_at_file = time.monotonic()
+        self.server.shrink_file()
 
     def on_signal(self, woken: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -137,6 +144,8 @@ class Supervisor:
         self.selector.unregister(user)
         self.users.remove(user)
         user.close()
+        if self.server.ready:  # who removes much often leaves then, as `flownb prune` does
+            self.look_at_file()
 
     def tell(self, message: dict[str, object], users: list[socket.socket] | None = None) -> None:
         line = json.dumps(message).encode() + b"\n"

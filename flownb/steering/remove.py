@@ -43,6 +43,14 @@ def remove_flow(store: Store, flow: str, *, only_own: bool = False) -> None:
                 raise
 
 
+def remove_with_older(store: Store, flow: str, name: str) -> None:
+    """Remove a flow, and the flows that had its name before it, the oldest first."""
+    for older in reversed(list(store.flows.formers(flow))):
+        if store.flows.read(older, "name") == {"name": name}:
+            remove_flow(store, older)
+    remove_flow(store, flow)
+
+
 def remove_job(store: Store, job: str) -> None:
     """Remove a job and its children; a flow's root goes with the whole flow. Raises FlowError when one runs."""
     for attempt in range(_MOST_TRIES):

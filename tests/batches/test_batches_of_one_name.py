@@ -57,11 +57,19 @@ def test_an_earlier_handle_removes_what_came_before_it_and_leaves_the_newest(squ
     assert fn.flows().empty
 
 
-def test_flows_of_one_name_are_each_listed_and_removed_by_it_from_the_newest_on(connection):
+def test_one_flow_of_a_name_is_current_the_older_ones_are_listed_as_such_and_go_with_it(connection, redis):
     for _ in range(3):
         fn.add({"name": "nightly", "queueName": "nobody"}, name="nightly")
-    middle = fn.flows()["flow"][1]
-    fn.attach(middle).remove()
-    for name in fn.flows()["name"]:
+    fn.add({"name": "nightly", "queueName": "nobody"})  # called so, but no flow of that name
+    current = fn.attach("nightly").job.id
+    assert fn.flows()["flow"].tolist()[1] == f"nobody:{current}"
+    older = fn.flows(state="older")
+    assert older["name"].tolist() == ["nightly", "nightly"]
+    assert f"nobody:{current}" not in older["flow"].tolist()
+    fn.attach(older["flow"][0]).remove()  # with the one before it
+    assert fn.flows(state="older").empty
+    fn.add({"name": "nightly", "queueName": "nobody"}, name="nightly")
+    for name in fn.flows()["name"].drop_duplicates():
         fn.attach(name).remove()
-    assert fn.flows().empty
+    assert fn.flows()["total"].tolist() == [1]
+    assert len(redis.keys("*:flownb:flow:*")) == 1

@@ -325,3 +325,17 @@ def test_what_only_looks_needs_no_right_to_write(terminal, own_server):
     status, out, errors = terminal.run("cancel", "score-nov", FLOWNB_URL=url)
     assert (status, out, errors.count("\n")) == (1, "", 1)
     assert "s3cret" not in errors
+
+
+def test_prune_removes_what_has_ended_and_says_what(terminal, folder, flow):
+    assert terminal.run("prune")[::2] == (
+        1,
+        "flownb prune: prune: say which flows: older_than='7d', state='completed', or both\n",
+    )
+    assert terminal.run("prune", "--older-than", "0s") == (0, "nothing to remove\n", "")
+    flow.cancel()
+    status, told, _ = terminal.run("prune", "--older-than", "0s", "--dry-run", "--json")
+    assert (status, [row["name"] for row in json.loads(told)]) == (0, ["score-nov"])
+    status, told, _ = terminal.run("prune", "--state", "cancelled")
+    assert (status, told.splitlines()[1].split()[:3]) == (0, ["cli-reports:top", "score-nov", "cancelled"])
+    assert terminal.run("ls") == (0, "no flows\n", "")

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flownb import errors
 from flownb.wire import codec, keys, many_rows
 from flownb.wire.records import FlowCounts
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.job_records import number
+from flownb.wire.store.limits import in_pieces
 from flownb.wire.store.server import Server
+
+
+class FlowFacts(NamedTuple):
+    """What the server keeps of a flow beside its jobs, as far as it can be read."""
+
+    record: dict[str, str]  #: empty where there is none
+    counts: dict[str, str]  #: as they are stored; see `many_rows.counts_of`
+    newest: str | None  #: the flow that has its name by now
+
 
 _END_FIELDS = ("ended", "finished", "cause", "root")
 
@@ -31,6 +41,19 @@ class Flows:
                 dict(zip(fields, client.hmget(key, fields), strict=True)) if fields else client.hgetall(key)
             )
         return {codec.text(name): codec.text(value) for name, value in found.items() if value is not None}
+
+    def read_many(self, flows: Sequence[str], fields: Sequence[str]) -> list[FlowFacts]:
+        """Read flows' names, further fields of their records, and their counts."""
+        facts: list[FlowFacts] = []
+        prefix, names = self._server.prefix, ("name", *fields)
+        for some in in_pieces(flows):
+            base = keys.base(prefix, keys.BATCH_QUEUE)
+            reply = self._server.call("read_flows", [base], prefix=prefix, flows=some, fields=fields)
+            for values, counts, newest in reply["flows"]:
+                record = {name: value for name, value in zip(names, values, strict=True) if value}
+                flat = counts or ()
+                facts.append(FlowFacts(record, dict(zip(flat[::2], flat[1::2], strict=True)), newest or None))
+        return facts
 
     def write_fields(self, fields: Iterable[tuple[str, str, Any]]) -> None:
         """Write fields ``(key, field, value)`` of flownb's own hashes."""

@@ -84,6 +84,34 @@ def read_names(client: Redis, queues: Sequence[str], *, jobs: Sequence[str]) -> 
     return {"names": [name is not None and [_text(name), n] for name, n in pairs]}
 
 
+def read_flows(
+    client: Redis, queues: Sequence[str], *, prefix: str, flows: Sequence[str], fields: Sequence[str]
+) -> Any:
+    """As ``read_flows.lua``."""
+    with client.pipeline(transaction=False) as pipe:
+        for flow in flows:
+            pipe.hmget(keys.own(prefix, "flow", flow), ["name", *fields])
+            pipe.hgetall(keys.own(prefix, "counts", flow))
+        found = pipe.execute(raise_on_error=False)
+    records = [
+        [False] * (len(fields) + 1) if isinstance(record, Exception) else [_text(value) for value in record]
+        for record in found[::2]
+    ]
+    newest = client.hmget(keys.own(prefix, "names"), [record[0] or "" for record in records])
+    return {
+        "flows": [
+            [record, _flat(counts), _text(flow)]
+            for record, counts, flow in zip(records, found[1::2], newest, strict=True)
+        ]
+    }
+
+
+def _flat(hash: Any) -> Any:
+    """Return a hash as a script does, field after value; False for what is none."""
+    is_hash = isinstance(hash, Mapping)
+    return [_text(part) for pair in hash.items() for part in pair] if is_hash else False
+
+
 def read_flow_state(
     client: Redis,
     queues: Sequence[str],
@@ -117,7 +145,7 @@ def read_flow_state(
         has and entry and not is_told for has, entry, is_told in zip(has_ended, entries, told, strict=True)
     )
     return {
-        "counts": [_text(part) for pair in counts.items() for part in pair],
+        "counts": _flat(counts),
         "pending": pending,
         "ended": bool(ended),
         "others": ended_elsewhere or any(_is_elsewhere(client, base, flow, counts) for base in bases),
@@ -185,6 +213,7 @@ READS: Mapping[str, Callable[..., Any]] = {
     "read_children_counts": read_children_counts,
     "read_names": read_names,
     "read_flow_state": read_flow_state,
+    "read_flows": read_flows,
     "read_cancelled": read_cancelled,
 }
 """Script -> what asks the same in plain commands."""
