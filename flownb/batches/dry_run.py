@@ -25,7 +25,8 @@ _IN_WORDS = {
 def would_run(plan: RowPlan, source: Source) -> Any:
     """Print what storing the batch would do, and return the rows with ``_would``."""
     there = plan.choose_ids()
-    plan.earlier.find()
+    if plan.request.is_known():
+        plan.earlier.find()
     fates = [
         _fate(state, renewed=id != first)
         for state, id, first in zip(plan.earlier.states(), plan.ids, plan.rows.ids, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from flownb.batches.jobs_of_rows import END_FIELDS, JobsOfRows, Row, RowLocation
+from flownb.batches.jobs_of_rows import JobsOfRows, RowEnd, RowLocation
 from flownb.wire import keys
 from flownb.wire.records import FAILED
 from flownb.wire.store import Store
@@ -31,23 +31,27 @@ class EarlierRows:
         self.ids = ids
         self.many = many  #: locations of rows in many-row jobs of this name, once they were read
         #: where each row is, and how it is doing; None for a row that is not there
-        self.found: list[tuple[RowLocation, Row] | None] = [None] * len(ids)
+        self.found: list[tuple[RowLocation, RowEnd] | None] = [None] * len(ids)
+        self._ids_found: list[str] = []  # those of `found`, once it was read
 
     def __len__(self) -> int:
         return sum(found is not None for found in self.found)
 
     def find(self) -> None:
-        """Find the rows, whichever jobs they are in."""
+        """Find the rows, whichever jobs they are in; of the same ids once."""
+        if self.ids == self._ids_found:
+            return
         if self.many is None:
             self.many = read_locations(self._store, self._name)
         wanted: list[RowLocation] = [
             self.many.get(id) or (keys.job_in(self._base, id), None) for id in self.ids
         ]
-        rows = JobsOfRows(self._store, END_FIELDS).rows(wanted)
+        ends = JobsOfRows(self._store, ("name", "why")).ends(wanted)
         self.found = [
-            None if row.state == "removed" else (location, row)
-            for location, row in zip(wanted, rows, strict=True)
+            None if end.state == "removed" else (location, end)
+            for location, end in zip(wanted, ends, strict=True)
         ]
+        self._ids_found = list(self.ids)
 
     def count(self, state: str) -> int:
         """Return how many rows were there in this state."""

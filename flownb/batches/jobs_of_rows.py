@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flownb.wire import codec
 from flownb.wire.many_rows import RowsValue
@@ -34,6 +34,13 @@ class Row:
     version: str | None = None  #: of a row that has ended: name of the code that ran it
 
 
+class RowEnd(NamedTuple):
+    """How a row is doing, and nothing else of it."""
+
+    state: str  #: as in `Row`
+    why: str | None = None  #: as in `Row`
+
+
 class JobsOfRows:
     """Jobs of rows, each read once, also those to which a many-row job has delegated some of its rows."""
 
@@ -52,6 +59,10 @@ class JobsOfRows:
             next(alone) if within is None else self._row(key, within, traces) for key, within in locations
         ]
 
+    def ends(self, locations: Sequence[RowLocation]) -> list[RowEnd]:
+        """Read how these rows are doing: cheaper than `rows`, as no value is made ready."""
+        return [self._end(*location) for location in self.locate(locations)]
+
     def locate(self, locations: Sequence[RowLocation]) -> list[RowLocation]:
         """Read the jobs of these rows; return where the rows are now."""
         now = list(locations)
@@ -66,11 +77,13 @@ class JobsOfRows:
 
     def _read(self, keys: list[str], many: set[str]) -> None:
         """Read jobs; those in `many` hold several rows each."""
-        fields = [*self._fields, "part"] if many else self._fields
-        for key, record in zip(keys, self._store.jobs.read(keys, fields), strict=True):
+        alone = [key for key in keys if key not in many]
+        self.records |= zip(alone, self._store.jobs.read(alone, self._fields), strict=True)
+        shared = [key for key in keys if key in many]
+        fields = list(dict.fromkeys([*self._fields, "returnvalue", "part"]))
+        for key, record in zip(shared, self._store.jobs.read(shared, fields), strict=True):
             self.records[key] = record
-            text = record and (record.returnvalue or record.part)
-            if key in many and text:
+            if text := record and (record.returnvalue or record.part):
                 self._values[key] = RowsValue.read(text)
 
     def _followed(self, key: str, within: int | None) -> RowLocation:
@@ -80,6 +93,18 @@ class JobsOfRows:
             return key, within
         number, within = divmod(within - len(value.values), value.rest)
         return f"{key}-{number + 1}", within
+
+    def _end(self, key: str, within: int | None) -> RowEnd:
+        record = self.records[key]
+        if record is None:
+            return RowEnd("removed")
+        if within is not None:
+            value = self._values.get(key) or _NO_ROWS
+            if value.is_done(within):
+                return RowEnd(COMPLETED)
+            if within in value.errors and within not in (value.open or ()):
+                return RowEnd(FAILED, value.errors[within].get("why"))
+        return RowEnd(record.state or "removed", record.why)
 
     def _row(self, key: str, within: int, traces: bool) -> Row:
         """What became of the row that stands at `within` in a many-row job."""

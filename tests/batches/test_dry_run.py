@@ -151,3 +151,18 @@ def test_it_needs_no_right_to_write(server_folder, rate):
     with pytest.raises(fn.ReadOnly):
         fn.fan_out(FRAME, rate, name="b", connection=watching)
     watching.close()
+
+
+def test_it_asks_the_server_no_more_than_the_run_does(redis):
+    frame = pd.DataFrame({"n": range(3000)})
+
+    def calls(**asked) -> int:
+        redis.config_resetstat()
+        fn.fan_out(frame, "rates", name="asked", **asked)
+        return sum(about["calls"] for about in redis.info("commandstats").values())
+
+    assert calls(dry_run=True) < 50
+    batch = fn.fan_out(frame, "rates", name="asked")
+    with fn.Worker("rates", lambda job: 1):
+        batch.wait(timeout=60)
+    assert calls(dry_run=True) <= calls() + 10
