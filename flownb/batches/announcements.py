@@ -14,9 +14,11 @@ from flownb.wire.records import COMPLETED, FAILED
 
 def announce_kept(plan: RowPlan, kept: int, total: int, *, failed: int = 0, again: int = 0) -> None:
     """Say how many of the rows are kept: `failed` of them have failed and do not run, `again` others run once more."""
-    if not kept and not again:
+    if not kept and not again and not plan.removed:
         return
     parts = [f"{total - kept:,} run" if kept < total else "none runs again"]
+    if plan.removed:
+        parts.append(f"{plan.removed:,} of them anew, as their jobs were removed")
     if again:
         parts.append(f"{again:,} of them once more after a failure")
     if failed:

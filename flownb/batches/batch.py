@@ -64,7 +64,8 @@ class Batch(Flow):
         A task that returns dicts gives their keys as columns, any other value one column named after the
         task; dtypes are nullable. What a row has no value for is missing: ``df["n"] = batch.results()["n"]``.
         `failed` says what becomes of rows that failed or did not run: they are ``"missing"``, ``"drop"`` leaves them
-        out, ``"raise"`` raises `FlowFailed`. Raises TimeoutError past `timeout`.
+        out, ``"raise"`` raises `FlowFailed`. Warns of rows whose jobs were removed, and their values with them.
+        Raises TimeoutError past `timeout`.
 
         Rows of polars come back as a DataFrame of polars, rows of Arrow or DuckDB as an Arrow table, in their order,
         with the columns of ``fan_out(key=)`` in front; all others as pandas. `frame` asks for ``"pandas"``,
@@ -209,11 +210,13 @@ class Batch(Flow):
         rows_below, index = self._stored.rows, self._stored.index
         failed, table = read_failures(rows_below, index)
         if error is None and rows is None:
+            batch_tables.tell_removed(self._stored, range(len(rows_below)))
             code_by_now.go_on_with_retry(self._stored, self._connection, len(failed))
             rows_below.retry(self._stored.flow_state, failed)
             super().retry()
             return self
         chosen = row_selection.chosen(table, failed, index, error=error, rows=rows)
+        batch_tables.tell_removed(self._stored, chosen)
         if not chosen:
             why = "no row is named" if error is None else f"no failed row has the error {shown(error)}"
             print(f"batch {self.name!r}: {why}, nothing runs again")

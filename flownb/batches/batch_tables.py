@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,8 @@ import pandas as pd
 from flownb.arguments import one_of
 from flownb.batches import frame_kinds, frames, results
 from flownb.batches.failures import read_failures
+from flownb.batches.jobs_of_rows import REMOVED
+from flownb.batches.kept_values import KeptValues
 from flownb.batches.stored_batch import StoredBatch
 from flownb.errors import FlowFailed
 from flownb.wire.records import COMPLETED
@@ -36,17 +39,21 @@ def of_kind(stored: StoredBatch, frame: pd.DataFrame, kind: str | None = None) -
 def table(stored: StoredBatch) -> Any:
     """Return `whole_table` in the kind of frame that the rows came in; the caller's own columns as they were."""
     whole, source = whole_table(stored), stored.source
-    if source is None or source.native is None:
+    if (
+        source is None or source.native is None or len(whole) < len(source.frame)
+    ):  # rows went with their group
         return of_kind(stored, whole)
     return frame_kinds.beside(source.native, source.kind, whole.iloc[:, len(source.frame.columns) :])
 
 
 def row_results(stored: StoredBatch, failed: str = "missing") -> pd.DataFrame:
-    """Return what the rows returned; `failed` as in `Batch.results`."""
+    """Return what the rows returned; `failed` as in `Batch.results`. Warns of rows whose jobs were removed."""
     values, index = stored.rows.values(), stored.index
-    if failed != "missing" and results.NOTHING in values:
-        if failed == "raise":
-            raise _without_result(stored, values.count(results.NOTHING))
+    removed = _count_removed(stored, values)
+    if failed == "raise" and (removed or results.NOTHING in values):
+        raise _without_result(stored, values, removed)
+    _warn_of_removed(stored, removed, "row")
+    if failed == "drop":
         values, index = results.without_missing(values, index)
     return results.of_values(values, index, stored.spec["task"])
 
@@ -54,30 +61,62 @@ def row_results(stored: StoredBatch, failed: str = "missing") -> pd.DataFrame:
 def successful_results(stored: StoredBatch) -> pd.DataFrame:
     """Return what the rows returned; raise `FlowFailed` if there are rows and none of them succeeded."""
     values = stored.rows.values()
-    if values and all(value is results.NOTHING for value in values):
-        first = next((row.error for row in stored.rows.read() if row.error), "no reason was stored")
+    removed = _count_removed(stored, values)
+    if stored.spec["rows"] and all(value is results.NOTHING for value in values):
+        first = next((row.error for row in stored.rows.read() if row.error), None)
+        failed = f"the first failed with {first or 'no reason that was stored'}"
+        why = failed if first or not removed else _removed(removed, "row")
         raise FlowFailed(
-            f"batch {stored.name!r} failed: none of its {stored.spec['rows']:,} rows succeeded; "
-            f"the first failed with {first}"
+            f"batch {stored.name!r} failed: none of its {stored.spec['rows']:,} rows succeeded; {why}"
         )
+    _warn_of_removed(stored, removed, "row")
     return results.of_values(values, stored.index, stored.spec["task"])
 
 
-def _without_result(stored: StoredBatch, count: int) -> FlowFailed:
+def _count_removed(stored: StoredBatch, values: list[Any]) -> int:
+    """Count the rows that have no value because their jobs were removed, or a job above them."""
+    missing = [position for position, value in enumerate(values) if value is results.NOTHING]
+    return stored.count_gone() + sum(row.state == REMOVED for row in stored.rows.read(missing))
+
+
+def _without_result(stored: StoredBatch, values: list[Any], removed: int) -> FlowFailed:
     kinds = read_failures(stored.rows, stored.index)[1]["kind"].value_counts()
     shown = ", ".join(f"{kind} ({times:,})" for kind, times in kinds.head(5).items())
     more = f" and {len(kinds) - 5} kinds more" if len(kinds) > 5 else ""
+    why = "; ".join(filter(None, [shown + more, _removed(removed, "row") if removed else ""]))
+    count = values.count(results.NOTHING) + stored.count_gone()
     return FlowFailed(
-        f"batch {stored.name!r}: {count:,} of {len(stored.rows):,} rows have no result: "
-        f"{shown or 'they did not run'}{more}"
+        f"batch {stored.name!r}: {count:,} of {stored.spec['rows']:,} rows have no result: "
+        f"{why or 'they did not run'}"
     )
+
+
+def _removed(count: int, what: str) -> str:
+    """Say that the jobs of so many rows, or groups, are gone, and their values with them."""
+    whose, them = (
+        (f"the job of 1 {what} was", "it") if count == 1 else (f"the jobs of {count:,} {what}s were", "them")
+    )
+    return f"{whose} removed; the same fan_out again runs {them}"
+
+
+def _warn_of_removed(stored: StoredBatch, count: int, what: str) -> None:
+    """Warn of values that are missing because their jobs were removed."""
+    if count:
+        warnings.warn(f"batch {stored.name!r}: {_removed(count, what)}", UserWarning, stacklevel=4)
+
+
+def tell_removed(stored: StoredBatch, positions: Iterable[int]) -> None:
+    """Say of which of these rows, that have no value, the jobs were removed: no retry brings them back."""
+    lost = (row for row in stored.rows.read(positions) if row.state == REMOVED and row.value is None)
+    if gone := sum(1 for _ in lost):
+        print(f"batch {stored.name!r}: {_removed(gone, 'row')}")
 
 
 def whole_table(stored: StoredBatch) -> pd.DataFrame:
     """Return the rows, their results so far and how they stand."""
     rows, spec = stored.rows, stored.spec
     if stored.source is not None:
-        return frames.table_of(stored.source.frame, rows.read(), spec["task"], versions=True)
+        return frames.table_of(stored.source_frame(stored.source), rows.read(), spec["task"], versions=True)
     read = rows.read(inputs=True)
     inputs = frames.inputs_of(read, spec, rows.index, stored.store, stored.id)
     return frames.table_of(inputs, read, spec["task"], versions=True)
@@ -85,8 +124,14 @@ def whole_table(stored: StoredBatch) -> pd.DataFrame:
 
 def group_results(stored: StoredBatch) -> pd.DataFrame:
     """Return what the aggregates right above the rows returned, one row a group."""
-    records = stored.store.jobs.read(stored.group_keys(), ("returnvalue",))
-    values = [record.returnvalue if record else None for record in records]
+    groups = stored.group_keys()
+    records = stored.store.jobs.read(groups, ("returnvalue",))
+    found = {key: record.returnvalue for key, record in zip(groups, records, strict=True) if record}
+    if gone := [key for key in groups if key not in found]:
+        kept = KeptValues(stored.store, {stored.root: stored.store.declared.read(stored.root)}).read(gone)
+        found.update(kept)
+        _warn_of_removed(stored, len(gone) - len(kept), "group")
+    values = [found.get(key) for key in groups]
     return results.values_frame(values, stored.group_index, stored.spec["stage_names"][0])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from flownb.batches.jobs_of_rows import JobsOfRows, RowEnd, RowLocation
+from flownb.batches.jobs_of_rows import REMOVED, JobsOfRows, RowEnd, RowLocation
 from flownb.wire import keys
 from flownb.wire.records import FAILED
 from flownb.wire.store import Store
@@ -41,17 +41,26 @@ class EarlierRows:
         """Find the rows, whichever jobs they are in; of the same ids once."""
         if self.ids == self._ids_found:
             return
-        if self.many is None:
-            self.many = read_locations(self._store, self._name)
-        wanted: list[RowLocation] = [
-            self.many.get(id) or (keys.job_in(self._base, id), None) for id in self.ids
-        ]
+        wanted = self._locations()
         ends = JobsOfRows(self._store, ("name", "why")).ends(wanted)
         self.found = [
-            None if end.state == "removed" else (location, end)
+            None if end.state == REMOVED else (location, end)
             for location, end in zip(wanted, ends, strict=True)
         ]
         self._ids_found = list(self.ids)
+
+    def _locations(self) -> list[RowLocation]:
+        if self.many is None:
+            self.many = read_locations(self._store, self._name)
+        return [self.many.get(id) or (keys.job_in(self._base, id), None) for id in self.ids]
+
+    def count_missing(self) -> int:
+        """Return how many rows have no job; where they were not found yet, without reading what became of them."""
+        if self.ids == self._ids_found:
+            return self.found.count(None)
+        wanted = [key for key, _ in self._locations()]
+        missing = set(self._store.jobs.read_missing(list(dict.fromkeys(wanted))))
+        return sum(key in missing for key in wanted)
 
     def count(self, state: str) -> int:
         """Return how many rows were there in this state."""

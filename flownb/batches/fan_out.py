@@ -109,11 +109,12 @@ def fan_out(
     A group without rows (an unobserved category, a day) runs `into` with an empty frame, as pandas' ``apply`` does.
 
     The same name and rows again join what is there: rows that are done are kept, new, changed and failed ones
-    run. ``if_exists="rerun"`` runs them all anew. Rows are optional: a failed one does not fail the batch,
-    unless an option says so. An edited function is announced; another `version` of the task runs all rows.
+    run, and those whose jobs were removed. ``if_exists="rerun"`` runs them all anew. Rows are optional: a failed
+    one does not fail the batch, unless an option says so. An edited function is announced; another `version` of the
+    task runs all rows.
 
     ``dry_run=True`` writes nothing: it says what would run and returns the rows with a column ``_would``, which is
-    *run* (new or changed), *retry* (failed before), *reuse*, *join* (waits or runs already) or *stay failed*
+    *run* (new, changed or removed), *retry* (failed before), *reuse*, *join* (waits or runs already) or *stay failed*
     (an `UnrecoverableError`, or a batch that is still running).
 
     Raises `FlowError` with the row's label and column before anything is written.

@@ -38,9 +38,9 @@ def _frame_below(job: Job, store: Store, record: JobRecord, spec: Mapping[str, A
     pieces = [piece for piece in store.declared.read(record.key) if not piece.added]
     if any(piece.positions is not None for piece in pieces):
         by = _by_values(job.data, spec)
-        return _table_of_rows(StoredRows(store, pieces, spec), spec, store, flow, by)
+        return _table_of_rows(StoredRows(store, {record.key: pieces}, spec), spec, store, flow, by)
     if spec["stages"] and job.id == spec["stages"][0]:  # above no row at all
-        return _table_of_rows(StoredRows(store, [], spec), spec, store, flow, by={})
+        return _table_of_rows(StoredRows(store, {}, spec), spec, store, flow, by={})
     return _table_of_jobs(store.jobs.read([key for piece in pieces for key in piece.keys], JOB_FIELDS), spec)
 
 
@@ -49,7 +49,7 @@ def _table_of_no_rows(
 ) -> pd.DataFrame:
     """The frame of a group without rows: no rows, and the columns of the group that it has waited for."""
     likes = [key for piece in store.declared.read(record.key) for key in piece.keys]
-    pieces = store.declared.read(likes[0]) if likes else []
+    pieces = {likes[0]: store.declared.read(likes[0])} if likes else {}
     return _table_of_rows(StoredRows(store, pieces, spec), spec, store, flow, by).head(0)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from flownb.batches.kept_values import KeptValues
 from flownb.wire import codec
 from flownb.wire.many_rows import RowsValue
 from flownb.wire.records import COMPLETED, FAILED, JobRecord
@@ -14,6 +15,8 @@ from flownb.wire.store import Store
 
 END_FIELDS = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why", "cv")
 JOB_FIELDS = (*END_FIELDS, "data")  #: what `rows_of` shows of a job
+
+REMOVED = "removed"  #: state of a row whose job is gone; its value may have been kept by its parent
 
 RowLocation = tuple[str, int | None]
 """The key of a row's job, and where in that job the row is; None where the job is the row."""
@@ -23,7 +26,7 @@ RowLocation = tuple[str, int | None]
 class Row:
     """What became of one row, at one moment."""
 
-    state: str  #: one of BullMQ's, or ``removed``
+    state: str  #: one of BullMQ's, or `REMOVED`
     value: str | None = None  #: JSON text of what the task returned; None while there is nothing
     error: str | None = None  #: of a failed row: ``Type: message``
     attempts: int | None = None
@@ -42,11 +45,17 @@ class RowEnd(NamedTuple):
 
 
 class JobsOfRows:
-    """Jobs of rows, each read once, also those to which a many-row job has delegated some of its rows."""
+    """Jobs of rows, each read once, also those to which a many-row job has delegated some of its rows.
 
-    def __init__(self, store: Store, fields: Sequence[str]) -> None:
+    `kept` has the values of those that were removed; without it they are lost.
+    """
+
+    def __init__(self, store: Store, fields: Sequence[str], kept: KeptValues | None = None) -> None:
         self._store = store
         self._fields = fields
+        self._kept = kept
+        self._kept_texts: dict[str, str] = {}  # of jobs that were removed
+        self._delegated: dict[str, RowLocation] = {}  # job -> where its first row was before
         self.records: dict[str, JobRecord | None] = {}
         self._values: dict[str, RowsValue] = {}
         self._inputs: dict[str, list[Any]] = {}
@@ -54,10 +63,9 @@ class JobsOfRows:
     def rows(self, locations: Sequence[RowLocation], *, traces: bool = False) -> list[Row]:
         """Read what became of these rows."""
         locations = self.locate(locations)
-        alone = rows_of(self.records[key] for key, within in locations if within is None)
-        return [
-            next(alone) if within is None else self._row(key, within, traces) for key, within in locations
-        ]
+        stored = (self.records[key] for key, within in locations if within is None)
+        alone = rows_of(record for record in stored if record)
+        return [self._row(key, within, alone, traces) for key, within in locations]
 
     def ends(self, locations: Sequence[RowLocation]) -> list[RowEnd]:
         """Read how these rows are doing: cheaper than `rows`, as no value is made ready."""
@@ -73,7 +81,7 @@ class JobsOfRows:
             now = [self._followed(*location) for location in now]
             many = {key for key, within in now if within is not None}
             unread = list(dict.fromkeys(key for key, _ in now if key not in self.records))
-        return now
+        return [self._held_yet(*location) for location in now]
 
     def _read(self, keys: list[str], many: set[str]) -> None:
         """Read jobs; those in `many` hold several rows each."""
@@ -81,9 +89,12 @@ class JobsOfRows:
         self.records |= zip(alone, self._store.jobs.read(alone, self._fields), strict=True)
         shared = [key for key in keys if key in many]
         fields = list(dict.fromkeys([*self._fields, "returnvalue", "part"]))
-        for key, record in zip(shared, self._store.jobs.read(shared, fields), strict=True):
-            self.records[key] = record
-            if text := record and (record.returnvalue or record.part):
+        self.records |= zip(shared, self._store.jobs.read(shared, fields), strict=True)
+        if self._kept:
+            self._kept_texts |= self._kept.read([key for key in keys if self.records[key] is None])
+        for key in shared:
+            record = self.records[key]
+            if text := record.returnvalue or record.part if record else self._kept_texts.get(key):
                 self._values[key] = RowsValue.read(text)
 
     def _followed(self, key: str, within: int | None) -> RowLocation:
@@ -91,26 +102,49 @@ class JobsOfRows:
         value = self._values.get(key)
         if within is None or value is None or value.rest is None or within < len(value.values):
             return key, within
-        number, within = divmod(within - len(value.values), value.rest)
-        return f"{key}-{number + 1}", within
+        number, within_next = divmod(within - len(value.values), value.rest)
+        delegate = f"{key}-{number + 1}"
+        self._delegated[delegate] = key, within - within_next
+        return delegate, within_next
+
+    def _held_yet(self, key: str, within: int | None) -> RowLocation:
+        """Where a row is that its job is about to delegate: the job says so before it stores the other one."""
+        before, first = self._delegated.get(key, (key, None))
+        if within is None or first is None or self.records[key] is not None:
+            return key, within
+        record = self.records[before]
+        is_about_to = record is not None and record.state != COMPLETED
+        return (before, first + within) if is_about_to else (key, within)
 
     def _end(self, key: str, within: int | None) -> RowEnd:
         record = self.records[key]
         if record is None:
-            return RowEnd("removed")
+            return RowEnd(REMOVED)
         if within is not None:
             value = self._values.get(key) or _NO_ROWS
             if value.is_done(within):
                 return RowEnd(COMPLETED)
             if within in value.errors and within not in (value.open or ()):
                 return RowEnd(FAILED, value.errors[within].get("why"))
-        return RowEnd(record.state or "removed", record.why)
+        return RowEnd(record.state or REMOVED, record.why)
 
-    def _row(self, key: str, within: int, traces: bool) -> Row:
-        """What became of the row that stands at `within` in a many-row job."""
+    def _row(self, key: str, within: int | None, alone: Iterator[Row], traces: bool) -> Row:
+        """What became of a row; `alone` has the next one whose job is the row."""
         record = self.records[key]
         if record is None:
-            return Row("removed")
+            return Row(REMOVED, self._kept_text(key, within))
+        return next(alone) if within is None else self._row_of_many(record, within, traces)
+
+    def _kept_text(self, key: str, within: int | None) -> str | None:
+        """The value of a row whose job was removed."""
+        if within is None:
+            return self._kept_texts.get(key)
+        value = self._values.get(key)
+        return codec.encode(value.values[within], "value") if value and value.is_done(within) else None
+
+    def _row_of_many(self, record: JobRecord, within: int, traces: bool) -> Row:
+        """What became of the row that stands at `within` in a many-row job."""
+        key = record.key
         value = self._values.get(key) or _NO_ROWS
         seconds = value.seconds[within] if within < len(value.seconds) else None
         data = self._input(record, within) if "data" in self._fields else "{}"
@@ -123,7 +157,7 @@ class JobsOfRows:
             version = value.versions.get(within, value.version)
             return dataclasses.replace(_failed(error, seconds, data, traces), version=version)
         if record.state != FAILED:
-            return Row(record.state or "removed", attempts=record.attempts_made, data=data)
+            return Row(record.state or REMOVED, attempts=record.attempts_made, data=data)
         return Row(FAILED, None, record.failed_reason, record.attempts_made, seconds, record.why, data)
 
     def _input(self, record: JobRecord, within: int) -> str:
@@ -144,9 +178,9 @@ def rows_of(records: Iterable[JobRecord | None]) -> Iterator[Row]:
     """Return jobs that hold one row each, or one value each, as rows."""
     for record in records:
         if record is None:
-            yield Row("removed")
+            yield Row(REMOVED)
             continue
-        state = record.state or "removed"
+        state = record.state or REMOVED
         traces = codec.decode(record.stacktrace) if state == FAILED else None
         yield Row(
             state,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 
 from flownb.batches.batch_request import BatchRequest
 from flownb.batches.earlier_rows import EarlierRows
@@ -37,6 +38,7 @@ class RowPlan:
         self.ids = list(rows.ids)  #: those of failed rows change as they get new jobs
         self.flow = flow  #: its id, if `choose_ids` does not find one
         self.start = start  #: the position of the first row
+        self.removed = 0  #: how many rows were there, and have lost their jobs
         self.rows_per_job, self.slice_ms = request.size_of_jobs(max(len(rows), expected))
         self.earlier = EarlierRows(request.store, request.name, request.base, self.ids, many)
 
@@ -53,31 +55,44 @@ class RowPlan:
 
     def choose_ids(self) -> str:
         """Choose the flow's id and the rows' ids, and say how much of the flow is there. Writes nothing."""
-        store, made_of = self.request.store, self._made_of()
         generation = 0
         while True:
-            self.flow = fingerprint(self.ids, self.request.name, *made_of, str(generation))
-            record = OwnFlowState(store, self.flow).record()
-            if record and "ended" not in record:
-                if "stored" in record:
+            self.flow = self._flow_of(generation)
+            record = OwnFlowState(self.request.store, self.flow).record()
+            if record and self.request.store.flows.read(self._flow_of(generation + 1), "root"):
+                generation += 1  # that one was made because this one is not what was asked for
+            elif record and "ended" not in record:
+                if "stored" not in record:
+                    self.rows_per_job = json.loads(record["spec"])["rows_per_job"]
+                    self.earlier.find()
+                    return NEW  # begun by a kernel that died meanwhile
+                if not self._lacks_jobs():
                     return RUNNING
-                self.rows_per_job = json.loads(record["spec"])["rows_per_job"]
-                self.earlier.find()
-                return NEW  # begun by a kernel that died meanwhile
-            if self.request.is_known() and self.earlier.renew_failed():
+                generation += 1
+            elif self.request.is_known() and self.earlier.renew_failed():
                 generation = 0
             elif not record:
                 return NEW
-            elif self._may_run_again():
+            elif self._lacks_jobs() or self._may_run_again():
                 generation += 1
             else:
                 return WHOLE
 
+    def _flow_of(self, generation: int) -> str:
+        return fingerprint(self.ids, self.request.name, *self._made_of, str(generation))
+
+    @cached_property
     def _made_of(self) -> list[str]:
         """What distinguishes a flow of these rows: the stages, the groups, the index."""
         stages = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.request.stages]
         rows = self.rows
         return [*stages, json.dumps([rows.by, rows.groups, rows.group_index, rows.index_spec, rows.labels])]
+
+    def _lacks_jobs(self) -> bool:
+        """Were jobs of the flow removed, by `clean` or by hand? A row is missing, or what stands above the rows."""
+        above = [parent for parent, _ in OwnFlowState(self.request.store, self.flow).shape.branches()]
+        self.removed = self.earlier.count_missing()
+        return bool(self.removed or self.request.store.jobs.read_missing(above))
 
     def _may_run_again(self) -> bool:
         """Did a job above the rows fail, or was it cancelled? Its function may have been repaired since."""

@@ -72,7 +72,16 @@ class StoredBatch(StoredFlow):
 
     @property
     def index(self) -> pd.Index[Any]:
-        return self.rows.index if self.source is None else self.source.frame.index
+        return self.rows.index if self.source is None else self.source_frame(self.source).index
+
+    def source_frame(self, source: Source) -> pd.DataFrame:
+        """The caller's rows, without those that went with a job above them."""
+        frame = source.frame
+        return frame if len(self.rows) == len(frame) else frame.iloc[self.rows.numbers]
+
+    def count_gone(self) -> int:
+        """Return how many rows went with a job above them that was removed."""
+        return self.spec["rows"] - len(self.rows) if self.is_whole() else 0
 
     @property
     def kind(self) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from flownb.batches import labels, results
 from flownb.batches.jobs_of_rows import END_FIELDS, JobsOfRows, Row, RowLocation
+from flownb.batches.kept_values import KeptValues
 from flownb.batches.results import NOTHING
 from flownb.state.flow_state import FlowState
 from flownb.steering import retry
@@ -21,17 +22,19 @@ from flownb.wire.store import Store
 class StoredRows:
     """The rows below one job of a batch, in the order of their positions in the frame.
 
-    `read` and `values` always ask the server; which row is in which job is read once, as it does not change.
+    `read` and `values` always ask the server; which row is in which job is read once, as it does not change. `pieces`
+    are the children of each job right above the rows. Of a job that was removed, what its parent has kept counts.
     """
 
     def __init__(
         self,
         store: Store,
-        pieces: Sequence[child_list.ChildList],
+        pieces: Mapping[str, Sequence[child_list.ChildList]],
         spec: Mapping[str, Any],
     ) -> None:
         self._store = store
-        self._pieces = list(filter(_has_rows, pieces))
+        self._kept = KeptValues(store, pieces)
+        self._pieces = list(filter(_has_rows, chain.from_iterable(pieces.values())))
         self._spec = spec
         positions = [position for piece in self._pieces for position in piece.positions or ()]
         self._order: Sequence[int] = range(len(positions))  # where in the pieces the row of each position is
@@ -48,12 +51,12 @@ class StoredRows:
         """Return the rows of a whole batch, from its root job's key; aggregates in between are stepped over."""
         parents: list[str] = [root]
         while parents:
-            children = store.declared.read_many(parents)
-            pieces = list(chain.from_iterable(children))
+            children = dict(zip(parents, store.declared.read_many(parents), strict=True))
+            pieces = list(chain.from_iterable(children.values()))
             if any(map(_has_rows, pieces)):
-                return cls(store, pieces, spec)
-            parents = [key for piece in pieces for key in piece.keys]
-        return cls(store, [], spec)
+                return cls(store, children, spec)
+            parents = list(dict.fromkeys(key for piece in pieces for key in piece.keys))
+        return cls(store, {}, spec)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -64,11 +67,15 @@ class StoredRows:
         return {key: position for position, (key, within) in enumerate(self._locations) if within is None}
 
     @cached_property
+    def numbers(self) -> list[int]:
+        """Which rows of the batch these are."""
+        return sorted(position for piece in self._pieces for position in piece.positions or ())
+
+    @cached_property
     def index(self) -> pd.Index[Any]:
         """The rows' own labels."""
         if self._spec["index"]["kind"] == "range":
-            positions = [position for piece in self._pieces for position in piece.positions or ()]
-            return labels.index_from_json(self._spec["index"], []).take(sorted(positions))
+            return labels.index_from_json(self._spec["index"], []).take(self.numbers)
         found = [label for piece in self._pieces for label in piece.labels or ()]
         return labels.index_from_json({**self._spec["index"], "length": len(found)}, found).take(self._order)
 
@@ -78,19 +85,21 @@ class StoredRows:
         """Read all rows, or those at these positions; with their `inputs`, their `traces`."""
         fields = [*END_FIELDS, *(["data"] if inputs else []), *(["stacktrace"] if traces else [])]
         locations = self._locations if positions is None else [self._locations[at] for at in positions]
-        return JobsOfRows(self._store, fields).rows(locations, traces=traces)
+        return JobsOfRows(self._store, fields, self._kept).rows(locations, traces=traces)
 
     def read_with_keys(self, positions: Iterable[int]) -> list[tuple[str, Row]]:
         """Read the rows at these positions with their traces, each with the key of the job that it is in by now."""
-        jobs = JobsOfRows(self._store, [*END_FIELDS, "stacktrace"])
+        jobs = JobsOfRows(self._store, [*END_FIELDS, "stacktrace"], self._kept)
         locations = jobs.locate([self._locations[at] for at in positions])
         return list(zip((key for key, _ in locations), jobs.rows(locations, traces=True), strict=True))
 
     def values(self) -> list[Any]:
         """Read what each row returned, `NOTHING` for a row that is not done: the fastest read there is."""
         keys = list(dict.fromkeys(key for piece in self._pieces for key in piece.keys))
-        texts = zip(keys, self._store.jobs.read_returnvalues(keys), strict=True)
-        whole = {key: results.decoded(text) for key, text in texts if text is not None}
+        texts = dict(zip(keys, self._store.jobs.read_returnvalues(keys), strict=True))
+        gone = self._store.jobs.read_missing([key for key, text in texts.items() if text is None])
+        texts |= self._kept.read(gone)
+        whole = {key: results.decoded(text) for key, text in texts.items() if text is not None}
         found = list(chain.from_iterable(_values_of(piece, whole) for piece in self._pieces))
         values = found if isinstance(self._order, range) else [found[at] for at in self._order]
         if NOTHING in values:

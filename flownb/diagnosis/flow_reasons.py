@@ -44,7 +44,8 @@ def completed_without(record: Mapping[str, str], removed: int) -> Reason:
     """Of a flow that has completed though children of it were removed before they ended."""
     noun, them = ("child", "it") if removed == 1 else ("children", "them")
     why = f"it completed without {removed:,} {noun}: another program removed {them} before the end"
-    return Reason(reason_words.plain(record["name"]), why, "add the flow again")
+    fix = "run fan_out again" if record.get("kind") == "batch" else "add the flow again"
+    return Reason(reason_words.plain(record["name"]), why, fix)
 
 
 def no_child_left(parent: JobRecord, queue: str) -> Why:

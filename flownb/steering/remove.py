@@ -128,7 +128,7 @@ class _Plan:
 
     def _has_other_parents(self, parents: Iterable[str]) -> bool:
         outside = [parent for parent in parents if parent != self.top and parent not in self.parents]
-        return bool(self.store.jobs.count_stored(outside))
+        return len(self.store.jobs.read_missing(outside)) < len(outside)
 
     def carry_out(self, name: str | None) -> None:
         """Detach what stays, from the top; remove the rest, from the leaves. `name`: of the flow that goes."""

@@ -177,3 +177,57 @@ def test_the_next_run_of_a_schedule_stays_and_goes_with_the_queue(node6, redis, 
     node6.ask("call", queue="node-line", method="obliterate")
     fn.Queue("ours-line").obliterate()
     assert dump(redis, "ours") == dump(redis, "node")
+
+
+@pytest.mark.parametrize("rows_per_job", [1, 2])
+def test_rows_that_node_cleaned_away_keep_their_values_and_run_again_by_the_same_fan_out(
+    rows_per_job, node6, connection, capsys
+):
+    runs = []
+
+    @fn.task
+    def square(n):
+        runs.append(n)
+        return n * n
+
+    def again(**more):
+        return fn.fan_out(range(6), square, name="b", rows_per_job=rows_per_job, **more)
+
+    with fn.workers():
+        batch = again().wait(timeout=30)
+        node6.ask("call", queue="square", method="clean", args=[0, 2, "completed"])
+        assert batch.results(timeout=30)["square"].tolist() == [0, 1, 4, 9, 16, 25]
+        runs.clear()
+        lost = again(dry_run=True).query("_would == 'run'").index.tolist()
+        assert len(lost) == 2 * rows_per_job
+        assert again().results(timeout=30)["square"].tolist() == [0, 1, 4, 9, 16, 25]
+        assert sorted(runs) == lost
+        assert again().progress().total == 7
+        assert sorted(runs) == lost
+
+
+def test_an_aggregate_that_node_cleaned_away_runs_again_by_the_same_fan_out_and_no_row_does(
+    node6, connection
+):
+    runs, totals = [], []
+
+    @fn.task
+    def square(n):
+        runs.append(n)
+        return n * n
+
+    @fn.task
+    def total(rows):
+        totals.append(len(rows))
+        return int(rows["square"].sum())
+
+    def again():
+        return fn.fan_out(range(6), square, into=total, name="b").result(timeout=30)
+
+    with fn.workers():
+        assert again() == again() == 55
+        assert totals == [6]
+        assert node6.ask("call", queue="total", method="clean", args=[0, 0, "completed"])
+        assert again() == again() == 55
+    assert totals == [6, 6]
+    assert sorted(runs) == list(range(6))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, FAILED
 from flownb.wire.server_errors import server_errors
-from flownb.wire.store.large_values import LargeValues
+from flownb.wire.store.large_values import LargeValues, stands_for_large
 from flownb.wire.store.limits import IDS_A_READ, JOBS_A_READ, in_pieces
 from flownb.wire.store.server import Server
 
@@ -147,17 +147,24 @@ class Children:
 
         Raises `JobMissing` where a batch's large value is gone with its job.
         """
-        processed = keys.part(parent, "processed")
-        values: dict[str, str] = {}
         with server_errors():
             if children is None:
-                return self._values.in_full(self._read_hash(processed))
-            for some in in_pieces(children):
-                texts: Any = self._server.client.hmget(processed, list(some))
-                values |= {
-                    key: codec.text(text) for key, text in zip(some, texts, strict=True) if text is not None
-                }
-            return self._values.in_full(values)
+                return self._values.in_full(self._read_hash(keys.part(parent, "processed")))
+            return self._values.in_full(self._read_processed(parent, children))
+
+    def read_kept_values(self, parent: str, children: Sequence[str]) -> dict[str, str]:
+        """As `read_values`, of children that may be gone; a large value that is gone with its job is left out."""
+        with server_errors():
+            values = self._read_processed(parent, children)
+        return {key: text for key, text in values.items() if not stands_for_large(text)}
+
+    def _read_processed(self, parent: str, children: Sequence[str]) -> dict[str, str]:
+        values: dict[str, str] = {}
+        for some in in_pieces(children):
+            texts: Any = self._server.client.hmget(keys.part(parent, "processed"), list(some))
+            found = zip(some, texts, strict=True)
+            values |= {key: codec.text(text) for key, text in found if text is not None}
+        return values
 
     def read_ignored(self, parent: str) -> dict[str, str]:
         """Return why optional children failed, by child key."""

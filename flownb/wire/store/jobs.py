@@ -13,7 +13,14 @@ from flownb.wire.records import JobRecord
 from flownb.wire.requests import Removal, Retry
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.job_records import ALL_FIELDS, record_of
-from flownb.wire.store.limits import JOBS_A_CHANGE, MOST_JOBS_A_CALL, VALUES_A_READ, check_size, in_pieces
+from flownb.wire.store.limits import (
+    IDS_A_READ,
+    JOBS_A_CHANGE,
+    MOST_JOBS_A_CALL,
+    VALUES_A_READ,
+    check_size,
+    in_pieces,
+)
 from flownb.wire.store.server import Server
 
 
@@ -114,11 +121,19 @@ class Jobs:
             found: Any = self._server.client.hget(job, "finishedOn")
         return codec.text_or_none(found)
 
-    def count_stored(self, jobs: Sequence[str]) -> int:
-        """Return how many of these jobs are on the server."""
-        with server_errors():
-            found: Any = self._server.client.exists(*jobs) if jobs else 0
-        return int(found)
+    def read_missing(self, jobs: Sequence[str]) -> list[str]:
+        """Return those of these jobs that are not on the server."""
+        missing: list[str] = []
+        for some in in_pieces(jobs, IDS_A_READ):
+            with server_errors():
+                stored: Any = self._server.client.exists(*some)
+            if stored == len(some):  # nearly always: one command instead of one a job
+                continue
+            with self._server.pipeline() as pipe:
+                for key in some:
+                    pipe.exists(key)
+                missing += [key for key, exists in zip(some, pipe.execute(), strict=True) if not exists]
+        return missing
 
     def are_cancelled(self, jobs: Sequence[str], own_run: OwnRun | None = None) -> list[bool]:
         """Say of each job whether nobody needs it any more, or it is gone, or the run that asks does not count."""

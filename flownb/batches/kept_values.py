@@ -1,0 +1,35 @@
+"""What jobs returned that were removed since, by `clean` or by hand, as their parents keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flownb.wire import child_list
+from flownb.wire.store import Store
+
+
+class KeptValues:
+    """The values of children that are gone; `pieces` are the children of each parent."""
+
+    def __init__(self, store: Store, pieces: Mapping[str, Sequence[child_list.ChildList]]) -> None:
+        self._store = store
+        self._pieces = pieces
+        self._parent_of: dict[str, str] = {}  # made when the first job is missing
+
+    def read(self, jobs: Sequence[str]) -> dict[str, str]:
+        """Return the JSON texts of those of these jobs whose value is kept, by key."""
+        if jobs and not self._parent_of:
+            self._parent_of = {
+                key: parent
+                for parent, pieces in self._pieces.items()
+                for piece in pieces
+                for key in piece.keys
+            }
+        below: dict[str, list[str]] = {}
+        for job in jobs:
+            if job in self._parent_of:
+                below.setdefault(self._parent_of[job], []).append(job)
+        found: dict[str, str] = {}
+        for parent, children in below.items():
+            found |= self._store.children.read_kept_values(parent, children)
+        return found
