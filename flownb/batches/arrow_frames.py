@@ -16,7 +16,6 @@ import pandas as pd
 
 from flownb.batches.columns import type_name
 from flownb.batches.frame_kinds import ARROW, PANDAS, POLARS
-from flownb.batches.results import column
 from flownb.errors import FlowError
 
 ROWS_A_PIECE = 10_000  #: of a lazy frame, that are read together
@@ -59,7 +58,7 @@ def opened(rows: Any) -> GivenFrame:
 def _of_polars(rows: Any) -> GivenFrame:
     if hasattr(rows, "collect_batches"):  # a LazyFrame
         batches = rows.collect_batches(chunk_size=ROWS_A_PIECE, maintain_order=True, lazy=True)
-        pieces = _never_empty(map(_as_pandas, batches), lambda: _as_pandas(rows.collect()))
+        pieces = _never_empty(map(as_piece, batches), lambda: _as_pandas(rows.collect()))
         return GivenFrame(POLARS, pieces=pieces)
     if type(rows).__name__ == "Series":
         return GivenFrame(POLARS, _as_pandas(rows.to_frame()).iloc[:, 0])
@@ -87,7 +86,7 @@ def _of_arrow(rows: Any) -> GivenFrame:
 
 def _read_as_stream(rows: Any) -> GivenFrame:
     """Read what gives Arrow's C stream, or what narwhals can collect."""
-    arrow = _installed("pyarrow")
+    arrow = installed("pyarrow")
     if arrow is None:
         return GivenFrame(POLARS, _by_polars(rows))
     if not hasattr(rows, "__arrow_c_stream__"):
@@ -100,11 +99,11 @@ def _read_as_stream(rows: Any) -> GivenFrame:
 def _of_reader(reader: Any) -> Iterator[pd.DataFrame]:
     for batch in reader:
         for start in range(0, batch.num_rows, ROWS_A_PIECE):
-            yield _as_pandas(batch.slice(start, ROWS_A_PIECE))
+            yield as_piece(batch.slice(start, ROWS_A_PIECE))
 
 
 def _by_polars(rows: Any) -> pd.DataFrame:
-    polars = _installed("polars")
+    polars = installed("polars")
     if polars is None or not hasattr(rows, "__arrow_c_stream__"):
         raise FlowError(
             f"rows: {type_name(rows)} is read through Arrow, which is not installed: pip install pyarrow"
@@ -125,7 +124,7 @@ def _never_empty(
 
 
 def _is_known_to_narwhals(rows: Any) -> bool:
-    narwhals = _installed("narwhals") if hasattr(rows, "columns") else None
+    narwhals = installed("narwhals") if hasattr(rows, "columns") else None
     return narwhals is not None and hasattr(narwhals.from_native(rows, pass_through=True), "to_native")
 
 
@@ -135,7 +134,8 @@ def _collected(rows: Any) -> Any:
     return (frame.collect() if hasattr(frame, "collect") else frame).to_arrow()
 
 
-def _installed(package: str) -> Any:
+def installed(package: str) -> Any:
+    """Return a package, None where it is not installed."""
     try:
         return importlib.import_module(package)
     except ImportError:
@@ -147,7 +147,7 @@ def _installed(package: str) -> Any:
 
 def _as_pandas(rows: Any) -> pd.DataFrame:
     """An eager frame of polars or Arrow, with dtypes that can hold missing values."""
-    arrow = _installed("pyarrow")
+    arrow = installed("pyarrow")
     if arrow is None:
         columns = {series.name: _polars_column(series) for series in rows}
         return pd.DataFrame(columns, index=pd.RangeIndex(rows.height))
@@ -186,8 +186,27 @@ def _dtype_of(of: Any) -> Any:
 
 def _polars_column(series: Any) -> Any:
     """A column of polars, where pyarrow is not there to hand it over."""
-    if type(series.dtype).__name__ not in ("Datetime", "Duration"):
-        return column(series.to_list())
+    name = type(series.dtype).__name__
+    if name in ("Datetime", "Duration"):
+        return _polars_times(series)
+    if name in ("String", "Categorical", "Enum"):
+        return pd.array(series.to_list(), dtype=pd.StringDtype(na_value=np.nan))
+    dtype = name if name in _NULLABLE.values() else name.lower()
+    if dtype in _NULLABLE.values():
+        return pd.array(series.to_list(), dtype=dtype)
+    return pd.Series(series.to_list(), dtype=object)
+
+
+def _polars_times(series: Any) -> pd.Series[Any]:
     values = pd.Series(series.to_numpy())  # to_list would lose nanoseconds
     zone = getattr(series.dtype, "time_zone", None)
     return values if zone is None else values.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+def as_piece(rows: Any) -> pd.DataFrame:
+    """A piece of a lazy frame. Its categories are its own, so they become plain values."""
+    frame = _as_pandas(rows)
+    for name, column in frame.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            frame[name] = column.astype(column.cat.categories.dtype)
+    return frame

@@ -11,6 +11,7 @@ from typing import Any
 from flownb.batches import frames, job_size
 from flownb.batches.frame_kinds import PANDAS
 from flownb.batches.grouped_rows import Grouped
+from flownb.batches.row_counts import RowCounts
 from flownb.batches.row_ids import fingerprint, identities
 from flownb.batches.row_job import RowJob, no_task
 from flownb.batches.rows import Rows
@@ -100,7 +101,7 @@ class BatchRequest:
         """What distinguishes rows from those before the last ``if_exists="rerun"``."""
         return str(self.earlier.get("salt", ""))
 
-    def with_ids(self, rows: Rows, seen: dict[bytes, int] | None = None) -> Rows:
+    def with_ids(self, rows: Rows, seen: RowCounts | None = None) -> Rows:
         """Return the rows with their ids; `seen` counts equal rows that came piece by piece before."""
         ids = self._ids(rows.texts, name=self.name, salt=self.salt, earlier=seen)
         return dataclasses.replace(rows, ids=ids)

@@ -6,7 +6,7 @@ The way of a row: read into JSON text (`rows`), given its id (`row_ids`), planne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Unpack, overload
 
@@ -16,14 +16,17 @@ from flownb import hooks
 from flownb.adding.send import store_plan
 from flownb.api.job import store_of
 from flownb.arguments import flag, one_of, read_limiter
-from flownb.batches import announcements, arrow_frames, job_size, results
+from flownb.batches import announcements, job_size, results
+from flownb.batches.arrow_frames import GivenFrame, opened
 from flownb.batches.batch import Batch
 from flownb.batches.batch_request import BatchRequest, read_stages
 from flownb.batches.dry_run import would_run
+from flownb.batches.frame_kinds import PANDAS
 from flownb.batches.grouped_rows import ungrouped
 from flownb.batches.input_table import named_rows, names_of_key
-from flownb.batches.iterators import store_as_they_come
+from flownb.batches.iterators import pieces_of, store_as_they_come
 from flownb.batches.planned_jobs import PlannedJobs
+from flownb.batches.row_files import pieces_of_files
 from flownb.batches.row_job import RowJob
 from flownb.batches.row_plan import NEW, RUNNING, RowPlan
 from flownb.batches.rows import Rows
@@ -102,9 +105,10 @@ def fan_out(
 
     A cell of more than 256 kB of JSON is stored once for all rows that have it; each call gets its own copy.
 
-    An iterator with a `name` is read piece by piece: what has come runs while the rest is waited for, and is not
-    kept here; the call returns when the iterator ends. If it raises, or the kernel dies, the rows that came are
-    there, and the same call again goes on; what was not read is not. Without a name, or with `by`, it is read first.
+    `rows` may be the path of a CSV or Parquet file, or a pattern of several (``"rows/*.parquet"``).
+    An iterator, a lazy frame or a file is read piece by piece if there is a `name`: what has come runs while the rest
+    is waited for, and is not kept here; the call returns when all is read. If reading raises, or the kernel dies, the
+    rows that came are there, and the same call again goes on. Without a name, or with `by`, all is read first.
     ``df.groupby(...)`` stands for the DataFrame and `by`, whatever it groups by, with pandas' labels and order.
     A group without rows (an unobserved category, a day) runs `into` with an empty frame, as pandas' ``apply`` does.
 
@@ -131,12 +135,13 @@ def fan_out(
     """
     limit = _QueueLimit.read(opts)
     job = RowJob.read(task, opts)
-    given = arrow_frames.opened(rows)
-    rows, by, grouped = ungrouped(named_rows(given.whole()), by)
+    flag("dry_run", dry_run)
+    given = _opened(rows)
+    pieces = None if name is None or by is not None or dry_run else pieces_of(given)
+    rows, by, grouped = ungrouped([] if pieces is not None else given.whole(), by)
     size = job_size.checked(rows_per_job)
     stages = read_stages(into, by)
     name, if_exists = keys.checked_name(name), one_of("if_exists", if_exists, ("reuse", "rerun"))
-    flag("dry_run", dry_run)
     resolved, store = store_of(connection)
     request = BatchRequest(
         connection=resolved,
@@ -150,14 +155,13 @@ def fan_out(
         key=names_of_key(key),
     )
     limit.refuse_shared_jobs(request)
-    comes = isinstance(rows, Iterator) and name is not None and not (key or by or dry_run)
-    found = request.read_rows([] if comes else rows)
+    found = request.read_rows(rows)
     request = request.named(name, found, reuse=if_exists == "reuse")
     announcements.announce_other_code(request)
-    if comes:
+    if pieces is not None:
         _begin(request, limit, resolved)
         hooks.kernel_workers.start_kernel_worker(resolved)
-        streamed = store_as_they_come(request, rows)
+        streamed = store_as_they_come(request, pieces)
         if streamed is not None:
             return Batch(streamed, connection=resolved)
     plan = RowPlan(request, request.with_ids(found))
@@ -168,6 +172,12 @@ def fan_out(
     flow = _store(plan)
     hooks.kernel_workers.start_kernel_worker(resolved)
     return Batch(flow, connection=resolved, source=source)
+
+
+def _opened(rows: Any) -> GivenFrame:
+    """Return rows of whatever kind as `tabulated` reads them, or as pieces of such."""
+    pieces = pieces_of_files(rows)
+    return opened(named_rows(rows)) if pieces is None else GivenFrame(PANDAS, pieces=pieces)
 
 
 def _begin(request: BatchRequest, limit: _QueueLimit, connection: Connection) -> None:

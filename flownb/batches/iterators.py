@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
 
 from flownb import hooks
 from flownb.adding.stream import Stream
-from flownb.batches import labels
+from flownb.batches import job_size, labels
 from flownb.batches.announcements import announce_kept
+from flownb.batches.arrow_frames import ROWS_A_PIECE, GivenFrame
 from flownb.batches.batch_request import BatchRequest
-from flownb.batches.earlier_rows import read_locations
+from flownb.batches.earlier_rows import RowLocations, read_locations
+from flownb.batches.input_table import listed
 from flownb.batches.planned_jobs import PlannedJobs
+from flownb.batches.row_counts import RowCounts
 from flownb.batches.row_plan import RowPlan
+from flownb.batches.rows import Rows
+from flownb.errors import FlowError
 from flownb.wire import keys, many_rows
 from flownb.wire.records import COMPLETED, FAILED
 
@@ -24,15 +29,26 @@ MOST_ROWS_A_PIECE = 500  #: that are read before they are stored
 PATIENCE_SECONDS = 0.2  #: for which a row that has come may wait for others
 
 
-def store_as_they_come(request: BatchRequest, items: Iterator[Any]) -> str | None:
-    """Store the rows of an iterator as they come; return the flow's id, None if none came.
+Piece = list[Any] | pd.DataFrame
+
+
+def pieces_of(given: GivenFrame) -> Iterable[Piece] | None:
+    """Return the pieces in which rows come, of an iterator or a lazy frame; None where all are there."""
+    if given.pieces is not None:
+        return given.pieces
+    return _pieces(given.rows) if isinstance(given.rows, Iterator) else None
+
+
+def store_as_they_come(request: BatchRequest, pieces: Iterable[Piece]) -> str | None:
+    """Store rows that come piece by piece; return the flow's id, None if none came.
 
     When the iterator or a row of it raises, the batch has the rows before, and the exception says so.
     """
     stored = _StoredSoFar(request)
     try:
-        for some in _pieces(items):
-            stored.add(some)
+        for some in pieces:
+            if len(some):
+                stored.add(some)
     except BaseException as error:
         if stored.stream is not None:
             error.add_note(
@@ -54,18 +70,24 @@ class _StoredSoFar:
         self.stream: Stream | None = None
         self.rows = 0
         self._is_known = request.is_known()
-        self._many = read_locations(request.store, request.name) if self._is_known else {}
-        self._seen: dict[bytes, int] = {}  # how often equal rows have come
+        self._many = read_locations(request.store, request.name) if self._is_known else RowLocations({})
+        self._seen = RowCounts()  # to tell equal rows from each other
         self._columns: dict[str, None] = {}
+        self._labels: dict[str, Any] | None = (
+            None  # spec of an index of all rows, but its length; None: numbers
+        )
         self._completed = self._failed = self._renewed = 0  # rows that were there already
         self._last: tuple[RowPlan, PlannedJobs] | None = None
 
-    def add(self, items: list[Any]) -> None:
+    def add(self, rows: Piece) -> None:
         """Store the next rows; they may run at once."""
         request = self.request
-        found = request.with_ids(request.read_rows(items, start=self.rows), self._seen)
+        if isinstance(rows, pd.DataFrame):
+            rows = rows.set_axis(pd.RangeIndex(self.rows, self.rows + len(rows)))
+        found = request.with_ids(request.read_rows(rows, start=self.rows), self._seen)
+        self._note_labels(found)
         row_plan = RowPlan(
-            request, found, flow=self.flow, start=self.rows, expected=MOST_ROWS_A_PIECE, many=self._many
+            request, found, flow=self.flow, start=self.rows, expected=_expected(rows), many=self._many
         )
         if self._is_known:
             while row_plan.earlier.renew_failed():
@@ -80,6 +102,19 @@ class _StoredSoFar:
         self._failed += row_plan.earlier.count(FAILED)
         self._renewed += row_plan.renewed
 
+    def _note_labels(self, found: Rows) -> None:
+        """Remember of which type the labels are; raise where those of other rows were of another one."""
+        if not self.request.key:
+            return
+        now = labels.without_length(found.index_spec)
+        if self._labels is None:
+            self._labels = now
+        elif now != self._labels:
+            raise FlowError(
+                f"key={listed(self.request.key)}: from row {self.rows} on the labels are of another type than before "
+                f"({found.index.dtype}); make all of one type, such as text"
+            )
+
     def close(self) -> None:
         """Say that these were all rows, and what is known of them only now."""
         if self.stream is None or self._last is None:
@@ -90,7 +125,9 @@ class _StoredSoFar:
             **jobs.spec(),
             "rows": self.rows,
             "columns": list(self._columns),
-            "index": labels.index_to_json(pd.RangeIndex(self.rows))[0],
+            "index": {**self._labels, "length": self.rows}
+            if self._labels is not None
+            else labels.index_to_json(pd.RangeIndex(self.rows))[0],
         }
         if row_plan.shares_jobs:
             note = many_rows.note_of(self.rows, self._completed, self._failed)
@@ -99,6 +136,12 @@ class _StoredSoFar:
         self.stream.close({"spec": json.dumps(spec)})
         kept = self._completed + self._failed
         announce_kept(row_plan, kept, self.rows, failed=self._failed, again=self._renewed)
+
+
+def _expected(rows: Piece) -> int:
+    """How many rows the batch has at least, as far as is known: a lazy frame's pieces are full but the last."""
+    is_full = isinstance(rows, pd.DataFrame) and len(rows) >= ROWS_A_PIECE
+    return job_size.FEWEST_JOBS * many_rows.MOST_ROWS if is_full else MOST_ROWS_A_PIECE
 
 
 def _pieces(items: Iterator[Any]) -> Iterator[list[Any]]:

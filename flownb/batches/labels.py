@@ -46,6 +46,18 @@ def labels(index: pd.Index[Any], start: int, stop: int) -> list[Any]:
     return _KINDS[_kind(index)].labels(index[start:stop])
 
 
+def without_length(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spec without its number of labels: pieces of one index have the same.
+
+    >>> without_length(index_to_json(pd.Index(["a"]))[0]) == without_length(index_to_json(pd.Index(["b", "c"]))[0])
+    True
+    """
+    rest = {name: value for name, value in spec.items() if name != "length"}
+    if "parts" in spec:
+        rest["parts"] = [without_length(part) for part in spec["parts"]]
+    return rest
+
+
 def index_from_json(spec: Mapping[str, Any], labels: Sequence[Any]) -> pd.Index[Any]:
     """The index that `spec` and all its labels, in order, describe: same dtype, names and labels.
 

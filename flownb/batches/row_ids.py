@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
+
+from flownb.batches.row_counts import RowCounts
 
 IDS_AT_A_TIME = 10_000  #: that are turned into letters together
 _BYTES_AN_ID = 10
 
 
 def identities(
-    texts: Sequence[str], *, name: str, task: str, version: str, earlier: dict[bytes, int] | None = None
+    texts: Sequence[str], *, name: str, task: str, version: str, earlier: RowCounts | None = None
 ) -> list[str]:
     """One job id a row: who asks (`name`, `task`, `version`), the row's text, and which one of equal rows.
 
     An id is ``r`` and 16 characters of ``a-z2-7``. A re-sorted table gives the same
     set of ids, equal rows get ids of their own, a changed cell changes one id. Rows that come piece by
-    piece share `earlier`: how often each text has come before.
+    piece share `earlier`, which counts how often each text has come.
 
     >>> ids = identities(['{"n":1}', '{"n":1}', '{"n":2}'], name="b", task="t", version="1")
     >>> again = identities(['{"n":2}', '{"n":1}', '{"n":1}'], name="b", task="t", version="1")
@@ -28,13 +29,9 @@ def identities(
     (3, True)
     """
     start = hashlib.blake2b(json.dumps([name, task, version]).encode(), digest_size=_BYTES_AN_ID)
-    seen: dict[Any, int] = {} if earlier is None else earlier
     digests = bytearray()
     ids: list[str] = []
-    for text in texts:
-        key = text if earlier is None else hashlib.blake2b(text.encode(), digest_size=8).digest()
-        before = seen.get(key, 0)
-        seen[key] = before + 1
+    for text, before in zip(texts, (earlier or RowCounts()).note(texts), strict=True):
         one = start.copy()
         one.update((f"{text}\0{before}" if before else text).encode())
         digests += one.digest()

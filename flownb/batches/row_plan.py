@@ -6,8 +6,7 @@ import json
 from functools import cached_property
 
 from flownb.batches.batch_request import BatchRequest
-from flownb.batches.earlier_rows import EarlierRows
-from flownb.batches.jobs_of_rows import RowLocation
+from flownb.batches.earlier_rows import EarlierRows, RowLocations
 from flownb.batches.row_ids import fingerprint
 from flownb.batches.rows import Rows
 from flownb.state.flow_state import OwnFlowState
@@ -31,7 +30,7 @@ class RowPlan:
         flow: str = "",
         start: int = 0,
         expected: int = 0,
-        many: dict[str, RowLocation] | None = None,
+        many: RowLocations | None = None,
     ) -> None:
         self.request = request
         self.rows = rows

@@ -1,0 +1,66 @@
+"""What is remembered of millions of rows while they come piece by piece: some bytes a row, not some hundred."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Hashes = npt.NDArray[np.int64]
+
+
+def hashes_of(texts: Sequence[str]) -> Hashes:
+    """Return Python's own hashes, which differ from process to process; two of ten million agree once in 10^5 runs."""
+    return np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts))
+
+
+class RowCounts:
+    """How often each text has come, in twelve bytes a text.
+
+    >>> counts = RowCounts()
+    >>> counts.note(["a", "b", "a"]), counts.note(["a", "c"])
+    ([0, 0, 1], [2, 0])
+    """
+
+    def __init__(self) -> None:
+        # Sorted hashes with their counts, each run at least twice as long as the next: so few are searched.
+        self._runs: list[tuple[Hashes, npt.NDArray[np.uint32]]] = []
+
+    def note(self, texts: Sequence[str]) -> list[int]:
+        """Return how often each of the texts has come before, earlier ones of these included."""
+        within: list[int] = []
+        times: dict[int, int] = {}
+        hashes = hashes_of(texts).tolist()
+        for one in hashes:
+            within.append(times.get(one, 0))
+            times[one] = within[-1] + 1
+        earlier = dict(zip(times, self._count(times), strict=True))
+        return [earlier[one] + more for one, more in zip(hashes, within, strict=True)]
+
+    def _count(self, times: dict[int, int]) -> list[int]:
+        """Add these to the counts; return what was there before."""
+        hashes = np.fromiter(times, dtype=np.int64, count=len(times))
+        more = np.fromiter(times.values(), dtype=np.uint32, count=len(times))
+        before = np.zeros(len(times), dtype=np.uint32)
+        for known, counts in self._runs:
+            at = np.minimum(known.searchsorted(hashes), len(known) - 1)
+            is_there = known[at] == hashes
+            before[is_there] = counts[at[is_there]]
+            counts[at[is_there]] += more[is_there]
+        self._add(hashes[before == 0], more[before == 0])
+        return before.tolist()
+
+    def _add(self, hashes: Hashes, counts: npt.NDArray[np.uint32]) -> None:
+        order = hashes.argsort()
+        run = hashes[order], counts[order]
+        while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
+            run = _merged([self._runs.pop(), run])
+        if len(run[0]):
+            self._runs.append(run)
+
+
+def _merged(runs: Iterable[tuple[Hashes, npt.NDArray[np.uint32]]]) -> tuple[Hashes, npt.NDArray[np.uint32]]:
+    hashes, counts = map(np.concatenate, zip(*runs, strict=True))
+    order = hashes.argsort(kind="stable")  # quick for what is sorted in part
+    return hashes[order], counts[order]

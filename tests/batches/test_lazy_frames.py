@@ -1,0 +1,169 @@
+"""Lazy frames are read piece by piece: what has come runs, and next to nothing of it is kept."""
+
+from __future__ import annotations
+
+import collections
+import subprocess
+import sys
+import tracemalloc
+import zlib
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+import flownb as fn
+from flownb.batches import arrow_frames, iterators
+from flownb.batches.earlier_rows import RowLocations
+from flownb.batches.row_counts import RowCounts
+
+
+@pytest.fixture
+def ran():
+    return []
+
+
+@pytest.fixture
+def square(connection, ran):
+    @fn.task
+    def square(n):
+        ran.append(n)
+        return {"square": n * n}
+
+    return square
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(arrow_frames, "ROWS_A_PIECE", 100)
+    monkeypatch.setattr(iterators, "ROWS_A_PIECE", 100)
+
+
+def reader(batches):
+    """Return an Arrow reader of what a generator yields."""
+    schema = pa.schema([("id", pa.dictionary(pa.int8(), pa.string())), ("n", pa.int64())])
+    made = (pa.record_batch({name: batch[name] for name in schema.names}, schema=schema) for batch in batches)
+    return pa.RecordBatchReader.from_batches(schema, made)
+
+
+def test_first_rows_run_before_the_last_ones_are_read(square, ran, until):
+    def batches():
+        yield {"id": ["a"] * 50, "n": range(50)}
+        until(lambda: len(ran) == 50)
+        yield {"id": ["b"] * 20, "n": range(50, 70)}
+
+    results = fn.fan_out(reader(batches()), square, name="b", key="id").results(timeout=60)
+    assert results["id"].to_pylist() == ["a"] * 50 + ["b"] * 20  # though each piece has categories of its own
+    assert results["square"].to_pylist() == [n * n for n in range(70)]
+
+
+@pytest.mark.parametrize("rows_per_job", ["auto", 1, 30])
+def test_pieces_are_one_batch(square, small_pieces, ran, rows_per_job):
+    rows = pl.DataFrame({"id": [f"row {n}" for n in range(250)], "n": range(250)})
+    batch = fn.fan_out(rows.lazy(), square, name="b", key="id", rows_per_job=rows_per_job)
+    expected = rows.select("id", square=pl.col("n") * pl.col("n"))
+    assert_frame_equal(batch.results(timeout=60), expected)
+    assert_frame_equal(fn.attach("b").results(), expected)
+    assert batch.debug("row 249") == {"square": 249**2}
+    assert sorted(ran) == sorted([*range(250), 249])
+
+
+def test_the_same_frame_again_runs_nothing_and_new_rows_alone(square, small_pieces, ran, capsys):
+    rows = pl.DataFrame({"n": [n % 120 for n in range(250)]})
+    fn.fan_out(rows.lazy(), square, name="b").wait(timeout=60)
+    fn.fan_out(rows.lazy(), square, name="b").wait(timeout=60)
+    assert len(ran) == 250
+    batch = fn.fan_out(pl.concat([rows, pl.DataFrame({"n": [500]})]).lazy(), square, name="b")
+    assert batch.results(timeout=60)["square"].to_list() == [n * n for n in [*rows["n"], 500]]
+    assert ran[250:] == [500]
+    assert "batch 'b': 250 of 251 rows are there already, 1 run" in capsys.readouterr().out
+    eager = fn.fan_out(rows, square, name="b")
+    assert len(eager.results(timeout=60)) == 250
+    assert len(ran) == 251
+
+
+def test_a_frame_that_breaks_leaves_the_rows_before(square, ran):
+    def batches(breaks):
+        yield {"id": ["a"] * 50, "n": range(50)}
+        if breaks:
+            raise OSError("the disk is gone")
+        yield {"id": ["b"] * 20, "n": range(50, 70)}
+
+    with pytest.raises(OSError, match="the disk is gone") as error:
+        fn.fan_out(reader(batches(True)), square, name="b", key="id")
+    assert "batch 'b' has the 50 rows before" in error.value.__notes__[0]
+    assert len(fn.fan_out(reader(batches(False)), square, name="b", key="id").results(timeout=60)) == 70
+    assert sorted(ran) == list(range(70))
+
+
+KILLED = """
+import os, sys, polars as pl, flownb as fn
+fn.connect(path=sys.argv[1])
+@fn.task
+def square(n):
+    if n == 150 and sys.argv[2] == "dies": os._exit(9)
+    return {"square": n * n}
+rows = pl.DataFrame({"id": range(300), "n": range(300)})
+rows.write_parquet("rows.parquet")
+found = fn.fan_out(pl.scan_parquet("rows.parquet"), square, key="id", name="b").results(timeout=60)
+assert found.equals(rows.select("id", square=pl.col("n") ** 2)), found
+"""
+
+
+def test_a_kernel_that_died_is_gone_on_with_by_the_same_call(tmp_path):
+    def run(how):
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), how]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    assert run("dies").returncode == 9
+    again = run("lives")
+    assert again.returncode == 0, again.stderr
+
+
+def test_labels_of_an_iterator_are_of_one_type(square):
+    items = ({"id": n if n < 500 else str(n), "n": n} for n in range(600))
+    with pytest.raises(
+        fn.FlowError, match="key=id: from row 500 on the labels are of another type than before"
+    ):
+        fn.fan_out(items, square, name="b", key="id")
+    results = fn.fan_out(({"id": n, "n": n} for n in range(600)), square, name="c", key="id").results(
+        timeout=60
+    )
+    assert results.index.equals(pd.Index(range(600), name="id"))
+    assert results.loc[599, "square"] == 599**2
+
+
+def test_what_is_remembered_of_a_row_are_some_bytes():
+    """A dict of what has come would hold some hundred bytes a row."""
+    counts = RowCounts()
+    tracemalloc.start()
+    try:
+        for start in range(0, 100_000, 10_000):
+            counts.note(list(map(str, range(start, start + 10_000))))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000 * 16
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=20), max_size=12))
+def test_equal_rows_are_counted_as_a_dict_counts_them(pieces):
+    counts, expected = RowCounts(), collections.Counter()
+    for texts in pieces:
+        before = []
+        for text in texts:
+            before.append(expected[text])
+            expected[text] += 1
+        assert counts.note(texts) == before
+
+
+@given(st.lists(st.lists(st.integers(0, 40).map(str), min_size=1, max_size=9), max_size=9))
+def test_rows_are_found_as_in_a_dict(jobs):
+    packed = {f"bull:q:m{n}": zlib.compress(",".join(ids).encode()) for n, ids in enumerate(jobs)}
+    expected = {id: (f"bull:q:m{n}", at) for n, ids in enumerate(jobs) for at, id in enumerate(ids)}
+    wanted = list(map(str, range(50)))
+    assert RowLocations(packed).find(wanted) == [expected.get(id) for id in wanted]
