@@ -5,19 +5,21 @@ What those workers did shows in BullMQ's own keys: fewer of the flow's jobs are 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
 
+from flownb.state.child_search import ChildSearch
 from flownb.state.shape import Group, Shape
 from flownb.wire import keys
 from flownb.wire.many_rows import counts_of
 from flownb.wire.records import COMPLETED, FAILED, FlowCounts
 from flownb.wire.store import Store
-from flownb.wire.store.limits import JOBS_A_READ
+from flownb.wire.store.limits import FEW_JOBS, JOBS_A_READ
 from flownb.wire.store.missed_writes import CountComparison
 
-_PAUSE_PER_CHECK = 50  # a check is followed by a pause this many times as long: it takes 2 % of the time
+_PAUSE_PER_CHECK = 50  # a pause is this many times as long as the quickest check: 2 % of the time goes here
 
 
 class CountCheck:
@@ -35,7 +37,10 @@ class CountCheck:
         ] = []  # shared jobs, and how many parents each has beside the first
         self._bases: list[str] = []  # queues of the flow's jobs
         self._is_as_declared = False  # as many jobs are counted as were declared
-        self._is_added_to = False  # a parent keeps children that nobody declared
+        self._is_added_to = False  # of a large flow: a parent keeps more children than were declared
+        self._search = ChildSearch(store, lambda parent: set(shape.children(parent)))  # of a large flow
+        self._declared: dict[str, set[str]] = {}  # of a small flow, parent -> children
+        self._quickest = math.inf  # seconds that a check of this tree took
         self._next_check = 0.0  # of the monotonic clock
         self.others_ran_jobs = False  #: another program's worker has had a job of the flow
 
@@ -45,17 +50,23 @@ class CountCheck:
 
     def counts(self) -> FlowCounts:
         """Return the stored counts. See `others_ran_jobs` whether they can be believed."""
-        began = time.monotonic()
-        if self.others_ran_jobs or began < self._next_check:
+        if self.others_ran_jobs or time.monotonic() < self._next_check:
             return self._store.flows.read_counts(self._flow)
+        began = time.monotonic()
         reads = self._read()
         if (total := sum(reads[-1].jobs.values())) != self._total:
             self._total = total
             self._read_tree()
+            began = time.monotonic()
             reads = self._read()
-        self.others_ran_jobs = self._is_added_to or self._tell_of_others(reads)
-        self._next_check = began + _PAUSE_PER_CHECK * (time.monotonic() - began)
+        self.others_ran_jobs = self._is_added_to or self._tell_of_others(reads) or self._has_new_children()
+        self._plan_next_check(time.monotonic() - began)
         return counts_of(reads[-1].fields)
+
+    def _plan_next_check(self, seconds: float) -> None:
+        """Pause in proportion to what the quickest check took: a slow one says how busy this machine was, no more."""
+        self._quickest = min(self._quickest, seconds)
+        self._next_check = time.monotonic() + _PAUSE_PER_CHECK * self._quickest
 
     def _tell_of_others(self, reads: Sequence[CountComparison]) -> bool:
         """Say whether what was read shows that another program's worker has had a job of the flow."""
@@ -63,6 +74,18 @@ class CountCheck:
             return True
         can_compare = self._is_as_declared and not any(read.notifying for read in reads)
         return can_compare and not _agree(reads)
+
+    def _has_new_children(self) -> bool:
+        """Does a parent keep children that nobody declared? Of a large flow some are looked at each time."""
+        if not self._declared:
+            return bool(self._search.look(self._parents))
+        parents = list(self._declared)
+        for parent, kept in zip(parents, self._store.children.read_few(parents), strict=True):
+            if not kept <= self._declared[parent]:
+                self._declared[parent] = set(self._shape.children(parent))  # it may have added some itself
+                if not kept <= self._declared[parent]:
+                    return True
+        return False
 
     def _read(self) -> list[CountComparison]:
         """Everything in one read, or piece by piece, and the counts once more at the end."""
@@ -92,7 +115,15 @@ class CountCheck:
             declared = self._read_shared()
         # A flow that took over jobs of another one, or lost some, is not what was declared.
         self._is_as_declared = declared == self._total
-        self._is_added_to = self._has_more_children(branches)
+        self._quickest = math.inf
+        self._declared, self._is_added_to = {}, False
+        if declared <= FEW_JOBS:
+            lists = zip(self._parents, self._store.declared.read_many(self._parents), strict=True)
+            self._declared = {
+                parent: {key for piece in pieces for key in piece.keys} for parent, pieces in lists
+            }
+        else:
+            self._is_added_to = self._has_more_children(branches)
 
     def _read_shared(self) -> int:
         """Note how many parents each shared job has beside the first; return how many jobs are declared in all."""

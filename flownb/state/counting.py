@@ -88,9 +88,12 @@ def _count_wide(store: Store, wide: dict[str, list[Group]], root: str, stages: _
     for (parent, groups), children in zip(wide.items(), store.children.counts(list(wide)), strict=True):
         base, size = groups[0]["base"], _size(groups)
         counted = stages.setdefault(keys.queue_of_base(base), Counter())
-        waits = max(min(children.pending, size - children.completed - children.ignored - children.failed), 0)
+        failed = children.ignored + children.failed
+        waits = max(min(children.pending, size - children.completed - failed), 0)
+        if any(group.get("forgotten", True) for group in groups):  # else those that are missing were removed
+            failed = max(size - children.completed - waits, 0)
         counted[COMPLETED] += children.completed
-        counted[FAILED] += max(size - children.completed - waits, 0)  # of a child with `rdof` nothing is kept
+        counted[FAILED] += failed
         if waits:
             pending.setdefault(base, {})[parent] = waits
     exact = True

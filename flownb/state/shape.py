@@ -9,19 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from flownb.state.child_search import ChildSearch
 from flownb.wire import codec, keys
 from flownb.wire.folding import MOST_SINGLE, group_siblings
 from flownb.wire.records import OPTIONAL
 from flownb.wire.store import Store
-from flownb.wire.store.limits import in_pieces
+from flownb.wire.store.limits import FEW_JOBS, in_pieces
 
 REMOVED = "(removed)"  #: the name of a job that is gone, and with it its name
 
-Group = dict[str, Any]  #: base name count first optional leaf; see docs/wire-format.md
+Group = dict[str, Any]
+"""base name count first optional leaf (docs/wire-format.md); if found also forgotten: what fails is kept nowhere."""
 
 
 class Shape(ABC):
@@ -94,12 +96,14 @@ class LinkedShape(Shape):
         super().__init__(store, root)
         self.complete = False
         self._is_declared = flow is not None
-        self._seal = keys.seal(store.prefix, flow or keys.split(root)[2])
         # What was found so far; written by who holds `_exploring`.
         self._groups: dict[str, list[Group]] = {}
         self._names: dict[str, dict[str, str]] = {}  # parent -> child -> name, in order
         self._above: dict[str, str] = {}  # child -> a parent of it
         self._branches: set[str] = set()  # jobs that have children
+        self._seal = keys.seal(store.prefix, flow or keys.split(root)[2])
+        self._kept: dict[str, int] = {}  # parent -> children that its own keys name, of a large flow
+        self._search = ChildSearch(store, lambda parent: self._names.get(parent, {}))
         self._bases = {keys.base_of(root)}
         self._walk = self._steps([root])
         self._exploring = (
@@ -120,7 +124,7 @@ class LinkedShape(Shape):
     def _explore(self, patience: float | None) -> None:
         ends = None if patience is None else time.monotonic() + patience
         if self.complete:
-            grown = self._grown() + self._new_parents()
+            grown = [*dict.fromkeys([*self._with_new_children(), *self._new_parents()])]
             if not grown:
                 return
             self.complete, self._walk = False, self._steps(grown)
@@ -129,16 +133,20 @@ class LinkedShape(Shape):
                 return
         self.complete = True
 
-    def _grown(self) -> list[str]:
-        """Jobs that keep more children than were found."""
+    def _with_new_children(self) -> list[str]:
+        """Jobs that keep children which were not found."""
         parents = [parent for parent, _ in self.branches()]
-        counts = self.store.children.counts(parents)
-        known = [len(self._names.get(parent, ())) for parent in parents]
-        more = {
-            parent: sum(count) - n
-            for parent, count, n in zip(parents, counts, known, strict=True)
-            if sum(count) > n
-        }
+        counts = dict(zip(parents, map(sum, self.store.children.counts(parents)), strict=True))
+        if sum(counts.values()) > FEW_JOBS:
+            return [*self._with_more_children(counts), *self._search.look(parents)]
+        kept = zip(parents, self.store.children.read_few(parents), strict=True)
+        return [parent for parent, children in kept if not children <= self._names.get(parent, {}).keys()]
+
+    def _with_more_children(self, counts: Mapping[str, int]) -> list[str]:
+        """Jobs that keep more children than the last time."""
+        before = {parent: self._kept.get(parent, len(self._names.get(parent, ()))) for parent in counts}
+        self._kept = dict(counts)
+        more = {parent: n - before[parent] for parent, n in counts.items() if n > before[parent]}
         # The seal is among the children.
         sealed = set(self.store.children.read_sealed(list(more), self._seal))
         return [parent for parent, n in more.items() if n > (parent in sealed)]
@@ -203,11 +211,12 @@ class LinkedShape(Shape):
         self._groups[parent] = groups
 
     def _read_optional(self, groups: Sequence[Group]) -> None:
-        """Note of each group, by its first job, whether the parent goes on without it."""
+        """Note of each group, by its first job, whether the parent goes on without it, and keeps nothing of it then."""
         firsts = self.store.jobs.read([group["first"][0] for group in groups], ("parent",))
         for group, child in zip(groups, firsts, strict=True):
             link = codec.decode_object(child.parent or "{}") if child else {}
             group["optional"] = any(link.get(policy) for policy in OPTIONAL)
+            group["forgotten"] = bool(link.get("rdof"))
 
 
 def levels_below(store: Store, tops: Sequence[str]) -> Iterator[list[str]]:

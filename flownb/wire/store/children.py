@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from flownb.wire import codec, keys
@@ -89,6 +89,22 @@ class Children:
     def read_all(self, parent: str) -> list[str]:
         """Return the children that a parent knows by any of its keys, pending or ended, each once."""
         return list(dict.fromkeys(key for page in self.pages(parent) for key in page))
+
+    def read_few(self, parents: Sequence[str]) -> list[set[str]]:
+        """As `read_all`, of parents that have few children: all at once."""
+        found: list[set[str]] = []
+        for some in in_pieces(parents):
+            with self._server.pipeline() as pipe:
+                for parent in some:
+                    pipe.smembers(keys.part(parent, "dependencies"))
+                    pipe.hkeys(keys.part(parent, "processed"))
+                    pipe.hkeys(keys.part(parent, "failed"))
+                    pipe.zrange(keys.part(parent, "unsuccessful"), 0, -1)
+                answers = pipe.execute()
+            for i in range(0, len(answers), 4):
+                children = map(codec.text, chain.from_iterable(answers[i : i + 4]))
+                found.append({key for key in children if not is_seal(key)})
+        return found
 
     def read_pending(self, parent: str) -> list[str]:
         """Return the keys of the children a parent still waits for, in no order."""

@@ -13,6 +13,7 @@ CHUNK_JOBS = 500  #: jobs a call of a larger flow
 CHUNK_BYTES = 2_000_000  #: of data in such a call
 JOBS_A_CHANGE = 100  #: jobs that one call cancels, retries or removes
 JOBS_A_READ = 100  #: jobs a read: no command holds the server up for over 1 ms, however many there are
+FEW_JOBS = 1000  #: jobs of a flow that is small: whatever is asked of it, each of its jobs may be looked at
 VALUES_A_READ = 1000  #: values of jobs that one read brings: each may be large, but most are short
 IDS_A_READ = 1000  #: ids that one read takes from a queue's list or sorted set
 

@@ -1,0 +1,42 @@
+"""Looks for children that came in place of others: their parent's keys name as many as before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from flownb.wire.store import Store
+
+_PAUSE_PER_LOOK = 50  # looks take 2 % of the time
+
+
+class ChildSearch:
+    """Goes through the children of a large flow's parents, some pages each time, round and round.
+
+    `known` gives the children of a parent that are known.
+    """
+
+    def __init__(self, store: Store, known: Callable[[str], Collection[str]]) -> None:
+        self._store = store
+        self._known = known
+        self._pages: Iterator[tuple[str, bool]] = iter(())  # what is left of this round
+        self._last_look = time.monotonic()
+
+    def look(self, parents: Sequence[str]) -> list[str]:
+        """Return those of the parents looked at that keep a child which is not known; at least one page is read."""
+        began = time.monotonic()
+        ends, self._last_look = began + (began - self._last_look) / _PAUSE_PER_LOOK, began
+        found: dict[str, None] = {}
+        for parent, has_new in self._pages:
+            if has_new:
+                found[parent] = None
+            if time.monotonic() > ends:
+                return list(found)
+        self._pages = self._look_through(parents)
+        return list(found)
+
+    def _look_through(self, parents: Sequence[str]) -> Iterator[tuple[str, bool]]:
+        for parent in parents:
+            known = self._known(parent)
+            for page in self._store.children.pages(parent):
+                yield parent, not all(key in known for key in page)
