@@ -133,9 +133,8 @@ def _of_zoned(column: pd.Series[Any]) -> list[str]:
 
 def _offset_text(seconds: int) -> str:
     zone = datetime.timezone(datetime.timedelta(seconds=seconds))
-    return plain_json.time_text(datetime.datetime(2000, 1, 1, tzinfo=zone)).removeprefix(
-        "2000-01-01T00:00:00"
-    )
+    text = plain_json.time_text(datetime.datetime(2000, 1, 1, tzinfo=zone))
+    return text.removeprefix("2000-01-01T00:00:00")
 
 
 def _fraction(ns: int) -> str:
@@ -247,6 +246,9 @@ def _converted(value: Any, level: int) -> Any:
     fields = plain_json.fields_of(value)
     if fields is not None:
         return _of_dict(fields, level)
+    parts = plain_json.of_arrow(value)
+    if parts is not value:
+        return _plain(parts, level)
     raise _Unfit(
         f"a value of type {type_name(value)} has no JSON form",
         "send its parts as a dict, or the path of a file",
@@ -366,9 +368,8 @@ def _register_short_ones() -> None:
         _converted.register(kind, lambda value, level: None)
     for kind in texts:
         _converted.register(kind, lambda value, level: str(value))
-    times: tuple[Any, ...] = (datetime.date, datetime.time)
-    for kind in times:
-        _converted.register(kind, lambda value, level: value.isoformat())
+    _converted.register(datetime.date, lambda value, level: value.isoformat())
+    _converted.register(datetime.time, lambda value, level: value.isoformat())
     _converted.register(str, lambda value, level: str.__str__(value))
     _converted.register(int, lambda value, level: int.__int__(value))
     _converted.register(enum.Enum, lambda value, level: _plain(value.value, level + 1))

@@ -114,9 +114,7 @@ def _as_list_or_text(value: Any) -> Any:
         if isinstance(value, kinds):
             return make(value)
     package = _package(type(value))
-    if package == "pandas":
-        return _of_pandas(value)
-    return _of_numpy(value) if package == "numpy" else value
+    return _OF_PACKAGES[package](value) if package in _OF_PACKAGES else value
 
 
 def _package(kind: type) -> str:
@@ -191,6 +189,24 @@ def _of_numpy(value: Any) -> Any:
     if kind == "m":
         return float(value / numpy.timedelta64(1, "s"))
     return _short_fraction(str(numpy.datetime_as_string(value, unit="ns")))
+
+
+def of_arrow(value: Any) -> Any:
+    """Return a column or cell of polars or Arrow as a list, or as what it stands for; any other value as it is."""
+    name = type(value).__name__
+    if name == "Series" and _package(type(value)) == "polars":
+        return value.to_list()
+    if name.endswith("Scalar") and hasattr(value, "as_py"):
+        return value.as_py()
+    return value.to_pylist() if name.endswith("Array") and hasattr(value, "to_pylist") else value
+
+
+_OF_PACKAGES: dict[str, Callable[[Any], Any]] = {
+    "pandas": _of_pandas,
+    "numpy": _of_numpy,
+    "polars": of_arrow,
+    "pyarrow": of_arrow,
+}
 
 
 def _short_fraction(text: str) -> str:

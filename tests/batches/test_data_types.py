@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -34,6 +36,74 @@ def test_a_value_has_the_same_json_in_a_cell_and_as_what_a_task_returns():
         expected = json.loads(text)
         assert (None if came is pd.NA else came) == expected, kind
         assert went == [expected], kind
+
+
+def test_a_value_has_the_same_json_for_aggregates_and_from_them():
+    @fn.task
+    def back(code, value):
+        return [made_by(code)]
+
+    @fn.task
+    def seen(rows):
+        cells = zip(rows["value"], rows["back"], strict=True)
+        return [[None if came is pd.NA else came, went] for came, went in cells] + [
+            [made_by(c)] for c in rows["code"]
+        ]
+
+    frame = pd.DataFrame({"code": [code for _, code, _ in VALUES]})
+    frame["value"] = pd.Series([made_by(code) for code in frame["code"]], dtype=object)
+    expected = [json.loads(text) for *_, text in VALUES]
+    result = fn.fan_out(frame, back, into=seen).result(timeout=60)
+    assert result == [[one, [one]] for one in expected] + [[one] for one in expected]
+
+
+def test_debug_calls_with_what_the_job_holds():
+    @fn.task
+    def same(value):
+        return value
+
+    values = pd.Series([made_by(code) for _, code, _ in VALUES], dtype=object)
+    batch = fn.fan_out(pd.DataFrame({"value": values}), same).wait(timeout=60)
+    for position, (kind, _, text) in enumerate(VALUES):
+        assert batch.debug(position) == json.loads(text), kind
+
+
+def test_a_value_passes_from_task_to_task():
+    @fn.task
+    def first(code):
+        return [made_by(code)]
+
+    @fn.task
+    def then(value):
+        return value
+
+    with fn.workers():
+        flows = [fn.add(fn.chain(first.node(code), then)) for _, code, _ in VALUES]
+        for flow, (kind, _, text) in zip(flows, VALUES, strict=True):
+            assert flow.result(timeout=60) == [json.loads(text)], kind
+
+
+ANOTHER_KERNEL = """
+import json, sys, flownb as fn
+fn.connect(path=sys.argv[1])
+table = fn.attach("values").table()
+print(json.dumps([table["value"].astype(object).where(table["value"].notna(), None).tolist(), table["back"].tolist()]))
+"""
+
+
+def test_another_process_reads_the_same(server_folder):
+    @fn.task
+    def back(code, value):
+        return [made_by(code)]
+
+    frame = pd.DataFrame({"code": [code for _, code, _ in VALUES]})
+    frame["value"] = pd.Series([made_by(code) for code in frame["code"]], dtype=object)
+    fn.fan_out(frame, back, name="values").wait(timeout=60)
+    command = [sys.executable, "-c", ANOTHER_KERNEL, str(server_folder)]
+    came, went = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    expected = [json.loads(text) for *_, text in VALUES]
+    assert came == expected
+    assert went == [[one] for one in expected]
 
 
 @pytest.mark.parametrize(("kind", "code", "text"), VALUES, ids=[kind for kind, *_ in VALUES])

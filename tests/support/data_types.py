@@ -21,6 +21,8 @@ import attrs
 import msgspec
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pydantic
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-types.md"
@@ -116,6 +118,10 @@ VALUES: list[tuple[str, str, str]] = [
     ("pd.Index", "pd.Index([1, 2])", "[1,2]"),
     ("pd.Series whose labels are texts", "pd.Series({'a': 1.5, 'b': float('nan')})", '{"a":1.5,"b":null}'),
     ("any other pd.Series", "pd.Series([dt.date(2024, 2, 29), None])", '["2024-02-29",null]'),
+    ("polars.Series", "pl.Series([1, None])", "[1,null]"),
+    ("polars.Series of times", "pl.Series([dt.date(2024, 2, 29)])", '["2024-02-29"]'),
+    ("pyarrow.Array, ChunkedArray", "pa.array([[1], None])", "[[1],null]"),
+    ("pyarrow.Scalar", "pa.scalar(Decimal('0.10'))", '"0.10"'),
     ("numpy number", "np.float32(0.5)", "0.5"),
     ("numpy bool", "np.bool_(True)", "true"),
     ("numpy text", "np.str_('a')", '"a"'),
@@ -212,6 +218,8 @@ NAMES = {
         "pd": pd,
         "dt": dt,
         "pathlib": pathlib,
+        "pa": pa,
+        "pl": pl,
         "uuid": uuid,
         "Decimal": Decimal,
         "ZoneInfo": ZoneInfo,

@@ -115,7 +115,7 @@ def test_infinity_is_refused_in_results_too(value):
         (bytearray(b"x"), "a bytearray is not JSON; use base64"),
         (memoryview(b"x"), "a memoryview is not JSON"),
         (1j, "a complex is not JSON"),
-        (object(), "a object is not JSON"),
+        (object(), "an object is not JSON"),
         (Point, "a type is not JSON"),
         (pd.DataFrame(), r"a DataFrame is not JSON; use .to_dict.*, fan out over its rows"),
         (lambda: 1, "a function is not JSON"),
