@@ -37,13 +37,18 @@ def _go_on_when_defined(stored: StoredBatch, connection: Connection) -> None:
 
     unlisten = registry.listen(note)
     connection.on_close(unlisten)
-    facts = stored.store.queue_facts.read([keys.base(stored.store.prefix, queue)])
-    if not any(each.served for each in facts.values()):
+    if not _is_served(stored, connection):
         then = "" if connection.embedded else ", then fn.workers()"
         print(
             f"batch {stored.name!r}: nobody runs its rows: run the cell that defines task {task!r}, or import its "
             f"module{then}"
         )
+
+
+def _is_served(stored: StoredBatch, connection: Connection) -> bool:
+    """Does some worker serve the rows? On the embedded server a kernel that has just been restarted does no more."""
+    base, queues = keys.base(stored.store.prefix, stored.row_queue), stored.store.queues
+    return base in (queues.read_signs() if connection.embedded else queues.read_served() or ())
 
 
 def _say_what_has_changed(stored: StoredBatch) -> None:

@@ -238,11 +238,14 @@ def test_a_row_of_a_job_of_many_keeps_its_version_and_every_kernel_gives_code_th
 
 @pytest.mark.parametrize("attach_first", [True, False])
 def test_after_a_restart_attach_and_the_tasks_cell_are_enough_in_either_order(
-    start_kernel, tmp_path, attach_first
+    start_kernel, tmp_path, redis, until, attach_first
 ):
     first, gate = start_kernel(), str(tmp_path / "gate")
     cell = DEAD.format(factor=2, gate=gate)
     assert first.run(cell + "fn.fan_out([1, 2, 3], score, name='left')")[1] is None
+    until(
+        lambda: redis.zscore("bull:flownb:served", "bull:score")
+    )  # noted for some seconds, also after its death
     first.kill()
     (tmp_path / "gate").touch()
     second = start_kernel()

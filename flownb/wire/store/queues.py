@@ -174,18 +174,27 @@ class Queues:
         import redis.exceptions
 
         try:
-            clients: Any = self._server.client.client_list()
+            signs = self._signs()
             now: Any = self._server.client.time()
             ours: Any = self._server.client.zrange(
                 self._server.key("served"), now[0] * 1000, "+inf", byscore=True
             )
         except redis.exceptions.RedisError:
             return None
-        served = {codec.text(base) for base in ours}
-        for client in clients:  # BullMQ's workers name their connection prefix:base64(queue)[:w:name]
-            if base := keys.base_of_sign(str(client.get("name", ""))):
-                served.add(base)
-        return served
+        return signs | {codec.text(base) for base in ours}
+
+    def read_signs(self) -> set[str]:
+        """Return the queues that workers' connections are named after; a dead worker's are gone with it.
+
+        Some servers let nobody name a connection: a worker has none there, nor in the seconds after it lost the server.
+        """
+        with server_errors():
+            return self._signs()
+
+    def _signs(self) -> set[str]:
+        clients: Any = self._server.client.client_list()  # BullMQ's say prefix:base64(queue)[:w:name]
+        found = (keys.base_of_sign(str(client.get("name", ""))) for client in clients)
+        return {base for base in found if base}
 
 
 def _is_marker(id: str) -> bool:
