@@ -73,6 +73,7 @@ class BatchRequest:
             grouped=self.grouped,
             whole_row=job.whole_row,
             any_column=job.any_column,
+            takes_job=job.takes_job,
             refer=job.is_ours,
             start=start,
         )
@@ -158,6 +159,10 @@ def _check_stage(stage: Any, filled: list[str]) -> None:
         raise no_task("into", stage, "a task, or a list of tasks up to the root")
     if not stage.required and not stage.optional:
         raise FlowError(f"into: task {stage.name} needs a parameter for the DataFrame of what is below it")
+    if stage.takes_job and "job" in filled:
+        raise FlowError(
+            f"into: the parameter 'job' of task {stage.name} receives the Job, not the value of by=; rename the column"
+        )
     unfilled = [name for name in stage.required[1:] if name not in filled]
     if unfilled:
         raise FlowError(

@@ -86,10 +86,11 @@ def fan_out(
     """Run a task for each row of a frame (pandas, polars, Arrow, DuckDB), list or iterator; return a `Batch` at once.
 
     `task`: its parameters named like columns receive those columns, ``**others`` the rest; one parameter ``row``
-    receives the whole row as a dict; a queue's name stands for whoever serves that queue. `into`: a task or a list
-    of tasks up to the root; each receives a DataFrame of what is below it. `by`: the first of them runs once for
-    each group (a group in which no row succeeded has no columns of results); it names columns or levels of the index,
-    groups stand in order of first appearance, and missing values are a group too.
+    receives the whole row as a dict; ``job`` receives the Job (a column of that name is refused); a queue's name
+    stands for whoever serves that queue. `into`: a task or a list of tasks up to the root; each receives a DataFrame
+    of what is below it. `by`: the first of them runs once for each group (a group in which no row succeeded has no
+    columns of results); it names columns or levels of the index, groups stand in order of first appearance, and
+    missing values are a group too.
     Other keywords override the task's options. A `limiter` (``"5/s"``) is the queue's own from then on, BullMQ's
     global rate limit: it holds all workers, retries included, until another is given; None ends it.
 

@@ -29,6 +29,7 @@ class RowJob:
     alone: bool  #: a job holds one row, unless the caller says otherwise
     whole_row: bool = False
     any_column: bool = False
+    takes_job: bool = False  #: its parameter `job` receives the Job
     is_ours: bool = True  #: a flownb worker runs it, not whoever serves the queue
     is_limited: bool = False
     task: Task | None = None  #: None where others serve the queue
@@ -65,6 +66,7 @@ class RowJob:
             alone=task.needs_its_own_job or bool(options.timeout),
             whole_row=[*task.required, *task.optional] == ["row"] and not task.takes_any,
             any_column=task.takes_any,
+            takes_job=task.takes_job,
             is_limited=task.limiter is not None,
             task=task,
             code=code_of(task.function),

@@ -71,6 +71,7 @@ def read(
     grouped: Grouped | None = None,
     whole_row: bool = False,
     any_column: bool = False,
+    takes_job: bool = False,
     refer: bool = True,
     start: int = 0,
 ) -> Rows:
@@ -83,7 +84,8 @@ def read(
     `rows` is kept or changed. `start` is the number of the first of the items.
 
     Only columns named in `required` or `optional` travel; a required one must
-    exist. With `any_column` the others travel too. With `whole_row` all travel inside ``row``.
+    exist. With `any_column` the others travel too. With `whole_row` all travel inside ``row``. With `takes_job`
+    the parameter ``job`` is filled with the Job, so no column may have its name.
     `grouped` are groups that pandas has made of the rows already. The columns of `key` are the rows' labels.
 
     A text's keys are sorted, so the order of columns changes nothing; inside
@@ -107,6 +109,8 @@ def read(
     table = tabulated(rows, [*required] or [*optional][:1], everything=everything, start=start)
     if key:
         table = keyed(table, key)
+    if takes_job and not whole_row:
+        _refuse_column_job(table)
     columns = _travelling(table, required, optional, everything)
     if grouped is None and by is not None:
         grouped = by_columns(table, by)
@@ -193,6 +197,14 @@ def _refuse_unfilled(table: InputTable, required: Sequence[str]) -> None:
                 f"parameter {name!r}: no column has this name{nearest_column(name, table)}; "
                 "rename a column, add one with df.assign, or give the parameter a default"
             )
+
+
+def _refuse_column_job(table: InputTable) -> None:
+    if "job" in table.columns:
+        raise FlowError(
+            "column 'job': the task's parameter of this name receives the Job, not the cell; rename the column: "
+            'df.rename(columns={"job": "job_name"}), or leave it out: df.drop(columns="job")'
+        )
 
 
 def _texts(names: list[str], columns: list[list[str]], length: int, whole_row: bool) -> list[str]:

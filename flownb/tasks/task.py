@@ -143,10 +143,14 @@ class Task(Generic[Parameters, Returned]):
         return [p.name for p in self._fillable() if p.default is not inspect.Parameter.empty]
 
     @property
+    def takes_job(self) -> bool:
+        """Has it a parameter `job`, which receives the Job?"""
+        return any(p.name == "job" for p in self.parameters)
+
+    @property
     def needs_its_own_job(self) -> bool:
         """Must each call be a job of its own: it asks for the job, is limited, or waits better side by side?"""
-        asks = any(p.name == "job" for p in self.parameters)
-        return asks or self.limiter is not None or inspect.iscoroutinefunction(self.function)
+        return self.takes_job or self.limiter is not None or inspect.iscoroutinefunction(self.function)
 
     def _fillable(self) -> list[inspect.Parameter]:
         return [p for p in self.parameters if p.name != "job" and p.kind is not inspect.Parameter.VAR_KEYWORD]

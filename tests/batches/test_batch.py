@@ -230,7 +230,19 @@ def pair(text, lang): ...
 def total(rows): ...
 
 
-for made in (pair, total):
+@fn.task
+def asks(job, text): ...
+
+
+@fn.task
+def asks_of_all(job, **cells): ...
+
+
+@fn.task
+def asks_above(rows, job): ...
+
+
+for made in (pair, total, asks, asks_of_all, asks_above):
     registry._by_queue.pop(made.queue)
 
 
@@ -283,6 +295,20 @@ def plain(n): ...
         ([{"text": 1, "lang": 2}], pair, {"rows_per_job": 2.0}, 'rows_per_job: "auto" or a whole number'),
         ([{"text": 1, "lang": 2}], pair, {"into": "total"}, "into: a task, or a list of tasks"),
         ([{"text": 1, "lang": 2}], pair, {"connection": "redis://x"}, "connection: make one first"),
+        (
+            pd.DataFrame({"text": [1], "job": ["cook"]}),
+            asks,
+            {},
+            "receives the Job, not the cell; rename the",
+        ),
+        ([{"text": 1, "job": "cook"}], asks_of_all, {}, "column 'job': the task's parameter of this name"),
+        (iter([{"text": 1, "job": "cook"}]), asks, {"name": "piecewise"}, "column 'job': the task's"),
+        (
+            pd.DataFrame({"text": [1], "lang": [2], "job": ["cook"]}),
+            pair,
+            {"into": asks_above, "by": "job"},
+            "the parameter 'job' of task asks_above receives the Job, not the value of by=",
+        ),
         (pair, pd.DataFrame({"text": [1], "lang": [2]}), {}, "task: a task (a function with @flownb.task"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
@@ -305,6 +331,20 @@ def test_a_task_that_takes_any_argument_receives_every_column():
     assert fn.fan_out([5], names).results(timeout=20)["names"].tolist() == [[5, {}]]
     with pytest.raises(fn.FlowError, match="parameter 'n': no column has this name"):
         fn.fan_out(frame[["a"]], names)
+
+
+def test_a_column_named_job_stands_in_the_whole_row_beside_the_job():
+    @fn.task
+    def whole(row, job):
+        return [row["job"], job.name]
+
+    @fn.task
+    def others(n, **cells):
+        return cells
+
+    frame = pd.DataFrame({"n": [1], "job": ["cook"]})
+    assert fn.fan_out(frame, whole).results(timeout=20)["whole"].tolist() == [["cook", "whole"]]
+    assert fn.fan_out(frame, others).results(timeout=20)["job"].tolist() == ["cook"]
 
 
 def test_a_removed_batch_has_no_table(square):
