@@ -20,7 +20,16 @@ from flownb.batches.row_ids import id_above
 from flownb.batches.stored_rows import StoredRows
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
-from flownb.wire.records import ALL_ENDED, COMPLETED, FAILED, MOST_FAILURES, JobRecord, Node, Snapshot
+from flownb.wire.records import (
+    ALL_ENDED,
+    COMPLETED,
+    FAILED,
+    MOST_FAILURES,
+    FlowCounts,
+    JobRecord,
+    Node,
+    Snapshot,
+)
 from flownb.wire.store.limits import CHUNK_JOBS
 
 MOST_ROWS_READ = 100_000  # by a view, to count them
@@ -141,6 +150,7 @@ class StoredBatch(StoredFlow):
         """As of any flow; rows and groups have their labels, and failed rows inside a job of many stand among them."""
         self.is_whole()
         snapshot = super().snapshot(failures=failures, **parts)
+        snapshot = dataclasses.replace(snapshot, single_rows=self._single_rows(snapshot.counts))
         nodes = [
             dataclasses.replace(node, name=self.name_of(node.job)) if node.job else node
             for node in snapshot.nodes
@@ -149,6 +159,12 @@ class StoredBatch(StoredFlow):
         if not snapshot.counts.count(FAILED) or not failures:
             return snapshot
         return dataclasses.replace(snapshot, failures=tuple(self._labelled_failures(snapshot)))
+
+    def _single_rows(self, counts: FlowCounts) -> int:
+        """How many of the jobs that are counted are rows, where a queue has nothing else and they share none."""
+        if self.row_queue in counts.rows_a_job or self.row_queue in self.spec["stage_queues"]:
+            return 0
+        return sum(counts.by_stage.get(self.row_queue, {}).values())
 
     def _with_ends(self, nodes: list[Node], snapshot: Snapshot) -> list[Node]:
         """The nodes; once the batch has ended, those of rows in jobs of many with how many completed and failed."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import flownb
 from flownb.cli.console import connect, is_confirmed, print_rows
 from flownb.errors import FlownbError, JobMissing, printable
+from flownb.views.words import state_word
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
@@ -68,7 +69,7 @@ def _steer(options: argparse.Namespace, act: Callable[[Flow], object], to_confir
         print(
             json.dumps({"name": flow.name, "state": state})
             if options.json
-            else f"{printable(flow.name)}: {state}"
+            else f"{printable(flow.name)}: {state_word(state)}"
         )
     return 0
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import flownb
 from flownb.cli.console import connect, is_confirmed, print_rows
 from flownb.diagnosis import reason_words
+from flownb.views.words import state_word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def _print_flows(frame: pd.DataFrame, *, as_json: bool, nothing: str) -> None:
     rows = frame.to_dict("records")
     if not as_json:
         rows = [
-            {"flow": row["flow"], "name": row["name"], "state": row["state"]}
+            {"flow": row["flow"], "name": row["name"], "state": state_word(row["state"])}
             | {"jobs": f"{row['completed'] + row['failed']:,} of {row['total']:,}", "failed": row["failed"]}
             | {"age": reason_words.span(row["age_s"] * 1000), "why": row["why"]}
             for row in rows

@@ -20,9 +20,12 @@ from flownb.views.words import (
     cut,
     duration,
     first_line,
+    flow_state_words,
     in_reading_order,
+    rows,
     shown,
     size,
+    state_word,
 )
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED, STATES, FlowCounts, JobRecord, Snapshot
 
@@ -97,9 +100,9 @@ def _heading(snapshot: Snapshot) -> dict[str, Any]:
     tone = FAILED if state == "failing" else state if state in STATES else UNKNOWN
     return {
         "name": shown(snapshot.name),
-        "state": shown(state),
+        "state": shown(flow_state_words(snapshot)),
         "tone": tone,
-        "size": size(snapshot.counts),
+        "size": size(snapshot.counts, rows(snapshot)),
         "progress": _progress(snapshot.counts),
         "runs": progress_words.in_words(snapshot),
     }
@@ -115,8 +118,8 @@ def _progress(counts: FlowCounts) -> Markup:
     for state, count in pairs:
         tone = state if state in STATES else UNKNOWN
         left = "" if state in _BEGUN else " fn-left"
-        shares.append(fill("share.html", tone=tone, left=left, count=count, state=state))
-        key.append(fill("key.html", tone=tone, sign=SYMBOLS[tone], count=count, state=state))
+        shares.append(fill("share.html", tone=tone, left=left, count=count, state=state_word(state)))
+        key.append(fill("key.html", tone=tone, sign=SYMBOLS[tone], count=count, state=state_word(state)))
     return fill(
         "progress.html",
         words=counts_in_words(pairs) or "no jobs",
@@ -132,7 +135,7 @@ def _stages(counts: FlowCounts) -> Markup:
         [shown(queue), *(states.get(state, 0) for state in ordered), sum(states.values())]
         for queue, states in counts.by_stage.items()
     ]
-    return table(["queue", *ordered, "total"], rows)
+    return table(["queue", *map(state_word, ordered), "total"], rows)
 
 
 def _failures(records: Iterable[JobRecord], unread: int, *, most: int, tracebacks: bool = True) -> Markup:

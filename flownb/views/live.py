@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flownb.errors import printable
 from flownb.views import box_parts, dot, failure_groups, progress_words
 from flownb.views.box_parts import BoxParts
 from flownb.views.geometry import Rect, Route
@@ -21,11 +20,14 @@ from flownb.views.words import (
     counts_in_words,
     cut,
     first_line,
+    flow_state_words,
     how_far,
     in_reading_order,
     includes_queue,
     reason,
+    rows,
     shown,
+    state_word,
     state_words,
     times,
     tone,
@@ -137,9 +139,14 @@ def _framed_arrow(arrow: Arrow, route: Route) -> dict[str, Any]:
 
 
 def badges() -> dict[str, Any]:
-    """How each state is shown beside its colour: a symbol in text, and the shapes of its badge."""
+    """How each state is shown beside its colour: a word, a symbol in text, and the shapes of its badge."""
     return {
-        state: {"symbol": symbol, "paths": BADGE_PATHS.get(state, ()), "solid": state in SOLID_BADGES}
+        state: {
+            "word": state_word(state),
+            "symbol": symbol,
+            "paths": BADGE_PATHS.get(state, ()),
+            "solid": state in SOLID_BADGES,
+        }
         for state, symbol in SYMBOLS.items()
     }
 
@@ -201,10 +208,11 @@ def head_of(snapshot: Snapshot) -> dict[str, Any]:
     held = snapshot.counts.paused and snapshot.finished is None
     return {
         "name": shown(snapshot.name, 200),
-        "state": "paused" if held else printable(snapshot.state),
+        "state": "paused" if held else flow_state_words(snapshot),
         "tone": WAITING if held else FAILED if snapshot.state == "failing" else _known(snapshot.state),
         "total": snapshot.counts.total,
-        "rows": snapshot.counts.rows,
+        "rows": rows(snapshot),
+        "shared": snapshot.counts.rows > 0,  # rows share jobs
         "counts": [list(pair) for pair in whole_counts(snapshot.counts)],
         "queues": [shown(queue) for queue in snapshot.counts.by_stage],
         "oldest": snapshot.oldest,

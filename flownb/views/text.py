@@ -9,6 +9,7 @@ from flownb.views.words import (
     how_far,
     jobs,
     reason,
+    rows,
     shown,
     size,
     state_words,
@@ -25,7 +26,7 @@ def summary(snapshot: Snapshot) -> str:
     """
     counts = snapshot.counts
     ended = [(state, counts.count(state)) for state in (COMPLETED, FAILED)]
-    parts = [size(counts)] + [f"{count} {state}" for state, count in ended if count]
+    parts = [size(counts, rows(snapshot))] + [f"{count} {state}" for state, count in ended if count]
     if snapshot.state == CANCELLED:
         parts.append(CANCELLED)
     elif counts.paused:

@@ -16,6 +16,7 @@ from flownb.wire.records import (
     FlowCounts,
     JobRecord,
     Node,
+    Snapshot,
 )
 
 UNKNOWN = "unknown"
@@ -66,16 +67,21 @@ def first_line(text: str, most: int) -> str:
     return shown(next((line for line in lines if line), "no message"), most)
 
 
-def size(counts: FlowCounts) -> str:
-    """How many jobs a flow has, as far as that is known; rows that share jobs are counted as rows.
+def rows(snapshot: Snapshot) -> int:
+    """How many of what a flow counts are rows: those that share jobs, and those that have a job each."""
+    return snapshot.counts.rows + snapshot.single_rows
+
+
+def size(counts: FlowCounts, rows: int = 0) -> str:
+    """How many jobs a flow has, as far as that is known; `rows` of them are rows.
 
     >>> size(FlowCounts(by_stage={"rows": {"waiting": 500}}, counting=True))
     '500 jobs so far, counting'
-    >>> size(FlowCounts(by_stage={"report": {"waiting": 1}, "rows": {"waiting": 60}}, rows_a_job={"rows": 2.0}))
+    >>> size(FlowCounts(by_stage={"report": {"waiting": 1}, "rows": {"waiting": 60}}), rows=60)
     '60 rows and 1 job'
     """
-    rest = jobs(counts.total - counts.rows)
-    text = f"{counts.rows} {'row' if counts.rows == 1 else 'rows'} and {rest}" if counts.rows else rest
+    rest = jobs(counts.total - rows)
+    text = f"{rows} {'row' if rows == 1 else 'rows'} and {rest}" if rows else rest
     return f"{text} so far, counting" if counts.counting else text
 
 
@@ -99,12 +105,24 @@ def how_far(node: Node) -> str:
     return node.words or counts_in_words(in_reading_order(node.states))
 
 
+def state_word(state: str) -> str:
+    """A state as people read it: a word of BullMQ's, but for what waits for others, of which nobody says how many.
+
+    >>> state_word("completed"), state_word("waiting-children")
+    ('completed', 'waiting for children')
+    """
+    return "waiting for children" if state == WAITING_CHILDREN else printable(state)
+
+
 def state_words(node: Node) -> list[str]:
-    """The state of one job, as it is shown; what it waits for, if it waits for children."""
-    return [
-        node.words or ("waiting for children" if state == WAITING_CHILDREN else printable(state))
-        for state in node.states
-    ]
+    """The state of one job, as it is shown; how many it waits for, if it waits for children."""
+    return [node.words or state_word(state) for state in node.states]
+
+
+def flow_state_words(snapshot: Snapshot) -> str:
+    """The state of a flow, as it is shown: where it is its root's, in the words of the root."""
+    of_root = snapshot.state == WAITING_CHILDREN and snapshot.nodes
+    return "".join(state_words(snapshot.nodes[0])) if of_root else state_word(snapshot.state)
 
 
 def in_reading_order(states: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -119,7 +137,7 @@ def in_reading_order(states: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def counts_in_words(pairs: Iterable[tuple[str, int]]) -> str:
     """The counts of states as one line: ``742 completed, 12 active, 3 failed``."""
-    return ", ".join(f"{count} {printable(state)}" for state, count in pairs)
+    return ", ".join(f"{count} {state_word(state)}" for state, count in pairs)
 
 
 def tone(states: Mapping[str, int]) -> str:

@@ -122,6 +122,7 @@ class Snapshot:
     oldest: int | None = None  #: when the job that runs longest was started
     eta: tuple[float, float] | None = None  #: seconds until it has ended, where somebody asked
     left_out: int = 0  #: jobs below nodes too many to draw
+    single_rows: int = 0  #: rows that have a job each: `counts` has those jobs
     note: str = ""  #: what else is to be known of it, in words
     failures: tuple[JobRecord, ...] = field(default=())  #: failed jobs, oldest first, at most `MOST_FAILURES`
 

@@ -58,7 +58,7 @@ def test_failed_rows_are_missing_from_the_results_and_listed_with_their_reason(s
     assert all("in square" in trace for trace in failures["traceback"])
     assert batch.state == "completed"
     assert batch.job.returnvalue == {"completed": 2, "failed": 2}
-    assert repr(batch).endswith("5 jobs, 3 completed, 2 failed)")
+    assert repr(batch).endswith("4 rows and 1 job, 3 completed, 2 failed)")
 
 
 @pytest.mark.parametrize("index", [list("aabb"), range(4), [3, 2, 1, 0]])
@@ -206,6 +206,24 @@ def test_the_result_raises_when_no_row_succeeded(square):
         batch.result(timeout=20)
     assert batch.results(timeout=20)["square"].isna().tolist() == [True, True]
     assert batch.results(failed="drop").empty
+
+
+@pytest.mark.parametrize("rows_per_job", [1, 3])
+def test_every_view_counts_rows_as_rows_whether_they_share_jobs_or_not(square, rows_per_job):
+    @fn.task
+    def part(rows):
+        return len(rows)
+
+    @fn.task
+    def whole(rows):
+        return len(rows)
+
+    frame = pd.DataFrame({"n": range(6), "half": list("aaabbb")})
+    options = {"by": "half", "into": [part, whole], "rows_per_job": rows_per_job}
+    batch = fn.fan_out(frame, square, **options).wait(timeout=20)
+    assert repr(batch).endswith(": 6 rows and 3 jobs, 9 completed)")
+    assert "6 rows and 3 jobs</span>" in batch.to_html()
+    assert "6 rows and 3 jobs, 9 completed" in str(batch)
 
 
 def test_rows_that_must_succeed_fail_the_batch(square):

@@ -232,7 +232,7 @@ def test_a_screen_reader_is_told_names_states_and_counts(notebook):
     }
     for role, name in [
         ("region", "Flow november"),
-        ("image", "120 waiting, 1 waiting-children"),
+        ("image", "120 waiting, 1 waiting for children"),
         ("group", "Tree of jobs: arrow keys walk, Enter opens"),
         ("button", "total, queue totals: waiting for 120 jobs"),
         ("button", "row-* × 120, queue rows: 120 waiting"),

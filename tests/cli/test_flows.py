@@ -73,7 +73,7 @@ def test_ls_lists_the_newest_first_in_one_line_each(terminal, folder, flow):
     assert "other\\x1b[31m" in other
     assert "\x1b" not in out
     cells = re.split("  +", score)
-    assert cells[:5] == ["cli-reports:top", "score-nov", "waiting-children", "0 of 4", "0"]
+    assert cells[:5] == ["cli-reports:top", "score-nov", "waiting for children", "0 of 4", "0"]
     assert cells[6] == "no worker serves queue 'cli-rows'"
     assert terminal.run("ls", "-q", "cli-others")[1].count("\n") == 2
     assert terminal.run("ls", "--limit", "1")[1].count("\n") == 2
@@ -214,7 +214,7 @@ def test_told_so_it_does_not_ask(terminal, flow, command):
 def test_retry_cancel_and_rm_do_what_the_handle_does(terminal, folder, flow):
     with work(folder, broken="row-2"):
         flow.wait(timeout=30)
-    assert terminal.run("retry", "score-nov") == (0, "score-nov: waiting-children\n", "")
+    assert terminal.run("retry", "score-nov") == (0, "score-nov: waiting for children\n", "")
     assert terminal.run("cancel", "score-nov", "--json") == (
         0,
         '{"name": "score-nov", "state": "cancelled"}\n',

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +15,7 @@ from flownb.views.html import flow_html, report
 from flownb.views.html_table import frame_html
 from flownb.views.markup import escape
 from flownb.views.timeline import timeline_svg
+from flownb.wire.records import WAITING_CHILDREN
 from tests.support import example_snapshots as scenes
 
 
@@ -28,6 +31,21 @@ def test_a_flow_shows_state_counts_tree_and_failures():
     ):
         assert words in page
     assert page == flow_html(scenes.wide())
+
+
+def test_what_waits_for_others_is_said_in_one_word_wherever_a_person_reads():
+    snapshot = scenes.wide()
+    for page in (flow_html(snapshot), report(snapshot), flow_html(scenes.small())):
+        read = re.sub(r"<style.*?</style>|<svg.*?</svg>", "", page, flags=re.DOTALL)
+        read = re.sub(r"(class|src)=\"[^\"]*\"", "", read)
+        assert "waiting for children" in read
+        assert "waiting-children" not in read
+
+
+def test_the_heading_says_for_how_many_the_root_waits():
+    root = replace(scenes.job("r", "total", WAITING_CHILDREN, ["a"]), words="waiting for 2 rows")
+    page = flow_html(scenes.flow("score", WAITING_CHILDREN, root, scenes.many("a", "row", {"waiting": 2})))
+    assert '<span class="fn-state fn-waiting-children">waiting for 2 rows</span>' in page
 
 
 def test_a_flow_in_a_notebook_tells_no_times_and_no_ids():

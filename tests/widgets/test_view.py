@@ -290,7 +290,7 @@ def test_buttons_pause_resume_and_cancel(stage):
     ask(view, "do", what="pause")
     assert (view.head["state"], view.head["actions"][0]) == ("paused", "resume")
     ask(view, "do", what="resume")
-    assert (view.head["state"], view.head["actions"][0]) == ("waiting-children", "pause")
+    assert (view.head["state"], view.head["actions"][0]) == ("waiting for 1 job", "pause")
     ask(view, "do", what="cancel")
     assert view.head["state"] == "cancelled"
     assert "cancel" not in view.head["actions"]

@@ -44,7 +44,9 @@ class FlowPage {
     this.#heading = new Heading(model, [this.#actions.element]);
     this.#tree = new Tree(model, { most: this.#whole ? 520 : 420, pick: (box) => this.#pick(box) });
     this.#tools = new TreeTools(this.#tree, { fold: () => this.#kernel.ask("fold"), whole: this.#whole });
-    this.#details = new JobDetails(this.#kernel, { closed: (leaving) => this.#tree.unmark(leaving) });
+    this.#details = new JobDetails(this.#model, this.#kernel, {
+      closed: (leaving) => this.#tree.unmark(leaving),
+    });
     if (this.#whole) this.#tabs = this.#makeTabs();
     this.root = this.#makeRoot();
   }

@@ -2,7 +2,7 @@
 
 import { html, say } from "./elements.js";
 import { ATTACH_AGAIN } from "./kernel.js";
-import { clock, counted, duration, number } from "./words.js";
+import { clock, counted, duration, number, stateWord } from "./words.js";
 
 const STALE_AFTER = 16000; // ms without a word of the kernel
 const BEGUN = ["completed", "failed", "active"]; // the colours of other states are pale
@@ -62,7 +62,7 @@ export class Heading {
 
   #showCounts(counts) {
     const badges = this.#model.get("badges");
-    const words = counts.map(([state, count]) => `${number(count)} ${state}`);
+    const words = counts.map(([state, count]) => `${number(count)} ${stateWord(badges, state)}`);
     this.#track.setAttribute("aria-label", words.join(", ") || "no jobs");
     const tones = counts.map(([state]) => (badges[state] ? state : "unknown"));
     const shares = counts.map(([state, count], n) => {
@@ -72,7 +72,7 @@ export class Heading {
     });
     const key = counts.map(([state, count], n) => {
       const figure = html("b", {}, `${badges[tones[n]].symbol} ${number(count)}`);
-      return html("span", { class: `fn-${tones[n]}` }, figure, ` ${state}`);
+      return html("span", { class: `fn-${tones[n]}` }, figure, ` ${stateWord(badges, state)}`);
     });
     this.#track.replaceChildren(...shares);
     this.#key.replaceChildren(...key);

@@ -1,7 +1,7 @@
 // The panel beside the tree: all that is known of one job, or the counts of a group.
 
 import { html } from "./elements.js";
-import { clock, duration, number } from "./words.js";
+import { clock, duration, number, stateWord } from "./words.js";
 
 function fact(name, value) {
   return value === "" || value === null ? [] : [html("dt", {}, name), html("dd", {}, String(value))];
@@ -53,12 +53,14 @@ function sections(job) {
 const nameOf = (part) => part.firstChild.textContent;
 
 export class JobDetails {
+  #model;
   #kernel;
   #closed; // called with whether the focus was in the panel
   #body = html("div", { class: "fn-details-body" });
   #shown = null; // the key of a job
 
-  constructor(kernel, { closed }) {
+  constructor(model, kernel, { closed }) {
+    this.#model = model;
     this.#kernel = kernel;
     this.#closed = closed;
     const cross = { class: "fn-x", type: "button", "aria-label": "Close", click: () => this.#close() };
@@ -93,11 +95,15 @@ export class JobDetails {
     return job;
   }
 
+  #wordOf(state) {
+    return stateWord(this.#model.get("badges"), state);
+  }
+
   // What a person has opened and closed stays so when the same job is shown again.
   #draw(job, again) {
     const parts = () => [...this.#body.querySelectorAll("details")];
     const open = new Map(parts().map((part) => [nameOf(part), part.open]));
-    const state = html("span", { class: `fn-state fn-${job.state}` }, job.state);
+    const state = html("span", { class: `fn-state fn-${job.state}` }, this.#wordOf(job.state));
     this.#body.replaceChildren(html("h3", {}, job.name), state, facts(job), ...sections(job));
     if (!again) return;
     for (const part of parts()) part.open = open.get(nameOf(part)) ?? part.open;
@@ -108,7 +114,7 @@ export class JobDetails {
     this.panel.hidden = false;
     const rows = shares.map(([state, count]) => {
       const swatch = html("span", { class: "fn-swatch" });
-      return html("li", { class: `fn-${state}` }, swatch, ` ${number(count)} ${state}`);
+      return html("li", { class: `fn-${state}` }, swatch, ` ${number(count)} ${this.#wordOf(state)}`);
     });
     this.#body.replaceChildren(html("h3", {}, box.name), html("ul", { class: "fn-plain" }, ...rows));
   }

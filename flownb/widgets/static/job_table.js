@@ -1,16 +1,16 @@
 // The table of jobs, a page at a time: the kernel sorts and searches.
 
 import { button, html, link, say } from "./elements.js";
-import { counted, duration, number } from "./words.js";
+import { counted, duration, number, stateWord } from "./words.js";
 
 const STATES = ["failed", "active", "completed", "waiting", "delayed", "prioritized", "waiting-children"];
 const NUMBERS = ["attempts", "waited", "ran"];
 
 // The choices of a list are written once: a list that is open on the page would close.
-function options(select, all, values) {
+function options(select, all, values, wordOf = (value) => value) {
   const chosen = select.value;
   if (select.childElementCount === values.length + 1) return;
-  const choices = values.map((value) => html("option", { value }, value));
+  const choices = values.map((value) => html("option", { value }, wordOf(value)));
   select.replaceChildren(html("option", { value: "" }, all), ...choices);
   select.value = chosen;
 }
@@ -22,12 +22,12 @@ function rangeWords({ rows: { length }, of, searched, among, next }, start) {
   return `${number(length)} found, ${number(searched)} of ${counted(among, "job")} searched${more}`;
 }
 
-function limitWords({ sortable, most_sorted: most }, rows) {
+function limitWords({ sortable, most_sorted: most }, shared) {
   const unsorted =
     `Over ${number(most)} jobs are not sorted: failed ones first, then as added. ` +
     "Choose a queue or “failed” for fewer.";
-  const shared = "Rows share jobs here; those that failed are under Failures.";
-  return [sortable ? "" : unsorted, rows ? shared : ""].join(" ").trim();
+  const inside = "Rows share jobs here; those that failed are under Failures.";
+  return [sortable ? "" : unsorted, shared ? inside : ""].join(" ").trim();
 }
 
 export class JobTable {
@@ -47,6 +47,7 @@ export class JobTable {
   #sort = null;
   #descending = false;
   #latest = 0;
+  #wordOf = (state) => stateWord(this.#model.get("badges"), state);
   #headed = "";
 
   constructor(model, kernel, { picked }) {
@@ -88,10 +89,10 @@ export class JobTable {
   }
 
   load = async () => {
-    const { queues, rows } = this.#model.get("head");
+    const { queues, shared } = this.#model.get("head");
     const mine = ++this.#latest;
     const start = this.#starts.at(-1);
-    options(this.#states, "all states", STATES);
+    options(this.#states, "all states", STATES, this.#wordOf);
     options(this.#queues, "all queues", queues);
     const found = await this.#kernel.ask("jobs", {
       start,
@@ -106,7 +107,7 @@ export class JobTable {
       return undefined;
     }
     if (start && found.of !== null && start >= found.of) return this.#first(); // there are fewer by now
-    say(this.#limit, limitWords(found, rows));
+    say(this.#limit, limitWords(found, shared));
     this.#show(found, start);
     return found;
   };
@@ -171,7 +172,7 @@ export class JobTable {
     const [nameCell, queueCell, stateCell, attemptsCell, waitedCell, ranCell, errorCell] = row.children;
     say(nameCell.firstChild, name);
     say(queueCell, queue);
-    say(stateCell.firstChild, state);
+    say(stateCell.firstChild, this.#wordOf(state));
     stateCell.firstChild.setAttribute("class", `fn-state fn-${state}`);
     say(attemptsCell, String(attempts));
     say(waitedCell, duration(waited));

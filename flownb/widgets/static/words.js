@@ -29,4 +29,7 @@ function twoUnits(ms) {
   return parts.slice(0, 2).filter(Boolean).join(" ");
 }
 
+// A state as people read it, where `badges` are the view's.
+export const stateWord = (badges, state) => badges[state]?.word ?? state;
+
 export const clock = (ms) => (ms ? new Date(ms).toLocaleTimeString() : "");
