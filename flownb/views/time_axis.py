@@ -16,6 +16,7 @@ WIDTH, LEFT, RIGHT, TOP = 860.0, 190.0, 150.0, 34.0
 PLOT = WIDTH - LEFT - RIGHT
 LABEL_X, FACTS_X = LEFT - 10, WIDTH - RIGHT + 8
 LABEL_SIZE = 11
+_WIDEST = 1.15  # of a text, as it is taken to be, in the widest font that it may be shown in: DejaVu's figures
 _LABEL_MARGIN, _TITLE_CHARACTERS = 8.0, 200
 _MOST_TICKS = 6  # about
 _DAY_MS = 86_400_000
@@ -64,7 +65,7 @@ def _step(least: float) -> int:
 
 def label(name: str, y: float, mark: str = "") -> ET.Element:
     """The name of a lane, left of it; cut to the room there is, and whole when it is pointed at."""
-    room = LABEL_X - _LABEL_MARGIN - text_width(mark, LABEL_SIZE)
+    room = (LABEL_X - _LABEL_MARGIN) / _WIDEST - text_width(mark, LABEL_SIZE)
     made = text(fitted(shown(name), room, LABEL_SIZE) + mark, LABEL_X, y, anchor="end", ink=INK)
     made.append(el("title", shown(name, _TITLE_CHARACTERS)))
     return made
@@ -74,7 +75,7 @@ def width_of(parts: Iterable[ET.Element]) -> float:
     """How wide a timeline is with these parts: the words right of its lanes are never cut."""
     texts = [element for part in parts for element in part.iter("text")]
     ends = [
-        float(found.attrib["x"]) + text_width(found.text or "", float(found.attrib["font-size"]))
+        float(found.attrib["x"]) + _WIDEST * text_width(found.text or "", float(found.attrib["font-size"]))
         for found in texts
         if found.attrib["text-anchor"] == "start"
     ]

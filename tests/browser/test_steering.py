@@ -256,3 +256,19 @@ def test_a_screen_reader_is_told_names_states_and_counts(notebook):
     steps = nb.page.evaluate("window.told")  # the root's states; the counts changed many times
     assert steps[-1] == "completed"
     assert set(steps) <= {"waiting", "active", "completed"}
+
+
+OUTSIDE = """it => {
+    const { left, right } = it.getBoundingClientRect();
+    const isOut = (text) => text.getBoundingClientRect().right > right || text.getBoundingClientRect().left < left;
+    return [...it.querySelectorAll("text")].filter(isOut).map((text) => text.textContent);
+}"""
+
+
+def test_nothing_that_the_timeline_says_is_clipped(notebook):
+    nb = notebook(ADD)
+    nb.run(0)
+    run_rows(nb, lambda job: [][job.data["n"]])
+    nb.page.get_by_role("tab", name="Timeline").click()
+    nb.see(".fn-whole [role=tabpanel] svg text", "120 retried, 120 failed")
+    assert nb.page.locator(".fn-whole [role=tabpanel] svg").last.evaluate(OUTSIDE) == []
