@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from flownb.batches.columns import type_name
 from flownb.batches.frame_kinds import ARROW, PANDAS, POLARS
+from flownb.batches.labels import TEXT_DTYPE
 from flownb.errors import FlowError
 
 ROWS_A_PIECE = 10_000  #: of a lazy frame, that are read together
@@ -171,7 +171,7 @@ def _dtype_of(of: Any) -> Any:
     if str(of) in _NULLABLE:
         return pd.api.types.pandas_dtype(_NULLABLE[str(of)])
     if types.is_string(of) or types.is_large_string(of) or types.is_string_view(of):
-        return pd.StringDtype(na_value=np.nan)
+        return pd.api.types.pandas_dtype(TEXT_DTYPE)
     of_pandas = (
         types.is_timestamp,
         types.is_duration,
@@ -190,7 +190,7 @@ def _polars_column(series: Any) -> Any:
     if name in ("Datetime", "Duration"):
         return _polars_times(series)
     if name in ("String", "Categorical", "Enum"):
-        return pd.array(series.to_list(), dtype=pd.StringDtype(na_value=np.nan))
+        return pd.array(series.to_list(), dtype=TEXT_DTYPE)
     dtype = name if name in _NULLABLE.values() else name.lower()
     if dtype in _NULLABLE.values():
         return pd.array(series.to_list(), dtype=dtype)

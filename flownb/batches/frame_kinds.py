@@ -61,7 +61,7 @@ def _polars_series(polars: Any, name: str, column: pd.Series[Any]) -> Any:
     if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
         return polars.Series(name, column.to_numpy())
     if isinstance(dtype, pd.CategoricalDtype):
-        return _polars_series(polars, name, column.astype(dtype.categories.dtype)).cast(polars.Categorical)
+        return _polars_categories(polars, name, column)
     values = _values(column)
     exact = getattr(polars, str(dtype).replace("boolean", "Boolean"), None)  # Int64, UInt8, Float32, ...
     if exact is not None:
@@ -75,6 +75,14 @@ def _polars_series(polars: Any, name: str, column: pd.Series[Any]) -> Any:
     if made is None or not all(map(_is_same, made.to_list(), values)):
         return polars.Series(name, _texts(values), dtype=polars.String)
     return made
+
+
+def _polars_categories(polars: Any, name: str, column: pd.Series[Any]) -> Any:
+    """Categories of text as polars' own, which has no others; of others the values. -1 is the code of a missing one."""
+    categories = _polars_series(polars, name, pd.Series(column.cat.categories))
+    codes = [None if code < 0 else code for code in column.cat.codes.tolist()]
+    made = categories.gather(polars.Series(codes, dtype=polars.UInt32))
+    return made.cast(polars.Categorical) if made.dtype == polars.String else made
 
 
 def _polars_times(polars: Any, name: str, column: pd.Series[Any]) -> Any:

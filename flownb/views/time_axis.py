@@ -16,7 +16,9 @@ WIDTH, LEFT, RIGHT, TOP = 860.0, 190.0, 150.0, 34.0
 PLOT = WIDTH - LEFT - RIGHT
 LABEL_X, FACTS_X = LEFT - 10, WIDTH - RIGHT + 8
 LABEL_SIZE = 11
-_WIDEST = 1.15  # of a text, as it is taken to be, in the widest font that it may be shown in: DejaVu's figures
+_WIDEST = (
+    1.15  # of a text, as it is taken to be, in the widest font that it may be shown in: DejaVu's figures
+)
 _LABEL_MARGIN, _TITLE_CHARACTERS = 8.0, 200
 _MOST_TICKS = 6  # about
 _DAY_MS = 86_400_000

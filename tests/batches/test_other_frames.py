@@ -340,11 +340,30 @@ def test_a_series_and_an_array_fill_the_one_parameter(double):
     assert fn.fan_out(pa.array([1, 2]), double).results(timeout=60)["double"].to_pylist() == [2, 4]
 
 
+@pytest.mark.parametrize(
+    ("values", "of_polars"),
+    [
+        (["b", None, "a"], pl.Categorical),
+        ([3, None, 1], pl.Int64),
+        ([1.5, None, 2.0], pl.Float64),
+        (pd.to_datetime(["2024-01-01", None, "2024-01-02"]), pl.Datetime),
+    ],
+)
+def test_categories_of_pandas_come_back_in_polars_with_what_is_missing(double, values, of_polars):
+    rows = pd.DataFrame({"n": [1, 2, 3]}, index=pd.CategoricalIndex(values, name="k"))
+    column = fn.fan_out(rows, double).results(timeout=60, frame="polars")["k"]
+    assert column.dtype == of_polars
+    assert column.to_list() == [None if pd.isna(value) else value for value in values]
+
+
 # ---- what is not installed ------------------------------------------------------------------------------
 
 WITHOUT_PYARROW = """
 import sys
-sys.modules["pyarrow"] = None
+class NoPyarrow:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "pyarrow": raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, NoPyarrow())
 import datetime as dt, duckdb, polars as pl, flownb as fn
 fn.connect(path=sys.argv[1])
 @fn.task
