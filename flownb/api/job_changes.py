@@ -61,8 +61,9 @@ class JobChanges:
         """End this one job: at once where it does not run; False where it has ended already.
 
         A running function is told by `is_cancelled`, and by `Cancelled` from its next `update_progress`, `log` or
-        `update_data`; what it returns all the same is its value, and it gets no further attempt. What its parents make
-        of it is what they make of a failure. A root is cancelled with its flow, as by `Flow.cancel`.
+        `update_data`; what it returns all the same is its value, and it gets no further attempt: where it would have
+        one, it has failed with this run. What its parents make of it is what they make of a failure. A root is
+        cancelled with its flow, as by `Flow.cancel`.
         The next job of a job scheduler is refused: without it the schedule would end.
 
         >>> job = Queue("doc-cancelled-jobs").add("mail")

@@ -71,8 +71,11 @@ def test_a_running_job_is_told_and_gets_no_further_attempt(until):
     assert one("q", "failed").attempts_made == 1
 
 
-@pytest.mark.parametrize("delay", [0, 20])
-def test_a_running_job_that_fails_by_itself_after_it_was_cancelled_is_not_run_again(delay, until):
+@pytest.mark.parametrize("in_flow", [False, True])
+@pytest.mark.parametrize("backoff", [0, 60_000])
+def test_a_running_job_that_fails_by_itself_after_it_was_cancelled_has_failed_with_that_run(
+    backoff, in_flow, until
+):
     begun, go_on, runs = threading.Event(), threading.Event(), []
 
     def work(job):
@@ -81,14 +84,52 @@ def test_a_running_job_that_fails_by_itself_after_it_was_cancelled_is_not_run_ag
         go_on.wait(20)
         raise ValueError("no")
 
-    job = fn.Queue("q").add("a", opts={"attempts": 5, "backoff": delay})
+    opts = {"attempts": 5, "backoff": backoff}
+    flow = fn.add(tree(leaf("a", **opts), leaf("b", "r"))) if in_flow else None
+    job = one("q") if in_flow else fn.Queue("q").add("a", opts=opts)
     with fn.Worker("q", work):
         assert begun.wait(20)
         assert job.cancel()
         go_on.set()
+        with pytest.raises(fn.FlowFailed, match="cancelled"):
+            job.wait_until_finished(timeout=20)
+        failed = one("q", "failed")
+        assert (failed.failed_reason, failed.attempts_made, len(runs)) == ("cancelled", 1, 1)
+        assert "ValueError: no" in failed.stacktrace[-1]
+        if flow:
+            with pytest.raises(fn.FlowFailed, match="top > a: cancelled"):
+                flow.result(timeout=20)
+            flow.retry()
+        else:
+            job.retry()
+        until(lambda: len(runs) > 1)
+
+
+@pytest.mark.parametrize("how", ["waits for its children", "is rate limited", "was only taken ahead"])
+def test_a_cancelled_job_that_would_go_back_uncharged_has_failed_instead(how, until):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(job):
+        begun.set()
+        go_on.wait(20)
+        if how == "is rate limited":
+            raise fn.RateLimitError("100ms")
+        if how == "waits for its children" and job.name == "a":
+            job.add_children([leaf("c", "r")])
+        return job.name
+
+    queue = fn.Queue("q")
+    job = queue.add("a")
+    with fn.Worker("q", work):
+        assert begun.wait(20)
+        if how == "was only taken ahead":
+            job = queue.add("b")
+            until(lambda: job.get_state() == "active" or queue.get_job_counts()["waiting"])
+        assert job.cancel()
+        go_on.set()
         until(lambda: job.get_state() == "failed")
-    assert len(runs) == 1
-    assert fn.Queue("q").get_job(job.id).failed_reason == "cancelled"
+    failed = queue.get_job(job.id)
+    assert (failed.failed_reason, failed.attempts_made) == ("cancelled", 0)
 
 
 def test_what_a_cancelled_run_returns_all_the_same_is_its_value():

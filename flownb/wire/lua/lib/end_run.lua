@@ -2,8 +2,9 @@
 -- @touches flownb:shared
 -- @use     types counts flow_record parents notify fail_parent marks finish needed cancel retention begin
 
--- A run: {outcome, q, job, from, has_begun, parent, is_root, flow, attempts_made, is_shared}. `from` is the state that the
--- job has left, `has_begun` whether its beginning was told, `parent` the first parent where that can be told.
+-- A run: {outcome, q, job, from, has_begun, is_unbegun, parent, is_root, flow, attempts_made, is_shared}. `from` is the state
+-- that the job has left, `has_begun` whether its beginning was told, `is_unbegun` whether it goes back without one, `parent`
+-- the first parent where that can be told.
 local MOST_NOTIFIED, NONE = 200, {} -- further parents a call
 local notified, notified_later = 0, {}
 
@@ -43,6 +44,19 @@ local function notify_of_completed(runs)
     end
   end
   for _, parent in ipairs(order) do notify_completed(parent, parents[parent].keys, parents[parent].values) end
+end
+
+-- Somebody has cancelled this one job meanwhile (`deferred`): where it would have run again, it ends with this run. What
+-- would have gone back without a charge is charged no attempt.
+local function end_if_cancelled(run, deferred)
+  local outcome, q = run.outcome, run.q
+  if deferred ~= 'cancelled' or outcome.kind == 'completed' or outcome.kind == 'failed' then return end
+  if outcome.kind ~= 'retry' then run.attempts_made = run.attempts_made - 1 end
+  if run.is_unbegun and run.from == 'active' then redis.call('HINCRBY', run.job, 'ats', -1) end
+  hold_queue(q, outcome)
+  outcome.kind, outcome.reason, outcome.why = 'failed', 'cancelled', 'cancelled'
+  outcome.stacktrace = outcome.stacktrace or field_of(run.job, 'stacktrace') or '[]'
+  outcome.attempts = math.huge -- it did not run out of them
 end
 
 -- A job that nobody needs any more is cancelled where it would have run again. False where it has ended, or is needed.
@@ -109,7 +123,7 @@ local function end_run(run)
   local made, state = run.attempts_made + 1, nil
   -- What was taken ahead counts as waiting. Where it has begun since, that is told before the end is.
   local counted = run.from == 'active' and not run.has_begun and 'waiting' or run.from
-  if not run.has_begun and outcome.kind ~= 'completed' and outcome.kind ~= 'unbegun' then
+  if not run.has_begun and outcome.kind ~= 'completed' and not run.is_unbegun then
     tell_beginning(q, outcome.id, run.job, outcome.ran)
   end
   if flow and cancel_instead(run, made, counted) then

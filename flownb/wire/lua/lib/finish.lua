@@ -4,7 +4,7 @@
 -- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows version ran
 
 -- May this worker say how the job ended? It may when it holds the lock, or when its lock ran out and nobody has started
--- the job since: `ats` grows with every start. Returns a word for "no". `has` is {ats, parentKey, fl, ft, atm, sh, deid, processedOn}.
+-- the job since: `ats` grows with every start. Returns a word for "no". `has` begins with {ats, parentKey, fl, ft}.
 local function refusal(outcome, job, lock, has)
   if not has[1] then return 'missing' end
   if has[4] == outcome.token then return 'repeated' end

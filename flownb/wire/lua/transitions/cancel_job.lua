@@ -1,6 +1,6 @@
 --- cancel_job: waiting, prioritized, delayed or waiting-children -> failed, of one job; its parents go by their policies.
--- A job that runs is told, and ends; where it would come back into line, whoever takes it next fails it instead of running
--- it (`defa`). One that has ended stays as it is. Sent twice, the call cancels nothing twice.
+-- A job that runs is told (`defa`), and ends with its run: see end_run. Where its worker dies, or is another program's,
+-- whoever takes it next fails it instead of running it. One that has ended stays as it is. Sent twice, the call cancels nothing twice.
 -- @keys    queues
 -- @args    now job
 -- @returns state

@@ -24,7 +24,7 @@ if #locks > 0 then locks = redis.call('MGET', unpack(locks)) end
 for i, outcome in ipairs(outcomes) do
   local q = queue_at(outcome.base)
   local job = job_key(q, outcome.id)
-  local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh', 'deid', 'processedOn')
+  local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh', 'deid', 'processedOn', 'defa')
   answers[i] = not is_sound(q) and 'damaged' or refusal(outcome, job, locks[i], has) or 'done'
   if answers[i] == 'done' and outcome.kind == 'begun' then
     if not has[8] then
@@ -34,9 +34,11 @@ for i, outcome in ipairs(outcomes) do
   elseif answers[i] == 'done' then
     local from = leave_active(q, outcome.id)
     if from then
-      runs[#runs + 1] = {outcome = outcome, q = q, job = job, from = from, has_begun = has[8], is_root = not has[2], flow = has[3],
-                         parent = has[2] and is_sound_job(has[2]) and has[2],
-                         attempts_made = number(has[5]), is_shared = has[6]}
+      local run = {outcome = outcome, q = q, job = job, from = from, has_begun = has[8], is_unbegun = outcome.kind == 'unbegun',
+                   is_root = not has[2], flow = has[3], parent = has[2] and is_sound_job(has[2]) and has[2],
+                   attempts_made = number(has[5]), is_shared = has[6]}
+      end_if_cancelled(run, has[9])
+      runs[#runs + 1] = run
       local kind = has[7] and outcome.kind
       if kind == 'completed' or kind == 'failed' then owners[#owners + 1] = {q, outcome.id, has[7]} end
     else
@@ -65,7 +67,7 @@ for _, owner in ipairs(owners) do end_deduplication(unpack(owner)) end
 notify_of_completed(runs)
 for _, run in ipairs(runs) do
   end_run(run)
-  if run.outcome.kind == 'unbegun' then
+  if run.is_unbegun then
     refund_limit(run.q, run.outcome.ran, args.worker.limiters and args.worker.limiters[run.q.base])
   end
 end
