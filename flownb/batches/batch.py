@@ -17,6 +17,7 @@ from flownb.batches import batch_tables, code_by_now, debugging, results, row_se
 from flownb.batches.complete_roots import complete_roots
 from flownb.batches.failures import read_failures
 from flownb.batches.jobs_of_rows import Row
+from flownb.batches.printed import logs_table, read_wanted
 from flownb.batches.row_ends import RowEnds
 from flownb.batches.stored_batch import Source, StoredBatch
 from flownb.connection import Connection
@@ -107,6 +108,25 @@ class Batch(Flow):
     def failures(self) -> pd.DataFrame:
         """The failed rows: a DataFrame with error message kind attempts seconds traceback on their labels."""
         return read_failures(self._stored.rows, self._stored.index)[1]
+
+    def logs(self, rows: Any = None, *, grep: str | None = None, level: str | None = None) -> pd.DataFrame:
+        """Return what the rows' functions have printed and logged: a DataFrame label attempt time stream line.
+
+        `rows` are labels, as `retry` takes them; `grep` is a regular expression that a line has to match; `level`
+        leaves the lines of ``logging`` from that level on. A row's lines come when its job has ended, at most 1,000
+        of an attempt. The stream is ``stdout``, ``stderr`` (warnings and bars, too), a level, or ``log`` of what the
+        function has logged with ``job.log``; times are UTC. Raises `FlowError` for a label that is no row.
+
+        >>> @task
+        ... def halve(n):
+        ...     if n % 2:
+        ...         print("odd:", n)
+        ...     return n / 2
+        >>> fan_out([2, 3], halve).wait(timeout=30).logs()[["label", "stream", "line"]]
+           label  stream    line
+        0      1  stdout  odd: 3
+        """
+        return logs_table(self._stored, rows, read_wanted(grep, level))
 
     def result(self, timeout: Any = None) -> Any:
         """Wait and return the root's value. Raises `FlowFailed` if the batch failed or no row succeeded.

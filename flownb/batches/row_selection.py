@@ -53,6 +53,15 @@ def positions_of(index: pd.Index[Any], label: Any) -> list[int]:
     return _first_found(index, label, [_by_label, _by_whole_label])
 
 
+def positions_of_all(index: pd.Index[Any], rows: Any) -> list[int]:
+    """Return the positions of all rows that these labels mean, in the order of the index.
+
+    >>> positions_of_all(pd.Index(["a", "b", "a"]), ["b", "a"])
+    [0, 1, 2]
+    """
+    return sorted({position for _, positions in _positions_of_each(index, rows) for position in positions})
+
+
 def _positions_of_each(index: pd.Index[Any], rows: Any) -> list[tuple[Any, list[int]]]:
     """Return the labels that `rows` names, each with its positions."""
     if isinstance(rows, pd.DataFrame):

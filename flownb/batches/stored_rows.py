@@ -114,6 +114,12 @@ class StoredRows:
             if row.value is not None:
                 values[at] = codec.decode(row.value)
 
+    def jobs(self, positions: Iterable[int]) -> list[RowLocation]:
+        """Return in which job each of these rows is by now, and where in it."""
+        return JobsOfRows(self._store, ("name", "returnvalue")).locate(
+            [self._locations[at] for at in positions]
+        )
+
     def key(self, position: int) -> str:
         """The key of the job that a row is in."""
         return self._locations[position][0]

@@ -192,6 +192,12 @@ def _add_steering(command: Any) -> None:
             "Exits 0 if it completed, else 1.",
         ),
         ("explain", flow_commands.explain, "say what keeps a flow from ending, and what mends it", ""),
+        (
+            "logs",
+            flow_commands.logs,
+            "show what the rows of a batch have printed and logged",
+            "A row's lines come when its job has ended.",
+        ),
         ("retry", flow_commands.retry, "run again what failed in a flow, then what stands above it", ""),
         ("cancel", flow_commands.cancel, "end a flow without what has not run yet", "In a terminal it asks."),
         ("rm", flow_commands.remove, "remove a flow with all that is stored of it", "In a terminal it asks."),
@@ -199,6 +205,11 @@ def _add_steering(command: Any) -> None:
         added = command(name, run, summary, f"{details} {about}".strip(), f"flownb {name} score-nov")
         added.add_argument("flow", metavar="FLOW", help="a name, or queue:id")
         _add_json(added)
+        if name == "logs":
+            added.add_argument(
+                "--grep", metavar="PATTERN", help="only lines that match this regular expression"
+            )
+            added.add_argument("--level", metavar="LEVEL", help="only what was logged at this level or above")
         if name in ("cancel", "rm"):
             added.add_argument("-y", "--yes", action="store_true", help="do not ask")
 

@@ -1,4 +1,4 @@
-"""The commands about one flow: `watch`, `explain`, `retry`, `cancel`, `rm`; the exit status of an ended flow."""
+"""The commands about one flow, as `watch`, `explain`, `logs` and `rm`; the exit status of an ended flow."""
 
 from __future__ import annotations
 
@@ -39,6 +39,20 @@ def explain(options: argparse.Namespace) -> int:
     with connect(read_only=True) as connection:
         frame = find_flow(options.flow, connection).explain()
     print_rows(frame.to_dict("records"), as_json=options.json, nothing="nothing keeps it from ending")
+    return 0
+
+
+def logs(options: argparse.Namespace) -> int:
+    """Print what the rows of a batch have printed and logged."""
+    with connect(read_only=True) as connection:
+        flow = find_flow(options.flow, connection)
+        if not isinstance(flow, flownb.Batch):
+            raise FlownbError(
+                f"flow {flow.name!r} has no rows; in Python, job.get_logs() reads the log of one job"
+            )
+        frame = flow.logs(grep=options.grep, level=options.level)
+    text = frame.to_json(orient="records", date_format="iso", date_unit="ms", default_handler=str)
+    print_rows(json.loads(text), as_json=options.json, nothing="no line")
     return 0
 
 

@@ -45,6 +45,7 @@ class Task(Generic[Parameters, Returned]):
         version: str | int,
         retry_on: _Errors | None,
         limiter: Any,
+        logs: bool,
         options: Mapping[str, Any],
     ) -> None:
         self.parameters = _parameters(function)
@@ -58,6 +59,9 @@ class Task(Generic[Parameters, Returned]):
         self.version = _version(version, where)
         self.retry_on = None if retry_on is None else _classes(retry_on, where)
         self.limiter = read_limiter(limiter, f"{where}.limiter")
+        if not isinstance(logs, bool):
+            raise OptionError(f"{where}.logs: True or False, not {shown(logs)}")
+        self.keeps_logs = logs
         backoff = options.get("backoff")
         self.backoff: Callable[[int, BaseException], Any] | None = backoff if callable(backoff) else None
         if self.backoff is not None:
@@ -235,6 +239,7 @@ def task(
     version: str | int = "1",
     retry_on: _Errors | None = None,
     limiter: Limiter = None,
+    logs: bool = True,
     **options: Unpack[TaskOptions],
 ) -> _Decorator: ...
 def task(
@@ -245,6 +250,7 @@ def task(
     version: str | int = "1",
     retry_on: _Errors | None = None,
     limiter: Limiter = None,
+    logs: bool = True,
     **options: Any,
 ) -> Any:
     """Make a function a task: ``@task`` or ``@task(attempts=3, backoff="exponential 1s", timeout="30s")``.
@@ -255,7 +261,8 @@ def task(
     too: called with the attempts made and the error, it returns how long to wait, None for no further attempt.
     `limiter` (``"5/s"``) binds all workers of the queue that know the task, retries included; of several tasks
     of a queue the strictest counts. `version` (text or a number): another one makes batches run their rows
-    again. Defining a task again replaces it.
+    again. What the function prints and logs is kept with its job, see `Batch.logs`; with ``logs=False`` it goes
+    where a plain call's would. Defining a task again replaces it.
 
     >>> @task(attempts=3)
     ... def double(x):
@@ -266,7 +273,13 @@ def task(
 
     def decorate(function: Callable[Parameters, Returned]) -> Task[Parameters, Returned]:
         made = Task(
-            function, queue=queue, version=version, retry_on=retry_on, limiter=limiter, options=options
+            function,
+            queue=queue,
+            version=version,
+            retry_on=retry_on,
+            limiter=limiter,
+            logs=logs,
+            options=options,
         )
         registry.register(made)
         return made

@@ -42,3 +42,5 @@ class Outcome(NamedTuple):
     ran: int | None = (
         None  #: ms since the function was called, of a job taken ahead; unbegun: since it was taken
     )
+    printed: Sequence[str] | None = None  #: lines that the function has printed, for the job's log
+    keep_logs: int | None = None  #: with lines: so many of the log, the newest; None: all

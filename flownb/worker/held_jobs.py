@@ -139,6 +139,8 @@ class HeldJobs:
         size, some = 0, self.pending[:CHUNK_JOBS]
         for i, outcome in enumerate(some):
             size += len(outcome.value or "")
+            if outcome.printed:
+                size += sum(map(len, outcome.printed))
             if i and size > MOST_BYTES_A_CALL:
                 some = some[:i]
                 break

@@ -20,6 +20,7 @@ from flownb.tasks.task import Task
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.worker.captured_output import log_of
 from flownb.worker.retry_policy import BULLMQ
 from flownb.worker.run import run
 from flownb.worker.run_outcomes import outcome_of_error
@@ -150,7 +151,7 @@ def run_packed(packed_job: bytes, packed_work: bytes = b"") -> Outcome | tuple[(
             return outcome_of_error(taken, problem, BULLMQ, Job(taken.record, store=store))
         _works.put(digest, work, len(packed_work))
     if rows is None:
-        return run(taken, work, store, _wait_for)
+        return run(taken, work, store, _wait_for, log=log_of(taken, work))
     return run_sent_rows(taken, work, store, _wait_for, rows) or ()
 
 

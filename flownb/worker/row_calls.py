@@ -18,6 +18,7 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.worker.run_log import current
 from flownb.worker.run_outcomes import outcome_of_error, rate_limited
 from flownb.worker.work import Work
 
@@ -51,7 +52,10 @@ class RowCalls:
         self._work = work
         self._store = store
         self._await = await_
-        self._large = json.loads(taken.record.bind or "{}").get("large")
+        bind = json.loads(taken.record.bind or "{}")
+        self._large = bind.get("large")
+        self._first: int = bind.get("first", 0)  # position in the batch of the job's first row
+        self._log = current.get()
         self._row_record = dataclasses.replace(taken.record, bind=None, stacktrace="[]")
 
     def call(self, position: int) -> str | Outcome:
@@ -60,6 +64,8 @@ class RowCalls:
         An outcome that is ``returned`` is one of the job: its queue is held. Raises what says that this run of the
         job does not count, and `UnknownTask`.
         """
+        if self._log is not None:
+            self._log.begin_row(self._first + position)
         job = self.job(position)
         try:
             value = self._work.processor(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from flownb.errors import JobCrashed
 from flownb.wire.outcomes import Outcome
 from flownb.worker.row_calls import MOST_NEW_CHARACTERS, RowCalls
-from flownb.worker.rows_page import MARKS, read_line
+from flownb.worker.rows_page import MARKS, PRINTED, read_line
 
 if TYPE_CHECKING:
     from flownb.worker.job_process import JobProcess
@@ -118,6 +119,7 @@ class RowsInProcess(RowRunner):
         self._page = process.page
         self._pack = pack  # the job, with the positions of the rows to run
         self._outcome_of_crash = outcome_of_crash
+        self.printed: list[str] = []  #: by the rows, under the lock
 
     def begin(self, positions: Sequence[int], note: Note) -> None:
         self._positions = list(positions)  # of the rows that were sent last, or are to be sent
@@ -172,6 +174,9 @@ class RowsInProcess(RowRunner):
         if self._is_sent:
             note, positions, n = self._note, self._positions, self._ended
             for line in self._page.ended():
+                if line[0] == PRINTED:
+                    self.printed += json.loads(line[1:])
+                    continue
                 if line[0] in MARKS:
                     note(positions[n], *read_line(line))
                 else:

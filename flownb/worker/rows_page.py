@@ -11,6 +11,7 @@ import mmap
 import os
 import time
 import weakref
+from collections.abc import Sequence
 
 from flownb.wire.outcomes import Outcome
 from flownb.worker.shared_file import open_shared_file
@@ -21,6 +22,7 @@ _BEGUN, _LIMIT, _END = range(
 _WORD = 8  # bytes
 _HEADER = 3 * _WORD
 _FIRST_SIZE = 1 << 16  # bytes of the file; it grows as rows return more
+PRINTED = ">"  # before a list of what the row has printed whose end follows
 MARKS = "@!"  # before what a line says besides a value's text: the row's milliseconds, an outcome
 _LARGEST_KEPT = 1 << 20  # bytes that the file keeps from one job to the next
 SETTLE_SECONDS = 0.002  # far longer than a write of one processor takes to be seen by another
@@ -113,10 +115,11 @@ class RowsInPage:
         self._words[_BEGUN] = row + 1
         return self._words[_LIMIT] > row
 
-    def note(self, end: str | Outcome, seconds: float) -> None:
-        """Write down how the row that began last has ended."""
+    def note(self, end: str | Outcome, seconds: float, printed: Sequence[str] = ()) -> None:
+        """Write down how the row that began last has ended, and what it has printed."""
         ms = int(seconds * 1000 + 0.5)
-        line = (end + "\n" if not ms and type(end) is str else line_of(end, ms) + "\n").encode()
+        text = end + "\n" if not ms and type(end) is str else line_of(end, ms) + "\n"
+        line = (f"{PRINTED}{json.dumps(printed)}\n{text}" if printed else text).encode()
         at = self._at
         self._at = to = at + len(line)
         if to > self._size:

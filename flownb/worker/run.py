@@ -14,8 +14,10 @@ from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.worker.captured_output import captured
 from flownb.worker.row_calls import RowCalls
 from flownb.worker.row_runners import RowsInThread
+from flownb.worker.run_log import RunLog
 from flownb.worker.run_outcomes import (
     completed,
     failed_by,
@@ -24,6 +26,7 @@ from flownb.worker.run_outcomes import (
     put_off,
     rate_limited,
     returned,
+    with_lines,
 )
 from flownb.worker.run_rows import run_rows
 from flownb.worker.work import GivenUp, Work
@@ -35,11 +38,26 @@ def run(
     store: Store,
     await_: Callable[[Any], Any],
     note_row: Callable[[int], None] = lambda row: None,
+    log: RunLog | None = None,
 ) -> Outcome:
     """Run a job and return its outcome; whatever the function does, this returns.
 
-    `note_row` is called with the position of each row of a many-row job that begins.
+    `note_row` is called with the position of each row of a many-row job that begins; what is printed goes into `log`.
     """
+    if log is None:
+        return _run(taken, work, store, await_, note_row)
+    with captured(log):
+        outcome = _run(taken, work, store, await_, note_row)
+    return with_lines(taken, outcome, log.take())
+
+
+def _run(
+    taken: Taken,
+    work: Work,
+    store: Store,
+    await_: Callable[[Any], Any],
+    note_row: Callable[[int], None],
+) -> Outcome:
     if holds_rows(taken.record.bind):
         return run_rows(taken, work, store, RowsInThread(RowCalls(taken, work, store, await_), note_row))
     if taken.deferred is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -172,8 +173,26 @@ def as_failure(outcome: Outcome, reason: str, why: str | None) -> Outcome:
     """Return what an outcome becomes that the server refused: a failure of the same run."""
     base, id, token, attempts_started = outcome[:4]
     return Outcome(
-        base, id, token, attempts_started, "failed", reason=reason, stacktrace="[]", attempts=1, why=why
+        base,
+        id,
+        token,
+        attempts_started,
+        "failed",
+        reason=reason,
+        stacktrace="[]",
+        attempts=1,
+        why=why,
+        printed=outcome.printed,
+        keep_logs=outcome.keep_logs,
     )
+
+
+def with_lines(taken: Taken, outcome: Outcome, lines: Sequence[str]) -> Outcome:
+    """Return the outcome of a run that has printed these lines."""
+    if not lines:
+        return outcome
+    keep = options_of(taken).keep_logs
+    return outcome._replace(printed=lines if keep is None else lines[-keep:], keep_logs=keep)
 
 
 def _run(taken: Taken) -> tuple[str, str, str, int]:

@@ -16,12 +16,14 @@ from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.worker.captured_output import log_of
 from flownb.worker.job_process import JobProcess
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.packed_job import PackedJob, UnknownWork, WorkPacker, need_cloudpickle, run_packed
 from flownb.worker.row_runners import RowsInProcess
 from flownb.worker.run import run
-from flownb.worker.run_outcomes import outcome_of_error, returned
+from flownb.worker.run_log import RunLog
+from flownb.worker.run_outcomes import outcome_of_error, returned, with_lines
 from flownb.worker.run_rows import run_rows
 from flownb.worker.sent_rows import SentRows
 from flownb.worker.work import GivenUp, Work
@@ -83,10 +85,16 @@ class Runner:
 class InThread(Runner):
     """Runs jobs in the slot's own thread."""
 
+    _log: RunLog | None = None  # of the run; the slot's thread writes, `give_up` takes
+
     def run(self, taken: Taken, entry: int) -> Outcome:
-        return run(
-            taken, self._work_for(taken), self._store, self._await, partial(keeper.page.note_row, entry)
-        )
+        work, note_row = self._work_for(taken), partial(keeper.page.note_row, entry)
+        self._log = log_of(taken, work)
+        return run(taken, work, self._store, self._await, note_row, self._log)
+
+    def give_up(self, taken: Taken, error: Exception) -> Outcome:
+        outcome = super().give_up(taken, error)
+        return with_lines(taken, outcome, () if self._log is None else self._log.take())
 
 
 class RemoteRunner(Runner):
@@ -110,11 +118,14 @@ class RemoteRunner(Runner):
         """Send a job to where it runs and return its outcome."""
         work = self._work_for(taken)
         if work.stays or taken.deferred is not None:
-            return run(taken, work, self._store, self._await)
+            return self._run_here(taken, work)
         try:
             return self._send(taken, work)
         except (UnrecoverableError, JobCrashed) as error:
             return outcome_of_error(taken, error, work.retry, Job(taken.record, store=self._store))
+
+    def _run_here(self, taken: Taken, work: Work) -> Outcome:
+        return run(taken, work, self._store, self._await, log=log_of(taken, work))
 
     def _send(self, taken: Taken, work: Work) -> Outcome:
         raise NotImplementedError
@@ -135,7 +146,9 @@ class InProcess(RemoteRunner):
 
     def _send(self, taken: Taken, work: Work) -> Outcome:
         if holds_rows(taken.record.bind):
-            return run_rows(taken, work, self._store, self._rows(taken, work))
+            rows = self._rows(taken, work)
+            outcome = run_rows(taken, work, self._store, rows)
+            return with_lines(taken, outcome, rows.printed)
         return self._process.run(self._packed(taken, work))
 
     def _rows(self, taken: Taken, work: Work) -> RowsInProcess:
@@ -160,7 +173,7 @@ class InExecutor(RemoteRunner):
 
     def _send(self, taken: Taken, work: Work) -> Outcome:
         if isinstance(self._executor, ThreadPoolExecutor):  # the same process: nothing to pack
-            return self._call_there(taken, run, taken, work, self._store, self._await)
+            return self._call_there(taken, self._run_here, taken, work)
         packed = self._packed(taken, work)
         try:
             return self._call_there(taken, run_packed, packed.job)

@@ -12,8 +12,10 @@ from flownb.tasks.binding import UnknownTask
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.worker.captured_output import captured, log_of
 from flownb.worker.row_calls import MOST_NEW_CHARACTERS, RowCalls
 from flownb.worker.rows_page import RowsInPage
+from flownb.worker.run_log import RunLog
 from flownb.worker.run_outcomes import outcome_of_error, put_off, returned
 from flownb.worker.work import GivenUp, Work
 
@@ -30,7 +32,9 @@ def run_sent_rows(
 ) -> Outcome | None:
     """Run rows until the page says stop, or much was returned; return what the job's run ends early with."""
     try:
-        return _run_each(RowCalls(taken, work, store, await_), rows)
+        log = log_of(taken, work)
+        with captured(log):
+            return _run_each(RowCalls(taken, work, store, await_), rows, log)
     except UnknownTask:
         return put_off(taken)
     except (JobElsewhere, GivenUp):
@@ -39,7 +43,7 @@ def run_sent_rows(
         return outcome_of_error(taken, error, work.retry, Job(taken.record, store=store))
 
 
-def _run_each(calls: RowCalls, rows: SentRows) -> Outcome | None:
+def _run_each(calls: RowCalls, rows: SentRows, log: RunLog | None) -> Outcome | None:
     page, call, began, characters = RowsInPage(rows.page), calls.call, monotonic(), 0
     for n, position in enumerate(rows.positions):
         if characters >= MOST_NEW_CHARACTERS or not page.may_begin(n):
@@ -50,6 +54,6 @@ def _run_each(calls: RowCalls, rows: SentRows) -> Outcome | None:
         elif end.kind == "returned":
             return end
         now = monotonic()
-        page.note(end, now - began)
+        page.note(end, now - began, () if log is None else log.take())
         began = now
     return None

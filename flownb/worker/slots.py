@@ -17,6 +17,7 @@ from typing import Any
 from flownb.errors import JobTimeout
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
+from flownb.worker.captured_output import tell_once
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks
 from flownb.worker.run_outcomes import failed_as_stored, unbegun
@@ -130,6 +131,8 @@ class Slots:
             except BaseException as error:  # not the function's, which are outcomes; the slot lives on
                 outcome = failed_as_stored(held.taken, error)
             seconds = time.monotonic() - started
+            if outcome.printed:
+                tell_once()
             if not held.abandoned:
                 page.end(held.entry)
             for after_run in self._after_run:

@@ -32,6 +32,11 @@ class Work:
         return None if self.task is None else self.task.version_name
 
     @property
+    def keeps_logs(self) -> bool:
+        """Is what it prints kept as lines of the job's log?"""
+        return self.task is not None and self.task.keeps_logs
+
+    @property
     def function(self) -> Callable[..., Any]:
         """The user's function."""
         return self.processor if self.task is None else self.task.function

@@ -103,6 +103,27 @@ def test_explain_tells_what_the_handle_tells(terminal, flow):
     assert "no worker serves queue 'cli-rows'" in out
 
 
+def test_logs_shows_what_rows_have_printed(terminal, folder, flow):
+    @flownb.task
+    def tell(n):
+        print("row", n)
+
+    with flownb.workers(connection=folder):
+        flownb.fan_out([0, 1], tell, name="told", connection=folder).wait(timeout=60)
+    (line,) = json.loads(terminal.run("logs", "told", "--grep", "1", "--json")[1])
+    assert line.pop("time").endswith("Z")
+    assert line == {"label": 1, "attempt": 1, "stream": "stdout", "line": "row 1"}
+    status, out, errors = terminal.run("logs", "told")
+    assert (status, errors) == (0, "")
+    assert [words.split()[-2:] for words in out.splitlines()[1:]] == [["row", "0"], ["row", "1"]]
+    assert terminal.run("logs", "told", "--level", "error") == (0, "no line\n", "")
+    assert terminal.run("logs", "score-nov") == (
+        1,
+        "",
+        "flownb logs: flow 'score-nov' has no rows; in Python, job.get_logs() reads the log of one job\n",
+    )
+
+
 def test_watch_prints_a_line_a_change_and_its_status_is_the_flows_end(terminal, folder, flow):
     watching = terminal.start("watch", "score-nov")
     assert watching.stdout.readline() == "score-nov: 0 of 4 jobs completed\n"
@@ -225,7 +246,7 @@ def test_retry_cancel_and_rm_do_what_the_handle_does(terminal, folder, flow):
     assert terminal.run("ls", "--json")[1] == "[]\n"
 
 
-@pytest.mark.parametrize("command", ["watch", "explain", "retry", "cancel", "rm"])
+@pytest.mark.parametrize("command", ["watch", "explain", "logs", "retry", "cancel", "rm"])
 def test_an_unknown_flow_is_one_line_that_names_those_there_are(terminal, flow, command):
     assert terminal.run(command, "score-now") == (
         1,
@@ -236,7 +257,16 @@ def test_an_unknown_flow_is_one_line_that_names_those_there_are(terminal, flow, 
 
 @pytest.mark.parametrize(
     "words",
-    [("ls",), ("doctor",), ("watch", "f"), ("explain", "f"), ("retry", "f"), ("cancel", "f"), ("rm", "f")],
+    [
+        ("ls",),
+        ("doctor",),
+        ("watch", "f"),
+        ("explain", "f"),
+        ("logs", "f"),
+        ("retry", "f"),
+        ("cancel", "f"),
+        ("rm", "f"),
+    ],
 )
 def test_where_there_is_nothing_it_makes_nothing_and_shows_no_password(terminal, words):
     status, out, errors = terminal.run(*words)

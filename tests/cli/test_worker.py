@@ -183,7 +183,7 @@ def test_wrong_usage_is_2(terminal, words):
 
 
 def test_help_has_an_example_each(terminal):
-    commands = ["demo", "worker", "ls", "doctor", "watch", "explain", "retry", "cancel", "rm"]
+    commands = ["demo", "worker", "ls", "doctor", "watch", "explain", "logs", "retry", "cancel", "rm"]
     for words in ((), *((command,) for command in commands)):
         status, out, errors = terminal.run(*words, "--help")
         assert (status, errors) == (0, "")

@@ -335,3 +335,37 @@ def test_a_late_end_after_a_retry_by_somebody_else_is_refused(bench: Bench):
     assert bench.finish(completed(first)) == ["stale"]
 
     assert bench.dump() == before
+
+
+# ---- what the run has printed ----------------------------------------------------------------------------
+
+
+def test_lines_join_the_log_once_however_often_the_end_is_sent(bench: Bench):
+    bench.add_plain("a")
+    taken = bench.take_one()
+    bench.redis.rpush(key("a:logs"), "before")
+    end = completed(taken)._replace(printed=[str(i) for i in range(2500)])
+
+    assert bench.finish(end) == ["done"]
+    before = bench.dump()
+    assert bench.finish(end) == ["repeated"]
+
+    assert bench.dump() == before
+    assert bench.list(key("a:logs")) == ["before", *map(str, range(2500))]
+    assert invariants.violations(bench.redis) == []
+
+
+def test_of_a_log_that_is_cut_the_newest_lines_stay(bench: Bench):
+    bench.add_plain("a")
+    bench.redis.rpush(key("a:logs"), "before")
+
+    bench.finish(completed(bench.take_one())._replace(printed=["1", "2"], keep_logs=2))
+
+    assert bench.list(key("a:logs")) == ["1", "2"]
+
+
+def test_where_something_else_has_the_logs_place_the_job_ends_all_the_same(bench: Bench):
+    bench.add_plain("a")
+    bench.redis.set(key("a:logs"), "?")
+
+    assert bench.finish(completed(bench.take_one())._replace(printed=["1"])) == ["done"]

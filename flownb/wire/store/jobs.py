@@ -166,6 +166,16 @@ class Jobs:
         rows: int | None = reply.get("rows")
         return rows
 
+    def read_logs_of_each(self, jobs: Sequence[str]) -> list[list[str]]:
+        """Return the log of each job, the oldest row first."""
+        logs: list[list[str]] = []
+        for some in in_pieces(jobs, VALUES_A_READ):
+            with self._server.pipeline() as pipe:
+                for key in some:
+                    pipe.lrange(keys.part(key, "logs"), 0, -1)
+                logs += ([codec.text(row) for row in rows] for rows in pipe.execute())
+        return logs
+
     def clear_logs(self, job: str, keep: int) -> None:
         """Remove the rows of a job's log, all but the newest `keep`."""
         logs = keys.part(job, "logs")

@@ -1,6 +1,6 @@
 -- end_run: what the end of one run means for the job, its parents, its flow and all counts.
 -- @touches flownb:shared
--- @use     types counts flow_record parents notify fail_parent marks finish needed cancel retention begin
+-- @use     types counts flow_record parents notify fail_parent marks finish needed cancel retention begin print
 
 -- A run: {outcome, q, job, from, has_begun, is_unbegun, parent, is_root, flow, attempts_made, is_shared}. `from` is the state
 -- that the job has left, `has_begun` whether its beginning was told, `is_unbegun` whether it goes back without one, `parent`
@@ -121,6 +121,7 @@ end
 local function end_run(run)
   local outcome, q, flow = run.outcome, run.q, run.flow
   local made, state = run.attempts_made + 1, nil
+  if outcome.printed then print_lines(run.job, outcome.printed, outcome.keep_logs) end
   -- What was taken ahead counts as waiting. Where it has begun since, that is told before the end is.
   local counted = run.from == 'active' and not run.has_begun and 'waiting' or run.from
   if not run.has_begun and outcome.kind ~= 'completed' and not run.is_unbegun then

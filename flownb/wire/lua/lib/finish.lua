@@ -1,7 +1,7 @@
 -- finish: active -> completed, failed, delayed, waiting, prioritized or waiting-children.
 -- @touches active stalled lock completed failed events limiter waiting-children
 -- @use     types queue enqueue large_values failed_runs
--- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows version ran
+-- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows version ran printed keep_logs
 
 -- May this worker say how the job ended? It may when it holds the lock, or when its lock ran out and nobody has started
 -- the job since: `ats` grows with every start. Returns a word for "no". `has` begins with {ats, parentKey, fl, ft}.

@@ -1,0 +1,130 @@
+"""Takes what tasks print and log in this process into the log of their run; whoever else prints notices nothing.
+
+`print` and `logging` know one output a process, whichever thread calls: these are replaced by ones that look who does.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flownb.wire.store.job_records import Taken
+from flownb.worker.run_log import RunLog, current
+from flownb.worker.work import Work
+
+NOTICE = "flownb: what tasks print is kept with their rows: batch.logs()"
+
+_lock = threading.Lock()  # slots install at the same time
+_is_told = False  # written under the lock
+
+
+class _Stream:
+    """Stands for `sys.stdout` or `sys.stderr`, and hands on what no task prints."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def write(self, text: str) -> int:
+        log = current.get()
+        if log is None:
+            written: int = self._stream.write(text)
+            return written
+        return log.write(self._name, text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if current.get() is None:
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return current.get() is None and bool(self._stream.isatty())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _capture() -> None:
+    """See to it that what tasks print comes into their logs, also after somebody has replaced the outputs."""
+    if type(sys.stdout) is not _Stream or type(sys.stderr) is not _Stream:
+        with _lock:
+            for name in ("stdout", "stderr"):
+                if type(stream := getattr(sys, name)) is not _Stream and stream is not None:
+                    setattr(sys, name, _Stream(stream, name))
+            if logging.Logger.callHandlers is _call_handlers:
+                logging.Logger.callHandlers = _call_handlers_of_task  # type: ignore[assignment,method-assign]
+
+
+def log_of(taken: Taken, work: Work) -> RunLog | None:
+    """Return the log of a run that begins; None where what it prints is left alone."""
+    return RunLog(taken.record.attempts_made + 1) if work.keeps_logs else None
+
+
+@contextmanager
+def captured(log: RunLog | None) -> Iterator[None]:
+    """Take what is printed and logged within into a run's log."""
+    if log is not None:
+        _capture()
+    token = current.set(log)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def tell_once() -> None:
+    """Say where the output is, the first time that there is some."""
+    global _is_told
+    with _lock:
+        if not _is_told:
+            _is_told = True
+            token = current.set(None)
+            try:
+                print(NOTICE)
+            finally:
+                current.reset(token)
+
+
+# ---- logging --------------------------------------------------------------------------------------------
+
+_call_handlers = logging.Logger.callHandlers
+
+
+def _call_handlers_of_task(logger: logging.Logger, record: logging.LogRecord) -> None:
+    """Keep what a task logs; of the handlers that are set up, those that write to the console do not show it."""
+    log: RunLog | None = current.get()
+    if log is None:
+        return _call_handlers(logger, record)
+    for line in _formatted(record).splitlines():
+        log.note(record.levelname, line)
+    at: logging.Logger | None = logger
+    while at is not None:
+        for handler in at.handlers:
+            if record.levelno >= handler.level and not _writes_to_console(handler):
+                handler.handle(record)
+        at = at.parent if at.propagate else None
+    return None
+
+
+_formatter = logging.Formatter("%(name)s: %(message)s")
+
+
+def _formatted(record: logging.LogRecord) -> str:
+    try:
+        return _formatter.format(record)
+    except Exception as error:  # its arguments do not fit its message
+        return f"{record.name}: {record.msg} ({type(error).__name__}: {error})"
+
+
+def _writes_to_console(handler: logging.Handler) -> bool:
+    stream = getattr(handler, "stream", None)
+    consoles = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    beneath = [getattr(console, "_stream", None) for console in consoles]
+    return stream is not None and any(stream is one for one in (*consoles, *beneath))
