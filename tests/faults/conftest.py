@@ -97,9 +97,9 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    """Give a scene on a server of the test's own, with the settings of the embedded one."""
+    """Give a scene on a server of the test's own, whose death takes nothing along that it has answered for."""
     with tempfile.TemporaryDirectory(prefix="flownb-scene-") as folder:  # a short path, for the socket
-        server = OwnServer(Path(folder), fsync="everysec")
+        server = OwnServer(Path(folder), fsync="always")
         made = Scene(server, tmp_path)
         yield made
         made.close()

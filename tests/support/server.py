@@ -35,7 +35,8 @@ def client_for_all(connection: Connection) -> redis.Redis:
 class OwnServer:
     """A server of the tests' own, without a password, that can be killed and started again.
 
-    It keeps its data in an append-only file, unless nobody is to need them. `fsync` is the server's `appendfsync`.
+    It keeps its data in an append-only file, unless nobody is to need them. `fsync` is the server's `appendfsync`: with
+    ``everysec`` a server that is killed while its disk is busy has lost what it had answered for a moment before.
     """
 
     def __init__(
