@@ -206,7 +206,10 @@ def _relieve(page: HeldPage, stores: dict[WatchedQueue, Store]) -> None:
     for worker in entries:
         if worker.number in waited_for and worker.state is State.WORKER and worker.value < oldest_look:
             waiting = {one.text for one in page.take_waiting(worker.number)}
-            running = {one.text: one.since for one in entries if one.state in (State.BEGUN, State.ELSEWHERE)}
+            # Looked at now that nothing more begins: the job that holds the interpreter may just have begun.
+            running = {
+                one.text: one.since for one in page.entries() if one.state in (State.BEGUN, State.ELSEWHERE)
+            }
             for queue in with_token(stores, worker.text.decode()):
                 with contextlib.suppress(
                     FlownbError

@@ -128,6 +128,7 @@ def _check_repeats(scene, most):
 
 
 def test_a_full_disk_is_waited_for_and_named(scene, until, ended):
+    scene.client.config_set("appendfsync", "everysec")  # with "always" a server ends when its disk is full
     scene.add(200, 0.02)
     worker = scene.worker(options={"lock_duration": 15})
     until(lambda: ended() > 10)

@@ -148,7 +148,7 @@ def test_what_waits_behind_a_function_that_holds_the_interpreter_goes_to_others(
             return [job for job in jobs if job.id not in ran and job.get_state() != "completed"]
 
         until(lambda: not left(), seconds=20)
-    assert queue.get_job(jobs[300].id).get_state() == "active"
+    until(lambda: queue.get_job(jobs[300].id).get_state() == "active", seconds=10)
     assert fn.doctor().empty
 
 
