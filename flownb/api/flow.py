@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from flownb import connection as connections
 from flownb import errors, hooks
-from flownb.api import display
+from flownb.api import display, export
 from flownb.api.job import Job, find_job, store_of
 from flownb.api.progress import Progress
 from flownb.api.waiting import FlowOutcome, polls, read_outcome, reasons, warn_of_removed, within
@@ -264,6 +265,26 @@ class Flow(Generic[Value]):
         False
         """
         return display.page(self._stored, path)
+
+    def export(self, folder: Any) -> Path:
+        """Write the flow, as it is now, into a new folder for whoever has no flownb; return its path.
+
+        *report.html* is the page of `to_html`, *tree.json* has every job with its data, value, error and children,
+        *logs.jsonl* a line for each line that a job logged. Nothing has the folder's name before all is written; a
+        folder that holds files is refused with `FlowError`.
+
+        >>> folder = add({"name": "total", "queueName": "doc-flows"}, name="doc-export").export("export-of-total")
+        >>> sorted(file.name for file in folder.iterdir())
+        ['logs.jsonl', 'report.html', 'tree.json']
+        """
+        with export.new_folder(folder) as unfinished:
+            self._write_into(unfinished)
+        return Path(folder).expanduser()
+
+    def _write_into(self, folder: Path) -> None:
+        """Write the files of an export; a batch has further ones."""
+        export.write_page(self._stored, folder)
+        export.write_flow(self._stored, folder)
 
     # ---- waiting ------------------------------------------------------------------------------------
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import pandas as pd
 
-from flownb.api import display
+from flownb.api import display, export
 from flownb.api.attach import find_flow, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.job import Job
 from flownb.api.waiting import was_cancelled, within
 from flownb.arguments import is_unicode, shown
-from flownb.batches import batch_tables, code_by_now, debugging, results, row_selection
+from flownb.batches import batch_tables, code_by_now, debugging, frame_kinds, results, row_selection
 from flownb.batches.complete_roots import complete_roots
 from flownb.batches.failures import read_failures
 from flownb.batches.jobs_of_rows import Row
@@ -260,6 +261,29 @@ class Batch(Flow):
         return display.page(
             self._stored, path, table=batch_tables.page_table(self._stored, lambda: self.job.returnvalue)
         )
+
+    def export(self, folder: Any) -> Path:
+        """Write the batch, as it is now, into a new folder for whoever has no flownb; return its path.
+
+        Beside what a flow writes: *rows.parquet* is `table`, *failures.parquet* what went wrong, *groups.parquet* the
+        values of groups, where there are such. Needs pyarrow or polars. See `Flow.export`.
+
+        >>> @task
+        ... def square(n):
+        ...     return n * n
+        >>> folder = fan_out([6, 17], square).wait(timeout=30).export("export-of-squares")
+        >>> sorted(file.name for file in folder.iterdir())
+        ['logs.jsonl', 'report.html', 'rows.parquet', 'tree.json']
+        """
+        frame_kinds.parquet_kind()
+        return super().export(folder)
+
+    def _write_into(self, folder: Path) -> None:
+        table = batch_tables.page_table(self._stored, lambda: self.job.returnvalue)
+        export.write_page(self._stored, folder, table)
+        export.write_flow(self._stored, folder)
+        for name, frame in batch_tables.exported(self._stored):
+            frame_kinds.write_parquet(frame, folder / f"{name}.parquet")
 
     def explain(self) -> pd.DataFrame:
         """Return what keeps the batch from ending, as of any flow; also that its rows ran by several versions.

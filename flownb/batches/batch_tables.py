@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -44,6 +44,19 @@ def table(stored: StoredBatch) -> Any:
     ):  # rows went with their group
         return of_kind(stored, whole)
     return frame_kinds.beside(source.native, source.kind, whole.iloc[:, len(source.frame.columns) :])
+
+
+def exported(stored: StoredBatch) -> Iterator[tuple[str, Any]]:
+    """Yield the tables of a batch that stand in its export, as frames that `write_parquet` takes."""
+    kind = stored.kind if stored.kind != frame_kinds.PANDAS else frame_kinds.parquet_kind()
+    yield "rows", of_kind(stored, table(stored), kind) if stored.kind == frame_kinds.PANDAS else table(stored)
+    failed = read_failures(stored.rows, stored.index)[1]
+    if len(failed):
+        failed = failed if frame_kinds.has_labels(stored.spec) else failed.rename_axis(index="row")
+        yield "failures", frame_kinds.as_kind(failed, kind, with_labels=True)
+    if stored.spec["by"]:
+        groups = group_results(stored).rename_axis(index=stored.spec["by"])
+        yield "groups", frame_kinds.as_kind(groups, kind, with_labels=True)
 
 
 def row_results(stored: StoredBatch, failed: str = "missing") -> pd.DataFrame:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +28,38 @@ def as_kind(frame: pd.DataFrame, kind: str, *, with_labels: bool) -> Any:
     """
     if kind == PANDAS:
         return frame
-    columns = frame.reset_index() if with_labels else frame
+    columns = _with_labels(frame) if with_labels else frame
     return _of_polars(columns) if kind == POLARS else _of_arrow(columns)
+
+
+def _with_labels(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the levels of its index as columns, none of which takes another one's name."""
+    index, names = frame.index, list[str]()
+    for number, name in enumerate(index.names):
+        unnamed = "index" if index.nlevels == 1 else f"level_{number}"
+        text = unnamed if name is None else str(name)
+        while text in names or text in frame.columns:
+            text += "_label"
+        names.append(text)
+    return frame.reset_index(names=names)
+
+
+def parquet_kind() -> str:
+    """Return a kind of frame that writes Parquet here; raise `FlowError` where none does."""
+    for kind, package in ((ARROW, "pyarrow"), (POLARS, "polars")):
+        if importlib.util.find_spec(package) is not None:
+            return kind
+    raise FlowError(
+        "export: Parquet is written by pyarrow or polars, and neither is installed: pip install pyarrow"
+    )
+
+
+def write_parquet(frame: Any, path: Path) -> None:
+    """Write a frame of polars or Arrow."""
+    if hasattr(frame, "write_parquet"):
+        frame.write_parquet(path)
+    else:
+        importlib.import_module("pyarrow.parquet").write_table(frame, path)
 
 
 def has_labels(spec: Mapping[str, Any]) -> bool:
@@ -72,7 +104,7 @@ def _polars_series(polars: Any, name: str, column: pd.Series[Any]) -> Any:
         made = polars.from_dicts([{name: value} for value in values], infer_schema_length=None)[name]
     except (TypeError, OverflowError, polars.exceptions.PolarsError):
         made = None
-    if made is None or not all(map(_is_same, made.to_list(), values)):
+    if made is None or made.dtype == polars.Object or not all(map(_is_same, made.to_list(), values)):
         return polars.Series(name, _texts(values), dtype=polars.String)
     return made
 
@@ -100,13 +132,10 @@ def _of_arrow(frame: pd.DataFrame) -> Any:
 
 
 def _arrow_array(arrow: Any, column: pd.Series[Any]) -> Any:
-    if column.dtype != object:
-        return arrow.array(column, from_pandas=True)
-    values = _values(column)
     try:
-        return arrow.array(values)
+        return arrow.array(_values(column) if column.dtype == object else column, from_pandas=True)
     except (arrow.ArrowException, OverflowError):
-        return arrow.array(_texts(values), arrow.string())
+        return arrow.array(_texts(_values(column)), arrow.string())
 
 
 def _values(column: pd.Series[Any]) -> list[Any]:

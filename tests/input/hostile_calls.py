@@ -277,6 +277,7 @@ TARGETS: tuple[Target, ...] = (
     method("Flow.wait", "flow", special={"timeout": lambda rng: _brief(rng)}, timeout=0),
     method("Flow.result", "flow", special={"timeout": lambda rng: _brief(rng)}, timeout=0),
     method("Flow.to_html", "flow", special=no_folder, path=None),
+    method("Flow.export", "flow", special={"folder": no_folder["path"]}, folder="/dev/null"),
     method(
         "Batch.results",
         "batch",
@@ -295,6 +296,7 @@ TARGETS: tuple[Target, ...] = (
     method("Batch.debug", "batch", label=0),
     method("Batch.retry", "batch", error=None, rows=None),
     method("Batch.to_html", "batch", special=no_folder, path=None),
+    method("Batch.export", "batch", special={"folder": no_folder["path"]}, folder="/dev/null"),
     method("Job.update_progress", "job", progress=1),
     method("Job.update_data", "job", data=1),
     method("Job.log", "job", row="a"),
