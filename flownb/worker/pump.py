@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from queue import Empty, SimpleQueue
 
-from flownb.errors import ServerError
+from flownb.connection import patience
+from flownb.errors import ServerError, printable
 from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
@@ -22,6 +23,7 @@ from flownb.worker.held_jobs import VISIBLE_SECONDS, HeldJobs
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks, Middleware
 from flownb.worker.next_runs import add_next_runs
+from flownb.worker.own_calls import belongs_to
 from flownb.worker.recovery import Recovery
 from flownb.worker.run_outcomes import as_failure
 from flownb.worker.runners import Runner
@@ -32,10 +34,12 @@ from flownb.worker.upkeep import Upkeep
 log = logging.getLogger("flownb.worker")
 
 GATHER_SECONDS = 0.002  # for which outcomes are collected while the slots have work
-LAST_CALLS_SECONDS = 10.0  # after the grace, for writing the last results
+LAST_CALLS_SECONDS = 3.0  # that a closing worker in which nothing runs any more has to write the last results
 FEW_QUEUES = 2  # which need no shares: one that has work, and that of batches' roots, which take no time
 IDLE_CHECK_SECONDS = 0.5  # between two looks whether a paused worker's thread lives
-JOIN_SECONDS = 15.0  # after the grace, until `stop` waits no longer
+JOIN_SECONDS = LAST_CALLS_SECONDS + 1.0  # after the grace, until `stop` waits no longer
+MOST_NAMED = 5  # of the jobs that a message is about
+HANG_UP_SECONDS = 1.0  # in which a call ends whose connection is closed
 
 
 class Signal(Enum):
@@ -76,7 +80,7 @@ class Pump:
         settings: WorkerSettings,
         make_runner: Callable[[], Runner],
         middleware: Iterable[Middleware] = (),
-        is_paused: bool = False,
+        is_paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
         self._make_runner = make_runner
@@ -88,10 +92,11 @@ class Pump:
             None  # monotonic time at which one is to be told; the pump's thread
         )
         self._stopping = False  # written by the pump's thread
-        self._is_paused = is_paused  # written by the pump's thread
+        self._is_paused = is_paused
         self._is_idle = (
             threading.Event()
         )  # a paused worker holds no job; `pause` clears it, the pump's thread sets it
+        self._calls_end = math.inf  # monotonic time, of a worker that closes; written by the pump's thread
         self._latest_end = math.inf  # of the grace; `hurry` writes it, the pump's thread reads it
 
     # ---- start and stop -----------------------------------------------------------------------------
@@ -103,9 +108,7 @@ class Pump:
         for on_start in self._hooks.on_start:
             on_start(settings)
         self._entry = keeper.page.add_worker(settings.identity)
-        self._slots = Slots(
-            settings.name, settings.concurrency, self._make_runner, self._send_end, self._hooks, self._entry
-        )
+        self._slots = Slots(settings, self._make_runner, self._send_end, self._hooks, self._entry)
         self._held = HeldJobs(self._slots, self._entry)
         self.recovery = Recovery(settings, self._store, self._held)
         self._upkeep = Upkeep(settings, self._store, self._hooks, self.recovery)
@@ -121,6 +124,13 @@ class Pump:
         self._grace_ends = time.monotonic() + grace
         self._inbox.put(Signal.STOP)
         self._thread.join(min(grace + JOIN_SECONDS, threading.TIMEOUT_MAX))
+        if self._thread.is_alive():  # a call from before the end, to a server that does not answer
+            self._client.connection_pool.disconnect(inuse_connections=True)
+            self._thread.join(HANG_UP_SECONDS)
+        if left := sorted(id for _, id in self._held.known()):
+            others = f" and {len(left) - MOST_NAMED:,} more" if len(left) > MOST_NAMED else ""
+            some = ", ".join(map(printable, left[:MOST_NAMED])) + others
+            log.warning("closed without an answer of the server, so what it held runs again: %s", some)
         for on_stop in self._hooks.on_stop:  # now that no other hook can run, and while there are connections
             on_stop()
         self._blocker.close()
@@ -130,7 +140,7 @@ class Pump:
         self._client.close()
 
     def pause(self) -> None:
-        """Take no more jobs until `resume`."""
+        """Give back what has not begun: the worker takes no more jobs until `resume`."""
         self._is_idle.clear()
         self._inbox.put(Signal.PAUSE)
 
@@ -157,6 +167,7 @@ class Pump:
     # ---- the loop -----------------------------------------------------------------------------------
 
     def _loop(self) -> None:
+        belongs_to(self.settings.identity)
         while not (self._stopping and self._may_leave()):
             try:
                 self._step()
@@ -171,27 +182,32 @@ class Pump:
         self._fetching.note_time(now)
         self._next_beginning = self._held.tell_beginnings(now)
         if self._held.pending or self._wants_jobs():
-            self._call_server()
+            with patience.until(self._last_call_ends() if self._stopping else None):
+                self._call_server()
         if not self._stopping and self._upkeep.run_if_due(now):
             self._fetching.may_have_work = True
         self._held.end_overdue()
         self._give_back_what_waits()
-        if self._is_paused and not self._held.jobs and not self._held.pending:
+        if self._is_paused() and not self._held.jobs and not self._held.pending:
             self._is_idle.set()
 
     def _may_leave(self) -> bool:
+        if self._held.jobs:
+            if time.monotonic() >= min(self._grace_ends, self._latest_end):
+                self._held.give_back_all()
+            return False
+        return not self._held.pending or time.monotonic() >= self._last_call_ends()
+
+    def _last_call_ends(self) -> float:
+        """Return until when a worker that closes may call the server."""
         grace_ends = min(self._grace_ends, self._latest_end)
-        if self._held.pending:
-            return time.monotonic() > grace_ends + LAST_CALLS_SECONDS
-        if not self._held.jobs:
-            return True
-        if time.monotonic() >= grace_ends:
-            self._held.give_back_all()
-        return False
+        ends = grace_ends if self._held.jobs else min(time.monotonic(), grace_ends)
+        self._calls_end = min(self._calls_end, ends + LAST_CALLS_SECONDS)
+        return self._calls_end
 
     def _room(self) -> int:
         """How many more jobs to hold."""
-        if self._stopping or self._is_paused or self._held.runs_suspect():
+        if self._stopping or self._is_paused() or self._held.runs_suspect():
             return 0
         return self._fetching.room(len(self._held.jobs), self._held.waiting())
 
@@ -258,10 +274,8 @@ class Pump:
             self._stopping = True
             self._held.give_back_unstarted()
             return
-        if signal in (Signal.PAUSE, Signal.RESUME):
-            self._is_paused = signal is Signal.PAUSE
-            if self._is_paused:
-                self._held.give_back_unstarted()
+        if signal is Signal.PAUSE:
+            self._held.give_back_unstarted()
         self._fetching.may_have_work = True
         if signal is Signal.QUEUES_CHANGED:
             self._blocker.interrupt()

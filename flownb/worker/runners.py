@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -173,7 +174,7 @@ class InExecutor(RemoteRunner):
 
     def _send(self, taken: Taken, work: Work) -> Outcome:
         if isinstance(self._executor, ThreadPoolExecutor):  # the same process: nothing to pack
-            return self._call_there(taken, self._run_here, taken, work)
+            return self._call_there(taken, copy_context().run, self._run_here, taken, work)
         packed = self._packed(taken, work)
         try:
             return self._call_there(taken, run_packed, packed.job)

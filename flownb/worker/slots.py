@@ -20,8 +20,10 @@ from flownb.wire.store.job_records import Taken
 from flownb.worker.captured_output import tell_once
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks
+from flownb.worker.own_calls import belongs_to
 from flownb.worker.run_outcomes import failed_as_stored, unbegun
 from flownb.worker.runners import Runner
+from flownb.worker.settings import WorkerSettings
 from flownb.worker.work import options_of
 
 CANCEL_SECONDS = 2.0  # that cancelled coroutines have at the end
@@ -52,19 +54,17 @@ class Held:
 
 
 class Slots:
-    """Runs jobs in `count` threads, each with its runner; `done(held, outcome, seconds)` is called in theirs."""
+    """Runs jobs in `concurrency` threads, each with its runner; `done(held, outcome, seconds)` is called in theirs."""
 
     def __init__(
         self,
-        name: str,
-        count: int,
+        settings: WorkerSettings,
         make_runner: Callable[[], Runner],
         done: Callable[[Held, Outcome, float], None],
         hooks: Hooks,
         worker: int,
     ) -> None:
-        self._name = name
-        self._count = count
+        self._settings = settings
         self._worker = worker  # the worker's entry in the page of held jobs
         self._make_runner = make_runner
         self._done = done
@@ -76,7 +76,7 @@ class Slots:
         )  # the pump's thread puts, the slots get; None ends one
 
     def start(self) -> None:
-        for _ in range(self._count):
+        for _ in range(self._settings.concurrency):
             self._open_slot()
 
     def put(self, held: Held) -> None:
@@ -105,15 +105,16 @@ class Slots:
         return held.runner.give_up(held.taken, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
 
     def close(self) -> None:
-        for _ in range(self._count):
+        for _ in range(self._settings.concurrency):
             self._waiting.put(None)
         for runner in list(self._runners):
             runner.kill()
 
     def _open_slot(self) -> None:
-        threading.Thread(target=self._work, name=f"flownb-{self._name}-slot", daemon=True).start()
+        threading.Thread(target=self._work, name=f"flownb-{self._settings.name}-slot", daemon=True).start()
 
     def _work(self) -> None:
+        belongs_to(self._settings.identity)
         runner = self._make_runner()
         self._runners.add(runner)
         page = keeper.page

@@ -24,6 +24,7 @@ from flownb.wire.versions import refuse_newer
 from flownb.worker.auto_remover import AutoRemover
 from flownb.worker.listeners import Listeners
 from flownb.worker.middleware import Middleware
+from flownb.worker.own_calls import refuse_own
 from flownb.worker.presence import Presence
 from flownb.worker.pump import JOIN_SECONDS, Pump
 from flownb.worker.retry_policy import BackoffRetry
@@ -113,7 +114,7 @@ class Worker(Service):
         self.name = _checked_name(name)
         self._connection = connection
         self._listeners = Listeners()
-        self._is_paused = False  # written by `pause` and `resume`
+        self._is_paused = False  # written by `pause` and `resume`, in any thread; the pump's reads it
         self._grace = GRACE_SECONDS  # written by `close` and `retire`
         self._retiring: threading.Thread | None = None  # waits for the end of what still runs
 
@@ -159,7 +160,8 @@ class Worker(Service):
     def pause(self, wait: bool = True) -> None:
         """Take no more jobs until `resume`; other workers of the queue go on. Waits until what runs has ended.
 
-        Without `wait` it returns at once; so it must where one of the worker's own jobs calls it.
+        Without `wait` it returns at once. In one of the worker's own jobs or listeners, which would wait for itself, a
+        wait raises `FlowError`.
 
         >>> with Worker("doc-resting", lambda job: 7) as worker:
         ...     worker.pause()
@@ -169,6 +171,8 @@ class Worker(Service):
         7
         """
         wait = flag("wait", wait)
+        if self.running and wait:
+            refuse_own(self._pump.settings.identity, "pause()", "call pause(wait=False)")
         was_paused, self._is_paused = self._is_paused, True
         if self.running:
             self._pump.pause()
@@ -191,12 +195,16 @@ class Worker(Service):
     def close(self, grace: float = GRACE_SECONDS) -> None:
         """Take no more jobs, let the running ones end (at most `grace` seconds), write their results.
 
+        Raises `FlowError` in one of the worker's own jobs or listeners, for which it would wait.
+
         >>> worker = Worker("doc-served", print).start()
         >>> worker.close(grace=60)
         >>> worker
         Worker('doc-served', concurrency=1, not running)
         """
         grace = seconds(grace, "grace")
+        if self.running:
+            refuse_own(self._pump.settings.identity, "close()", "tell another thread to call it")
         if self._retiring is not None:
             self._pump.hurry(grace)
             self._retiring.join(grace + JOIN_SECONDS)
@@ -251,7 +259,10 @@ class Worker(Service):
             self._executor, connection.address(), self._work_for, self._store, self._loop.submit
         )
         self._pump = Pump(
-            settings, make_runner, [*(make() for make in self._middleware), self._listeners], self._is_paused
+            settings,
+            make_runner,
+            [*(make() for make in self._middleware), self._listeners],
+            lambda: self._is_paused,
         )
         self._pump.start()
         self._unhook = connection.on_close(self.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -183,7 +184,13 @@ def test_the_keeper_takes_what_waits_once_and_never_what_runs():
 def test_a_job_that_the_keeper_gave_back_and_its_worker_took_again_is_known_to_run(redis):
     """What a worker does not know of its jobs it gives back: then another one runs them too."""
     fn.Queue("q").add("j")
-    slots = Slots("test", 0, lambda: None, lambda *end: None, Hooks([]), 0)
+    slots = Slots(
+        SimpleNamespace(name="test", identity="test:", concurrency=0),
+        lambda: None,
+        lambda *end: None,
+        Hooks([]),
+        0,
+    )
     held = HeldJobs(slots, 0)
     leases = Store(redis, "bull").leases
     for call in (1, 2):
