@@ -20,6 +20,7 @@ pytest.register_assert_rewrite("tests.support")
 
 from tests.support.programs import OLD_SERVERS, missing, old_server  # noqa: E402
 from tests.support.server import OwnServer, client_for_all  # noqa: E402
+from tests.support.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: E402, F401
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

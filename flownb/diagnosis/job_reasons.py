@@ -7,7 +7,7 @@ from flownb.diagnosis.reasons import Urgency, Why
 from flownb.options import JobOptions
 from flownb.state.failed_jobs import describe
 from flownb.wire import codec, keys
-from flownb.wire.records import COMPLETED, FAILED, POLICIES, JobRecord
+from flownb.wire.records import COMPLETED, CRASHED, FAILED, POLICIES, JobRecord
 from flownb.wire.store.queue_facts import PUT_OFF_MS, QueueFacts, WaitFacts
 
 LONG_RUN_MS = 60_000  #: a run of which one may wonder whether it hangs
@@ -54,7 +54,7 @@ def ended_but_awaited(job: JobRecord, parent: str, parent_name: str) -> Why:
 
 def to_be_failed(job: JobRecord, deferred: str) -> Why:
     """Of a job that the worker which takes it fails without a run."""
-    if "stalled" in deferred or deferred.startswith("crashed its worker"):
+    if "stalled" in deferred or deferred.startswith(CRASHED):
         died = f"{job.stalled} worker{'s' if job.stalled > 1 else ''} died while it ran"
         why = f"{died}: the next worker fails it unrun"
         fix = "see whether it takes too much memory; it fails when a worker takes it"

@@ -18,6 +18,9 @@ CANCELLED = "cancelled"
 NO_CAUSE = ("child", "cancelled")
 """What the `why` of a job says that did not fail by itself."""
 
+CRASHED = "crashed its worker"
+"""How the reason begins of a job whose workers died while it ran."""
+
 POLICIES = ("fpof", "cpof", "idof", "rdof")
 """What a job's failure means for its parent: BullMQ's short words, as a job's ``parent`` field has them."""
 
@@ -26,6 +29,15 @@ OPTIONAL = ("idof", "rdof", "cpof")
 
 STATES = (WAITING, ACTIVE, DELAYED, PRIORITIZED, WAITING_CHILDREN, COMPLETED, FAILED)
 """A job's states: BullMQ's words, in the order tables and pictures show them."""
+
+
+def crashed(deaths: int) -> str:
+    """Return the reason of a job or row whose workers died too often while it ran, as ``lib/stall.lua`` has it.
+
+    >>> crashed(4)
+    'crashed its worker 4 times'
+    """
+    return f"{CRASHED} {deaths} time{'' if deaths == 1 else 's'}"
 
 
 @dataclass(kw_only=True, slots=True)

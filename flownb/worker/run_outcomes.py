@@ -23,6 +23,7 @@ from flownb.errors import (
 from flownb.options import Keep
 from flownb.wire import codec
 from flownb.wire.outcomes import Outcome, Retention
+from flownb.wire.records import CRASHED
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.queue_facts import PUT_OFF_MS
 from flownb.worker.error_texts import reason_of, stacktrace_with
@@ -33,7 +34,6 @@ from flownb.worker.work import options_of
 MOST_UNCHARGED = (
     20  # starts of a job beyond its attempts, after which not finding a server is a failed attempt
 )
-CRASHED = "crashed its worker"  # how the reason begins of a job whose workers died while it ran
 AWAY = ("BUSY ", "MASTERDOWN ")  # how a server begins that refuses everything for a while
 
 _WHY: dict[type[BaseException], str] = {JobTimeout: "timeout", JobCrashed: "crashed"}

@@ -19,6 +19,7 @@ from flownb.tasks.binding import UnknownTask
 from flownb.wire import codec
 from flownb.wire.many_rows import MOST_ROWS, data_of
 from flownb.wire.outcomes import Outcome
+from flownb.wire.records import crashed
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.delegate_rows import delegate_rows
@@ -26,7 +27,6 @@ from flownb.worker.row_results import RowResults
 from flownb.worker.row_runners import RowRunner
 from flownb.worker.row_watch import row_watch
 from flownb.worker.run_outcomes import (
-    CRASHED,
     completed_with,
     failed,
     failed_by,
@@ -117,8 +117,7 @@ class _RowsRun:
         """Rows that have crashed their workers too often fail unrun."""
         for row in self.open[:]:
             if row in dead:
-                crashed = failed_by(self.taken, f"{CRASHED} {dead[row]} time{'s' if dead[row] > 1 else ''}")
-                self._note(row, crashed, 0.0)
+                self._note(row, failed_by(self.taken, crashed(dead[row])), 0.0)
                 self.open.remove(row)
 
     def run(self) -> Outcome:

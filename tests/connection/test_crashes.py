@@ -11,6 +11,7 @@ import pytest
 
 from flownb.connection import Connection, embedded
 from flownb.errors import ServerUnreachable
+from tests.support.skips import NOT_ON_THIS_SYSTEM
 
 
 def running_servers(watch, folder):
@@ -183,7 +184,7 @@ def test_a_supervisor_that_does_not_answer_is_told_in_time(folder, start_user, w
         os.kill(supervisor, signal.SIGCONT)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
+@pytest.mark.skipif(sys.platform == "win32", reason=f"{NOT_ON_THIS_SYSTEM}flock")
 def test_a_locked_folder_without_a_server_is_told_in_time(folder, monkeypatch):
     import fcntl
 

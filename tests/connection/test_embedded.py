@@ -15,6 +15,7 @@ from flownb.connection import Connection
 from flownb.connection.folder import folder_for
 from flownb.errors import OptionError, ServerUnreachable
 from tests.support.server import client_for_all
+from tests.support.skips import NOT_ON_THIS_SYSTEM
 
 
 def mode(path: str | Path) -> int:
@@ -54,7 +55,7 @@ def test_nobody_else_can_read_the_data_or_reach_the_socket(folder):
         assert (folder / ".gitignore").read_text() == "*\n"
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason=f"{NOT_ON_THIS_SYSTEM}/proc")
 def test_the_server_listens_on_no_tcp_port_and_shows_no_password(folder, watch):
     with Connection(path=folder) as connection:
         pid = watch.link(folder)["server_pid"]
@@ -214,7 +215,9 @@ def test_a_file_in_the_folders_place_is_told_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system nobody can write")
+@pytest.mark.skipif(
+    not Path("/proc").is_dir(), reason=f"{NOT_ON_THIS_SYSTEM}a folder in which nobody can write"
+)
 def test_a_folder_that_cannot_be_made_is_told_in_one_line():
     with pytest.raises(ServerUnreachable, match=r"cannot keep the data in .*pass path="):
         Connection(path="/proc/.flownb")

@@ -24,6 +24,7 @@ from flownb.wire.job_rows import (
 )
 from flownb.wire.lease_records import FetchingWorker, Lease, OwnRun, QueueShare
 from flownb.wire.outcomes import Outcome, Retention
+from flownb.wire.records import CRASHED, crashed
 from flownb.wire.requests import Detachment, Removal, Retry, ScheduledJob
 from flownb.wire.store.children import ChildrenCounts, JobOutline
 from flownb.wire.store.job_records import FETCHED_FIELDS, taken_of
@@ -120,6 +121,17 @@ def test_every_field_of_a_record_that_a_script_is_sent_is_read():
 def test_the_fields_of_a_fetched_job_come_in_the_order_in_which_they_are_read():
     (listed,) = re.findall(r"local FIELDS = \{(.*?)\}", FILES["fetch"], re.DOTALL)
     assert tuple(re.findall(r"'(\w+)'", listed)) == FETCHED_FIELDS
+
+
+def test_the_reason_of_a_crash_is_worded_once_in_each_language_and_alike():
+    package = LUA.parents[1]
+    files = [path for path in package.rglob("*") if path.suffix in (".py", ".lua", ".js")]
+    wording = {
+        str(path.relative_to(package)) for path in files if CRASHED in path.read_text(encoding="utf-8")
+    }
+    assert wording == {"wire/records.py", "wire/lua/lib/stall.lua"}
+    assert f"'{CRASHED} ' .. int(deaths) .. (deaths == 1 and ' time' or ' times')" in FILES["stall"]
+    assert [crashed(1), crashed(2)] == [f"{CRASHED} 1 time", f"{CRASHED} 2 times"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 import flownb as fn
 from flownb.wire import keys
+from tests.support.skips import NOT_ON_THIS_SYSTEM
 
 LEASE = 4.0  # seconds
 
@@ -85,7 +86,7 @@ def test_a_debugger_that_holds_the_process_is_a_stop(redis, stopped, until):
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     if libc.ptrace(16, worker.process.pid, None, None):  # PTRACE_ATTACH
-        pytest.skip("this machine lets no process trace another")
+        pytest.skip(f"{NOT_ON_THIS_SYSTEM}a process that may trace another")
     stat = Path(f"/proc/{worker.process.pid}/stat")
     try:
         until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "t")
