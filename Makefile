@@ -8,7 +8,7 @@ FAST := tests/contracts tests/views tests/tasks tests/wire tests/test_options.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check fmt test realdata lint fuzz bench chaos soak lab clean venv env-demo env-test env-lab
+.PHONY: help demo check fmt test realdata lint fuzz bench chaos soak audit lab clean venv env-demo env-test env-lab
 
 help:
 	@echo 'make demo            make the environment, install flownb, run `flownb demo` (ROWS=all: every row)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make bench           run the benchmarks'
 	@echo 'make chaos           20,000 jobs under 25 kills of workers and 5 of the server; SEED=n repeats a run, SEEDS=n runs n seeds'
 	@echo 'make soak            an hour of mixed flows: nothing grows; MINUTES=n for less'
+	@echo 'make audit           known weaknesses of the lowest and newest dependencies; needs the network, before a release'
 	@echo 'make clean           remove the environment and what tools left behind; never data in .flownb/'
 	@echo 'PYTHON=python3.13    another Python to make the environment with'
 
@@ -80,6 +81,9 @@ chaos: env-test
 
 soak: env-test
 	@$(RUN) -m tests.faults.soak $(if $(MINUTES),--minutes '$(MINUTES)')
+
+audit: env-test
+	@$(RUN) scripts/audit.py
 
 lab: env-lab
 	@$(RUN) -m jupyterlab notebooks
