@@ -90,7 +90,7 @@ def test_a_deep_recursion_fails_the_job(until):
     [
         (float("nan"), "NaN and infinity are not JSON"),
         ({"a": {1j}}, "a complex is not JSON"),
-        (object(), "a object is not JSON"),
+        (object(), "an object is not JSON"),
         (b"x", "a bytes is not JSON; use base64"),
         ({1: 2}, "the key 1 is int"),
         ("\ud800", "lone surrogate"),
