@@ -31,8 +31,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 MOST_CHARACTERS = (
     500  #: of a message; what stands in the middle is left out: the place is first, the remedy last
 )
@@ -193,17 +191,6 @@ class JobMissing(TransitionError):
     flownb.errors.JobMissing: flow 'total' is not on this server any more; its data were removed
     """
 
-    _what = "job"
-
-    @classmethod
-    def of(cls, job: str) -> Self:
-        """Return the error of a job, which is named as ``queue:id``.
-
-        >>> JobMissing.of("mails:7")
-        JobMissing('job mails:7 is not on this server: it was removed, or never stored here')
-        """
-        return cls(f"{cls._what} {job} is not on this server: it was removed, or never stored here")
-
 
 class JobActive(TransitionError):
     """The job runs right now."""
@@ -259,7 +246,15 @@ class JobShared(TransitionError):
 class ParentMissing(JobMissing):
     """The parent that a job was to be added under, or taken from, is not (or no longer) on the server."""
 
-    _what = "parent"
+
+def job_missing(job: str, kind: type[JobMissing] = JobMissing) -> JobMissing:
+    """Return the error of a job, or of a parent, that is named as ``queue:id``.
+
+    >>> job_missing("mails:7")
+    JobMissing('job mails:7 is not on this server: it was removed, or never stored here')
+    """
+    what = "parent" if kind is ParentMissing else "job"
+    return kind(f"{what} {job} is not on this server: it was removed, or never stored here")
 
 
 class ParentJobCannotBeReplaced(TransitionError):

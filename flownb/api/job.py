@@ -13,7 +13,7 @@ from flownb.api.children_values import ChildrenValues, read_children_values
 from flownb.api.job_changes import JobChanges
 from flownb.arguments import flag, whole
 from flownb.connection import Connection
-from flownb.errors import FlowError, JobMissing
+from flownb.errors import FlowError, job_missing
 from flownb.options import JobOptions
 from flownb.state.stored_flow import StoredJob
 from flownb.wire import codec, keys
@@ -301,7 +301,7 @@ def find_job(store: Store, key: str, connection: Connection | None = None) -> Jo
     """Read the job at `key`; raise `JobMissing` if there is none."""
     found = store.jobs.read([key])[0]
     if found is None:
-        raise JobMissing.of(keys.short(key, store.prefix))
+        raise job_missing(keys.short(key, store.prefix))
     return Job(found, store=store, connection=connection)
 
 

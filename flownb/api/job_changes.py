@@ -7,7 +7,7 @@ from typing import Any
 from flownb.api.job_end import job_end
 from flownb.arguments import flag, seconds, whole
 from flownb.connection import Connection
-from flownb.errors import FlowError, JobMissing
+from flownb.errors import FlowError, job_missing
 from flownb.options import MAX_PRIORITY
 from flownb.steering import child_dependency, clear
 from flownb.steering.cancel import cancel_job
@@ -143,7 +143,7 @@ class JobChanges:
     def _ensure_delayed(self, what: str) -> None:
         found = self._store.jobs.read([self._record.key], ("name",))[0]
         if found is None:
-            raise JobMissing.of(keys.short(self._record.key, self._store.prefix))
+            raise job_missing(keys.short(self._record.key, self._store.prefix))
         if found.state != DELAYED:
             raise FlowError(f"job {found.name!r} is {found.state}; only a delayed job can be {what}")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from flownb.arguments import seconds
 from flownb.connection import patience
-from flownb.errors import FlowFailed, JobMissing, ServerUnreachable
+from flownb.errors import FlowFailed, ServerUnreachable, job_missing
 from flownb.state.failed_jobs import describe
 from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, JobRecord
@@ -26,7 +26,7 @@ def job_end(store: Store, job: JobRecord, timeout: Any) -> Any:
             with patience.until(deadline):
                 found = store.jobs.read([job.key], _FIELDS)[0]
             if found is None:
-                raise JobMissing.of(keys.short(job.key, store.prefix))
+                raise job_missing(keys.short(job.key, store.prefix))
             if found.finished_on is not None:
                 return _value(found)
             state = found.state

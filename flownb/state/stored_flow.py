@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from flownb.errors import JobMissing
+from flownb.errors import JobMissing, job_missing
 from flownb.state.ahead import LookAhead
 from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
 from flownb.state.snapshot import read_snapshot
@@ -50,7 +50,7 @@ class StoredFlow:
         if not record and name is not None:
             record = {"name": name, "root": root, "created": "0"}
         if not record:
-            raise JobMissing.of(keys.short(root, store.prefix))
+            raise job_missing(keys.short(root, store.prefix))
         return cls(store, flow_state, record)
 
     @property

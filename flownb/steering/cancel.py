@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flownb.errors import JobMissing
+from flownb.errors import job_missing
 from flownb.state.shape import levels_below
 from flownb.steering.pending_run import refuse_next_run
 from flownb.wire import keys
@@ -29,7 +29,7 @@ def cancel_job(store: Store, job: str) -> bool:
     """Cancel one job, and what it waits for alone; a root with its flow. Say whether there was something to cancel."""
     found = store.jobs.read([job], ("name", "fl", "finishedOn"))[0]
     if found is None:
-        raise JobMissing.of(keys.short(job, store.prefix))
+        raise job_missing(keys.short(job, store.prefix))
     if found.finished_on is not None:
         return False
     refuse_next_run(store, found)

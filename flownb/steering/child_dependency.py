@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flownb.errors import JobMissing
+from flownb.errors import job_missing
 from flownb.state.shape import levels_below
 from flownb.wire import keys
 from flownb.wire.requests import Detachment, Removal
@@ -14,7 +14,7 @@ def remove_child_dependency(store: Store, job: str) -> bool:
     """Let the parent go on without a child that it waits for; say whether it did wait for it."""
     found = store.jobs.read([job], ("name", "fl", "parentKey"))[0]
     if found is None:
-        raise JobMissing.of(keys.short(job, store.prefix))
+        raise job_missing(keys.short(job, store.prefix))
     if found.parent_key is None:
         return False
     removed, leaves_flow = store.moves.remove_child_dependency(job, found.parent_key)

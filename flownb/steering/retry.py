@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from flownb.errors import FlowError, JobMissing
+from flownb.errors import FlowError, job_missing
 from flownb.options import JobOptions
 from flownb.state.flow_state import FlowState, OwnFlowState
 from flownb.state.seal import seal_of, unseal
@@ -29,7 +29,7 @@ def retry_one(store: Store, job: str) -> None:
     has_cancelled = flow is not None and store.flows.has_cancelled_jobs(flow)
     answer = _ask(store, [job], secrets.token_hex(8))[0]
     if answer == "missing":
-        raise JobMissing.of(keys.short(job, store.prefix))
+        raise job_missing(keys.short(job, store.prefix))
     if answer != "done":
         raise FlowError(_refused(store, job, answer))
     log_flow("is retried by hand", flow=flow, job=job)

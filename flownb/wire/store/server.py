@@ -42,7 +42,7 @@ class Server:
             try:
                 return self._read(made, queues, args) if self.read_only else made(self.client, queues, **args)
             except errors.JobMissing as error:  # which says the key alone
-                raise error.of(keys.short(str(error), self.prefix)) from None
+                raise errors.job_missing(keys.short(str(error), self.prefix), type(error)) from None
 
     def _read(self, script: Script, queues: Sequence[str], args: dict[str, Any]) -> dict[str, Any]:
         """Run a script where the server promises that it only reads; otherwise send plain commands."""
