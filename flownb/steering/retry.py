@@ -18,6 +18,12 @@ from flownb.wire.requests import Retry
 from flownb.wire.store import Store
 from flownb.wire.store.limits import JOBS_A_CHANGE
 
+_HELD = (
+    "parent-active",
+    "damaged",
+)  # how an answer begins that says why a job stays, whatever else is retried
+_REFUSALS = (*_HELD, "failed-children")
+
 
 def retry_one(store: Store, job: str) -> None:
     """Run one failed job again; raise FlowError, with the reason, when it cannot.
@@ -67,26 +73,34 @@ def retry_flow(store: Store, flow_state: FlowState) -> None:
 def retry_state(store: Store, base: str, state: str, before: int) -> None:
     """Run all jobs of a queue again that have failed, or completed, until `before` (ms), the oldest first.
 
-    Those stay that cannot run again now: their children failed them, or a job above them runs.
+    Raises FlowError, once the others wait again, for those that cannot run: their children failed them, or a job above
+    them runs.
     """
-    flows, start, token = dict[str, bool](), 0, secrets.token_hex(8)  # flow -> were jobs of it cancelled?
+    refused: dict[str, str] = {}
+    retried, has_cancelled = set[str](), dict[str, bool]()  # flows; were jobs of them cancelled before?
+    start, token = 0, secrets.token_hex(8)
     while ids := store.queues.read_oldest(base, state, start, JOBS_A_CHANGE, before):
         jobs = keys.jobs_in(base, ids)
         found = store.jobs.read(jobs, ("name", "fl", "bind"))
         for job in found:
-            if job and job.flow and job.flow not in flows:
-                flows[job.flow] = store.flows.has_cancelled_jobs(job.flow)
+            if job and job.flow and job.flow not in has_cancelled:
+                has_cancelled[job.flow] = store.flows.has_cancelled_jobs(job.flow)
         rows = {
             job.key: list(range(many_rows.rows_in(job.bind or "")))
             for job in found if job and state == COMPLETED and many_rows.holds_rows(job.bind)
         }  # fmt: skip
         answers = _ask(store, jobs, token, rows=rows, completed=state == COMPLETED)
         start += len(ids) - answers.count("done")
-    for flow, has_cancelled in flows.items():
+        answered = list(zip(found, answers, strict=True))
+        retried |= {job.flow for job, answer in answered if job and job.flow and answer == "done"}
+        refused |= {job.key: answer for job, answer in answered if job and answer.startswith(_REFUSALS)}
+    for flow in sorted(retried):
         log_flow("is retried by hand with its queue", flow=flow)
-        if has_cancelled:
+        if has_cancelled[flow]:
             flow_state = OwnFlowState(store, flow)
             retry_jobs(store, flow_state, _cancelled_in(store, flow_state))
+    now = store.jobs.read(list(refused), ("name",))  # a parent waits again once its children were retried
+    _raise_refused(store, [(job.key, refused[job.key]) for job in now if job and job.state == state])
 
 
 def retry_jobs(
@@ -107,14 +121,8 @@ def retry_jobs(
     log_flow(
         f"is retried by hand, failed jobs: {answers.count('done'):,}", flow=flow_state.flow or flow_state.root
     )
-    held = [
-        (job, answer)
-        for job, answer in zip(jobs, answers, strict=True)
-        if answer.startswith(("parent-active", "damaged"))
-    ]
-    if held:
-        others = f"; so it is with {len(held) - 1:,} more" if len(held) > 1 else ""
-        raise FlowError(_refused(store, *held[0]) + others)
+    answered = zip(jobs, answers, strict=True)
+    _raise_refused(store, [(job, answer) for job, answer in answered if answer.startswith(_HELD)])
 
 
 def _ask(
@@ -159,6 +167,13 @@ def _of_rows(job: JobRecord, now: JobRecord, rows: list[int] | None) -> Retry:
         rows = list(RowsValue.read(text).errors)
     part, open, before = many_rows.reopened(text, rows)
     return Retry(job.key, rows=open, were_open=before, part=part)
+
+
+def _raise_refused(store: Store, refused: Sequence[tuple[str, str]]) -> None:
+    """Raise FlowError for jobs that were not retried, with the reason of the first."""
+    if refused:
+        others = f"; so it is with {len(refused) - 1:,} more" if len(refused) > 1 else ""
+        raise FlowError(_refused(store, *refused[0]) + others)
 
 
 def _refused(store: Store, job: str, answer: str) -> str:

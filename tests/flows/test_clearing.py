@@ -184,14 +184,43 @@ def test_retrying_completed_jobs_runs_them_and_what_stands_above_them_again(redi
     assert sorted(calls) == ["a", "a", "b", "b", "top", "top"]
 
 
-def test_a_parent_that_a_child_elsewhere_failed_is_not_retried_alone(redis):
-    flow = fn.add(tree(leaf("a")))
+def test_a_parent_that_a_child_elsewhere_failed_is_refused_and_the_others_of_its_queue_run(redis):
+    flow, alone = fn.add(tree(leaf("a"))), fn.Queue("tops").add("alone")
+    with fn.Worker(["q", "tops"], lambda job: 1 / 0):
+        flow.wait(timeout=30)
+        with pytest.raises(fn.FlowFailed):
+            alone.wait_until_finished(timeout=30)
+
+    with pytest.raises(
+        fn.FlowError, match="'top' failed because its child 'a' did; retry that one, or the flow"
+    ):
+        fn.Queue("tops").retry_jobs()
+
+    assert (flow.state, flow.job.get_state(), alone.get_state()) == ("failed", "failed", "waiting")
+
+
+def test_a_refused_retry_of_a_roots_queue_leaves_cancelled_siblings_cancelled(redis, until):
+    flow = fn.add(tree(leaf("bad"), leaf("later", queue="r")), on_failure="cancel")
     with fn.Worker("q", lambda job: 1 / 0):
         flow.wait(timeout=30)
+    with fn.Worker("r", print, stalled_interval=0.1):
+        until(lambda: fn.Queue("r").get_job_counts()["failed"])
 
-    fn.Queue("tops").retry_jobs()
+    with pytest.raises(fn.FlowError, match="retry that one, or the flow"):
+        fn.Queue("tops").retry_jobs()
 
-    assert (flow.state, flow.job.get_state()) == ("failed", "failed")
+    assert (flow.state, fn.Queue("r").get_job_counts()["failed"]) == ("failed", 1)
+
+
+def test_a_queue_that_holds_parents_and_the_children_that_failed_them_is_retried_as_a_whole(redis):
+    flows = [fn.add(tree(*[leaf(f"a{n}") for n in range(60)], name="top", queue="q")) for _ in range(3)]
+    mood = {"bad": True}
+    with fn.Worker("q", lambda job: 1 / 0 if mood["bad"] else job.name, concurrency=4):
+        for flow in flows:
+            flow.wait(timeout=30)
+        mood["bad"] = False
+        fn.Queue("q").retry_jobs()
+        assert [flow.wait(timeout=30).state for flow in flows] == ["completed"] * 3
 
 
 def test_delayed_children_are_promoted_in_bulk_and_put_off_and_made_urgent_one_by_one(redis):
