@@ -18,6 +18,7 @@ from flownb.batches import batch_tables, code_by_now, debugging, frame_kinds, re
 from flownb.batches.complete_roots import complete_roots
 from flownb.batches.failures import read_failures
 from flownb.batches.jobs_of_rows import Row
+from flownb.batches.one_row import BatchRow, read_row
 from flownb.batches.printed import logs_table, read_wanted
 from flownb.batches.row_ends import RowEnds
 from flownb.batches.stored_batch import Source, StoredBatch
@@ -109,6 +110,21 @@ class Batch(Flow):
     def failures(self) -> pd.DataFrame:
         """The failed rows: a DataFrame with error message kind attempts seconds traceback on their labels."""
         return read_failures(self._stored.rows, self._stored.index)[1]
+
+    def row(self, label: Any) -> BatchRow:
+        """Return all about one row: inputs value error traceback attempts seconds version logs; it shows itself.
+
+        A label means what ``df.loc`` finds; of rows with the same label the first failed one is meant. Raises
+        `FlowError` for a label that is no row.
+
+        >>> @task
+        ... def share(part, whole):
+        ...     return part / whole
+        >>> row = fan_out([{"part": 1, "whole": 4}], share).wait(timeout=30).row(0)
+        >>> row.inputs, row.value, row.error
+        ({'part': 1, 'whole': 4}, 0.25, None)
+        """
+        return read_row(self._stored, label)
 
     def logs(self, rows: Any = None, *, grep: str | None = None, level: str | None = None) -> pd.DataFrame:
         """Return what the rows' functions have printed and logged: a DataFrame label attempt time stream line.

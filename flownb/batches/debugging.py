@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any
 
 from flownb.api.job import Job
-from flownb.batches import row_selection
+from flownb.batches.one_row import row_meant
 from flownb.batches.stored_batch import StoredBatch
 from flownb.errors import FlowError
 from flownb.tasks import binding, registry
 from flownb.wire import keys, many_rows
-from flownb.wire.records import FAILED, JobRecord
+from flownb.wire.records import JobRecord
 
 
 class RowHere(Job):
@@ -41,9 +41,7 @@ class RowHere(Job):
 def row_here(stored: StoredBatch, label: Any) -> RowHere:
     """Return the row of this label as a job that runs here; of several rows the first failed one."""
     rows, spec = stored.rows, stored.spec
-    positions = row_selection.positions_of(stored.index, label)
-    found = list(zip(positions, rows.read(positions, inputs=True), strict=True))
-    position, row = next((at for at in found if at[1].state == FAILED), found[0])
+    position, row = row_meant(stored, label)
     _, queue, id = keys.split(rows.key(position))
     paths = many_rows.paths_of(spec["columns"], spec["whole_row"])
     record = JobRecord(

@@ -37,8 +37,13 @@ def read_wanted(grep: Any, level: Any) -> Wanted:
 
 def logs_table(stored: StoredBatch, rows: Any, wanted: Wanted) -> pd.DataFrame:
     """Return the lines of these rows, or of all, one after the other as the rows stand in the frame."""
+    positions = range(len(stored.rows)) if rows is None else positions_of_all(stored.index, rows)
+    return logs_at(stored, positions, wanted)
+
+
+def logs_at(stored: StoredBatch, positions: Sequence[int], wanted: Wanted) -> pd.DataFrame:
+    """Return the lines of the rows at these positions."""
     index = stored.index
-    positions = range(len(stored.rows)) if rows is None else positions_of_all(index, rows)
     found = [
         (index[position], line.attempt, line.time, line.stream, printable(line.text))
         for position, line in _lines(stored, positions)
