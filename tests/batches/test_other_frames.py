@@ -356,6 +356,13 @@ def test_categories_of_pandas_come_back_in_polars_with_what_is_missing(double, v
     assert column.to_list() == [None if pd.isna(value) else value for value in values]
 
 
+def test_categories_of_no_common_type_come_back_as_json_texts(double):
+    rows = pd.DataFrame({"n": [1, 2, 3]}, index=pd.CategoricalIndex(["b", 1, None], name="k"))
+    batch = fn.fan_out(rows, double)
+    assert batch.results(timeout=60, frame="polars")["k"].to_list() == ['"b"', "1", None]
+    assert batch.results(frame="arrow")["k"].to_pylist() == ['"b"', "1", None]
+
+
 # ---- what is not installed ------------------------------------------------------------------------------
 
 WITHOUT_PYARROW = """
