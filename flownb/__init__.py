@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         ServerUnreachable,
         UnrecoverableError,
     )
+    from flownb.files.file import File
     from flownb.tasks.chain import chain
     from flownb.tasks.task import task
     from flownb.worker.task_worker import workers
@@ -56,6 +57,7 @@ _HOMES = {
     "Batch": "batches.batch",
     "Cancelled": "errors",
     "Connection": "connection",
+    "File": "files.file",
     "Flow": "api.flow",
     "FlowError": "errors",
     "FlowFailed": "errors",
@@ -110,6 +112,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "fan_out",
     "Batch",
     "attach",
+    "File",
     "flows",
     "prune",
     "every",

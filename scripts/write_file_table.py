@@ -20,6 +20,7 @@ ROOMS = (  # in the order of ARCHITECTURE.md's first table; "" is flownb/ itself
     "wire",
     "wire/store",
     "connection",
+    "files",
     "state",
     "adding",
     "steering",

@@ -93,6 +93,8 @@ def connection(server: dict[str, Any]) -> Iterator[Connection]:
     default = connect(**server)
     with client_for_all(default) as client:
         client.flushall()
+    if default.path is not None:
+        shutil.rmtree(default.path / "files", ignore_errors=True)
     yield default
     default.close()
 

@@ -44,8 +44,8 @@ class FoundFlow(Flow):
     def _as_stored(self) -> str:
         return f"{self.name!r} is stored as BullMQ stores it, without a flow's record of flownb's:"
 
-    def remove(self) -> None:
-        """Remove the flow: its jobs, logs and values. Jobs that another flow uses stay with that.
+    def remove(self, *, files: bool = False) -> None:
+        """Remove the flow: its jobs, logs and values; it has no files. Jobs that another flow uses stay with that.
 
         Raises `FlowError` when a job of it runs right now; then nothing is removed. Cut short, call it again.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flownb.files.stored_values import decoded_each
 from flownb.state.stored_flow import StoredJob
 from flownb.wire import codec, keys
 from flownb.wire.store import Store
@@ -42,9 +43,9 @@ class ChildrenValues(Mapping[str, Any]):
         return f"ChildrenValues({len(self)} {'value' if len(self) == 1 else 'values'})"
 
 
-def read_children_values(store: Store, parent: str) -> ChildrenValues:
+def read_children_values(store: Store, parent: str, flow: str | None) -> ChildrenValues:
     """Return the values of a parent's children, in declared order; None for an optional child that failed."""
-    values = codec.decode_each(store.children.read_values(parent))
+    values = decoded_each(store, flow, store.children.read_values(parent))
     ignored = store.children.read_ignored(parent)
     declared = [key for piece in store.declared.read(parent) for key in piece.keys]
     order = dict.fromkeys(declared) or dict.fromkeys(sorted([*values, *ignored]))
@@ -63,7 +64,8 @@ def bound_to(job: StoredJob) -> tuple[str | None, dict[str, Any]]:
     bind = codec.decode(job.record.bind)
     shapes = bind.get("values", {})
     wanted = list(dict.fromkeys(key for shape in shapes.values() for key in _keys_in(shape)))
-    found = codec.decode_each(job.store.children.read_values(job.record.key, wanted)) if wanted else {}
+    texts = job.store.children.read_values(job.record.key, wanted) if wanted else {}
+    found = decoded_each(job.store, job.record.flow, texts)
     values = {key: found.get(key) for key in wanted}
     return bind.get("frame"), {name: _shaped(shape, values) for name, shape in shapes.items()}
 

@@ -11,6 +11,7 @@ from flownb.api.job import store_of
 from flownb.arguments import flag
 from flownb.connection import Connection
 from flownb.diagnosis.checkup import Checkup
+from flownb.diagnosis.file_checks import ORPHANED, check_own_folder, remove_orphaned
 from flownb.diagnosis.findings import CheckContext, Finding
 from flownb.diagnosis.flow_checks import entry_illegible, index_illegible
 from flownb.diagnosis.recount import recount
@@ -82,6 +83,7 @@ def lines(store: Store, queue: str | None, *, fix: bool) -> list[Line]:
         if queue is None:
             context = CheckContext(store)
             damage += [entry_illegible(flow, context) for flow in store.flows.read_illegible(_FLOWS_A_READ)]
+            damage += check_own_folder(context)
     except ServerRefused as error:
         damage.append(index_illegible(error, CheckContext(store)))
     bases = [keys.base(store.prefix, queue)] if queue is not None else _bases(store, flows)
@@ -141,8 +143,9 @@ _ORDER = (
     "none",
     "over",
     "counts",
+    ORPHANED,
 )
-_NOT_OF_A_JOB = ("check", "over", "counts")
+_NOT_OF_A_JOB = ("check", "over", "counts", ORPHANED)
 _LOCK_MS, _STALLED_CHECK_MS = 30_000, 5_000  # BullMQ's own lock and flownb's own interval
 
 
@@ -181,6 +184,8 @@ def _repair(finding: Finding, store: Store) -> None:
             store.repair.flow(keys.base_of(store.flows.read(key)["root"]), key)
         case "counts":
             _store_counts(store, key)
+        case "file-orphaned":
+            remove_orphaned(store, finding)
         case _:
             store.repair.states([key])
 

@@ -13,7 +13,7 @@ from flownb.api import display, export
 from flownb.api.job import Job, find_job, store_of
 from flownb.api.progress import Progress
 from flownb.api.waiting import FlowOutcome, polls, read_outcome, reasons, warn_of_removed, within
-from flownb.arguments import one_of, text
+from flownb.arguments import flag, one_of, text
 from flownb.connection import Connection
 from flownb.state.eta import estimate
 from flownb.state.stored_flow import StoredFlow
@@ -158,10 +158,12 @@ class Flow(Generic[Value]):
         retry.retry_flow(self._stored.store, self._stored.flow_state)
         return self
 
-    def remove(self) -> None:
+    def remove(self, *, files: bool = False) -> None:
         """Remove the flow: its jobs, logs, values, counts and name. Jobs that another flow uses stay with that.
 
-        Earlier flows of its name go with it; ``flows(state="older")`` lists them.
+        Files that the embedded server keeps go too; those in a folder of yours only with ``files=True``. Earlier
+        flows of its name go with it; ``flows(state="older")`` lists them.
+
         It is cancelled first: nothing of it starts any more. Jobs that run are not waited for: they are told, as
         by `cancel`, and what they return goes nowhere. Cut short, call it again.
 
@@ -172,8 +174,9 @@ class Flow(Generic[Value]):
             ...
         flownb.errors.JobMissing: no flow named 'no-more' on this server; names are given with name=...
         """
+        flag("files", files)
         self._connection.ensure_writable()
-        remove.remove_with_older(self._stored.store, self._stored.id, self._stored.name)
+        remove.remove_with_older(self._stored.store, self._stored.id, self._stored.name, files=files)
 
     # ---- how far ------------------------------------------------------------------------------------
 

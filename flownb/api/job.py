@@ -14,6 +14,7 @@ from flownb.api.job_changes import JobChanges
 from flownb.arguments import flag, whole
 from flownb.connection import Connection
 from flownb.errors import FlowError, job_missing
+from flownb.files.stored_values import decoded, decoded_each
 from flownb.options import JobOptions
 from flownb.state.stored_flow import StoredJob
 from flownb.wire import codec, keys
@@ -98,7 +99,8 @@ class Job(JobChanges):
     @property
     def returnvalue(self) -> Any:
         """What its function returned; None while there is nothing."""
-        return codec.decode(self._record.returnvalue) if self._record.returnvalue is not None else None
+        text = self._record.returnvalue
+        return None if text is None else decoded(self._store, self._record.flow, text)
 
     @property
     def failed_reason(self) -> str | None:
@@ -170,7 +172,7 @@ class Job(JobChanges):
         ...         flow.result(timeout=30)
         30
         """
-        return read_children_values(self._store, self._record.key)
+        return read_children_values(self._store, self._record.key, self._record.flow)
 
     def get_ignored_children_failures(self) -> dict[str, str]:
         """Return why optional children failed, by ``queue:id``.
@@ -193,7 +195,7 @@ class Job(JobChanges):
         {'processed': {}, 'unprocessed': ['doc-loads:d2'], 'failed': [], 'ignored': {}}
         """
         key, prefix = self._record.key, self._store.prefix
-        values = codec.decode_each(self._store.children.read_values(key))
+        values = decoded_each(self._store, self._record.flow, self._store.children.read_values(key))
         return {
             "processed": {keys.short(k, prefix): value for k, value in values.items()},
             "unprocessed": sorted(keys.short(k, prefix) for k in self._store.children.read_pending(key)),

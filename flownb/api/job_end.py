@@ -8,8 +8,9 @@ from typing import Any
 from flownb.arguments import seconds
 from flownb.connection import patience
 from flownb.errors import FlowFailed, ServerUnreachable, job_missing
+from flownb.files.stored_values import decoded
 from flownb.state.failed_jobs import describe
-from flownb.wire import codec, keys
+from flownb.wire import keys
 from flownb.wire.records import COMPLETED, JobRecord
 from flownb.wire.store import Store
 
@@ -28,7 +29,7 @@ def job_end(store: Store, job: JobRecord, timeout: Any) -> Any:
             if found is None:
                 raise job_missing(keys.short(job.key, store.prefix))
             if found.finished_on is not None:
-                return _value(found)
+                return _value(store, found, job.flow)
             state = found.state
         except ServerUnreachable as error:
             if limit is None:
@@ -41,7 +42,7 @@ def job_end(store: Store, job: JobRecord, timeout: Any) -> Any:
         pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)
 
 
-def _value(job: JobRecord) -> Any:
+def _value(store: Store, job: JobRecord, flow: str | None) -> Any:
     if job.state != COMPLETED:
         raise FlowFailed(f"job {job.name!r} failed: {describe(job.failed_reason)}")
-    return codec.decode(job.returnvalue) if job.returnvalue is not None else None
+    return None if job.returnvalue is None else decoded(store, flow, job.returnvalue)

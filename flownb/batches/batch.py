@@ -14,7 +14,7 @@ from flownb.api.flow import Flow
 from flownb.api.job import Job
 from flownb.api.waiting import was_cancelled, within
 from flownb.arguments import is_unicode, shown
-from flownb.batches import batch_tables, code_by_now, debugging, frame_kinds, results, row_selection
+from flownb.batches import batch_tables, code_by_now, debugging, frame_kinds, row_selection
 from flownb.batches.complete_roots import complete_roots
 from flownb.batches.failures import read_failures
 from flownb.batches.jobs_of_rows import Row
@@ -199,7 +199,7 @@ class Batch(Flow):
         for some in self._polls(timeout, look):
             for position, row in some:
                 failure = FlowFailed(row.error or f"the row is {row.state}")
-                yield index[position], failure if row.value is None else results.decoded(row.value)
+                yield index[position], failure if row.value is None else stored.rows.value_of(row.value)
             if ends is not None and not ends.waiting:
                 return
 

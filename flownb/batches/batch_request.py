@@ -45,6 +45,7 @@ class BatchRequest:
     rows_per_job: int | None  #: None: found out
     kind: str = PANDAS  #: of frame in which results come back
     key: tuple[str, ...] = ()  #: the columns whose values are the rows' labels
+    files: str | None = None  #: the folder for values that go to files; None: the embedded server's
     name: str = ""
     earlier: Mapping[str, Any] = dataclasses.field(
         default_factory=dict

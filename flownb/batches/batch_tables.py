@@ -129,10 +129,12 @@ def whole_table(stored: StoredBatch) -> pd.DataFrame:
     """Return the rows, their results so far and how they stand."""
     rows, spec = stored.rows, stored.spec
     if stored.source is not None:
-        return frames.table_of(stored.source_frame(stored.source), rows.read(), spec["task"], versions=True)
+        return frames.table_of(
+            stored.source_frame(stored.source), rows.read(), spec["task"], read=rows.value_of, versions=True
+        )
     read = rows.read(inputs=True)
     inputs = frames.inputs_of(read, spec, rows.index, stored.store, stored.id)
-    return frames.table_of(inputs, read, spec["task"], versions=True)
+    return frames.table_of(inputs, read, spec["task"], read=rows.value_of, versions=True)
 
 
 def group_results(stored: StoredBatch) -> pd.DataFrame:
@@ -145,7 +147,9 @@ def group_results(stored: StoredBatch) -> pd.DataFrame:
         found.update(kept)
         _warn_of_removed(stored, len(gone) - len(kept), "group")
     values = [found.get(key) for key in groups]
-    return results.values_frame(values, stored.group_index, stored.spec["stage_names"][0])
+    return results.values_frame(
+        values, stored.group_index, stored.spec["stage_names"][0], stored.rows.value_of
+    )
 
 
 def group_results_of_kind(stored: StoredBatch) -> Any:

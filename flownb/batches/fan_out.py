@@ -6,6 +6,7 @@ The way of a row: read into JSON text (`rows`), given its id (`row_ids`), planne
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Unpack, overload
@@ -16,7 +17,7 @@ from flownb import hooks
 from flownb.adding.send import store_plan
 from flownb.api.job import store_of
 from flownb.arguments import flag, one_of, read_limiter
-from flownb.batches import announcements, job_size, results
+from flownb.batches import announcements, file_options, job_size, results
 from flownb.batches.arrow_frames import GivenFrame, opened
 from flownb.batches.batch import Batch
 from flownb.batches.batch_request import BatchRequest, read_stages
@@ -33,6 +34,7 @@ from flownb.batches.rows import Rows
 from flownb.batches.stored_batch import Source
 from flownb.connection import Connection
 from flownb.errors import OptionError
+from flownb.files.folder_of_flow import given_folder
 from flownb.tasks.task import Task
 from flownb.typed import RowOptions
 from flownb.wire import keys
@@ -48,6 +50,7 @@ def fan_out(
     key: str | Sequence[str] | None = None,
     by: str | Sequence[str] | None = None,
     into: Task[..., Any] | Sequence[Task[..., Any]] | None = None,
+    files: str | os.PathLike[str] | None = None,
     rows_per_job: int | str = "auto",
     if_exists: str = "reuse",
     dry_run: Literal[False] = False,
@@ -63,6 +66,7 @@ def fan_out(
     key: str | Sequence[str] | None = None,
     by: str | Sequence[str] | None = None,
     into: Task[..., Any] | Sequence[Task[..., Any]] | None = None,
+    files: str | os.PathLike[str] | None = None,
     rows_per_job: int | str = "auto",
     if_exists: str = "reuse",
     dry_run: Literal[True],
@@ -77,6 +81,7 @@ def fan_out(
     key: str | Sequence[str] | None = None,
     by: str | Sequence[str] | None = None,
     into: Task[..., Any] | Sequence[Task[..., Any]] | None = None,
+    files: str | os.PathLike[str] | None = None,
     rows_per_job: int | str = "auto",
     if_exists: str = "reuse",
     dry_run: bool = False,
@@ -103,6 +108,12 @@ def fan_out(
     known from earlier runs, else a job finds out and delegates what does not fit. It is one row for a queue's
     name, for a task that takes the `job`, is ``async`` or has a timeout or limiter, and where there are few rows.
     All rows of a job have the `job.id` in common.
+
+    What rows return that has no form in JSON stands in files, and `results` has a `File` for it: frames as Parquet,
+    pictures and figures as PNG, bytes. The embedded server keeps them beside its data, and they go with the batch.
+    `files` is a folder, or a URL that fsspec knows (``"s3://bucket/nov"``), in which arrays (npy), and text and JSON of
+    more than 256 kB, stand too: it is yours, and stays unless you ``remove(files=True)``. Workers take credentials from
+    their environment. On another server without `files` the batch pauses at the first such value, and says so.
 
     A cell of more than 256 kB of JSON is stored once for all rows that have it; each call gets its own copy.
 
@@ -143,6 +154,7 @@ def fan_out(
     size = job_size.checked(rows_per_job)
     stages = read_stages(into, by)
     name, if_exists = keys.checked_name(name), one_of("if_exists", if_exists, ("reuse", "rerun"))
+    folder = given_folder(files)
     resolved, store = store_of(connection)
     request = BatchRequest(
         connection=resolved,
@@ -154,10 +166,12 @@ def fan_out(
         rows_per_job=limit.rows_per_job(size),
         kind=given.kind,
         key=names_of_key(key),
+        files=folder,
     )
     limit.refuse_shared_jobs(request)
     found = request.read_rows(rows)
     request = request.named(name, found, reuse=if_exists == "reuse")
+    file_options.check(request, dry_run=dry_run)
     announcements.announce_other_code(request)
     if pieces is not None:
         _begin(request, limit, resolved)
@@ -209,6 +223,7 @@ def _store(plan: RowPlan) -> str:
         if not hooks.kernel_workers.has_kept_tasks(request.connection, plan.flow):
             hooks.kernel_workers.take_over_batch(request.connection, request.name, plan.flow)
         announcements.announce_joined(plan)
+        file_options.give_later(request, plan.flow)
     else:
         total = len(plan.rows)
         announcements.announce_kept(plan, total, total, failed=plan.earlier.count(FAILED))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,7 +41,8 @@ def _frame_below(job: Job, store: Store, record: JobRecord, spec: Mapping[str, A
         return _table_of_rows(StoredRows(store, {record.key: pieces}, spec), spec, store, flow, by)
     if spec["stages"] and job.id == spec["stages"][0]:  # above no row at all
         return _table_of_rows(StoredRows(store, {}, spec), spec, store, flow, by={})
-    return _table_of_jobs(store.jobs.read([key for piece in pieces for key in piece.keys], JOB_FIELDS), spec)
+    jobs = store.jobs.read([key for piece in pieces for key in piece.keys], JOB_FIELDS)
+    return _table_of_jobs(jobs, spec, StoredRows(store, {}, spec))
 
 
 def _table_of_no_rows(
@@ -62,15 +63,17 @@ def _table_of_rows(
     for at, (column, value) in enumerate(by.items()):
         if column not in base.columns:
             base.insert(at, column, value)
-    return table_of(base, rows, spec["task"])
+    return table_of(base, rows, spec["task"], read=below.value_of)
 
 
-def _table_of_jobs(records: Sequence[JobRecord | None], spec: Mapping[str, Any]) -> pd.DataFrame:
+def _table_of_jobs(
+    records: Sequence[JobRecord | None], spec: Mapping[str, Any], rows: StoredRows
+) -> pd.DataFrame:
     by = [_by_values(codec.decode(record.data) if record else {}, spec) for record in records]
     columns = {name: results.column([values.get(name) for values in by]) for name in spec["by"]}
     base = pd.DataFrame(columns, index=pd.RangeIndex(len(records)))
     name = next((record.name for record in records if record), spec["task"])
-    return table_of(base, list(rows_of(records)), name)
+    return table_of(base, list(rows_of(records)), name, read=rows.value_of)
 
 
 def spec_of(record: Mapping[str, str]) -> dict[str, Any]:
@@ -92,8 +95,18 @@ def inputs_of(
     )
 
 
-def table_of(base: pd.DataFrame, rows: Sequence[Row], name: str, *, versions: bool = False) -> pd.DataFrame:
-    """Return `base` with the rows' results and how they ended, with `versions` also by which code."""
+def table_of(
+    base: pd.DataFrame,
+    rows: Sequence[Row],
+    name: str,
+    *,
+    read: Callable[[str], Any] | None = None,
+    versions: bool = False,
+) -> pd.DataFrame:
+    """Return `base` with the rows' results and how they ended, with `versions` also by which code.
+
+    `read` makes values of their JSON texts; without it they are plain JSON.
+    """
     return results.table(
         base,
         texts=[row.value for row in rows],
@@ -103,6 +116,7 @@ def table_of(base: pd.DataFrame, rows: Sequence[Row], name: str, *, versions: bo
         seconds=[row.seconds for row in rows],
         name=name,
         versions=[row.version for row in rows] if versions else None,
+        read=read,
     )
 
 

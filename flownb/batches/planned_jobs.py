@@ -247,6 +247,8 @@ class PlannedJobs:
             "whole_row": rows.whole_row,
             "frame": request.kind,
             "key": list(request.key),
+            "name": request.name,
+            "files": request.files or request.earlier.get("files"),
             "by": list(rows.by),
             "stages": self._stage_ids,
             "stage_names": [stage.name for stage in request.stages],

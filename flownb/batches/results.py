@@ -23,14 +23,19 @@ STATUS = ("_state", "_error", "_attempts", "_seconds")  #: what `table` adds to 
 NOTHING: Any = object()  #: the value of a row that has none
 
 
-def values_frame(texts: Sequence[str | None], index: pd.Index[Any], name: str) -> pd.DataFrame:
+def values_frame(
+    texts: Sequence[str | None],
+    index: pd.Index[Any],
+    name: str,
+    read: Callable[[str], Any] | None = None,
+) -> pd.DataFrame:
     """Return values as a table on `index`, one row a text; None stands for a value that is not there.
 
     The keys of dicts become columns, in order of first appearance. Any other value
     stands in a column called `name`; lists stay lists. dtypes: ints Int64, floats
     (or both) Float64, bools boolean, strings pandas' text dtype, all else object:
     mixed values, lists, ints beyond 64 bits, and columns without any value.
-    Text that is not JSON is a string.
+    Text that is not JSON is a string. `read` makes values of texts in another way than `decoded`.
 
     >>> values_frame(['{"n": 1}', None, '{"n": 2, "ok": true}'], pd.Index(["a", "b", "c"]), "score")
           n    ok
@@ -38,7 +43,8 @@ def values_frame(texts: Sequence[str | None], index: pd.Index[Any], name: str) -
     b  <NA>  <NA>
     c     2  True
     """
-    return of_values([NOTHING if text is None else decoded(text) for text in texts], index, name)
+    read = read or decoded
+    return of_values([NOTHING if text is None else read(text) for text in texts], index, name)
 
 
 def of_values(values: list[Any], index: pd.Index[Any], name: str) -> pd.DataFrame:
@@ -63,10 +69,11 @@ def table(
     seconds: Sequence[float | None],
     name: str,
     versions: Sequence[str | None] | None = None,
+    read: Callable[[str], Any] | None = None,
 ) -> pd.DataFrame:
     """`base` and its results so far, and ``_state _error _attempts _seconds``, on `base`'s index.
 
-    With `versions` also ``_version``, the name of the code that ran each row.
+    With `versions` also ``_version``, the name of the code that ran each row. `read` is as in `values_frame`.
 
     A column that would hide one of `base` (or a result one of the status) gets
     the suffix ``_result``. dtypes: state and error text, attempts Int64, seconds Float64.
@@ -75,7 +82,7 @@ def table(
        n  n_result  _state       _error  _attempts  _seconds
     0  7        49  failed  KeyError: 7          1       0.5
     """
-    values = values_frame(texts, pd.RangeIndex(len(base)), name)
+    values = values_frame(texts, pd.RangeIndex(len(base)), name, read)
     status = _status(states, errors, attempts, seconds)
     if versions is not None:
         status["_version"] = strings(versions)

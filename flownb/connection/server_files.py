@@ -23,6 +23,7 @@ ADMIN = (
     "flownb-supervisor"  # the user that may all; nobody but the supervisor and who ends an orphan needs it
 )
 LOG_FILE = "server.log"
+DATA_LINK = "data"  # beside the socket: a link to the folder, by which who knows the socket alone finds it
 LONGEST_SOCKET_PATH = 100  # bytes; Linux ends at 107, macOS at 103
 
 
@@ -160,6 +161,14 @@ def is_private_folder(path: str) -> bool:
         return False
     private = stat.S_ISDIR(state.st_mode) and not state.st_mode & 0o077
     return private and state.st_uid == os.getuid() and os.path.basename(path).startswith("flownb-")
+
+
+def point_to_data(runtime: str, folder: str) -> None:
+    """Let a link beside the socket name the folder of the data, which may have been moved since the last start."""
+    link = os.path.join(runtime, DATA_LINK)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(link)
+    os.symlink(folder, link)
 
 
 def make_private_folder() -> str:

@@ -71,6 +71,7 @@ class ServerProcess:
             self.admin_password = str(left["admin_password"])
         else:
             self.runtime = server_files.make_private_folder()
+        server_files.point_to_data(self.runtime, self.folder)
         self.socket = os.path.join(self.runtime, "server")
         self.users_socket = os.path.join(self.runtime, "users")
         for path in (self.socket, self.users_socket):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from flownb.diagnosis.file_checks import ORPHANED, are_there, check_files
 from flownb.diagnosis.findings import CheckContext, Finding
 from flownb.diagnosis.flow_checks import check_flow, children_illegible
 from flownb.diagnosis.job_checks import check_job
@@ -48,12 +49,15 @@ class Checkup:
             self._found += self._check_stable(job)
         for flow in dict.fromkeys(suspected.values()):
             self._found += [found for found in check_flow(flow, self._context) if found.same in suspected]
+        self._found += check_files(flows, self._context)
         return self._found
 
     def check_again(self, finding: Finding) -> Iterable[Finding]:
         """Check once more what a finding is about."""
         if finding.rule == "check":
             return check_queue(finding.key, self._context)
+        if finding.rule == ORPHANED:
+            return [finding] if are_there(finding) else []
         if finding.rule in ("over", "counts"):
             return check_flow(finding.key, self._context)
         return self._check_stable(finding.key)

@@ -24,8 +24,13 @@ def stored_by_newer(record: Mapping[str, str]) -> Reason:
     return Reason(reason_words.plain(record["name"]), why, fix)
 
 
-def flow_paused() -> Why:
-    return Why(Urgency.NOW, "held", "", "the flow is paused", "resume it with resume()")
+def flow_paused(why: str) -> Why:
+    """Say that a flow is paused; `why` is what a worker that paused it has said: the cause, a semicolon, the cure."""
+    if not why:
+        return Why(Urgency.NOW, "held", "", "the flow is paused", "resume it with resume()")
+    cause, _, cure = why.partition("; ")
+    said = f"the flow is paused: {reason_words.plain(cause)}"
+    return Why(Urgency.NOW, "held", "", said, reason_words.plain(cure) or "resume it with resume()")
 
 
 def half_stored(record: Mapping[str, str], counts: FlowCounts, flow: str | None) -> Why:

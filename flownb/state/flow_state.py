@@ -111,7 +111,12 @@ class OwnFlowState(FlowState):
         if not self._count_check.others_ran_jobs:
             return counts
         found = counting.count(self._store, self.shape)
-        return replace(found, paused=counts.paused, counting=found.counting or not self._found.complete)
+        return replace(
+            found,
+            paused=counts.paused,
+            paused_why=counts.paused_why,
+            counting=found.counting or not self._found.complete,
+        )
 
     def explore(self) -> None:
         self._explore(None)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flownb.errors import FlowError, JobActive, JobShared
+from flownb.steering.files_of_flow import FilesOfFlow
 from flownb.steering.pending_run import refuse_next_run
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
@@ -22,33 +23,36 @@ _FIELDS = ("name", "fl", "parentKey", "parent")
 _MOST_TRIES = 5  # somebody may share a job between our read and our call
 
 
-def remove_flow(store: Store, flow: str, *, only_own: bool = False) -> None:
+def remove_flow(store: Store, flow: str, *, only_own: bool = False, files: bool = False) -> None:
     """Remove a flow; nothing to do when it is gone. It is cancelled first, so that nothing of it starts meanwhile.
 
-    With `only_own` a job stays that the flow has found stored already, also where nobody else uses it.
+    With `only_own` a job stays that the flow has found stored already, also where nobody else uses it. Files that the
+    embedded server keeps go too, with `files` also those in a folder of the caller's.
     """
     for attempt in range(_MOST_TRIES):
         record = store.flows.read(flow)
         if not record:
             return
+        files_of_flow = FilesOfFlow(store, flow, record, also_given=files)
         store.flows.cancel(keys.base_of(record["root"]), flow)
         try:
             plan = _Plan.read(store, record["root"], flow, only_own=only_own)
             plan.carry_out(record["name"])
             if "tidy" in record:
                 store.due_removals.forget_kept(plan.order)
+            files_of_flow.remove()
             log_flow("is removed", flow=flow)
         except JobShared:
             if attempt == _MOST_TRIES - 1:
                 raise
 
 
-def remove_with_older(store: Store, flow: str, name: str) -> None:
-    """Remove a flow, and the flows that had its name before it, the oldest first."""
+def remove_with_older(store: Store, flow: str, name: str, *, files: bool = False) -> None:
+    """Remove a flow, and the flows that had its name before it, the oldest first; `files` as in `remove_flow`."""
     for older in reversed(list(store.flows.formers(flow))):
         if store.flows.read(older, "name") == {"name": name}:
-            remove_flow(store, older)
-    remove_flow(store, flow)
+            remove_flow(store, older, files=files)
+    remove_flow(store, flow, files=files)
 
 
 def remove_job(store: Store, job: str) -> None:

@@ -45,18 +45,22 @@ def text_or_none(reply: Any) -> str | None:
     return None if reply is None else text(reply)
 
 
-def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
+class TooLarge(FlowError):
+    """A value whose JSON is larger than the server should hold."""
+
+
+def encode(value: Any, where: str, *, nan: str = "refuse", most: int = MOST_BYTES) -> str:
     """Return `value` as compact JSON text.
 
     `where` is the path to it in a `FlowError`. `nan` is ``"refuse"`` (data a caller typed) or ``"null"``
-    (rows and tasks' results, where a missing number is an answer).
+    (rows and tasks' results, where a missing number is an answer). Raises `TooLarge` above `most` bytes.
 
     >>> encode({"item": 1.5}, "root.data")
     '{"item":1.5}'
     """
     try:
         value = _as_plain(value)
-        if (size := _check(value, where, 0)) > MOST_BYTES:  # told at once, not after all is written as JSON
+        if (size := _check(value, where, 0)) > most:  # told at once, not after all is written as JSON
             raise _too_large(where, size)
         try:
             text = _json(value)
@@ -69,7 +73,7 @@ def encode(value: Any, where: str, *, nan: str = "refuse") -> str:
         raise
     except Exception as error:  # also what a class of the caller's raises when it is read
         raise unfit.explain(value, where, error, _written) from None
-    if size > MOST_BYTES:
+    if size > most:
         raise _too_large(where, size)
     return text
 
@@ -138,8 +142,8 @@ def decode_each(texts: Mapping[str, str]) -> dict[str, Any]:
     return dict(zip(texts, values, strict=True))
 
 
-def _too_large(where: str, size: int) -> FlowError:
-    return FlowError(
+def _too_large(where: str, size: int) -> TooLarge:
+    return TooLarge(
         f"{where}: at least {size:,} bytes of JSON, more than the {MOST_BYTES:,} allowed; "
         "store it in a file and pass its path"
     )

@@ -15,7 +15,8 @@ from flownb.wire import keys
 from flownb.wire.records import COMPLETED, FAILED, WAITING, FlowCounts
 
 MOST_ROWS = 500  #: a job
-PAUSED = "paused@"  #: of a flow's counts: no number, a mark
+PAUSED = "paused@"  #: of a flow's counts: no number, a mark, or why it is paused
+PAUSED_BY_HAND = "1"
 _SHORT = (",", ":")
 _MARK = '{"rows":'
 
@@ -171,7 +172,13 @@ def counts_of(fields: Mapping[str, str]) -> FlowCounts:
         if "rows" in note:
             with suppress(ValueError):  # damaged: then the stage is counted in jobs
                 stages[queue], rows_a_job[queue] = _in_rows(stages[queue], note)
-    return FlowCounts(by_stage=stages, rows_a_job=rows_a_job, paused=PAUSED in fields)
+    why = fields.get(PAUSED, PAUSED_BY_HAND)
+    return FlowCounts(
+        by_stage=stages,
+        rows_a_job=rows_a_job,
+        paused=PAUSED in fields,
+        paused_why="" if why == PAUSED_BY_HAND else why,
+    )
 
 
 def jobs_counted(fields: Mapping[str, Any]) -> dict[str, int]:

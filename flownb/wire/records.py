@@ -81,6 +81,7 @@ class FlowCounts:
     by_stage: Mapping[str, Mapping[str, int]]  #: queue -> state -> jobs (or rows), in order of adding
     rows_a_job: Mapping[str, float] = field(default_factory=dict)  #: of stages that are counted in rows
     paused: bool = False  #: the flow is held: none of its jobs starts
+    paused_why: str = ""  #: where a worker has paused it
     counting: bool = False  #: not all of the tree has been seen yet: the numbers still grow
 
     def count(self, state: str) -> int:

@@ -18,8 +18,9 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.worker.file_values import NoFolder, text_of
 from flownb.worker.run_log import current
-from flownb.worker.run_outcomes import outcome_of_error, rate_limited
+from flownb.worker.run_outcomes import held, outcome_of_error, rate_limited
 from flownb.worker.work import Work
 
 MOST_NEW_CHARACTERS = 4_000_000  # of values after which a run delegates the rest of its rows
@@ -71,13 +72,21 @@ class RowCalls:
             value = self._work.processor(job)
             if inspect.isawaitable(value):
                 value = self._await(value)
-            return _text_of(value)
+            return self._text_of(value, position)
+        except NoFolder as error:
+            return held(self._taken, error, self._store)
         except RateLimitError as error:
             return rate_limited(self._taken, error, self._work.retry, job)
         except (UnknownTask, JobElsewhere):
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             return outcome_of_error(self._taken, error, self._work.retry, job)
+
+    def _text_of(self, value: Any, position: int) -> str:
+        try:
+            return text_of(value, self._taken.record, self._store, position=self._first + position)
+        except FlowError as error:
+            raise UnrecoverableError(str(error)) from None
 
     def job(self, position: int) -> Job:
         """Return the job of a row, as its function sees it."""
@@ -88,10 +97,3 @@ class RowCalls:
 
     def _job(self, record: JobRecord) -> _RowJob:
         return _RowJob(record, store=self._store, run=self.of_job)
-
-
-def _text_of(value: Any) -> str:
-    try:
-        return codec.encode(value, "the returned value", nan="null")
-    except FlowError as error:
-        raise UnrecoverableError(str(error)) from None

@@ -15,12 +15,14 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.captured_output import captured
+from flownb.worker.file_values import NoFolder
 from flownb.worker.row_calls import RowCalls
 from flownb.worker.row_runners import RowsInThread
 from flownb.worker.run_log import RunLog
 from flownb.worker.run_outcomes import (
     completed,
     failed_by,
+    held,
     outcome_of_error,
     parked,
     put_off,
@@ -63,23 +65,25 @@ def _run(
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
     this = Run(taken)
-    outcome = _call(taken, Job(taken.record, store=store, run=this), work, await_)
+    outcome = _call(taken, Job(taken.record, store=store, run=this), work, store, await_)
     # A function that catches everything cannot keep its job from waiting: its children are stored.
     return parked(taken, this) if this.waits else outcome
 
 
-def _call(taken: Taken, job: Job, work: Work, await_: Callable[[Any], Any]) -> Outcome:
+def _call(taken: Taken, job: Job, work: Work, store: Store, await_: Callable[[Any], Any]) -> Outcome:
     try:
         value = work.processor(job)
         if inspect.isawaitable(value):
             value = await_(value)
-        return completed(taken, value, work.version)
+        return completed(taken, value, store, work.version)
     except WaitingChildren:
         return returned(taken)  # `run` sees that the job waits
     except (JobElsewhere, GivenUp):  # the run does not count: its job is another run's by now, or has ended
         return returned(taken)
     except RateLimitError as error:
         return rate_limited(taken, error, work.retry, job)
+    except NoFolder as error:
+        return held(taken, error, store)
     except UnknownTask:
         return put_off(taken)
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: the job failed, the worker lives

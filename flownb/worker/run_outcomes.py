@@ -21,12 +21,13 @@ from flownb.errors import (
     UnrecoverableError,
 )
 from flownb.options import Keep
-from flownb.wire import codec
 from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.records import CRASHED
+from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.queue_facts import PUT_OFF_MS
 from flownb.worker.error_texts import reason_of, stacktrace_with
+from flownb.worker.file_values import NoFolder, text_of
 from flownb.worker.retry_after import hold_seconds
 from flownb.worker.retry_policy import FailedRun, NoAttempt, RetryPolicy
 from flownb.worker.work import options_of
@@ -39,14 +40,14 @@ AWAY = ("BUSY ", "MASTERDOWN ")  # how a server begins that refuses everything f
 _WHY: dict[type[BaseException], str] = {JobTimeout: "timeout", JobCrashed: "crashed"}
 
 
-def completed(taken: Taken, value: Any, version: str | None = None) -> Outcome:
+def completed(taken: Taken, value: Any, store: Store, version: str | None = None) -> Outcome:
     """The function returned `value`; `version` names its code. Raises UnrecoverableError when JSON cannot hold it."""
     if value is None:
         text = "null"
     else:
         nan = "null" if taken.record.bind or taken.record.flow else "refuse"
         try:
-            text = codec.encode(value, "the returned value", nan=nan)
+            text = text_of(value, taken.record, store, nan=nan)
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
     if taken.record.flow is not None:  # its retention is the flow's
@@ -143,6 +144,13 @@ def failed_as_stored(taken: Taken, error: BaseException) -> Outcome:
 def returned(taken: Taken) -> Outcome:
     """The job did not run: back to the head of the list, no attempt charged."""
     return Outcome(*_run(taken), "returned")
+
+
+def held(taken: Taken, error: NoFolder, store: Store) -> Outcome:
+    """The job's batch cannot go on as it is: it is paused, and the job goes back, no attempt charged."""
+    flow = taken.record.flow or ""
+    store.flows.pause(taken.base, flow, str(error))
+    return returned(taken)
 
 
 def unbegun(taken: Taken, held_since: float) -> Outcome:

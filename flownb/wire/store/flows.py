@@ -168,9 +168,9 @@ class Flows:
 
     # ---- changes ------------------------------------------------------------------------------------
 
-    def pause(self, base: str, flow: str) -> None:
-        """Let no worker start a job of the flow; `base` is its root's queue."""
-        self._server.call("pause_flow", [base], flow=flow)
+    def pause(self, base: str, flow: str, why: str | None = None) -> None:
+        """Let no worker start a job of the flow; `base` is its root's queue. `why` is told to who asks."""
+        self._server.call("pause_flow", [base], flow=flow, why=why)
 
     def resume(self, bases: Sequence[str], flow: str) -> None:
         """Let workers start jobs of the flow again; `bases` are the queues of its jobs."""

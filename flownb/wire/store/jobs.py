@@ -142,6 +142,13 @@ class Jobs:
                 missing += [key for key, exists in zip(some, pipe.execute(), strict=True) if not exists]
         return missing
 
+    def stored_ids(self, base: str, ids: Sequence[str]) -> list[str]:
+        """Return those of these ids under which the queue has a job."""
+        with self._server.pipeline() as pipe:
+            for id in ids:
+                pipe.exists(keys.job_in(base, id))
+            return [id for id, is_there in zip(ids, pipe.execute(), strict=True) if is_there]
+
     def are_cancelled(self, jobs: Sequence[str], own_run: OwnRun | None = None) -> list[bool]:
         """Say of each job whether nobody needs it any more, or it is gone, or the run that asks does not count."""
         check_size(jobs, JOBS_A_CHANGE)

@@ -70,6 +70,12 @@ class Server:
         with server_errors(), self.client.pipeline(transaction=False) as pipe:
             yield pipe
 
+    @property
+    def socket(self) -> str | None:
+        """The path of the socket on which the server is reached; None where it is reached in another way."""
+        path: str | None = self.client.connection_pool.connection_kwargs.get("path")
+        return path
+
     def read_time(self) -> int:
         """Return the server's time in ms."""
         with server_errors():

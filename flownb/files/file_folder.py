@@ -1,0 +1,79 @@
+"""A folder of files, on this machine or behind any URL that fsspec knows: whole files by their names."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+# Where what is put under a name stands there whole, or not at all. Elsewhere it is written beside, and then renamed.
+_WHOLE_BY_THEMSELVES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "memory"}
+
+
+@dataclass(frozen=True)
+class FileFolder:
+    """A folder; it need not be there before something is written."""
+
+    url: str  #: a path, or a URL without credentials
+    is_own: bool  #: the embedded server's: what is in it goes with the flow
+
+    def path_of(self, name: str) -> str:
+        """Return where a file of this name is, as `fsspec.open` takes it."""
+        return f"{self.url}/{name}"
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file; one of this name that is there is replaced. It is never seen in part."""
+        fs, folder = _opened(self.url)
+        if not _WHOLE_BY_THEMSELVES.isdisjoint(_protocols(fs)):
+            fs.pipe_file(f"{folder}/{name}", data)
+            return
+        fs.makedirs(folder, exist_ok=True)
+        unfinished = f"{folder}/.{name}.{secrets.token_hex(4)}"
+        try:
+            fs.pipe_file(unfinished, data)
+            fs.mv(unfinished, f"{folder}/{name}")
+        except BaseException:
+            if fs.exists(unfinished):
+                fs.rm_file(unfinished)
+            raise
+
+    def sizes(self) -> dict[str, int]:
+        """Return the files that are there, and how many bytes each has; also unfinished ones."""
+        if self.is_own and not os.path.isdir(self.url):  # as with most flows: nothing is imported for them
+            return {}
+        fs, folder = _opened(self.url)
+        fs.invalidate_cache()
+        try:
+            found = fs.ls(folder, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {
+            os.path.basename(one["name"]): int(one["size"] or 0) for one in found if one["type"] == "file"
+        }
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files; the folder of the embedded server goes when it is empty."""
+        fs, folder = _opened(self.url)
+        for name in names:
+            try:
+                fs.rm_file(f"{folder}/{name}")
+            except FileNotFoundError:  # by somebody else meanwhile
+                continue
+        if self.is_own and not self.sizes() and fs.exists(folder):
+            fs.rmdir(folder)
+
+
+def _protocols(fs: Any) -> set[str]:
+    return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+
+
+@lru_cache(maxsize=256)
+def _opened(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL and the path in it. Credentials are those of the environment."""
+    from fsspec.core import url_to_fs
+
+    fs, path = url_to_fs(url)
+    return fs, str(path).rstrip("/")

@@ -1,0 +1,83 @@
+"""What stands in JSON for a value that is in a file: ``{"flownb:file": name, "bytes": size}``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from flownb.files.contents import MEDIA_TYPES, Content, content_of
+from flownb.files.file import File
+from flownb.files.file_folder import FileFolder
+from flownb.files.folder_of_flow import slug
+from flownb.wire.plain_json import AS_IT_IS, fields_of
+
+MARK = '"flownb:file"'  #: in a JSON text that may hold such a reference
+_KEYS = {"flownb:file", "bytes"}
+_NAMES = re.compile(r'\{"flownb:file":"([A-Za-z0-9_.-]+)","bytes":\d+\}')
+_MOST_DEPTH = 20  # levels of lists and dicts in which values for files are looked for
+
+Keep = Callable[[Content, str], "dict[str, Any]"]  # write a content, whose way in the value this is
+
+
+def with_references(value: Any, keep: Keep, *, with_arrays: Callable[[], bool]) -> Any:
+    """Return a value in which those parts that go to files are replaced by what `keep` returns of them.
+
+    >>> with_references({"n": 1, "raw": b"ab"}, lambda content, way: {"file": way}, with_arrays=bool)
+    {'n': 1, 'raw': {'file': '.raw'}}
+    """
+    return _replaced(value, keep, with_arrays, "", 0)
+
+
+def _replaced(value: Any, keep: Keep, with_arrays: Callable[[], bool], way: str, depth: int) -> Any:
+    kind = type(value)
+    if kind in AS_IT_IS or depth > _MOST_DEPTH:
+        return value
+    if kind is File:
+        return {"flownb:file": value.path, "bytes": value.bytes}
+    if kind is dict or kind is list or kind is tuple:
+        parts = list(value.items() if kind is dict else enumerate(value))
+        new = {
+            at: _replaced(part, keep, with_arrays, f"{way}.{slug(str(at))}", depth + 1) for at, part in parts
+        }
+        if all(new[at] is part for at, part in parts):
+            return value
+        return new if kind is dict else list(new.values())
+    if (content := content_of(value, with_arrays=with_arrays)) is not None:
+        return keep(content, way)
+    fields = fields_of(value)
+    if fields is None:
+        return value
+    replaced = _replaced(fields, keep, with_arrays, way, depth + 1)
+    return value if replaced is fields else replaced
+
+
+def with_files(value: Any, folder: FileFolder | None) -> Any:
+    """Return a decoded value in which each reference is a `File` again."""
+    if type(value) is list:
+        return [with_files(item, folder) for item in value]
+    if type(value) is not dict:
+        return value
+    if value.keys() == _KEYS and (file := _file(value["flownb:file"], value["bytes"], folder)):
+        return file
+    return {key: with_files(item, folder) for key, item in value.items()}
+
+
+def _file(name: Any, size: Any, folder: FileFolder | None) -> File | None:
+    if not isinstance(name, str) or not isinstance(size, int):
+        return None
+    media_type = MEDIA_TYPES.get(name.rpartition(".")[2])
+    if media_type is None:
+        return None
+    if "/" in name:  # a file that the task was given, or made itself
+        return File(name, size, media_type)
+    return None if folder is None else File(folder.path_of(name), size, media_type)
+
+
+def names_in(text: str) -> list[str]:
+    """Return the names to which a stored value refers.
+
+    >>> names_in('{"a":{"flownb:file":"r1.a.png","bytes":3}}')
+    ['r1.a.png']
+    """
+    return _NAMES.findall(text) if MARK in text else []
