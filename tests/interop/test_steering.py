@@ -72,8 +72,10 @@ def test_a_job_that_is_cancelled_after_another_clients_retry_keeps_the_reason_it
     client, peers, redis, until
 ):
     job = {"queueName": "flownb-line", "data": {"do": "fail", "why": "the disk is full"}}
-    flow = fn.add({**tree("flownb-line", 0), "children": [{"name": "bad", **job}]}, on_failure="cancel")
+    children = [{"name": "bad", **job}, {"name": "waits", "queueName": "nobodys"}]
+    flow = fn.add({**tree("flownb-line", 0), "children": children}, on_failure="cancel")
     flow.wait(timeout=30)
+    until(lambda: fn.Queue("nobodys").get_jobs("failed"))  # is cancelled: nobody needs what is below the root
     bad = fn.Queue("flownb-line").get_jobs("failed")
     (id,) = [one.id for one in bad if one.name == "bad"]
 
