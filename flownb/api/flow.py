@@ -206,14 +206,14 @@ class Flow(Generic[Value]):
 
         `wait_s` is how long the job waited until its last start, `run_s` how long it ran, all its runs together.
         `state` keeps the jobs of one of BullMQ's states; raises `OptionError` for another word. Reads every job
-        of the flow.
+        of the flow. One that was removed after its end is called ``(removed)``, as long as the flow counts it.
 
         >>> add({"name": "total", "queueName": "doc-flows"}).jobs()[["name", "state"]].values.tolist()
         [['total', 'waiting']]
         """
         if state is not None:
             one_of("state", state, STATES)
-        records = [record for record in self._stored.records() if state in (None, record.state)]
+        records = [record for record in self._stored.records(removed=True) if state in (None, record.state)]
         return hooks.tables.jobs_frame(records)
 
     def draw(self) -> Drawing:

@@ -11,11 +11,10 @@ import pandas as pd
 from flownb.arguments import one_of
 from flownb.batches import frame_kinds, frames, results
 from flownb.batches.failures import read_failures
-from flownb.batches.jobs_of_rows import REMOVED
 from flownb.batches.kept_values import KeptValues
 from flownb.batches.stored_batch import StoredBatch
 from flownb.errors import FlowFailed
-from flownb.wire.records import COMPLETED
+from flownb.wire.records import COMPLETED, REMOVED
 
 MOST_PAGE_ROWS = 200  #: of a table on a page
 

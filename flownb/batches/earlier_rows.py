@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from flownb.batches.jobs_of_rows import REMOVED, JobsOfRows, RowEnd, RowLocation
+from flownb.batches.jobs_of_rows import JobsOfRows, RowEnd, RowLocation
 from flownb.batches.row_counts import hashes_of
 from flownb.wire import keys
-from flownb.wire.records import FAILED
+from flownb.wire.records import FAILED, REMOVED
 from flownb.wire.store import Store
 
 

@@ -10,13 +10,11 @@ from typing import Any, NamedTuple
 from flownb.batches.kept_values import KeptValues
 from flownb.wire import codec
 from flownb.wire.many_rows import RowsValue
-from flownb.wire.records import COMPLETED, FAILED, JobRecord
+from flownb.wire.records import COMPLETED, FAILED, REMOVED, JobRecord
 from flownb.wire.store import Store
 
 END_FIELDS = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why", "cv")
 JOB_FIELDS = (*END_FIELDS, "data")  #: what `rows_of` shows of a job
-
-REMOVED = "removed"  #: state of a row whose job is gone; its value may have been kept by its parent
 
 RowLocation = tuple[str, int | None]
 """The key of a row's job, and where in that job the row is; None where the job is the row."""
@@ -26,7 +24,7 @@ RowLocation = tuple[str, int | None]
 class Row:
     """What became of one row, at one moment."""
 
-    state: str  #: one of BullMQ's, or `REMOVED`
+    state: str  #: one of BullMQ's, or `REMOVED`: then its value may have been kept by its parent
     value: str | None = None  #: JSON text of what the task returned; None while there is nothing
     error: str | None = None  #: of a failed row: ``Type: message``
     attempts: int | None = None

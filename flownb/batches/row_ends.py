@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flownb.batches.jobs_of_rows import REMOVED, Row
+from flownb.batches.jobs_of_rows import Row
 from flownb.batches.stored_rows import StoredRows
-from flownb.wire.records import COMPLETED, FAILED
+from flownb.wire.records import COMPLETED, FAILED, REMOVED
 from flownb.wire.store.limits import CHUNK_JOBS
 
 ENDED = (COMPLETED, FAILED, REMOVED)

@@ -63,7 +63,10 @@ def _root_cause(store: Store, record: Mapping[str, str]) -> Reason:
     anew = "run fan_out again" if is_batch else "add the flow again"
     again = anew if is_batch else "run what failed with retry()"
     if job is None:
-        return Reason(reason_words.plain(record["name"]), "the job that failed it was removed", anew)
+        without = "run it without that job with retry(), or "
+        return Reason(
+            reason_words.plain(record["name"]), "the job that failed it was removed", without + anew
+        )
     mend, then = {
         "timeout": ("mend what hangs, or give it a longer timeout", anew),
         "crashed": ("see whether it takes too much memory, or what it calls crashes", again),

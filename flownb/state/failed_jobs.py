@@ -53,11 +53,14 @@ def _failed_without_policy(store: Store, shape: Shape) -> list[str]:
 def root_cause(store: Store, cause: str | None, root: str) -> tuple[JobRecord | None, list[str]]:
     """Return the job that failed the flow and the names on the way from the root down to it.
 
-    A shared job may have been removed with another flow: then the deepest job that is left is returned.
+    A shared job may have been removed with another flow: then the deepest job that is left is returned. None where the
+    one that failed by itself is gone.
     """
     record = (
         store.jobs.read([cause or root])[0] or store.jobs.read([store.children.read_first_failure(root)])[0]
     )
+    if record and record.why == "child" and store.children.read_first_failure(record.key) == record.key:
+        return None, []  # it failed because of a child that nobody keeps: that one was removed since
     top = store.jobs.read([root], ("fl",))[0]
     names: list[str] = []
     step = record

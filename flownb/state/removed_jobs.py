@@ -1,9 +1,14 @@
-"""Which jobs of a flow that has completed another program removed before they ended, as BullMQ's drain does."""
+"""Jobs of a flow that are gone: those that ended before, and those that another program removed before they ended."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
 from flownb.state.flow_state import FlowState
-from flownb.wire.records import COMPLETED, FAILED
+from flownb.state.shape import REMOVED_NAME
+from flownb.wire import keys
+from flownb.wire.records import COMPLETED, FAILED, JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.limits import in_pieces
 
@@ -37,3 +42,36 @@ def _count_gone(store: Store, parent: str, flow_state: FlowState) -> int:
         ]
         gone += store.children.read_ends(parent, missing).count(None)
     return gone
+
+
+def read_removed(
+    store: Store, flow_state: FlowState, jobs: Mapping[str, JobRecord | None]
+) -> dict[str, JobRecord]:
+    """Return those of a flow's `jobs` that are gone and still counted, as their parents have kept how they ended.
+
+    flownb's own removals take a job out of the counts, those of other programs do not.
+    """
+    counts = flow_state.counts()
+    left = Counter(
+        {(queue, state): n for queue, states in counts.by_stage.items() for state, n in states.items()}
+    )
+    left.subtract((job.queue, job.state or "") for job in jobs.values() if job)
+    found: dict[str, JobRecord] = {}
+    for key, end in _kept_ends(store, flow_state, jobs):
+        queue = keys.queue_of(key)
+        if key not in found and (queue in counts.rows_a_job or left[queue, end] > 0):
+            found[key] = JobRecord(key=key, id=keys.id_of(key), queue=queue, name=REMOVED_NAME, state=end)
+            left[queue, end] -= 1
+    return found
+
+
+def _kept_ends(
+    store: Store, flow_state: FlowState, jobs: Mapping[str, JobRecord | None]
+) -> Iterator[tuple[str, str]]:
+    """Yield those of the jobs that are gone with how they ended, where a parent of theirs has kept it."""
+    for parent, groups in flow_state.shape.branches():
+        children = flow_state.shape.children(parent) if groups else []
+        gone = [key for key in children if key in jobs and not jobs[key]]
+        for key, end in zip(gone, store.children.read_ends(parent, gone), strict=True):
+            if end:
+                yield key, end

@@ -20,7 +20,7 @@ from flownb.wire.records import OPTIONAL
 from flownb.wire.store import Store
 from flownb.wire.store.limits import FEW_JOBS, in_pieces
 
-REMOVED = "(removed)"  #: the name of a job that is gone, and with it its name
+REMOVED_NAME = "(removed)"  #: the name of a job that is gone, and with it its name
 
 Group = dict[str, Any]
 """base name count first optional leaf (docs/wire-format.md); if found also forgotten: what fails is kept nowhere."""
@@ -188,7 +188,7 @@ class LinkedShape(Shape):
         """Add those children of a piece that are not in `names` yet, and to `branches` those with children."""
         fresh = [key for key in dict.fromkeys(piece) if key not in names]
         for key, job in zip(fresh, self.store.children.read_names(fresh), strict=True):
-            names[key] = job.name if job else REMOVED
+            names[key] = job.name if job else REMOVED_NAME
             if job and job.has_children:
                 branches.add(key)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from flownb.state.failed_jobs import read_failures
 from flownb.state.flow_state import state_of
-from flownb.state.shape import REMOVED, Group, Shape
+from flownb.state.shape import REMOVED_NAME, Group, Shape
 from flownb.wire import keys
 from flownb.wire.records import (
     ACTIVE,
@@ -16,6 +16,7 @@ from flownb.wire.records import (
     COMPLETED,
     FAILED,
     MOST_NODES,
+    REMOVED,
     WAITING,
     WAITING_CHILDREN,
     FlowCounts,
@@ -248,14 +249,15 @@ class _NodeReader:
                 draft.states = {record.state or WAITING: 1}
 
     def _read_removed(self) -> None:
-        """Show jobs that were removed as they ended: their parent has kept how they did."""
-        self._drafts[0].states = self._drafts[0].states or {FAILED: 1}
+        """Show jobs that are gone as their parent has kept how they ended, if it has."""
+        if not self._drafts[0].states:
+            self._drafts[0].name, self._drafts[0].states = REMOVED_NAME, {REMOVED: 1}
         for parent in self._drafts:
             children = (self._drafts[i] for i in parent.children)
             removed = [child for child in children if child.count == 1 and not child.states]
             ends = self._store.children.read_ends(parent.key, [child.key for child in removed])
             for child, end in zip(removed, ends, strict=True):
-                child.name, child.states = REMOVED, {end or FAILED: 1}
+                child.name, child.states = REMOVED_NAME, {end or REMOVED: 1}
 
     def _part_rows_that_are_counted_together(self) -> None:
         """Rows are counted a queue: where several nodes share one, say of each what follows for its own rows."""
@@ -283,7 +285,7 @@ class _NodeReader:
         if are_rows and self._row_queue in self._counts.rows_a_job:
             ended = [child.states.get(COMPLETED, 0) + child.states.get(FAILED, 0) for child in children]
             is_known = all(child.jobs and not child.words for child in children)
-            count = sum(child.count for child in children) - sum(ended) if is_known else None
+            count = max(sum(child.count for child in children) - sum(ended), 0) if is_known else None
         return f"waiting for {count} {noun}{'' if count == 1 else 's'}" if count else f"waiting for {noun}s"
 
     def _leave_out_what_is_drawn_above(self) -> None:
@@ -302,7 +304,10 @@ class _NodeReader:
         for draft in self._drafts:
             for i in draft.opened:
                 state = next(iter(self._drafts[i].states))
-                draft.states = _without_zeros({s: n - (s == state) for s, n in draft.states.items()})
+                counts = (
+                    draft.states.items()
+                )  # which were read before: another client may have moved jobs since
+                draft.states = _without_zeros({s: max(n - (s == state), 0) for s, n in counts})
 
 
 def _must_be_parted(drafts: Sequence[_Draft]) -> bool:

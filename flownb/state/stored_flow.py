@@ -13,6 +13,7 @@ from typing import NamedTuple
 from flownb.errors import JobMissing, job_missing
 from flownb.state.ahead import LookAhead
 from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
+from flownb.state.removed_jobs import read_removed
 from flownb.state.snapshot import read_snapshot
 from flownb.wire import keys
 from flownb.wire.records import ACTIVE, FlowCounts, JobRecord, Snapshot
@@ -130,11 +131,17 @@ class StoredFlow:
         """Return what else is to be known of a flow, by its record, in words; mostly nothing."""
         return ""
 
-    def records(self) -> Sequence[JobRecord]:
-        """Read every job of the flow, as tables and timelines need them."""
+    def records(self, *, removed: bool = False) -> Sequence[JobRecord]:
+        """Read every job of the flow, as tables and timelines need them.
+
+        With `removed` also those that are gone and still counted.
+        """
         self.flow_state.explore()
         jobs = list(self.flow_state.shape.jobs())
-        return [record for record in self.store.jobs.read(jobs, TIMELINE_FIELDS) if record]
+        found = dict(zip(jobs, self.store.jobs.read(jobs, TIMELINE_FIELDS), strict=True))
+        if removed and None in found.values():
+            found |= read_removed(self.store, self.flow_state, found)
+        return [record for record in found.values() if record]
 
 
 class StoredJob(NamedTuple):

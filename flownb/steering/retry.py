@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from flownb.errors import FlowError, job_missing
@@ -16,7 +17,7 @@ from flownb.wire.many_rows import RowsValue
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, JobRecord
 from flownb.wire.requests import Retry
 from flownb.wire.store import Store
-from flownb.wire.store.limits import JOBS_A_CHANGE
+from flownb.wire.store.limits import IDS_A_READ, JOBS_A_CHANGE, in_pieces
 
 _HELD = (
     "parent-active",
@@ -64,10 +65,18 @@ def retry_flow(store: Store, flow_state: FlowState) -> None:
     counts = store.children.counts(failed)
     if record.get("ended") == CANCELLED:  # it is no more, also when there is nothing to run again
         store.jobs.retry([], token="", flow=flow_state.flow, base=keys.base_of(flow_state.root))
-    own = [job for job, count in zip(failed, counts, strict=True) if not count.failed]
+    own = [
+        job
+        for job, count in zip(failed, counts, strict=True)
+        if not count.failed or _are_gone(store, store.children.read_failed(job))
+    ]
     retry_jobs(store, flow_state, own)
     if "stored" in record:  # what a retry that was cut short has left sealed
         unseal(store, flow_state)
+
+
+def _are_gone(store: Store, jobs: Sequence[str]) -> bool:
+    return len(store.jobs.read_missing(jobs)) == len(jobs)
 
 
 def retry_state(store: Store, base: str, state: str, before: int) -> None:
@@ -76,31 +85,53 @@ def retry_state(store: Store, base: str, state: str, before: int) -> None:
     Raises FlowError, once the others wait again, for those that cannot run: their children failed them, or a job above
     them runs.
     """
-    refused: dict[str, str] = {}
-    retried, has_cancelled = set[str](), dict[str, bool]()  # flows; were jobs of them cancelled before?
-    start, token = 0, secrets.token_hex(8)
-    while ids := store.queues.read_oldest(base, state, start, JOBS_A_CHANGE, before):
-        jobs = keys.jobs_in(base, ids)
+    done, token = _Retried(), secrets.token_hex(8)
+    for jobs in in_pieces(_ended(store, base, state, before), JOBS_A_CHANGE):
         found = store.jobs.read(jobs, ("name", "fl", "bind"))
-        for job in found:
-            if job and job.flow and job.flow not in has_cancelled:
-                has_cancelled[job.flow] = store.flows.has_cancelled_jobs(job.flow)
+        done.note_cancelled(store, found)
         rows = {
             job.key: list(range(many_rows.rows_in(job.bind or "")))
             for job in found if job and state == COMPLETED and many_rows.holds_rows(job.bind)
         }  # fmt: skip
-        answers = _ask(store, jobs, token, rows=rows, completed=state == COMPLETED)
-        start += len(ids) - answers.count("done")
-        answered = list(zip(found, answers, strict=True))
-        retried |= {job.flow for job, answer in answered if job and job.flow and answer == "done"}
-        refused |= {job.key: answer for job, answer in answered if job and answer.startswith(_REFUSALS)}
-    for flow in sorted(retried):
+        done.note_answers(found, _ask(store, jobs, token, rows=rows, completed=state == COMPLETED))
+    for flow in sorted(done.flows):
         log_flow("is retried by hand with its queue", flow=flow)
-        if has_cancelled[flow]:
+        if done.has_cancelled[flow]:
             flow_state = OwnFlowState(store, flow)
             retry_jobs(store, flow_state, _cancelled_in(store, flow_state))
-    now = store.jobs.read(list(refused), ("name",))  # a parent waits again once its children were retried
-    _raise_refused(store, [(job.key, refused[job.key]) for job in now if job and job.state == state])
+    now = store.jobs.read(
+        list(done.refused), ("name",)
+    )  # a parent waits again once its children were retried
+    _raise_refused(store, [(job.key, done.refused[job.key]) for job in now if job and job.state == state])
+
+
+@dataclass
+class _Retried:
+    """What became of jobs of one queue that were retried together."""
+
+    flows: set[str] = field(default_factory=set)  #: of which a job was retried
+    has_cancelled: dict[str, bool] = field(default_factory=dict)  #: flow -> were jobs of it cancelled before?
+    refused: dict[str, str] = field(default_factory=dict)  #: job -> the answer that says why
+
+    def note_cancelled(self, store: Store, jobs: Sequence[JobRecord | None]) -> None:
+        for flow in {job.flow for job in jobs if job and job.flow}:
+            if flow not in self.has_cancelled:
+                self.has_cancelled[flow] = store.flows.has_cancelled_jobs(flow)
+
+    def note_answers(self, jobs: Sequence[JobRecord | None], answers: Sequence[str]) -> None:
+        for job, answer in zip(jobs, answers, strict=True):
+            if job and job.flow and answer == "done":
+                self.flows.add(job.flow)
+            elif job and answer.startswith(_REFUSALS):
+                self.refused[job.key] = answer
+
+
+def _ended(store: Store, base: str, state: str, before: int) -> list[str]:
+    """Return all jobs of a queue that ended so until `before`: read first, as retried ones take their parents along."""
+    jobs: list[str] = []
+    while ids := store.queues.read_oldest(base, state, len(jobs), IDS_A_READ, before):
+        jobs += keys.jobs_in(base, ids)
+    return jobs
 
 
 def retry_jobs(

@@ -206,7 +206,7 @@ def _in_rows(jobs: Mapping[str, int], note: Mapping[str, str]) -> tuple[dict[str
     total, done, failed = map(int, note["rows"].split())
     ended = int(note.get("rows-completed", 0)), int(note.get("rows-failed", 0))
     ended_jobs = jobs.get(COMPLETED, 0) + jobs.get(FAILED, 0)
-    states = {COMPLETED: min(done + ended[0], total), FAILED: failed + ended[1]}
+    states = {COMPLETED: max(min(done + ended[0], total), 0), FAILED: max(failed + ended[1], 0)}
     left = max(total - sum(states.values()), 0)
     open_jobs = {state: n for state, n in jobs.items() if state not in states}
     size = left / sum(open_jobs.values()) if open_jobs else 0

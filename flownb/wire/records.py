@@ -27,6 +27,9 @@ POLICIES = ("fpof", "cpof", "idof", "rdof")
 OPTIONAL = ("idof", "rdof", "cpof")
 """The policies under which a job's failure does not fail its parent."""
 
+REMOVED = "removed"
+"""Said of a job that is gone where a state is asked for, and nobody has kept how it ended."""
+
 STATES = (WAITING, ACTIVE, DELAYED, PRIORITIZED, WAITING_CHILDREN, COMPLETED, FAILED)
 """A job's states: BullMQ's words, in the order tables and pictures show them."""
 

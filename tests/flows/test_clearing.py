@@ -144,6 +144,13 @@ def test_failed_children_that_are_cleaned_away_leave_their_flow_failed_by_their_
     assert len(fn.Queue("q").clean(0, state="failed")) == 1
 
     assert flow.state == "failed"
+    assert flow.explain()[["why", "fix"]].values.tolist() == [
+        ["the job that failed it was removed", "run it without that job with retry(), or add the flow again"]
+    ]
+    with pytest.raises(fn.FlowFailed, match="failed, and the job that failed it was removed"):
+        flow.result(timeout=5)
+    assert str(flow).splitlines()[-1].split() == ["└─", "·", "(removed)", "removed"]
+    assert flow.progress().total == len(flow.jobs()) == 1
     flow.retry()
     with fn.Worker("tops", lambda job: "on its own"):
         assert flow.result(timeout=30) == "on its own"
@@ -212,12 +219,13 @@ def test_a_refused_retry_of_a_roots_queue_leaves_cancelled_siblings_cancelled(re
     assert (flow.state, fn.Queue("r").get_job_counts()["failed"]) == ("failed", 1)
 
 
-def test_a_queue_that_holds_parents_and_the_children_that_failed_them_is_retried_as_a_whole(redis):
+def test_a_queue_that_holds_parents_and_the_children_that_failed_them_is_retried_as_a_whole(redis, until):
     flows = [fn.add(tree(*[leaf(f"a{n}") for n in range(60)], name="top", queue="q")) for _ in range(3)]
     mood = {"bad": True}
     with fn.Worker("q", lambda job: 1 / 0 if mood["bad"] else job.name, concurrency=4):
         for flow in flows:
             flow.wait(timeout=30)
+        until(lambda: not fn.Queue("q").get_job_counts()["active"])
         mood["bad"] = False
         fn.Queue("q").retry_jobs()
         assert [flow.wait(timeout=30).state for flow in flows] == ["completed"] * 3

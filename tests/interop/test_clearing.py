@@ -231,3 +231,47 @@ def test_an_aggregate_that_node_cleaned_away_runs_again_by_the_same_fan_out_and_
         assert again() == again() == 55
     assert totals == [6, 6]
     assert sorted(runs) == list(range(6))
+
+
+def ended_flow(children, **opts):
+    """A flow that has ended; children called bad have failed."""
+    below = [{"name": name, "queueName": "line", "opts": opts} for name in children]
+    flow = fn.add({"name": "top", "queueName": "top", "children": below})
+    with fn.Worker(["line", "top"], lambda job: 1 / 0 if job.name == "bad" else job.name):
+        flow.wait(timeout=30)
+    return flow
+
+
+@pytest.mark.parametrize("children", [3, 12])
+def test_children_that_node_cleaned_away_after_their_end_are_listed_as_they_are_counted(
+    children, node6, connection
+):
+    flow = ended_flow([f"a{n}" for n in range(children)])
+    for gone, most in ((2, 2), (children, 0)):
+        node6.ask("call", queue="line", method="clean", args=[0, most, "completed"])
+        jobs = flow.jobs()
+        assert (flow.progress().completed, flow.progress().total) == (children + 1, children + 1)
+        assert jobs["state"].tolist() == ["completed"] * (children + 1)
+        assert jobs["name"].tolist().count("(removed)") == gone
+        assert jobs[jobs["name"] == "(removed)"][["wait_s", "run_s", "error"]].isna().all(axis=None)
+        assert len(flow.timeline()) == 2 * (children + 1 - gone)
+        assert "<svg" in flow.to_html()
+    assert flow.explain().empty
+
+
+def test_a_failed_child_that_node_cleaned_away_is_said_to_be_gone_and_a_retry_runs_its_parent_without_it(
+    node6, connection
+):
+    flow = ended_flow(["a", "bad"])
+    assert len(node6.ask("call", queue="line", method="clean", args=[0, 0, "failed"])) == 1
+
+    [why], [fix] = flow.explain()["why"], flow.explain()["fix"]
+    assert why == "the job that failed it was removed"
+    assert fix == "run it without that job with retry(), or add the flow again"
+    with pytest.raises(fn.FlowFailed, match="failed, and the job that failed it was removed"):
+        flow.result(timeout=5)
+
+    flow.retry()
+    with fn.Worker("top", lambda job: sorted(job.get_children_values().values())):
+        assert flow.result(timeout=30) == ["a"]
+    assert flow.state == "completed"

@@ -62,13 +62,25 @@ for i, packed in ipairs(args.jobs) do
   end
 end
 
+-- Children that failed a job and are gone, as another program removed them: they are not waited for.
+local MOST_LOOKED_AT = 1000
+local function gone_among(failed_by, count)
+  local gone = {}
+  for _, child in ipairs(count <= MOST_LOOKED_AT and redis.call('ZRANGE', failed_by, 0, -1) or {}) do
+    if redis.call('EXISTS', child) == 0 then gone[#gone + 1] = child end
+  end
+  return gone
+end
+
 -- A job that its children failed runs only when all of them are retried, here or before.
 local was_refused
 repeat
   was_refused = false
   for _, job in ipairs(jobs) do
     local failed_by = job.key .. ':unsuccessful'
-    if not answers[job.position] and redis.call('ZCARD', failed_by) > (retried_under[job.key] or 0) then
+    local count, retried = redis.call('ZCARD', failed_by), retried_under[job.key] or 0
+    if not answers[job.position] and count > retried then job.gone = job.gone or gone_among(failed_by, count) end
+    if not answers[job.position] and count - (job.gone and #job.gone or 0) > retried then
       answers[job.position] = 'failed-children ' .. redis.call('ZRANGE', failed_by, 0, 0)[1]
       was_refused = true
       count_under_parents(job, -1)
@@ -88,6 +100,7 @@ local seal = {member = args.seal, flow = args.flow}
 for _, job in ipairs(accepted) do
   unmark_cancelled(job.q, job.flow)
   redis.call('HSET', job.key, 'rt', args.token)
+  for _, child in ipairs(job.gone or {}) do redis.call('ZREM', job.key .. ':unsuccessful', child) end
   undo_end(job, seal)
 end
 
