@@ -195,12 +195,15 @@ def test_what_goes_with_a_group_is_warned_of_and_run_again_by_the_same_call(squa
     assert len(fn.Queue("total").clean(0, limit=2)) == 2
     assert batch.result(timeout=30)["total"].to_dict() == sums  # which the root has kept
     assert not recwarn.list
-    left = batch.table()["square"].to_dict()
+    left = batch.table()["square"].dropna().to_dict()
     assert len(left) == 2
     for handle in (batch, fn.attach("b")):
         with pytest.warns(UserWarning, match="the jobs of 4 rows were removed; the same fan_out again runs"):
-            assert handle.results(timeout=30)["square"].to_dict() == left
-        assert dict(handle.as_completed(timeout=30)) == left
+            assert handle.results(timeout=30)["square"].dropna().to_dict() == left
+        values = dict(handle.as_completed(timeout=30))
+        assert {
+            label: value for label, value in values.items() if not isinstance(value, fn.FlowFailed)
+        } == left
         with pytest.raises(
             fn.FlowFailed, match="4 of 6 rows have no result: the jobs of 4 rows were removed"
         ):
