@@ -7,7 +7,7 @@ call, however often that connects, is answered slowly or is sent again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -70,6 +70,18 @@ class _Limited:
         finally:
             self.socket_connect_timeout = before
 
+    def send_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().send_command(*args, **options)  # type: ignore[misc]
+        except UnicodeEncodeError:
+            return super().send_command(*map(_as_it_came, args), **options)  # type: ignore[misc]
+
+    def pack_commands(self, commands: Sequence[Sequence[Any]]) -> Any:
+        try:
+            return super().pack_commands(commands)  # type: ignore[misc]
+        except UnicodeEncodeError:
+            return super().pack_commands([[*map(_as_it_came, args)] for args in commands])  # type: ignore[misc]
+
     def send_packed_command(self, *args: Any, **options: Any) -> Any:
         self._limit()
         return super().send_packed_command(*args, **options)  # type: ignore[misc]
@@ -84,6 +96,11 @@ class _Limited:
         if self._sock is not None and (is_short or self._is_limited):
             self._sock.settimeout(left if is_short else self.socket_timeout)
             self._is_limited = is_short
+
+
+def _as_it_came(part: Any) -> Any:
+    """Return what is sent, bytes that were no UTF-8 as the server had them; half a character of a caller's raises."""
+    return part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
 
 
 class _OverTcp(_Limited, Connection):

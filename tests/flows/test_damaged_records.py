@@ -71,6 +71,12 @@ def about(name, id, frame):
 DAMAGES = {
     "attempts that are no whole number": ("bull:waiting-rows:waiting-row-0", "ats", "1.5"),
     "a parent's key that is none": ("bull:waiting-rows:waiting-row-0", "parentKey", "x"),
+    "a parent's key that is no text": (
+        "bull:waiting-rows:waiting-row-0",
+        "parentKey",
+        b"bull:waiting-parts:\xff",
+    ),
+    "a record whose root is no text": ("bull:flownb:flow:{flow}", "root", b"bull:waiting-totals:\xff"),
     "a link nested too deep": ("bull:waiting-rows:waiting-row-0", "parent", "[" * 100_000),
     "a link cut short": ("bull:waiting-rows:waiting-row-0", "parent", '{"id":'),
     "groups cut short": ("bull:flownb:children:bull:waiting-totals:waiting-total", "groups", '[{"base":'),
@@ -137,6 +143,16 @@ def test_a_flow_whose_id_is_no_text_is_a_row(redis):
 
     assert len(fn.doctor()) == 1
     assert {*flows} == {*fn.flows()["name"]}
+
+
+def test_a_child_whose_key_is_no_text_is_a_row_and_is_given_up_when_asked(redis):
+    flows = stored_flows(redis)
+    redis.sadd("bull:waiting-parts:waiting-part:dependencies", b"bull:waiting-rows:\xff")
+
+    assert "which is gone" in fn.doctor()["what"].item()
+    assert {*flows} == {*fn.flows()["name"]}
+    assert fn.doctor(fix=True)["fix"].str.startswith("mended").all()
+    assert fn.doctor().empty
 
 
 def test_an_index_of_flows_that_is_none_is_a_row(redis):
