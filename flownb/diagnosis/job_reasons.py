@@ -41,10 +41,8 @@ def ended_but_awaited(job: JobRecord, parent: str, parent_name: str) -> Why:
     link = codec.decode_object(job.parent or "{}")
     is_unreported = job.parent_key != parent or any(link.get(word) for word in POLICIES)
     if job.state == COMPLETED or is_unreported:
-        why = (
-            f"it has ended ({job.state}), and {parent_name} was not told: its worker did not know this parent"
-        )
-        fix = "let only flownb's workers serve its queue, and add the flow again"
+        why = f"it has ended ({job.state}), and {parent_name} was not told of it"
+        fix = "doctor(fix=True), or flownb doctor --fix, tells it"
         return Why(Urgency.NEVER, "untold", parent, why, fix)
     reason = reason_words.plain(describe(job.failed_reason))
     why = f"it failed ({reason}) without a policy, so {parent_name} waits for ever"

@@ -46,9 +46,8 @@ def test_a_child_whose_end_its_parent_was_not_told(stage):
     stage.finish(taken, "completed", value="1")
     untold = stage.explain(flow)[0]
     assert says("total > [ab] > shared", untold[0])
-    assert says(
-        r"it has ended \(completed\), and '[ab]' was not told: its worker did not know this parent", untold[1]
-    )
+    assert says(r"it has ended \(completed\), and '[ab]' was not told of it", untold[1])
+    assert untold[2] == "doctor(fix=True), or flownb doctor --fix, tells it"
 
 
 def test_a_child_that_was_removed_by_hand(stage):

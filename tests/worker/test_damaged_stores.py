@@ -115,6 +115,20 @@ def test_a_queue_with_a_damaged_key_stands_still_until_it_is_repaired_and_others
     assert (job.returnvalue, job.attempts_made) == (7, 1)
 
 
+def test_parents_in_a_queue_that_was_damaged_are_told_by_doctor_once_it_is_repaired(redis, until):
+    one = fn.add(flow("one", "sums"))
+    redis.set("bull:sums:failed", "of another program")
+    with fn.Worker("rows", ends), fn.Worker("sums", lambda job: job.name):
+        rows = fn.Queue("rows")
+        until(lambda: all(rows.get_job_counts()[state] == 1 for state in ("completed", "failed")))
+        redis.delete("bull:sums:failed")
+        reason = next(one.explain().itertuples())
+        assert "was not told of it" in reason.why
+        assert reason.fix.startswith("doctor(fix=True)")
+        assert fn.doctor(fix=True)["fix"].str.startswith("mended").any()
+        assert one.result(timeout=30) == "one"
+
+
 def test_an_add_that_meets_a_damaged_key_names_it_and_writes_nothing(redis):
     redis.set("bull:totals:waiting-children", "of another program")
     before = {key: redis.dump(key) for key in redis.scan_iter()}
