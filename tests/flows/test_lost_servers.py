@@ -63,6 +63,17 @@ def test_no_wait_outlives_its_timeout_by_a_second_on_a_half_open_network(far, wa
 
 
 @pytest.mark.serial
+def test_no_wait_for_one_job_does_either(far, way):
+    job = fn.Queue("c", connection=far).add("j")
+    way.swallows = True
+    for timeout in (0, 1.5):
+        started = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"has not ended after .* the server does not answer"):
+            job.wait_until_finished(timeout)
+        assert timeout <= time.monotonic() - started < timeout + 1
+
+
+@pytest.mark.serial
 def test_no_call_takes_ten_seconds_on_a_half_open_network(far, way):
     flow, batch = flow_and_batch(far)
     queue = fn.Queue("c", connection=far)
@@ -76,6 +87,7 @@ def test_no_call_takes_ten_seconds_on_a_half_open_network(far, way):
         lambda: next(batch.as_completed()),
         lambda: queue.add("j"),
         queue.get_job_counts,
+        queue.get_workers,
         lambda: fn.flows(connection=far),
         lambda: fn.doctor(connection=far),
         lambda: fn.add({"name": "x", "queueName": "t"}, connection=far),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from flownb.errors import ServerRefused
 from flownb.wire import codec
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.server import Server
@@ -72,11 +73,9 @@ class KernelCodes:
 
     def read_live_kernels(self) -> set[str]:
         """Return which kernels live; none where we may not ask."""
-        import redis.exceptions
-
         try:
-            clients: Any = self._server.client.client_list()
-        except redis.exceptions.RedisError:
+            clients = self._server.read_clients()
+        except ServerRefused:
             return set()
         names = (str(client.get("name", "")) for client in clients)
         return {name.removeprefix(_SIGN) for name in names if name.startswith(_SIGN)}

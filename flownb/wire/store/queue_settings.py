@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flownb.errors import ServerRefused
 from flownb.wire import codec, keys
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.server import Server
@@ -62,12 +63,10 @@ class QueueSettings:
 
     def read_workers(self, base: str) -> list[dict[str, str]]:
         """Return the connections of workers that serve the queue, as BullMQ tells of them; none if we may not know."""
-        import redis.exceptions
-
         sign = keys.worker_sign(base)
         try:
-            clients: Any = self._server.client.client_list()
-        except redis.exceptions.RedisError:
+            clients = self._server.read_clients()
+        except ServerRefused:
             return []
         found = []
         for client in clients:

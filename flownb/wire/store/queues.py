@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from flownb.errors import ServerRefused
 from flownb.wire import codec, keys
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING, WAITING_CHILDREN
 from flownb.wire.server_errors import server_errors
@@ -171,15 +172,11 @@ class Queues:
 
     def read_served(self) -> set[str] | None:
         """Return the queues some worker listens to (by its connection's name), None if we may not know."""
-        import redis.exceptions
-
         try:
-            signs = self._signs()
-            now: Any = self._server.client.time()
-            ours: Any = self._server.client.zrange(
-                self._server.key("served"), now[0] * 1000, "+inf", byscore=True
-            )
-        except redis.exceptions.RedisError:
+            signs, now = self.read_signs(), self._server.read_time()
+            with server_errors():
+                ours: Any = self._server.client.zrange(self._server.key("served"), now, "+inf", byscore=True)
+        except ServerRefused:
             return None
         return signs | {codec.text(base) for base in ours}
 
@@ -188,11 +185,7 @@ class Queues:
 
         Some servers let nobody name a connection: a worker has none there, nor in the seconds after it lost the server.
         """
-        with server_errors():
-            return self._signs()
-
-    def _signs(self) -> set[str]:
-        clients: Any = self._server.client.client_list()  # BullMQ's say prefix:base64(queue)[:w:name]
+        clients = self._server.read_clients()  # BullMQ's say prefix:base64(queue)[:w:name]
         found = (keys.base_of_sign(str(client.get("name", ""))) for client in clients)
         return {base for base in found if base}
 

@@ -76,6 +76,12 @@ class Server:
         path: str | None = self.client.connection_pool.connection_kwargs.get("path")
         return path
 
+    def read_clients(self) -> list[dict[str, Any]]:
+        """Return who is connected; ServerRefused where we may not know."""
+        with server_errors():
+            found: Any = self.client.client_list()
+        return list(found)
+
     def read_time(self) -> int:
         """Return the server's time in ms."""
         with server_errors():
