@@ -224,6 +224,7 @@ TARGETS: tuple[Target, ...] = (
         version="1",
         retry_on=None,
         limiter=None,
+        logs=True,
         **OPTIONS_OF_TASKS,
     ),
     method("Task.node", "task", special=options, x=1, opts=None, after=()),
@@ -268,12 +269,19 @@ TARGETS: tuple[Target, ...] = (
         overlap="skip",
         connection=None,
     ),
+    function("prune", fn.prune, older_than="365d", state="failed", dry_run=True, never=("dry_run",)),
+    Target(
+        "prune for real", lambda world, kwargs: fn.prune("365d", **kwargs), lambda world: {"dry_run": True}
+    ),
     function("doctor", fn.doctor, queue="q", fix=False, connection=None, never=("fix",)),
     Target("doctor fix", lambda world, kwargs: fn.doctor("nobody", **kwargs), lambda world: {"fix": False}),
     function("draw", lambda tree: (drawn := fn.draw(tree), drawn.source), special=trees, tree=TREE),
     function("Flow", lambda flow: repr(fn.Flow(flow)), flow="x"),
     function("Batch", lambda flow: repr(fn.Batch(flow)), flow="x"),
     method("Flow.jobs", "flow", state=None),
+    Target(
+        "Flow.remove", lambda world, kwargs: fn.Flow("x").remove(**kwargs), lambda world: {"files": False}
+    ),
     method("Flow.wait", "flow", special={"timeout": lambda rng: _brief(rng)}, timeout=0),
     method("Flow.result", "flow", special={"timeout": lambda rng: _brief(rng)}, timeout=0),
     method("Flow.to_html", "flow", special=no_folder, path=None),
@@ -294,6 +302,8 @@ TARGETS: tuple[Target, ...] = (
         {"timeout": lambda rng: _brief(rng)},
     ),
     method("Batch.debug", "batch", label=0),
+    method("Batch.row", "batch", label=0),
+    method("Batch.logs", "batch", rows=None, grep=None, level=None),
     method("Batch.retry", "batch", error=None, rows=None),
     method("Batch.to_html", "batch", special=no_folder, path=None),
     method("Batch.export", "batch", special={"folder": no_folder["path"]}, folder="/dev/null"),

@@ -23,6 +23,7 @@ NOT_TRIED = {
     "Progress": "made by flownb alone",
     "Progress.of": "made by flownb alone",
     "Batch": "made by flownb alone; its `flow` is tried",
+    "File": "made by flownb alone",
 }
 
 
