@@ -77,6 +77,22 @@ def test_a_job_that_kills_its_worker_again_and_again_fails_and_its_attempts_are_
     assert redis.llen("ran") == 3
 
 
+def test_the_death_of_a_worker_whose_jobs_run_in_processes_is_charged_to_none_of_them(
+    redis, start_worker, until
+):
+    job = fn.Queue("q").add("j")
+    options = {"executor": "processes", "max_stalled_count": 0}  # one death too many would fail it
+    for n in (1, 2):
+        worker = start_worker("q", "gated", **options)
+        until(lambda n=n: redis.llen("ran") == n, seconds=60)
+        worker.kill()
+        until(lambda: job.get_state() == "waiting")
+    redis.set("gate", 1)
+    start_worker("q", "gated", **options)
+    until(lambda: job.get_state() == "completed", seconds=60)
+    assert redis.hmget(f"bull:q:{job.id}", "stc", "unbegun", "atm") == [None, b"2", b"1"]
+
+
 def test_a_worker_and_its_keeper_killed_together_lose_nothing_but_the_time_of_the_lease(
     redis, start_worker, until
 ):
