@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flownb.adding.node import Node
     from flownb.api.display import draw
     from flownb.api.doctor import doctor
+    from flownb.api.du import du
     from flownb.api.every import every
     from flownb.api.flow import Flow
     from flownb.api.job import Job
@@ -86,6 +87,7 @@ _HOMES = {
     "connect": "connection",
     "doctor": "api.doctor",
     "draw": "api.display",
+    "du": "api.du",
     "every": "api.every",
     "fan_out": "batches.fan_out",
     "flows": "api.listing",
@@ -115,6 +117,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "File",
     "flows",
     "prune",
+    "du",
     "every",
     "draw",
     "doctor",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from flownb.batches import frames, results, row_selection
+from flownb.batches import frames, row_selection
 from flownb.batches.columns import shown
 from flownb.batches.jobs_of_rows import Row
 from flownb.batches.printed import logs_at, read_wanted
@@ -71,7 +71,7 @@ def read_row(stored: StoredBatch, label: Any) -> BatchRow:
         label=stored.index[position],
         state=row.state,
         inputs=inputs.to_dict("records")[0],
-        value=None if row.value is None else results.decoded(row.value),
+        value=None if row.value is None else stored.rows.value_of(row.value),
         error=row.error,
         traceback=row.traceback,
         attempts=row.attempts,

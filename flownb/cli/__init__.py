@@ -152,6 +152,14 @@ def _add_listing(command: Any) -> None:
     )
     ls.add_argument("--limit", type=_flows, default=100, metavar="N", help="how many (default: 100)")
     _add_json(ls)
+    du = command(
+        "du",
+        store_commands.du,
+        "say what each flow takes of the server's memory, and of files",
+        "The largest first, in bytes with --json.",
+        "flownb du",
+    )
+    _add_json(du)
     prune = command(
         "prune",
         store_commands.prune,

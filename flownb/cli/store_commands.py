@@ -1,14 +1,15 @@
-"""The commands about all that a server stores: `ls`, `prune` and `doctor`."""
+"""The commands about all that a server stores: `ls`, `du`, `prune` and `doctor`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import flownb
 from flownb.cli.console import connect, is_confirmed, print_rows
 from flownb.diagnosis import reason_words
+from flownb.files.file import size_in_words
 from flownb.views.words import state_word
 
 if TYPE_CHECKING:
@@ -34,6 +35,19 @@ def prune(options: argparse.Namespace) -> int:
                 return 1
         frame = flownb.prune(**asked, dry_run=options.dry_run)
     _print_flows(frame, as_json=options.json, nothing="nothing to remove")
+    return 0
+
+
+def du(options: argparse.Namespace) -> int:
+    """Print what each flow takes of the server's memory and of files, the largest first, and the sum."""
+    with connect(read_only=True) as connection:
+        frame = flownb.du(connection=connection)
+    rows = frame.to_dict("records")
+    if not options.json:
+        sums: dict[Any, Any] = {"flow": "all", "name": "", "state": "", "jobs": int(frame["jobs"].sum())}
+        rows += [sums | {where: int(frame[where].sum()) for where in ("server", "files")}] if rows else []
+        rows = [row | {where: size_in_words(row[where]) for where in ("server", "files")} for row in rows]
+    print_rows(rows, as_json=options.json, nothing="no flows")
     return 0
 
 

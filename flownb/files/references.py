@@ -17,39 +17,51 @@ _KEYS = {"flownb:file", "bytes"}
 _NAMES = re.compile(r'\{"flownb:file":"([A-Za-z0-9_.-]+)","bytes":\d+\}')
 _MOST_DEPTH = 20  # levels of lists and dicts in which values for files are looked for
 
-Keep = Callable[[Content, str], "dict[str, Any]"]  # write a content, whose way in the value this is
+Keep = Callable[[Content, str], "dict[str, Any] | None"]  # write a content, whose way in the value this is
 
 
 def with_references(value: Any, keep: Keep, *, with_arrays: Callable[[], bool]) -> Any:
-    """Return a value in which those parts that go to files are replaced by what `keep` returns of them.
+    """Return a value in which what `keep` returns stands for those parts that go to files; None leaves a part.
 
     >>> with_references({"n": 1, "raw": b"ab"}, lambda content, way: {"file": way}, with_arrays=bool)
     {'n': 1, 'raw': {'file': '.raw'}}
     """
-    return _replaced(value, keep, with_arrays, "", 0)
+    return _Replacing(keep, with_arrays).replaced(value, "", 0)
 
 
-def _replaced(value: Any, keep: Keep, with_arrays: Callable[[], bool], way: str, depth: int) -> Any:
-    kind = type(value)
-    if kind in AS_IT_IS or depth > _MOST_DEPTH:
-        return value
-    if kind is File:
-        return {"flownb:file": value.path, "bytes": value.bytes}
-    if kind is dict or kind is list or kind is tuple:
-        parts = list(value.items() if kind is dict else enumerate(value))
-        new = {
-            at: _replaced(part, keep, with_arrays, f"{way}.{slug(str(at))}", depth + 1) for at, part in parts
-        }
-        if all(new[at] is part for at, part in parts):
+class _Replacing:
+    """One walk through a value. What it need not change it returns itself."""
+
+    def __init__(self, keep: Keep, with_arrays: Callable[[], bool]) -> None:
+        self._keep = keep
+        self._with_arrays = with_arrays
+
+    def replaced(self, value: Any, way: str, depth: int) -> Any:
+        kind = type(value)
+        if kind in AS_IT_IS or depth > _MOST_DEPTH:
             return value
-        return new if kind is dict else list(new.values())
-    if (content := content_of(value, with_arrays=with_arrays)) is not None:
-        return keep(content, way)
-    fields = fields_of(value)
-    if fields is None:
-        return value
-    replaced = _replaced(fields, keep, with_arrays, way, depth + 1)
-    return value if replaced is fields else replaced
+        if kind in (dict, list, tuple):
+            return self._with_new_parts(value, way, depth)
+        if kind is File:
+            return {"flownb:file": value.path, "bytes": value.bytes}
+        if (content := content_of(value, with_arrays=self._with_arrays)) is not None:
+            kept = self._keep(content, way)
+            return value if kept is None else kept
+        fields = fields_of(value)
+        new = fields and self._with_new_parts(fields, way, depth)
+        return value if new is fields else new
+
+    def _with_new_parts(self, value: Any, way: str, depth: int) -> Any:
+        made = value
+        for at, part in value.items() if type(value) is dict else enumerate(value):
+            if type(part) in AS_IT_IS:
+                continue
+            new = self.replaced(part, f"{way}.{slug(str(at))}", depth + 1)
+            if new is not part:
+                if made is value:
+                    made = value.copy() if type(value) is dict else list(value)
+                made[at] = new
+        return made
 
 
 def with_files(value: Any, folder: FileFolder | None) -> Any:

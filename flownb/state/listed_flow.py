@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from flownb.state.flow_state import state_of
 from flownb.wire import keys
-from flownb.wire.many_rows import count_in, counts_of
+from flownb.wire.many_rows import count_in, counts_of, jobs_counted
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, FlowCounts, JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.flows import FlowFacts
@@ -33,6 +33,11 @@ class ListedFlow(NamedTuple):
     @property
     def counts(self) -> FlowCounts:
         return counts_of(self.stored_counts)
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs it has, by its counts."""
+        return sum(jobs_counted(self.stored_counts).values())
 
     @property
     def state(self) -> str:

@@ -100,6 +100,26 @@ def flows_frame(lines: Sequence[tuple[str, str, str, int, int, int, float, str]]
     )
 
 
+USAGE_COLUMNS = ("flow", "name", "state", "jobs", "server", "files")
+
+
+def usage_frame(lines: Sequence[tuple[str, str, str, int, int, int]]) -> pd.DataFrame:
+    """One row a flow, in the order given: flow, name, state, jobs, server, files; the last two in bytes.
+
+    >>> usage_frame([("totals:f1", "total", "completed", 3, 2000, 0)]).loc[0, "server"]
+    np.int64(2000)
+    """
+    columns = dict(zip(USAGE_COLUMNS, zip(*lines, strict=True) if lines else [()] * 6, strict=True))
+    return pd.DataFrame(
+        {
+            name: _texts(list(values))
+            if name in ("flow", "name", "state")
+            else pd.Series(list(values), dtype="int64")
+            for name, values in columns.items()
+        }
+    )
+
+
 SCHEDULE_COLUMNS = ("name", "when", "tz", "overlap", "next", "last", "state", "why")
 
 

@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from flownb.errors import UnrecoverableError
 from flownb.files.contents import Content
 from flownb.files.file_folder import FileFolder
 from flownb.files.folder_of_flow import FIELDS, folder_of_flow, slug
@@ -37,13 +36,21 @@ class _FlowFiles(NamedTuple):
 
 
 def text_of(
-    value: Any, record: JobRecord, store: Store, *, nan: str = "null", position: int | None = None
+    value: Any,
+    record: JobRecord,
+    store: Store,
+    *,
+    nan: str = "null",
+    position: int | None = None,
+    by_task: bool = True,
 ) -> str:
-    """Return a value as JSON text; `position` is that of a row among those of its job.
+    """Return a value as JSON text; `position` is that of a row in its batch, where its job holds several.
 
-    Raises `UnrecoverableError` where JSON cannot hold it, `NoFolder`, and what the folder raises.
+    What no task has returned, and no row of a batch, goes to no file: other programs may read it.
+
+    Raises `FlowError` where JSON cannot hold it, `NoFolder`, and what the folder raises.
     """
-    files = _ValueFiles(record, store, position)
+    files = _ValueFiles(record, store, position, by_task=by_task)
     value = with_references(value, files.keep, with_arrays=files.are_wanted)
     try:
         text = codec.encode(value, WHERE, nan=nan)
@@ -60,26 +67,25 @@ def text_of(
 class _ValueFiles:
     """Writes the files of one value, under names that a later run of the same row would use again."""
 
-    def __init__(self, record: JobRecord, store: Store, position: int | None) -> None:
-        self._record, self._store, self._position = record, store, position
+    def __init__(self, record: JobRecord, store: Store, position: int | None, *, by_task: bool) -> None:
+        self._record, self._store, self._position, self._by_task = record, store, position, by_task
 
     def are_wanted(self) -> bool:
         """Does what could be JSON go to files too?"""
         return self._record.flow is not None and _files_of(self._store, self._record.flow).is_given
 
-    def keep(self, content: Content, way: str) -> dict[str, Any]:
-        """Write a part of the value; return what stands for it."""
+    def keep(self, content: Content, way: str) -> dict[str, Any] | None:
+        """Write a part of the value and return what stands for it; None where it goes to no file."""
         files = _FlowFiles(None, is_batch=False)
         if self._record.flow is not None:
             files = _files_of(self._store, self._record.flow)
-        what = f"{WHERE}{way} is {content.what}"
         if files.folder is None and files.is_batch:
             raise NoFolder(
                 f"{self._record.name} returned {content.what}, which goes to a file; run the same fan_out again with "
                 "files=, a folder or bucket that all workers reach"
             )
-        if files.folder is None:
-            raise UnrecoverableError(f"{what}, which is not JSON; store it in a file and pass its path")
+        if files.folder is None or not (files.is_batch or self._by_task):
+            return None
         data = content.write()
         name = f"{self._name()}{way}.{content.suffix}"
         files.folder.write(name, data)

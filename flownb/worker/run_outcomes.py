@@ -47,7 +47,7 @@ def completed(taken: Taken, value: Any, store: Store, version: str | None = None
     else:
         nan = "null" if taken.record.bind or taken.record.flow else "refuse"
         try:
-            text = text_of(value, taken.record, store, nan=nan)
+            text = text_of(value, taken.record, store, nan=nan, by_task=version is not None)
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
     if taken.record.flow is not None:  # its retention is the flow's

@@ -369,3 +369,12 @@ def test_prune_removes_what_has_ended_and_says_what(terminal, folder, flow):
     status, told, _ = terminal.run("prune", "--state", "cancelled")
     assert (status, told.splitlines()[1].split()[:3]) == (0, ["cli-reports:top", "score-nov", "cancelled"])
     assert terminal.run("ls") == (0, "no flows\n", "")
+
+
+def test_du_says_what_each_flow_takes(terminal, folder, flow):
+    status, told, _ = terminal.run("du")
+    lines = [line.split() for line in told.splitlines()]
+    assert (status, lines[0]) == (0, ["flow", "name", "state", "jobs", "server", "files"])
+    assert lines[1][:4] == ["cli-reports:top", "score-nov", "waiting-children", "4"]
+    assert lines[2][0] == "all"
+    assert json.loads(terminal.run("du", "--json")[1])[0]["server"] > 500

@@ -85,6 +85,7 @@ def test_every_kind_comes_back_as_it_went(serving, place):
     assert (row["raw"].bytes, repr(row["raw"])) == (3, "File(bin, 3 bytes)")
     again = fn.attach("kinds").table().loc["a"]
     assert again["raw"].load() == b"\5\5\5"
+    assert batch.row("a").value["raw"].load() == b"\5\5\5"
     assert fn.doctor().empty
 
 

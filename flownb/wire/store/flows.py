@@ -55,6 +55,18 @@ class Flows:
                 facts.append(FlowFacts(record, dict(zip(flat[::2], flat[1::2], strict=True)), newest or None))
         return facts
 
+    def read_sizes(self, flows: Sequence[str], jobs: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Return how many bytes of the server's memory flows' own keys take, and jobs; 0 where it does not tell."""
+        prefix, of_flows, of_jobs = self._server.prefix, list[int](), list[int]()
+        base = keys.base(prefix, keys.BATCH_QUEUE)
+        for some in in_pieces(flows):
+            found = self._server.call("read_sizes", [base], prefix=prefix, flows=some, jobs=[])
+            of_flows += found["flows"]
+        for some in in_pieces(jobs):
+            found = self._server.call("read_sizes", [base], prefix=prefix, flows=[], jobs=some)
+            of_jobs += found["jobs"]
+        return of_flows, of_jobs
+
     def write_fields(self, fields: Iterable[tuple[str, str, Any]]) -> None:
         """Write fields ``(key, field, value)`` of flownb's own hashes."""
         with self._server.pipeline() as pipe:

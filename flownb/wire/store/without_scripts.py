@@ -7,6 +7,7 @@ may be seen between two lists, and is waiting then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from flownb.wire import codec, keys
@@ -104,6 +105,31 @@ def read_flows(
             for record, counts, flow in zip(records, found[1::2], newest, strict=True)
         ]
     }
+
+
+def read_sizes(
+    client: Redis, queues: Sequence[str], *, prefix: str, flows: Sequence[str], jobs: Sequence[str]
+) -> Any:
+    """As ``read_sizes.lua``."""
+    of_flows = [[keys.own(prefix, kind, flow) for kind in ("flow", "counts", "inputs")] for flow in flows]
+    of_jobs = [
+        [
+            *(job, *(keys.part(job, part) for part in (*_PARENT_KEYS, "lock", "logs"))),
+            *(keys.own(prefix, kind, job) for kind in ("children", "parents")),
+        ]
+        for job in jobs
+    ]
+    return {"flows": _sizes(client, of_flows), "jobs": _sizes(client, of_jobs)}
+
+
+def _sizes(client: Redis, groups: Sequence[Sequence[str]]) -> list[int]:
+    """Return how many bytes the keys of each group take together; the first is a record of few fields."""
+    with client.pipeline(transaction=False) as pipe:
+        for record, *others in groups:
+            for key in (record, *others):
+                pipe.memory_usage(key, samples=0 if key == record else None)
+        found = iter(pipe.execute(raise_on_error=False))
+    return [sum(size for size in islice(found, len(group)) if isinstance(size, int)) for group in groups]
 
 
 def _flat(hash: Any) -> Any:
@@ -214,6 +240,7 @@ READS: Mapping[str, Callable[..., Any]] = {
     "read_names": read_names,
     "read_flow_state": read_flow_state,
     "read_flows": read_flows,
+    "read_sizes": read_sizes,
     "read_cancelled": read_cancelled,
 }
 """Script -> what asks the same in plain commands."""
