@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 import sys
 import threading
@@ -80,11 +81,13 @@ def captured(log: RunLog | None) -> Iterator[None]:
 
 
 def tell_once() -> None:
-    """Say where the output is, the first time that there is some."""
+    """Say where the output is, the first time that there is some, to whoever sits at a notebook or a terminal."""
     global _is_told
     with _lock:
         if not _is_told:
             _is_told = True
+            if not (hasattr(builtins, "__IPYTHON__") or sys.stdout.isatty()):
+                return
             token = current.set(None)
             try:
                 print(NOTICE)

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import io
 import logging
+import os
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 import flownb as fn
 
@@ -192,3 +195,38 @@ def test_what_a_function_logs_itself_stands_beside_what_it_prints_in_bullmqs_log
 def test_a_switch_that_is_none_is_refused(tell):
     with pytest.raises(fn.OptionError, match=r"task tell\.logs: True or False, not 'no'"):
         fn.task(logs="no")(tell.function)
+
+
+CELL = """
+import flownb as fn
+fn.connect(path={folder!r})
+
+@fn.task
+def tell(n):
+    print("row", n)
+
+batch = fn.fan_out(range(3), tell).wait(timeout=60)
+fn.fan_out(range(9), tell).wait(timeout=60)
+print("the cell")
+"""
+
+
+def test_a_kernel_says_once_where_the_output_is(server_folder):
+    root = str(Path(fn.__file__).parents[1])
+    manager, client = start_new_kernel(env={**os.environ, "PYTHONPATH": root}, startup_timeout=120)
+    printed: list[str] = []
+
+    def note(message):
+        if message["msg_type"] == "stream":
+            printed.append(message["content"]["text"])
+
+    try:
+        cell = CELL.format(folder=str(server_folder))
+        assert client.execute_interactive(cell, output_hook=note, timeout=120)["content"]["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert "".join(printed).splitlines()[1:] == [
+        "flownb: what tasks print is kept with their rows: batch.logs()",
+        "the cell",
+    ]
