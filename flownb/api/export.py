@@ -17,6 +17,7 @@ from flownb.api import display
 from flownb.errors import FlowError
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
+from flownb.wire.log_lines import PrintedLine
 from flownb.wire.records import JobRecord
 from flownb.wire.store.limits import CHUNK_JOBS, in_pieces
 
@@ -109,9 +110,16 @@ def _job(stored: StoredFlow, key: str, record: JobRecord | None) -> dict[str, An
 
 
 def _log_lines(stored: StoredFlow, jobs: Sequence[str]) -> Iterator[str]:
-    for key, lines in zip(jobs, stored.store.jobs.read_logs_of(jobs), strict=True):
-        for line in lines:
-            yield _json({"job": keys.short(key, stored.store.prefix), "line": line}) + "\n"
+    for key, lines in zip(jobs, stored.store.jobs.read_logs_of_each(jobs), strict=True):
+        for line in map(PrintedLine.read, lines):
+            about = {
+                "row": line.row,
+                "attempt": line.attempt,
+                "time": _moment(line.time),
+                "stream": line.stream,
+            }
+            known = {name: value for name, value in about.items() if value is not None}
+            yield _json({"job": keys.short(key, stored.store.prefix), **known, "line": line.text}) + "\n"
 
 
 def _value(text: str | None) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from flownb.batches.columns import type_name
-from flownb.batches.frame_kinds import ARROW, PANDAS, POLARS
+from flownb.batches.frame_kinds import ARROW, PANDAS, POLARS, installed
 from flownb.batches.labels import TEXT_DTYPE
 from flownb.errors import FlowError
 
@@ -132,14 +132,6 @@ def _collected(rows: Any) -> Any:
     """A frame that only narwhals can read (of Dask, Modin, Spark, ...) as a table of Arrow."""
     frame = importlib.import_module("narwhals").from_native(rows)
     return (frame.collect() if hasattr(frame, "collect") else frame).to_arrow()
-
-
-def installed(package: str) -> Any:
-    """Return a package, None where it is not installed."""
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        return None
 
 
 # ---- as pandas ----------------------------------------------------------------------------------------

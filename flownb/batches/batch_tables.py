@@ -142,7 +142,7 @@ def group_results(stored: StoredBatch) -> pd.DataFrame:
     records = stored.store.jobs.read(groups, ("returnvalue",))
     found = {key: record.returnvalue for key, record in zip(groups, records, strict=True) if record}
     if gone := [key for key in groups if key not in found]:
-        kept = KeptValues(stored.store, {stored.root: stored.store.declared.read(stored.root)}).read(gone)
+        kept = KeptValues(stored.store, {stored.root: groups}).read(gone)
         found.update(kept)
         _warn_of_removed(stored, len(gone) - len(kept), "group")
     values = [found.get(key) for key in groups]

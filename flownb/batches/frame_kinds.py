@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from flownb.batches.columns import MASKED
 from flownb.errors import FlowError
 
 PANDAS, POLARS, ARROW = "pandas", "polars", "arrow"
 KINDS = (PANDAS, POLARS, ARROW)
+COMPACT: tuple[Any, ...] = (*MASKED, pd.arrays.StringArray, pd.arrays.ArrowStringArray)
 
 
 def as_kind(frame: pd.DataFrame, kind: str, *, with_labels: bool) -> Any:
@@ -94,17 +96,33 @@ def _polars_series(polars: Any, name: str, column: pd.Series[Any]) -> Any:
         return polars.Series(name, column.to_numpy())
     if isinstance(dtype, pd.CategoricalDtype):
         return _polars_categories(polars, name, column)
+    arrow = installed("pyarrow")
+    if arrow is not None and isinstance(column.array, COMPACT):  # no list is made of millions of cells
+        return polars.Series(name, _arrow_array(arrow, column))
     values = _values(column)
     exact = getattr(polars, str(dtype).replace("boolean", "Boolean"), None)  # Int64, UInt8, Float32, ...
     if exact is not None:
         return polars.Series(name, values, dtype=exact)
     if isinstance(dtype, pd.StringDtype):
         return polars.Series(name, values, dtype=polars.String)
+    return _polars_objects(polars, name, values)
+
+
+def _polars_objects(polars: Any, name: str, values: list[Any]) -> Any:
+    """A series of what JSON holds; as texts where polars has no type for all of them."""
+    kinds = set(map(type, values)) - {type(None)}
     try:
-        made = polars.from_dicts([{name: value} for value in values], infer_schema_length=None)[name]
+        if kinds & {dict, list}:
+            made = polars.from_dicts([{name: value} for value in values], infer_schema_length=None)[name]
+        else:
+            made = polars.Series(name, values)
     except (TypeError, OverflowError, polars.exceptions.PolarsError):
         made = None
-    if made is None or made.dtype == polars.Object or not all(map(_is_same, made.to_list(), values)):
+    if (
+        made is None
+        or made.dtype == polars.Object
+        or (kinds and not all(map(_is_same, made.to_list(), values)))
+    ):
         return polars.Series(name, _texts(values), dtype=polars.String)
     return made
 
@@ -140,9 +158,9 @@ def _arrow_array(arrow: Any, column: pd.Series[Any]) -> Any:
 
 def _values(column: pd.Series[Any]) -> list[Any]:
     """The cells of a column, None where one is missing."""
-    cells = column.tolist()
-    is_missing = [cell is pd.NA for cell in cells] if column.dtype == object else column.isna().tolist()
-    return [None if missing else cell for cell, missing in zip(cells, is_missing, strict=True)]
+    if column.dtype == object:
+        return [None if cell is pd.NA else cell for cell in column.to_numpy()]
+    return [None if missing else cell for cell, missing in zip(column, column.isna(), strict=True)]
 
 
 def _texts(values: list[Any]) -> list[str | None]:
@@ -156,6 +174,14 @@ def _is_same(made: Any, value: Any) -> bool:
     if isinstance(value, list):
         return isinstance(made, list) and len(made) == len(value) and all(map(_is_same, made, value))
     return bool(made == value) and isinstance(made, bool) == isinstance(value, bool)
+
+
+def installed(package: str) -> Any:
+    """Return a package, None where it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        return None
 
 
 def _library(package: str, kind: str) -> Any:

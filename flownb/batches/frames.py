@@ -13,8 +13,10 @@ from flownb.api.job import Job, stored_job
 from flownb.batches import results
 from flownb.batches.frame_kinds import as_kind, has_labels
 from flownb.batches.jobs_of_rows import JOB_FIELDS, Row, rows_of
+from flownb.batches.located_rows import LocatedRows
 from flownb.batches.stored_rows import StoredRows
 from flownb.wire import codec
+from flownb.wire.child_list import ChildList
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 
@@ -38,11 +40,17 @@ def _frame_below(job: Job, store: Store, record: JobRecord, spec: Mapping[str, A
     pieces = [piece for piece in store.declared.read(record.key) if not piece.added]
     if any(piece.positions is not None for piece in pieces):
         by = _by_values(job.data, spec)
-        return _table_of_rows(StoredRows(store, {record.key: pieces}, spec), spec, store, flow, by)
+        return _table_of_rows(_rows_of(store, spec, {record.key: pieces}), spec, store, flow, by)
     if spec["stages"] and job.id == spec["stages"][0]:  # above no row at all
-        return _table_of_rows(StoredRows(store, {}, spec), spec, store, flow, by={})
+        return _table_of_rows(_rows_of(store, spec, {}), spec, store, flow, by={})
     jobs = store.jobs.read([key for piece in pieces for key in piece.keys], JOB_FIELDS)
-    return _table_of_jobs(jobs, spec, StoredRows(store, {}, spec))
+    return _table_of_jobs(jobs, spec, _rows_of(store, spec, {}))
+
+
+def _rows_of(
+    store: Store, spec: Mapping[str, Any], children: Mapping[str, Sequence[ChildList]]
+) -> StoredRows:
+    return StoredRows(store, LocatedRows.of(spec, children))
 
 
 def _table_of_no_rows(
@@ -51,7 +59,7 @@ def _table_of_no_rows(
     """The frame of a group without rows: no rows, and the columns of the group that it has waited for."""
     likes = [key for piece in store.declared.read(record.key) for key in piece.keys]
     pieces = {likes[0]: store.declared.read(likes[0])} if likes else {}
-    return _table_of_rows(StoredRows(store, pieces, spec), spec, store, flow, by).head(0)
+    return _table_of_rows(_rows_of(store, spec, pieces), spec, store, flow, by).head(0)
 
 
 def _table_of_rows(

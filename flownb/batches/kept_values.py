@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flownb.wire import child_list
 from flownb.wire.store import Store
 
 
 class KeptValues:
-    """The values of children that are gone; `pieces` are the children of each parent."""
+    """The values of children that are gone; `children` are the keys of each parent's."""
 
-    def __init__(self, store: Store, pieces: Mapping[str, Sequence[child_list.ChildList]]) -> None:
+    def __init__(self, store: Store, children: Mapping[str, Sequence[str]]) -> None:
         self._store = store
-        self._pieces = pieces
+        self._children = children
         self._parent_of: dict[str, str] = {}  # made when the first job is missing
 
     def read(self, jobs: Sequence[str]) -> dict[str, str]:
         """Return the JSON texts of those of these jobs whose value is kept, by key."""
         if jobs and not self._parent_of:
-            self._parent_of = {
-                key: parent
-                for parent, pieces in self._pieces.items()
-                for piece in pieces
-                for key in piece.keys
-            }
+            self._parent_of = {key: parent for parent, keys in self._children.items() for key in keys}
         below: dict[str, list[str]] = {}
         for job in jobs:
             if job in self._parent_of:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from flownb.batches.arrow_frames import ROWS_A_PIECE, as_piece, installed, opened
+from flownb.batches.arrow_frames import ROWS_A_PIECE, as_piece, opened
+from flownb.batches.frame_kinds import installed
 from flownb.errors import FlowError
 
 _CSV = re.compile(r"\.csv(\.(gz|bz2|xz|zst|zip))?$", re.IGNORECASE)

@@ -69,7 +69,10 @@ def test_logs_stand_line_by_line_with_their_job(flow, tmp_path):
     folder = flow.export(tmp_path / "out")
     lines = [json.loads(line) for line in (folder / "logs.jsonl").read_text(encoding="utf-8").splitlines()]
     parts = read(folder)["jobs"][1:]
-    assert lines == [{"job": part["job"], "line": f"part is {part['data']}\nin two lines"} for part in parts]
+    assert lines == [
+        {"job": part["job"], "stream": "log", "line": f"part is {part['data']}\nin two lines"}
+        for part in parts
+    ]
 
 
 def test_a_flow_that_runs_is_written_as_it_is_now(tmp_path):

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import flownb as fn
-from flownb.batches import arrow_frames, iterators
+from flownb.batches import arrow_frames, iterators, labels
 from flownb.batches.earlier_rows import RowLocations
+from flownb.batches.located_rows import LocatedRows
 from flownb.batches.row_counts import RowCounts
+from flownb.wire.child_list import ChildList
 
 
 @pytest.fixture
@@ -167,3 +169,56 @@ def test_rows_are_found_as_in_a_dict(jobs):
     expected = {id: (f"bull:q:m{n}", at) for n, ids in enumerate(jobs) for at, id in enumerate(ids)}
     wanted = list(map(str, range(50)))
     assert RowLocations(packed).find(wanted) == [expected.get(id) for id in wanted]
+
+
+# ---- results --------------------------------------------------------------------------------------------
+
+
+def test_where_the_rows_are_takes_some_bytes_a_row():
+    """Lists of labels, positions and places would hold some hundred bytes a row."""
+    spec = {"index": labels.without_length(labels.index_to_json(pd.Index([0], name="id"))[0])}
+    pieces = [
+        ("root", ChildList([f"job {n}"], list(range(500 * n, 500 * n + 500)), list(range(500)), [500]))
+        for n in range(200)
+    ]
+    tracemalloc.start()
+    try:
+        located = LocatedRows(spec, pieces)
+        assert len(located.index) == len(located) == 100_000
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000 * 24
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=6),
+    st.randoms(use_true_random=False),
+    st.booleans(),
+)
+def test_rows_are_where_their_positions_say(jobs, random, has_indexes):
+    """Whatever the order of the jobs, and however many rows each of them holds."""
+    sizes = [size if shares else 1 for size, shares in jobs]
+    positions = list(range(sum(sizes)))
+    random.shuffle(positions)
+    expected, pieces, start = {}, [], 0
+    for job, (size, (_, shares)) in enumerate(zip(sizes, jobs, strict=True)):
+        at = positions[start : start + size]
+        start += size
+        indexes = [within if shares else None for within in range(size)]
+        if has_indexes or not shares:
+            random.shuffle(indexes)
+        counts = [size] if shares or has_indexes else None
+        piece = ChildList([f"j{job}"], at, [f"row {n}" for n in at], counts, indexes if counts else None)
+        pieces.append(("root", piece))
+        expected |= {n: (f"j{job}", within) for n, within in zip(at, indexes, strict=True)}
+    spec = {"index": labels.without_length(labels.index_to_json(pd.Index(["a"], dtype="str"))[0])}
+    located = LocatedRows(spec, pieces)
+    order = sorted(expected)
+    assert located.locations() == [expected[n] for n in order]
+    assert located.locations([*order[1:2], *order[:1]]) == [expected[n] for n in [*order[1:2], *order[:1]]]
+    assert located.index.tolist() == [f"row {n}" for n in order]
+    flat = [
+        (key, None if at < 0 else at) for some in located.jobs(2) for key, within in some for at in within
+    ]
+    assert located.in_order(flat) == [expected[n] for n in order]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from flownb.errors import KeyDamaged
 from flownb.wire import child_list, codec, keys
 from flownb.wire.folding import template_of
 from flownb.wire.server_errors import server_errors
+from flownb.wire.store.limits import in_pieces
 from flownb.wire.store.server import Server
 
 _OF_A_GROUP = {"base", "name", "count", "first", "leaf"}
@@ -42,11 +43,22 @@ class DeclaredChildren:
             for parent in parents:
                 pipe.hgetall(self._server.key("children", parent))
             found = pipe.execute()
-        return [self._read_pieces(parent, pieces) for parent, pieces in zip(parents, found, strict=True)]
+        return [list(self._read_pieces(*each)) for each in zip(parents, found, strict=True)]
 
-    def _read_pieces(self, parent: str, pieces: Mapping[bytes, bytes]) -> list[child_list.ChildList]:
+    def read_each(self, parents: Sequence[str]) -> Iterator[tuple[str, child_list.ChildList]]:
+        """Yield each piece of the parents' declared children: of millions of rows one is unpacked at a time."""
+        for some in in_pieces(parents):
+            with self._server.pipeline() as pipe:
+                for parent in some:
+                    pipe.hgetall(self._server.key("children", parent))
+                found = pipe.execute()
+            for parent, pieces in zip(some, found, strict=True):
+                for piece in self._read_pieces(parent, pieces):
+                    yield parent, piece
+
+    def _read_pieces(self, parent: str, pieces: Mapping[bytes, bytes]) -> Iterator[child_list.ChildList]:
         try:
-            return _pieces(pieces)
+            yield from _pieces(pieces)
         except ValueError:
             raise KeyDamaged(self._server.key("children", parent)) from None
 
@@ -116,8 +128,8 @@ def grown_field(base: str, name: str) -> str:
     return f"grown {base} {template_of(name)}"
 
 
-def _pieces(found: Mapping[bytes, bytes]) -> list[child_list.ChildList]:
+def _pieces(found: Mapping[bytes, bytes]) -> Iterator[child_list.ChildList]:
     declared = sorted((int(field), piece) for field, piece in found.items() if field.isdigit())
     added = sorted((int(field[4:]), piece) for field, piece in found.items() if field.startswith(b"run:"))
-    pieces = [child_list.unpack(piece) for _, piece in declared]
-    return pieces + [child_list.unpack(piece, added=True) for _, piece in added]
+    yield from (child_list.unpack(piece) for _, piece in declared)
+    yield from (child_list.unpack(piece, added=True) for _, piece in added)

@@ -115,13 +115,6 @@ class Jobs:
             found: Any = self._server.client.lrange(keys.part(job, "logs"), start, end)
         return [codec.text(row) for row in found]
 
-    def read_logs_of(self, jobs: Sequence[str]) -> list[list[str]]:
-        """Return the rows of each job's log, in one round trip."""
-        with self._server.pipeline() as pipe:
-            for key in jobs:
-                pipe.lrange(keys.part(key, "logs"), 0, -1)
-            return [list(map(codec.text, rows)) for rows in pipe.execute()]
-
     def read_finished(self, job: str) -> str | None:
         """Return when a job ended (ms), as it is stored; None while it has not."""
         with server_errors():
