@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flownb.worker.frozen_process import ProcessWatch
+from flownb.worker.frozen_process import ProcessWatch, is_stopped
 from flownb.worker.held_page import HeldPage
 from flownb.worker.interpreter import start_python
 from flownb.worker.keeper_rounds import WatchedQueue, keep, with_token
@@ -73,12 +73,12 @@ class LeaseKeeper:
         return keeper.process.pid if isinstance(keeper, _KeeperProcess) else None
 
     def check(self) -> None:
-        """Start the keeper anew if it died by itself; a thread keeps the leases if it does not come to its work."""
+        """Start the keeper anew if it died or was stopped; a thread keeps the leases if it never comes to its work."""
         with self._lock:
             keeper = self._keeper
             if isinstance(keeper, _KeeperProcess) and keeper.hangs():
                 self._use_thread(f"{sys.executable} has started, but does not work as a Python")
-            elif self._watched and (keeper is None or keeper.has_ended()):
+            elif self._watched and (keeper is None or keeper.has_ended() or keeper.was_stopped()):
                 self._start()
             elif keeper is not None:
                 keeper.give_sign()
@@ -162,6 +162,12 @@ class _KeeperProcess:
     def has_ended(self) -> bool:
         return self.process.poll() is not None
 
+    def was_stopped(self) -> bool:
+        """Say whether somebody stopped the process: then kill it, for another is to renew the leases."""
+        if stopped := is_stopped(self.process.pid):
+            self.process.kill()
+        return stopped
+
     def give_sign(self) -> None:
         """Let the keeper know that this process is alive, unless it does not listen."""
         if self.process.stdin is not None and select.select([], [self.process.stdin], [], 0)[1]:
@@ -197,6 +203,9 @@ class _KeeperThread:
 
     def has_ended(self) -> bool:
         return not self._thread.is_alive()
+
+    def was_stopped(self) -> bool:
+        return False
 
     def give_sign(self) -> None:
         """Do nothing: what stops this process stops the keeper."""

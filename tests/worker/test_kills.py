@@ -108,7 +108,8 @@ def test_a_worker_and_its_keeper_killed_together_lose_nothing_but_the_time_of_th
     assert redis.hget(f"bull:q:{job.id}", "stc") == b"1"
 
 
-def test_a_keeper_killed_alone_is_started_again_and_the_leases_go_on(redis, until):
+@pytest.mark.parametrize("harm", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_keeper_killed_or_stopped_alone_is_started_again_and_the_leases_go_on(redis, until, harm):
     import threading
 
     from flownb.worker.lease_keeper import keeper
@@ -125,7 +126,7 @@ def test_a_keeper_killed_alone_is_started_again_and_the_leases_go_on(redis, unti
     with fn.Worker("q", work, lock_duration=2, stalled_interval=0.2):
         assert started.wait(20)
         before = keeper.pid
-        os.kill(before, signal.SIGKILL)
+        os.kill(before, harm)
         until(lambda: keeper.pid != before)
         for _ in range(3):  # the lease is seen to run down and to be renewed, three times
             until(lambda: 0 < redis.pttl(f"bull:q:{job.id}:lock") < 1700)
