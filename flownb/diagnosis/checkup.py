@@ -57,7 +57,7 @@ class Checkup:
         if finding.rule == "check":
             return check_queue(finding.key, self._context)
         if finding.rule == ORPHANED:
-            return [finding] if are_there(finding) else []
+            return [finding] if are_there(self.store, finding) else []
         if finding.rule in ("over", "counts"):
             return check_flow(finding.key, self._context)
         return self._check_stable(finding.key)

@@ -61,14 +61,17 @@ def check_own_folder(context: CheckContext) -> Iterator[Finding]:
 
 def remove_orphaned(store: Store, finding: Finding) -> None:
     """Remove the files of a finding, whose key is their folder."""
-    own = own_folder(store)
-    is_own = own is not None and finding.key.startswith(f"{own}/")
-    FileFolder(finding.key, is_own).remove(finding.others)
+    _folder_of(store, finding).remove(finding.others)
 
 
-def are_there(finding: Finding) -> bool:
+def are_there(store: Store, finding: Finding) -> bool:
     """Say whether the orphaned files of a finding are still there."""
-    return not FileFolder(finding.key, is_own=False).sizes().keys().isdisjoint(finding.others)
+    return not _folder_of(store, finding).sizes().keys().isdisjoint(finding.others)
+
+
+def _folder_of(store: Store, finding: Finding) -> FileFolder:
+    own = own_folder(store)
+    return FileFolder(finding.key, is_own=own is not None and finding.key.startswith(f"{own}/"))
 
 
 def _read_flow(store: Store, flow: str, folders: dict[str, _Contents]) -> None:

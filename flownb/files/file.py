@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
@@ -38,14 +37,7 @@ class File:
         0   3.0
         1   3.0
         """
-        return contents.value_in(self.path.rpartition(".")[2], self._read())
-
-    def _read(self) -> builtins.bytes:
-        import fsspec
-
-        with fsspec.open(self.path, "rb") as file:
-            data: builtins.bytes = file.read()
-        return data
+        return contents.value_in(self.path.rpartition(".")[2], read(self.path))
 
     def __repr__(self) -> str:
         return f"File({self.path.rpartition('.')[2]}, {size_in_words(self.bytes)})"
@@ -54,10 +46,19 @@ class File:
         shown: dict[str, Any] = {"text/plain": repr(self)}
         if self.media_type == contents.PNG and self.bytes <= MOST_SHOWN:
             try:
-                shown[contents.PNG] = b64encode(self._read()).decode()
+                shown[contents.PNG] = b64encode(read(self.path)).decode()
             except Exception:  # a cell shows what it can: the file may be gone, or out of reach from here
                 shown["text/plain"] += ", which cannot be read here"
         return shown
+
+
+def read(path: str) -> bytes:
+    """Return what is in a file."""
+    import fsspec
+
+    with fsspec.open(path, "rb") as file:
+        data: bytes = file.read()
+    return data
 
 
 def size_in_words(size: float) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+# In a caller's folder there may be files of his: of those of batches, the names begin with the id of a row or a batch.
+_OURS = re.compile(r"\.?[rmb][a-z2-7]{16,19}[-.].*")
 
 # Where what is put under a name stands there whole, or not at all. Elsewhere it is written beside, and then renamed.
 _WHOLE_BY_THEMSELVES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "memory"}
@@ -41,7 +45,7 @@ class FileFolder:
             raise
 
     def sizes(self) -> dict[str, int]:
-        """Return the files that are there, and how many bytes each has; also unfinished ones."""
+        """Return the files of values that are there, and how many bytes each has; also unfinished ones."""
         if self.is_own and not os.path.isdir(self.url):  # as with most flows: nothing is imported for them
             return {}
         fs, folder = _opened(self.url)
@@ -50,8 +54,9 @@ class FileFolder:
             found = fs.ls(folder, detail=True)
         except FileNotFoundError:
             return {}
+        files = {os.path.basename(one["name"]): one for one in found if one["type"] == "file"}
         return {
-            os.path.basename(one["name"]): int(one["size"] or 0) for one in found if one["type"] == "file"
+            name: int(one["size"] or 0) for name, one in files.items() if self.is_own or _OURS.fullmatch(name)
         }
 
     def remove(self, names: Iterable[str]) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flownb.files.contents import MEDIA_TYPES, Content, content_of
-from flownb.files.file import File
+from flownb.files.file import File, read
 from flownb.files.file_folder import FileFolder
 from flownb.files.folder_of_flow import slug
 from flownb.wire.plain_json import AS_IT_IS, fields_of
 
 MARK = '"flownb:file"'  #: in a JSON text that may hold such a reference
 _KEYS = {"flownb:file", "bytes"}
-_NAMES = re.compile(r'\{"flownb:file":"([A-Za-z0-9_.-]+)","bytes":\d+\}')
+_NAME = re.compile("[A-Za-z0-9_.-]+")
+_NAMES = re.compile(rf'\{{"flownb:file":"({_NAME.pattern})","bytes":\d+\}}')
 _MOST_DEPTH = 20  # levels of lists and dicts in which values for files are looked for
 
 Keep = Callable[[Content, str], "dict[str, Any] | None"]  # write a content, whose way in the value this is
@@ -43,13 +45,19 @@ class _Replacing:
         if kind in (dict, list, tuple):
             return self._with_new_parts(value, way, depth)
         if kind is File:
-            return {"flownb:file": value.path, "bytes": value.bytes}
+            return self._with_copy(value, way)
         if (content := content_of(value, with_arrays=self._with_arrays)) is not None:
             kept = self._keep(content, way)
             return value if kept is None else kept
         fields = fields_of(value)
         new = fields and self._with_new_parts(fields, way, depth)
         return value if new is fields else new
+
+    def _with_copy(self, file: File, way: str) -> Any:
+        """A task returns a file that it was given: its flow gets one of its own, as the other may go."""
+        suffix = file.path.rpartition(".")[2]
+        kept = self._keep(Content(suffix, partial(read, file.path), "a File"), way)
+        return file if kept is None else kept
 
     def _with_new_parts(self, value: Any, way: str, depth: int) -> Any:
         made = value
@@ -79,11 +87,9 @@ def _file(name: Any, size: Any, folder: FileFolder | None) -> File | None:
     if not isinstance(name, str) or not isinstance(size, int):
         return None
     media_type = MEDIA_TYPES.get(name.rpartition(".")[2])
-    if media_type is None:
+    if media_type is None or folder is None or not _NAME.fullmatch(name):
         return None
-    if "/" in name:  # a file that the task was given, or made itself
-        return File(name, size, media_type)
-    return None if folder is None else File(folder.path_of(name), size, media_type)
+    return File(folder.path_of(name), size, media_type)
 
 
 def names_in(text: str) -> list[str]:

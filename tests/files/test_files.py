@@ -137,6 +137,13 @@ def test_aggregates_and_steps_receive_files(serving, tmp_path):
 
     assert fn.add(add_up.node(frame.node())).result(timeout=60) == 3
 
+    @fn.task
+    def passed_on(found):
+        return found
+
+    flow = fn.add(passed_on.node(frame.node()))
+    assert flow.result(timeout=60).load()["a"].tolist() == [1, 2]
+
 
 def test_processes_write_them_too(connection, tmp_path):
     @fn.task
@@ -201,39 +208,45 @@ def test_a_name_appears_when_its_file_is_whole(connection, tmp_path):
 
 SERVE = """
 import sys, time
+from pathlib import Path
 import flownb as fn
 fn.connect(path=sys.argv[1])
+
+class Picture:
+    def _repr_png_(self):
+        while not Path(sys.argv[2]).exists():
+            time.sleep(0.01)
+        return b"png"
+
 @fn.task
 def slow(n):
-    time.sleep(0.05)
-    return bytes([n]) * 100_000
+    return {"raw": bytes([n]), "picture": Picture()}
+
 with fn.workers(2):
     sys.stdin.read()
 """
 
 
-def test_a_killed_worker_leaves_no_litter(connection, tmp_path, until):
+def test_a_row_that_runs_again_writes_the_same_files(connection, tmp_path, until):
+    goes_on, folder = tmp_path / "goes-on", tmp_path / "files" / "killed"
+
     def serve() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", SERVE, connection.path], stdin=subprocess.PIPE)
+        command = [sys.executable, "-c", SERVE, connection.path, goes_on]
+        return subprocess.Popen(command, stdin=subprocess.PIPE)
 
-    rows = list(range(40))
-    batch = fn.fan_out(pd.DataFrame({"n": rows}), "slow", files=tmp_path, name="killed")
-
-    def has_ended(least: int) -> bool:
-        return batch.progress().completed >= least
-
-    for least in (8, 20):
-        worker = serve()
-        until(lambda least=least: has_ended(least), 60)
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.wait()
+    batch = fn.fan_out(pd.DataFrame({"n": range(6)}), "slow", files=folder.parent, name="killed")
     worker = serve()
-    found = batch.results(timeout=100)["slow"]
+    until(lambda: folder.is_dir() and len(names_in(folder)) == 2, 60)  # half of what two rows return
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    goes_on.touch()
+    worker = serve()
+    found = batch.results(timeout=100)
     worker.kill()
     worker.wait()
-    assert [file.load()[0] for file in found] == rows
-    left = [name for name in names_in(tmp_path / "killed") if not name.startswith(".")]
-    assert len(left) == 40
+    assert [file.load()[0] for file in found["raw"]] == list(range(6))
+    assert len(names_in(folder)) == 12
+    assert fn.doctor().empty
 
 
 # ---- kept and removed ------------------------------------------------------------------------------------------------
@@ -290,13 +303,16 @@ def test_doctor_tells_of_files_that_are_missing_or_belong_to_nothing(serving, co
     (own / "kept" / "rabcdefghijklmnop.bin").write_bytes(b"")
     (own / "nobodys").mkdir()
     (own / "nobodys" / "r1.bin").write_bytes(b"")
-    (tmp_path / "mine" / "mine" / ".r1.bin.1a2b").write_bytes(b"")
+    (tmp_path / "mine" / "mine" / ".rabcdefghijklmnop.bin.1a2b3c4d").write_bytes(b"")
+    (tmp_path / "mine" / "mine" / "report.txt").write_text("somebody's own")
     told = fn.doctor()["what"].tolist()
     assert f"1 file in {own / 'kept'} are gone: {gone}" in told
     assert len(told) == 4
     assert fn.doctor(fix=True)["fix"].str.startswith("mended: remove them").sum() == 3
     assert fn.doctor()["what"].tolist() == [f"1 file in {own / 'kept'} are gone: {gone}"]
     assert sorted(os.listdir(own)) == ["kept"]
+    fn.attach("mine").remove(files=True)
+    assert os.listdir(tmp_path / "mine" / "mine") == ["report.txt"]
 
 
 # ---- a server of everybody's -----------------------------------------------------------------------------------------
