@@ -93,6 +93,8 @@ def _csv_pieces(files: list[str], dtypes: dict[Any, str] | None) -> Iterator[pd.
                 file, chunksize=ROWS_A_PIECE, dtype=dtypes, dtype_backend="numpy_nullable"
             ) as reader:
                 yield from map(partial(_checked, file), reader)
+        except FlowError:
+            raise
         except (OSError, ValueError) as error:  # not a table, or not UTF-8
             raise FlowError(f"rows: {file}: pandas cannot read it: {str(error).strip()}") from None
 

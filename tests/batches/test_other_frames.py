@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import sqlite3
 import subprocess
 import sys
 from decimal import Decimal
@@ -13,6 +15,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset
+import pydantic
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -40,6 +43,26 @@ class GivesAStream:
         return self._frame.__arrow_c_stream__(requested_schema)
 
 
+@dataclasses.dataclass
+class Record:
+    id: str
+    n: int | None
+    text: str
+
+
+class Model(pydantic.BaseModel):
+    id: str
+    n: int | None
+    text: str
+
+
+def cursor():
+    database = sqlite3.connect(":memory:")
+    database.execute("create table rows (id text, n int, text text)")
+    database.executemany("insert into rows values (?, ?, ?)", ROWS.rows())
+    return database.execute("select * from rows")
+
+
 #: what a user has, how it is made of `ROWS`, and the kind of frame that comes back
 GIVEN = {
     "polars": (lambda: ROWS, "polars"),
@@ -54,6 +77,10 @@ GIVEN = {
     "Arrow's C stream": (lambda: GivesAStream(ROWS), "arrow"),
     "pandas": (lambda: ROWS.to_pandas(use_pyarrow_extension_array=True), "pandas"),
     "list of dicts": (lambda: ROWS.to_dicts(), "pandas"),
+    "dataclasses": (lambda: [Record(**row) for row in ROWS.to_dicts()], "pandas"),
+    "named tuples": (lambda: list(ROWS.to_pandas(use_pyarrow_extension_array=True).itertuples()), "pandas"),
+    "pydantic's models": (lambda: [Model(**row) for row in ROWS.to_dicts()], "pandas"),
+    "cursor": (lambda: cursor(), "pandas"),
     "iterator of dicts": (lambda: iter(ROWS.to_dicts()), "pandas"),
 }
 TYPES = {"polars": pl.DataFrame, "arrow": pa.Table, "pandas": pd.DataFrame}
