@@ -101,7 +101,11 @@ def test_rows_of_a_csv_file_run_as_those_of_the_frame_do(write, double):
     [
         ("bad.csv", b"a,b\n1,2\n\xff\xfe,3\n", "bad.csv: pandas cannot read it: 'utf-8' codec"),
         ("empty.csv", "", "empty.csv: pandas cannot read it: No columns"),
-        ("wide.csv", "a,b\n1,2,3\n1,2,3\n", "wide.csv: its lines have more fields than its first line has names"),
+        (
+            "wide.csv",
+            "a,b\n1,2,3\n1,2,3\n",
+            "wide.csv: its lines have more fields than its first line has names",
+        ),
         ("ragged.csv", "a,b\n1,2\n1,2,3\n", "ragged.csv: pandas cannot read it: Error tokenizing data"),
         ("bad.parquet", "no table", "bad.parquet: pyarrow cannot read it: "),
     ],
