@@ -25,7 +25,7 @@ from flownb.batches.dry_run import would_run
 from flownb.batches.frame_kinds import PANDAS
 from flownb.batches.grouped_rows import ungrouped
 from flownb.batches.input_table import named_rows, names_of_key
-from flownb.batches.iterators import pieces_of, store_as_they_come
+from flownb.batches.iterators import checked_pieces, pieces_of, store_as_they_come
 from flownb.batches.planned_jobs import PlannedJobs
 from flownb.batches.row_files import pieces_of_files
 from flownb.batches.row_job import RowJob
@@ -174,6 +174,7 @@ def fan_out(
     file_options.check(request, dry_run=dry_run)
     announcements.announce_other_code(request)
     if pieces is not None:
+        pieces = pieces if given.pieces is None else checked_pieces(request, given.pieces)
         _begin(request, limit, resolved)
         hooks.kernel_workers.start_kernel_worker(resolved)
         streamed = store_as_they_come(request, pieces)

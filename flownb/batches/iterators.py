@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -37,6 +38,13 @@ def pieces_of(given: GivenFrame) -> Iterable[Piece] | None:
     if given.pieces is not None:
         return given.pieces
     return _pieces(given.rows) if isinstance(given.rows, Iterator) else None
+
+
+def checked_pieces(request: BatchRequest, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Return the pieces of a lazy frame; raise what is wrong with its columns before anything is written."""
+    first = next(pieces)  # there is one, if without rows
+    request.read_rows(first)
+    return chain([first], pieces)
 
 
 def store_as_they_come(request: BatchRequest, pieces: Iterable[Piece]) -> str | None:

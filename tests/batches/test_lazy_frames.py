@@ -126,6 +126,13 @@ def test_a_kernel_that_died_is_gone_on_with_by_the_same_call(tmp_path):
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.parametrize("rows", [{"m": [1]}, {"n": [b"x"]}], ids=["no column", "no JSON"])
+def test_what_is_wrong_with_a_lazy_frame_is_said_before_anything_is_written(square, redis, rows):
+    with pytest.raises(fn.FlowError, match="'n'"):
+        fn.fan_out(pl.LazyFrame(rows), square, name="b", limiter="5/s")
+    assert redis.dbsize() == 0
+
+
 def test_labels_of_an_iterator_are_of_one_type(square):
     items = ({"id": n if n < 500 else str(n), "n": n} for n in range(600))
     with pytest.raises(
