@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from flownb.batches.columns import MASKED
 from flownb.errors import FlowError
+from flownb.files.file import File
 
 PANDAS, POLARS, ARROW = "pandas", "polars", "arrow"
 KINDS = (PANDAS, POLARS, ARROW)
@@ -159,8 +161,17 @@ def _arrow_array(arrow: Any, column: pd.Series[Any]) -> Any:
 def _values(column: pd.Series[Any]) -> list[Any]:
     """The cells of a column, None where one is missing."""
     if column.dtype == object:
-        return [None if cell is pd.NA else cell for cell in column.to_numpy()]
+        return [None if cell is pd.NA else _plain(cell) for cell in column.to_numpy()]
     return [None if missing else cell for cell, missing in zip(column, column.isna(), strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as these kinds hold it: where it has a `File`, that is a struct, `File(**struct)` again."""
+    if isinstance(value, File):
+        return asdict(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _texts(values: list[Any]) -> list[str | None]:

@@ -427,3 +427,19 @@ def test_a_reader_without_pyarrow_and_polars_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(FlowError, match="pip install pyarrow"):
         opened(GivesAStream(ROWS))
+
+
+@pytest.mark.parametrize("kind", ["polars", "arrow"])
+def test_a_value_in_a_file_is_a_struct_that_makes_the_file_again(kind, tmp_path):
+    @fn.task
+    def halves(n):
+        return {"half": pd.DataFrame({"half": [n / 2]}), "deep": {"in": [b"\xff"]}} if n else None
+
+    frame = pl.DataFrame({"n": [3, 0]})
+    batch = fn.fan_out(frame if kind == "polars" else frame.to_arrow(), halves)
+    found = pl.DataFrame(batch.results(timeout=60))
+    assert found["half"][1] is None
+    assert fn.File(**found["half"][0]).load()["half"].tolist() == [1.5]
+    assert fn.File(**found["deep"][0]["in"][0]).load() == b"\xff"
+    kept = pl.read_parquet(batch.export(tmp_path / "export") / "rows.parquet")
+    assert fn.File(**kept["half"][0]).load()["half"].tolist() == [1.5]
