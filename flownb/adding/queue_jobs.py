@@ -79,8 +79,12 @@ def _parent_key(given: Any, where: str, base: str) -> str:
     prefix = keys.prefix_of_base(base)
     if isinstance(given, Mapping):
         id, queue = given.get("id"), given.get("queue")
-        given = keys.job_in(queue, id) if isinstance(id, str) and isinstance(queue, str) else given
-    key = keys.from_short(given, prefix) if isinstance(given, str) else ""
+        given = (
+            keys.job_in(str.__str__(queue), str.__str__(id))
+            if isinstance(id, str) and isinstance(queue, str)
+            else given
+        )
+    key = keys.from_short(str.__str__(given), prefix) if isinstance(given, str) else ""
     if not all(keys.split(key)):
         raise OptionError(
             f"{where}: a Job, 'queue:id' or BullMQ's {{'id': ..., 'queue': 'bull:orders'}}, not {shown(given)}"

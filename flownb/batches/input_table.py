@@ -57,7 +57,7 @@ def names_of_key(key: Any) -> tuple[str, ...]:
         raise OptionError(f"key: {what}, not {shown(key)}")
     if len(set(names)) < len(names):
         raise OptionError(f"key: {shown(key)} names a column twice")
-    return tuple(map(str, names))
+    return tuple(map(str.__str__, names))
 
 
 def keyed(table: InputTable, key: Sequence[str]) -> InputTable:

@@ -29,7 +29,7 @@ def pieces_of_files(rows: Any) -> Iterator[pd.DataFrame] | None:
     """
     if not isinstance(rows, str | PurePath):
         return None
-    path = os.path.expanduser(str(rows))
+    path = os.path.expanduser(str.__str__(rows) if isinstance(rows, str) else rows)
     if _CSV.search(path):
         return _of_csv(_files(path))
     if _PARQUET.search(path):

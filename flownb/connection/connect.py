@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from flownb.arguments import flag
+from flownb.arguments import flag, shown
 from flownb.connection import address as addresses
 from flownb.connection import checks, embedded
 from flownb.connection.folder import folder_for
@@ -185,6 +185,8 @@ class Connection:
         open
         closing
         """
+        if not callable(callback):
+            raise OptionError(f"callback: a function without arguments, not {shown(callback)}")
         self._on_close.append(callback)
         return lambda: self._on_close.remove(callback) if callback in self._on_close else None
 

@@ -14,7 +14,7 @@ import pytest
 
 import flownb as fn
 from tests.input.hostile_calls import closed
-from tests.input.hostile_values import Told, Untouchable
+from tests.input.hostile_values import OddText, Told, Untouchable
 
 TREE = {"name": "root", "queueName": "q"}
 
@@ -236,6 +236,28 @@ def test_texts_of_a_class_of_their_own_are_their_text(redis):
     assert list(fn.flows(queue=Name.LOADS)["name"]) == ["first"]
     assert fn.attach(Name.FIRST).job.id == "first"
     assert repr(fn.Worker(Name.LOADS, print)) == "Worker('loads', concurrency=1, not running)"
+
+
+def test_texts_whose_own_methods_raise_are_their_text_too(refuse):
+    @fn.task
+    def double(n):
+        return 2 * n
+
+    keyed = fn.fan_out([{"id": "a", "n": 1}], double, key=OddText("id"), dry_run=True)
+    assert (keyed.index.name, list(keyed.index)) == ("id", ["a"])
+    assert refuse(fn.fan_out, OddText("rows.csv"), double, name="n").startswith(
+        "rows: there is no file rows.csv"
+    )
+    assert refuse(fn.Queue("q").add, "x", parent=OddText("q:17")).startswith(
+        "parent q:17 is not on this server"
+    )
+    parent = {"id": OddText("17"), "queue": OddText("bull:q")}
+    assert refuse(fn.Queue("q").add, "x", parent=parent).startswith("parent q:17 is not on this server")
+
+
+@pytest.mark.parametrize("given", AMBIGUOUS, ids=lambda given: type(given).__name__)
+def test_what_cannot_be_called_is_not_called_when_the_connection_closes(refuse, connection, given):
+    assert refuse(connection.on_close, given).startswith("callback: a function without arguments, not ")
 
 
 # ---- the place inside the data ------------------------------------------------------------------------------
