@@ -6,7 +6,7 @@ import itertools
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from flownb import connection as connections
@@ -296,7 +296,8 @@ def _checked_name(name: Any) -> str | None:
 
 
 def _queue_names(queues: str | Iterable[str]) -> list[str]:
-    given = [queues] if isinstance(queues, str) else items(queues)
+    holds_more = isinstance(queues, Mapping) or hasattr(queues, "columns")  # its names are of something else
+    given = [queues] if isinstance(queues, str) else None if holds_more else items(queues)
     if given is None:
         raise OptionError(f"queues: a queue's name, or a list of them, not {shown(queues)}")
     names = [keys.checked_queue(name) for name in given]

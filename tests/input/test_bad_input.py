@@ -99,6 +99,11 @@ def test_parts_of_a_node(refuse, given):
     [
         (lambda: fn.Worker(None, print), "queues: a queue's name, or a list of them, not None"),
         (lambda: fn.Worker(np.array(3), print), "queues: a queue's name, or a list of them, not a"),
+        (lambda: fn.Worker({"q": 1}, print), "queues: a queue's name, or a list of them, not a dict"),
+        (
+            lambda: fn.Worker(pd.DataFrame({"q": [1]}), print),
+            "queues: a queue's name, or a list of them, not a DataFrame",
+        ),
         (lambda: fn.Worker([["q"]], print), "queue a list of 1: the name must be text, not list"),
         (lambda: fn.Worker("q", print, name="a\nb"), "name: a worker's must not hold control characters"),
         (lambda: fn.Worker("q", print, name=5), "name: a worker's must be text, not int"),
