@@ -165,6 +165,7 @@ if TYPE_CHECKING:  # where mypy compares each module with its hook
     from flownb.batches import frames as _frames
     from flownb.views import dot as _dot
     from flownb.views import html as _html
+    from flownb.views import progress_bar as _progress_bar
     from flownb.views import table as _table
     from flownb.views import text as _text
     from flownb.views import timeline as _timeline
@@ -178,6 +179,7 @@ if TYPE_CHECKING:  # where mypy compares each module with its hook
     hooks.tables = _table
     hooks.timelines = _timeline
     hooks.pages = _html
+    hooks.bars = _progress_bar
     hooks.live_views = _view
 else:
     hooks.kernel_workers = _ImportedLater("worker.task_worker")
@@ -187,4 +189,5 @@ else:
     hooks.tables = _ImportedLater("views.table")
     hooks.timelines = _ImportedLater("views.timeline")
     hooks.pages = _ImportedLater("views.html")
+    hooks.bars = _ImportedLater("views.progress_bar")
     hooks.live_views = _ImportedLater("widgets.view")

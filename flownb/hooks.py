@@ -7,7 +7,8 @@ are open to every room.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -126,11 +127,19 @@ class Pages(Protocol):
     ) -> str: ...
 
 
+class Bars(Protocol):
+    """`views.progress_bar`: how far a flow is, while somebody waits for it."""
+
+    def progress_bar(self, name: str, /) -> AbstractContextManager[Callable[[int, int, int], None]]:
+        """Draw a bar; the call that it gives takes how many have ended, how many of these failed, and of how many."""
+
+
 texts: Texts
 drawings: Drawings
 tables: Tables
 timelines: Timelines
 pages: Pages
+bars: Bars
 
 
 # ---- how a flow is shown in a cell -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -291,31 +292,41 @@ class Flow(Generic[Value]):
 
     # ---- waiting ------------------------------------------------------------------------------------
 
-    def wait(self, timeout: Any = None) -> Self:
+    def wait(self, timeout: Any = None, *, progress: bool = False) -> Self:
         """Wait until the flow has ended, well or badly, and return it.
 
         After 10 s in which nothing runs it prints once what may mend (no worker serves a queue, it is paused),
         and raises `FlowStuck` for what cannot (a job was removed by hand, or its data are missing).
         `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow is; until
         then the wait goes on while the server is away. Interrupting it leaves the flow running. A flow that is removed
-        after its end stays for ten seconds; a handle that waited for it keeps the result.
+        after its end stays for ten seconds; a handle that waited for it keeps the result. ``progress=True`` draws a
+        bar in a terminal; elsewhere one line says at the end how far it came.
 
         >>> with Worker("doc-waits", lambda job: 7):
         ...     add({"name": "total", "queueName": "doc-waits"}).wait(timeout=30).state
         'completed'
         """
+        shown = hooks.bars.progress_bar(self.name) if flag("progress", progress) else nullcontext()
         with within(timeout):
             if self._outcome is None or self._outcome.is_outdated(self._stored):
-                any(self._polls(timeout, self._has_ended))
+                with shown as show:
+                    any(self._polls(timeout, lambda: self._has_ended(show)))
                 if "tidy" in self._stored.record:
                     self._outcome = read_outcome(self._stored)
         return self
 
-    def _has_ended(self) -> bool:
+    def _has_ended(self, show: Callable[[int, int, int], None] | None) -> bool:
+        if show is not None:
+            show(*self._ended_of_all())
         if self._stored.flow_state.catch_up().state is not None:
             return True
         self._while_waiting()
         return False
+
+    def _ended_of_all(self) -> tuple[int, int, int]:
+        """Return how many jobs have ended, how many of these failed, and of how many."""
+        now = self.progress()
+        return now.completed + now.failed, now.failed, now.total
 
     def _polls(self, timeout: Any, ask: Callable[[], _T]) -> Iterator[_T]:
         return polls(self._stored, timeout, ask, handle=self)

@@ -25,7 +25,7 @@ from flownb.batches.stored_batch import Source, StoredBatch
 from flownb.connection import Connection
 from flownb.errors import FlowFailed, OptionError
 from flownb.state.stored_flow import StoredFlow
-from flownb.wire.records import CANCELLED
+from flownb.wire.records import CANCELLED, COMPLETED, FAILED
 
 
 class Batch(Flow):
@@ -322,6 +322,12 @@ class Batch(Flow):
     def _is_over(self) -> bool:
         self._while_waiting()
         return self._stored.flow_state.catch_up().state is not None
+
+    def _ended_of_all(self) -> tuple[int, int, int]:
+        """Return how many rows have ended, how many of these failed, and of how many."""
+        states = self.progress().counts.by_stage.get(self._stored.row_queue, {})
+        failed = states.get(FAILED, 0)
+        return states.get(COMPLETED, 0) + failed, failed, sum(states.values())
 
     def _while_waiting(self) -> None:
         """Complete the root if it is nothing but the end of its rows: there may be no worker to do it."""

@@ -282,7 +282,7 @@ TARGETS: tuple[Target, ...] = (
     Target(
         "Flow.remove", lambda world, kwargs: fn.Flow("x").remove(**kwargs), lambda world: {"files": False}
     ),
-    method("Flow.wait", "flow", special={"timeout": lambda rng: _brief(rng)}, timeout=0),
+    method("Flow.wait", "flow", special={"timeout": lambda rng: _brief(rng)}, timeout=0, progress=False),
     method("Flow.result", "flow", special={"timeout": lambda rng: _brief(rng)}, timeout=0),
     method("Flow.to_html", "flow", special=no_folder, path=None),
     method("Flow.export", "flow", special={"folder": no_folder["path"]}, folder="/dev/null"),

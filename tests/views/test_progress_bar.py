@@ -1,0 +1,65 @@
+"""`wait(progress=True)`: a bar in a terminal, one line elsewhere."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flownb as fn
+
+ROOT = str(Path(fn.__file__).parents[1])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT, "TERM": "xterm", "COLUMNS": "100"}
+WAITING = """
+import sys
+import flownb as fn
+
+fn.connect(path=sys.argv[1])
+
+@fn.task
+def half(n):
+    if n == 3:
+        raise ValueError(n)
+    return n / 2
+
+fn.fan_out(range(40), half, name="halves [red]").wait(timeout=60, progress=True)
+with fn.Worker("q", lambda job: 1):
+    fn.add({"name": "top", "queueName": "q"}).wait(timeout=60, progress=True)
+"""
+
+
+def test_where_nobody_looks_one_line_says_how_far_it_came(server_folder):
+    command = [sys.executable, "-c", WAITING, str(server_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert done.stderr == ""
+    announced, rows, jobs = done.stdout.splitlines()
+    assert announced.startswith("flownb: this kernel serves half")
+    assert rows.startswith("halves [red] ")
+    assert "40/40 1 failed" in rows
+    assert "1/1" in jobs
+
+
+def test_in_a_terminal_the_bar_is_drawn_over(server_folder):
+    terminal, inside = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING, str(server_folder)], stdin=inside, stdout=inside, env=ENVIRONMENT
+    ):
+        os.close(inside)
+        drawn = b""
+        try:
+            while piece := os.read(terminal, 65536):
+                drawn += piece
+        except OSError:  # the terminal ends with the process
+            pass
+    os.close(terminal)
+    assert drawn.count(b"\x1b[2K") > 1
+    assert b"40/40" in drawn
+
+
+def test_a_switch_that_is_none_is_refused(connection):
+    with pytest.raises(fn.OptionError, match="progress: True or False, not 'yes'"):
+        fn.add({"name": "top", "queueName": "q"}).wait(timeout=0, progress="yes")
