@@ -159,7 +159,9 @@ def _failure(stored: StoredFlow, cause: str | None) -> FlowFailed:
     """Say which job failed the flow, by the names from the root down to it, and why it failed."""
     record, names = failed_jobs.root_cause(stored.store, cause, stored.root)
     if record is None:
-        return FlowFailed(f"flow {stored.name!r} failed, and the job that failed it was removed")
+        root = stored.store.jobs.read([stored.root], ("failedReason",))[0]
+        said = f": {failed_jobs.describe(root.failed_reason)}" if root and root.failed_reason else ""
+        return FlowFailed(f"flow {stored.name!r} failed, and the job that failed it was removed{said}")
     names[-1] = stored.name_of(record)
     return FlowFailed(
         f"flow {stored.name!r} failed: {' > '.join(names)}: {failed_jobs.describe(record.failed_reason)}"

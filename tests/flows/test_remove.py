@@ -306,7 +306,9 @@ def test_a_failure_whose_job_another_flow_removes_or_retries_is_told_from_what_i
     fn.Queue("q").get_job("m").remove()
     getattr(other, then)()
     sound(redis)
-    with pytest.raises(fn.FlowFailed, match="'top' failed: top: child bull:q:m failed"):
+    with pytest.raises(
+        fn.FlowFailed, match="'top' failed, and the job that failed it was removed: child bull:q:m failed"
+    ):
         flow.result(timeout=20)
 
 
@@ -326,5 +328,7 @@ def test_a_flow_that_stays_failed_has_a_job_to_blame_when_its_first_failure_runs
     fn.Queue("q").get_job("m").remove()
     fn.Queue("q").get_job("s").retry()
     sound(redis)
-    with pytest.raises(fn.FlowFailed, match="'top' failed: top: child bull:q:m failed"):
+    with pytest.raises(
+        fn.FlowFailed, match="'top' failed, and the job that failed it was removed: child bull:q:m failed"
+    ):
         flow.result(timeout=20)
