@@ -306,7 +306,9 @@ def read_task_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _version(version: Any, where: str) -> str:
     if not isinstance(version, str) and not is_whole(version):
         raise OptionError(f"{where}.version: text or a whole number, not {shown(version)}")
-    return str(version if isinstance(version, str) else whole(f"{where}.version", version, -(2**53), 2**53))
+    if isinstance(version, str):
+        return str.__str__(version)
+    return str(whole(f"{where}.version", version, -(2**53), 2**53))
 
 
 def _classes(retry_on: Any, where: str) -> tuple[type[BaseException], ...]:

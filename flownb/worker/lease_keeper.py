@@ -170,8 +170,9 @@ class _KeeperProcess:
 
     def give_sign(self) -> None:
         """Let the keeper know that this process is alive, unless it does not listen."""
-        if self.process.stdin is not None and select.select([], [self.process.stdin], [], 0)[1]:
-            self.send({"alive": True})
+        with contextlib.suppress(OSError, ValueError):  # it has died, and its pipe is closed
+            if self.process.stdin is not None and select.select([], [self.process.stdin], [], 0)[1]:
+                self.send({"alive": True})
 
     def send(self, message: dict[str, Any]) -> None:
         assert self.process.stdin is not None

@@ -250,6 +250,7 @@ def test_texts_whose_own_methods_raise_are_their_text_too(refuse):
 
     keyed = fn.fan_out([{"id": "a", "n": 1}], double, key=OddText("id"), dry_run=True)
     assert (keyed.index.name, list(keyed.index)) == ("id", ["a"])
+    assert fn.task(version=OddText("7"))(double.function).version == "7"
     assert refuse(fn.fan_out, OddText("rows.csv"), double, name="n").startswith(
         "rows: there is no file rows.csv"
     )
