@@ -61,7 +61,7 @@ def encode(value: Any, where: str, *, nan: str = "refuse", most: int = MOST_BYTE
     try:
         value = _as_plain(value)
         if (size := _check(value, where, 0)) > most:  # told at once, not after all is written as JSON
-            raise _too_large(where, size)
+            raise _too_large(where, size, most)
         try:
             text = _json(value)
         except ValueError:
@@ -74,7 +74,7 @@ def encode(value: Any, where: str, *, nan: str = "refuse", most: int = MOST_BYTE
     except Exception as error:  # also what a class of the caller's raises when it is read
         raise unfit.explain(value, where, error, _written) from None
     if size > most:
-        raise _too_large(where, size)
+        raise _too_large(where, size, most)
     return text
 
 
@@ -100,7 +100,7 @@ def log_row(row: Any) -> str:
     except Exception as error:  # of a class of the caller's, or a number of too many digits
         raise FlowError(f"log: {shown(row)} has no text ({type(error).__name__}); give text") from None
     if len(text) > MOST_BYTES:
-        raise _too_large("log", len(text))
+        raise _too_large("log", len(text), MOST_BYTES)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -142,9 +142,9 @@ def decode_each(texts: Mapping[str, str]) -> dict[str, Any]:
     return dict(zip(texts, values, strict=True))
 
 
-def _too_large(where: str, size: int) -> TooLarge:
+def _too_large(where: str, size: int, most: int) -> TooLarge:
     return TooLarge(
-        f"{where}: at least {size:,} bytes of JSON, more than the {MOST_BYTES:,} allowed; "
+        f"{where}: at least {size:,} bytes of JSON, more than the {most:,} allowed; "
         "store it in a file and pass its path"
     )
 

@@ -65,5 +65,5 @@ def test_values_and_labels_stand_in_the_rows_order_also_below_aggregates(half, b
 
 
 def test_a_row_whose_job_was_removed_says_so(batch, redis):
-    redis.delete(stored(batch)._locations[0][0])
+    redis.delete(stored(batch).key(0))
     assert stored(batch).read()[0].state == "removed"

@@ -287,7 +287,7 @@ def test_jobs_below_parents_that_are_drawn_as_one_are_counted_once():
     flow = fn.add(node("root", *days, {"name": "begin", "queueName": "etl"}))
     assert str(flow).splitlines()[1:] == [
         "◇ root  waiting for 11 jobs",
-        "├─ ◇ day-* × 10  10 waiting-children",
+        "├─ ◇ day-* × 10  10 waiting for children",
         "│  └─ ○ etl × 20  20 waiting",
         "└─ ○ begin  waiting",
     ]

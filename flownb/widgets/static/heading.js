@@ -25,7 +25,8 @@ function runsWords({ counts = [], oldest, left, note, created, finished }, now) 
 export class Heading {
   #model;
   #name = html("span", { class: "fn-title" });
-  #state = html("span", { role: "status" });
+  #state = html("span", {});
+  #told = html("span", { class: "fn-heard", role: "status" }); // without the number, which changes often
   #size = html("span", { class: "fn-muted" });
   #fresh = html("span", { class: "fn-fresh", role: "status" });
   #track = html("div", { class: "fn-track", role: "img" });
@@ -40,7 +41,7 @@ export class Heading {
   constructor(model, actions) {
     this.#model = model;
     const gap = html("span", { class: "fn-gap" });
-    const parts = [this.#name, this.#state, this.#size, this.#fresh, gap, ...actions];
+    const parts = [this.#name, this.#state, this.#told, this.#size, this.#fresh, gap, ...actions];
     this.elements = [
       html("div", { class: "fn-head" }, ...parts),
       this.#track,
@@ -53,6 +54,7 @@ export class Heading {
     const { name = "", state = "", tone, total = 0, rows = 0, counts = [] } = this.#model.get("head");
     say(this.#name, name);
     say(this.#state, state);
+    say(this.#told, state.replace(/ for .*/, ""));
     this.#state.setAttribute("class", `fn-state fn-${tone}`);
     say(this.#size, (rows ? `${counted(rows, "row")} and ` : "") + counted(total - rows, "job"));
     this.#complain();
