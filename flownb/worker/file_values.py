@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from flownb.files.contents import Content
@@ -12,6 +13,7 @@ from flownb.files.file_folder import FileFolder
 from flownb.files.folder_of_flow import FIELDS, folder_of_flow, slug
 from flownb.files.references import with_references
 from flownb.wire import codec
+from flownb.wire.plain_json import AS_IT_IS
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 
@@ -35,47 +37,39 @@ class _FlowFiles(NamedTuple):
         return self.folder is not None and not self.folder.is_own
 
 
-def text_of(
-    value: Any,
-    record: JobRecord,
-    store: Store,
-    *,
-    nan: str = "null",
-    position: int | None = None,
-    by_task: bool = True,
-) -> str:
-    """Return a value as JSON text; `position` is that of a row in its batch, where its job holds several.
+class ReturnedValues:
+    """What the function of one job returns, for one row or for each of several: made into JSON text.
 
     What no task has returned, and no row of a batch, goes to no file: other programs may read it.
-
-    Raises `FlowError` where JSON cannot hold it, `NoFolder`, and what the folder raises.
     """
-    files = _ValueFiles(record, store, position, by_task=by_task)
-    value = with_references(value, files.keep, with_arrays=files.are_wanted)
-    try:
-        text = codec.encode(value, WHERE, nan=nan)
-    except codec.TooLarge:
-        if not files.are_wanted():
-            raise
-        text = codec.encode(value, WHERE, nan=nan, most=sys.maxsize)
-    if len(text) <= LARGE_BYTES or not files.are_wanted():
-        return text
-    suffix, large = ("txt", value) if isinstance(value, str) else ("json", text)
-    return codec.encode(files.keep(Content(suffix, large.encode), ""), WHERE)
 
+    def __init__(self, record: JobRecord, store: Store, *, nan: str = "null", by_task: bool = True) -> None:
+        self._record, self._store, self._nan, self._by_task = record, store, nan, by_task
 
-class _ValueFiles:
-    """Writes the files of one value, under names that a later run of the same row would use again."""
+    def text_of(self, value: Any, position: int | None = None) -> str:
+        """Return a value as JSON text; `position` is that of a row in its batch, where its job holds several.
 
-    def __init__(self, record: JobRecord, store: Store, position: int | None, *, by_task: bool) -> None:
-        self._record, self._store, self._position, self._by_task = record, store, position, by_task
+        Raises `FlowError` where JSON cannot hold it, `NoFolder`, and what the folder raises.
+        """
+        if type(value) not in AS_IT_IS:  # most rows return a number or a text, which has no parts
+            value = with_references(value, partial(self._keep, position), with_arrays=self._are_wanted)
+        try:
+            text = codec.encode(value, WHERE, nan=self._nan)
+        except codec.TooLarge:
+            if not self._are_wanted():
+                raise
+            text = codec.encode(value, WHERE, nan=self._nan, most=sys.maxsize)
+        if len(text) <= LARGE_BYTES or not self._are_wanted():
+            return text
+        suffix, large = ("txt", value) if isinstance(value, str) else ("json", text)
+        return codec.encode(self._keep(position, Content(suffix, large.encode), ""), WHERE)
 
-    def are_wanted(self) -> bool:
+    def _are_wanted(self) -> bool:
         """Does what could be JSON go to files too?"""
         return self._record.flow is not None and _files_of(self._store, self._record.flow).is_given
 
-    def keep(self, content: Content, way: str) -> dict[str, Any] | None:
-        """Write a part of the value and return what stands for it; None where it goes to no file."""
+    def _keep(self, position: int | None, content: Content, way: str) -> dict[str, Any] | None:
+        """Write a part of a value and return what stands for it; None where it goes to no file."""
         files = _FlowFiles(None, is_batch=False)
         if self._record.flow is not None:
             files = _files_of(self._store, self._record.flow)
@@ -87,16 +81,14 @@ class _ValueFiles:
         if files.folder is None or not (files.is_batch or self._by_task):
             return None
         data = content.write()
-        name = f"{self._name()}{way}.{content.suffix}"
+        name = f"{self._name(position)}{way}.{content.suffix}"
         files.folder.write(name, data)
         return {"flownb:file": name, "bytes": len(data)}
 
-    def _name(self) -> str:
-        """Return how the row is called: its job, or the job that it was added in and its number in the batch."""
+    def _name(self, position: int | None) -> str:
+        """Return how a row is called, in every run of it: its job, or the job it was added in and its number."""
         id = self._record.id
-        if self._position is None:
-            return slug(id)
-        return f"{id.partition('-')[0]}-{self._position}"
+        return slug(id) if position is None else f"{id.partition('-')[0]}-{position}"
 
 
 # A flow's folder does not change once there is one; it may be given later.

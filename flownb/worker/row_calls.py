@@ -18,7 +18,7 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
-from flownb.worker.file_values import NoFolder, text_of
+from flownb.worker.file_values import NoFolder, ReturnedValues
 from flownb.worker.run_log import current
 from flownb.worker.run_outcomes import held, outcome_of_error, rate_limited
 from flownb.worker.work import Work
@@ -57,6 +57,7 @@ class RowCalls:
         self._large = bind.get("large")
         self._first: int = bind.get("first", 0)  # position in the batch of the job's first row
         self._log = current.get()
+        self._returned = ReturnedValues(taken.record, store)
         self._row_record = dataclasses.replace(taken.record, bind=None, stacktrace="[]")
 
     def call(self, position: int) -> str | Outcome:
@@ -84,7 +85,7 @@ class RowCalls:
 
     def _text_of(self, value: Any, position: int) -> str:
         try:
-            return text_of(value, self._taken.record, self._store, position=self._first + position)
+            return self._returned.text_of(value, self._first + position)
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
 

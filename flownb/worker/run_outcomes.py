@@ -27,7 +27,7 @@ from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.queue_facts import PUT_OFF_MS
 from flownb.worker.error_texts import reason_of, stacktrace_with
-from flownb.worker.file_values import NoFolder, text_of
+from flownb.worker.file_values import NoFolder, ReturnedValues
 from flownb.worker.retry_after import hold_seconds
 from flownb.worker.retry_policy import FailedRun, NoAttempt, RetryPolicy
 from flownb.worker.work import options_of
@@ -47,7 +47,8 @@ def completed(taken: Taken, value: Any, store: Store, version: str | None = None
     else:
         nan = "null" if taken.record.bind or taken.record.flow else "refuse"
         try:
-            text = text_of(value, taken.record, store, nan=nan, by_task=version is not None)
+            returned_values = ReturnedValues(taken.record, store, nan=nan, by_task=version is not None)
+            text = returned_values.text_of(value)
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
     if taken.record.flow is not None:  # its retention is the flow's
