@@ -139,16 +139,9 @@ def with_token(queues: Iterable[WatchedQueue], token: str) -> list[WatchedQueue]
     return [queue for queue in queues if queue.token == token]
 
 
-def _locks(queue: WatchedQueue, store: Store) -> dict[str, str]:
-    """Return the locks of the worker's jobs that are active, by id."""
-    return {
-        id: lock for id, lock in store.queues.read_active(queue.base) if lock and lock.startswith(queue.token)
-    }
-
-
 def _held(queue: WatchedQueue, store: Store) -> dict[bytes, tuple[str, str]]:
     """Return ids and locks of the worker's jobs that are active, by the names of their starts."""
-    locks = _locks(queue, store)
+    locks = store.queues.read_locks(queue.base, queue.token)
     return {name_of_start(keys.job_in(queue.base, id), lock): (id, lock) for id, lock in locks.items()}
 
 
@@ -184,7 +177,7 @@ def _leases(
 def _give_back_of_frozen(queue: WatchedQueue, store: Store, worker: FrozenWorker) -> None:
     """Let other workers have the jobs, and explain() and doctor() name the process."""
     try:
-        store.leases.give_back(queue.base, _locks(queue, store))
+        store.leases.give_back(queue.base, store.queues.read_locks(queue.base, queue.token))
         store.leases.note_frozen(queue.base, queue.token, worker, last_ms=3 * queue.lock_ms)
     except FlownbError:
         pass  # the server is away: the next round tries again

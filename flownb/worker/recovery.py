@@ -109,10 +109,6 @@ class Recovery:
                 self._store.leases.extend([leases[0].base], leases, lock_ms=lock_ms)
 
     def _give_back_unknown(self, base: str, known: set[tuple[str, str]]) -> None:
-        mine = self._settings.identity
-        unknown = {
-            id: lock
-            for id, lock in self._store.queues.read_active(base)
-            if lock and lock.startswith(mine) and (base, id) not in known
-        }
+        mine = self._store.queues.read_locks(base, self._settings.identity)
+        unknown = {id: lock for id, lock in mine.items() if (base, id) not in known}
         self._store.leases.give_back(base, unknown)

@@ -147,6 +147,10 @@ class Queues:
                 locks += part
         return [(id, codec.text_or_none(lock)) for id, lock in zip(ids, locks, strict=True)]
 
+    def read_locks(self, base: str, token: str) -> dict[str, str]:
+        """Return the locks of the running jobs that one worker holds, by id: those that begin with its token."""
+        return {id: lock for id, lock in self.read_active(base) if lock and lock.startswith(token)}
+
     def pages_of_parents(self, base: str) -> Iterator[list[str]]:
         """Yield the keys of a queue's jobs that wait for children, the newest first."""
         start = 0
