@@ -325,7 +325,7 @@ class Batch(Flow):
 
     def _ended_of_all(self) -> tuple[int, int, int]:
         """Return how many rows have ended, how many of these failed, and of how many."""
-        states = self.progress().counts.by_stage.get(self._stored.row_queue, {})
+        states = self._stored.row_states()
         failed = states.get(FAILED, 0)
         return states.get(COMPLETED, 0) + failed, failed, sum(states.values())
 

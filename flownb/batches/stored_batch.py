@@ -106,9 +106,13 @@ class StoredBatch(StoredFlow):
         """Is the root nothing but the end of what is below it?"""
         return keys.queue_of(self.root) == keys.BATCH_QUEUE
 
+    def row_states(self) -> Mapping[str, int]:
+        """Return how many rows are in which state, by the flow's counts."""
+        return self.flow_state.counts().by_stage.get(self.row_queue, {})
+
     def count_ended(self) -> int:
         """Return how many rows have completed or failed."""
-        states = self.flow_state.counts().by_stage.get(self.spec["queue"], {})
+        states = self.row_states()
         return states.get(COMPLETED, 0) + states.get(FAILED, 0)
 
     def group_labels(self) -> dict[str, tuple[Any, ...]]:
