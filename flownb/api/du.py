@@ -11,11 +11,10 @@ from flownb.api.job import store_of
 from flownb.connection import Connection
 from flownb.errors import ServerRefused
 from flownb.files.folder_of_flow import FIELDS, folder_of_flow
-from flownb.state.listed_flow import ListedFlow, read_listed
+from flownb.state.listed_flow import ListedFlow, pages_of_listed
 from flownb.state.shape import Declared
 from flownb.wire import keys
 from flownb.wire.store import Store
-from flownb.wire.store.limits import JOBS_A_READ
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +51,8 @@ def du(*, connection: Connection | None = None) -> pd.DataFrame:
 
 def usages(store: Store) -> Iterator[Usage]:
     """Yield what each flow of flownb's takes."""
-    index = store.flows.pages(JOBS_A_READ)
-    while some := [flow for flow, _ in islice(index, JOBS_A_READ)]:
-        listed = [one for one in read_listed(store, some) if one]
+    for page in pages_of_listed(store):
+        listed = [one for _, _, one in page if one]
         for one, server in zip(listed, _sizes_on_server(store, listed), strict=True):
             yield Usage(
                 flow=keys.short(one.record["root"], store.prefix),

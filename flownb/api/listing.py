@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,12 +15,11 @@ from flownb.diagnosis.explain import explain
 from flownb.diagnosis.short_reasons import ShortReasons, failure
 from flownb.errors import ServerRefused
 from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
-from flownb.state.listed_flow import ListedFlow, Unended, read_listed
+from flownb.state.listed_flow import ListedFlow, Unended, pages_of_listed
 from flownb.wire import keys
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, STATES, FlowCounts
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import number
-from flownb.wire.store.limits import JOBS_A_READ
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +44,22 @@ class Line(NamedTuple):
     total: int
     age_s: float
     why: str
+
+    @classmethod
+    def of(
+        cls, flow: str, record: Mapping[str, str], state: str, counts: FlowCounts, now: int, why: str
+    ) -> Line:
+        """Return the line of a flow with this record and these counts."""
+        return cls(
+            flow=flow,
+            name=record["name"],
+            state=state,
+            completed=counts.count(COMPLETED),
+            failed=counts.count(FAILED),
+            total=counts.total,
+            age_s=max(now - number(record["created"]), 0) / 1000,
+            why=why,
+        )
 
 
 def flows(
@@ -104,10 +119,8 @@ class _Listing:
         """Yield a line for each flow that is asked for, the newest first."""
         wants_others = self._queue is not None and not self._wants_older
         others = find_foreign_roots(self._store, self._queue or "") if wants_others else []
-        index = self._store.flows.pages(JOBS_A_READ)
-        while some := list(islice(index, JOBS_A_READ)):
-            listed = read_listed(self._store, [flow for flow, _ in some])
-            for (flow, created), found in zip(some, listed, strict=True):
+        for page in pages_of_listed(self._store):
+            for flow, created, found in page:
                 while others and others[0][0] > created:
                     yield from self._line_or_damage(others.pop(0)[1], None, is_own=False)
                 yield from self._line_or_damage(flow, found, is_own=True)
@@ -184,16 +197,7 @@ class _Listing:
         return "; ".join(filter(None, [*texts, "not all of it was counted yet" if counts.counting else ""]))
 
     def _made(self, record: dict[str, str], root: str, state: str, counts: FlowCounts, why: str) -> Line:
-        return Line(
-            flow=keys.short(root, self._store.prefix),
-            name=record["name"],
-            state=state,
-            completed=counts.count(COMPLETED),
-            failed=counts.count(FAILED),
-            total=counts.total,
-            age_s=max(self._now - number(record["created"]), 0) / 1000,
-            why=why,
-        )
+        return Line.of(keys.short(root, self._store.prefix), record, state, counts, self._now, why)
 
 
 def _damaged(flow: str, error: ServerRefused) -> Line:

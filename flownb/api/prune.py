@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flownb import hooks
@@ -13,13 +12,12 @@ from flownb.arguments import flag, one_of, seconds
 from flownb.connection import Connection
 from flownb.errors import OptionError, ServerRefused
 from flownb.state.flow_state import OwnFlowState
-from flownb.state.listed_flow import ListedFlow, read_listed
+from flownb.state.listed_flow import ListedFlow, pages_of_listed, read_listed
 from flownb.steering import remove
 from flownb.wire import keys
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, FlowCounts
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import number
-from flownb.wire.store.limits import JOBS_A_READ
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,16 +79,9 @@ class _Resting(NamedTuple):
         return is_state and number(self.record.get("finished", 0)) <= ended_before
 
     def line(self, store: Store, now: int) -> Line:
-        return Line(
-            flow=keys.short(self.record["root"], store.prefix),
-            name=self.record["name"],
-            state=self.state,
-            completed=self.counts.count(COMPLETED),
-            failed=self.counts.count(FAILED),
-            total=self.counts.total,
-            age_s=max(now - number(self.record["created"]), 0) / 1000,
-            why="a newer flow has its name" if self.is_older else "",
-        )
+        flow = keys.short(self.record["root"], store.prefix)
+        why = "a newer flow has its name" if self.is_older else ""
+        return Line.of(flow, self.record, self.state, self.counts, now, why)
 
 
 def _chosen(resting: Sequence[_Resting], state: str | None, ended_before: int) -> Iterator[_Resting]:
@@ -103,12 +94,8 @@ def _chosen(resting: Sequence[_Resting], state: str | None, ended_before: int) -
 
 
 def _resting_flows(store: Store) -> list[_Resting]:
-    found: list[_Resting] = []
-    index = store.flows.pages(JOBS_A_READ)
-    while some := [flow for flow, _ in islice(index, JOBS_A_READ)]:
-        listed = read_listed(store, some)
-        found += filter(None, (_at_rest(store, one) for one in listed if one))
-    return found
+    listed = (one for page in pages_of_listed(store) for _, _, one in page if one)
+    return [resting for one in listed if (resting := _at_rest(store, one))]
 
 
 def _at_rest(store: Store, listed: ListedFlow) -> _Resting | None:

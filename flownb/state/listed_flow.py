@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from flownb.state.flow_state import state_of
@@ -11,6 +12,7 @@ from flownb.wire.many_rows import count_in, counts_of, jobs_counted
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, FlowCounts, JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.flows import FlowFacts
+from flownb.wire.store.limits import JOBS_A_READ
 
 _FIELDS = ("root", "created", "ended", "finished", "cause", "kind", "stored", "total", "layout")
 _ROOT_FIELDS = ("name", "finishedOn", "failedReason")
@@ -54,6 +56,14 @@ class ListedFlow(NamedTuple):
         if self.record.get("ended") == CANCELLED:
             return True
         return self.root is not None and str(self.root.finished_on) == self.record.get("finished")
+
+
+def pages_of_listed(store: Store) -> Iterator[list[tuple[str, int, ListedFlow | None]]]:
+    """Yield all flows of flownb's, the newest first, with when each was stored (ms) and what `read_listed` reads."""
+    index = store.flows.pages(JOBS_A_READ)
+    while some := list(islice(index, JOBS_A_READ)):
+        listed = read_listed(store, [flow for flow, _ in some])
+        yield [(flow, created, found) for (flow, created), found in zip(some, listed, strict=True)]
 
 
 def read_listed(store: Store, flows: Sequence[str]) -> list[ListedFlow | None]:
