@@ -7,6 +7,8 @@ import threading
 
 import pytest
 
+import flownb as fn
+
 
 class Runs(collections.Counter):
     """How often a row ran."""
@@ -30,3 +32,15 @@ class Runs(collections.Counter):
 @pytest.fixture
 def runs():
     return Runs()
+
+
+@pytest.fixture
+def square(runs):
+    """A task that says of each row that it ran."""
+
+    @fn.task
+    def square(n):
+        runs.note(n)
+        return n * n
+
+    return square

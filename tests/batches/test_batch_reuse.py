@@ -12,16 +12,6 @@ import flownb as fn
 pytestmark = pytest.mark.usefixtures("connection")
 
 
-@pytest.fixture
-def square(runs):
-    @fn.task
-    def square(n):
-        runs.note(n)
-        return n * n
-
-    return square
-
-
 def test_the_same_rows_again_run_nothing(square, runs, capsys):
     frame = pd.DataFrame({"n": range(1000)})
     first = fn.fan_out(frame, square, name="b").results(timeout=30)

@@ -22,16 +22,6 @@ def _sound_in_the_end(redis):
     assert [str(violation) for violation in invariants.violations(redis)] == []
 
 
-@pytest.fixture
-def square(runs):
-    @fn.task
-    def square(n):
-        runs.note(n)
-        return n * n
-
-    return square
-
-
 def remove_one():
     fn.Queue("square").get_jobs("completed")[0].remove()
 
