@@ -334,24 +334,23 @@ def test_a_cell_that_runs_twice_makes_no_second_view(stage):
     assert view_of(flow, whole=True) is not first
 
 
+def commands_of_a_poll(redis, view):
+    redis.config_resetstat()
+    view.poll()
+    stats = redis.info("commandstats").items()
+    return sum(
+        stat["calls"] for name, stat in stats if not name.startswith(("cmdstat_config", "cmdstat_info"))
+    )
+
+
 def test_polling_a_large_flow_costs_little(stage):
     """Messages under 20 kB, and a handful of reads, for 20,000 jobs as for 20."""
     small, large = (
         stage.add(*(row(f"row-{n}") for n in range(count)), name=f"of-{count}") for count in (20, 20_000)
     )
     views = [view_on(flow) for flow in (small, large)]
-    calls = []
     for view in views:
         view.poll()  # the scripts are loaded now
-        stage.redis.config_resetstat()
-        view.poll()
-        stats = stage.redis.info("commandstats")
-        calls.append(
-            sum(
-                stat["calls"]
-                for name, stat in stats.items()
-                if not name.startswith(("cmdstat_config", "cmdstat_info"))
-            )
-        )
+        # What is looked up now and then comes on top of some polls.
+        assert min(commands_of_a_poll(stage.redis, view) for _ in range(3)) < 40
         assert len(json.dumps([view.frame, view.nodes, view.head, view.failures])) < 20_000
-    assert max(calls) < 60  # what is looked up now and then comes on top of some polls
