@@ -18,7 +18,7 @@ help:
 	@echo 'make fmt             lay out the code, write the pages that are made from it'
 	@echo 'make lab             open the notebooks in JupyterLab'
 	@echo 'make fuzz            100,000 calls with hostile values; CALLS=2000, SEED=7: so many, the same again'
-	@echo 'make bench           run the benchmarks'
+	@echo 'make bench           flownb beside its peers, goal by goal; QUICK=1: fewer jobs, ALL=1: every benchmark'
 	@echo 'make chaos           20,000 jobs under 25 kills of workers and 5 of the server; SEED=n repeats a run, SEEDS=n runs n seeds'
 	@echo 'make soak            an hour of mixed flows: nothing grows; MINUTES=n for less'
 	@echo 'make audit           known weaknesses of the lowest and newest dependencies; needs the network, before a release'
@@ -71,10 +71,13 @@ fmt: env-test
 fuzz: env-test
 	@$(RUN) -m tests.input.fuzz $(if $(CALLS),--calls $(CALLS)) $(if $(SEED),--seed $(SEED))
 
+ifdef ALL
 bench: env-test
-	@for file in benchmarks/bench_*.py; do \
-	  if [ -e "$$file" ]; then echo "--- $$file"; $(RUN) "$$file" || exit 1; else echo 'There are no benchmarks yet.'; fi; \
-	done
+	@for file in benchmarks/bench_*.py; do echo "--- $$file"; $(RUN) "$$file" || exit 1; done
+else
+bench: env-test
+	@$(RUN) benchmarks/bench_goals.py $(if $(QUICK),--quick)
+endif
 
 chaos: env-test
 	@$(RUN) -m tests.faults.chaos $(if $(SEED),--seed '$(SEED)') $(if $(SEEDS),--seeds '$(SEEDS)')
@@ -86,7 +89,7 @@ audit: env-test
 	@$(RUN) scripts/audit.py
 
 lab: env-lab
-	@$(RUN) -m jupyterlab notebooks
+	@$(RUN) -m jupyterlab $$([ "$$(id -u)" = 0 ] && echo --allow-root) notebooks
 
 clean:
 	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules tests/javascript/node_modules tests/typing/node_modules

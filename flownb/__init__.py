@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flownb.api.prune import prune
     from flownb.api.queue import Queue
     from flownb.api.queue_events import QueueEvents
+    from flownb.api.spending import spend
     from flownb.batches.batch import Batch, attach
     from flownb.batches.fan_out import fan_out
     from flownb.connection import Connection, connect
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         FlowError,
         FlowFailed,
         FlownbError,
+        FlowPaused,
         FlowStuck,
         JobElsewhere,
         JobMissing,
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     )
     from flownb.files.file import File
     from flownb.tasks.chain import chain
+    from flownb.tasks.delayed import Delayed
+    from flownb.tasks.row_errors import RowErrors
     from flownb.tasks.task import task
     from flownb.worker.task_worker import workers
     from flownb.worker.worker import Worker
@@ -58,10 +62,12 @@ _HOMES = {
     "Batch": "batches.batch",
     "Cancelled": "errors",
     "Connection": "connection",
+    "Delayed": "tasks.delayed",
     "File": "files.file",
     "Flow": "api.flow",
     "FlowError": "errors",
     "FlowFailed": "errors",
+    "FlowPaused": "errors",
     "FlowProducer": "api.producer",
     "FlowStuck": "errors",
     "FlownbError": "errors",
@@ -75,6 +81,7 @@ _HOMES = {
     "Queue": "api.queue",
     "QueueEvents": "api.queue_events",
     "RateLimitError": "errors",
+    "RowErrors": "tasks.row_errors",
     "ReadOnly": "errors",
     "ServerError": "errors",
     "ServerRefused": "errors",
@@ -92,6 +99,7 @@ _HOMES = {
     "fan_out": "batches.fan_out",
     "flows": "api.listing",
     "prune": "api.prune",
+    "spend": "api.spending",
     "task": "tasks.task",
     "workers": "worker.task_worker",
 }
@@ -110,6 +118,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Worker",
     "task",
     "chain",
+    "spend",
     "workers",
     "fan_out",
     "Batch",
@@ -125,13 +134,16 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "FlowError",
     "OptionError",
     "FlowFailed",
+    "FlowPaused",
     "FlowStuck",
     "JobElsewhere",
     "JobMissing",
     "JobTimeout",
     "UnrecoverableError",
     "RateLimitError",
+    "RowErrors",
     "Cancelled",
+    "Delayed",
     "ServerError",
     "ServerUnreachable",
     "ServerRefused",
@@ -162,10 +174,12 @@ class _ImportedLater:
 
 
 if TYPE_CHECKING:  # where mypy compares each module with its hook
+    from flownb.batches import calls as _calls
     from flownb.batches import frames as _frames
     from flownb.views import dot as _dot
     from flownb.views import html as _html
     from flownb.views import progress_bar as _progress_bar
+    from flownb.views import row_page as _row_page
     from flownb.views import table as _table
     from flownb.views import text as _text
     from flownb.views import timeline as _timeline
@@ -174,20 +188,24 @@ if TYPE_CHECKING:  # where mypy compares each module with its hook
 
     hooks.kernel_workers = _task_worker
     hooks.frames = _frames
+    hooks.calls = _calls
     hooks.texts = _text
     hooks.drawings = _dot
     hooks.tables = _table
     hooks.timelines = _timeline
     hooks.pages = _html
+    hooks.row_pages = _row_page
     hooks.bars = _progress_bar
     hooks.live_views = _view
 else:
     hooks.kernel_workers = _ImportedLater("worker.task_worker")
     hooks.frames = _ImportedLater("batches.frames")
+    hooks.calls = _ImportedLater("batches.calls")
     hooks.texts = _ImportedLater("views.text")
     hooks.drawings = _ImportedLater("views.dot")
     hooks.tables = _ImportedLater("views.table")
     hooks.timelines = _ImportedLater("views.timeline")
     hooks.pages = _ImportedLater("views.html")
+    hooks.row_pages = _ImportedLater("views.row_page")
     hooks.bars = _ImportedLater("views.progress_bar")
     hooks.live_views = _ImportedLater("widgets.view")

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 from flownb.errors import OptionError
 
@@ -23,7 +23,10 @@ _MOST_DIGITS = 30  # of a whole number in a message
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"^\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(ms|s|sec|m|min|h|d)\s*$")
-_RATE = re.compile(r"^\s*([0-9]{1,18})\s*/\s*(ms|s|sec|m|min|h|d)\s*$")
+_NUMBER = r"[0-9][0-9,_]{0,23}(?:\.[0-9]{1,18})?"
+_RATE = re.compile(rf"^\s*({_NUMBER})\s*([^\W\d]\w*)?\s*/\s*([0-9]{{1,9}})?\s*(ms|s|sec|m|min|h|d)\s*$")
+CALLS = "calls"  #: the unit of a rate that names none
+MOST_OF_A_UNIT = 10**12  #: in a window
 
 
 def shown(value: Any) -> str:
@@ -274,25 +277,83 @@ def _read_duration(value: Any, what: str, unit: float) -> float:
     raise OptionError(f"{what}: a duration is a number, a timedelta or text, not {shown(value)}")
 
 
+class Rate(NamedTuple):
+    """So much may begin in each window of time: calls, or what they weigh in a unit."""
+
+    most: float
+    ms: int  #: of a window
+    unit: str = CALLS
+
+    def __str__(self) -> str:
+        return f"{self.most:,.10g} {self.unit} {_each(self.ms)}"
+
+
+def _each(ms: int) -> str:
+    """Return how a sentence says a window: ``a minute``, ``in 90 s``."""
+    words = {1000: "a second", 60_000: "a minute", 3_600_000: "an hour", 86_400_000: "a day"}
+    return words.get(ms, f"in {ms / 1000:g} s")
+
+
+def read_rates(limiter: Any, what: str = "limiter") -> tuple[Rate, ...]:
+    """Return the rates of a limiter: ``"5/s"``, ``"60000 tokens/min"``, BullMQ's ``{"max", "duration"}``, or several.
+
+    >>> read_rates(("500/min", "60000 tokens/min"))
+    (Rate(most=500, ms=60000, unit='calls'), Rate(most=60000, ms=60000, unit='tokens'))
+    """
+    if limiter is None:
+        return ()
+    several = None if isinstance(limiter, (str, bytes, Mapping)) else items(limiter)
+    rates = tuple(_read_rate(one, what) for one in ([limiter] if several is None else several))
+    windows = [(rate.unit, rate.ms) for rate in rates]
+    if len(set(windows)) < len(windows):
+        raise OptionError(f"{what}: two limits count the same in the same time; give one of them")
+    return rates
+
+
+def _read_rate(limiter: Any, what: str) -> Rate:
+    if isinstance(limiter, str):
+        match = _RATE.match(limiter[:100])
+        if not match:
+            raise OptionError(
+                f"{what}: {shown(limiter)} is no rate; write '5/s', '100/min' or, of a unit, '60000 tokens/min'"
+            )
+        ms = round(float(match[3] or 1) * _UNIT_SECONDS[match[4]] * 1000)
+        if not 1 <= ms <= TEN_YEARS_MS:
+            raise OptionError(f"{what}: {shown(limiter)}: a window is at least 1 ms and at most ten years")
+        number = match[1].replace(",", "").replace("_", "")
+        if match[2] in (None, CALLS, "call"):
+            return Rate(whole(what, int(number) if number.isdecimal() else float(number), 1, 10**9), ms)
+        if not 0 < float(number) <= MOST_OF_A_UNIT:
+            raise OptionError(
+                f"{what}: {shown(limiter)}: more than 0 and at most {MOST_OF_A_UNIT:,} in a window"
+            )
+        return Rate(float(number) if "." in number else int(number), ms, match[2])
+    if isinstance(limiter, Mapping) and set(limiter) == {"max", "duration"}:
+        return Rate(
+            whole(f"{what}.max", limiter["max"], 1, 10**9),
+            whole(f"{what}.duration", limiter["duration"], 1, 10**9),
+        )
+    raise OptionError(f"{what}: write '5/s' or {{'max': 5, 'duration': 1000}}, not {shown(limiter)}")
+
+
+def calls_of(rates: Iterable[Rate]) -> dict[str, int] | None:
+    """Return the limit of calls that lets the fewest begin, as BullMQ has it; its clients know one."""
+    of_calls = [rate for rate in rates if rate.unit == CALLS]
+    strictest = min(of_calls, key=lambda rate: rate.most / rate.ms, default=None)
+    return None if strictest is None else {"max": int(strictest.most), "duration": strictest.ms}
+
+
 def read_limiter(limiter: Any, what: str = "limiter") -> dict[str, int] | None:
-    """Return BullMQ's ``{"max", "duration"}`` for a limiter typed as such or as ``"5/s"``.
+    """Return BullMQ's ``{"max", "duration"}`` for a limiter of calls typed as such or as ``"5/s"``.
 
     >>> read_limiter("5/s"), read_limiter("100/min")
     ({'max': 5, 'duration': 1000}, {'max': 100, 'duration': 60000})
     """
     if limiter is None:
         return None
-    if isinstance(limiter, str):
-        match = _RATE.match(limiter[:100])
-        if not match:
-            raise OptionError(f"{what}: {shown(limiter)} is no rate; write '5/s' or '100/min'")
-        return {
-            "max": whole(what, int(match[1]), 1, 10**9),
-            "duration": round(_UNIT_SECONDS[match[2]] * 1000),
-        }
-    if isinstance(limiter, Mapping) and set(limiter) == {"max", "duration"}:
-        return {
-            "max": whole(f"{what}.max", limiter["max"], 1, 10**9),
-            "duration": whole(f"{what}.duration", limiter["duration"], 1, 10**9),
-        }
-    raise OptionError(f"{what}: write '5/s' or {{'max': 5, 'duration': 1000}}, not {shown(limiter)}")
+    rate = _read_rate(limiter, what)
+    if rate.unit != CALLS:
+        raise OptionError(
+            f"{what}: {shown(limiter)}: a unit is counted for tasks alone: @flownb.task(limiter=...)"
+        )
+    return {"max": int(rate.most), "duration": rate.ms}

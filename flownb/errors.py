@@ -20,16 +20,20 @@
      │   ├─ JobShared
      │   └─ ParentJobCannotBeReplaced
      ├─ FlowFailed                      what `result()` raises
-     ├─ FlowStuck                       what `wait()` raises for a flow that cannot end
+     ├─ FlowPaused                      what `results()` raises where a brake has paused the batch
+    ├─ FlowStuck                       what `wait()` raises for a flow that cannot end
      ├─ JobCrashed                      an attempt whose process died
      ├─ JobTimeout                      an attempt that ran past its `timeout`
      ├─ UnrecoverableError              raised by a processor: no further attempt
+     ├─ RowErrors (tasks.row_errors)    raised by a task of many rows: these are bad
      └─ RateLimitError                  raised by a processor: hold the queue
 
     WaitingChildren (BaseException)      no error: it ends a run that waits for children
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 MOST_CHARACTERS = (
     500  #: of a message; what stands in the middle is left out: the place is first, the remedy last
@@ -272,6 +276,28 @@ class FlowFailed(FlownbError):
         ...
     flownb.errors.FlowFailed: flow 'total' failed: total > load: ZeroDivisionError: division by zero
     """
+
+
+class FlowPaused(FlownbError):
+    """A brake has paused a batch: its pilot is over, its budget is used up, or too many of its rows have failed.
+
+    `reason` says which, `amounts` what was spent so far, by unit, and `call` goes on.
+
+    >>> @task
+    ... def ask(n):
+    ...     spend(usd=0.5)
+    >>> try:
+    ...     fan_out(range(100), ask, pilot=4).results(timeout=30)
+    ... except FlowPaused as paused:
+    ...     print(paused.reason, paused.amounts, paused.call)
+    a pilot of 4 rows has ended {'usd': 2.0} batch.resume()
+    """
+
+    def __init__(
+        self, said: str, *, reason: str = "", amounts: Mapping[str, float] | None = None, call: str = ""
+    ) -> None:
+        super().__init__(said)
+        self.reason, self.amounts, self.call = reason, dict(amounts or {}), call
 
 
 class FlowStuck(FlownbError):

@@ -7,7 +7,7 @@ are open to every room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flownb.tasks.task import Task
     from flownb.views.dot import Drawing
     from flownb.widgets.view import FlowView
-    from flownb.wire.records import FlowCounts, JobRecord, Snapshot
+    from flownb.wire.records import FlowCounts, HowFar, JobLine, JobRecord, Snapshot
 
 
 # ---- work that is added here ---------------------------------------------------------------------------------
@@ -34,6 +34,9 @@ class KernelWorkers(Protocol):
 
     def keep_tasks(self, connection: Connection, name: str, flow: str, tasks: Iterable[Task], /) -> None:
         """A batch is about to be added: its rows run by these functions as they are now."""
+
+    def widen(self, connection: Connection, flow: str, queues: Iterable[str], most: int | None, /) -> None:
+        """A flow lets so many of its jobs run at a time: open as many slots for its queues here."""
 
     def has_kept_tasks(self, connection: Connection, flow: str, /) -> bool:
         """Say whether this kernel runs a batch by the functions that it was added with."""
@@ -58,7 +61,28 @@ class Frames(Protocol):
         """Return what an aggregate task receives: one row for each child of its job."""
 
 
+class Calls(Protocol):
+    """`batches.calls`: rows as the Series and DataFrames that a task takes, and what it returned, row by row."""
+
+    def index_of(
+        self, spec: Mapping[str, Any] | None, labels: Sequence[Any] | None, first: int, rows: int, /
+    ) -> Any:
+        """Return the index of a job's rows, from that of their batch and the rows' own labels."""
+
+    def columns_of(
+        self, rows: Sequence[Mapping[str, Any]], names: Sequence[str], index: Any, /
+    ) -> dict[str, Any]:
+        """Return these columns of some rows as Series on their labels."""
+
+    def frame_of(self, rows: Sequence[Any], index: Any, /) -> Any:
+        """Return whole rows as a DataFrame on their labels."""
+
+    def values_of(self, returned: Any, index: Any, name: str, /) -> list[Any]:
+        """Return what a call has returned as one value a row; raise FlowError where it is none."""
+
+
 frames: Frames
+calls: Calls
 
 
 # ---- how handles show what they read: pure functions of `views` -----------------------------------------------
@@ -84,13 +108,13 @@ class Drawings(Protocol):
 class Tables(Protocol):
     """`views.table`: DataFrames of jobs, counts, flows, schedules and reasons, one row each, in the order given."""
 
-    def jobs_frame(self, records: Iterable[JobRecord], /) -> pd.DataFrame: ...
+    def jobs_frame(self, records: Iterable[JobRecord | JobLine], /) -> pd.DataFrame: ...
 
     def counts_frame(self, counts: FlowCounts, /) -> pd.DataFrame:
         """One row a queue, one column a state."""
 
     def flows_frame(
-        self, lines: Sequence[tuple[str, str, str, int, int, int, float, str]], /
+        self, lines: Sequence[tuple[str, str, str, int, int, int, float, str, str]], /
     ) -> pd.DataFrame: ...
 
     def usage_frame(self, lines: Sequence[tuple[str, str, str, int, int, int]], /) -> pd.DataFrame: ...
@@ -109,7 +133,7 @@ class Tables(Protocol):
 class Timelines(Protocol):
     """`views.timeline`: a picture of when each job waited and ran."""
 
-    def timeline_svg(self, records: Iterable[JobRecord], /, *, now: int) -> str: ...
+    def timeline_svg(self, records: Iterable[JobRecord], /, *, now: int, width: float = ...) -> str: ...
 
 
 class Pages(Protocol):
@@ -121,17 +145,35 @@ class Pages(Protocol):
         /,
         *,
         table_html: pd.DataFrame | None = None,
+        table_of: int | None = None,
+        value: str | None = None,
         failures: Iterable[JobRecord] | None = None,
         timeline: str | None = None,
+        narrow_timeline: str | None = None,
         title: str | None = None,
+    ) -> str: ...
+
+
+class RowPages(Protocol):
+    """`views.row_page`: one row of a batch in a cell."""
+
+    def row_html(
+        self,
+        label: str,
+        state: str,
+        facts: Iterable[tuple[str, str]],
+        sections: Iterable[tuple[str, str]],
+        traceback: str | None,
+        picture: str | None,
+        /,
     ) -> str: ...
 
 
 class Bars(Protocol):
     """`views.progress_bar`: how far a flow is, while somebody waits for it."""
 
-    def progress_bar(self, name: str, /) -> AbstractContextManager[Callable[[int, int, int], None]]:
-        """Draw a bar; the call that it gives takes how many have ended, how many of these failed, and of how many."""
+    def progress_bar(self, name: str, /) -> AbstractContextManager[Callable[[HowFar], None]]:
+        """Draw a bar; the call that it gives takes how far the flow is."""
 
 
 texts: Texts
@@ -139,6 +181,7 @@ drawings: Drawings
 tables: Tables
 timelines: Timelines
 pages: Pages
+row_pages: RowPages
 bars: Bars
 
 

@@ -29,6 +29,7 @@ from flownb.arguments import (
 from flownb.errors import OptionError
 
 MAX_PRIORITY = 2_097_151
+MOST_AT_A_TIME = 1_000_000  # jobs of a queue or flow, on all workers together
 _MOST_SHOWN = 60  # characters of an option's name in a message
 CUSTOM = "custom"  # the type of a backoff that a function decides
 _BACKOFFS = ("fixed", "exponential", CUSTOM)

@@ -5,7 +5,7 @@ Nothing here is looked at while a program runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
@@ -25,8 +25,11 @@ else:
 
 #: seconds, or text such as ``"30s"``
 Duration: TypeAlias = float | str | timedelta
-#: ``"5/s"`` or BullMQ's ``{"max": 5, "duration": 1000}``
-Limiter: TypeAlias = str | Mapping[str, int] | None
+_OneLimit: TypeAlias = str | Mapping[str, int]
+#: ``"5/s"``, ``"60000 tokens/min"`` or BullMQ's ``{"max": 5, "duration": 1000}``; or several
+Limiter: TypeAlias = _OneLimit | Sequence[_OneLimit] | None
+#: what a call weighs by unit: a number, the name of a parameter or column, or a function of such
+Weight: TypeAlias = Mapping[str, float | str | Callable[..., float]] | None
 #: ``"exponential 1s"``, ``"5s"``, seconds, or BullMQ's ``{"type", "delay", "jitter"}``
 Backoff: TypeAlias = Duration | Mapping[str, Any]
 #: BullMQ's: remove at once, keep the newest n, or keep by ``age`` (seconds) and ``count``
@@ -52,7 +55,9 @@ class RowOptions(_SharedOptions, total=False):
     """The options that `fan_out` takes for its rows; what each means stands in docs/reference.md."""
 
     backoff: Backoff | None
+    concurrency: int | None
     limiter: Limiter
+    weight: Weight
 
 
 class TaskOptions(_SharedOptions, total=False):

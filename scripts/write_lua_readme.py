@@ -58,6 +58,7 @@ OWN_KEYS = {
     "flownb:names": "name -> the newest flow of that name",
     "flownb:parents": "`:<job's key>`: further parents of a shared job",
     "flownb:shared": "shared jobs that have not ended -> their first parent's policy and key",
+    "flownb:aside": "`:<id>`: keys of jobs that wait until others of their flow have ended, the oldest last",
     "flownb:served": "queues with a worker, until when",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,10 +126,21 @@ def shared_server() -> Iterator[OwnServer]:
 
 
 @pytest.fixture
+def in_loop() -> Callable[[Any], Any]:
+    """Run an awaitable in the loop of a thread of its own: in this one a browser's tests may have left theirs."""
+
+    def run(awaitable: Any) -> Any:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, awaitable).result()
+
+    return run
+
+
+@pytest.fixture
 def until() -> Callable[..., Any]:
     """Wait for a condition with a deadline; give what it returned."""
 
-    def wait(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    def wait(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < deadline, f"not so after {seconds} s"

@@ -65,7 +65,13 @@ class AddCall:
             else:
                 parents = self._none_or_several(edges)
             details = None
-            if job.children or job.bind or base in self._flow_prefixes or id(options) in self._with_details:
+            if (
+                job.children
+                or job.bind
+                or job.weights
+                or base in self._flow_prefixes
+                or id(options) in self._with_details
+            ):
                 details = self._details_of(job)
                 self.fields += starmap(FieldRow, job.beside)
             append(JobRow(queue, job.id, job.name, job.data, opts, parents, details))
@@ -89,6 +95,7 @@ class AddCall:
             bind=job.bind,
             flow_prefix=self._flow_prefixes.get(job.base),
             keep=self._keeps.get(id(options)),
+            weights=job.weights,
         )
 
     def release(self, parents: Iterable[int]) -> None:

@@ -11,6 +11,7 @@ from flownb.errors import FlowError, OptionError
 from flownb.options import JobOptions
 from flownb.wire import codec, keys
 
+_NO_PARENTS: dict[int, str] = {}  # until it is known under which it stands
 _NO_OPTIONS = JobOptions.read(None, "opts")
 
 
@@ -25,8 +26,8 @@ class NodeChecker:
         self._bases: dict[Any, str] = {}
         self._options: dict[Any, JobOptions] = {}
 
-    def check(self, mention: Any) -> tuple[PlannedJob, Node, Sequence[Any]]:
-        """Return the job that a dict or `Node` asks for, the node, and its children as the caller wrote them.
+    def check(self, mention: Any) -> tuple[PlannedJob, Mapping[str, Any] | None, Sequence[Any]]:
+        """Return the job that a dict or `Node` asks for, what it binds, and its children as the caller wrote them.
 
         Raises FlowError or OptionError, without the node's path.
         """
@@ -35,7 +36,7 @@ class NodeChecker:
             raise FlowError(problem)
         if node.bind and not self.share:
             raise FlowError(
-                "a task with nodes as arguments is more than BullMQ can store; leave semantics='bullmq' out"
+                "a task with nodes or files as arguments is more than BullMQ can store; leave semantics='bullmq' out"
             )
         base = self._base_of(node)
         problem = keys.problem_with_name(node.name)
@@ -51,7 +52,10 @@ class NodeChecker:
         if options.job_id is not None:
             _check_id(options.job_id)
         name = node.name if type(node.name) is str else str.__str__(node.name)
-        return PlannedJob(name, base, options.job_id or "", data, options, {}, []), node, children
+        job = PlannedJob(name, base, options.job_id or "", data, options, _NO_PARENTS, [])
+        if node.weights is not None and self.share:  # BullMQ's own semantics know none
+            job.weights = node.weights
+        return job, node.bind, children
 
     def _base_of(self, node: Node) -> str:
         if type(node.queue) is str and (

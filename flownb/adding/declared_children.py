@@ -27,16 +27,16 @@ def groups_of(plan: Plan, parent: int) -> list[dict[str, Any]]:
     """Return the summary of a planned job's children that a picture is drawn from."""
     children = [plan.jobs[i] for i in plan.jobs[parent].children]
     rows, groups = plan.rows.get(parent), []
-    holds_rows = rows is not None and rows.counts is not None
-    alike = [(child.base, child.name) for child in children]
-    for base, name, positions in group_siblings(alike, most_single=0 if holds_rows else MOST_SINGLE):
+    runs = rows.runs() if rows is not None else None
+    alike = [child.shown_as or (child.base, child.name) for child in children]
+    for base, name, positions in group_siblings(alike, most_single=MOST_SINGLE if runs is None else 0):
         members = [children[i] for i in positions]
         policy = members[0].parents[parent]
         leaf = not any(member.children for member in members)
         first = [member.key for member in members[:MOST_SINGLE]]
         group = group_of(base, name, first, len(members), policy, leaf)
-        if rows is not None and rows.counts is not None:
-            group["rows"] = sum(rows.counts[i] for i in positions)
+        if runs is not None:
+            group["rows"] = sum(runs[i] for i in positions)
         groups.append(group)
     return groups
 

@@ -25,7 +25,7 @@ class Node(Generic[Value]):
     Node('report', 'etl', 1 child)
     """
 
-    __slots__ = ("bind", "children", "data", "name", "opts", "prefix", "problem", "queue")
+    __slots__ = ("bind", "children", "data", "name", "opts", "prefix", "problem", "queue", "weights")
 
     def __init__(
         self,
@@ -47,6 +47,8 @@ class Node(Generic[Value]):
         self.problem: Callable[[], str | None] | None = None
         #: a task's parameters that are filled from children: name -> Node, list or dict of Nodes
         self.bind: Mapping[str, Any] | None = None
+        #: what it weighs in units that its queue limits: ``tokens=12 usd=0.5``; ``?``: its worker is to say so
+        self.weights: str | None = None
 
     def __repr__(self) -> str:
         children = self.children if isinstance(self.children, (list, tuple)) else ()

@@ -11,6 +11,7 @@ from typing import Any
 
 from flownb.adding.bare_mentions import merge_bare_mentions
 from flownb.adding.checked_node import NodeChecker
+from flownb.adding.collection import NoCollection
 from flownb.adding.node import Node
 from flownb.adding.order import parents_first
 from flownb.adding.planned_job import Plan, PlannedJob
@@ -35,7 +36,14 @@ def plan(
     and ``jobId``, or when a node is mentioned again, bare, elsewhere: same name, queue and data, no children.
     Without `share` each mention is a job of its own, as in BullMQ, and policies are BullMQ's.
     """
-    walk = Walk(NodeChecker(prefix, defaults or {}, share=share), share=share)
+    with NoCollection():
+        return _plan(tree, prefix, flow, defaults or {}, share)
+
+
+def _plan(
+    tree: Any, prefix: str, flow: str | None, defaults: Mapping[str, Mapping[str, Any]], share: bool
+) -> Plan:
+    walk = Walk(NodeChecker(prefix, defaults, share=share), share=share)
     walk.visit(tree)
     merged = merge_bare_mentions(walk) if share else set[int]()
     shared = _shared_jobs_in_words(walk)
@@ -82,9 +90,9 @@ def _bind_tasks(walk: Walk, order: list[int]) -> None:
         return value
 
     for position in order:
-        job, node, *_ = walk.visited[position]
-        if node.bind:
-            job.bind = codec.encode({name: key_of(value) for name, value in node.bind.items()}, "bind")
+        job, bind, *_ = walk.visited[position]
+        if bind:
+            job.bind = codec.encode({name: key_of(value) for name, value in bind.items()}, "bind")
 
 
 def _shared_jobs_in_words(walk: Walk) -> list[str]:

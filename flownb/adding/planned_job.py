@@ -17,10 +17,12 @@ class PlannedJob:
     id: str  #: empty while the plan is made, if the caller gave none
     data: str
     options: JobOptions
-    parents: dict[int, str]  #: position -> policy, the first parent first
+    parents: dict[int, str]  #: position -> policy, the first parent first; siblings may share one dict
     children: list[int]
     bind: str | None = None
     beside: tuple[tuple[str, str, bytes], ...] = ()  #: key, field, value: notes that are stored with the job
+    weights: str | None = None  #: what it weighs in units that its queue limits
+    shown_as: tuple[str, str] | None = None  #: among which queue key and name a picture has it; None: its own
 
     @property
     def key(self) -> str:
@@ -43,6 +45,8 @@ class Plan:
     #: of a batch: the rows that a parent's children stand for
     rows: dict[int, child_list.ChildRows] = field(default_factory=dict)
     notes: list[tuple[str, str, bytes]] = field(default_factory=list)  #: stored too: key, field, value
+    account: str | None = None  #: the flow whose account it adds to; None: its own
+    paused: str | None = None  #: why the flow is paused from the start on
     grows: bool = False  #: the root is there already and runs: it gets children
 
     @property

@@ -11,7 +11,7 @@ from flownb.adding.add_call import AddCall
 from flownb.adding.chunks import calls_of
 from flownb.adding.planned_job import Plan
 from flownb.adding.removal_options import field_of
-from flownb.errors import Cancelled, FlowError, JobExists, ServerError, ServerUnreachable
+from flownb.errors import Cancelled, FlowError, ServerError, ServerUnreachable
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
 from flownb.wire.job_rows import FieldRow, FlowRecord
@@ -32,21 +32,20 @@ def store_plan(
     name: str | None = None,
     about: Mapping[str, str] | None = None,
     *,
-    fresh: bool = False,
+    fresh: int = 0,
     when_cut_short: Callable[[CutShort], str] = lambda _: SAME_CALL_AGAIN,
 ) -> list[str]:
     """Store a plan; return the ids of the jobs that were there. `about` are further fields of the flow's record.
 
-    Up to 1,000 jobs go in one call, all or nothing; with `fresh`, FlowError when one of them is there. More
-    go in chunks behind sealed parents: none of them can run before its last child is stored. Storing the same
-    plan again finishes what was begun.
+    Up to 1,000 jobs go in one call, all or nothing. More go in chunks behind sealed parents: none can run before
+    its last child is stored. Storing the same plan again finishes what was begun. Raises `JobExists` where one of the
+    `fresh` first jobs is another flow's, of chunks where the root is.
 
     Where the server refuses or does not answer, or the caller is interrupted, and a part may be stored,
     `when_cut_short` sees to that part; the error says what it returns.
     """
-    fields = {"name": name or plan.root.name, "root": plan.root.key, "total": str(len(plan.jobs))}
-    fields |= field_of(plan) | dict(about or {})
-    record = FlowRecord(id=plan.flow, name=name, fields=fields)
+    fields = fields_of(plan, name, about)
+    record = FlowRecord(id=plan.flow, name=name, fields=fields, account=plan.account, paused=plan.paused)
     calls: list[AddCall] = []
     try:
         existing = send(store, plan, record, fresh=fresh, answered=calls.append)
@@ -58,6 +57,12 @@ def store_plan(
         raise saying(error, len(calls), when_cut_short) from None
     log_flow(f"is stored, jobs: {len(plan.jobs):,}", flow=plan.flow)
     return existing
+
+
+def fields_of(plan: Plan, name: str | None, about: Mapping[str, str] | None) -> dict[str, str]:
+    """Return what the record of a plan's flow says from the start on, but for when it was stored."""
+    fields = {"name": name or plan.root.name, "root": plan.root.key, "total": str(len(plan.jobs))}
+    return fields | field_of(plan) | dict(about or {})
 
 
 def saying(error: CutShort, calls: int, when_cut_short: Callable[[CutShort], str]) -> CutShort:
@@ -77,7 +82,7 @@ def send(
     under: OwnRun | None = None,
     at_last: Sequence[FieldRow] = (),
     *,
-    fresh: bool = False,
+    fresh: int = 0,
     answered: Callable[[AddCall], object] = lambda call: None,
 ) -> list[str]:
     """Send a plan whose flow has this record; return the ids that were there, as `store_plan` does.
@@ -91,11 +96,8 @@ def send(
         call.release(i for i, job in enumerate(plan.jobs) if job.children)
         call.fields += at_last
         whole = record and replace(record, is_stored=True)
-        try:
-            return store.jobs.add(call.bases, record=whole, fresh=fresh, own_run=under, **call.arguments())[1]
-        except JobExists as error:  # since somebody looked
-            raise taken(plan, str(error)) from None
-    return _send_sealed(store, plan, record, under, at_last, answered)
+        return store.jobs.add(call.bases, record=whole, fresh=fresh, own_run=under, **call.arguments())[1]
+    return _send_sealed(store, plan, record, under, at_last, fresh, answered)
 
 
 def _send_sealed(
@@ -104,6 +106,7 @@ def _send_sealed(
     record: FlowRecord | None,
     under: OwnRun | None,
     at_last: Sequence[FieldRow],
+    fresh: int,
     answered: Callable[[AddCall], object],
 ) -> list[str]:
     """Send a large plan call by call, each made ready while the server is busy with the one before.
@@ -113,14 +116,21 @@ def _send_sealed(
     seal = keys.seal(plan.prefix, plan.flow)
     failed = threading.Event()
 
-    def send(call: AddCall, is_last: bool) -> list[str]:
+    def send(call: AddCall, is_first: bool, is_last: bool) -> list[str]:
         if failed.is_set():
             return []
         try:
             about = record and replace(record, is_stored=is_last)
             if is_last:
                 call.fields += at_last
-            found = store.jobs.add(call.bases, record=about, seal=seal, own_run=under, **call.arguments())[1]
+            found = store.jobs.add(
+                call.bases,
+                record=about,
+                seal=seal,
+                fresh=int(is_first and fresh > 0),
+                own_run=under,
+                **call.arguments(),
+            )[1]
             answered(call)
             return found
         except BaseException:
@@ -131,7 +141,7 @@ def _send_sealed(
         sent: list[Future[list[str]]] = []
         try:
             for call, is_last in _sealed(plan):
-                sent.append(sender.submit(send, call, is_last))
+                sent.append(sender.submit(send, call, not sent, is_last))
                 if len(sent) > CALLS_AHEAD:
                     sent[-1 - CALLS_AHEAD].result()
             return [id for one in sent for id in one.result()]

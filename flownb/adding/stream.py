@@ -38,7 +38,9 @@ class Stream:
         above = plan.jobs[parents - 1]
         first = 0 if not self._pieces else parents
         fields = {"name": self.name, "root": plan.root.key, "total": "0", **self.about}
-        record = FlowRecord(id=self.flow, name=self.name, fields=fields)
+        record = FlowRecord(
+            id=self.flow, name=self.name, fields=fields, account=plan.account, paused=plan.paused
+        )
         further = self._declared(plan, parents - 1)
         for some in calls_of([job.size for job in plan.jobs[first:]]):
             call = AddCall(plan)

@@ -6,7 +6,7 @@ A job is mentioned again by the same object under another parent, and by a node 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flownb.adding.checked_node import NodeChecker
@@ -21,7 +21,7 @@ class Visited(NamedTuple):
     """A job of the tree, and where it was mentioned first. Its position is its index in `Walk.visited`."""
 
     job: PlannedJob  #: its parents and children, by position
-    node: Node
+    bind: Mapping[str, Any] | None  #: the node's: a task's parameters that are filled from children
     mention: Any  #: what the caller wrote; kept alive, so that its id() stays its own
     parent: int  #: the position of its first parent
     nth: int  #: among that parent's children
@@ -38,6 +38,7 @@ class Walk:
         self._share = share
         self._by_given_id: dict[tuple[str, str], int] = {}  # (queue, jobId) -> position
         self._with_children: set[int] = set()  # positions, also of those whose children are not visited yet
+        self._under: dict[tuple[int, str], dict[int, str]] = {}  # what siblings share; never written to
 
     def visit(self, tree: Any) -> None:
         """Visit the whole tree; raise FlowError or OptionError, with the path, at the first bad node."""
@@ -70,14 +71,14 @@ class Walk:
     def _visit_one(self, mention: Any, parent: int, nth: int) -> tuple[int, Sequence[Any]]:
         """Return the position of the job that is mentioned, and those of its children that were not visited."""
         try:
-            job, node, children = self._checker.check(mention)
+            job, bind, children = self._checker.check(mention)
         except (FlowError, OptionError) as error:
             problem = str(error).removeprefix(": ").removeprefix(".")
             raise type(error)(f"{self._path_under(parent, nth)}: {problem}") from None
         position = self._by_given_id.get((job.base, job.id)) if job.id else None
         if position is None:
             position = len(self.visited)
-            self._add(Visited(job, node, mention, parent, nth))
+            self._add(Visited(job, bind, mention, parent, nth))
         else:
             self._visit_again(position, job, parent, nth)
         if not children or position in self._with_children:
@@ -90,7 +91,8 @@ class Walk:
         position = len(self.visited)
         if parent != _ABOVE_ROOT:
             policy = (job.options.policy or "fpof") if self._share else (job.options.bullmq_policy or "")
-            job.parents[parent] = policy
+            under = self._under.get((parent, policy))
+            job.parents = under or self._under.setdefault((parent, policy), {parent: policy})
             self.visited[parent].job.children.append(position)
         self.visited.append(visited)
         self.position_of[id(mention)] = position
@@ -131,7 +133,7 @@ class Walk:
         job = self.visited[child].job
         if parent == _ABOVE_ROOT or parent in job.parents:
             return
-        job.parents[parent] = policy or job.options.policy or "fpof"
+        job.parents = {**job.parents, parent: policy or job.options.policy or "fpof"}
         self.visited[parent].job.children.append(child)
         if len(job.parents) > 1:
             self.shared[child] = None
@@ -139,9 +141,10 @@ class Walk:
     def merge(self, position: int, into: int) -> None:
         """Make a job that was visited on its own a further mention of another."""
         job, _, mention, _, _ = self.visited[position]
-        for parent, policy in job.parents.items():
+        for parent in job.parents:
             siblings = self.visited[parent].job.children
             siblings[siblings.index(position)] = into
-            self.visited[into].job.parents[parent] = policy
+        named = self.visited[into].job
+        named.parents = {**named.parents, **job.parents}
         self.position_of[id(mention)] = into
         self.shared[into] = None

@@ -47,7 +47,7 @@ def read_children_values(store: Store, parent: str, flow: str | None) -> Childre
     """Return the values of a parent's children, in declared order; None for an optional child that failed."""
     values = decoded_each(store, flow, store.children.read_values(parent))
     ignored = store.children.read_ignored(parent)
-    declared = [key for piece in store.declared.read(parent) for key in piece.keys]
+    declared = store.declared.read_keys(parent)
     order = dict.fromkeys(declared) or dict.fromkeys(sorted([*values, *ignored]))
     order.update(dict.fromkeys(values))
     found = {key: values.get(key) for key in order if key in values or key in ignored}

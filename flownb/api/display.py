@@ -9,7 +9,7 @@ from flownb.adding.plan import plan
 from flownb.adding.preview import snapshot_of_plan
 from flownb.arguments import path as path_of
 from flownb.state.stored_flow import StoredFlow
-from flownb.wire.records import FAILED, NO_CAUSE
+from flownb.wire.records import COMPLETED, FAILED, NO_CAUSE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,20 +26,40 @@ def draw(tree: Any) -> Drawing:
     return hooks.drawings.digraph(snapshot_of_plan(plan(tree, prefix="bull")))
 
 
-def page(stored: StoredFlow, path: Any = None, *, table: pd.DataFrame | None = None) -> str:
-    """Return a flow as one HTML page, with a table of its result where there is one; with `path`, write it there."""
+_NARROW = 560  # pixels of a timeline for narrow screens and for paper
+
+
+def page(
+    stored: StoredFlow, path: Any = None, *, table: pd.DataFrame | None = None, table_of: int | None = None
+) -> str:
+    """Return a flow as one HTML page; with `path`, write it there.
+
+    Its result is the `table`, which may be the beginning of one with `table_of` rows; else the root's value.
+    """
     snapshot, records = stored.snapshot(failures=True), stored.records()
     # The snapshot's failures are a sample with tracebacks; all of them are to be counted.
     sampled = {record.key for record in snapshot.failures}
     others = [r for r in records if r.state == FAILED and r.why not in NO_CAUSE and r.key not in sampled]
+    now = snapshot.finished or snapshot.now
     html = hooks.pages.report(
         snapshot,
         table_html=table,
+        table_of=table_of,
+        value=_value(stored) if table is None else None,
         failures=[*snapshot.failures, *others],
-        timeline=hooks.timelines.timeline_svg(records, now=snapshot.finished or snapshot.now),
+        timeline=hooks.timelines.timeline_svg(records, now=now),
+        narrow_timeline=hooks.timelines.timeline_svg(records, now=now, width=_NARROW),
         title=snapshot.name,
     )
     if path is not None:
         with open(path_of("path", path), "w", encoding="utf-8") as file:
             file.write(html)
     return html
+
+
+def _value(stored: StoredFlow) -> str | None:
+    """What the root has returned, as JSON text; None where it has not, or returned nothing."""
+    root = stored.store.jobs.read([stored.root])[0]
+    if root is None or root.state != COMPLETED or root.returnvalue in (None, "null"):
+        return None
+    return root.returnvalue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from flownb import hooks
@@ -77,16 +78,23 @@ def examine(queue: str | None, *, fix: bool, connection: Connection | None) -> l
 
 def lines(store: Store, queue: str | None, *, fix: bool) -> list[Line]:
     """Return what is wrong, line by line; with `fix` after repairing it."""
-    flows, damage = list[str](), list[Finding]()
+    flows, bases, damage = list[str](), dict[str, None](), list[Finding]()
+    wanted = None if queue is None else keys.base(store.prefix, queue)
+    if wanted is not None:
+        bases[wanted] = None
     try:
-        flows += _flows(store, queue)
+        for flow, its_bases in _flows(store):
+            if wanted is None or wanted in its_bases:
+                flows.append(flow)
+                bases |= dict.fromkeys(its_bases)
         if queue is None:
             context = CheckContext(store)
             damage += [entry_illegible(flow, context) for flow in store.flows.read_illegible(_FLOWS_A_READ)]
             damage += check_own_folder(context)
     except ServerRefused as error:
         damage.append(index_illegible(error, CheckContext(store)))
-    bases = [keys.base(store.prefix, queue)] if queue is not None else _bases(store, flows)
+    if queue is None:
+        bases |= dict.fromkeys(_served(store))
     checkup = Checkup(store)
     found = damage + checkup.findings(bases, flows)
     if not fix:
@@ -96,28 +104,18 @@ def lines(store: Store, queue: str | None, *, fix: bool) -> list[Line]:
     return repaired
 
 
-def _flows(store: Store, queue: str | None) -> Iterator[str]:
-    base = None if queue is None else keys.base(store.prefix, queue)
-    for flow, _ in store.flows.pages(_FLOWS_A_READ):
-        if base is None or base in _queues_of(store, flow):
-            yield flow
+def _flows(store: Store) -> Iterator[tuple[str, list[str]]]:
+    """Yield each flow with the queues of its jobs, by its counts; none where these cannot be read: a finding."""
+    index = store.flows.pages(_FLOWS_A_READ)
+    while some := [flow for flow, _ in islice(index, _FLOWS_A_READ)]:
+        for flow, found in zip(some, store.flows.read_many(some, ()), strict=True):
+            bases = dict.fromkeys(field.partition("@")[2] for field in found.counts)
+            yield flow, [base for base in bases if base]
 
 
-def _bases(store: Store, flows: list[str]) -> list[str]:
-    found = {base: None for flow in flows for base in _queues_of(store, flow)}
-    served = store.queues.read_served() or set()
-    return [
-        *found,
-        *sorted(base for base in served - found.keys() if keys.prefix_of_base(base) == store.prefix),
-    ]
-
-
-def _queues_of(store: Store, flow: str) -> list[str]:
-    """The queues of a flow's jobs, by its counts; none where these cannot be read, which is a finding."""
-    try:
-        return store.flows.read_queues(flow)
-    except ServerRefused:
-        return []
+def _served(store: Store) -> list[str]:
+    served = store.queues.read_served() or ()
+    return sorted(base for base in served if keys.prefix_of_base(base) == store.prefix)
 
 
 def _line(finding: Finding) -> Line:

@@ -19,6 +19,7 @@ from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
 from flownb.wire.log_lines import PrintedLine
 from flownb.wire.records import JobRecord
+from flownb.wire.secret_names import masked_values
 from flownb.wire.store.limits import CHUNK_JOBS, in_pieces
 
 TREE, LOGS, PAGE = "tree.json", "logs.jsonl", "report.html"
@@ -68,9 +69,9 @@ def write_flow(stored: StoredFlow, folder: Path) -> None:
         tree.write("\n]}\n")
 
 
-def write_page(stored: StoredFlow, folder: Path, table: Any = None) -> None:
+def write_page(stored: StoredFlow, folder: Path, table: Any = None, table_of: int | None = None) -> None:
     """Write the page that `to_html` gives."""
-    display.page(stored, folder / PAGE, table=table)
+    display.page(stored, folder / PAGE, table=table, table_of=table_of)
 
 
 def _about(stored: StoredFlow) -> dict[str, Any]:
@@ -96,9 +97,9 @@ def _job(stored: StoredFlow, key: str, record: JobRecord | None) -> dict[str, An
         "queue": record.queue,
         "id": record.id,
         "state": record.state,
-        "data": _value(record.data),
+        "data": masked_values(_value(record.data)),
         "opts": _value(record.opts),
-        "returnvalue": _value(record.returnvalue),
+        "returnvalue": masked_values(_value(record.returnvalue)),
         "failed_reason": record.failed_reason,
         "stacktrace": _value(record.stacktrace),
         "attempts_made": record.attempts_made,

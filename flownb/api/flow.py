@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from flownb import connection as connections
 from flownb import errors, hooks
 from flownb.api import display, export
+from flownb.api.awaiting import awaited
+from flownb.api.how_far import HowFarReader
 from flownb.api.job import Job, find_job, store_of
 from flownb.api.progress import Progress
 from flownb.api.waiting import FlowOutcome, polls, read_outcome, reasons, warn_of_removed, within
@@ -104,8 +106,8 @@ class Flow(Generic[Value]):
 
         Raises `JobMissing` once the flow was removed, as `pause` does.
 
-        >>> add({"name": "total", "queueName": "doc-flows"}).pause().resume().progress().paused
-        False
+        >>> add({"name": "total", "queueName": "doc-flows"}).pause().resume().progress().paused is None
+        True
         """
         self._connection.ensure_writable()
         self._stored.record_now()
@@ -192,11 +194,11 @@ class Flow(Generic[Value]):
         counts = self._stored.flow_state.counts()
         if not counts.total:
             self._stored.record_now()  # a flow that is there has a root
-        return Progress.of(counts, partial(self._time_left, counts))
+        return Progress.of(counts, partial(self._time_left, counts), self._stored.spent())
 
     def _time_left(self, counts: FlowCounts) -> tuple[float, float] | None:
-        store, since = self._stored.store, int(self._stored.record["created"])
-        bases = [keys.base(store.prefix, queue) for queue in counts.by_stage]
+        store, since = self._stored.store, int(self._stored.record_now()["created"])
+        bases = [keys.base(store.prefix, counts.queues_of(stage)[-1]) for stage in counts.by_stage]
         paces = dict(zip(counts.by_stage, store.throughput.read(bases, since), strict=True))
         for queue, rows in counts.rows_a_job.items():
             paces[queue] = paces[queue].of_rows(rows)
@@ -214,8 +216,10 @@ class Flow(Generic[Value]):
         """
         if state is not None:
             one_of("state", state, STATES)
-        records = [record for record in self._stored.records(removed=True) if state in (None, record.state)]
-        return hooks.tables.jobs_frame(records)
+        lines = self._stored.lines()
+        return hooks.tables.jobs_frame(
+            lines if state is None else [line for line in lines if line.state == state]
+        )
 
     def draw(self) -> Drawing:
         """Return the tree as a `graphviz.Digraph`, coloured by state, like siblings folded into one node.
@@ -230,10 +234,11 @@ class Flow(Generic[Value]):
         """Return the whole live view: tree, table of jobs, failures, timeline, and buttons that steer the flow.
 
         As the last line of a cell it shows itself; closing it or its page ends the reading. Without a kernel,
-        or with the variable ``FLOWNB_STATIC`` set, the cell gets the picture alone.
+        or with the variable ``FLOWNB_STATIC`` set, the cell gets the picture alone, a terminal the tree as text.
 
         >>> add({"name": "total", "queueName": "doc-views"}).watch()
-        FlowView('total')
+        Flow('total': 1 job)
+        ○ total  waiting
         """
         return hooks.live_views.view_of(self, whole=True)
 
@@ -263,7 +268,7 @@ class Flow(Generic[Value]):
     def to_html(self, path: Any = None) -> str:
         """Return the flow as one HTML page for others; with `path`, write it there too.
 
-        Tree, counts, failures and timeline, without scripts, for a browser without a server.
+        The result first, then failures, tree, counts and timeline; no scripts; fit for telephones and for paper.
 
         >>> "<script" in add({"name": "total", "queueName": "doc-flows"}).to_html()
         False
@@ -307,32 +312,33 @@ class Flow(Generic[Value]):
         'completed'
         """
         shown = hooks.bars.progress_bar(self.name) if flag("progress", progress) else nullcontext()
+        far = HowFarReader(self._stored, self.progress)
         with within(timeout):
             if self._outcome is None or self._outcome.is_outdated(self._stored):
                 with shown as show:
-                    any(self._polls(timeout, lambda: self._has_ended(show)))
+                    any(self._polls(timeout, lambda: self._has_ended(show and (lambda: show(far.read())))))
                 if "tidy" in self._stored.record:
                     self._outcome = read_outcome(self._stored)
         return self
 
-    def _has_ended(self, show: Callable[[int, int, int], None] | None) -> bool:
+    def _has_ended(self, show: Callable[[], None] | None) -> bool:
+        has_ended = self._stored.flow_state.catch_up().state is not None
+        if not has_ended:
+            self._while_waiting()
+            has_ended = self._is_held()
         if show is not None:
-            show(*self._ended_of_all())
-        if self._stored.flow_state.catch_up().state is not None:
-            return True
-        self._while_waiting()
-        return False
-
-    def _ended_of_all(self) -> tuple[int, int, int]:
-        """Return how many jobs have ended, how many of these failed, and of how many."""
-        now = self.progress()
-        return now.completed + now.failed, now.failed, now.total
+            show()
+        return has_ended
 
     def _polls(self, timeout: Any, ask: Callable[[], _T]) -> Iterator[_T]:
         return polls(self._stored, timeout, ask, handle=self)
 
     def _while_waiting(self) -> None:
         """Called whenever the flow has not ended yet; a batch may have something to do meanwhile."""
+
+    def _is_held(self) -> bool:
+        """Say whether a brake has stopped it, so that nobody waits for its end; only batches have brakes."""
+        return False
 
     def result(self, timeout: Any = None) -> Value:
         """Wait for the flow and return the root's value; raise `FlowFailed` with the root cause if it failed.
@@ -352,6 +358,20 @@ class Flow(Generic[Value]):
                 raise failure
             warn_of_removed(self._stored)
         return value
+
+    def __await__(self) -> Generator[Any, None, Value]:
+        """``await flow`` gives what `result` gives while the running loop goes on: in a notebook's cell, in a service.
+
+        Interrupting or cancelling it leaves the flow running.
+
+        >>> import asyncio
+        >>> async def main():
+        ...     with Worker("doc-waits", lambda job: 7):
+        ...         return await add({"name": "total", "queueName": "doc-waits"})
+        >>> asyncio.run(main())
+        7
+        """
+        return awaited(self.result, self.name).__await__()
 
     # ---- how it is shown ----------------------------------------------------------------------------
 

@@ -12,8 +12,10 @@ from flownb.wire.store import Store
 CHOICES = ("reuse", "rerun", "error")
 _FIELDS = ("name", "fl", "parentKey")
 
+Known = tuple[str | None, bool]  # a flow that is there, and whether all of it is stored
 
-def flow_to_reuse(store: Store, plan: Plan) -> tuple[str | None, bool]:
+
+def flow_to_reuse(store: Store, plan: Plan) -> Known:
     """Return the flow whose root has the id that the caller gave this root, and whether all of it is stored.
 
     Raises FlowError where that id is another kind of job: a handle would show something else than the tree.

@@ -14,6 +14,9 @@ from flownb.api.job_changes import JobChanges
 from flownb.arguments import flag, whole
 from flownb.connection import Connection
 from flownb.errors import FlowError, job_missing
+from flownb.files.folder_of_flow import find_folder
+from flownb.files.references import with_input_files
+from flownb.files.rows_in_files import RowsOfJob
 from flownb.files.stored_values import decoded, decoded_each
 from flownb.options import JobOptions
 from flownb.state.stored_flow import StoredJob
@@ -78,12 +81,19 @@ class Job(JobChanges):
     def data(self) -> Any:
         """What the producer passed: a JSON value, mostly a dict."""
         if self._data is _UNREAD:
-            self._data = codec.decode(self._record.data)
             bind = codec.decode(self._record.bind) if self._record.bind else {}
+            self._data = self._rows() if "file" in bind else codec.decode(self._record.data)
             if "large" in bind:
                 rows = self._data["rows"] if "rows" in bind else [self._data]
                 self._store.large_inputs.fill(self._record.flow, rows, bind["large"])
+            if "files" in bind:
+                self._data = with_input_files(self._data)
         return self._data
+
+    def _rows(self) -> dict[str, Any]:
+        """The rows of a job that many share, from the file in which they stand."""
+        rows = RowsOfJob(self._record.data, lambda: find_folder(self._store, self._record.flow))
+        return {"rows": rows.read()}
 
     @property
     def opts(self) -> dict[str, Any]:

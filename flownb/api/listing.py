@@ -17,6 +17,7 @@ from flownb.errors import ServerRefused
 from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
 from flownb.state.listed_flow import ListedFlow, Unended, pages_of_listed
 from flownb.wire import keys
+from flownb.wire.pauses import amounts_in_words
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, STATES, FlowCounts
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import number
@@ -44,6 +45,7 @@ class Line(NamedTuple):
     total: int
     age_s: float
     why: str
+    spent: str = ""  #: what its jobs have spent, in words
 
     @classmethod
     def of(
@@ -69,10 +71,11 @@ def flows(
     *,
     connection: Connection | None = None,
 ) -> pd.DataFrame:
-    """List the flows on the server, the newest first: a DataFrame flow name state completed failed total age_s why.
+    """List the flows on the server, the newest first: flow name state completed failed total age_s why spent.
 
-    `flow` is what `attach` takes. `why` says of a failed flow what failed it, of one that has not ended what keeps
-    it, as far as its counts and queues tell; `explain` looks at each job. Of a name the newest flow is listed, which
+    A DataFrame, one row a flow. `flow` is what `attach` takes. `why` says of a failed flow what failed it, of one that
+    has not ended what keeps it, as far as its counts and queues tell; `explain` looks at each job. `spent` is in words
+    what `spend` was told. Of a name the newest flow is listed, which
     `attach` finds; ``state="older"`` lists those that had the name before, which are removed with it. `queue` keeps the
     flows with a job in that queue, and adds those that other programs put there, as far as the newest 250 jobs of each
     of its states belong to them; jobs without parent and children are no flows. `state` is one of BullMQ's states, of
@@ -88,8 +91,10 @@ def flows(
     queue, state, limit = _checked(queue, state, limit)
     _, store = store_of(connection)
     lines = list[Line]()
+    listing = _Listing(store, queue, state)
     try:
-        lines += islice(_Listing(store, queue, state).lines(), limit)
+        lines += islice(listing.lines(), limit)
+        lines = listing.with_spent(lines)
     except ServerRefused as error:  # the index itself
         lines.append(_damaged("", error))
     return hooks.tables.flows_frame(lines)
@@ -114,6 +119,7 @@ class _Listing:
         self._now = store.server.read_time()
         self._reasons = ShortReasons(store)
         self._compared = 0  # flows so far that were looked at one by one
+        self._accounts: dict[str, str] = {}  # of flows by what the lines call them
 
     def lines(self) -> Iterator[Line]:
         """Yield a line for each flow that is asked for, the newest first."""
@@ -126,6 +132,15 @@ class _Listing:
                 yield from self._line_or_damage(flow, found, is_own=True)
         for _, root in others:
             yield from self._line_or_damage(root, None, is_own=False)
+
+    def with_spent(self, lines: list[Line]) -> list[Line]:
+        """Return the lines with what their flows have spent, which is read in one go."""
+        accounts = [self._accounts.get(line.flow) for line in lines]
+        spent = self._store.accounts.read_many(list(filter(None, accounts)))
+        return [
+            line._replace(spent=amounts_in_words(spent[account])) if account and spent[account] else line
+            for line, account in zip(lines, accounts, strict=True)
+        ]
 
     def _line_or_damage(self, flow: str, found: ListedFlow | None, *, is_own: bool) -> Iterator[Line]:
         """Yield what the list says of a flow; of one that cannot be read, why; nothing of one that is not asked for."""
@@ -149,7 +164,7 @@ class _Listing:
         return self._line_as_read(opened, found)
 
     def _is_in_queue(self, found: ListedFlow) -> bool:
-        return self._queue is None or self._queue in found.counts.by_stage
+        return self._queue is None or self._queue in found.counts.queues
 
     def _tells_all(self, found: ListedFlow) -> bool:
         """Is there nothing about the flow that its own keys do not say?"""
@@ -166,7 +181,7 @@ class _Listing:
             why = failure(found.blamed)
         elif state != COMPLETED:
             why = self._reasons.why(found.record, found.counts, found.unended, found.flow)
-        return self._made(found.record, found.record["root"], state, found.counts, why)
+        return self._made(found.record, found.record["root"], state, found.counts, why, found.flow)
 
     def _line_as_read(self, flow_state: FlowState, found: ListedFlow | None) -> Line | None:
         """Return what is found by looking at the flow itself; None if it is gone, or not asked for."""
@@ -180,10 +195,10 @@ class _Listing:
             return None
         counts = flow_state.counts(COUNT_PATIENCE_SECONDS)
         why = self._why(flow_state, record, counts, found)
-        return self._made(record, flow_state.root, state, counts, why)
+        return self._made(record, flow_state.root, state, counts, why, flow_state.flow)
 
     def _has_jobs_in_queue(self, flow: str) -> bool:
-        return self._queue is None or self._queue in self._store.flows.read_counts(flow).by_stage
+        return self._queue is None or self._queue in self._store.flows.read_counts(flow).queues
 
     def _why(
         self, flow_state: FlowState, record: dict[str, str], counts: FlowCounts, found: ListedFlow | None
@@ -196,8 +211,19 @@ class _Listing:
             texts = [self._reasons.why(record, counts, unended, flow_state.flow)]
         return "; ".join(filter(None, [*texts, "not all of it was counted yet" if counts.counting else ""]))
 
-    def _made(self, record: dict[str, str], root: str, state: str, counts: FlowCounts, why: str) -> Line:
-        return Line.of(keys.short(root, self._store.prefix), record, state, counts, self._now, why)
+    def _made(
+        self,
+        record: dict[str, str],
+        root: str,
+        state: str,
+        counts: FlowCounts,
+        why: str,
+        flow: str | None,
+    ) -> Line:
+        line = Line.of(keys.short(root, self._store.prefix), record, state, counts, self._now, why)
+        if flow is not None:
+            self._accounts[line.flow] = record.get("account", flow)
+        return line
 
 
 def _damaged(flow: str, error: ServerRefused) -> Line:

@@ -13,16 +13,18 @@ from flownb.adding.node import Node
 from flownb.adding.plan import plan as plan_tree
 from flownb.adding.plan import refuse_other_prefix
 from flownb.adding.planned_job import Plan
-from flownb.adding.send import SAME_CALL_AGAIN, CutShort, saying, store_plan
+from flownb.adding.send import SAME_CALL_AGAIN, CutShort, fields_of, saying, store_plan, taken
 from flownb.api import cut_short
 from flownb.api.attach import flow_around, flow_handle
 from flownb.api.flow import Flow
-from flownb.api.if_exists import CHOICES, flow_to_reuse, refuse_stored, remove_stored
+from flownb.api.if_exists import CHOICES, Known, flow_to_reuse, refuse_stored, remove_stored
 from flownb.api.job import store_of
 from flownb.api.job_tree import read_tree
 from flownb.arguments import is_unicode, items, one_of, shown, text, whole
 from flownb.connection import Connection
-from flownb.errors import FlowError, OptionError, ServerError
+from flownb.errors import FlowError, JobExists, OptionError, ServerError
+from flownb.options import MOST_AT_A_TIME
+from flownb.state.stored_flow import StoredFlow
 from flownb.typed import Value
 from flownb.wire import keys
 from flownb.wire.store import Store
@@ -54,6 +56,7 @@ class FlowProducer:
         semantics: str = "flownb",
         if_exists: str = "reuse",
         on_failure: str | None = None,
+        concurrency: int | None = None,
     ) -> Flow[Value]:
         """Store a tree of dicts or `Node`s and return its `Flow`.
 
@@ -71,6 +74,9 @@ class FlowProducer:
         ``"cancel"`` (the default) ends them with the reason ``cancelled``, ``"finish"`` runs them all the same. Jobs
         that something else needs run in any case.
 
+        `concurrency` is how many jobs of this flow run at a time, on all of flownb's workers together; other flows of
+        the same queues go on beside it. BullMQ's workers know nothing of it.
+
         ``semantics="bullmq"`` writes the tree as BullMQ's producer would and nothing more: no job is shared,
         a failed child without a policy leaves its parent waiting, ``removeOnComplete`` acts at once. The `Flow` is
         like that of a tree which a Node service added.
@@ -83,13 +89,12 @@ class FlowProducer:
             ...
         flownb.errors.FlowError: root: opts.jobId 'november' is there already in queue 'doc-raw' (waiting); ...
         """
-        adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
+        adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure, concurrency)
         if semantics == "bullmq" and name is not None:
             raise OptionError("name: BullMQ's flows have none; leave it out, or leave semantics='bullmq' out")
         name = keys.checked_name(name)
         plan = adding.read(tree, name)
-        adding.check(plan)
-        return adding.store(plan, name)
+        return adding.store(plan, name, adding.check(plan))
 
     def add_bulk(
         self,
@@ -99,13 +104,14 @@ class FlowProducer:
         semantics: str = "flownb",
         if_exists: str = "reuse",
         on_failure: str | None = None,
+        concurrency: int | None = None,
     ) -> list[Flow]:
         """Store several trees; all of them are checked before the first is written. See `add`.
 
         >>> FlowProducer().add_bulk({"name": f"day-{n}", "queueName": "doc-days"} for n in (1, 2))
         [Flow('day-1': 1 job), Flow('day-2': 1 job)]
         """
-        adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure)
+        adding = _Adding(self._connection, queues_options, semantics, if_exists, on_failure, concurrency)
         given = None if isinstance(trees, Mapping) else items(trees)
         if given is None:
             raise FlowError(f"add_bulk takes a list of trees, not {shown(trees)}; add(tree) adds one")
@@ -155,6 +161,7 @@ class _Adding:
         semantics: str,
         if_exists: str,
         on_failure: str | None,
+        concurrency: Any,
     ) -> None:
         one_of("semantics", semantics, ("flownb", "bullmq"))
         one_of("if_exists", if_exists, CHOICES)
@@ -162,6 +169,13 @@ class _Adding:
             one_of("on_failure", on_failure, ("cancel", "finish"))
             if semantics == "bullmq":
                 raise OptionError("on_failure: BullMQ's flows have none; leave it out, or semantics='bullmq'")
+        if concurrency is not None:
+            concurrency = whole("concurrency", concurrency, 1, MOST_AT_A_TIME)
+            if semantics == "bullmq":
+                raise OptionError(
+                    "concurrency: BullMQ's flows have none; leave it out, or semantics='bullmq'"
+                )
+        self.concurrency: int | None = concurrency
         self.connection = connections.current(connection)
         self.queues_options = queues_options
         self.as_bullmq = semantics == "bullmq"
@@ -177,49 +191,68 @@ class _Adding:
         cut_short.resume(plan, name, self.connection)
         return plan
 
-    def check(self, plan: Plan) -> None:
-        """Refuse or remove what is stored under the plan's ids, as the caller asked."""
+    def check(self, plan: Plan) -> Known:
+        """Refuse or remove what is stored under the plan's ids, as the caller asked; return the flow that is there."""
         self.connection.ensure_writable()
         if self.if_exists == "error":
             refuse_stored(self._store, plan)
         elif self.if_exists == "rerun":
             remove_stored(self._store, plan)
         elif not self.as_bullmq:
-            flow_to_reuse(self._store, plan)
+            return flow_to_reuse(self._store, plan)
+        return None, False
 
-    def store(self, plan: Plan, name: str | None) -> Flow:
-        """Store a plan, unless the flow of this root is there; return its handle."""
+    def store(self, plan: Plan, name: str | None, known: Known | None = None) -> Flow:
+        """Store a plan, unless the flow of this root is there; return its handle.
+
+        `known` is what `check` has just found; None where more was stored since.
+        """
         queues = {keys.queue_of_base(job.base) for job in plan.jobs}
         hooks.kernel_workers.register_code(self.connection, queues)
         if self.as_bullmq:
             store_as_bullmq(self._store, plan, lambda _: cut_short.leave(plan, name, self.connection))
-            flow = None
+            stored = None
         else:
-            flow = self._store_or_reuse(plan, name)
+            stored = self._store_or_reuse(plan, name, known)
         hooks.kernel_workers.start_kernel_worker(self.connection)
-        if flow is not None:
-            return Flow(flow, connection=self.connection)
+        if stored is not None:
+            if self.concurrency is not None:
+                hooks.kernel_workers.widen(self.connection, stored.id, queues, self.concurrency)
+            return Flow(stored, connection=self.connection)
         return flow_handle(flow_around(self._store, plan.root.key, name=plan.root.name), self.connection)
 
-    def _store_or_reuse(self, plan: Plan, name: str | None) -> str:
-        """Return the id of the flow, which may be stored already, as a whole or in part."""
-        known, is_whole = (None, False) if self.if_exists == "error" else flow_to_reuse(self._store, plan)
+    def _store_or_reuse(self, plan: Plan, name: str | None, found: Known | None) -> StoredFlow:
+        """Return the flow, which may be stored already, as a whole or in part."""
+        if found is None:
+            found = (None, False) if self.if_exists == "error" else flow_to_reuse(self._store, plan)
+        known, is_whole = found
         if known is not None and is_whole:
-            return known
+            if self.concurrency is not None:
+                self._store.flows.bound(known, self.concurrency)
+            return StoredFlow.own(self._store, known)
         if known is not None:  # begun by a producer that died meanwhile
             plan.rename(known)
         for announcement in plan.shared:
             print(announcement)
         about = {"on_failure": self.on_failure}
+        if self.concurrency is not None:
+            about["concurrency"] = str(self.concurrency)
 
         def when_cut_short(error: CutShort) -> str:
             if plan.root.options.job_id is not None and self.if_exists == "reuse":
                 return SAME_CALL_AGAIN
             return cut_short.take_back(self._store, plan, name, self.connection, error)
 
-        fresh = self.if_exists == "error"
-        store_plan(self._store, plan, name, about, fresh=fresh, when_cut_short=when_cut_short)
-        return plan.flow
+        fresh = len(plan.jobs) if self.if_exists == "error" else 1
+        try:
+            store_plan(self._store, plan, name, about, fresh=fresh, when_cut_short=when_cut_short)
+        except JobExists as error:  # since somebody looked
+            if self.if_exists == "error":
+                raise taken(plan, str(error)) from None
+            return self._store_or_reuse(plan, name, None)
+        if known is not None:
+            return StoredFlow.own(self._store, plan.flow)
+        return StoredFlow.just_stored(self._store, plan.flow, fields_of(plan, name, about))
 
     @cached_property
     def _store(self) -> Store:
@@ -242,6 +275,7 @@ def add(
     semantics: str = "flownb",
     if_exists: str = "reuse",
     on_failure: str | None = None,
+    concurrency: int | None = None,
     connection: Connection | None = None,
 ) -> Flow[Value]:
     """Store a tree of dicts, `Node`s or task nodes and return its `Flow`; see `FlowProducer.add`.
@@ -256,6 +290,7 @@ def add(
         semantics=semantics,
         if_exists=if_exists,
         on_failure=on_failure,
+        concurrency=concurrency,
     )
 
 

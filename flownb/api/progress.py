@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from flownb import hooks
+from flownb.wire.amounts import Amounts, in_units
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED, FlowCounts
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ class Progress:
     """Counts of jobs over the whole tree, at one moment.
 
     `fraction` is the part of all jobs that has ended, well or badly: 1.0 when the root has ended. `paused`
-    says that the flow is held by `Flow.pause`.
+    says why the flow is held, as by `Flow.pause`. `spent` has what `spend` was told, by unit; of a batch by all runs of
+    its name, until ``if_exists="rerun"``.
 
     >>> with Worker("doc-done", lambda job: 7):
     ...     add({"name": "total", "queueName": "doc-done"}).wait(timeout=30).progress()
@@ -31,10 +33,13 @@ class Progress:
     active: int
     total: int
     counts: FlowCounts
+    spent: Mapping[str, float] = field(default_factory=dict)
     _estimate: Callable[[], tuple[float, float] | None] = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, counts: FlowCounts, estimate: Callable[[], tuple[float, float] | None]) -> Progress:
+    def of(
+        cls, counts: FlowCounts, estimate: Callable[[], tuple[float, float] | None], spent: Amounts
+    ) -> Progress:
         """Sum up a flow's counts; `estimate` is asked for the time left when somebody wants to know."""
         return cls(
             completed=counts.count(COMPLETED),
@@ -42,6 +47,7 @@ class Progress:
             active=counts.count(ACTIVE),
             total=counts.total,
             counts=counts,
+            spent=in_units(spent),
             _estimate=estimate,
         )
 
@@ -65,9 +71,13 @@ class Progress:
         return self._estimate()
 
     @property
-    def paused(self) -> bool:
-        """Whether `Flow.pause` holds the flow."""
-        return self.counts.paused
+    def paused(self) -> str | None:
+        """Why the flow is held: ``by hand``, by which brake, or what a worker has said; None while it is not.
+
+        >>> add({"name": "total", "queueName": "doc-held"}).pause().progress().paused
+        'by hand'
+        """
+        return (self.counts.paused_why or "by hand") if self.counts.paused else None
 
     @property
     def stages(self) -> pd.DataFrame:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple, TypeVar
 
+from flownb.api.awaiting import end_if_given_up
+from flownb.api.batch_ends import batch_ends
 from flownb.api.job import find_job
 from flownb.arguments import seconds
 from flownb.connection import patience
@@ -42,7 +44,8 @@ def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: obj
     started, pause, is_explained, explain_at = time.monotonic(), FIRST_PAUSE_SECONDS, False, SILENCE_SECONDS
     deadline = None if limit is None else started + limit
     while True:
-        waited, lost = time.monotonic() - started, None
+        end_if_given_up()
+        waited, lost, ends = time.monotonic() - started, None, batch_ends.count
         try:
             with patience.until(deadline):
                 answer = ask()
@@ -60,7 +63,7 @@ def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: obj
         if waited > explain_at and not lost:
             with patience.until(deadline), suppress(*([ServerUnreachable] if limit is not None else [])):
                 is_explained, explain_at = _explain(stored, is_explained), waited + SILENCE_SECONDS
-        time.sleep(min(pause, left))
+        batch_ends.wait_for_more(ends, min(pause, left))
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections import Counter
 
 from flownb import hooks
 from flownb.batches.batch_request import BatchRequest
 from flownb.batches.row_plan import WHOLE, RowPlan
+from flownb.batches.rows import Rows
 from flownb.state.ahead import behind, read_ahead
-from flownb.tasks.code import code_of, difference, in_brackets, is_edited
+from flownb.tasks.code import difference, in_brackets, is_edited
 from flownb.wire.records import COMPLETED, FAILED
+from flownb.wire.secret_names import MASK, is_secret
 
 
 def announce_kept(plan: RowPlan, kept: int, total: int, *, failed: int = 0, again: int = 0) -> None:
@@ -27,6 +31,31 @@ def announce_kept(plan: RowPlan, kept: int, total: int, *, failed: int = 0, agai
     done = f"{kept - failed:,} of {total:,} rows are there already"
     print(f"batch {plan.request.name!r}: {', '.join([done, *parts])}")
     announce_edited(plan, kept - failed)
+
+
+def announce_repeats(plan: RowPlan) -> None:
+    """Say how many runs the rows are, where equal ones run once."""
+    if plan.rows.repeats is not None:
+        print(f"batch {plan.request.name!r}: {rows_in_words(plan)}: equal rows run once")
+
+
+def rows_in_words(plan: RowPlan) -> str:
+    """How many rows there are, and how many runs where equal ones run once."""
+    rows, runs = plan.rows.height, len(plan.rows)
+    return f"{rows:,} rows" if rows == runs else f"{rows:,} rows, {runs:,} run{'' if runs == 1 else 's'}"
+
+
+def announce_steps(plan: RowPlan) -> None:
+    """Say from which step on rows run of which steps are done."""
+    names, counts = list(plan.request.job.codes), Counter(map(len, plan.steps_done.values()))
+    parts = []
+    for done, rows in sorted(counts.items()):
+        kept = " and ".join(filter(None, [", ".join(names[: done - 1]), names[done - 1]]))
+        on = f"from {names[done]} on" if done < len(names) else "at no step"
+        whose = "1 row runs" if rows == 1 else f"{rows:,} rows run"
+        parts.append(f"{whose} {on}, as {kept} {'is' if done == 1 else 'are'} done")
+    if parts:
+        print(f"batch {plan.request.name!r}: {'; '.join(parts)}")
 
 
 def announce_behind(plan: RowPlan) -> None:
@@ -63,13 +92,15 @@ def announce_joined(plan: RowPlan) -> None:
 
 def announce_edited(plan: RowPlan, kept: int) -> None:
     """Say that `kept` rows, which are done, ran another function than the one that is here now."""
-    name, job = plan.request.name, plan.request.job
-    before = plan.request.earlier_code()
-    if kept and is_edited(before, job.code):
-        what = difference(job.name, before, job.code)
+    edited = plan.request.edited()
+    if kept and edited:
+        what = ", ".join(difference(*one) for one in edited)
+        runs = "runs them again"
+        if plan.request.job.steps:
+            runs += f" from {edited[0].name} on"
         print(
-            f"batch {name!r}: {what} since its first rows ran; {kept:,} rows are kept "
-            'as they are: if_exists="rerun", or another version= on the task, runs them again'
+            f"batch {plan.request.name!r}: {what} since its first rows ran; {kept:,} rows are kept "
+            f'as they are: if_exists="rerun", or another version= on the task, {runs}'
         )
 
 
@@ -93,9 +124,23 @@ def announce_edited_stages(plan: RowPlan, there: str) -> None:
         return
     before = json.loads(plan.request.store.flows.read(plan.flow)["spec"]).get("stage_codes", [])
     for stage, code in zip(stages, before, strict=False):
-        now = code_of(stage.function)
+        now = stage.code_by_now()
         if is_edited(code, now):
             print(
                 f"batch {plan.request.name!r}: {difference(stage.name, code, now)} since this batch was made; "
                 "what it returned is kept: another version= on the task runs it again, and no row"
+            )
+
+
+def warn_of_secrets(rows: Rows) -> None:
+    """Warn of columns that are named like secrets: each row would carry them to the server."""
+    for name in rows.columns:
+        if is_secret(name) and any(
+            f'{json.dumps(name, ensure_ascii=False)}:"' in text for text in rows.texts
+        ):
+            warnings.warn(
+                f"fan_out: column {name!r} is named like a secret, and is stored on the server with each row (logs and "
+                f"reports show {MASK}); a key belongs into the task's setup: @flownb.task(setup={{{name!r}: load_it}})",
+                UserWarning,
+                stacklevel=3,
             )

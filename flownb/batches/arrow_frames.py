@@ -143,9 +143,21 @@ def _as_pandas(rows: Any) -> pd.DataFrame:
     if arrow is None:
         columns = {series.name: _polars_column(series) for series in rows}
         return pd.DataFrame(columns, index=pd.RangeIndex(rows.height))
-    table = arrow.table(rows)
+    wide = _wide_columns(rows)
+    table = arrow.table(rows.drop(list(wide)) if wide else rows)
     frame: pd.DataFrame = table.to_pandas(types_mapper=_dtype_of, ignore_metadata=True)
-    return frame
+    if not wide:
+        return frame
+    columns = {name: wide[name] if name in wide else frame[name] for name in rows.columns}
+    return pd.DataFrame(columns, index=pd.RangeIndex(rows.height))
+
+
+def _wide_columns(rows: Any) -> dict[str, pd.Series[Any]]:
+    """Columns of polars with ints of 128 bits, which Arrow has not: `results()` of large ints has such."""
+    if not type(rows).__module__.startswith("polars"):
+        return {}
+    wide = [name for name, dtype in rows.schema.items() if "Int128" in str(dtype)]
+    return {name: pd.Series(rows[name].to_list(), dtype=object) for name in wide}
 
 
 _NULLABLE: dict[str, Any] = {

@@ -13,8 +13,16 @@ from flownb.api.attach import find_flow, flow_handle
 from flownb.api.flow import Flow
 from flownb.api.job import Job
 from flownb.api.waiting import was_cancelled, within
-from flownb.arguments import is_unicode, shown
-from flownb.batches import batch_tables, code_by_now, debugging, frame_kinds, row_selection
+from flownb.arguments import flag
+from flownb.batches import (
+    batch_tables,
+    braking,
+    code_by_now,
+    debugging,
+    frame_kinds,
+    rows_to_retry,
+)
+from flownb.batches.braked_flow import BrakedFlow
 from flownb.batches.complete_roots import complete_roots
 from flownb.batches.failures import read_failures
 from flownb.batches.jobs_of_rows import Row
@@ -23,12 +31,12 @@ from flownb.batches.printed import logs_table, read_wanted
 from flownb.batches.row_ends import RowEnds
 from flownb.batches.stored_batch import Source, StoredBatch
 from flownb.connection import Connection
-from flownb.errors import FlowFailed, OptionError
+from flownb.errors import FlowFailed
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED
 
 
-class Batch(Flow):
+class Batch(BrakedFlow):
     """A flow made from rows: what `fan_out` and `attach` return.
 
     `results` and `table` come back on the rows' own index; `failures` says what went wrong, row by row.
@@ -57,18 +65,31 @@ class Batch(Flow):
 
     @overload
     def results(
-        self, timeout: Any = None, *, failed: str = "missing", frame: Literal["pandas"] | None = None
+        self,
+        timeout: Any = None,
+        *,
+        failed: str = "missing",
+        frame: Literal["pandas"] | None = None,
+        partial: bool = False,
     ) -> pd.DataFrame: ...
     @overload
-    def results(self, timeout: Any = None, *, failed: str = "missing", frame: str) -> Any: ...
-    def results(self, timeout: Any = None, *, failed: str = "missing", frame: str | None = None) -> Any:
+    def results(
+        self, timeout: Any = None, *, failed: str = "missing", frame: str, partial: bool = False
+    ) -> Any: ...
+    def results(
+        self, timeout: Any = None, *, failed: str = "missing", frame: str | None = None, partial: bool = False
+    ) -> Any:
         """Wait for the batch and return the rows' values on the rows' own index, one row for each row.
 
         A task that returns dicts gives their keys as columns, any other value one column named after the
         task; dtypes are nullable. What a row has no value for is missing: ``df["n"] = batch.results()["n"]``.
         `failed` says what becomes of rows that failed or did not run: they are ``"missing"``, ``"drop"`` leaves them
         out, ``"raise"`` raises `FlowFailed`. Warns of rows whose jobs were removed, and their values with them.
-        Raises TimeoutError past `timeout`.
+        Raises TimeoutError past `timeout`, and `FlowPaused` where a brake has paused the batch; with ``partial=True``
+        that gives what is there.
+
+        Of a task that yields there is a line an item, numbered by a level ``item`` of the index: none of a row without
+        items, one without an item of a row that has no value.
 
         Rows of polars come back as a DataFrame of polars, rows of Arrow or DuckDB as an Arrow table, in their order,
         with the columns of ``fan_out(key=)`` in front; all others as pandas. `frame` asks for ``"pandas"``,
@@ -82,19 +103,30 @@ class Batch(Flow):
         0      0.5
         1     <NA>
         2     0.25
+        >>> @task
+        ... def words(text):
+        ...     yield from text.split()
+        >>> fan_out(["to be", "", "or"], words).results(timeout=30)["words"].to_dict()
+        {(0, 0): 'to', (0, 1): 'be', (2, 0): 'or'}
         """
         batch_tables.check_failed(failed)
         kind = batch_tables.checked_kind(frame)
         with within(timeout):
             self.wait(timeout)
+            if not flag("partial", partial):
+                braking.raise_if_held(self._stored)
             return batch_tables.of_kind(self._stored, batch_tables.row_results(self._stored, failed), kind)
 
     def table(self) -> Any:
         """Return the rows with their results so far and ``_state _error _attempts _seconds _version``; never waits.
 
+        Where rows have called `spend`, there is a column for each unit, such as ``_usd``: over all attempts of a row.
+        Where rows have several steps, ``_step`` says at which a row is that is not through them.
+
         ``_version`` is a short name of the code that ran the row, with what it uses: the same in every kernel.
         In the kernel that made the batch the rows come with all their columns, after `attach` with those
-        that travelled. It is of the kind that came in, as `results`.
+        that travelled. It is of the kind that came in, as `results`. Where rows yield, each item has a line, and a row
+        without items one, for its state.
 
         >>> @task
         ... def square(n):
@@ -108,11 +140,14 @@ class Batch(Flow):
 
     @property
     def failures(self) -> pd.DataFrame:
-        """The failed rows: a DataFrame with error message kind attempts seconds traceback on their labels."""
-        return read_failures(self._stored.rows, self._stored.index)[1]
+        """The failed rows: a DataFrame with error message kind attempts seconds traceback on their labels.
+
+        Where rows have several steps, ``step`` says at which each has failed.
+        """
+        return read_failures(self._stored.rows, self._stored.index, self._stored.steps)[1]
 
     def row(self, label: Any) -> BatchRow:
-        """Return all about one row: inputs value error traceback attempts seconds version logs; it shows itself.
+        """Return all about one row: inputs value error traceback attempts seconds spent version logs; it shows itself.
 
         A label means what ``df.loc`` finds; of rows with the same label the first failed one is meant. Raises
         `FlowError` for a label that is no row.
@@ -148,6 +183,8 @@ class Batch(Flow):
     def result(self, timeout: Any = None) -> Any:
         """Wait and return the root's value. Raises `FlowFailed` if the batch failed or no row succeeded.
 
+        Raises `FlowPaused` where a brake has paused it.
+
         Without `into` it is `results`; with `by` and one task to go into, a DataFrame of what that returned for
         each group, on the groups' labels.
 
@@ -163,9 +200,12 @@ class Batch(Flow):
         stored = self._stored
         with within(timeout):
             if stored.spec["stage_names"]:
+                self.wait(timeout)
+                braking.raise_if_held(stored)
                 value = super().result(timeout)
                 return batch_tables.group_results_of_kind(stored) if stored.has_plain_root else value
             self.wait(timeout)
+            braking.raise_if_held(stored)
             if stored.store.flows.read_end(stored.id)[0] == CANCELLED:
                 raise was_cancelled(stored)
             return batch_tables.of_kind(stored, batch_tables.successful_results(stored))
@@ -173,8 +213,10 @@ class Batch(Flow):
     def as_completed(self, timeout: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield ``(label, value)`` of each row as it ends, also of those that have ended already.
 
-        The value of a failed row is a `FlowFailed` that says why. Ends with the last row; what stands above the
-        rows may still run. Raises TimeoutError when `timeout` is over before.
+        Raises `FlowPaused` where a brake has paused the batch.
+
+        The value of a failed row is a `FlowFailed` that says why, that of one that yields the list of its items. Ends
+        with the last row; what stands above the rows may still run. Raises TimeoutError when `timeout` is over before.
 
         >>> @task
         ... def half(n):
@@ -199,16 +241,19 @@ class Batch(Flow):
         for some in self._polls(timeout, look):
             for position, row in some:
                 failure = FlowFailed(row.error or f"the row is {row.state}")
-                yield index[position], failure if row.value is None else stored.rows.value_of(row.value)
+                yield index[position], failure if row.value is None else stored.rows.row_value(row.value)
             if ends is not None and not ends.waiting:
                 return
+            if not some and self._is_held():
+                braking.raise_if_held(stored)
 
     def debug(self, label: Any) -> Any:
         """Call the task here with the inputs of one row, and return its value; nothing stored is changed.
 
         If it raises, IPython's debugger opens where it did (in a script at a terminal Python's); where nobody can
         answer a debugger the exception is raised. Of rows with the same label the first failed one is meant.
-        Raises `FlowError` for a label that is no row, and for a task that is not known here.
+        Of several steps all run, or, of a row that has failed, those from the failed one on, with what those before it
+        have returned. Raises `FlowError` for a label that is no row, and for a task that is not known here.
 
         >>> @task
         ... def share(part, whole):
@@ -220,15 +265,19 @@ class Batch(Flow):
         ZeroDivisionError: division by zero
         """
         __tracebackhide__ = True  # in IPython the traceback goes from the cell to the function
-        return debugging.debug(debugging.row_here(self._stored, label))
+        if self._stored.steps:
+            return debugging.debug_steps(self._stored, label)
+        return debugging.debug(self._stored, label)
 
-    def retry(self, error: str | type[Exception] | None = None, rows: Any = None) -> Batch:
+    def retry(
+        self, error: str | type[Exception] | None = None, rows: Any = None, *, step: str | None = None
+    ) -> Batch:
         """Run failed rows again, then what stands above them, once; return the batch.
 
         `error` is an error's type or kind, as in `failures`, or its class; `rows` are labels, each of which means what
-        ``df.loc`` finds, of times also a day or a month. Without both, all rows and aggregates that failed run again.
-        Rows that are done are kept. Raises `FlowError` for a label that is no failed row, or when an aggregate above
-        them runs right now.
+        ``df.loc`` finds, of times also a day or a month; `step` means rows that failed at this step of several. Without
+        these all rows and aggregates that failed run again. Rows that are done are kept, and steps that are done.
+        Raises `FlowError` for a label that is no failed row, or when an aggregate above them runs right now.
 
         >>> import pandas as pd
         >>> prices = {"a": 2}
@@ -243,29 +292,14 @@ class Batch(Flow):
         1      3
         """
         self._connection.ensure_writable()
-        error = _error_name(error)
-        rows_below, index = self._stored.rows, self._stored.index
-        failed, table = read_failures(rows_below, index)
-        if error is None and rows is None:
-            batch_tables.tell_removed(self._stored, range(len(rows_below)))
-            code_by_now.go_on_with_retry(self._stored, self._connection, len(failed))
-            rows_below.retry(self._stored.flow_state, failed)
+        if rows_to_retry.retry_rows(self._stored, self._connection, error=error, rows=rows, step=step):
             super().retry()
-            return self
-        chosen = row_selection.chosen(table, failed, index, error=error, rows=rows)
-        batch_tables.tell_removed(self._stored, chosen)
-        if not chosen:
-            why = "no row is named" if error is None else f"no failed row has the error {shown(error)}"
-            print(f"batch {self.name!r}: {why}, nothing runs again")
-        else:
-            code_by_now.go_on_with_retry(self._stored, self._connection, len(chosen))
-        rows_below.retry(self._stored.flow_state, chosen)
         return self
 
     def to_html(self, path: Any = None) -> str:
         """Return the batch as one HTML page for others; with `path`, write it there too.
 
-        Beside what the page of a flow shows: the result's table, or the first rows.
+        What the page of a flow shows; its result is that of `into` as a table, or the first 200 rows.
 
         >>> @task
         ... def square(n):
@@ -274,9 +308,8 @@ class Batch(Flow):
         >>> "<table" in page, "<script" in page
         (True, False)
         """
-        return display.page(
-            self._stored, path, table=batch_tables.page_table(self._stored, lambda: self.job.returnvalue)
-        )
+        table, rows = batch_tables.page_table(self._stored, lambda: self.job.returnvalue)
+        return display.page(self._stored, path, table=table, table_of=rows)
 
     def export(self, folder: Any) -> Path:
         """Write the batch, as it is now, into a new folder for whoever has no flownb; return its path.
@@ -295,8 +328,8 @@ class Batch(Flow):
         return super().export(folder)
 
     def _write_into(self, folder: Path) -> None:
-        table = batch_tables.page_table(self._stored, lambda: self.job.returnvalue)
-        export.write_page(self._stored, folder, table)
+        table, rows = batch_tables.page_table(self._stored, lambda: self.job.returnvalue)
+        export.write_page(self._stored, folder, table, rows)
         export.write_flow(self._stored, folder)
         for name, frame in batch_tables.exported(self._stored):
             frame_kinds.write_parquet(frame, folder / f"{name}.parquet")
@@ -333,15 +366,6 @@ class Batch(Flow):
         """Complete the root if it is nothing but the end of its rows: there may be no worker to do it."""
         if self._stored.has_plain_root and not self._connection.read_only:
             complete_roots(self._stored.store, self._connection.prefix)
-
-
-def _error_name(error: Any) -> str | None:
-    """Return the name of an error, or its kind, that rows are retried for."""
-    if isinstance(error, type):
-        error = error.__name__
-    if error is None or (isinstance(error, str) and is_unicode(error)):
-        return error
-    raise OptionError(f"error: one error's name, kind or class, not {shown(error)}")
 
 
 def attach(name: str | Job, *, connection: Connection | None = None) -> Flow | Batch:

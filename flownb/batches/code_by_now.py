@@ -9,7 +9,8 @@ from flownb.batches.code_of_rows import codes_of_rows
 from flownb.batches.stored_batch import StoredBatch
 from flownb.connection import Connection
 from flownb.tasks import registry
-from flownb.tasks.code import code_of, difference, is_edited
+from flownb.tasks.code import difference, is_edited
+from flownb.tasks.task import Task
 from flownb.wire import keys
 
 
@@ -20,7 +21,7 @@ def go_on_after_attach(stored: StoredBatch, connection: Connection) -> None:
     if hooks.kernel_workers.has_kept_tasks(connection, stored.id):
         return
     hooks.kernel_workers.take_over_batch(connection, stored.name, stored.id)
-    if registry.find(stored.spec["queue"], stored.spec["task"]) is None:
+    if _undefined(stored):
         _go_on_when_defined(stored, connection)
     else:
         _say_what_has_changed(stored)
@@ -28,10 +29,9 @@ def go_on_after_attach(stored: StoredBatch, connection: Connection) -> None:
 
 def _go_on_when_defined(stored: StoredBatch, connection: Connection) -> None:
     """Say which cell is missing, unless others serve the batch; when it runs, what has changed."""
-    queue, task = stored.spec["queue"], stored.spec["task"]
 
     def note(_: str) -> None:
-        if registry.find(queue, task) is not None:
+        if not _undefined(stored):
             unlisten()
             _say_what_has_changed(stored)
 
@@ -39,10 +39,23 @@ def _go_on_when_defined(stored: StoredBatch, connection: Connection) -> None:
     connection.on_close(unlisten)
     if not _is_served(stored, connection):
         then = "" if connection.embedded else ", then fn.workers()"
+        missing = _undefined(stored)
+        tasks = f"task {missing[0]!r}" if len(missing) == 1 else f"tasks {', '.join(map(repr, missing))}"
         print(
-            f"batch {stored.name!r}: nobody runs its rows: run the cell that defines task {task!r}, or import its "
+            f"batch {stored.name!r}: nobody runs its rows: run the cell that defines {tasks}, or import its "
             f"module{then}"
         )
+
+
+def _undefined(stored: StoredBatch) -> list[str]:
+    """Return the tasks of the rows that are not known here."""
+    return [name for name, task in _tasks(stored).items() if task is None]
+
+
+def _tasks(stored: StoredBatch) -> dict[str, Task | None]:
+    """Return the rows' tasks as they are defined here."""
+    steps = stored.spec.get("steps") or [stored.spec]
+    return {step["task"]: registry.find(step["queue"], step["task"]) for step in steps}
 
 
 def _is_served(stored: StoredBatch, connection: Connection) -> bool:
@@ -75,19 +88,13 @@ def _note_codes(stored: StoredBatch, *, are_kept: bool) -> str:
 
     Are rows kept that ran by the code of before?
     """
-    spec = stored.spec
-    task = registry.find(spec["queue"], spec["task"])
-    if task is None:
-        return ""
-    codes, now = codes_of_rows(stored.record_now(), spec), code_of(task.function)
-    if not codes or not is_edited(codes[-1], now):
-        return ""
-    fields = [
-        (
-            keys.own(stored.store.prefix, "flow", stored.id),
-            "codes",
-            json.dumps([*codes, now] if are_kept else [now]),
-        )
-    ]
-    stored.store.flows.write_fields(fields)
-    return difference(spec["task"], codes[-1], now)
+    codes, said = codes_of_rows(stored.record_now(), stored.spec), []
+    for name, task in _tasks(stored).items():
+        now, before = task.code_by_now() if task else None, codes[name][-1] if codes[name] else None
+        if now is not None and is_edited(before, now):
+            said.append(difference(name, before, now))
+            codes[name] = [*codes[name], now] if are_kept else [now]
+    if said:
+        record = keys.own(stored.store.prefix, "flow", stored.id)
+        stored.store.flows.write_fields([(record, "codes", json.dumps(codes))])
+    return ", ".join(said)

@@ -1,4 +1,4 @@
-"""By which versions of their function the rows of a batch ran, as its record says it."""
+"""By which versions of their functions the rows of a batch ran, as its record says it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import Any
 from flownb.tasks.code import changes, in_brackets
 
 
-def codes_of_rows(record: Mapping[str, str], spec: Mapping[str, Any]) -> list[str]:
-    """Return the codes by which rows of a batch ran or will run, the oldest first."""
+def codes_of_rows(record: Mapping[str, str], spec: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the codes by which rows of a batch ran or will run, by task or step, the oldest first."""
+    codes = {
+        step["task"]: list(dict.fromkeys(code for code in (step.get("code"), step.get("added_code")) if code))
+        for step in spec.get("steps") or [spec]
+    }
     if "codes" in record:
-        noted: list[str] = json.loads(record["codes"])
-        return noted
-    return list(dict.fromkeys(code for code in (spec.get("code"), spec.get("added_code")) if code))
+        codes |= json.loads(record["codes"])
+    return codes
 
 
 def mixed_versions(record: Mapping[str, str], spec: Mapping[str, Any]) -> str:
     """Return in words that rows of several versions stand side by side; empty where they do not."""
-    codes = codes_of_rows(record, spec)
-    if len(codes) < 2:
-        return ""
-    return f"rows ran by {len(codes)} versions of {spec['task']}{in_brackets(changes(codes[-2], codes[-1]))}"
+    several = {name: codes for name, codes in codes_of_rows(record, spec).items() if len(codes) > 1}
+    words = [
+        f"{len(codes)} versions of {name}{in_brackets(changes(codes[-2], codes[-1]))}"
+        for name, codes in several.items()
+    ]
+    return f"rows ran by {', '.join(words)}" if words else ""

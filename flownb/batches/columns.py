@@ -21,36 +21,14 @@ import numpy as np
 import pandas as pd
 
 from flownb.arguments import shown as shown_argument
+from flownb.batches.refused_cells import Refused, Unfit
+from flownb.files import references
+from flownb.files.file import File
 from flownb.wire import plain_json
 from flownb.wire.store import large_inputs
 
 MOST_LEVELS = 200  #: how deep a cell's lists and dicts may nest
 MOST_ITEMS = 10_000  #: how long an array in one cell may be
-
-
-class _Unfit(ValueError):
-    """A value without a JSON form: what is wrong, the remedy, and where inside the cell it is."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.remedy = remedy
-        self.path: list[str] = []
-
-    def inside(self, step: object) -> _Unfit:
-        self.path.insert(0, f"[{step!r}]")
-        return self
-
-    def __str__(self) -> str:
-        where = "".join(self.path[:5]) + ("…" if len(self.path) > 5 else "")
-        return (f"at {where}: " if where else "") + f"{self.args[0]}; {self.remedy}"
-
-
-class Refused(Exception):
-    """A column's value cannot travel; `position` is its row's."""
-
-    def __init__(self, position: int, why: object) -> None:
-        super().__init__(str(why))
-        self.position = position
 
 
 _INFINITE = "replace it first: df.replace([np.inf, -np.inf], np.nan) sends null"
@@ -101,7 +79,7 @@ def _of_floats(values: np.ndarray[Any, Any]) -> list[str]:
     infinite = np.isinf(values)
     if infinite.any():
         position = int(infinite.argmax())
-        raise Refused(position, _Unfit(f"{values[position]} is no number in JSON", _INFINITE))
+        raise Refused(position, Unfit(f"{values[position]} is no number in JSON", _INFINITE))
     return _with_nulls(_of_numbers(values), np.isnan(values))
 
 
@@ -197,7 +175,7 @@ def _of_objects(values: list[Any]) -> list[str]:
     except RecursionError:
         raise Refused(len(fragments), _too_deep()) from None
     except (ValueError, OverflowError) as error:
-        unfit = error if isinstance(error, _Unfit) else _Unfit(str(error), "send it as text")
+        unfit = error if isinstance(error, Unfit) else Unfit(str(error), "send it as text")
         raise Refused(len(fragments), unfit) from None
     return _refuse_surrogates(fragments)
 
@@ -210,7 +188,7 @@ def _refuse_surrogates(fragments: list[str]) -> list[str]:
         position = next(at for at, text in enumerate(fragments) if is_broken(text))
         what = "the text has half a character (a lone surrogate), which is not UTF-8"
         remedy = 'mend it: text.encode("utf-8", "replace").decode()'
-        raise Refused(position, _Unfit(what, remedy)) from None
+        raise Refused(position, Unfit(what, remedy)) from None
     return fragments
 
 
@@ -237,8 +215,8 @@ def _plain(value: Any, level: int = 0) -> Any:
 AS_IT_IS = frozenset({str, int, bool, type(None)})
 
 
-def _too_deep() -> _Unfit:
-    return _Unfit(f"it nests more than {MOST_LEVELS} levels deep, or contains itself", "flatten it")
+def _too_deep() -> Unfit:
+    return Unfit(f"it nests more than {MOST_LEVELS} levels deep, or contains itself", "flatten it")
 
 
 @singledispatch
@@ -249,21 +227,33 @@ def _converted(value: Any, level: int) -> Any:
     parts = plain_json.of_arrow(value)
     if parts is not value:
         return _plain(parts, level)
-    raise _Unfit(
+    raise Unfit(
         f"a value of type {type_name(value)} has no JSON form",
         "send its parts as a dict, or the path of a file",
     )
 
 
+@_converted.register(File)
+def _of_file(value: File, level: int) -> dict[str, Any]:
+    return references.as_input(value)
+
+
 @_converted.register(dict)
 def _of_dict(value: dict[Any, Any], level: int) -> dict[str, Any]:
+    if references.KEY in value:
+        raise Unfit(
+            f"the dict's key {references.KEY!r} says in flownb's own data where a file is", "rename it"
+        )
+    file = references.file_of_struct(value) if "media_type" in value else None
+    if file is not None:
+        return references.as_input(file)
     plain = {}
     for key, item in value.items():
         if not isinstance(key, str):
-            raise _Unfit(f"the dict's key {shown(key)} is not text", "make its keys text: str(key)")
+            raise Unfit(f"the dict's key {shown(key)} is not text", "make its keys text: str(key)")
         try:
             plain[str.__str__(key)] = _plain(item, level + 1)
-        except _Unfit as unfit:
+        except Unfit as unfit:
             raise unfit.inside(key) from None
     return plain
 
@@ -290,7 +280,7 @@ def _of_list(value: Iterable[Any], level: int) -> list[Any]:
     for item in value:
         try:
             plain.append(_plain(item, level + 1))
-        except _Unfit as unfit:
+        except Unfit as unfit:
             raise unfit.inside(len(plain)) from None
     return plain
 
@@ -299,21 +289,29 @@ def _of_list(value: Iterable[Any], level: int) -> list[Any]:
 @_converted.register(pd.Index)
 @_converted.register(pd.api.extensions.ExtensionArray)
 def _of_values(value: Any, level: int) -> Any:
+    if value is np.ma.masked:  # its one item is itself
+        return None
     if not value.ndim:
         return _plain(value[()], level)
     if value.size > MOST_ITEMS:
-        raise _Unfit(
+        raise Unfit(
             f"an array of {value.size} items is more than the {MOST_ITEMS} a row may carry",
             "store it in a file and send its path",
         )
-    return _of_list(value, level)
+    return _of_list(value.tolist() if isinstance(value, np.ma.MaskedArray) else value, level)
 
 
 @_converted.register(float)
 def _of_float(value: float, level: int) -> float | None:
     if math.isinf(value):
-        raise _Unfit(f"{float(value)} is no number in JSON", _INFINITE)
+        raise Unfit(f"{float(value)} is no number in JSON", _INFINITE)
     return None if math.isnan(value) else float(value)
+
+
+def _seconds_in(value: np.timedelta64) -> float:
+    if np.datetime_data(value.dtype)[0] in ("Y", "M"):
+        raise Unfit("months and years have no length in seconds", "send days, or a text")
+    return float(value / np.timedelta64(1, "s"))
 
 
 @_converted.register(np.generic)
@@ -321,7 +319,7 @@ def _of_scalar(value: np.generic, level: int) -> Any:
     if isinstance(value, np.datetime64):
         return _plain(pd.Timestamp(value), level)
     if isinstance(value, np.timedelta64):
-        return None if np.isnat(value) else float(value / np.timedelta64(1, "s"))
+        return None if np.isnat(value) else _seconds_in(value)
     if isinstance(value, np.floating):
         return _of_float(float(value), level)
     return _plain(value.item(), level + 1)
@@ -330,7 +328,7 @@ def _of_scalar(value: np.generic, level: int) -> Any:
 @_converted.register(Decimal)
 def _of_decimal(value: Decimal, level: int) -> str | None:
     if value.is_infinite():
-        raise _Unfit(f"{value} is no number in JSON", _INFINITE)
+        raise Unfit(f"{value} is no number in JSON", _INFINITE)
     return None if value.is_nan() else str(value)
 
 
@@ -350,7 +348,7 @@ def _of_timedelta(value: datetime.timedelta, level: int) -> float:
 @_converted.register(bytearray)
 @_converted.register(memoryview)
 def _refuse_bytes(value: object, level: int) -> NoReturn:
-    raise _Unfit(
+    raise Unfit(
         f"{type(value).__name__} do not travel in JSON",
         "send text: base64.b64encode(value).decode(), or the path of a file",
     )
@@ -358,7 +356,7 @@ def _refuse_bytes(value: object, level: int) -> NoReturn:
 
 @_converted.register(complex)
 def _refuse_complex(value: object, level: int) -> NoReturn:
-    raise _Unfit("JSON has no complex numbers", "send two: [value.real, value.imag]")
+    raise Unfit("JSON has no complex numbers", "send two: [value.real, value.imag]")
 
 
 def _register_short_ones() -> None:

@@ -6,7 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from flownb.batches.announcements import announce_edited, announce_edited_stages
+from flownb.batches.announcements import (
+    announce_edited,
+    announce_edited_stages,
+    announce_steps,
+    rows_in_words,
+)
 from flownb.batches.frame_kinds import as_kind, beside, has_labels
 from flownb.batches.row_plan import NEW, RUNNING, RowPlan
 from flownb.batches.stored_batch import Source
@@ -31,17 +36,39 @@ def would_run(plan: RowPlan, source: Source) -> Any:
         _fate(state, renewed=id != first)
         for state, id, first in zip(plan.earlier.states(), plan.ids, plan.rows.ids, strict=True)
     ]
-    would = pd.Series(fates, index=source.frame.index, dtype="str")
-    counts = would.value_counts()
+    counts = pd.Series(fates, dtype="str").value_counts()
     parts = [words.format(f"{counts[fate]:,}") for fate, words in _IN_WORDS.items() if fate in counts]
-    rows = f"{len(would):,} rows: {', '.join(parts)}" if parts else "no rows"
+    rows = f"{rows_in_words(plan)}: {', '.join(parts)}" if parts else "no rows"
     print(f"batch {plan.request.name!r}, dry run: {rows}{_above(plan, there)}")
-    announce_edited(plan, int(would.isin([REUSE, JOIN]).sum()))
+    announce_steps(plan)
+    announce_edited(plan, sum(fate in (REUSE, JOIN) for fate in fates))
     announce_edited_stages(plan, there)
+    index = source.frame.index
+    said = pd.DataFrame({"_would": pd.Series(_of_rows(plan, fates), index=index, dtype="str")})
+    if plan.request.job.steps:
+        steps = _of_rows(plan, _first_steps(plan, fates))
+        said["_step"] = pd.Series(steps, index=index, dtype="str")
     if source.native is not None:
-        return beside(source.native, source.kind, would.to_frame("_would"))
+        return beside(source.native, source.kind, said)
     with_labels = has_labels({"index": plan.rows.index_spec})
-    return as_kind(source.frame.assign(_would=would), source.kind, with_labels=with_labels)
+    columns = {name: said[name] for name in said.columns}
+    return as_kind(source.frame.assign(**columns), source.kind, with_labels=with_labels)
+
+
+def _of_rows(plan: RowPlan, of_runs: list[Any]) -> list[Any]:
+    """Return for each row of the frame what its run has."""
+    repeats = plan.rows.repeats
+    return of_runs if repeats is None else [of_runs[run] for run in repeats.runs]
+
+
+def _first_steps(plan: RowPlan, fates: list[str]) -> list[str | None]:
+    """Return the first step of each row that would run; None where none would."""
+    names, done = list(plan.request.job.codes), plan.steps_done
+    firsts = (names[len(done.get(at, ())) :] for at in range(len(fates)))
+    return [
+        next(iter(first), None) if fate in (RUN, RETRY) else None
+        for first, fate in zip(firsts, fates, strict=True)
+    ]
 
 
 def _fate(state: str | None, *, renewed: bool) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from flownb.batches.jobs_of_rows import JobsOfRows, RowEnd, RowLocation
+from flownb.batches.jobs_of_rows import END_FIELDS, JobsOfRows, RowEnd, RowLocation
 from flownb.batches.row_counts import hashes_of
-from flownb.wire import keys
-from flownb.wire.records import FAILED, REMOVED
+from flownb.files.rows_in_files import FindFolder
+from flownb.wire import codec, keys
+from flownb.wire.records import COMPLETED, FAILED, REMOVED
 from flownb.wire.store import Store
 
 
@@ -63,16 +64,25 @@ class EarlierRows:
     """Which rows of these ids are there. A failed row that is to run again gets another id."""
 
     def __init__(
-        self, store: Store, name: str, base: str, ids: list[str], many: RowLocations | None = None
+        self,
+        store: Store,
+        name: str,
+        base: str,
+        ids: list[str],
+        find_folder: FindFolder,
+        many: RowLocations | None = None,
     ) -> None:
         self._store = store
+        self._find_folder = find_folder  # of files
         self._name = name
         self._base = base
         self.ids = ids
         self.many = many  #: locations of rows in many-row jobs of this name, once they were read
         #: where each row is, and how it is doing; None for a row that is not there
         self.found: list[tuple[RowLocation, RowEnd] | None] = [None] * len(ids)
+        self.failed: dict[int, RowLocation] = {}  #: where rows are that failed last, and are to run again
         self._ids_found: list[str] = []  # those of `found`, once it was read
+        self._jobs: JobsOfRows | None = None  # in which these are
 
     def __len__(self) -> int:
         return sum(found is not None for found in self.found)
@@ -82,7 +92,8 @@ class EarlierRows:
         if self.ids == self._ids_found:
             return
         wanted = self._locations()
-        ends = JobsOfRows(self._store, ("name", "why")).ends(wanted)
+        jobs = JobsOfRows(self._store, ("name", "why", "fl"), self._find_folder)
+        ends, self._jobs = jobs.ends(wanted), jobs
         self.found = [
             None if end.state == REMOVED else (location, end)
             for location, end in zip(wanted, ends, strict=True)
@@ -95,6 +106,16 @@ class EarlierRows:
         found = zip(self.ids, self.many.find(self.ids), strict=True)
         return [location or (keys.job_in(self._base, id), None) for id, location in found]
 
+    def later_jobs(self, key: str) -> list[str]:
+        """Return the keys of jobs in which rows of this one go on, delegated or at a later step, and rows of those."""
+        return self._jobs.later_than(key) if self._jobs is not None else []
+
+    def is_open_elsewhere(self, flow: str) -> bool:
+        """Has a row not ended that was there, in jobs of another flow?"""
+        jobs = self._jobs
+        is_open = any(found and found[1].state not in (COMPLETED, FAILED) for found in self.found)
+        return is_open and jobs is not None and any(one and one.flow != flow for one in jobs.records.values())
+
     def count_missing(self) -> int:
         """Return how many rows have no job; where they were not found yet, without reading what became of them."""
         if self.ids == self._ids_found:
@@ -106,6 +127,12 @@ class EarlierRows:
     def count(self, state: str) -> int:
         """Return how many rows were there in this state."""
         return sum(found is not None and found[1].state == state for found in self.found)
+
+    def steps_of_failed(self) -> list[int]:
+        """Return how many steps are done of each row that was there, and has failed."""
+        failed = [found[0] for found in self.found if found and found[1].state == FAILED]
+        rows = JobsOfRows(self._store, END_FIELDS, self._find_folder, has_steps=True).rows(failed)
+        return [len(codec.decode(row.partial)) if row.partial else 0 for row in rows]
 
     def states(self) -> list[str | None]:
         """Return each row's state as it was found; None for a row that is not there."""
@@ -120,6 +147,8 @@ class EarlierRows:
             if found and found[1].state == FAILED and found[1].why != "unrecoverable"
         ]
         for position in failed:
+            if (there := self.found[position]) is not None:
+                self.failed[position] = there[0]
             id, _, times = self.ids[position].partition("-")
             self.ids[position] = f"{id}-{int(times or 0) + 1}"
         return bool(failed)

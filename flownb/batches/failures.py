@@ -9,19 +9,28 @@ import numpy as np
 import pandas as pd
 
 from flownb.batches.jobs_of_rows import Row
-from flownb.batches.results import floats, integers, strings
+from flownb.batches.row_steps import step_of
 from flownb.batches.stored_rows import StoredRows
+from flownb.batches.typed_columns import floats, integers, strings
 from flownb.errors import printable_lines
 from flownb.wire.error_kinds import kind_of, type_and_message
 from flownb.wire.records import FAILED
 
 
-def read_failures(rows: StoredRows, index: pd.Index[Any]) -> tuple[list[int], pd.DataFrame]:
-    """Return the positions of the rows that have failed, and the table of them in the same order."""
+def read_failures(
+    rows: StoredRows, index: pd.Index[Any], steps: Sequence[str] = ()
+) -> tuple[list[int], pd.DataFrame]:
+    """Return the positions of the rows that have failed, and the table of them in the same order.
+
+    Where rows have several `steps`, it says at which each has failed.
+    """
     positions = [position for position, row in enumerate(rows.read()) if row.state == FAILED]
     whole = zip(positions, rows.read(positions, traces=True), strict=True)
     failed = {position: row for position, row in whole if row.state == FAILED}
-    return list(failed), failures(map(_failure, failed.values()), index.take(list(failed)))
+    table = failures(map(_failure, failed.values()), index.take(list(failed)))
+    if steps:
+        table.insert(3, "step", strings([step_of(row, steps) for row in failed.values()]))
+    return list(failed), table
 
 
 def _failure(row: Row) -> Failure:

@@ -155,7 +155,10 @@ def _arrow_array(arrow: Any, column: pd.Series[Any]) -> Any:
     try:
         return arrow.array(_values(column) if column.dtype == object else column, from_pandas=True)
     except (arrow.ArrowException, OverflowError):
-        return arrow.array(_texts(_values(column)), arrow.string())
+        values = _values(column)
+    if all(value is None or (type(value) is int and 0 <= value < 2**64) for value in values):
+        return arrow.array(values, arrow.uint64())
+    return arrow.array(_texts(values), arrow.string())
 
 
 def _values(column: pd.Series[Any]) -> list[Any]:

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from flownb.api.job import Job, stored_job
-from flownb.batches import results
-from flownb.batches.frame_kinds import as_kind, has_labels
+from flownb.batches import items, results, typed_columns
 from flownb.batches.jobs_of_rows import JOB_FIELDS, Row, rows_of
 from flownb.batches.located_rows import LocatedRows
+from flownb.batches.row_steps import columns_of, step_at
 from flownb.batches.stored_rows import StoredRows
+from flownb.batches.value_columns import NOTHING, Named
 from flownb.wire import codec
 from flownb.wire.child_list import ChildList
 from flownb.wire.records import JobRecord
@@ -30,7 +31,7 @@ def frame_of_children(job: Job) -> Any:
     """
     store, record = stored_job(job)
     spec = spec_of(store.flows.read(record.flow or "", "spec"))
-    return as_kind(_frame_below(job, store, record, spec), spec["frame"], with_labels=has_labels(spec))
+    return items.of_kind(_frame_below(job, store, record, spec), spec["frame"], spec)
 
 
 def _frame_below(job: Job, store: Store, record: JobRecord, spec: Mapping[str, Any]) -> pd.DataFrame:
@@ -71,14 +72,14 @@ def _table_of_rows(
     for at, (column, value) in enumerate(by.items()):
         if column not in base.columns:
             base.insert(at, column, value)
-    return table_of(base, rows, spec["task"], read=below.value_of)
+    return table_of_rows(base, rows, spec, read=below.returned)
 
 
 def _table_of_jobs(
     records: Sequence[JobRecord | None], spec: Mapping[str, Any], rows: StoredRows
 ) -> pd.DataFrame:
     by = [_by_values(codec.decode(record.data) if record else {}, spec) for record in records]
-    columns = {name: results.column([values.get(name) for values in by]) for name in spec["by"]}
+    columns = {name: typed_columns.column([values.get(name) for values in by]) for name in spec["by"]}
     base = pd.DataFrame(columns, index=pd.RangeIndex(len(records)))
     name = next((record.name for record in records if record), spec["task"])
     return table_of(base, list(rows_of(records)), name, read=rows.value_of)
@@ -103,29 +104,70 @@ def inputs_of(
     )
 
 
+def table_of_rows(
+    base: pd.DataFrame,
+    rows: Sequence[Row],
+    spec: Mapping[str, Any],
+    *,
+    read: Callable[[str], Any],
+    versions: bool = False,
+) -> pd.DataFrame:
+    """Return `table_of` rows of a batch; where they yield, one line an item, and one for a row that has none."""
+    name = columns_of(spec)
+    if not spec.get("yields"):
+        return table_of(base, rows, name, read=read, versions=versions)
+    texts = _texts_of(rows, name)
+    values = [NOTHING if text is None else read(text) for text in texts]
+    lines = items.lines_of(values, name, keeps_empty=True)
+    spread = base.iloc[lines.rows].set_axis(lines.labels(base.index))
+    return table_of(
+        spread, [rows[row] for row in lines.rows.tolist()], name, values=lines.values, versions=versions
+    )
+
+
 def table_of(
     base: pd.DataFrame,
     rows: Sequence[Row],
-    name: str,
+    name: Named,
     *,
+    values: Sequence[Any] | None = None,
     read: Callable[[str], Any] | None = None,
     versions: bool = False,
 ) -> pd.DataFrame:
     """Return `base` with the rows' results and how they ended, with `versions` also by which code.
 
-    `read` makes values of their JSON texts; without it they are plain JSON.
+    Where `name` has several steps, also at which of them a row is that is not through.
+
+    `read` makes values of their JSON texts, unless `values` are given; without it they are plain JSON.
     """
+    has_steps = isinstance(name, tuple)
+    texts: Sequence[Any] = _texts_of(rows, name)
+    if values is not None:
+        texts, read = [None if value is NOTHING else value for value in values], _as_it_is
     return results.table(
         base,
-        texts=[row.value for row in rows],
+        texts=texts,
         states=[row.state for row in rows],
         errors=[row.error for row in rows],
         attempts=[row.attempts for row in rows],
         seconds=[row.seconds for row in rows],
         name=name,
         versions=[row.version for row in rows] if versions else None,
+        steps=[step_at(row, name) for row in rows] if has_steps else None,
         read=read,
+        spent=[row.spent for row in rows],
     )
+
+
+def _texts_of(rows: Sequence[Row], name: Named) -> list[str | None]:
+    """What rows returned; of several steps also what those that are done have, of rows that are not through."""
+    if isinstance(name, tuple):
+        return [row.value or row.partial for row in rows]
+    return [row.value for row in rows]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _by_values(data: Any, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ import pandas as pd
 
 from flownb.arguments import with_article
 from flownb.batches import labels
-from flownb.batches.columns import Refused, fragments_of, shown
+from flownb.batches.columns import fragments_of, shown
 from flownb.batches.input_table import InputTable, column_name, nearest_column
+from flownb.batches.refused_cells import Refused
 from flownb.errors import FlowError
 
 MOST_EMPTY = 10_000  #: groups without rows: each is a job

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any
 
 import pandas as pd
 
 from flownb import hooks
 from flownb.adding.stream import Stream
-from flownb.batches import job_size, labels
-from flownb.batches.announcements import announce_kept
+from flownb.batches import job_size, labels, row_steps
+from flownb.batches.announcements import announce_kept, warn_of_secrets
 from flownb.batches.arrow_frames import ROWS_A_PIECE, GivenFrame
 from flownb.batches.batch_request import BatchRequest
 from flownb.batches.earlier_rows import RowLocations, read_locations
 from flownb.batches.input_table import listed
 from flownb.batches.planned_jobs import PlannedJobs
 from flownb.batches.row_counts import RowCounts
-from flownb.batches.row_plan import RowPlan
+from flownb.batches.row_plan import RowPlan, refuse_rows_on_their_way
 from flownb.batches.rows import Rows
 from flownb.errors import FlowError
 from flownb.wire import keys, many_rows
@@ -75,16 +75,18 @@ class _StoredSoFar:
         self.request = request
         self.flow = keys.new_id()
         hooks.kernel_workers.keep_tasks(request.connection, request.name, self.flow, request.tasks)
+        hooks.kernel_workers.widen(request.connection, self.flow, [request.job.queue], request.concurrency)
         self.stream: Stream | None = None
         self.rows = 0
         self._is_known = request.is_known()
         self._many = read_locations(request.store, request.name) if self._is_known else RowLocations({})
-        self._seen = RowCounts()  # to tell equal rows from each other
+        self._seen, self._seen_before = RowCounts(), RowCounts()  # to tell equal rows from each other
         self._columns: dict[str, None] = {}
         self._labels: dict[str, Any] | None = (
             None  # spec of an index of all rows, but its length; None: numbers
         )
         self._completed = self._failed = self._renewed = 0  # rows that were there already
+        self._steps_before: list[int] = []
         self._last: tuple[RowPlan, PlannedJobs] | None = None
 
     def add(self, rows: Piece) -> None:
@@ -93,13 +95,17 @@ class _StoredSoFar:
         if isinstance(rows, pd.DataFrame):
             rows = rows.set_axis(pd.RangeIndex(self.rows, self.rows + len(rows)))
         found = request.with_ids(request.read_rows(rows, start=self.rows), self._seen)
+        found = request.with_earlier_ids(found, rows, self.rows, self._seen_before)
         self._note_labels(found)
+        if not self.rows:
+            warn_of_secrets(found)
         row_plan = RowPlan(
             request, found, flow=self.flow, start=self.rows, expected=_expected(rows), many=self._many
         )
         if self._is_known:
             while row_plan.earlier.renew_failed():
                 pass
+            refuse_rows_on_their_way(row_plan)
         self._columns |= dict.fromkeys(found.columns)
         jobs = PlannedJobs(row_plan)
         self._last = row_plan, jobs
@@ -109,6 +115,9 @@ class _StoredSoFar:
         self._completed += row_plan.earlier.count(COMPLETED)
         self._failed += row_plan.earlier.count(FAILED)
         self._renewed += row_plan.renewed
+        if request.job.steps:
+            before = row_plan.steps_before()
+            self._steps_before = list(map(sum, zip_longest(self._steps_before, before, fillvalue=0)))
 
     def _note_labels(self, found: Rows) -> None:
         """Remember of which type the labels are; raise where those of other rows were of another one."""
@@ -140,7 +149,11 @@ class _StoredSoFar:
         if row_plan.shares_jobs:
             note = many_rows.note_of(self.rows, self._completed, self._failed)
             counts = keys.own(store.prefix, "counts", self.flow)
-            store.flows.write_fields([(counts, f"rows@{self.request.base}", note)])
+            fields = [(counts, f"rows@{self.request.base}", note)]
+            if steps := self.request.job.steps:
+                note = row_steps.note_of(steps, self._steps_before)
+                fields.append((counts, f"rows-steps@{self.request.base}", note))
+            store.flows.write_fields(fields)
         self.stream.close({"spec": json.dumps(spec)})
         kept = self._completed + self._failed
         announce_kept(row_plan, kept, self.rows, failed=self._failed, again=self._renewed)

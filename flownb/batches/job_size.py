@@ -32,6 +32,20 @@ def checked(rows_per_job: Any) -> int | None:
     return int(rows_per_job)
 
 
+def in_calls(rows_per_job: int | None, batch_size: int | None) -> int | None:
+    """Return the number of rows a job; raise `OptionError` where it is no whole number of a task's calls.
+
+    >>> in_calls(64, 32), in_calls(None, 32), in_calls(50, None)
+    (64, None, 50)
+    """
+    if rows_per_job is not None and batch_size is not None and rows_per_job % batch_size:
+        raise OptionError(
+            f"rows_per_job={rows_per_job}: the task takes {batch_size} rows at a time (batch_size), so a job holds a "
+            f"multiple of {batch_size}"
+        )
+    return rows_per_job
+
+
 def fitting(rows: int, seconds: float | None) -> int:
     """Return how many rows a job should hold, of a batch of `rows` whose task takes so many seconds a row.
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from flownb.batches.kept_values import KeptValues
-from flownb.wire import codec
+from flownb.files.rows_in_files import FindFolder, RowsOfJob, read_rows, read_values
+from flownb.wire import amounts, codec
+from flownb.wire.amounts import Amounts
 from flownb.wire.many_rows import RowsValue
 from flownb.wire.records import COMPLETED, FAILED, REMOVED, JobRecord
 from flownb.wire.store import Store
 
-END_FIELDS = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why", "cv")
+END_FIELDS = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why", "cv", "spent")
 JOB_FIELDS = (*END_FIELDS, "data")  #: what `rows_of` shows of a job
 
 RowLocation = tuple[str, int | None]
@@ -33,6 +37,11 @@ class Row:
     data: str = "{}"  #: JSON text of its inputs, if they were asked for
     traceback: str | None = None  #: of its last failed attempt, if tracebacks were asked for
     version: str | None = None  #: of a row that has ended: name of the code that ran it
+    spent: Amounts | None = None  #: over all its attempts so far
+    partial: str | None = (
+        None  #: JSON list of what steps have returned, of a row that is not through all of them
+    )
+    step_ms: Sequence[int | None] = ()  #: how long its steps took last, as far as they are known
 
 
 class RowEnd(NamedTuple):
@@ -43,17 +52,28 @@ class RowEnd(NamedTuple):
 
 
 class JobsOfRows:
-    """Jobs of rows, each read once, also those to which a many-row job has delegated some of its rows.
+    """Jobs of rows, each read once, also those in which rows of a many-row job go on: delegated, or at a later step.
 
-    `kept` has the values of those that were removed; without it they are lost.
+    `kept` has the values of those that were removed; without it they are lost. `find_folder` says where files are. Of
+    rows that have steps, those that wait say what steps in earlier jobs have returned.
     """
 
-    def __init__(self, store: Store, fields: Sequence[str], kept: KeptValues | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        fields: Sequence[str],
+        find_folder: FindFolder,
+        kept: KeptValues | None = None,
+        *,
+        has_steps: bool = False,
+    ) -> None:
         self._store = store
         self._fields = fields
+        self._find_folder = find_folder
         self._kept = kept
+        self._has_steps = has_steps
         self._kept_texts: dict[str, str] = {}  # of jobs that were removed
-        self._delegated: dict[str, RowLocation] = {}  # job -> where its first row was before
+        self._before: dict[RowLocation, RowLocation] = {}  # where a row is, or is about to be -> where it was
         self.records: dict[str, JobRecord | None] = {}
         self._values: dict[str, RowsValue] = {}
         self._inputs: dict[str, list[Any]] = {}
@@ -90,29 +110,85 @@ class JobsOfRows:
         self.records |= zip(shared, self._store.jobs.read(shared, fields), strict=True)
         if self._kept:
             self._kept_texts |= self._kept.read([key for key in keys if self.records[key] is None])
+        texts: dict[str, str] = {}
         for key in shared:
             record = self.records[key]
             if text := record.returnvalue or record.part if record else self._kept_texts.get(key):
-                self._values[key] = RowsValue.read(text)
+                texts[key] = text
+        self._values.update(read_values(texts, self._find_folder))
+        if self._has_steps:
+            self._read_kept([key for key in shared if self.records[key] and key not in texts])
+        if "data" in self._fields:
+            self._read_inputs_in_files(shared)
+
+    def _read_kept(self, keys: list[str]) -> None:
+        """Read what steps have returned in earlier jobs, of jobs that have noted nothing yet."""
+        found = self._store.jobs.read(keys, ("name", "bind")) if keys else []
+        having = [job.key for job in found if job and job.bind and '"kept":1' in job.bind]
+        for job in self._store.jobs.read(having, ("name", "data")) if having else ():
+            if job is not None:
+                data = codec.decode(job.data)
+                spent = {n: one for n, one in enumerate(data.get("spent", ())) if one}
+                open = list(range(len(data["kept"])))
+                self._values[job.key] = RowsValue(data["kept"], open=open, spent=spent)
+
+    def _read_inputs_in_files(self, keys: list[str]) -> None:
+        """Read the rows of many-row jobs that stand in files: together, as a bucket takes its time for each."""
+        found = ((key, self.records[key]) for key in keys)
+        jobs = {key: RowsOfJob(record.data, self._find_folder) for key, record in found if record}
+        self._inputs.update(
+            read_rows({key: job for key, job in jobs.items() if job.are_in_file}, self._find_folder)
+        )
 
     def _followed(self, key: str, within: int | None) -> RowLocation:
         """Where a row is now that its job may have delegated to another one."""
         value = self._values.get(key)
-        if within is None or value is None or value.rest is None or within < len(value.values):
+        if within is None or value is None:
+            return key, within
+        if value.moved and (there := value.moved_to(within)):
+            self._before[there] = key, within
+            return there
+        if value.rest is None or within < len(value.values):
             return key, within
         number, within_next = divmod(within - len(value.values), value.rest)
         delegate = f"{key}-{number + 1}"
-        self._delegated[delegate] = key, within - within_next
+        self._before[delegate, within_next] = key, within
         return delegate, within_next
 
     def _held_yet(self, key: str, within: int | None) -> RowLocation:
-        """Where a row is that its job is about to delegate: the job says so before it stores the other one."""
-        before, first = self._delegated.get(key, (key, None))
-        if within is None or first is None or self.records[key] is not None:
+        """Where a row is that its job is about to hand on: the job says so before it stores the other one."""
+        before = self._before.get((key, within))
+        if within is None or before is None or self.records[key] is not None:
             return key, within
-        record = self.records[before]
+        record = self.records[before[0]]
         is_about_to = record is not None and record.state != COMPLETED
-        return (before, first + within) if is_about_to else (key, within)
+        return before if is_about_to else (key, within)
+
+    def later_than(self, key: str) -> list[str]:
+        """Return the jobs in which rows of this one go on, delegated or at a later step, and rows of those, by key."""
+        found: list[str] = []
+        left = [key]
+        while left:
+            more = self._later.get(left.pop(), {})
+            found += more
+            left += more
+        return found
+
+    @cached_property
+    def _later(self) -> dict[str, dict[str, None]]:
+        """Of each job those in which rows of it that were located have gone on."""
+        found: dict[str, dict[str, None]] = {}
+        for (key, _), (before, _) in self._before.items():
+            if self.records.get(key):
+                found.setdefault(before, {})[key] = None
+        return found
+
+    def way_to(self, location: RowLocation) -> list[RowLocation]:
+        """Return where a row has been up to where it is now, the first place first."""
+        way = [location]
+        while (before := self._before.get(way[-1])) is not None:
+            way.append(before)
+        return way[::-1]
 
     def _end(self, key: str, within: int | None) -> RowEnd:
         record = self.records[key]
@@ -142,21 +218,47 @@ class JobsOfRows:
 
     def _row_of_many(self, record: JobRecord, within: int, traces: bool) -> Row:
         """What became of the row that stands at `within` in a many-row job."""
-        key = record.key
-        value = self._values.get(key) or _NO_ROWS
-        seconds = value.seconds[within] if within < len(value.seconds) else None
+        value = self._values.get(record.key) or _NO_ROWS
+        row = self._row_without_spent(record, value, within, traces)
+        if self._has_steps:
+            row = dataclasses.replace(row, step_ms=self._step_ms((record.key, within)))
+        return dataclasses.replace(row, spent=value.spent[within]) if within in value.spent else row
+
+    def _step_ms(self, location: RowLocation) -> list[int | None]:
+        """How long the steps of a row took, each in the job that ran it last."""
+        found: list[int | None] = []
+        for key, within in self.way_to(location):
+            value = self._values.get(key)
+            took = value.step_ms.get(within, ()) if value and within is not None else ()
+            pairs = zip_longest(found, took)
+            found = [before if now is None else now for before, now in pairs]
+        return found
+
+    def _row_without_spent(self, record: JobRecord, value: RowsValue, within: int, traces: bool) -> Row:
+        seconds = value.ms[within] / 1000 if within < len(value.ms) else None
         data = self._input(record, within) if "data" in self._fields else "{}"
         if value.is_done(within):
             text = codec.encode(value.values[within], "value")
             attempts, version = value.attempts.get(within, 1), value.versions.get(within, value.version)
             return Row(COMPLETED, text, None, attempts, seconds, None, data, version=version)
-        error = value.errors.get(within)
+        error, partial = value.errors.get(within), _partial(value, within)
         if error is not None and within not in (value.open or ()):
             version = value.versions.get(within, value.version)
-            return dataclasses.replace(_failed(error, seconds, data, traces), version=version)
+            return dataclasses.replace(
+                _failed(error, seconds, data, traces), version=version, partial=partial
+            )
         if record.state != FAILED:
-            return Row(record.state or REMOVED, attempts=record.attempts_made, data=data)
-        return Row(FAILED, None, record.failed_reason, record.attempts_made, seconds, record.why, data)
+            return Row(record.state or REMOVED, attempts=record.attempts_made, data=data, partial=partial)
+        return Row(
+            FAILED,
+            None,
+            record.failed_reason,
+            record.attempts_made,
+            seconds,
+            record.why,
+            data,
+            partial=partial,
+        )
 
     def _input(self, record: JobRecord, within: int) -> str:
         if record.key not in self._inputs:
@@ -165,6 +267,12 @@ class JobsOfRows:
 
 
 _NO_ROWS = RowsValue()
+
+
+def _partial(value: RowsValue, within: int) -> str | None:
+    """What the steps of a row have returned that is not through all of them."""
+    found = value.values[within] if within < len(value.values) else None
+    return codec.encode(found, "value") if isinstance(found, list) else None
 
 
 def _failed(error: Mapping[str, Any], seconds: float | None, data: str, traces: bool) -> Row:
@@ -190,6 +298,7 @@ def rows_of(records: Iterable[JobRecord | None]) -> Iterator[Row]:
             record.data,
             traces[-1] if traces else None,
             record.version if state in (COMPLETED, FAILED) else None,
+            amounts.of_job(record.spent) if record.spent else None,
         )
 
 

@@ -30,6 +30,7 @@ class LocatedRows:
         self.counts: list[int] = []  #: rows in each job
         self._within = [np.empty(0, dtype=np.int16)]  # of each row: its index in its job, or `ALONE`
         self._positions = [np.empty(0, dtype=np.int32)]
+        self._parents_of = [np.empty(0, dtype=np.int32)]  # of each job: the number of its parent
         self._labels: list[Any] = []
         self._indexes: list[pd.Index[Any]] = []
         for parent, piece in pieces:
@@ -46,6 +47,7 @@ class LocatedRows:
         if piece.positions is None:
             return
         self.keys += piece.keys
+        self._parents_of.append(np.full(len(piece.keys), list(self.children).index(parent), dtype=np.int32))
         self.counts += [1] * len(piece.keys) if piece.counts is None else piece.counts
         self._within.append(_within(piece))
         self._positions.append(np.array(piece.positions, dtype=np.int32))
@@ -75,7 +77,7 @@ class LocatedRows:
     @cached_property
     def order(self) -> npt.NDArray[np.int64] | None:
         """Where in the order of the jobs the row of each position is; None if the orders are the same."""
-        if np.array_equal(self.positions, np.arange(len(self))):
+        if np.array_equal(self.positions, np.arange(len(self), dtype=np.int32)):
             return None
         return self.positions.argsort(kind="stable")
 
@@ -84,6 +86,29 @@ class LocatedRows:
         """The number of each row's job, in the order of the positions."""
         jobs = np.repeat(np.arange(len(self.keys), dtype=np.int32), self.counts)
         return jobs if self.order is None else jobs[self.order]
+
+    @cached_property
+    def _number_of(self) -> dict[str, int]:
+        return {key: number for number, key in enumerate(self.keys)}
+
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        return np.cumsum(self.counts)
+
+    def positions_in(self, key: str) -> list[int]:
+        """Return the positions of the rows that a job was added with."""
+        number = self._number_of.get(key)
+        if number is None:
+            return []
+        end = int(self._ends[number])
+        found: list[int] = self.positions[end - self.counts[number] : end].tolist()
+        return found
+
+    @cached_property
+    def parents(self) -> npt.NDArray[np.int32]:
+        """The number of each row's parent, in the order of `children`; of the rows in the order of the positions."""
+        found: npt.NDArray[np.int32] = np.concatenate(self._parents_of)[self._jobs]
+        return found
 
     @cached_property
     def index(self) -> pd.Index[Any]:
@@ -111,18 +136,34 @@ class LocatedRows:
             for job, place in zip(self._jobs[at].tolist(), within[at].tolist(), strict=True)
         ]
 
-    def in_order(self, values: list[Any]) -> list[Any]:
-        """Return what is in the order of the jobs in that of the positions."""
-        return values if self.order is None else [values[at] for at in self.order.tolist()]
+    @cached_property
+    def first(self) -> npt.NDArray[np.int64]:
+        """Of each row, in the order of the positions: the first one of the same run; where equal ones run once."""
+        if not self.spec.get("unique"):
+            return np.arange(len(self))
+        within = self.within if self.order is None else self.within[self.order]
+        runs = self._job_of_key[self._jobs].astype(np.int64) << 16 | (within.astype(np.int64) & 0xFFFF)
+        _, first, number = np.unique(runs, return_index=True, return_inverse=True)
+        found: npt.NDArray[np.int64] = first[number]
+        return found
 
-    def jobs(self, most: int) -> Iterator[list[tuple[str, list[int]]]]:
-        """Yield at most so many jobs at a time, each with the indexes of its rows in it."""
-        row = 0
-        for start in range(0, len(self.keys), most):
-            some: list[tuple[str, list[int]]] = []
-            for job in range(start, min(start + most, len(self.keys))):
-                some.append((self.keys[job], self.within[row : row + self.counts[job]].tolist()))
-                row += self.counts[job]
+    @property
+    def _job_of_key(self) -> npt.NDArray[np.int32]:
+        """Of each job the number of the first one with its key: below several parents it stands several times."""
+        first: dict[str, int] = {}
+        return np.array([first.setdefault(key, at) for at, key in enumerate(self.keys)], dtype=np.int32)
+
+    def jobs(self, most: int, most_rows: int) -> Iterator[list[tuple[str, list[int]]]]:
+        """Yield jobs, each with the indexes of its rows in it: so many at a time, fewer where they hold many rows."""
+        row = end = 0
+        some: list[tuple[str, list[int]]] = []
+        for key, count in zip(self.keys, self.counts, strict=True):
+            if some and (len(some) == most or end + count - row > most_rows):
+                yield some
+                some, row = [], end
+            some.append((key, self.within[end : end + count].tolist()))
+            end += count
+        if some:
             yield some
 
 

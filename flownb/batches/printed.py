@@ -46,7 +46,7 @@ def logs_at(stored: StoredBatch, positions: Sequence[int], wanted: Wanted) -> pd
     index = stored.index
     found = [
         (index[position], line.attempt, line.time, line.stream, printable(line.text))
-        for position, line in _lines(stored, positions)
+        for position, line in lines_of(stored, positions)
         if wanted.takes(line)
     ]
     table = pd.DataFrame(found, columns=list(COLUMNS))
@@ -55,18 +55,20 @@ def logs_at(stored: StoredBatch, positions: Sequence[int], wanted: Wanted) -> pd
     return table.astype({"stream": "str", "line": "str"})
 
 
-def _lines(stored: StoredBatch, positions: Sequence[int]) -> Iterator[tuple[int, PrintedLine]]:
+def lines_of(stored: StoredBatch, positions: Sequence[int]) -> Iterator[tuple[int, PrintedLine]]:
     """Yield the lines of each row in turn, with its position. Lines of a job of many rows say whose they are."""
-    jobs = stored.rows.jobs(positions)
-    keys = list(dict.fromkeys(key for key, _ in jobs))
+    ways = stored.rows.ways(positions)
+    keys = list(dict.fromkeys(key for way in ways for key, _ in way))
     logs: dict[str, list[PrintedLine]] = {}
     for key, rows in zip(keys, stored.store.jobs.read_logs_of_each(keys), strict=True):
         if rows:
             logs[key] = list(map(PrintedLine.read, rows))
-    for position, (key, within) in zip(positions, jobs, strict=True):
-        for line in logs.get(key, ()):
-            if within is None or line.row == position:
-                yield position, line
+    numbers = stored.rows.numbers_in_logs(place for way in ways for place in way if place[0] in logs)
+    for position, way in zip(positions, ways, strict=True):
+        for key, within in way:
+            for line in logs.get(key, ()):
+                if within is None or line.row == numbers.get((key, within)):
+                    yield position, line
 
 
 def _pattern(grep: Any) -> re.Pattern[str]:

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from flownb.batches.labels import TEXT_DTYPE
+from flownb.batches.typed_columns import column, floats, integers, strings
+from flownb.batches.value_columns import NOTHING, Named, ValueColumns, framed
+from flownb.files import references
+from flownb.wire.amounts import PARTS, Amounts
 from flownb.wire.store import large_inputs
 
 STATUS = ("_state", "_error", "_attempts", "_seconds")  #: what `table` adds to inputs and results
 
 
-NOTHING: Any = object()  #: the value of a row that has none
-
-
 def values_frame(
     texts: Sequence[str | None],
     index: pd.Index[Any],
-    name: str,
+    name: Named,
     read: Callable[[str], Any] | None = None,
 ) -> pd.DataFrame:
     """Return values as a table on `index`, one row a text; None stands for a value that is not there.
@@ -47,17 +45,11 @@ def values_frame(
     return of_values([NOTHING if text is None else read(text) for text in texts], index, name)
 
 
-def of_values(values: list[Any], index: pd.Index[Any], name: str) -> pd.DataFrame:
+def of_values(values: list[Any], index: pd.Index[Any], name: Named) -> pd.DataFrame:
     """The same, from values that are read already; `NOTHING` stands for one that is not there."""
-    if NOTHING in values:
-        values = [None if value is NOTHING else value for value in values]
-    return _frame(values, index, name)
-
-
-def without_missing(values: list[Any], index: pd.Index[Any]) -> tuple[list[Any], pd.Index[Any]]:
-    """Return the values that are there, and the labels of their rows."""
-    there = [position for position, value in enumerate(values) if value is not NOTHING]
-    return [values[position] for position in there], index.take(np.array(there, dtype=int))
+    found = ValueColumns(name)
+    found.add(values)
+    return found.frame(index)
 
 
 def table(
@@ -67,13 +59,16 @@ def table(
     errors: Sequence[str | None],
     attempts: Sequence[int | None],
     seconds: Sequence[float | None],
-    name: str,
+    name: Named,
     versions: Sequence[str | None] | None = None,
+    steps: Sequence[str | None] | None = None,
     read: Callable[[str], Any] | None = None,
+    spent: Sequence[Amounts | None] = (),
 ) -> pd.DataFrame:
     """`base` and its results so far, and ``_state _error _attempts _seconds``, on `base`'s index.
 
-    With `versions` also ``_version``, the name of the code that ran each row. `read` is as in `values_frame`.
+    With `versions` also ``_version``, the name of the code that ran each row, with `steps` ``_step``, where it is.
+    `read` is as in `values_frame`. Where rows have spent something there is a column for each unit, such as ``_usd``.
 
     A column that would hide one of `base` (or a result one of the status) gets
     the suffix ``_result``. dtypes: state and error text, attempts Int64, seconds Float64.
@@ -84,8 +79,12 @@ def table(
     """
     values = values_frame(texts, pd.RangeIndex(len(base)), name, read)
     status = _status(states, errors, attempts, seconds)
+    if steps is not None:
+        status["_step"] = strings(steps)
     if versions is not None:
         status["_version"] = strings(versions)
+    for unit in sorted(set().union(*filter(None, spent))):
+        status[f"_{unit}"] = floats([row.get(unit, 0) / PARTS if row else None for row in spent])
     taken = set(map(str, base.columns))
     status = status.rename(columns=_free_names(status.columns, taken))
     values = values.rename(columns=_free_names(values.columns, taken, set(values.columns)))
@@ -113,13 +112,18 @@ def inputs_frame(
     0     1    a
     1  <NA>    b
     """
-    rows = [_as_object(decoded(text)) for text in data_texts]
+    rows = [_as_object(_input(text)) for text in data_texts]
     if whole_row:
         rows = [_as_object(row.get("row")) for row in rows]
     cells = {name: [row.get(name) for row in rows] for name in columns}
     if read_large is not None:
         cells = {name: _in_full(found, read_large) for name, found in cells.items()}
-    return _with_columns({name: column(found) for name, found in cells.items()}, index)
+    return framed({name: column(found) for name, found in cells.items()}, index)
+
+
+def _input(text: str) -> Any:
+    value = decoded(text)
+    return references.with_input_files(value) if references.MARK in text else value
 
 
 def _as_object(value: Any) -> dict[str, Any]:
@@ -129,75 +133,8 @@ def _as_object(value: Any) -> dict[str, Any]:
 def _in_full(cells: list[Any], read_large: Callable[[Sequence[str]], Mapping[str, str]]) -> list[Any]:
     digests = list(map(large_inputs.digest_of, cells))
     wanted = [digest for digest in dict.fromkeys(digests) if digest is not None]
-    whole = {digest: decoded(text) for digest, text in read_large(wanted).items()}  # one for all its rows
+    whole = {digest: _input(text) for digest, text in read_large(wanted).items()}  # one for all its rows
     return [cell if digest is None else whole[digest] for cell, digest in zip(cells, digests, strict=True)]
-
-
-def column(values: list[Any]) -> Any:
-    """Plain JSON values as an array of the dtype that holds all of them exactly; None is missing.
-
-    >>> column([1, None, 2.5]).dtype, column([2**70, 1]).dtype
-    (Float64Dtype(), dtype('O'))
-    """
-    kinds = frozenset(map(type, values)) - {type(None)}
-    make = _MAKERS.get(kinds, _objects)
-    try:
-        return make(values)
-    except (OverflowError, UnicodeEncodeError):
-        return _objects(values)
-
-
-def integers(values: Sequence[int | None]) -> Any:
-    """An Int64 array; None is missing."""
-    filled, missing = _filled(values, 0)
-    return pd.arrays.IntegerArray(np.array(filled, dtype=np.int64), missing)
-
-
-def floats(values: Sequence[float | None]) -> Any:
-    """A Float64 array; None and NaN are missing."""
-    filled, missing = _filled(values, 0.0)
-    numbers = np.array(filled, dtype=np.float64)
-    return pd.arrays.FloatingArray(numbers, missing | np.isnan(numbers))
-
-
-def strings(values: Sequence[str | None]) -> Any:
-    """An array of pandas' text dtype; None is missing."""
-    return pd.array(list(values), dtype=TEXT_DTYPE)
-
-
-def _booleans(values: Sequence[bool | None]) -> Any:
-    filled, missing = _filled(values, False)
-    return pd.arrays.BooleanArray(np.array(filled, dtype=bool), missing)
-
-
-def _numbers(values: Sequence[Any]) -> Any:
-    """Ints and floats together, unless a float could not hold one of the ints."""
-    if any(abs(value) > 2**53 for value in values if type(value) is int):
-        return _objects(values)
-    return floats(values)
-
-
-def _objects(values: Sequence[Any]) -> Any:
-    made = np.empty(len(values), dtype=object)
-    for position, value in enumerate(values):
-        made[position] = pd.NA if value is None else value
-    return pd.Series(made, dtype=object)  # a bare array would be looked through for text
-
-
-_MAKERS: dict[frozenset[type], Callable[[list[Any]], Any]] = {
-    frozenset({int}): integers,
-    frozenset({float}): floats,
-    frozenset({int, float}): _numbers,
-    frozenset({bool}): _booleans,
-    frozenset({str}): strings,
-}
-
-
-def _filled(values: Sequence[Any], filler: Any) -> tuple[Sequence[Any], np.ndarray[Any, np.dtype[np.bool_]]]:
-    if None not in values:
-        return values, np.zeros(len(values), dtype=bool)
-    missing = np.array([value is None for value in values], dtype=bool)
-    return [filler if value is None else value for value in values], missing
 
 
 def decoded(text: str) -> Any:
@@ -217,33 +154,6 @@ def _decoded_slowly(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def _frame(values: list[Any], index: pd.Index[Any], name: str) -> pd.DataFrame:
-    kinds = set(map(type, values))
-    if dict not in kinds:
-        return _with_columns({name: column(values)}, index)
-    if kinds != {dict}:
-        values = [_as_dict(value, name) for value in values]
-    keys = dict.fromkeys(chain.from_iterable(values))
-    return _with_columns({key: column([value.get(key) for value in values]) for key in keys}, index)
-
-
-def _as_dict(value: Any, name: str) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    return {} if value is None else {name: value}
-
-
-def _with_columns(columns: Mapping[str, Any], index: pd.Index[Any]) -> pd.DataFrame:
-    named = {_valid(name): values for name, values in columns.items()}
-    made = pd.DataFrame(named, index=pd.RangeIndex(len(index)))
-    return made.set_axis(index, axis=0)
-
-
-def _valid(name: str) -> str:
-    """A name that every text dtype can hold: half a character is spelled out."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _status(

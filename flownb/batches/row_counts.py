@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.int64]
+_Run = tuple[Hashes, npt.NDArray[np.uint32]]  # sorted hashes, and how often the text of each has come
 
 
 def hashes_of(texts: Sequence[str]) -> Hashes:
@@ -25,7 +27,7 @@ class RowCounts:
 
     def __init__(self) -> None:
         # Sorted hashes with their counts, each run at least twice as long as the next: so few are searched.
-        self._runs: list[tuple[Hashes, npt.NDArray[np.uint32]]] = []
+        self._runs: list[_Run] = []
 
     def note(self, texts: Sequence[str]) -> list[int]:
         """Return how often each of the texts has come before, earlier ones of these included."""
@@ -55,12 +57,22 @@ class RowCounts:
         order = hashes.argsort()
         run = hashes[order], counts[order]
         while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
-            run = _merged([self._runs.pop(), run])
+            run = _merged(self._runs.pop(), run)
         if len(run[0]):
             self._runs.append(run)
 
 
-def _merged(runs: Iterable[tuple[Hashes, npt.NDArray[np.uint32]]]) -> tuple[Hashes, npt.NDArray[np.uint32]]:
-    hashes, counts = map(np.concatenate, zip(*runs, strict=True))
-    order = hashes.argsort(kind="stable")  # quick for what is sorted in part
-    return hashes[order], counts[order]
+def _merged(run: _Run, other: _Run) -> _Run:
+    """Put two runs together: each hash of the other goes behind those of the run that are smaller."""
+    places = run[0].searchsorted(other[0])
+    places += np.arange(len(places))
+    is_of_run = np.ones(len(run[0]) + len(places), dtype=bool)
+    is_of_run[places] = False
+
+    def together(mine: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        made = np.empty(len(is_of_run), dtype=mine.dtype)
+        made[places] = others
+        made[is_of_run] = mine
+        return made
+
+    return together(run[0], other[0]), together(run[1], other[1])

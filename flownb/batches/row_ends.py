@@ -15,16 +15,16 @@ ENDED = (COMPLETED, FAILED, REMOVED)
 class RowEnds:
     """The rows that have ended since the last look.
 
-    `ended` counts the rows that have ended. Rows run about in their order, so a look reads from the first open row
-    until it has found that many. When the batch is over, the last look reads every row that is left, because
-    rows that were removed are in no count and would never be found by it.
+    `ended` counts the runs that have ended. Rows run about in their order, so a look reads from the first open row
+    until it has found that many. Rows that run once together are found together. When the batch is over, the last look
+    reads every row that is left, because rows that were removed are in no count and would never be found by it.
     """
 
     def __init__(self, rows: StoredRows, *, ended: Callable[[], int], is_over: Callable[[], bool]) -> None:
         self._rows = rows
         self._ended = ended
         self._is_over = is_over
-        self.waiting = list(range(len(rows)))  #: positions of the rows that have not been found to have ended
+        self.waiting = list(rows.runs)  #: positions of the runs that have not been found to have ended
         self._found = 0
 
     def look(self) -> list[tuple[int, Row]]:
@@ -44,4 +44,5 @@ class RowEnds:
                     still.append(position)
         self.waiting = still
         self._found += len(found)
-        return found
+        repeats = self._rows.repeats
+        return [(at, row) for position, row in found for at in repeats.get(position, (position,))]

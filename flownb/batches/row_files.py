@@ -70,7 +70,8 @@ def _by_pyarrow(files: list[str]) -> Iterator[pd.DataFrame]:
     arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     for file in files:
         try:
-            with parquet.ParquetFile(file) as source:
+            # With pre_buffer all that was read is held to the end.
+            with parquet.ParquetFile(file, pre_buffer=False) as source:
                 yield as_piece(source.schema_arrow.empty_table())  # the columns, of a file without rows too
                 yield from map(as_piece, source.iter_batches(batch_size=ROWS_A_PIECE))
         except (OSError, arrow.ArrowException) as error:

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
+from typing import Any
 
 from flownb.batches.batch_request import BatchRequest
+from flownb.batches.braking import used_up_before
 from flownb.batches.earlier_rows import EarlierRows, RowLocations
 from flownb.batches.row_ids import fingerprint
 from flownb.batches.rows import Rows
+from flownb.batches.steps_done import read_steps_done
+from flownb.errors import FlowError
 from flownb.state.flow_state import OwnFlowState
-from flownb.tasks.code import is_edited
-from flownb.wire.records import CANCELLED, FAILED
+from flownb.wire.pauses import of_pilot
+from flownb.wire.records import CANCELLED, COMPLETED, FAILED
 
 NEW, RUNNING, WHOLE = "new", "running", "whole"  #: how much of a flow is there
+
+
+def refuse_rows_on_their_way(plan: RowPlan) -> None:
+    """Raise `FlowError` where rows that go from job to job are on their way in another batch of the name.
+
+    A batch that keeps such rows would not hear of the jobs to come.
+    """
+    steps = plan.request.job.steps
+    if any(step.begins for step in steps) and plan.earlier.is_open_elsewhere(plan.flow):
+        name = repr(plan.request.name)
+        raise FlowError(
+            f"batch {name} has rows that go from job to job at their steps, and have not ended: let them end with "
+            f"attach({name}).wait(), or cancel them with attach({name}).cancel(), then call again"
+        )
 
 
 class RowPlan:
@@ -38,13 +56,25 @@ class RowPlan:
         self.flow = flow  #: its id, if `choose_ids` does not find one
         self.start = start  #: the position of the first row
         self.removed = 0  #: how many rows were there, and have lost their jobs
+        self.pilot = self._pilot()  #: how many rows run before the batch waits for a word
+        #: why the flow is paused from the start on
+        self.paused = used_up_before(request) or (of_pilot(self.pilot) if self.pilot else None)
         self.rows_per_job, self.slice_ms = request.size_of_jobs(max(len(rows), expected))
-        self.earlier = EarlierRows(request.store, request.name, request.base, self.ids, many)
+        self.earlier = EarlierRows(
+            request.store, request.name, request.base, self.ids, lambda: request.folder, many
+        )
+
+    def _pilot(self) -> int | None:
+        """Once a name, and only where rows are left behind it."""
+        pilot = self.request.brakes.pilot
+        has_had_one = bool(self.request.earlier.get("pilot"))
+        return None if pilot is None or has_had_one or pilot >= len(self.rows) else pilot
 
     @property
     def shares_jobs(self) -> bool:
         """Do jobs hold several rows, or did they in earlier batches of this name?"""
-        return self.rows_per_job > 1 or bool(self.earlier.many)
+        job = self.request.job
+        return self.rows_per_job > 1 or bool(self.earlier.many or job.steps) or job.batch_size is not None
 
     @property
     def renewed(self) -> int:
@@ -85,6 +115,8 @@ class RowPlan:
         """What distinguishes a flow of these rows: the stages, the groups, the index."""
         stages = [f"{stage.queue}/{stage.name}/{stage.version}" for stage in self.request.stages]
         rows = self.rows
+        if rows.repeats is not None:
+            stages.append(json.dumps(rows.repeats.runs))
         return [*stages, json.dumps([rows.by, rows.groups, rows.group_index, rows.index_spec, rows.labels])]
 
     def _lacks_jobs(self) -> bool:
@@ -103,7 +135,27 @@ class RowPlan:
         found = self.request.store.jobs.read([cause], ("name", "why"))[0]
         return found is None or found.why != "unrecoverable"
 
-    def oldest_code(self) -> str | None:
-        """The code that the oldest rows ran: those that are kept, if any."""
-        code, before = self.request.job.code, self.request.earlier_code()
-        return before if is_edited(before, code) and len(self.earlier) else code
+    def oldest_codes(self) -> dict[str, str | None]:
+        """The codes that the oldest rows ran, by task: those of rows that are kept, if any."""
+        codes = dict(self.request.job.codes)
+        kept = len(codes) if len(self.earlier) else max(map(len, self.steps_done.values()), default=0)
+        kept_names = list(codes)[:kept]
+        return codes | {one.name: one.before for one in self.request.edited() if one.name in kept_names}
+
+    def steps_before(self) -> list[int]:
+        """Return how many rows had done each step before, then how many had failed at each, of those not run anew."""
+        names = [step.name for step in self.request.job.steps]
+        counts = [0] * (2 * len(names))
+        through = self.earlier.count(COMPLETED)
+        for at in range(len(names)):
+            counts[at] = through + sum(len(done) > at for done in self.steps_done.values())
+        for done in self.earlier.steps_of_failed():
+            counts[len(names) + min(done, len(names) - 1)] += 1
+            for at in range(done):
+                counts[at] += 1
+        return counts
+
+    @cached_property
+    def steps_done(self) -> dict[int, list[Any]]:
+        """What steps have returned of rows that are to run, by position; asked once the ids are chosen."""
+        return read_steps_done(self.request, self.rows, self.earlier) if self.request.job.steps else {}

@@ -14,12 +14,18 @@ from flownb.errors import FlowError
 
 
 def chosen(
-    failures: pd.DataFrame, failed: Sequence[int], index: pd.Index[Any], *, error: str | None, rows: Any
+    failures: pd.DataFrame,
+    failed: Sequence[int],
+    index: pd.Index[Any],
+    *,
+    error: str | None,
+    rows: Any,
+    step: str | None = None,
 ) -> list[int]:
     """Return those of the `failed` positions that are meant; `failures` is their table, in the same order.
 
-    `error` is an error's type or kind as that table has it; `rows` are labels of the batch's `index`. Raises
-    FlowError for a label that is no row, or a row that has not failed.
+    `error` is an error's type or kind as that table has it, `step` one of its steps; `rows` are labels of the batch's
+    `index`. Raises FlowError for a label that is no row, or a row that has not failed.
 
     >>> table = pd.DataFrame({"error": ["KeyError"], "kind": ["KeyError: <q>"]}, index=["b"])
     >>> chosen(table, [1], pd.Index(["a", "b"]), error="KeyError", rows=["b"])
@@ -29,6 +35,8 @@ def chosen(
     if error is not None:
         is_meant = (failures["error"] == error) | (failures["kind"] == error)
         wanted &= {at for at, meant in zip(failed, is_meant.fillna(False), strict=True) if meant}
+    if step is not None:
+        wanted &= {at for at, failed_at in zip(failed, failures["step"], strict=True) if failed_at == step}
     if rows is not None:
         named, all_failed = set[int](), set(failed)
         for label, positions in _positions_of_each(index, rows):

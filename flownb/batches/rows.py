@@ -8,19 +8,24 @@ column's name; docs/data-types.md lists every dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring as _quoted
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from flownb.batches import labels
-from flownb.batches.columns import Refused, fragments_of, is_broken, shown
+from flownb.batches.columns import fragments_of, is_broken, shown
 from flownb.batches.grouped_rows import Grouped, Groups, by_columns
 from flownb.batches.input_table import InputTable, keyed, nearest_column, tabulated
+from flownb.batches.refused_cells import Refused
 from flownb.errors import FlowError
+from flownb.files import references
 from flownb.wire.store import large_inputs
+
+if TYPE_CHECKING:
+    from flownb.batches.repeats import Repeats
 
 ROWS_AT_A_TIME = 10_000  #: rows that are turned into text together
 MOST_CHARACTERS = 10_000_000  #: how long the JSON text of one row may be
@@ -43,6 +48,9 @@ class Rows:
     index_spec: Mapping[str, Any]  #: from which, with the labels, the index is made again
     labels: list[Any]  #: of the index, as JSON values; empty where the spec says them all
     ids: list[str] = field(default_factory=list)  #: of the rows, once the batch has a name
+    ids_before: list[str] = field(
+        default_factory=list
+    )  #: in the newest batch of the name, if that had other steps
     groups: Groups | None = None
     by: tuple[str, ...] = ()
     group_index: Mapping[str, Any] | None = (
@@ -52,9 +60,19 @@ class Rows:
     refers: bool = True  #: large cells stand in `large`, and references to them in the texts
     large: Mapping[str, str] = field(default_factory=dict)  #: JSON texts by digest
     large_columns: tuple[str, ...] = ()  #: in which such cells stand
+    has_files: bool = False  #: cells are files, or hold some; the texts refer to them
+    weights: list[str] | None = None  #: what each row weighs in units that its queue limits
+    repeats: Repeats | None = None
+    """Where equal rows run once: then `texts`, `ids` and `weights` go run by run."""
 
     def __len__(self) -> int:
+        """Return how many run."""
         return len(self.texts)
+
+    @property
+    def height(self) -> int:
+        """How many rows the frame has."""
+        return len(self) if self.repeats is None else len(self.repeats.runs)
 
     def read_large(self, digests: Iterable[str]) -> dict[str, str]:
         """Return the texts of large cells by their digests."""
@@ -72,8 +90,10 @@ def read(
     whole_row: bool = False,
     any_column: bool = False,
     takes_job: bool = False,
+    loaded: Sequence[str] = (),
     refer: bool = True,
     start: int = 0,
+    weigh: Callable[[InputTable], list[str] | None] = lambda table: None,
 ) -> Rows:
     """Turn `rows` into the JSON texts that fill a task's parameters.
 
@@ -85,8 +105,10 @@ def read(
 
     Only columns named in `required` or `optional` travel; a required one must
     exist. With `any_column` the others travel too. With `whole_row` all travel inside ``row``. With `takes_job`
-    the parameter ``job`` is filled with the Job, so no column may have its name.
+    the parameter ``job`` is filled with the Job, so no column may have its name, nor one of `loaded`, which the
+    task's setup fills.
     `grouped` are groups that pandas has made of the rows already. The columns of `key` are the rows' labels.
+    `weigh` tells of a table what each row weighs.
 
     A text's keys are sorted, so the order of columns changes nothing; inside
     ``row`` they keep the table's order, since a function sees it. A cell of more than 262,144 characters of
@@ -111,6 +133,8 @@ def read(
         table = keyed(table, key)
     if takes_job and not whole_row:
         _refuse_column_job(table)
+    if loaded and not whole_row:
+        _refuse_loaded(table, loaded)
     columns = _travelling(table, required, optional, everything)
     if grouped is None and by is not None:
         grouped = by_columns(table, by)
@@ -137,6 +161,8 @@ def read(
         refers=refer,
         large=writer.large,
         large_columns=tuple(writer.large_columns),
+        has_files=writer.has_files,
+        weights=weigh(table),
     )
 
 
@@ -152,12 +178,14 @@ class _TextWriter:
         self.texts: list[str] = []
         self.large: dict[str, str] = {}  #: JSON texts of large cells by digest
         self.large_columns: dict[str, None] = {}
+        self.has_files = False  #: do cells refer to files?
         self.copied = 0  #: characters of columns with large cells that are not referred to
 
     def write(self, piece: slice) -> None:
         index = self.table.index[piece]
         fragments = {name: _column_fragments(self.table, name, piece) for name in self.order}
         large = [name for name in self.open_ended if large_inputs.has_large(fragments[name])]
+        self.has_files = self.has_files or any(_have_files(fragments[name]) for name in self.open_ended)
         if large:
             _refuse_long_rows([fragments[name] for name in self.order], index)
             self._put_aside(fragments, large, rows=piece.start + len(index))
@@ -207,6 +235,15 @@ def _refuse_column_job(table: InputTable) -> None:
         )
 
 
+def _refuse_loaded(table: InputTable, loaded: Sequence[str]) -> None:
+    for name in loaded:
+        if name in table.columns:
+            raise FlowError(
+                f"column {name!r}: the task's setup fills the parameter of this name, not the cell; rename the column: "
+                f"df.rename(columns={{{name!r}: ...}}), or leave it out: df.drop(columns={name!r})"
+            )
+
+
 def _texts(names: list[str], columns: list[list[str]], length: int, whole_row: bool) -> list[str]:
     fields = ",".join(_quoted(name).replace("%", "%%") + ":%s" for name in names)
     template = f'{{"row":{{{fields}}}}}' if whole_row else f"{{{fields}}}"
@@ -218,6 +255,10 @@ def _texts(names: list[str], columns: list[list[str]], length: int, whole_row: b
 def _is_open_ended(column: pd.Series[Any] | list[Any]) -> bool:
     """May a cell of it be of any length? Numbers and times are short."""
     return isinstance(column, list) or column.dtype.kind not in "iufbmM"
+
+
+def _have_files(fragments: list[str]) -> bool:
+    return any(text[0] in "[{" and references.MARK in text for text in fragments)
 
 
 def _refuse_long_rows(columns: Sequence[Sequence[str]], index: pd.Index[Any]) -> None:

@@ -17,6 +17,8 @@ from flownb.batches.code_of_rows import mixed_versions
 from flownb.batches.frame_kinds import PANDAS
 from flownb.batches.labels import index_from_json
 from flownb.batches.row_ids import id_above
+from flownb.batches.row_steps import names_in, row_queues, step_of
+from flownb.batches.step_nodes import joined, with_stages
 from flownb.batches.stored_rows import StoredRows
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
@@ -30,6 +32,7 @@ from flownb.wire.records import (
     Node,
     Snapshot,
 )
+from flownb.wire.store import Store
 from flownb.wire.store.limits import CHUNK_JOBS
 
 MOST_ROWS_READ = 100_000  # by a view, to count them
@@ -56,6 +59,11 @@ class StoredBatch(StoredFlow):
         self._ends: dict[str, Any] = {}  # see `_row_states`; views of one kernel read it in one thread
         self._groups: dict[str, tuple[Any, ...]] | None = None
 
+    @classmethod
+    def own_batch(cls, store: Store, flow: str) -> StoredBatch:
+        """Open the batch that is stored under this id."""
+        return cls(StoredFlow.own(store, flow))
+
     # ---- rows ---------------------------------------------------------------------------------------
 
     def is_whole(self) -> bool:
@@ -81,7 +89,11 @@ class StoredBatch(StoredFlow):
 
     @property
     def index(self) -> pd.Index[Any]:
-        return self.rows.index if self.source is None else self.source_frame(self.source).index
+        return self.index_of(self.rows)
+
+    def index_of(self, rows: StoredRows) -> pd.Index[Any]:
+        """Return the labels of rows that were read just now: further ones may have come meanwhile."""
+        return rows.index if self.source is None else self.source_frame(self.source).index
 
     def source_frame(self, source: Source) -> pd.DataFrame:
         """The caller's rows, without those that went with a job above them."""
@@ -98,8 +110,18 @@ class StoredBatch(StoredFlow):
         return str(self.spec["frame"]) if self.source is None else self.source.kind
 
     @property
+    def steps(self) -> list[str]:
+        """The names of the rows' steps; none where their task is one."""
+        return names_in(self.spec)
+
+    @property
     def row_queue(self) -> str:
         return str(self.spec["queue"])
+
+    @property
+    def row_queues(self) -> list[str]:
+        """The queues in which rows have jobs: more than one where steps have jobs of their own."""
+        return row_queues(self.spec)
 
     @property
     def has_plain_root(self) -> bool:
@@ -142,8 +164,9 @@ class StoredBatch(StoredFlow):
         """The label of a row, or of a group, stands behind the name that all of them have."""
         if not self._is_whole:
             return record.name
-        if record.queue == self.spec["queue"]:
-            return _with_label(record.name, self.index, self.rows.positions.get(record.key))
+        if record.queue in self.row_queues:
+            name = joined(self.steps) or record.name
+            return _with_labels(name, self.index, self.rows.positions_in(record.key))
         return " ".join([record.name, *map(str, self.group_labels().get(record.key, ()))])
 
     def note_of(self, record: Mapping[str, str]) -> str:
@@ -159,7 +182,10 @@ class StoredBatch(StoredFlow):
             dataclasses.replace(node, name=self.name_of(node.job)) if node.job else node
             for node in snapshot.nodes
         ]
-        snapshot = dataclasses.replace(snapshot, nodes=tuple(self._with_ends(nodes, snapshot)))
+        nodes = self._with_ends(nodes, snapshot)
+        if by_step := snapshot.counts.by_step.get(self.row_queue):
+            nodes = list(with_stages(nodes, self.row_queue, by_step))
+        snapshot = dataclasses.replace(snapshot, nodes=tuple(nodes))
         if not snapshot.counts.count(FAILED) or not failures:
             return snapshot
         return dataclasses.replace(snapshot, failures=tuple(self._labelled_failures(snapshot)))
@@ -187,15 +213,15 @@ class StoredBatch(StoredFlow):
         if self._ends.get("finished") != finished:
             self._ends = {"finished": finished}
         if parent not in self._ends:
-            found = StoredRows.below(self.store, parent, self.spec).read()
-            self._ends[parent] = dict(Counter(row.state for row in found))
+            rows = StoredRows.below(self.store, parent, self.spec)
+            self._ends[parent] = dict(Counter(row.state for row in rows.read(rows.runs)))
         return dict(self._ends[parent])
 
     def _labelled_failures(self, snapshot: Snapshot) -> list[JobRecord]:
         """The snapshot's failed jobs under their rows' labels, and failed rows of many-row jobs as far as they fit."""
         rows, index = self.rows, self.index
         found = [_labelled(record, index, rows.positions.get(record.key)) for record in snapshot.failures]
-        if self.spec.get("rows_per_job") == 1:
+        if self.spec.get("rows_per_job") == 1 and not self.steps:
             return found
         known = {record.key for record in found}
         more = (record for record in self._failed_rows(rows, index) if record.key not in known)
@@ -204,15 +230,15 @@ class StoredBatch(StoredFlow):
 
     def _failed_rows(self, rows: StoredRows, index: pd.Index[Any]) -> Iterator[JobRecord]:
         """Each failed row as if it were a job of its own."""
-        for start in range(0, len(rows), CHUNK_JOBS):
-            positions = range(start, min(start + CHUNK_JOBS, len(rows)))
+        for start in range(0, len(rows.runs), CHUNK_JOBS):
+            positions = rows.runs[start : start + CHUNK_JOBS]
             for position, (key, row) in zip(positions, rows.read_with_keys(positions), strict=True):
                 if row.state == FAILED:
                     job = JobRecord(
                         key=key,
                         id=keys.id_of(key),
                         queue=self.spec["queue"],
-                        name=self.spec["task"],
+                        name=step_of(row, self.steps) if self.steps else self.spec["task"],
                         state=FAILED,
                         failed_reason=row.error,
                         stacktrace=codec.encode([row.traceback] if row.traceback else [], "traceback"),
@@ -223,6 +249,12 @@ class StoredBatch(StoredFlow):
 
 def _with_label(name: str, index: pd.Index[Any], position: int | None) -> str:
     return name if position is None or position >= len(index) else f"{name} {index[position]}"
+
+
+def _with_labels(name: str, index: pd.Index[Any], positions: list[int]) -> str:
+    """The name of a job and which rows it holds: the first and the last of many."""
+    ends = [str(index[at]) for at in (positions[:1] + positions[1:][-1:]) if at < len(index)]
+    return " ".join([name, " … ".join(ends)]) if ends else name
 
 
 def _labelled(record: JobRecord, index: pd.Index[Any], position: int | None) -> JobRecord:

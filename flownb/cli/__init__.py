@@ -121,9 +121,9 @@ def _add_worker(command: Any) -> None:
         "-c",
         "--concurrency",
         type=_threads,
-        default=4,
+        default=None,
         metavar="N",
-        help="how many jobs at a time (default: 4)",
+        help="how many jobs at a time (default: as many as the tasks ask for, else 4, and 100 of async ones)",
     )
     worker.add_argument(
         "--executor",
@@ -207,6 +207,13 @@ def _add_steering(command: Any) -> None:
             "A row's lines come when its job has ended.",
         ),
         ("retry", flow_commands.retry, "run again what failed in a flow, then what stands above it", ""),
+        ("pause", flow_commands.pause, "let no further job of a flow start", "Running jobs go on."),
+        (
+            "resume",
+            flow_commands.resume,
+            "let a paused flow go on, whatever has paused it",
+            "A budget that is used up has to be raised.",
+        ),
         ("cancel", flow_commands.cancel, "end a flow without what has not run yet", "In a terminal it asks."),
         ("rm", flow_commands.remove, "remove a flow with all that is stored of it", "In a terminal it asks."),
     ):
@@ -218,6 +225,21 @@ def _add_steering(command: Any) -> None:
                 "--grep", metavar="PATTERN", help="only lines that match this regular expression"
             )
             added.add_argument("--level", metavar="LEVEL", help="only what was logged at this level or above")
+        if name == "resume":
+            added.add_argument(
+                "--budget",
+                type=_amount,
+                action="append",
+                default=[],
+                metavar="UNIT=AMOUNT",
+                help="what the batch may spend: usd=10; can be given again",
+            )
+            added.add_argument(
+                "--max-failures",
+                type=_failures,
+                metavar="N",
+                help="how many rows may fail, or a share: 5%%",
+            )
         if name in ("cancel", "rm"):
             added.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
@@ -231,11 +253,23 @@ def _rows(text: str) -> int | str:
 
 
 def _threads(text: str) -> int:
-    return _count(text, "a number of jobs from 1 to 1000", most=1000)
+    return _count(text, "a number of jobs from 1 to 5000", most=5000)
 
 
 def _flows(text: str) -> int:
     return _count(text, "a number of flows")
+
+
+def _amount(text: str) -> tuple[str, float]:
+    unit, _, amount = text.partition("=")
+    try:
+        return unit, float(amount)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a unit and an amount, such as usd=10, not {text!r}") from None
+
+
+def _failures(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _count(text: str, what: str, most: int = 10**9) -> int:

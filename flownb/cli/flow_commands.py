@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import flownb
+from flownb.api.flow import stored
+from flownb.api.how_far import HowFarReader
 from flownb.cli.console import connect, is_confirmed, print_rows
 from flownb.errors import FlownbError, JobMissing, printable
-from flownb.views.words import state_word
+from flownb.views import failure_groups
+from flownb.views.progress_words import how_far_in_words
+from flownb.views.words import cut, first_line, state_word
+from flownb.wire.records import HowFar
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
@@ -20,7 +27,10 @@ if TYPE_CHECKING:
 
 TERMINAL_SECONDS = 0.25  # between two lines in a terminal
 LONGEST_PAUSE_SECONDS = 5.0  # between two lines elsewhere, at most
+KINDS_SECONDS = 2.0  # between two reads of what failed
+MOST_KINDS = 5  # of failures, below the line
 QUIET_SECONDS = 10.0  # without a running job, after which `watch` says why
+_ENDED = ("completed", "failed", "cancelled")
 SUGGESTED_FLOWS = 5  # that are named where one is not found
 
 
@@ -61,6 +71,27 @@ def retry(options: argparse.Namespace) -> int:
     return _steer(options, lambda flow: flow.retry(), None)
 
 
+def pause(options: argparse.Namespace) -> int:
+    """Let no further job of a flow start."""
+    return _steer(options, lambda flow: flow.pause(), None)
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Let a paused flow go on, a batch with other brakes where some are given."""
+    brakes = {"budget": dict(options.budget) or None, "max_failures": options.max_failures}
+    given = {name: value for name, value in brakes.items() if value is not None}
+
+    def go_on(flow: Flow) -> None:
+        if not isinstance(flow, flownb.Batch):
+            if given:
+                raise FlownbError(f"flow {flow.name!r} is no batch, and has neither budget nor max_failures")
+            flow.resume()
+        else:
+            flow.resume(**given)
+
+    return _steer(options, go_on, None)
+
+
 def cancel(options: argparse.Namespace) -> int:
     """End a flow without what has not run yet."""
     return _steer(options, lambda flow: flow.cancel(), "cancel")
@@ -79,7 +110,7 @@ def _steer(options: argparse.Namespace, act: Callable[[Flow], object], to_confir
             print("left as it is", file=sys.stderr)
             return 1
         act(flow)
-        state = "removed" if to_confirm == "remove" else flow.state
+        state = "removed" if to_confirm == "remove" else _state_now(flow)
         print(
             json.dumps({"name": flow.name, "state": state})
             if options.json
@@ -88,14 +119,16 @@ def _steer(options: argparse.Namespace, act: Callable[[Flow], object], to_confir
     return 0
 
 
+def _state_now(flow: Flow) -> str:
+    return "paused" if flow.progress().paused and flow.state not in _ENDED else flow.state
+
+
 def _how_far(flow: Flow) -> str:
-    progress = flow.progress()
-    parts = [f"{progress.completed:,} of {progress.total:,} jobs completed"]
-    parts += [
-        f"{n:,} {state}" for state, n in (("failed", progress.failed), ("active", progress.active)) if n
-    ]
-    parts += ["paused"] if progress.paused else []
-    return f"{printable(flow.name)}: {', '.join(parts)}"
+    return _line(flow, HowFarReader(stored(flow), flow.progress).read())
+
+
+def _line(flow: Flow, how_far: HowFar) -> str:
+    return printable(f"{flow.name}: {how_far_in_words(how_far)}")
 
 
 # ---- watch ---------------------------------------------------------------------------------------------------
@@ -120,6 +153,8 @@ def how_it_ended(flow: Flow) -> tuple[int, str]:
     state, name = flow.state, printable(flow.name)
     if state == "completed":
         return 0, f"{name}: completed"
+    if state not in _ENDED:
+        return 1, f"{name}: paused: {printable(str(flow.progress().paused))}; flownb resume goes on"
     (reason,) = flow.explain().itertuples(index=False)
     return 1, f"{name}: {state}: {printable(f'{reason.job}: {reason.why}')}"
 
@@ -134,31 +169,54 @@ def has_ended(flow: Flow, seconds: float) -> bool:
 
 
 class _ProgressLine:
-    """How far a flow is: one line, written over in a terminal; elsewhere a line a change, ever more rarely."""
+    """How far a flow is: a line that is written over in a terminal, with the kinds of failures below it.
+
+    Elsewhere it is a line a change, ever more rarely, and the kinds come last.
+    """
 
     def __init__(self, flow: Flow, *, as_json: bool) -> None:
         self.flow = flow
+        self._reader = HowFarReader(stored(flow), flow.progress)
+        self._kinds = _FailureKinds(flow)
+        self._below = 0  # lines below the first one, in a terminal
         self.as_json = as_json
         self.in_place = sys.stdout.isatty() and not as_json
         self.pause = TERMINAL_SECONDS
-        self._shown = ""
+        self._shown: object = None  # what the last line said, but for the times
         self._last_active = time.monotonic()
 
     def show(self, *, last: bool = False) -> None:
-        text = self._json() if self.as_json else _how_far(self.flow)
+        far = self._reader.read()
         if self.in_place:
-            print(f"\r\x1b[K{text}", end="\n" if last else "", flush=True)
-        elif text != self._shown:
-            print(text, flush=True)
-        self._shown = text
+            self._draw([_line(self.flow, far), *self._kinds.lines(far.failed, at_once=last)], last=last)
+        else:
+            self._print_change(far, last=last)
         if not last:
             self._print_reason()
             self.pause = TERMINAL_SECONDS if self.in_place else min(2 * self.pause, LONGEST_PAUSE_SECONDS)
 
+    def _draw(self, lines: list[str], *, last: bool) -> None:
+        """Write over what was drawn before; no line may be wrapped, as that could not be taken back."""
+        width = shutil.get_terminal_size().columns - 1
+        back = f"\r\x1b[{self._below}A\x1b[J" if self._below else "\r\x1b[K"
+        self._below = len(lines) - 1
+        print(back + "\n".join(cut(line, width) for line in lines), end="\n" if last else "", flush=True)
+
+    def _print_change(self, far: HowFar, *, last: bool) -> None:
+        text = self._json() if self.as_json else _line(self.flow, far)
+        said = text if self.as_json else replace(far, rate=0.0, left=None)
+        lines = [text] if said != self._shown else []
+        if last and not self.as_json:
+            lines += self._kinds.lines(far.failed, at_once=True)
+        for line in lines:
+            print(line, flush=True)
+        self._shown = said
+
     def _json(self) -> str:
         progress = self.flow.progress()
         counts = {
-            word: getattr(progress, word) for word in ("completed", "failed", "active", "total", "paused")
+            word: getattr(progress, word)
+            for word in ("completed", "failed", "active", "total", "paused", "spent")
         }
         return json.dumps({"name": self.flow.name, "state": self.flow.state, **counts})
 
@@ -171,8 +229,36 @@ class _ProgressLine:
             self._last_active = now
             for reason in self.flow.explain().head(1).itertuples(index=False):
                 new_line = "\n" if self.in_place else ""
+                self._below = 0  # what was drawn stays
                 print(
                     f"{new_line}{printable(f'{reason.job}: {reason.why}; {reason.fix}')}",
                     file=sys.stderr,
                     flush=True,
                 )
+
+
+class _FailureKinds:
+    """The kinds of a flow's failures, the most frequent first; read again when more have failed, now and then."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._lines: list[str] = []
+        self._of = 0  # how many had failed
+        self._read_at = float("-inf")  # of the monotonic clock
+
+    def lines(self, failed: int, *, at_once: bool) -> list[str]:
+        """Return a line a kind; `at_once`: however lately they were read."""
+        early = time.monotonic() - self._read_at < KINDS_SECONDS and not at_once
+        if failed != self._of and not early:
+            self._of, self._read_at = failed, time.monotonic()
+            self._lines = self._read() if failed else []
+        return self._lines
+
+    def _read(self) -> list[str]:
+        snapshot = stored(self._flow).snapshot(failures=True)
+        groups = failure_groups.by_kind(snapshot.failures)
+        lines = [
+            f"  {len(group.records):,} × {first_line(group.message, 200)}" for group in groups[:MOST_KINDS]
+        ]
+        rest = sum(len(group.records) for group in groups[MOST_KINDS:]) + failure_groups.unread(snapshot)
+        return [*lines, f"  {failure_groups.rest_in_words(rest)}"] if rest else lines

@@ -33,7 +33,8 @@ SILENT_SECONDS = 0.3  # of closing, after which the wait is explained
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal, or until a flow has ended: then its end is the exit status."""
-    from flownb.worker.task_worker import KERNEL_WORKER, TaskWorker
+    from flownb.worker.setup_stops import KERNEL_WORKER
+    from flownb.worker.task_worker import TaskWorker
 
     refuse_to_make_a_server()
     queues = _queues_asked_for(options)
@@ -46,7 +47,9 @@ def serve(options: argparse.Namespace) -> int:
             name=KERNEL_WORKER,
             connection=connection,
         )
-        where = f"{options.concurrency} at a time, on {_server_of(connection)}"
+        many = options.concurrency
+        width = "as many at a time as they ask for" if many is None else f"{many} at a time"
+        where = f"{width}, on {_server_of(connection)}"
         find = partial(find_flow, options.until, connection) if options.until else None
         return _serve(worker, where, find)
 
@@ -148,12 +151,14 @@ def _wait(stop: threading.Event, flow: Flow | None) -> int:
 
 def _close(worker: TaskWorker, leave: threading.Event) -> None:
     """Close the worker once its running jobs have ended, or leave them to others at once."""
+    from flownb.worker.worker import holds_jobs  # other commands need no worker
+
     closing = threading.Thread(
         target=worker.close, args=[GRACE_SECONDS], name="flownb-cli-closing", daemon=True
     )
     closing.start()
     closing.join(SILENT_SECONDS)
-    if closing.is_alive():
+    if closing.is_alive() and holds_jobs(worker):  # else only the server is slow
         print("flownb worker: waits for what still runs; stop it again to leave that to others", flush=True)
     while closing.is_alive():
         if leave.is_set():

@@ -46,7 +46,12 @@ def du(options: argparse.Namespace) -> int:
     if not options.json:
         sums: dict[Any, Any] = {"flow": "all", "name": "", "state": "", "jobs": int(frame["jobs"].sum())}
         rows += [sums | {where: int(frame[where].sum()) for where in ("server", "files")}] if rows else []
-        rows = [row | {where: size_in_words(row[where]) for where in ("server", "files")} for row in rows]
+        rows = [
+            row
+            | {"state": state_word(row["state"])}
+            | {where: size_in_words(row[where]) for where in ("server", "files")}
+            for row in rows
+        ]
     print_rows(rows, as_json=options.json, nothing="no flows")
     return 0
 
@@ -58,6 +63,7 @@ def _print_flows(frame: pd.DataFrame, *, as_json: bool, nothing: str) -> None:
             {"flow": row["flow"], "name": row["name"], "state": state_word(row["state"])}
             | {"jobs": f"{row['completed'] + row['failed']:,} of {row['total']:,}", "failed": row["failed"]}
             | {"age": reason_words.span(row["age_s"] * 1000), "why": row["why"]}
+            | ({"spent": row["spent"]} if any(frame["spent"]) else {})
             for row in rows
         ]
     print_rows(rows, as_json=as_json, nothing=nothing)

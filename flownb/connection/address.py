@@ -29,7 +29,8 @@ CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 8.0  # a half-open connection is noticed in less than 10 s
 RESENT_SECONDS = 4.0  # for an answer to a command that is sent again after it, on a new connection
 CALL_SECONDS = 9.0  # for a call with all that it is sent again
-BLOCKING_SECONDS = 15.0  # above the 10 s a blocking command may take
+LONGEST_BLOCK_SECONDS = 10.0  # that a blocking command takes
+LATE_SECONDS = 5.0  # that the answer of a blocking command may be late
 RESENDS = 7  # with the pauses between them some 2 to 4.5 s, in which an embedded server has been restarted
 LONGEST_PAUSE_SECONDS = 1.0
 

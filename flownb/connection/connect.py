@@ -116,7 +116,8 @@ class Connection:
         ...     print(client.blpop("doc-inbox", timeout=0.01))
         None
         """
-        return addresses.make_client(self.address(), timeout=addresses.BLOCKING_SECONDS)
+        longest = addresses.LONGEST_BLOCK_SECONDS + addresses.LATE_SECONDS
+        return addresses.make_client(self.address(), timeout=longest)
 
     def worker_client(self) -> redis.Redis:
         """Return a new client for one worker, which sends again by itself: 8 s per command. Close it.

@@ -6,6 +6,9 @@ call, however often that connects, is answered slowly or is sent again.
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,6 +63,11 @@ class _Limited:
     socket_timeout: Any
     socket_connect_timeout: Any
     _is_limited = False
+    _reader: int | None = None  # the thread that waits for an answer; that thread writes it
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._closing = threading.Lock()  # nobody begins to wait on a line that is just being closed
+        super().__init__(*args, **options)
 
     def _connect(self) -> Any:
         before, left = self.socket_connect_timeout, patience.left()
@@ -88,7 +96,26 @@ class _Limited:
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         self._limit()
-        return super().read_response(*args, **options)  # type: ignore[misc]
+        with self._closing:
+            self._reader = threading.get_ident()
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        finally:
+            self._reader = None
+
+    def disconnect(self, *args: Any, **options: Any) -> None:
+        """Close the connection; where another thread waits for an answer, that one does, and is woken.
+
+        Closed here, its number may be another connection's before the other thread has begun to wait in the system,
+        and it would wait on that one.
+        """
+        with self._closing:
+            line = self._sock
+            if line is None or self._reader in (None, threading.get_ident()):
+                super().disconnect(*args, **options)  # type: ignore[misc]
+                return
+            with contextlib.suppress(OSError):  # it is closed already
+                line.shutdown(socket.SHUT_RDWR)
 
     def _limit(self) -> None:
         left = patience.left()

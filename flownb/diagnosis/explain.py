@@ -209,9 +209,10 @@ class _Explainer:
 
     def _explain_ended(self, job: JobRecord) -> None:
         parent = self._reasons.parent_of.get(job.key)
-        if parent is not None:  # else the root has ended since the walk began
-            why = job_reasons.ended_but_awaited(job, parent, self._reasons.name_above(job.key))
-            self._reasons.add(job.key, why)
+        if parent is None or not self._store.queue_facts.is_pending(parent, job.key):
+            return  # the root, or this job, has ended since the walk began
+        why = job_reasons.ended_but_awaited(job, parent, self._reasons.name_above(job.key))
+        self._reasons.add(job.key, why)
 
     def _explain_active(self, job: JobRecord, waits: WaitFacts) -> None:
         if waits.lease_ms is None:
@@ -236,6 +237,7 @@ class _Explainer:
         """Say which limits hold back a job that a worker could take; if none does, that it is in line."""
         base, queue = keys.base_of(job.key), self._queue_of(job)
         limits = queue_reasons.limits_reached(base, queue, self._queues[base])
+        limits += flow_reasons.at_its_bound(self._record, self._counts)
         if not limits and not is_held:
             limits = [queue_reasons.in_line(base, queue, self._queues[base], self._read_ahead(base))]
         for why in limits:

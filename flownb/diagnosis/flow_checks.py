@@ -22,7 +22,8 @@ def check_flow(flow: str, context: CheckContext) -> Iterator[Finding]:
         return
     record = context.store.flows.read(flow)
     if not record.keys() >= {"name", "root", "created"}:
-        yield record_gone(flow, record, context)
+        if record or context.store.flows.is_listed(flow):  # not where it was removed meanwhile
+            yield record_gone(flow, record, context)
         return
     root = next(context.store.job_facts.read([record["root"]]))
     if not root.stored:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from flownb.diagnosis import reason_words
 from flownb.diagnosis.reasons import Reason, Reasons, Urgency, Why
 from flownb.wire import keys
-from flownb.wire.records import COMPLETED, FAILED, FlowCounts, JobRecord
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED, FlowCounts, JobRecord
 from flownb.wire.store.queue_facts import PendingChildren
 
 _OLDEST_NAMED = 3
@@ -31,6 +31,15 @@ def flow_paused(why: str) -> Why:
     cause, _, cure = why.partition("; ")
     said = f"the flow is paused: {reason_words.plain(cause)}"
     return Why(Urgency.NOW, "held", "", said, reason_words.plain(cure) or "resume it with resume()")
+
+
+def at_its_bound(record: Mapping[str, str], counts: FlowCounts) -> list[Why]:
+    """Say that as many jobs of the flow run as may run at a time, where that is so."""
+    most, running = int(record.get("concurrency", 0)), counts.count(ACTIVE)
+    if not most or running < most:
+        return []
+    why = f"the flow is at its concurrency: {running:,} of {most:,} run"
+    return [Why(Urgency.IN_TIME, "bound", "", why, "wait, or give the same call a larger concurrency=")]
 
 
 def half_stored(record: Mapping[str, str], counts: FlowCounts, flow: str | None) -> Why:

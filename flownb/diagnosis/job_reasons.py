@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flownb.diagnosis import reason_words
 from flownb.diagnosis.reasons import Urgency, Why
-from flownb.options import JobOptions
+from flownb.options import CUSTOM, JobOptions
 from flownb.state.failed_jobs import describe
 from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, CRASHED, FAILED, POLICIES, JobRecord
@@ -107,7 +107,9 @@ def delayed(job: JobRecord, due: int, now: int, queue: str, batch: str | None) -
     base = keys.base_of(job.key)
     when = f"delayed until {reason_words.point(due)}, for {reason_words.span(due - now)} more"
     if _is_put_off(job):
-        return _unknown_task(job, queue, when, due, batch)
+        if job.delay == PUT_OFF_MS:
+            return _unknown_task(job, queue, when, due, batch)
+        return Why(Urgency.IN_TIME, "asked", base, f"{when}, as its function asked", "wait", rank=due)
     if job.attempts_made:
         which = f"attempt {job.attempts_made + 1} of {max(_options(job).attempts, 1)}"
         why = f"{when}: {which} after {reason_words.plain(describe(job.failed_reason))}"
@@ -116,11 +118,15 @@ def delayed(job: JobRecord, due: int, now: int, queue: str, batch: str | None) -
 
 
 def _is_put_off(job: JobRecord) -> bool:
-    """Has no task of the worker taken it? Then a start was not charged, and no backoff gave the delay."""
-    if job.attempts_started <= job.attempts_made or job.delay != PUT_OFF_MS:
+    """Has its function asked for that, or has no task taken it? Then a start was not charged, and no backoff was it."""
+    if job.attempts_started <= job.attempts_made:
         return False
     backoff = _options(job).backoff
-    return not (job.attempts_made and backoff.delay) or backoff.wait_ms(job.attempts_made) != PUT_OFF_MS
+    if not job.attempts_made:
+        return True
+    if job.delay != PUT_OFF_MS and (backoff.jitter or backoff.type == CUSTOM):
+        return False  # that cannot be told
+    return not backoff.delay or backoff.wait_ms(job.attempts_made) != job.delay
 
 
 def _unknown_task(job: JobRecord, queue: str, when: str, due: int, batch: str | None) -> Why:

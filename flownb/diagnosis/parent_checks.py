@@ -42,11 +42,15 @@ def another_value_held(job: JobFacts, link: ParentLink, context: CheckContext) -
     return context.finding("unlike", job.key, what, advice=ADD_AGAIN)
 
 
-def with_values(links: Iterable[tuple[JobFacts, ParentLink]]) -> list[tuple[JobFacts, ParentLink]]:
-    """Return those links of completed jobs whose parent holds a value: they can be compared."""
-    return [
+def with_values(
+    jobs: Iterable[JobFacts], links: Iterable[tuple[JobFacts, ParentLink]]
+) -> list[tuple[JobFacts, ParentLink | None]]:
+    """Return what has a value to look at: links of completed jobs whose parent holds one, then other jobs."""
+    held: list[tuple[JobFacts, ParentLink | None]] = [
         (job, link) for job, link in links if job.flow and job.only_list == COMPLETED and link.value_bytes
     ]
+    compared = {job.key for job, _ in held}
+    return held + [(job, None) for job in jobs if job.flow and job.has_values and job.key not in compared]
 
 
 # ---- a parent that waits, and its children -----------------------------------------------------------------------

@@ -10,6 +10,7 @@ from flownb.state.ahead import FlowAhead, behind
 from flownb.wire import keys
 from flownb.wire.lease_records import FrozenWorker
 from flownb.wire.store.queue_facts import HELD_BY_HAND, QueueFacts
+from flownb.wire.store.used_limits import FullLimit
 
 
 def no_start(base: str, queue: str, facts: QueueFacts, urgency: Urgency, *, is_batch: bool) -> list[Why]:
@@ -19,7 +20,8 @@ def no_start(base: str, queue: str, facts: QueueFacts, urgency: Urgency, *, is_b
         fix = f"resume it with Queue({queue!r}).resume()"
         found.append(Why(urgency, "paused", base, f"queue {queue!r} is paused", fix))
     is_of_batches = keys.queue_of_base(base) == keys.BATCH_QUEUE
-    if facts.served is False and not (is_of_batches and urgency == Urgency.LATER):
+    found += stopped_tasks(base, facts)
+    if facts.served is False and not facts.stopped and not (is_of_batches and urgency == Urgency.LATER):
         fix = f"start one: Worker({queue!r}, function), or flownb worker MODULE with its task"
         if is_batch:
             fix = "run the cell that defines its task, then fn.workers(); or flownb worker MODULE with it"
@@ -40,6 +42,20 @@ def frozen_workers(base: str, queue: str, facts: QueueFacts) -> list[Why]:
             go_on(worker),
         )
         for worker in facts.frozen
+    ]
+
+
+def stopped_tasks(base: str, facts: QueueFacts) -> list[Why]:
+    """Return which tasks of a queue stand still on a worker, as their setup failed there."""
+    return [
+        Why(
+            Urgency.NOW if not facts.served else Urgency.IN_TIME,
+            "setup",
+            f"{base} {task.host} {task.pid} {task.name}",
+            f"{reason_words.plain(task.why)}: it stands still in process {task.pid} on {reason_words.plain(task.host)}",
+            "mend it, and run the cell of the task again, or restart that worker; no row has failed of it",
+        )
+        for task in facts.stopped
     ]
 
 
@@ -64,7 +80,19 @@ def limits_reached(base: str, queue: str, facts: QueueFacts) -> list[Why]:
         if facts.started >= HELD_BY_HAND:
             why = f"queue {queue!r} is rate limited for {left} by a RateLimitError"
         found.append(Why(Urgency.IN_TIME, "limited", base, why, f"wait {left}"))
-    return found
+    return found + [_full(base, queue, limit) for limit in facts.full]
+
+
+def _full(base: str, queue: str, limit: FullLimit) -> Why:
+    """Say which limit by weight has no room for the next job."""
+    rate, left = limit.rate, reason_words.span(limit.left_ms)
+    why = (
+        f"queue {queue!r} is limited until {reason_words.point(limit.ends)}, for {left} more: "
+        f"{limit.used:,.10g} of {rate} are used up, and its next job weighs {limit.weight:,.10g}"
+    )
+    return Why(
+        Urgency.IN_TIME, "full", f"{base} {rate.unit} {rate.ms}", why, f"wait {left}, or raise the limit"
+    )
 
 
 def _is_rate_limited(facts: QueueFacts) -> bool:

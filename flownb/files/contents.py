@@ -50,6 +50,8 @@ def content_of(value: Any, *, with_arrays: Callable[[], bool]) -> Content | None
             return Content("parquet", lambda: _parquet(value), f"a {name}")
         if (package, name) == ("matplotlib", "Figure"):
             return Content("png", lambda: _figure(value), "a Figure")
+        if (package, name) == ("numpy", "MaskedArray"):
+            return None  # npy has no word for what is masked, JSON has null
         if (package, name) == ("numpy", "ndarray"):
             is_wanted = _is_array(value) and with_arrays()
             return Content("npy", lambda: _npy(value), "an array") if is_wanted else None

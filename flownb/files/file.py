@@ -23,6 +23,7 @@ class File:
     path: str
     bytes: int  #: its size
     media_type: str
+    digest: str = ""  #: of what is in it: a batch whose inputs are files runs those again that differ
 
     def load(self) -> Any:
         """Return the value: a DataFrame, an array, an image of Pillow (without Pillow its bytes), bytes or text.
@@ -56,8 +57,14 @@ def read(path: str) -> bytes:
     """Return what is in a file."""
     import fsspec
 
-    with fsspec.open(path, "rb") as file:
-        data: bytes = file.read()
+    try:
+        with fsspec.open(path, "rb") as file:
+            data: bytes = file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"the file {path} is gone: with the flow whose value it was, or by hand; run that flow's rows again "
+            "(if_exists='rerun'), then this"
+        ) from None
     return data
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -28,8 +29,11 @@ class FileFolder:
         """Return where a file of this name is, as `fsspec.open` takes it."""
         return f"{self.url}/{name}"
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file; one of this name that is there is replaced. It is never seen in part."""
+    def write(self, name: str, data: bytes, *, again: bool = False) -> None:
+        """Write a file; one of this name that is there is replaced. It is never seen in part.
+
+        `again`: a writer may have died before; what it has left unfinished is removed.
+        """
         fs, folder = _opened(self.url)
         if not _WHOLE_BY_THEMSELVES.isdisjoint(_protocols(fs)):
             fs.pipe_file(f"{folder}/{name}", data)
@@ -43,6 +47,40 @@ class FileFolder:
             if fs.exists(unfinished):
                 fs.rm_file(unfinished)
             raise
+        if again:
+            self.remove_unfinished(f"{name}.")
+
+    def remove_unfinished(self, beginning: str) -> None:
+        """Remove what writers that died have left of files whose names begin so."""
+        fs, folder = _opened(self.url)
+        if not _WHOLE_BY_THEMSELVES.isdisjoint(_protocols(fs)):
+            return
+        for left in fs.glob(f"{folder}/.{beginning}*"):
+            with suppress(FileNotFoundError):  # removed by another one meanwhile
+                fs.rm_file(left)
+
+    def write_each(self, files: Mapping[str, bytes]) -> None:
+        """Write files by their names, as `write` does; to a bucket many at a time."""
+        fs, folder = _opened(self.url)
+        if not _WHOLE_BY_THEMSELVES.isdisjoint(_protocols(fs)):
+            fs.pipe({f"{folder}/{name}": data for name, data in files.items()})
+            return
+        for name, data in files.items():
+            self.write(name, data)
+
+    def read_each(self, names: Collection[str]) -> dict[str, bytes]:
+        """Return what is in these files, by name; from a bucket many at a time. One that is not there is left out."""
+        fs, folder = _opened(self.url)
+        # Of `cat` each name would be looked up first, one after another.
+        contents = fs.cat_ranges([f"{folder}/{name}" for name in names], None, None, on_error="return")
+        found: dict[str, bytes] = {}
+        for name, content in zip(names, contents, strict=True):
+            if isinstance(content, FileNotFoundError):
+                continue
+            if isinstance(content, BaseException):
+                raise content
+            found[name] = content
+        return found
 
     def sizes(self) -> dict[str, int]:
         """Return the files of values that are there, and how many bytes each has; also unfinished ones."""
@@ -55,20 +93,30 @@ class FileFolder:
         except FileNotFoundError:
             return {}
         files = {os.path.basename(one["name"]): one for one in found if one["type"] == "file"}
-        return {
-            name: int(one["size"] or 0) for name, one in files.items() if self.is_own or _OURS.fullmatch(name)
-        }
+        return {name: int(one["size"] or 0) for name, one in files.items() if self.is_own or is_ours(name)}
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files; the folder of the embedded server goes when it is empty."""
+        """Remove files; the folder, which flownb has made for a flow, goes when it is empty."""
+        self.remove_files(names)
+        fs, folder = _opened(self.url)
+        if self.sizes() or not fs.exists(folder) or (not self.is_own and fs.ls(folder)):
+            return
+        with suppress(OSError):  # somebody has put a file there just now
+            fs.rmdir(folder)
+
+    def remove_files(self, names: Iterable[str]) -> None:
+        """Remove those of these files that are there."""
         fs, folder = _opened(self.url)
         for name in names:
             try:
                 fs.rm_file(f"{folder}/{name}")
             except FileNotFoundError:  # by somebody else meanwhile
                 continue
-        if self.is_own and not self.sizes() and fs.exists(folder):
-            fs.rmdir(folder)
+
+
+def is_ours(name: str) -> bool:
+    """Say whether a file of this name is, by the name, one of a batch's row."""
+    return _OURS.fullmatch(name) is not None
 
 
 def _protocols(fs: Any) -> set[str]:

@@ -53,7 +53,7 @@ def check_writable(folder: str) -> None:
         there = FileFolder(folder, is_own=False)
         there.write(probe, b"")
         with suppress(PermissionError):  # who may write need not be one who may remove
-            there.remove([probe])
+            there.remove_files([probe])
     except ImportError as error:
         raise OptionError(f"files: {shown(folder)} needs a package: {error}") from None
     except Exception as error:  # each kind of storage raises its own
@@ -78,6 +78,11 @@ def folder_of_flow(store: Store, flow: str, record: Mapping[str, str]) -> FileFo
         return folder_of_batch(store, record["name"], given_in(record))
     own = own_folder(store)
     return None if own is None or "name" not in record else FileFolder(f"{own}/{slug(flow)}", is_own=True)
+
+
+def find_folder(store: Store, flow: str | None) -> FileFolder | None:
+    """Return where files of a flow are; None where there is no such flow, or nobody has said where."""
+    return None if flow is None else folder_of_flow(store, flow, store.flows.read(flow, *FIELDS))
 
 
 def own_folder(store: Store) -> str | None:

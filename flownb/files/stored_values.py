@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flownb.files.file_folder import FileFolder
-from flownb.files.folder_of_flow import FIELDS, folder_of_flow
+from flownb.files.folder_of_flow import find_folder
 from flownb.files.references import MARK, with_files
 from flownb.wire import codec
 from flownb.wire.store import Store
@@ -23,7 +23,7 @@ def decoded_each(store: Store, flow: str | None, texts: Mapping[str, str]) -> di
     values = codec.decode_each(texts)
     if flow is None or not any(MARK in text for text in texts.values()):
         return values
-    folder = folder_of_flow(store, flow, store.flows.read(flow, *FIELDS))
+    folder = find_folder(store, flow)
     return {key: with_files(value, folder) for key, value in values.items()}
 
 

@@ -25,17 +25,22 @@ class FlowAhead(NamedTuple):
     is_batch: bool
     left: int  #: jobs, or rows of a batch, that have not ended
     age_ms: int
+    is_older: bool = False  #: of the same name as the one that waits, whose rows it may hold
+    paused: str | None = None  #: why; None while it is not paused
 
     @property
     def words(self) -> str:
-        """Name it: ``batch 'model-proc' (1,734 rows, 3 min old)``."""
+        """Name it: ``batch 'model-proc' (1,734 rows, 3 min old)``; also whether it is older, or paused."""
         what, noun = ("batch", "row") if self.is_batch else ("flow", "job")
-        left = f"{self.left:,} {noun}{'' if self.left == 1 else 's'}"
-        return f"{what} {self.name!r} ({left}, {span(self.age_ms)} old)"
+        left = f"{self.left:,} {noun}{'' if self.left == 1 else 's'}, {span(self.age_ms)} old"
+        older = "an older run, " if self.is_older else ""
+        paused = "" if self.paused is None else f"paused{self.paused and ': '}{self.paused}; "
+        return f"{what} {self.name!r} ({older}{paused}{left})"
 
-    @property
-    def cure(self) -> str:
-        return f"fn.attach({self.handle!r}).cancel()"
+    def cure(self, what: str) -> str:
+        """Return the call that lets one go first; `what` stands for this flow."""
+        verb = "resume" if self.is_older and self.paused is not None else "cancel"
+        return f"{verb} {what}: fn.attach({self.handle!r}).{verb}()"
 
 
 def read_ahead(store: Store, flow: str | None, base: str, now: int) -> list[FlowAhead]:
@@ -46,7 +51,9 @@ def read_ahead(store: Store, flow: str | None, base: str, now: int) -> list[Flow
     waiting = _flows_of(store, base, WAITING)
     before = waiting[: waiting.index(flow)] if flow in waiting else waiting
     others = [other for other in dict.fromkeys([*running, *before]) if other]
-    return [ahead for other in others[:MOST_NAMED] if (ahead := _flow_ahead(store, other, now))]
+    name = store.flows.read(flow, "name").get("name") if others and flow else None
+    found = (_flow_ahead(store, other, now, name) for other in others[:MOST_NAMED])
+    return [one for one in found if one and (one.flow in running or one.is_older or one.paused is None)]
 
 
 def _flows_of(store: Store, base: str, state: str) -> list[str | None]:
@@ -60,7 +67,7 @@ def behind(found: Sequence[FlowAhead]) -> tuple[str, str]:
     if not found:
         return "", ""
     what = "it" if len(found) == 1 else repr(found[0].name)
-    return f"behind {', '.join(one.words for one in found)}", f"cancel {what}: {found[0].cure}"
+    return f"behind {', '.join(one.words for one in found)}", found[0].cure(what)
 
 
 class LookAhead:
@@ -82,7 +89,7 @@ class LookAhead:
         return self._words
 
 
-def _flow_ahead(store: Store, flow: str, now: int) -> FlowAhead | None:
+def _flow_ahead(store: Store, flow: str, now: int, name_of_waiting: str | None) -> FlowAhead | None:
     record = store.flows.read(flow, "name", "root", "created", "kind")
     if "name" not in record:
         return None
@@ -91,5 +98,14 @@ def _flow_ahead(store: Store, flow: str, now: int) -> FlowAhead | None:
     root = int(is_batch and keys.queue_of(record["root"]) == keys.BATCH_QUEUE)
     left = counts.total - counts.count(COMPLETED) - counts.count(FAILED) - root
     name = record["name"]
-    handle = name if store.flows.find(name) == flow else keys.short(record["root"], store.prefix)
-    return FlowAhead(flow, name, handle, is_batch, max(left, 0), max(now - int(record["created"]), 0))
+    is_current = store.flows.find(name) == flow
+    return FlowAhead(
+        flow,
+        name,
+        name if is_current else keys.short(record["root"], store.prefix),
+        is_batch,
+        max(left, 0),
+        max(now - int(record["created"]), 0),
+        is_older=name == name_of_waiting and not is_current,
+        paused=counts.paused_why.partition("; ")[0] if counts.paused else None,
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from flownb.wire.store import Store
+from flownb.wire.store.limits import IDS_A_READ
 
 _PAUSE_PER_LOOK = 50  # looks take 2 % of the time
 
@@ -19,11 +21,24 @@ class ChildSearch:
     def __init__(self, store: Store, known: Callable[[str], Collection[str]]) -> None:
         self._store = store
         self._known = known
+        self._looking = threading.Lock()
+        # Written by who holds `_looking`.
         self._pages: Iterator[tuple[str, bool]] = iter(())  # what is left of this round
         self._last_look = time.monotonic()
 
     def look(self, parents: Sequence[str]) -> list[str]:
-        """Return those of the parents looked at that keep a child which is not known; at least one page is read."""
+        """Return those of the parents looked at that keep a child which is not known; at least one page is read.
+
+        Any thread may look; one that finds another looking leaves it to that one.
+        """
+        if not self._looking.acquire(blocking=False):
+            return []
+        try:
+            return self._look(parents)
+        finally:
+            self._looking.release()
+
+    def _look(self, parents: Sequence[str]) -> list[str]:
         began = time.monotonic()
         ends, self._last_look = began + (began - self._last_look) / _PAUSE_PER_LOOK, began
         found: dict[str, None] = {}
@@ -38,5 +53,5 @@ class ChildSearch:
     def _look_through(self, parents: Sequence[str]) -> Iterator[tuple[str, bool]]:
         for parent in parents:
             known = self._known(parent)
-            for page in self._store.children.pages(parent):
+            for page in self._store.children.pages(parent, IDS_A_READ):
                 yield parent, not all(key in known for key in page)

@@ -123,6 +123,8 @@ def _seconds_between_ends(ends: Sequence[float], ended: int, longest: float) -> 
     jobs = (ended - 1) / (len(ends) - 1)
     took = [before - after for before, after in itertools.pairwise(ends)]
     took = _without_breaks(took, 3 * (jobs + 1) * longest)
+    if not any(took):
+        return 0.0, 0.0  # but for breaks, all ended within one millisecond
     weights = [10 ** (i / len(took)) for i in range(len(took))]
     mean = sum(w * t for w, t in zip(weights, took, strict=True)) / sum(weights)
     variance = sum(w * (t - mean) ** 2 for w, t in zip(weights, took, strict=True)) / sum(weights)

@@ -67,10 +67,11 @@ class OwnFlowState(FlowState):
     Workers of other programs do not. What they ended is read from BullMQ's own keys until somebody catches up.
     """
 
-    def __init__(self, store: Store, flow: str) -> None:
+    def __init__(self, store: Store, flow: str, record: dict[str, str] | None = None) -> None:
+        """`record` is what the caller has just stored: it need not be read."""
         self._store = store
         self.flow = self._flow = flow
-        self.first_record = store.flows.read(flow)
+        self.first_record = store.flows.read(flow) if record is None else record
         self.root = self.first_record.get("root", "")
         declared = Declared(store, self.root)
         self.shape = declared
@@ -115,6 +116,7 @@ class OwnFlowState(FlowState):
             found,
             paused=counts.paused,
             paused_why=counts.paused_why,
+            pause=counts.pause,
             counting=found.counting or not self._found.complete,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -14,7 +14,19 @@ from flownb.wire.store import Store
 from flownb.wire.store.flows import FlowFacts
 from flownb.wire.store.limits import JOBS_A_READ
 
-_FIELDS = ("root", "created", "ended", "finished", "cause", "kind", "stored", "total", "layout")
+_FIELDS = (
+    "root",
+    "created",
+    "ended",
+    "finished",
+    "cause",
+    "kind",
+    "stored",
+    "total",
+    "layout",
+    "account",
+    "former",
+)
 _ROOT_FIELDS = ("name", "finishedOn", "failedReason")
 
 
@@ -60,13 +72,13 @@ class ListedFlow(NamedTuple):
 
 def pages_of_listed(store: Store) -> Iterator[list[tuple[str, int, ListedFlow | None]]]:
     """Yield all flows of flownb's, the newest first, with when each was stored (ms) and what `read_listed` reads."""
-    index = store.flows.pages(JOBS_A_READ)
+    index, older = store.flows.pages(JOBS_A_READ), _Older(store)
     while some := list(islice(index, JOBS_A_READ)):
-        listed = read_listed(store, [flow for flow, _ in some])
+        listed = read_listed(store, [flow for flow, _ in some], older)
         yield [(flow, created, found) for (flow, created), found in zip(some, listed, strict=True)]
 
 
-def read_listed(store: Store, flows: Sequence[str]) -> list[ListedFlow | None]:
+def read_listed(store: Store, flows: Sequence[str], older: _Older | None = None) -> list[ListedFlow | None]:
     """Read flows of flownb's, at most a hundred; None for one of which the record, or the counts, cannot be read."""
     facts = store.flows.read_many(flows, _FIELDS)
     unended = [_read_unended(found.counts) for found in facts]
@@ -74,7 +86,8 @@ def read_listed(store: Store, flows: Sequence[str]) -> list[ListedFlow | None]:
     roots = _read_jobs(store, {i: facts[i].record["root"] for i in readable})
     causes = {i: facts[i].record.get("cause", "") for i in readable if _failed_below(facts[i])}
     blamed = roots | _read_jobs(store, causes)
-    older = _Older(store)
+    older = older or _Older(store)
+    older.listen({flows[i]: facts[i].record for i in readable}, {facts[i].newest or "" for i in readable})
     listed: list[ListedFlow | None] = [None] * len(flows)
     for i in readable:
         record, counts, newest = facts[i]
@@ -116,17 +129,30 @@ def _read_jobs(store: Store, wanted: Mapping[int, str]) -> dict[int, JobRecord |
 
 
 class _Older:
-    """Knows which flows had a name before the one that has it now."""
+    """Knows which flows had a name before the one that has it now, as they are gone through from the newest on.
+
+    Each tells which one was before it, so that mostly nothing has to be read for it.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._formers: dict[str, set[str]] = {}
+        self._told: set[str] = set()  # by flows that were gone through
+        self._formers: dict[str, set[str]] = {}  # of the newest flow of a name, where those had not told
+
+    def listen(self, records: Mapping[str, Mapping[str, str]], newest: Iterable[str]) -> None:
+        """Note which flows those of a page tell of, in whatever order flows of one millisecond stand there."""
+        for flow in (*newest, *(self._told & records.keys())):
+            while flow in records and "former" in records[flow]:
+                flow = records[flow]["former"]
+                if flow in self._told:
+                    break
+                self._told.add(flow)
 
     def is_older(self, flow: str, record: Mapping[str, str], newest: str | None) -> bool:
         """Batches all have their names from `fan_out`; another flow may be called like its root alone."""
         if newest is None or newest == flow:
             return False
-        if record.get("kind") == "batch":
+        if flow in self._told or record.get("kind") == "batch":
             return True
         if newest not in self._formers:
             self._formers[newest] = set(self._store.flows.formers(newest))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from flownb.state.flow_state import FlowState
 from flownb.state.shape import REMOVED_NAME
 from flownb.wire import keys
-from flownb.wire.records import COMPLETED, FAILED, JobRecord
+from flownb.wire.records import COMPLETED, FAILED, JobLine
 from flownb.wire.store import Store
 from flownb.wire.store.limits import in_pieces
 
@@ -45,8 +45,8 @@ def _count_gone(store: Store, parent: str, flow_state: FlowState) -> int:
 
 
 def read_removed(
-    store: Store, flow_state: FlowState, jobs: Mapping[str, JobRecord | None]
-) -> dict[str, JobRecord]:
+    store: Store, flow_state: FlowState, jobs: Mapping[str, JobLine | None]
+) -> dict[str, JobLine]:
     """Return those of a flow's `jobs` that are gone and still counted, as their parents have kept how they ended.
 
     flownb's own removals take a job out of the counts, those of other programs do not.
@@ -55,18 +55,19 @@ def read_removed(
     left = Counter(
         {(queue, state): n for queue, states in counts.by_stage.items() for state, n in states.items()}
     )
-    left.subtract((job.queue, job.state or "") for job in jobs.values() if job)
-    found: dict[str, JobRecord] = {}
+    home = {other: queue for queue, others in counts.more_queues.items() for other in others}
+    left.subtract((job.queue, job.state) for job in jobs.values() if job)
+    found: dict[str, JobLine] = {}
     for key, end in _kept_ends(store, flow_state, jobs):
         queue = keys.queue_of(key)
-        if key not in found and (queue in counts.rows_a_job or left[queue, end] > 0):
-            found[key] = JobRecord(key=key, id=keys.id_of(key), queue=queue, name=REMOVED_NAME, state=end)
+        if key not in found and (home.get(queue, queue) in counts.rows_a_job or left[queue, end] > 0):
+            found[key] = JobLine(REMOVED_NAME, queue, end, 0, None, 0, None, None, None)
             left[queue, end] -= 1
     return found
 
 
 def _kept_ends(
-    store: Store, flow_state: FlowState, jobs: Mapping[str, JobRecord | None]
+    store: Store, flow_state: FlowState, jobs: Mapping[str, JobLine | None]
 ) -> Iterator[tuple[str, str]]:
     """Yield those of the jobs that are gone with how they ended, where a parent of theirs has kept it."""
     for parent, groups in flow_state.shape.branches():

@@ -83,7 +83,7 @@ class Declared(Shape):
         return self.store.declared.read_groups(parents)
 
     def children(self, parent: str) -> list[str]:
-        return [key for piece in self.store.declared.read(parent) for key in piece.keys]
+        return self.store.declared.read_keys(parent)
 
 
 class LinkedShape(Shape):
@@ -193,8 +193,7 @@ class LinkedShape(Shape):
                 branches.add(key)
 
     def _declared_children(self, parent: str) -> list[str]:
-        pieces = self.store.declared.read(parent) if self._is_declared else []
-        return [key for piece in pieces for key in piece.keys]
+        return self.store.declared.read_keys(parent) if self._is_declared else []
 
     def _group(self, parent: str) -> None:
         """Fold like siblings into groups."""
@@ -228,7 +227,7 @@ def levels_below(store: Store, tops: Sequence[str]) -> Iterator[list[str]]:
         for parent, groups in zip(parents, store.declared.read_groups(parents), strict=True):
             if groups is None:
                 continue
-            fresh = [key for piece in store.declared.read(parent) for key in piece.keys if key not in seen]
+            fresh = [key for key in store.declared.read_keys(parent) if key not in seen]
             seen.update(fresh)
             level += fresh
             if not all(group["leaf"] for group in groups):

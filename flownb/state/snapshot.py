@@ -64,9 +64,10 @@ def read_snapshot(
 
 def _read_oldest_start(store: Store, shape: Shape, counts: FlowCounts) -> int | None:
     """When the job that runs longest was started."""
-    running = [queue for queue, states in counts.by_stage.items() if states.get(ACTIVE)]
-    if not running:
+    stages = [stage for stage, states in counts.by_stage.items() if states.get(ACTIVE)]
+    if not stages:
         return None
+    running = [queue for stage in stages for queue in counts.queues_of(stage)]
     parents = {parent for parent, _ in shape.branches()}
     bases = [keys.base(store.prefix, queue) for queue in running]
     return store.queue_facts.read_oldest_start(
@@ -261,7 +262,7 @@ class _NodeReader:
 
     def _part_rows_that_are_counted_together(self) -> None:
         """Rows are counted a queue: where several nodes share one, say of each what follows for its own rows."""
-        for queue in self._counts.rows_a_job:
+        for queue, rows_a_job in self._counts.rows_a_job.items():
             drafts = [draft for draft in self._drafts if draft.queue == queue]
             if not _must_be_parted(drafts):
                 continue
@@ -269,7 +270,7 @@ class _NodeReader:
             stage = _without_zeros(self._counts.by_stage[queue])
             for draft in drafts:
                 if draft.rows is not None:
-                    draft.count = draft.rows
+                    draft.count = draft.rows - round(rows_a_job * len(draft.opened))
                     draft.states, draft.words = _rows_of_a_part(draft.rows, draft.jobs, stage)
 
     def _say_what_is_waited_for(self) -> None:

@@ -16,7 +16,9 @@ from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, sta
 from flownb.state.removed_jobs import read_removed
 from flownb.state.snapshot import read_snapshot
 from flownb.wire import keys
-from flownb.wire.records import ACTIVE, FlowCounts, JobRecord, Snapshot
+from flownb.wire.amounts import expected
+from flownb.wire.pauses import amounts_in_words
+from flownb.wire.records import ACTIVE, FlowCounts, JobLine, JobRecord, Snapshot
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import TIMELINE_FIELDS
 
@@ -29,7 +31,7 @@ class StoredFlow:
 
     store: Store
     flow_state: FlowState
-    record: Mapping[str, str]  #: name, root, created and more, as they were when the flow was opened
+    record: Mapping[str, str]  #: name, root and more, as they were when the flow was opened
     _ahead: LookAhead = dataclasses.field(default_factory=LookAhead, init=False, repr=False)
 
     @classmethod
@@ -39,6 +41,11 @@ class StoredFlow:
         if not flow_state.first_record:
             raise JobMissing(f"no flow {flow} on this server; it was removed, or never stored here")
         return cls(store, flow_state, flow_state.first_record)
+
+    @classmethod
+    def just_stored(cls, store: Store, flow: str, record: dict[str, str]) -> StoredFlow:
+        """Open the flow that the caller has stored with this record, without reading it."""
+        return cls(store, OwnFlowState(store, flow, record), record)
 
     @classmethod
     def foreign(cls, store: Store, root: str, *, name: str | None = None) -> StoredFlow:
@@ -79,6 +86,11 @@ class StoredFlow:
         if not record:
             raise JobMissing(f"flow {self.name!r} is not on this server any more; its data were removed")
         return record
+
+    def spent(self) -> dict[str, int]:
+        """Return what its jobs have spent; of a batch that of all runs of its name together."""
+        flow = self.flow_state.flow
+        return {} if flow is None else self.store.accounts.read(self.record.get("account", flow))
 
     def name_of(self, record: JobRecord) -> str:
         """What lists and pictures call one of the flow's jobs."""
@@ -125,23 +137,35 @@ class StoredFlow:
         """What else is to be known of the flow: what it waits behind, and what its record says."""
         waits = "ended" not in record and not counts.paused and not counts.count(ACTIVE)
         ahead = self._ahead.words(self.store, self.flow_state.flow, counts) if waits else ""
-        return "; ".join(filter(None, [ahead, self.note_of(record)]))
+        return "; ".join(filter(None, [self.spent_in_words(counts), ahead, self.note_of(record)]))
+
+    def spent_in_words(self, counts: FlowCounts) -> str:
+        """Return what was spent, and of a batch that has not ended what it will come to; nothing where nothing was."""
+        spent = self.spent()
+        if not spent:
+            return ""
+        in_all = expected(spent, counts.by_stage.get(self.row_queue or "", {}))
+        forecast = f", about {amounts_in_words(in_all)} in all" if in_all else ""
+        return f"{amounts_in_words(spent)} spent{forecast}"
 
     def note_of(self, record: Mapping[str, str]) -> str:
         """Return what else is to be known of a flow, by its record, in words; mostly nothing."""
         return ""
 
-    def records(self, *, removed: bool = False) -> Sequence[JobRecord]:
-        """Read every job of the flow, as tables and timelines need them.
-
-        With `removed` also those that are gone and still counted.
-        """
+    def records(self) -> Sequence[JobRecord]:
+        """Read every job of the flow, as timelines need them."""
         self.flow_state.explore()
         jobs = list(self.flow_state.shape.jobs())
-        found = dict(zip(jobs, self.store.jobs.read(jobs, TIMELINE_FIELDS), strict=True))
-        if removed and None in found.values():
+        return [record for record in self.store.jobs.read(jobs, TIMELINE_FIELDS) if record]
+
+    def lines(self) -> Sequence[JobLine]:
+        """Read what a table shows of every job of the flow, those included that are gone and still counted."""
+        self.flow_state.explore()
+        jobs = list(self.flow_state.shape.jobs())
+        found = dict(zip(jobs, self.store.jobs.read_lines(jobs), strict=True))
+        if None in found.values():
             found |= read_removed(self.store, self.flow_state, found)
-        return [record for record in found.values() if record]
+        return [line for line in found.values() if line]
 
 
 class StoredJob(NamedTuple):

@@ -196,10 +196,12 @@ def _children_by_parent(store: Store, top: str) -> Iterator[tuple[str, list[str]
     level, seen = [top], {top}
     while level:
         below: list[str] = []
-        declared = store.declared.read_many(level)
+        declared: dict[str, dict[str, None]] = {}
+        for parent, piece in store.declared.read_each(level):
+            declared.setdefault(parent, {}).update(dict.fromkeys(piece.keys))
         counts = store.children.counts(level)
-        for parent, pieces, count in zip(level, declared, counts, strict=True):
-            children = dict.fromkeys(key for piece in pieces for key in piece.keys)
+        for parent, count in zip(level, counts, strict=True):
+            children = declared.pop(parent, {})
             if any(count):
                 children |= dict.fromkeys(store.children.read_all(parent))
             if children:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from flownb.errors import FlowError, job_missing
+from flownb.files.folder_of_flow import find_folder
+from flownb.files.rows_in_files import read_value
 from flownb.options import JobOptions
 from flownb.state.flow_state import FlowState, OwnFlowState
 from flownb.state.seal import seal_of, unseal
-from flownb.wire import codec, keys, many_rows
+from flownb.wire import codec, keys, many_rows, stored_steps
 from flownb.wire.flow_log import log_flow
 from flownb.wire.many_rows import RowsValue
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED, JobRecord
@@ -181,13 +183,31 @@ def _lifo(job: JobRecord | None) -> bool:
 
 def _with_rows(store: Store, jobs: Sequence[JobRecord], rows: Mapping[str, list[int]]) -> dict[str, Retry]:
     """Say of each many-row job which rows run again: those that are asked for, and those that have not ended."""
-    found = store.jobs.read([job.key for job in jobs], ("name", "part", "returnvalue"))
-    return {
-        job.key: _of_rows(job, now, rows.get(job.key)) for job, now in zip(jobs, found, strict=True) if now
+    found = store.jobs.read([job.key for job in jobs], ("name", "part", "returnvalue", "fl", "why"))
+    asked = {
+        job.key: _of_rows(store, job, now, rows.get(job.key))
+        for job, now in zip(jobs, found, strict=True)
+        if now
     }
+    for job, now in zip(jobs, found, strict=True):
+        if now and stored_steps.has_steps(job.bind):
+            retry = asked[job.key]
+            asked[job.key] = retry._replace(steps=_steps_taken_back(store, job, now, retry.rows or ()))
+    return asked
 
 
-def _of_rows(job: JobRecord, now: JobRecord, rows: list[int] | None) -> Retry:
+def _steps_taken_back(store: Store, job: JobRecord, now: JobRecord, rows: Iterable[int]) -> list[int]:
+    """Return what the job's end has counted for the steps of these rows: see `Outcome.rows`."""
+    bind, text = codec.decode_object(job.bind or "{}"), now.returnvalue or now.part
+    if text is not None:
+        value = read_value(text, lambda: find_folder(store, now.flow))
+    else:
+        data = store.jobs.read([job.key], ("name", "data"))[0] if bind.get("kept") else None
+        value = RowsValue(codec.decode(data.data)["kept"] if data else [], open=list(rows))
+    return value.steps_counted(len(bind["steps"]), rows, are_open_counted=now.why != "cancelled")
+
+
+def _of_rows(store: Store, job: JobRecord, now: JobRecord, rows: list[int] | None) -> Retry:
     text = now.returnvalue or now.part
     if text is None:  # none has run
         every = list(range(many_rows.rows_in(job.bind or "")))
@@ -195,7 +215,7 @@ def _of_rows(job: JobRecord, now: JobRecord, rows: list[int] | None) -> Retry:
     if now.returnvalue is not None:
         return Retry(job.key, rows=rows)
     if rows is None:
-        rows = list(RowsValue.read(text).errors)
+        rows = list(read_value(text, lambda: find_folder(store, now.flow)).errors)
     part, open, before = many_rows.reopened(text, rows)
     return Retry(job.key, rows=open, were_open=before, part=part)
 

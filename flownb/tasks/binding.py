@@ -9,6 +9,7 @@ from flownb import hooks
 from flownb.api.children_values import bound_to
 from flownb.api.job import Job, stored_job
 from flownb.errors import FlownbError, UnrecoverableError
+from flownb.tasks import setup
 from flownb.tasks.task import Task
 
 
@@ -17,8 +18,16 @@ class UnknownTask(FlownbError):
 
 
 def call(task: Task, job: Job) -> Any:
-    """Call a task's function for a job; of an async one, return its coroutine."""
-    return task.function(**arguments_of(task, job))
+    """Call a task's function for a job; of an async one, return its coroutine, of one that yields its items."""
+    return task.runs(**arguments_of(task, job))
+
+
+def call_with_setup(task: Task, job: Job) -> Any:
+    """The same with what the task's setup has loaded; raises `SetupFailed`."""
+    arguments = arguments_of(task, job)
+    for one in task.setup:
+        arguments.pop(one.name, None)
+    return setup.call(task.runs, task.setup, task.name, arguments)
 
 
 def unknown(job: Job) -> Any:
@@ -28,8 +37,8 @@ def unknown(job: Job) -> Any:
 
 def arguments_of(task: Task, job: Job) -> dict[str, Any]:
     """Return the arguments of a call by name: the job's data, its children's values, the job itself."""
-    data = _by_name(task, job.data)
-    names = [p.name for p in task.parameters]
+    data = arguments_by_name(task, job.data)
+    names = task.parameter_names
     given = {name: value for name, value in data.items() if task.takes_any or name in names}
     frame, values = bound_to(stored_job(job))
     given |= values
@@ -37,22 +46,23 @@ def arguments_of(task: Task, job: Job) -> dict[str, Any]:
         given[frame] = hooks.frames.frame_of_children(job)
     if "job" in names:
         given["job"] = job
-    _check_filled(task, given, data)
+    check_filled(task, given, data)
     return given
 
 
-def _by_name(task: Task, data: Any) -> Mapping[str, Any]:
+def arguments_by_name(task: Task, data: Any) -> Mapping[str, Any]:
     """Return a job's data as arguments: what is no dict is the one argument of a task that has one."""
-    if isinstance(data, Mapping):
+    if type(data) is dict or isinstance(data, Mapping):
         return data
     fillable = task.required or task.optional
     return {fillable[0]: data} if len(fillable) == 1 else {}
 
 
-def _check_filled(task: Task, given: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    missing = [name for name in task.required if name not in given]
-    if missing:
-        has = ", ".join(map(repr, data)) or "nothing"
-        raise UnrecoverableError(
-            f"task {task.name}: its argument {missing[0]!r} is missing; the job's data has {has}"
-        )
+def check_filled(task: Task, given: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Raise `UnrecoverableError` where a parameter is not filled by these arguments, made of a job's data."""
+    for name in task.required:
+        if name not in given:
+            has = ", ".join(map(repr, data)) or "nothing"
+            raise UnrecoverableError(
+                f"task {task.name}: its argument {name!r} is missing; the job's data has {has}"
+            )

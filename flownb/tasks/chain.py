@@ -10,7 +10,8 @@ from flownb.adding.node import Node
 from flownb.arguments import shown
 from flownb.errors import OptionError
 from flownb.tasks import registry
-from flownb.tasks.task import Task, problem_with
+from flownb.tasks.node_arguments import problem_with
+from flownb.tasks.task import Task
 from flownb.typed import Returned
 
 _Awaited = TypeVar("_Awaited")
@@ -68,6 +69,6 @@ def _continue(previous: Node, step: Node) -> Node:
     node = Node(  # the step stays as it is: it may stand in another chain
         step.name, step.queue, step.data, step.opts, children, prefix=step.prefix
     )
-    node.bind = {"values": values}
+    node.bind = {**(step.bind or {}), "values": values}
     node.problem = functools.partial(problem_with, known, {*step.data, *values})
     return node

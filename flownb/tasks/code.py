@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -26,8 +26,10 @@ MOST_SHOWN = 4  # changes that are named
 _PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}-"
 
 
-def code_of(function: Callable[..., Any]) -> str:
+def code_of(function: Callable[..., Any], setup: Mapping[str, Any] | None = None) -> str:
     """Return a text that another body makes another, and another value of what the function uses.
+
+    `setup` holds functions that it uses by the names of its parameters.
 
     Used are defaults, closures, globals, and the functions and classes of cells and of modules that are not installed,
     with what these use. Small plain values are compared by value, anything else by its type. Comments, layout and the
@@ -40,6 +42,8 @@ def code_of(function: Callable[..., Any]) -> str:
     used = _Used()
     try:
         digest = used.read(function)
+        for name, load in (setup or {}).items():
+            used.add(f"setup.{name}", load)
     except Exception:  # an object of the user's that cannot be looked at is no reason not to run
         digest = getattr(function, "__qualname__", type(function).__qualname__)
     return f"{_PYTHON}{digest} {json.dumps(used.texts())}"
@@ -152,7 +156,7 @@ class _Used:
         defaults = function.__defaults__ or ()
         by_name = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
         for name, value in {**by_name, **(function.__kwdefaults__ or {})}.items():
-            self._add(f"{prefix}{name}=", value)
+            self.add(f"{prefix}{name}=", value)
         self._add_closure(prefix, function, steps)
         if is_own(function.__module__) or function.__module__ not in sys.modules:
             self._add_globals(function, steps)
@@ -183,9 +187,10 @@ class _Used:
                 return
             name, value = f"{name}.{attribute}", vars(value)[attribute]
         if not isinstance(value, ModuleType):
-            self._add(name, value)
+            self.add(name, value)
 
-    def _add(self, name: str, value: Any) -> None:
+    def add(self, name: str, value: Any) -> None:
+        """Add what a name means."""
         if len(self._texts) < MOST_USED:
             with contextlib.suppress(Exception):  # an object that raises when it is looked at is not compared
                 self._follow(name, value)
@@ -198,7 +203,7 @@ class _Used:
             self._add_class(name, value)
         elif (parts := _parts(value)) is not None:
             for part, held in parts.items():
-                self._add(f"{name}{part}", held)
+                self.add(f"{name}{part}", held)
         else:
             self._add_value(name, value)
 
@@ -215,10 +220,10 @@ class _Used:
         elif self._is_new(cls):
             for base in cls.__bases__:
                 if base is not object:
-                    self._add(base.__qualname__, base)
+                    self.add(base.__qualname__, base)
             for attribute, value in list(vars(cls).items()):
                 if isinstance(value, FunctionType) or not (attribute[0] == attribute[-1] == "_"):
-                    self._add(f"{name}.{attribute}", value)
+                    self.add(f"{name}.{attribute}", value)
 
     def _add_value(self, name: str, value: Any) -> None:
         kind = type(value)
@@ -228,7 +233,7 @@ class _Used:
             self._texts[name] = with_article(kind.__qualname__)
             if kind in (list, tuple, dict) and len(value) <= MOST_ITEMS and self._is_new(value):
                 for key, item in list(value.items() if kind is dict else enumerate(value)):
-                    self._add(f"{name}[{key!r}]" if type(key) in (str, int) else name, item)
+                    self.add(f"{name}[{key!r}]" if type(key) in (str, int) else name, item)
         if is_own(kind.__module__):
             self._add_class(kind.__qualname__, kind)
 

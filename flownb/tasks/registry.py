@@ -5,24 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from flownb.errors import OptionError
+
 if TYPE_CHECKING:
+    from flownb.arguments import Rate
     from flownb.tasks.task import Task
 
 # Written by whichever thread defines a task, mostly the one that runs cells; read by workers at any time.
 _by_queue: dict[str, dict[str, Task]] = {}
+#: queues of tasks that have something to load before their first row, once a process; asked for every job
+to_prepare: set[str] = set()
 _listeners: list[Callable[[str], None]] = []
 
 
 def register(task: Task) -> None:
-    """Add a task, or replace the one of the same name, and call the listeners."""
+    """Add a task, or replace the one of the same name, and call the listeners.
+
+    Raises OptionError where another task of the queue says another `concurrency`, which is the queue's.
+    """
+    if task.concurrency is not None:
+        _refuse_other_concurrency(task)
     for queue, tasks in list(_by_queue.items()):
         if queue != task.queue and task.name in tasks and _was_moved(tasks[task.name], task):
             del tasks[task.name]
             if not tasks:
                 del _by_queue[queue]
     _by_queue.setdefault(task.queue, {})[task.name] = task
+    if task.setup or task.batch_size is not None:
+        to_prepare.add(task.queue)
     for listener in list(_listeners):
         listener(task.queue)
+
+
+def _refuse_other_concurrency(task: Task) -> None:
+    for other in tasks(task.queue):
+        if other.name != task.name and other.concurrency not in (None, task.concurrency):
+            raise OptionError(
+                f"task {task.name}.concurrency: {task.concurrency}, but task {other.name} of queue {task.queue!r} says "
+                f"{other.concurrency}, and it is the queue's: give it to one of them, or the same to both"
+            )
 
 
 def _was_moved(before: Task, task: Task) -> bool:
@@ -48,10 +69,31 @@ def find(queue: str, name: str) -> Task | None:
     return tasks.get(name)
 
 
+def rates(queue: str) -> tuple[Rate, ...]:
+    """Return the limits of a queue: of its tasks' limiters, of each kind the one that lets the fewest begin."""
+    found: dict[tuple[str, int], Rate] = {}
+    for task in _by_queue.get(queue, {}).values():
+        for rate in task.rates:
+            kind = rate.unit, rate.ms
+            found[kind] = min(found.get(kind, rate), rate)
+    return tuple(found.values())
+
+
 def limiter(queue: str) -> dict[str, int] | None:
     """Return the limiter of a queue: of its tasks' limiters, the one that lets the fewest start."""
     limiters = [task.limiter for task in _by_queue.get(queue, {}).values() if task.limiter]
     return min(limiters, key=lambda limiter: limiter["max"] / limiter["duration"], default=None)
+
+
+def concurrency(queue: str) -> int | None:
+    """Return how many jobs of a queue may run at a time, where one of its tasks says so."""
+    of_tasks = (task.concurrency for task in _by_queue.get(queue, {}).values())
+    return next((most for most in of_tasks if most is not None), None)
+
+
+def is_async(queue: str) -> bool:
+    """Say whether a task of the queue is `async`."""
+    return any(task.is_async for task in _by_queue.get(queue, {}).values())
 
 
 def listen(listener: Callable[[str], None]) -> Callable[[], None]:

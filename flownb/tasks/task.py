@@ -6,23 +6,29 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, Unpack, overload
 
 from flownb.adding.node import Node, check_names
-from flownb.arguments import is_whole, items, read_limiter, seconds, shown, whole
+from flownb.arguments import calls_of, items, read_rates, shown, whole
 from flownb.errors import FlowError, OptionError
-from flownb.options import CUSTOM, JobOptions
-from flownb.tasks import registry
-from flownb.tasks.code import changes, code_of, in_brackets, is_edited, version_name
+from flownb.files.references import as_inputs
+from flownb.options import CUSTOM
+from flownb.tasks import registry, yielding
+from flownb.tasks import setup as setups
+from flownb.tasks.code import code_of, version_name
 from flownb.tasks.fixed_function import fixed
-from flownb.typed import Limiter, Parameters, Returned, TaskOptions
+from flownb.tasks.node_arguments import bind_of, holds_nodes, nodes_in, problem_with
+from flownb.tasks.parameters import parameters_of
+from flownb.tasks.retry_on import RetryOn, read_retry_on
+from flownb.tasks.task_options import read_concurrency, read_task_options, read_version
+from flownb.tasks.weights import Weights, weights_of_node
+from flownb.typed import Limiter, Parameters, Returned, TaskOptions, Weight
 
 _Awaited = TypeVar("_Awaited")
 _Async: TypeAlias = Coroutine[Any, Any, _Awaited]
-_Errors: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
 
-_IN_SECONDS = ("timeout", "delay")  # Python arguments say seconds where a tree's options say milliseconds
+MOST_ROWS_A_CALL = 500  #: as many as a job holds at most
 
 
 class Task(Generic[Parameters, Returned]):
@@ -43,25 +49,48 @@ class Task(Generic[Parameters, Returned]):
         *,
         queue: str | None,
         version: str | int,
-        retry_on: _Errors | None,
+        retry_on: RetryOn | None,
         limiter: Any,
+        weight: Any,
+        concurrency: Any,
         logs: bool,
         options: Mapping[str, Any],
+        batch_size: int | None = None,
+        setup: Any = None,
     ) -> None:
-        self.parameters = _parameters(function)
+        self.parameters = parameters_of(function)
+        #: of all parameters; asked at every call
+        self.parameter_names = frozenset(p.name for p in self.parameters)
         #: does it take arguments of any name? Asked at every call
         self.takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in self.parameters)
+        #: is it a coroutine function, or an async generator? Asked at every run
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        #: does it yield its results, instead of returning one? Asked at every run
+        self.yields = yielding.yields(function)
         functools.update_wrapper(self, function)
         self.function = function
         self.name: str = function.__name__
         where = f"task {self.name}"
         self.queue = self.name if queue is None else queue
-        self.version = _version(version, where)
-        self.retry_on = None if retry_on is None else _classes(retry_on, where)
-        self.limiter = read_limiter(limiter, f"{where}.limiter")
+        self.version = read_version(version, where)
+        self.retry_on = read_retry_on(retry_on, where)
+        self.rates = read_rates(limiter, f"{where}.limiter")
+        self.limiter = calls_of(self.rates)
+        self.weights = Weights.read(weight, where)
+        self.concurrency = read_concurrency(concurrency, where)
         if not isinstance(logs, bool):
             raise OptionError(f"{where}.logs: True or False, not {shown(logs)}")
         self.keeps_logs = logs
+        names = [p.name for p in self.parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        #: what fills parameters that no data fill
+        self.setup = setups.read_setup(setup, names, takes_any=self.takes_any, where=where)
+        filled = {"job", *(one.name for one in self.setup)}
+        variadic = inspect.Parameter.VAR_KEYWORD
+        # Asked for every row:
+        self._by_data = [p for p in self.parameters if p.name not in filled and p.kind is not variadic]
+        self._required = [p.name for p in self._by_data if p.default is inspect.Parameter.empty]
+        #: how many rows a call takes at most, as Series; None: each call is for one row, as plain values
+        self.batch_size = None if batch_size is None else self._checked_batch_size(batch_size, where)
         backoff = options.get("backoff")
         self.backoff: Callable[[int, BaseException], Any] | None = backoff if callable(backoff) else None
         if self.backoff is not None:
@@ -75,8 +104,30 @@ class Task(Generic[Parameters, Returned]):
         self._code: str | None = None
         self._version_name: str | None = None
 
+    def _checked_batch_size(self, batch_size: Any, where: str) -> int:
+        if self.yields:
+            raise OptionError(f"{where}.batch_size: a task that yields takes one row at a time; leave it out")
+        return whole(f"{where}.batch_size", batch_size, 1, MOST_ROWS_A_CALL)
+
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
+        if self.setup:
+            return self._call_with_setup(args, kwargs)
         return self.function(*args, **kwargs)
+
+    def _call_with_setup(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Returned:
+        """Call the function with what its setup has loaded, where the caller does not say otherwise."""
+        given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
+        missing = [one.as_it_is_now() for one in self.setup if one.name not in given]
+        try:
+            returned: Returned = setups.call(self.function, missing, self.name, kwargs, args)
+        except setups.SetupFailed as failed:
+            raise failed.error or failed from None
+        return returned
+
+    @property
+    def runs(self) -> Callable[..., Any]:
+        """Its function as workers call it: of one that yields, what returns the list of its items."""
+        return yielding.collecting(self.function) if self.yields else self.function
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Go to another process by name where it can be imported there, else as a copy, code and all."""
@@ -85,7 +136,11 @@ class Task(Generic[Parameters, Returned]):
         return self.name if self._origin is None else (_task_of, (self.__module__, self.name))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_origin": None}
+        return {
+            **vars(self),
+            "_origin": None,
+            "weights": None,
+        }  # what a call weighs is told before it travels
 
     @property
     def is_importable(self) -> bool:
@@ -110,7 +165,8 @@ class Task(Generic[Parameters, Returned]):
         made: Task = object.__new__(type(self))
         vars(made).update(vars(self))
         made.function = fixed(self.function)
-        made._origin, made._code = self._origin or self, code or code_of(self.function)
+        made.setup = tuple(one.as_it_is_now() for one in self.setup)
+        made._origin, made._code = self._origin or self, code or self.code_by_now()
         made._version_name = None
         return made
 
@@ -118,8 +174,19 @@ class Task(Generic[Parameters, Returned]):
     def code(self) -> str:
         """What tells its function from others of the name: see `code_of`. Read once."""
         if self._code is None:
-            self._code = code_of(self.function)
+            self._code = self.code_by_now()
         return self._code
+
+    def code_by_now(self) -> str:
+        """The same, read anew: cells that run change what a function uses.
+
+        >>> @task
+        ... def double(x):
+        ...     return 2 * x
+        >>> double.code_by_now() == double.code
+        True
+        """
+        return code_of(self.function, {one.name: one.load for one in self.setup})
 
     @property
     def bytecode(self) -> Any:
@@ -139,12 +206,23 @@ class Task(Generic[Parameters, Returned]):
     @property
     def required(self) -> list[str]:
         """Names of the parameters that must be filled, without `job`."""
-        return [p.name for p in self._fillable() if p.default is inspect.Parameter.empty]
+        return self._required
 
     @property
     def optional(self) -> list[str]:
         """Names of the parameters that have a default."""
         return [p.name for p in self._fillable() if p.default is not inspect.Parameter.empty]
+
+    @property
+    def fillable(self) -> list[str]:
+        """Names of the parameters that data fill."""
+        return [p.name for p in self._fillable()]
+
+    @property
+    def whole_row(self) -> str | None:
+        """The one parameter that receives all columns: `row`, or `rows` of a task that takes many at a time."""
+        name = "row" if self.batch_size is None else "rows"
+        return name if self.fillable == [name] and not self.takes_any else None
 
     @property
     def takes_job(self) -> bool:
@@ -154,10 +232,11 @@ class Task(Generic[Parameters, Returned]):
     @property
     def needs_its_own_job(self) -> bool:
         """Must each call be a job of its own: it asks for the job, is limited, or waits better side by side?"""
-        return self.takes_job or self.limiter is not None or inspect.iscoroutinefunction(self.function)
+        return self.takes_job or self.is_async or bool(self.rates) or self.concurrency is not None
 
     def _fillable(self) -> list[inspect.Parameter]:
-        return [p for p in self.parameters if p.name != "job" and p.kind is not inspect.Parameter.VAR_KEYWORD]
+        """The parameters that data fill."""
+        return self._by_data
 
     @overload
     def node(
@@ -177,8 +256,8 @@ class Task(Generic[Parameters, Returned]):
         """Return a job-to-be that calls this function with these arguments.
 
         An argument that is a node (or a list or dict of nodes) is a child: its value is passed in at run
-        time. `after` waits for other nodes without taking their values. `opts` override the task's options,
-        as in a tree.
+        time. A `File` arrives as one, in a list or dict too. `after` waits for other nodes without taking
+        their values. `opts` override the task's options, as in a tree.
 
         >>> @task
         ... def load(day):
@@ -191,11 +270,12 @@ class Task(Generic[Parameters, Returned]):
         """
         after = self._listed(after)
         given = self._by_name(args, kwargs)
-        bound = {name: value for name, value in given.items() if _holds_nodes(value, name, self.name)}
-        data = {name: value for name, value in given.items() if name not in bound}
-        children = [node for value in bound.values() for node in _nodes(value)]
+        bound = {name: value for name, value in given.items() if holds_nodes(value, name, self.name)}
+        data, has_files = as_inputs({name: value for name, value in given.items() if name not in bound})
+        children = [node for value in bound.values() for node in nodes_in(value)]
         node: Node = Node(self.name, self.queue, data, self._merged(opts), [*children, *after])
-        node.bind = {"values": bound} if bound else None
+        node.bind = bind_of(bound, has_files=has_files)
+        node.weights = weights_of_node(self, given, bound)
         node.problem = functools.partial(problem_with, self, given)
         return node
 
@@ -237,8 +317,12 @@ def task(
     *,
     queue: str | None = None,
     version: str | int = "1",
-    retry_on: _Errors | None = None,
+    retry_on: RetryOn | None = None,
     limiter: Limiter = None,
+    weight: Weight = None,
+    batch_size: int | None = None,
+    setup: Mapping[str, Callable[[], Any]] | None = None,
+    concurrency: int | None = None,
     logs: bool = True,
     **options: Unpack[TaskOptions],
 ) -> _Decorator: ...
@@ -248,21 +332,29 @@ def task(
     *,
     queue: str | None = None,
     version: str | int = "1",
-    retry_on: _Errors | None = None,
+    retry_on: RetryOn | None = None,
     limiter: Limiter = None,
+    weight: Weight = None,
+    batch_size: int | None = None,
+    setup: Mapping[str, Callable[[], Any]] | None = None,
+    concurrency: int | None = None,
     logs: bool = True,
     **options: Any,
 ) -> Any:
     """Make a function a task: ``@task`` or ``@task(attempts=3, backoff="exponential 1s", timeout="30s")``.
 
     `queue` is where its jobs wait (default: the function's name). Options are a job's, in snake_case;
-    durations that are bare numbers are seconds. `retry_on`: only these exceptions (a class, or several) are
-    worth another attempt; flownb's own, such as a `JobTimeout`, are in any case. `backoff` may be a function
-    too: called with the attempts made and the error, it returns how long to wait, None for no further attempt.
-    `limiter` (``"5/s"``) binds all workers of the queue that know the task, retries included; of several tasks
-    of a queue the strictest counts. `version` (text or a number): another one makes batches run their rows
-    again. What the function prints and logs is kept with its job, see `Batch.logs`; with ``logs=False`` it goes
-    where a plain call's would. Defining a task again replaces it.
+    durations that are bare numbers are seconds. `retry_on`: only these exceptions (a class, or several, or a
+    function of the error that says so) are worth another attempt; flownb's own, such as a `JobTimeout`, are in any
+    case. `backoff` may be a function too: called with the attempts made and the error, it returns how long to wait,
+    None for no further attempt. `limiter` (``"5/s"``, or several: ``("500/min", "60000 tokens/min")``) binds all
+    workers of the queue together, retries included; of several tasks of a queue the strictest counts. Of a unit such as
+    tokens it counts what `weight` says: ``{"tokens": 12}``, the name of a parameter or column, or a function of such.
+    `concurrency` is how many jobs of the queue run at a time, on all workers together; without it a kernel runs `def`
+    in 4 threads, and 100 calls of `async def` at a time in one loop. `version` (text or a number): another one makes
+    batches run their rows again. What the function prints and logs is kept with its job, see `Batch.logs`; with
+    ``logs=False`` it goes where a plain call's would. Defining a task again replaces it. A function that yields gives a
+    row of a batch several results; elsewhere its value is the list of them.
 
     >>> @task(attempts=3)
     ... def double(x):
@@ -278,6 +370,10 @@ def task(
             version=version,
             retry_on=retry_on,
             limiter=limiter,
+            weight=weight,
+            batch_size=batch_size,
+            setup=setup,
+            concurrency=concurrency,
             logs=logs,
             options=options,
         )
@@ -289,92 +385,6 @@ def task(
 
 class _Decorator(Protocol):
     def __call__(self, function: Callable[Parameters, Returned], /) -> Task[Parameters, Returned]: ...
-
-
-def read_task_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check options given as Python arguments and return them as a tree's: in milliseconds."""
-    in_ms = dict(options)
-    for name in _IN_SECONDS:
-        if in_ms.get(name) is not None:
-            in_ms[name] = round(seconds(in_ms[name], f"{where}.{name}") * 1000)
-    if "job_id" in in_ms or "jobId" in in_ms:
-        raise OptionError(f"{where}: a task has no jobId; give it to one node: opts={{'jobId': ...}}")
-    JobOptions.read(in_ms, where)
-    return in_ms
-
-
-def _version(version: Any, where: str) -> str:
-    if not isinstance(version, str) and not is_whole(version):
-        raise OptionError(f"{where}.version: text or a whole number, not {shown(version)}")
-    if isinstance(version, str):
-        return str.__str__(version)
-    return str(whole(f"{where}.version", version, -(2**53), 2**53))
-
-
-def _classes(retry_on: Any, where: str) -> tuple[type[BaseException], ...]:
-    classes = (retry_on,) if isinstance(retry_on, type) else tuple(items(retry_on) or (retry_on,))
-    if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
-        raise OptionError(
-            f"{where}.retry_on: classes of exceptions, as in (TimeoutError,), not {shown(retry_on)}"
-        )
-    return classes
-
-
-def _parameters(function: Any) -> list[inspect.Parameter]:
-    is_named = inspect.isroutine(function) or (callable(function) and hasattr(function, "__name__"))
-    if not is_named or inspect.isclass(function):
-        raise OptionError(f"a task is a named function, not {type(function).__name__}")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise OptionError(f"task {function.__name__}: a generator has no one value; return a list")
-    parameters = list(inspect.signature(function).parameters.values())
-    for parameter in parameters:
-        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
-            raise OptionError(
-                f"task {function.__name__}: the arguments travel by name, so {parameter} cannot be filled; "
-                "name each parameter"
-            )
-    return parameters
-
-
-def _holds_nodes(value: Any, name: str, task_name: str) -> bool:
-    if isinstance(value, Node):
-        return True
-    if isinstance(value, (list, tuple, Mapping)) and value:
-        items = list(value.values()) if isinstance(value, Mapping) else list(value)
-        nodes = sum(isinstance(item, Node) for item in items)
-        if nodes and nodes < len(items):
-            raise OptionError(
-                f"{task_name}.node(): {name!r} mixes nodes and values; pass them as two arguments"
-            )
-        return nodes > 0
-    return False
-
-
-def _nodes(value: Any) -> list[Node]:
-    if isinstance(value, Node):
-        return [value]
-    return list(value.values() if isinstance(value, Mapping) else value)
-
-
-def problem_with(task: Task, given: Container[str]) -> str | None:
-    """Say why a node of this task cannot be stored.
-
-    It lacks an argument, which `chain` may still fill; or the function that made this task has made another of the same
-    name since, with other values in its closure.
-    """
-    missing = [name for name in task.required if name not in given]
-    if missing:
-        return f"task {task.name}: its argument {missing[0]!r} is missing"
-    now = registry.find(task.queue, task.name)
-    if now is None or now is task or now.bytecode is not task.bytecode:
-        return None
-    if not is_edited(task.code, now.code):
-        return None
-    return (
-        f"task {task.name!r}: queue {task.queue!r} has another task of this name by now"
-        f"{in_brackets(changes(task.code, now.code))}, and a job finds its function by its name: give each a queue of "
-        f'its own, @fn.task(queue=f"{task.name}-{{...}}")'
-    )
 
 
 def _task_of(module: str, name: str) -> Task:

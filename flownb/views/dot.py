@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import graphviz
 
-from flownb.views import engine, tree_layout
+from flownb.views import engine, raster, strip_layout, tree_layout
 from flownb.views.engine_layout import read_geometry
 from flownb.views.geometry import Geometry
 from flownb.views.paint import paint
@@ -35,6 +37,7 @@ _NODE = {
 # What a broken engine or its answer raises: a drawing never fails for want of an engine.
 _NO_PICTURE = (engine.EngineFailed, SyntaxError, LookupError, ValueError, TypeError, AttributeError)
 _EDGE = {"color": EDGE, "arrowsize": "0.7"}
+_FORMS = ("png", "svg")  # that are written without `dot`
 
 
 class Drawing(graphviz.Digraph):  # type: ignore[misc]
@@ -53,6 +56,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._scene = scene or Scene(name=self.name or "", boxes=(), arrows=())
         self._built = self.source if scene is None else ""
+        self._geometry: Geometry | None = None  # where it is known without an engine
 
     def svg(self) -> str:
         """The picture as SVG text, without an XML prolog. The same flow gives the same text.
@@ -62,6 +66,41 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         """
         return self._picture(scroll=False)
 
+    def png(self) -> bytes:
+        """The same picture as a PNG, at twice its size: for pages and documents that take no SVG.
+
+        >>> draw({"name": "total", "queueName": "sums"}).png()[1:4]
+        b'PNG'
+        """
+        return raster.png_of(self.svg())
+
+    def save(self, filename: Any = None, directory: Any = None, **options: Any) -> str:
+        """Write the picture to a file that ends in ``.png`` or ``.svg``, to any other the DOT text; return its path.
+
+        >>> draw({"name": "total", "queueName": "sums"}).save("flow.png")
+        'flow.png'
+        """
+        form = Path(filename).suffix[1:].lower() if filename is not None else ""
+        if form not in _FORMS:
+            return str(super().save(filename, directory=directory, **options))
+        return self._write(form, Path(directory or ".", filename))
+
+    def render(self, filename: Any = None, *, format: str | None = None, **options: Any) -> str:
+        """Write the picture as ``<filename>.png`` or ``.svg``; return its path. Other formats need Graphviz's ``dot``.
+
+        >>> draw({"name": "total", "queueName": "sums"}).render("flow", format="svg")
+        'flow.svg'
+        """
+        form = format or self.format
+        if form not in _FORMS or options.keys() - {"directory"}:
+            return str(super().render(filename, format=format, **options))
+        return self._write(form, Path(options.get("directory") or ".", f"{filename or self.filename}.{form}"))
+
+    def _write(self, form: str, path: Path) -> str:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.png() if form == "png" else self.svg().encode())
+        return str(path)
+
     def layout(self) -> Geometry:
         """Where the engine puts the boxes and arrows; without an engine, where flownb does.
 
@@ -70,6 +109,8 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         >>> len(layout.rects), len(layout.routes)
         (2, 1)
         """
+        if self._geometry is not None:
+            return self._geometry
         command = engine.find()
         if command is not None:
             with suppress(*_NO_PICTURE):
@@ -95,16 +136,19 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         False
         """
         copied: Drawing = super().copy()
-        copied._scene, copied._built = self._scene, self._built
+        copied._scene, copied._built, copied._geometry = self._scene, self._built, self._geometry
         return copied
 
     def _repr_mimebundle_(
         self, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None, **_: Any
     ) -> dict[str, str]:
-        wanted = {"image/svg+xml", "text/plain"} if include is None else set(include)
-        wanted -= set(exclude or ())
-        makers = {"image/svg+xml": self.svg, "text/plain": self.__repr__}
+        # The PNG is for pages that show no SVG of a notebook that they do not trust.
+        makers = {"image/svg+xml": self.svg, "image/png": self._png_text, "text/plain": self.__repr__}
+        wanted = (makers.keys() if include is None else set(include)) - set(exclude or ())
         return {kind: make() for kind, make in makers.items() if kind in wanted}
+
+    def _png_text(self) -> str:
+        return base64.b64encode(self.png()).decode("ascii")
 
     def _repr_image_svg_xml(self) -> str:
         return self.svg()
@@ -141,6 +185,8 @@ def drawing(scene: Scene, *, sideways: bool = False) -> Drawing:
 def fitting(scene: Scene) -> Drawing:
     """The picture of a scene, on its side where it would be wider than a page."""
     upright = drawing(scene)
+    if strip_layout.fits(scene):
+        upright._geometry = strip_layout.geometry_of(scene)
     width = upright.layout().width
     if width <= _PAGE_PIXELS or engine.find() is None:
         return upright
@@ -186,7 +232,7 @@ def _label(box: Box) -> str:
     lines = [box.name, *box.notes]
     if box.shares or box.folded:
         first_note = min(1, len(lines) - 1)
-        lines[first_note] = f"{SYMBOLS[box.tone]} {lines[first_note]}"
+        lines[first_note] = f"{SYMBOLS[box.badge]} {lines[first_note]}"
     # nohtml: graphviz takes any text from `<` to `>` for markup unless told so.
     label: str = graphviz.nohtml(r"\n".join(escaped(line) for line in lines))
     return label

@@ -29,11 +29,14 @@ def by_kind(records: Iterable[JobRecord]) -> list[FailureGroup]:
     """
     kinds: dict[str, list[JobRecord]] = {}
     for record in records:
-        # Not by the traceback, which is read for some of them only.
-        kind = kind_of(*type_and_message(record.failed_reason))
-        kinds.setdefault(kind or "no message", []).append(record)
+        kinds.setdefault(kind_of_record(record), []).append(record)
     ranked = sorted(kinds.items(), key=lambda item: -len(item[1]))
     return [_group(kind, its) for kind, its in ranked]
+
+
+def kind_of_record(record: JobRecord) -> str:
+    """The kind of a failed job's error; not by its traceback, which is read of some of them only."""
+    return kind_of(*type_and_message(record.failed_reason)) or "no message"
 
 
 def _group(kind: str, records: list[JobRecord]) -> FailureGroup:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from flownb.views import failure_groups, progress_words, text
 from flownb.views.dot import picture
 from flownb.views.failure_groups import FailureGroup
-from flownb.views.html_table import frame_html, table
+from flownb.views.html_table import Count, frame_html, table
+from flownb.views.long_texts import panel_json
 from flownb.views.markup import Markup, fill, joined
+from flownb.views.palette import style_colours
 from flownb.views.picture_image import image
 from flownb.views.words import (
     SYMBOLS,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_MESSAGES = 20  #: of failures, in a report
 _MESSAGES_IN_NOTEBOOK = 5
+_PRINTED_ROWS = 40  # of a table: as in page.css
 _BEGUN = (COMPLETED, FAILED, ACTIVE)
 MESSAGE_CHARACTERS, TRACEBACK_CHARACTERS = 600, 6000
 
@@ -55,44 +58,70 @@ def flow_html(snapshot: Snapshot, *, dated: bool = False) -> str:
 
 def notebook_style() -> str:
     """The style of a flow in a notebook, by the notebook's theme."""
-    return f"{_style()}\n{fill('notebook.css', dark=fill('dark.css'))}"
+    return f"{_style()}\n{fill('notebook.css', **style_colours())}"
 
 
 def report(
     snapshot: Snapshot,
     *,
     table_html: str | pd.DataFrame | None = None,
+    table_of: int | None = None,
+    value: str | None = None,
     failures: Iterable[JobRecord] | None = None,
     timeline: str | None = None,
+    narrow_timeline: str | None = None,
     title: str | None = None,
 ) -> str:
-    """One complete HTML file: tree, counts, stages, failures, results, timeline.
+    """One complete HTML file: how the flow ended, its result, what failed, then its tree, stages and timeline.
 
-    `timeline` is what `timeline_svg` made. `table_html` is a DataFrame, or markup the caller answers for.
-    `failures` are the snapshot's own unless given.
+    `timeline` is what `timeline_svg` made, `narrow_timeline` the same for narrow screens and for paper. The result is
+    `table_html`, a DataFrame, of `table_of` rows where it has but the first, or markup the caller answers for; else
+    `value`, as JSON text. `failures` are the snapshot's own unless given.
     """
-    sections = [_section("Stages", _stages(snapshot.counts))]
+    sections = []
+    if table_html is not None:
+        sections.append(_section("Result", _result(table_html, table_of)))
+    elif value is not None:
+        sections.append(_section("Result", fill("value.html", text=panel_json(value))))
     if failures is None:
         failed = _failures(snapshot.failures, failure_groups.unread(snapshot), most=MAX_MESSAGES)
     else:
         failed = _failures(failures, 0, most=MAX_MESSAGES)
     if failed:
         sections.append(_section("Failures", failed))
-    if table_html is not None:
-        body = Markup(table_html) if isinstance(table_html, str) else frame_html(table_html)
-        sections.append(_section("Results", body))
+    sections.append(_section("Tree", fill("tree.html", body=Markup(picture(snapshot)))))
+    sections.append(_section("Stages", _stages(snapshot.counts)))
     if timeline is not None:
-        sections.append(_section("Timeline", fill("scroll.html", body=Markup(timeline))))
+        sections.append(_section("Timeline", _timeline(timeline, narrow_timeline)))
+    heading = _heading(snapshot)
+    name = heading["name"] if title not in (None, snapshot.name) else ""
     page = fill(
         "report.html",
         title=shown(title if title is not None else snapshot.name, 200),
-        when=_when(snapshot),
-        style=joined([_style(), fill("page.css", dark=fill("dark.css"), light=fill("light.css"))]),
-        picture=Markup(picture(snapshot)),
+        facts=" · ".join(filter(None, [name, heading["size"], _when(snapshot), heading["runs"]])),
+        style=joined([_style(), fill("page.css", **style_colours())]),
         sections=joined(sections),
-        **_heading(snapshot),
+        **heading,
     )
     return f"{page}\n"
+
+
+def _result(table_html: str | pd.DataFrame, of: int | None) -> Markup:
+    """The result as a table; on paper its first rows."""
+    if isinstance(table_html, str):
+        return Markup(table_html)
+    made = fill("result.html", table=frame_html(table_html, of=of))
+    if len(table_html) <= _PRINTED_ROWS:
+        return made
+    words = f"on paper the first {_PRINTED_ROWS} of {of or len(table_html):,} rows"
+    return joined([made, fill("on_paper.html", words=words)])
+
+
+def _timeline(timeline: str, narrow: str | None) -> Markup:
+    """The timeline; where there is one for narrow screens and for paper, the page shows the one that fits."""
+    if narrow is None:
+        return fill("scroll.html", body=Markup(timeline))
+    return fill("timelines.html", wide=Markup(timeline), narrow=Markup(narrow))
 
 
 def _heading(snapshot: Snapshot) -> dict[str, Any]:
@@ -119,7 +148,9 @@ def _progress(counts: FlowCounts) -> Markup:
         tone = state if state in STATES else UNKNOWN
         left = "" if state in _BEGUN else " fn-left"
         shares.append(fill("share.html", tone=tone, left=left, count=count, state=state_word(state)))
-        key.append(fill("key.html", tone=tone, sign=SYMBOLS[tone], count=count, state=state_word(state)))
+        key.append(
+            fill("key.html", tone=tone, sign=SYMBOLS[tone], count=f"{count:,}", state=state_word(state))
+        )
     return fill(
         "progress.html",
         words=counts_in_words(pairs) or "no jobs",
@@ -132,7 +163,7 @@ def _stages(counts: FlowCounts) -> Markup:
     present = {state for states in counts.by_stage.values() for state, count in states.items() if count}
     ordered = [state for state in STATES if state in present] + sorted(present - set(STATES))
     rows = [
-        [shown(queue), *(states.get(state, 0) for state in ordered), sum(states.values())]
+        [shown(queue), *(Count(states.get(state, 0)) for state in ordered), Count(sum(states.values()))]
         for queue, states in counts.by_stage.items()
     ]
     return table(["queue", *map(state_word, ordered), "total"], rows)
@@ -161,7 +192,7 @@ def _failure(group: FailureGroup, *, tracebacks: bool) -> Markup:
     traceback = _end_of(failure_groups.last_traceback(records[0])) if tracebacks else ""
     return fill(
         "failure.html",
-        count=len(records),
+        count=f"{len(records):,}",
         message=cut(group.message, MESSAGE_CHARACTERS),
         example=fill("example.html", words=example) if example else Markup(""),
         where=where,
@@ -190,4 +221,4 @@ def _section(heading: str, body: Markup) -> Markup:
 
 
 def _style() -> Markup:
-    return fill("style.css", light=fill("light.css"), tones=fill("tones.css"))
+    return fill("style.css", tones=fill("tones.css"), **style_colours())

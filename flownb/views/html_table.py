@@ -15,14 +15,19 @@ MAX_ROWS = 200  #: of a DataFrame; a report is to be read
 HEADING_CHARACTERS, CELL_CHARACTERS = 80, 300
 
 
-def frame_html(frame: pd.DataFrame) -> Markup:
-    """A DataFrame as a table, with its index; at most `MAX_ROWS` rows."""
+class Count(int):
+    """How many there are, in a cell: with separators, which numbers of a user's do not get, as ids or years."""
+
+
+def frame_html(frame: pd.DataFrame, *, of: int | None = None) -> Markup:
+    """A DataFrame as a table, with its index; at most `MAX_ROWS` rows of so many that there are."""
     labels = ["" if name is None else str(name) for name in frame.index.names]
     headings = [*labels, *(str(column) for column in frame.columns)]
     made = table(headings, _rows(frame.head(MAX_ROWS)))
-    if len(frame) <= MAX_ROWS:
-        return made
-    return joined([made, fill("more.html", words=f"the first {MAX_ROWS} of {len(frame)} rows")])
+    total, shown_rows = of or len(frame), min(len(frame), MAX_ROWS)
+    if total > shown_rows:
+        return joined([made, fill("more.html", words=f"the first {shown_rows:,} of {total:,} rows")])
+    return made
 
 
 def _rows(frame: pd.DataFrame) -> list[list[object]]:
@@ -73,5 +78,5 @@ def _is_missing(value: object) -> bool:
 def _cell(value: object) -> str:
     if _is_missing(value):
         return ""
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return cut(text, CELL_CHARACTERS)
+    form = "," if isinstance(value, Count) else ".6g" if isinstance(value, float) else None
+    return cut(str(value) if form is None else format(value, form), CELL_CHARACTERS)

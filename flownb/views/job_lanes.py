@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from flownb.views.palette import PALETTE
 from flownb.views.phases import RETRYING, RUNNING, Phase
 from flownb.views.svg import el
-from flownb.views.time_axis import FACTS_X, Span, label, text
+from flownb.views.time_axis import Span, heading
 from flownb.views.words import duration
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, JobRecord
 
-HEIGHT = 20.0
+HEIGHT = 34.0
 MARK = "◆"  #: of a job on the critical path
 
 
@@ -22,9 +22,8 @@ def job_lane(
     """The lane of a job that has at least one phase."""
     return el(
         "g",
-        label(record.name, y + 13, f" {MARK}" if critical else ""),
+        *heading(record.name, _facts(record, phases, span), span, y + 12, f" {MARK}" if critical else ""),
         *(_bar(phase, _state(phase, phases[-1], record), span, y) for phase in phases),
-        text(_facts(record, phases, span), FACTS_X, y + 13),
         class_="fn-lane",
     )
 
@@ -41,9 +40,9 @@ def _state(phase: Phase, last: Phase, record: JobRecord) -> str:
 def _bar(phase: Phase, state: str, span: Span, y: float) -> ET.Element:
     x = span.x(phase.start)
     if phase.kind == RUNNING:
-        top, height, least, opacity = y + 3, 12, 2.0, 1.0
+        top, height, least, opacity = y + 17, 10, 2.0, 1.0
     else:
-        top, height, least, opacity = y + 7, 4, 1.0, 0.45
+        top, height, least, opacity = y + 20, 4, 1.0, 0.45
     return el(
         "rect",
         x=x,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flownb.views import box_parts, dot, failure_groups, progress_words
+from flownb.views import box_parts, dot, progress_words
 from flownb.views.box_parts import BoxParts
 from flownb.views.geometry import Rect, Route
 from flownb.views.palette import BADGE_PATHS, NOTE_SIZE, SOLID_BADGES
@@ -18,12 +18,11 @@ from flownb.views.words import (
     SYMBOLS,
     UNKNOWN,
     counts_in_words,
-    cut,
-    first_line,
     flow_state_words,
     how_far,
     in_reading_order,
     includes_queue,
+    pile_tone,
     reason,
     rows,
     shown,
@@ -43,7 +42,7 @@ from flownb.wire.records import (
     Snapshot,
 )
 
-_WAITS_LONG = "waiting for 99999 rows"
+_WAITS_LONG = "waiting for 99,999 rows"
 _MAX_ACTIVE_SHOWN = 999  # of one node: room is kept for a figure of this size
 MAX_MESSAGES = 8
 _MESSAGE_CHARACTERS = 300
@@ -90,7 +89,7 @@ def _roomy(box: Box, node: Node) -> Box:
     queue = shown(node.queue, NAME_CHARACTERS)
     if box.folded:
         count = node.count
-        notes = [f"{count} completed, {min(count, _MAX_ACTIVE_SHOWN)} active, {count} failed", queue]
+        notes = [f"{count:,} completed, {min(count, _MAX_ACTIVE_SHOWN)} active, {count:,} failed", queue]
     else:
         notes = [_WAITS_LONG if includes_queue(node.name, node.queue) else f"{_WAITS_LONG} · {queue}"]
     return Box(
@@ -98,6 +97,7 @@ def _roomy(box: Box, node: Node) -> Box:
         name=box.name,
         notes=tuple(notes),
         tone=UNKNOWN,
+        badge=UNKNOWN,
         folded=box.folded,
         shares=(("", node.count),) if box.folded else (),
         title="",
@@ -112,6 +112,7 @@ def _framed_box(box: Box, node: Node, rect: Rect, parent: str | None) -> dict[st
         "folded": box.folded,
         "key": node.key,  # of a folded node its first job's
         "parent": parent if box.folded else None,  # of one that can be opened
+        "jobs": node.name if box.folded else "",  # what its jobs are called
         "rect": [round(rect.x, 1), round(rect.y, 1), width, height],
         "parts": _framed_parts(box_parts.parts_of(box, width, height)),
     }
@@ -155,7 +156,7 @@ def badges() -> dict[str, Any]:
 
 
 def nodes_of(snapshot: Snapshot, frame: Mapping[str, Any]) -> dict[str, Any]:
-    """What the boxes of a frame say now: ``{id: [tone, notes, shares, title]}``."""
+    """What the boxes of a frame say now: ``{id: [tone, notes, shares, title, badge]}``."""
     widths = {box["id"]: box["rect"][2] - box_parts.ESTIMATE_MARGIN for box in frame["nodes"]}
     said = {}
     for number, node in enumerate(snapshot.nodes):
@@ -163,10 +164,11 @@ def nodes_of(snapshot: Snapshot, frame: Mapping[str, Any]) -> dict[str, Any]:
         notes = _counts_notes(node) if node.folded else _job_note(node)
         shares = [list(pair) for pair in in_reading_order(node.states)] if node.folded else []
         said[id] = [
-            tone(node.states),
+            pile_tone(node.states) if node.folded else tone(node.states),
             [box_parts.fitted(note, widths[id], NOTE_SIZE) for note in notes],
             shares,
             _title(node),
+            tone(node.states),
         ]
     return said
 
@@ -232,27 +234,3 @@ def whole_counts(counts: FlowCounts) -> list[tuple[str, int]]:
     others = {state for states in counts.by_stage.values() for state in states} - set(READING_ORDER)
     ordered = (*READING_ORDER, *sorted(others))
     return [(state, count) for state in ordered if (count := counts.count(state))]
-
-
-def failures_of(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Failed jobs by kind, the most frequent first: ``{message, example, count, jobs}``.
-
-    What comes after `MAX_MESSAGES` kinds, and what the snapshot only counts, is a last entry without jobs.
-    """
-    groups = failure_groups.by_kind(snapshot.failures)
-    shown_groups = [
-        {
-            "message": cut(group.message, _MESSAGE_CHARACTERS),
-            "example": first_line(group.example, _MESSAGE_CHARACTERS) if group.example else "",
-            "count": len(group.records),
-            "jobs": [
-                [record.key, shown(record.name, NAME_CHARACTERS)]
-                for record in group.records[:_NAMES_PER_MESSAGE]
-            ],
-        }
-        for group in groups[:MAX_MESSAGES]
-    ]
-    rest = sum(len(group.records) for group in groups[MAX_MESSAGES:]) + failure_groups.unread(snapshot)
-    return (
-        [*shown_groups, {"message": "", "example": "", "count": rest, "jobs": []}] if rest else shown_groups
-    )

@@ -6,6 +6,7 @@ The painter is the same whoever made the geometry, a Graphviz engine or the buil
 from __future__ import annotations
 
 import hashlib
+import re
 import xml.etree.ElementTree as ET
 
 from flownb.views.box_parts import BADGE_RADIUS, CORNER_RADIUS, LEAST_SHARE, BoxParts, parts_of
@@ -15,6 +16,8 @@ from flownb.views.scene import Arrow, Box, Scene
 from flownb.views.svg import card, el, to_text
 from flownb.views.words import UNKNOWN
 from flownb.wire.records import FAILED
+
+_FAILED_PART = re.compile(r"(\d[\d,]* failed)")
 
 
 def paint(scene: Scene, geometry: Geometry, *, scroll: bool = False) -> str:
@@ -52,7 +55,7 @@ def _box(box: Box, rect: Rect, prefix: str) -> ET.Element:
         "g",
         el("title", box.title),
         *_outlines(box, rect, parts),
-        badge(box.tone, rect.x + parts.badge[0], rect.y + parts.badge[1]),
+        badge(box.badge, rect.x + parts.badge[0], rect.y + parts.badge[1]),
         *_texts(box, rect, parts),
         *_bar(box, rect, parts.bar),
         class_=f"fn-node fn-{box.tone}",
@@ -86,10 +89,22 @@ def _texts(box: Box, rect: Rect, parts: BoxParts) -> list[ET.Element]:
 
     name = line(box.name, "fn-name", parts.name, font_size=NAME_SIZE, fill=INK, font_weight="600")
     notes = [
-        line(note, "fn-note", at, font_size=NOTE_SIZE, fill=MUTED)
+        line("", "fn-note", at, font_size=NOTE_SIZE, fill=MUTED)
         for note, at in zip(box.notes, parts.notes, strict=True)
     ]
+    for note, text in zip(notes, box.notes, strict=True):
+        _write(note, text if box.folded else [text])
     return [name, *notes]
+
+
+def _write(note: ET.Element, text: str | list[str]) -> None:
+    """A note, in which what failed of many stands out."""
+    first, *rest = _FAILED_PART.split(text) if isinstance(text, str) else text
+    note.text = first
+    for part, after in zip(rest[::2], rest[1::2], strict=True):
+        failed = el("tspan", part, class_="fn-bad", fill=PALETTE[FAILED].line, font_weight="600")
+        failed.tail = after
+        note.append(failed)
 
 
 def _bar(box: Box, rect: Rect, bar: Rect | None) -> list[ET.Element]:
@@ -131,4 +146,10 @@ def badge(state: str, x: float, y: float) -> ET.Element:
         el("path", class_="fn-sign", d=path, fill=ink if filled else "none", **stroke)
         for path, filled in BADGE_PATHS.get(state, ())
     ]
-    return el("g", disc, *symbol, transform=_translate(x, y), class_="fn-badge")
+    return el(
+        "g",
+        disc,
+        *symbol,
+        transform=_translate(x, y),
+        class_=f"fn-badge fn-{state if state in PALETTE else UNKNOWN}",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flownb.views.markup import Markup, fill
 from flownb.views.words import UNKNOWN
 from flownb.wire.records import (
     ACTIVE,
@@ -53,3 +54,8 @@ BADGE_PATHS: Mapping[str, tuple[tuple[str, bool], ...]] = {
 
 SOLID_BADGES = (COMPLETED, ACTIVE, FAILED)
 """Badges filled with their colour: states in which something happens, or has happened."""
+
+
+def style_colours() -> dict[str, Markup]:
+    """The colours that styles are filled with, by name: of light and dark pages, and with more contrast."""
+    return {name: fill(f"{name}.css") for name in ("light", "dark", "light_more", "dark_more")}

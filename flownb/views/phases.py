@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flownb.wire.records import ACTIVE, COMPLETED, FAILED, JobRecord
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED, JobLine, JobRecord
 
 MAX_JOBS_ON_PATH = 12
 IDLE, RUNNING, RETRYING = "waiting", "running", "retrying"
@@ -57,16 +57,18 @@ def _known_runs_and_waits(created: int, runs: list[tuple[int, int | None]]) -> l
     return found
 
 
-def failed_runs(record: JobRecord) -> list[tuple[int, int]]:
+def failed_runs(record: JobRecord | JobLine) -> list[tuple[int, int]]:
     """When each run began and ended that failed and had another one after it.
 
     >>> failed_runs(JobRecord(key="k", id="1", queue="q", name="n", state="active", runs="5-9 12-14"))
     [(5, 9), (12, 14)]
     """
-    return [(int(began), int(ended)) for began, ended in re.findall(r"(\d+)-(\d+)", record.runs or "")]
+    if not record.runs:
+        return []
+    return [(int(began), int(ended)) for began, ended in re.findall(r"(\d+)-(\d+)", record.runs)]
 
 
-def waited_and_ran(record: JobRecord) -> tuple[int | None, int | None]:
+def waited_and_ran(record: JobRecord | JobLine) -> tuple[int | None, int | None]:
     """How long a job waited until its last start, and how long all its runs took; None for what is not over.
 
     A clock that went back gives 0.
@@ -77,10 +79,12 @@ def waited_and_ran(record: JobRecord) -> tuple[int | None, int | None]:
     (7, 12)
     """
     created, last, ended = record.timestamp, record.processed_on, record.finished_on
-    runs = dict(failed_runs(record))
-    ran_before = sum(max(until - began, 0) for began, until in runs.items() if began != last)
-    waited = max(last - created - ran_before, 0) if created and last else None
-    if not last or not ended:
+    if not last:
+        return None, None
+    runs = dict(failed_runs(record)) if record.runs else {}
+    ran_before = sum(max(until - began, 0) for began, until in runs.items() if began != last) if runs else 0
+    waited = max(last - created - ran_before, 0) if created else None
+    if not ended:
         return waited, None
     # The last run may be among the failed ones: a job that was cancelled after it has ended without another.
     return waited, ran_before + max(runs.get(last, ended) - last, 0)

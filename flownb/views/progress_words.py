@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flownb.views.words import duration, shown
-from flownb.wire.records import ACTIVE, Snapshot
+from flownb.wire.records import ACTIVE, HowFar, Snapshot
 
 MOST_LETTERS = 200  # of a note
 _STEPS_SECONDS = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1200, 1800, 2700, 3600)
@@ -15,16 +15,56 @@ def time_left(eta: tuple[float, float]) -> str:
     >>> time_left((118.2, 290)), time_left((9.1, 9.9)), time_left((0.1, 0.4))
     ('2 min to 5 min left', 'about 10 s left', 'about 1 s left')
     """
-    low, high = (_rounded(seconds) for seconds in eta)
+    low, high = (rounded(seconds) for seconds in eta)
     if low == high:
         return f"about {duration(high * 1000)} left"
     return f"{duration(low * 1000)} to {duration(high * 1000)} left"
 
 
-def _rounded(seconds: float) -> int:
+def rounded(seconds: float) -> int:
+    """Seconds as a person says them of a time to come.
+
+    >>> rounded(932), rounded(0.2), rounded(9000)
+    (900, 1, 9000)
+    """
     if seconds <= _STEPS_SECONDS[-1]:
         return min(_STEPS_SECONDS, key=lambda step: abs(step - seconds) / step)
     return round(seconds / 1800) * 1800
+
+
+def how_far_in_words(how_far: HowFar) -> str:
+    """How far a flow is, in one line.
+
+    >>> far = HowFar(unit="row", completed=812, failed=3, running=8, total=1000, rate=12.04, left=(118.2, 290))
+    >>> print(how_far_in_words(far))
+    812 of 1,000 rows completed, 3 failed, 8 running · 12 a second · 2 min to 5 min left
+    """
+    of_all = f"{how_far.total:,} {how_far.unit}{'' if how_far.total == 1 else 's'}"
+    counts = [f"{how_far.completed:,} of {of_all} completed"]
+    counts += [f"{n:,} {word}" for word, n in (("failed", how_far.failed), ("running", how_far.running)) if n]
+    left = time_left(how_far.left) if how_far.left else ""
+    paused = how_far.paused and f"paused ({how_far.paused})"
+    return " · ".join(
+        filter(None, [", ".join(counts), rate_in_words(how_far.rate), left, how_far.spent, paused])
+    )
+
+
+def rate_in_words(per_second: float) -> str:
+    """How many end in which time, as the live view says it; nothing of none.
+
+    >>> rate_in_words(1250.4), rate_in_words(1.26), rate_in_words(0.05), rate_in_words(0.001), rate_in_words(0)
+    ('1,250 a second', '1.3 a second', '3 a minute', '3.6 an hour', '')
+    """
+    if not per_second:
+        return ""
+    for factor, unit in ((1, "a second"), (60, "a minute")):
+        if per_second * factor >= 1:
+            return f"{_figure(per_second * factor)} {unit}"
+    return f"{_figure(per_second * 3600)} an hour"
+
+
+def _figure(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}".removesuffix(".0")
 
 
 def in_words(snapshot: Snapshot) -> str:
@@ -45,7 +85,7 @@ def _running(snapshot: Snapshot) -> str:
     active = snapshot.counts.count(ACTIVE)
     if not active:
         return ""
-    words = f"{active} running"
+    words = f"{active:,} running"
     if snapshot.oldest is not None:
         since = max(snapshot.now - snapshot.oldest, 0) // 1000 * 1000
         words += f", {'the oldest ' if active > 1 else ''}for {duration(since)}"

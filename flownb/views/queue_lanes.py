@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from flownb.views.palette import EDGE, INK, PALETTE
+from flownb.views.palette import EDGE, PALETTE
 from flownb.views.phases import RETRYING, RUNNING, Phase
 from flownb.views.svg import el
-from flownb.views.time_axis import FACTS_X, LEFT, PLOT, Span, label, text
+from flownb.views.time_axis import MARGIN, Span, heading
 from flownb.views.words import jobs
-from flownb.wire.records import ACTIVE, FAILED, WAITING, JobRecord
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED, WAITING, JobRecord
 
-HEIGHT = 52.0
+HEIGHT, ENDS_HEIGHT = 68.0, 58.0
 MAX_LANES = 40
 STEPS = 200  #: how finely a lane is cut in time
 
@@ -35,25 +35,50 @@ def by_queue(rows: Lane) -> dict[str, Lane]:
 
 def queue_lane(name: str, lane: Lane, span: Span, y: float) -> ET.Element:
     """One queue: what ran is above its middle line, what waited below it."""
-    middle = y + 28
+    middle = y + 48
     running = [phase for _, phases in lane for phase in phases if phase.kind == RUNNING]
     waiting = [phase for _, phases in lane for phase in phases if phase.kind != RUNNING]
     failed = failed_by_step(lane, span)
+    line = f"M{MARGIN:.0f} {middle:.0f}h{span.plot:.0f}"
     return el(
         "g",
-        label(name, middle - 4),
-        _area(levels(running, span), middle, 20, ACTIVE, 0.85),
-        _area(levels(waiting, span), middle, -12, WAITING, 0.5),
-        _area(failed, middle, 9, FAILED, 1),
-        el("path", d=f"M{LEFT:.0f} {middle:.0f}h{PLOT:.0f}", stroke=EDGE, stroke_width=0.8, class_="fn-line"),
-        text(jobs(len(lane)), FACTS_X, middle - 9, ink=INK),
-        text(_facts(lane, most_at_once(running, span), sum(failed)), FACTS_X, middle + 5, size=10),
+        *heading(name, _facts(lane, most_at_once(running, span), sum(failed)), span, y + 14),
+        _area(levels(running, span), span, middle, 26, ACTIVE, 0.85),
+        _area(levels(waiting, span), span, middle, -12, WAITING, 0.5),
+        _area(failed, span, middle, 10, FAILED, 1),
+        el("path", d=line, stroke=EDGE, stroke_width=0.8, class_="fn-line"),
         class_="fn-lane",
     )
 
 
+def ends_lane(rows: Lane, span: Span, y: float) -> ET.Element:
+    """All queues together: how many jobs ended in a second, and how many of these failed."""
+    bottom = y + ENDS_HEIGHT - 8
+    ended = ended_by_step(rows, span)
+    failed = failed_by_step(rows, span)
+    most = max(ended) or 1
+    seconds = (span.end - span.start) / STEPS / 1000
+    rate = f"at most {figure(most / seconds)} a second" if any(ended) else "none yet"
+    return el(
+        "g",
+        *heading("ended", rate, span, y + 12),
+        _area(ended, span, bottom, 30, COMPLETED, 0.85),
+        _area(failed, span, bottom, 30 * max(failed) / most, FAILED, 1),
+        class_="fn-ends",
+    )
+
+
+def figure(number: float) -> str:
+    """A rate in as many figures as it is known.
+
+    >>> figure(1234.5), figure(12.34), figure(0.123)
+    ('1,230', '12.3', '0.123')
+    """
+    return f"{float(f'{number:.3g}'):,.10g}"
+
+
 def _facts(lane: Lane, at_once: int, failed: int) -> str:
-    facts = [f"at most {at_once} at once"]
+    facts = [jobs(len(lane)), f"at most {at_once} at once"]
     if retried := sum(any(phase.kind == RETRYING for phase in phases) for _, phases in lane):
         facts.append(f"{retried} retried")
     if failed:
@@ -96,27 +121,37 @@ def most_at_once(phases: Sequence[Phase], span: Span) -> int:
     return most
 
 
-def _area(heights: Sequence[float], bottom: float, high: float, state: str, opacity: float) -> ET.Element:
+def _area(
+    heights: Sequence[float], span: Span, bottom: float, high: float, state: str, opacity: float
+) -> ET.Element:
     """A filled outline, its highest step at full height. Equal neighbours are one line: small text."""
     most = max(heights) or 1.0
-    steps = [f"M{LEFT:.0f} {bottom:.0f}"]
+    steps = [f"M{MARGIN:.0f} {bottom:.0f}"]
     before = ""
     for step, height in enumerate(heights):
         y = f"{bottom - high * height / most:.1f}".rstrip("0").rstrip(".")
         if y != before:
-            steps.append(f"H{LEFT + PLOT * step / STEPS:.1f}V{y}")
+            steps.append(f"H{MARGIN + span.plot * step / STEPS:.1f}V{y}")
         before = y
-    steps.append(f"H{LEFT + PLOT:.0f}V{bottom:.0f}Z")
+    steps.append(f"H{MARGIN + span.plot:.0f}V{bottom:.0f}Z")
     fill = PALETTE[state].line
     return el("path", d="".join(steps), fill=fill, opacity=opacity, class_=f"fn-part fn-{state}")
 
 
 def failed_by_step(lane: Lane, span: Span) -> list[int]:
     """How many jobs failed in each step of time."""
-    failed = [0] * STEPS
-    for record, phases in lane:
-        end = phases[-1].end
-        if record.state == FAILED and end is not None:
-            step = int((end - span.start) / (span.end - span.start) * STEPS)
-            failed[min(max(step, 0), STEPS - 1)] += 1
-    return failed
+    return _by_step([phases[-1].end for record, phases in lane if record.state == FAILED], span)
+
+
+def ended_by_step(lane: Lane, span: Span) -> list[int]:
+    """How many jobs ended in each step of time, well or badly."""
+    return _by_step([phases[-1].end for record, phases in lane if record.state in (COMPLETED, FAILED)], span)
+
+
+def _by_step(moments: Iterable[int | None], span: Span) -> list[int]:
+    counts = [0] * STEPS
+    for moment in moments:
+        if moment is not None:
+            step = int((moment - span.start) / (span.end - span.start) * STEPS)
+            counts[min(max(step, 0), STEPS - 1)] += 1
+    return counts

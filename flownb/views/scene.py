@@ -14,6 +14,7 @@ from flownb.views.words import (
     in_reading_order,
     includes_queue,
     jobs,
+    pile_tone,
     reason,
     shown,
     state_words,
@@ -35,6 +36,7 @@ class Box:
     name: str
     notes: tuple[str, ...]  #: the lines below the name
     tone: str  #: the state it is coloured by
+    badge: str  #: the state that its badge shows: the one a reader must know of first
     folded: bool
     shares: tuple[tuple[str, int], ...]  #: jobs by state, in reading order
     title: str  #: what the mouse shows
@@ -99,7 +101,8 @@ def _box(id: str, node: Node) -> Box:
         id=id,
         name=f"{name}{times(node)}",
         notes=tuple(notes),
-        tone=tone(node.states),
+        tone=pile_tone(node.states) if node.folded else tone(node.states),
+        badge=tone(node.states),
         folded=node.folded,
         shares=shares,
         title=" · ".join(

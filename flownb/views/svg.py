@@ -8,8 +8,8 @@ from flownb.views.geometry import number
 from flownb.views.palette import CARD, FONT, FRAME
 
 NAMESPACE = "http://www.w3.org/2000/svg"
-LEAST_SCALE = 0.6  #: below that a wide picture scrolls instead of shrinking on
-READABLE_PIXELS = 720.0  #: a picture up to this width may shrink as far as its page wants
+LEAST_SCALE = 1.0  #: a wide picture scrolls instead of shrinking: its smallest words have 11 pixels
+READABLE_PIXELS = 300.0  #: a picture up to this width fits on any page
 
 
 def el(tag: str, *inside: ET.Element | str, **attributes: object) -> ET.Element:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from flownb.errors import printable_lines
 from flownb.views.phases import phases, waited_and_ran
 from flownb.views.words import in_reading_order
-from flownb.wire.records import STATES, FlowCounts, JobRecord
+from flownb.wire.records import STATES, FlowCounts, JobLine, JobRecord
 
 JOB_COLUMNS = ("name", "queue", "state", "attempts", "wait_s", "run_s", "error")
 
 
-def jobs_frame(records: Iterable[JobRecord]) -> pd.DataFrame:
+def jobs_frame(records: Iterable[JobRecord | JobLine]) -> pd.DataFrame:
     """One row a job, in the order given: name, queue, state, attempts, wait_s, run_s, error.
 
     `wait_s` is how long the job waited until its last start and `run_s` how long it ran, all its runs together;
@@ -81,16 +81,16 @@ def reasons_frame(reasons: Sequence[tuple[str, str, str]], what: str = "why") ->
     )
 
 
-FLOW_COLUMNS = ("flow", "name", "state", "completed", "failed", "total", "age_s", "why")
+FLOW_COLUMNS = ("flow", "name", "state", "completed", "failed", "total", "age_s", "why", "spent")
 
 
-def flows_frame(lines: Sequence[tuple[str, str, str, int, int, int, float, str]]) -> pd.DataFrame:
-    """One row a flow, in the order given: flow, name, state, completed, failed, total, age_s, why.
+def flows_frame(lines: Sequence[tuple[str, str, str, int, int, int, float, str, str]]) -> pd.DataFrame:
+    """One row a flow, in the order given: flow, name, state, completed, failed, total, age_s, why, spent.
 
-    >>> flows_frame([("totals:f1", "total", "completed", 3, 0, 3, 12.5, "")]).loc[0, "total"]
+    >>> flows_frame([("totals:f1", "total", "completed", 3, 0, 3, 12.5, "", "2 usd")]).loc[0, "total"]
     np.int64(3)
     """
-    columns = dict(zip(FLOW_COLUMNS, zip(*lines, strict=True) if lines else [()] * 8, strict=True))
+    columns = dict(zip(FLOW_COLUMNS, zip(*lines, strict=True) if lines else [()] * 9, strict=True))
     kinds = dict.fromkeys(("completed", "failed", "total"), "int64") | {"age_s": "float64"}
     return pd.DataFrame(
         {
@@ -145,7 +145,9 @@ def _texts(values: Sequence[str | None]) -> pd.Series:
 
     A DataFrame is printed in terminals, and pandas leaves control characters as they are: they are spelled out.
     """
-    return pd.Series([None if value is None else printable_lines(value) for value in values], dtype=object)
+    if not "".join(filter(None, values)).isprintable():  # nearly all are: asked once, not of each
+        values = [None if value is None else printable_lines(value) for value in values]
+    return pd.Series(values, dtype=object)
 
 
 def _between(start: int | None, end: int | None) -> int | None:
@@ -158,12 +160,14 @@ def _seconds(milliseconds: Iterable[int | None]) -> pd.api.extensions.ExtensionA
 
 
 def counts_frame(counts: FlowCounts) -> pd.DataFrame:
-    """One row a queue, one column a state that has jobs, and ``total``.
+    """One row a queue, or a step of rows that have several; one column a state that has jobs, and ``total``.
 
     >>> counts_frame(FlowCounts(by_stage={"work": {"completed": 2, "failed": 1}})).loc["work"].to_dict()
     {'completed': 2, 'failed': 1, 'total': 3}
     """
-    stages = counts.by_stage
+    stages: dict[str, Mapping[str, int]] = {}
+    for queue, states in counts.by_stage.items():
+        stages |= counts.by_step.get(queue, {queue: states})
     present = {state for states in stages.values() for state, _ in in_reading_order(states)}
     ordered = [state for state in STATES if state in present] + sorted(present - set(STATES))
     columns = {

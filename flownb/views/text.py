@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from flownb.views.words import (
     SYMBOLS,
     UNKNOWN,
@@ -26,7 +28,7 @@ def summary(snapshot: Snapshot) -> str:
     """
     counts = snapshot.counts
     ended = [(state, counts.count(state)) for state in (COMPLETED, FAILED)]
-    parts = [size(counts, rows(snapshot))] + [f"{count} {state}" for state, count in ended if count]
+    parts = [_plain(size(counts, rows(snapshot)))] + [f"{count} {state}" for state, count in ended if count]
     if snapshot.state == CANCELLED:
         parts.append(CANCELLED)
     elif counts.paused:
@@ -46,8 +48,13 @@ def tree(snapshot: Snapshot) -> str:
     """
     lines = [summary(snapshot), *_branches(snapshot)]
     if snapshot.left_out:
-        lines.append(f"… and {jobs(snapshot.left_out)} more")
+        lines.append(f"… and {_plain(jobs(snapshot.left_out))} more")
     return "\n".join(lines)
+
+
+def _plain(counts: str) -> str:
+    """Counts without separators: programs read this text, too."""
+    return re.sub(r"(?<=\d),(?=\d{3})", "", counts)
 
 
 _BELOW = {"": "", "├─ ": "│  ", "└─ ": "   "}  # what goes on below a line, by how it branches off
@@ -79,7 +86,7 @@ def _words(node: Node, *, again: bool) -> str:
     if again:
         return f"{symbol} {name}  (shared, see above)"
     if node.folded:
-        said = f"{name}{times(node)}  {how_far(node)}"
+        said = f"{name}{_plain(times(node))}  {_plain(how_far(node))}"
     else:
         said = f"{name}  {' '.join(state_words(node))}"
     return f"{symbol} {said.rstrip()}{'  (optional)' if node.optional else ''}{_failure(node)}"

@@ -12,7 +12,7 @@ from flownb.views import job_lanes, queue_lanes
 from flownb.views.palette import PALETTE
 from flownb.views.phases import critical_path, phases
 from flownb.views.svg import card, el, to_text
-from flownb.views.time_axis import LEFT, TOP, Span, axis, span_of, text, width_of
+from flownb.views.time_axis import LEAST_WIDTH, MARGIN, MOST_WIDTH, TOP, WIDTH, Span, axis, span_of, text
 from flownb.views.words import jobs
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, JobRecord
 
@@ -20,20 +20,20 @@ MAX_JOB_LANES = 40
 _LEGEND_STEP = 96
 
 
-def timeline_svg(records: Iterable[JobRecord], *, now: int) -> str:
+def timeline_svg(records: Iterable[JobRecord], *, now: int, width: float = WIDTH) -> str:
     """The timeline as SVG: a lane a job, or a lane a queue when there are more than `MAX_JOB_LANES` jobs.
 
-    The jobs of the critical path are marked; they have lanes of their own in any case.
+    Above those is how many jobs ended in a second. The jobs of the critical path are marked; they have lanes of their
+    own in any case.
     """
     records = list(records)
     rows = [(record, its) for record in records if (its := phases(record))]
-    span = span_of([phase for _, its in rows for phase in its], now)
+    width = min(max(width, LEAST_WIDTH), MOST_WIDTH)
+    span = span_of([phase for _, its in rows for phase in its], now, width)
     folded = len(rows) > MAX_JOB_LANES
     lanes, height = _lanes(rows, span, _critical(records), folded=folded)
     parts = [*axis(span, height), *lanes, _legend(TOP + height + 22, folded=folded)]
-    return to_text(
-        card(width_of(parts), TOP + height + 38, f"Timeline of {jobs(len(rows))}", *parts, scroll=True)
-    )
+    return to_text(card(width, TOP + height + 38, f"Timeline of {jobs(len(rows))}", *parts, scroll=True))
 
 
 def _critical(records: list[JobRecord]) -> set[int]:
@@ -47,6 +47,9 @@ def _lanes(
     """The lanes from top to bottom, and how high they are together."""
     lanes: list[ET.Element] = []
     y = TOP
+    if folded:
+        lanes.append(queue_lanes.ends_lane(rows, span, y))
+        y += queue_lanes.ENDS_HEIGHT
     for record, its in rows:
         on_path = id(record) in critical
         if on_path or not folded:
@@ -62,7 +65,7 @@ def _legend(y: float, *, folded: bool) -> ET.Element:
     kinds = [(WAITING, "waiting"), (ACTIVE, "running"), (FAILED, "failed")]
     if not folded:
         kinds[2:2] = [(COMPLETED, "completed"), (DELAYED, "retrying")]
-    x = LEFT
+    x = MARGIN
     parts: list[ET.Element] = []
     for state, word in kinds:
         look = {"fill": PALETTE[state].line, "class_": f"fn-part fn-{state}"}

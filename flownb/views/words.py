@@ -81,7 +81,7 @@ def size(counts: FlowCounts, rows: int = 0) -> str:
     '60 rows and 1 job'
     """
     rest = jobs(counts.total - rows)
-    text = f"{rows} {'row' if rows == 1 else 'rows'} and {rest}" if rows else rest
+    text = f"{rows:,} {'row' if rows == 1 else 'rows'} and {rest}" if rows else rest
     return f"{text} so far, counting" if counts.counting else text
 
 
@@ -91,13 +91,13 @@ def reason(record: JobRecord, most: int) -> str:
 
 
 def jobs(count: int) -> str:
-    """The count and its noun: ``1 job``, ``1000 jobs``."""
-    return f"{count} job" if count == 1 else f"{count} jobs"
+    """The count and its noun: ``1 job``, ``1,000 jobs``."""
+    return f"{count} job" if count == 1 else f"{count:,} jobs"
 
 
 def times(node: Node) -> str:
     """How often a folded node stands for what it names: `` × 60``; rows that share jobs are counted as rows."""
-    return f" × {node.count}" if node.folded else ""
+    return f" × {node.count:,}" if node.folded else ""
 
 
 def how_far(node: Node) -> str:
@@ -136,8 +136,8 @@ def in_reading_order(states: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def counts_in_words(pairs: Iterable[tuple[str, int]]) -> str:
-    """The counts of states as one line: ``742 completed, 12 active, 3 failed``."""
-    return ", ".join(f"{count} {state_word(state)}" for state, count in pairs)
+    """The counts of states as one line: ``1,742 completed, 12 active, 3 failed``."""
+    return ", ".join(f"{count:,} {state_word(state)}" for state, count in pairs)
 
 
 def tone(states: Mapping[str, int]) -> str:
@@ -150,6 +150,16 @@ def tone(states: Mapping[str, int]) -> str:
     if ACTIVE in present or COMPLETED in present:
         return ACTIVE  # some done, some not: it is on its way
     return next((state for state in READING_ORDER if state in present), UNKNOWN)
+
+
+def pile_tone(states: Mapping[str, int]) -> str:
+    """The state that the box of many jobs is drawn in: how far they are. That some failed is said by its badge and bar.
+
+    >>> pile_tone({"completed": 14, "failed": 1}), pile_tone({"failed": 3}), tone({"completed": 14, "failed": 1})
+    ('completed', 'failed', 'failed')
+    """
+    others = {state: count for state, count in states.items() if count and state != FAILED}
+    return tone(others or states)
 
 
 def duration(milliseconds: int) -> str:

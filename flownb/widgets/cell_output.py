@@ -78,20 +78,25 @@ def is_live() -> bool:
     return not os.environ.get(STATIC) and hasattr(get_ipython(), "kernel")
 
 
-def display_flow(flow: Flow, view: LiveView | None) -> None:
-    """Display a flow in the cell that runs: its picture, and its live view where there is one."""
+def display_picture(flow: Flow, *, whole: bool) -> None:
+    """Display a flow in the cell that runs as it is now; a terminal shows one line, or the `whole` tree."""
     from IPython.display import display
 
-    if view is None:
-        display(_picture(flow), raw=True)
-        return
+    picture = _picture(flow)
+    display(picture | {"text/plain": str(flow)} if whole else picture, raw=True)
+
+
+def display_live(flow: Flow, view: LiveView) -> None:
+    """Display a flow in the cell that runs: its picture, and its live view in the place of that."""
+    from IPython.display import display
+
     view.picture.display(flow)
     display({**_widget(view), "text/plain": ""}, raw=True)
     _watch(view)
 
 
 def bundle_of(flow: Flow, view: LiveView | None) -> dict[str, Any]:
-    """A flow by MIME type, for a front end that asks for it: as `display_flow` shows it."""
+    """A flow by MIME type, for a front end that asks for it: as a cell shows it."""
     if view is None:
         return _picture(flow)
     found = {**_picture(flow, dated=True), **_widget(view)}

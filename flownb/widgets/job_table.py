@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ class Query:
     start: int
     state: str | None
     queue: str | None
+    text: str  #: in a job's name, whatever its case
     sort: str | None
     descending: bool
 
@@ -44,13 +45,21 @@ class Query:
             start=int(message.get("start") or 0),
             state=message.get("state") or None,
             queue=message.get("queue") or None,
+            text=str(message.get("text") or "").strip().casefold(),
             sort=message.get("sort"),
             descending=bool(message.get("descending")),
         )
 
-    def accepts(self, record: JobRecord | None) -> bool:
-        """Say whether a job, if there is one, has the state that is asked for."""
-        return record is not None and self.state in (None, record.state)
+    @property
+    def is_search(self) -> bool:
+        """Say whether jobs have to be read to know whether they are asked for."""
+        return bool(self.state or self.text)
+
+    def accepts(self, record: JobRecord | None, name_of: Callable[[JobRecord], str]) -> bool:
+        """Say whether a job, if there is one, has the state and the name that are asked for."""
+        if record is None or self.state not in (None, record.state):
+            return False
+        return not self.text or self.text in name_of(record).casefold()
 
 
 class JobTable:
@@ -99,7 +108,9 @@ class JobTable:
     def _sorted(self, wanted: list[str], query: Query) -> dict[str, Any]:
         """All are read, so they can be put in any order."""
         records = self._flow.store.jobs.read(wanted, TIMELINE_FIELDS)
-        rows = [self._row(record) for record in records if record is not None and query.accepts(record)]
+        rows = [
+            self._row(record) for record in records if record and query.accepts(record, self._flow.name_of)
+        ]
         rows = _in_order(rows, query)
         end = query.start + PAGE_ROWS
         return {"rows": rows[query.start : end], "next": end if end < len(rows) else None, "of": len(rows)}
@@ -109,18 +120,18 @@ class JobTable:
         rows: list[Row] = []
         position = query.start
         for position, record in self._read_on(wanted, query):  # noqa: B007 - where the search has stopped
-            if record is not None and query.accepts(record):
+            if record is not None and query.accepts(record, self._flow.name_of):
                 rows.append(self._row(record))
                 if len(rows) == PAGE_ROWS:
                     break
         found = {"rows": rows, "next": position if position < len(wanted) else None}
-        if query.state is None:
+        if not query.is_search:
             return {**found, "of": len(wanted)}
         return {**found, "of": None, "searched": position, "among": len(wanted)}
 
     def _read_on(self, wanted: list[str], query: Query) -> Iterator[tuple[int, JobRecord | None]]:
         """The jobs from a page's start on, each with the position after it."""
-        batch = _SEARCH_BATCH if query.state else PAGE_ROWS
+        batch = _SEARCH_BATCH if query.is_search else PAGE_ROWS
         for first in range(query.start, min(len(wanted), query.start + MAX_SEARCHED), batch):
             records = self._flow.store.jobs.read(wanted[first : first + batch], TIMELINE_FIELDS)
             yield from enumerate(records, first + 1)

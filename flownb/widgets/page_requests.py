@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from flownb.api.flow import stored
 from flownb.api.job import find_job, stored_job
 from flownb.errors import printable
 from flownb.state.stored_flow import StoredFlow
+from flownb.views import failure_groups, time_axis
 from flownb.views import timeline as timelines
+from flownb.views.long_texts import panel_json, panel_text
 from flownb.views.phases import failed_runs, waited_and_ran
 from flownb.views.words import cut, shown
 from flownb.wire import codec, keys
@@ -18,9 +19,10 @@ from flownb.wire.records import FAILED, JobRecord, Snapshot
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
+    from flownb.batches.batch import Batch
 
 MAX_DRAWN = 12  #: jobs of an opened group that are drawn one by one
-_TEXT_CHARACTERS, _LOG_ROWS = 3000, 60
+_LOG_ROWS = 60
 _BUTTONS = ("pause", "resume", "cancel", "retry", "remove")
 
 
@@ -45,37 +47,19 @@ def job(flow: StoredFlow, key: str) -> dict[str, Any]:
         "ended": record.finished_on,
         "waited": waited,
         "ran": ran,
-        "data": _pretty(record.data),
-        "result": _pretty(record.returnvalue if record.returnvalue != "null" else None),
-        "progress": _pretty(record.progress),
-        "error": _text(record.failed_reason),
+        "data": panel_json(record.data),
+        "result": panel_json(record.returnvalue if record.returnvalue != "null" else None),
+        "progress": panel_json(record.progress),
+        "error": panel_text(record.failed_reason),
         "traceback": _last_traceback(record),
-        "log": [_text(row) for row in logs[-_LOG_ROWS:]],
+        "log": [panel_text(row) for row in logs[-_LOG_ROWS:]],
         "log_rows": len(logs),
     }
 
 
 def _last_traceback(record: JobRecord) -> str:
     traces = codec.decode(record.stacktrace or "[]")
-    return _text(traces[-1], end=True) if traces and isinstance(traces[-1], str) else ""
-
-
-def _pretty(text: str | None) -> str:
-    """JSON as a person reads it."""
-    if text is None:
-        return ""
-    with contextlib.suppress(ValueError):  # another program's text: as it is
-        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    return _text(text)
-
-
-def _text(text: str | None, *, end: bool = False) -> str:
-    """Text without what does not print; of a long one the beginning, or the end."""
-    text = text or ""
-    if len(text) > _TEXT_CHARACTERS:
-        left = f"… {len(text) - _TEXT_CHARACTERS:,} more characters …"
-        text = f"{left}\n{text[-_TEXT_CHARACTERS:]}" if end else f"{text[:_TEXT_CHARACTERS]}\n{left}"
-    return printable(text, kept="\n")
+    return panel_text(traces[-1], end=True) if traces and isinstance(traces[-1], str) else ""
 
 
 # ---- a folded group, opened ------------------------------------------------------------------------------
@@ -108,10 +92,12 @@ def _failed_among(flow: StoredFlow, parent: str, among: set[str]) -> list[str]:
 # ---- the timeline ----------------------------------------------------------------------------------------
 
 
-def timeline(flow: StoredFlow) -> dict[str, Any]:
-    """The timeline's picture. Reads every job of the flow."""
+def timeline(flow: StoredFlow, width: Any) -> dict[str, Any]:
+    """The timeline's picture, as wide as the page has room. Reads every job of the flow."""
     snapshot = flow.snapshot(nodes=False)
-    return {"svg": timelines.timeline_svg(flow.records(), now=snapshot.finished or snapshot.now)}
+    pixels = float(width) if isinstance(width, int | float) else time_axis.WIDTH
+    svg = timelines.timeline_svg(flow.records(), now=snapshot.finished or snapshot.now, width=pixels)
+    return {"svg": svg}
 
 
 # ---- the buttons -----------------------------------------------------------------------------------------
@@ -134,3 +120,15 @@ def act(flow: Flow, what: str) -> dict[str, Any]:
         return {"error": cut(printable(f"no such button: {what}"), 100)}
     getattr(flow, what)()
     return {"done": what}
+
+
+def retry_kind(flow: Flow, kind: str) -> dict[str, Any]:
+    """Run the failed rows, or jobs, of one kind of error again."""
+    if stored(flow).row_queue is not None:
+        cast("Batch", flow).retry(error=kind)
+        return {"done": "retry"}
+    failed = stored(flow).snapshot(failures=True).failures
+    for record in failed:
+        if failure_groups.kind_of_record(record) == kind:
+            find_job(stored(flow).store, record.key).retry()
+    return {"done": "retry"}

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anywidget
 import traitlets
@@ -15,13 +15,15 @@ from flownb.api.flow import stored
 from flownb.errors import FlownbError, JobMissing, printable
 from flownb.state.stored_flow import StoredFlow
 from flownb.views import live
-from flownb.widgets import cell_output, page_files, page_requests
+from flownb.widgets import cell_output, failure_list, page_files, page_requests, stage_list
 from flownb.widgets.job_table import JobTable
 from flownb.widgets.watcher import watcher
 from flownb.wire.records import ACTIVE, FAILED, Snapshot
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
+    from flownb.batches.stored_batch import StoredBatch
+    from flownb.widgets.batch_pages import BatchPages
 
 _HEARTBEAT_SECONDS = 4.0  # after which a view says that it lives although nothing has changed
 _ESTIMATE_SECONDS = 2.0  # between two estimates of the time left
@@ -41,6 +43,9 @@ class FlowView(anywidget.AnyWidget):
     nodes = traitlets.Dict().tag(sync=True)  #: what the boxes say now
     head = traitlets.Dict().tag(sync=True)  #: name, state, counts
     failures: Any = traitlets.List().tag(sync=True)  #: failed jobs by the kind of their error
+    seen_all = traitlets.Bool(False).tag(
+        sync=True
+    )  #: has each row been read once? What fails from then on is new
     beat = traitlets.Dict().tag(sync=True)  #: the server's time (ms) at the last sign of life
     # Written once.
     badges = traitlets.Dict(live.badges()).tag(sync=True)
@@ -65,14 +70,17 @@ class FlowView(anywidget.AnyWidget):
     def _use(self, flow: Flow) -> None:
         """Read by this handle from now on: the connection of an older one may be closed."""
         self._flow = flow
-        self._table = JobTable(stored(flow))
+        found = stored(flow)
+        self._table = JobTable(found)
+        self._batch = _batch_pages(found)
 
     @property
     def _stored(self) -> StoredFlow:
         return stored(self._flow)
 
     def __repr__(self) -> str:
-        return f"FlowView({self._flow.name!r})"
+        """In a terminal nothing else is seen of it: the tree, as it is now."""
+        return f"FlowView({self._flow.name!r})" if cell_output.is_live() else str(self._flow)
 
     # ---- from the server to the pages ------------------------------------------------------------------
 
@@ -96,6 +104,8 @@ class FlowView(anywidget.AnyWidget):
                 return self._send_changes({**self.head, "trouble": f"{type(problem).__name__}: {problem}"})
 
     def _update(self, snapshot: Snapshot) -> bool:
+        if self._batch is not None:
+            self._batch.see(snapshot.counts)
         frame = self._frame(snapshot)
         snapshot = replace(snapshot, eta=self._time_left(snapshot))
         nodes = live.nodes_of(snapshot, frame)
@@ -103,6 +113,10 @@ class FlowView(anywidget.AnyWidget):
             **live.head_of(snapshot),
             "actions": list(page_requests.actions(self._stored, snapshot)),
             "opened": list(self._opened),
+            "is_batch": self._batch is not None,
+            "in_groups": self._batch is not None and self._batch.has_groups,
+            "line": "" if self._batch is None else self._batch.line(snapshot),
+            "compact": self._batch is not None and self._batch.fits_a_line(snapshot),
         }
         changed = self._send_changes(head, frame=frame, nodes=nodes, at=snapshot.now)
         self._update_failures(snapshot)
@@ -139,13 +153,26 @@ class FlowView(anywidget.AnyWidget):
 
     def _update_failures(self, snapshot: Snapshot) -> None:
         failed = snapshot.counts.count(FAILED)
+        if not failed:
+            self.seen_all = True
         # The end, too: as many jobs may fail anew between two polls, with other messages.
         failures_for = failed, snapshot.finished
-        early = time.monotonic() - self._failures_read_at < _FAILURES_SECONDS
-        if failures_for == self._failures_for or early:
+        if failures_for == self._failures_for:
             return
-        self._failures_for, self._failures_read_at = failures_for, time.monotonic()
-        self.failures = live.failures_of(self._stored.snapshot(failures=True)) if failed else []
+        is_all_read = not failed or self._batch is None or self._batch.read_on()
+        if time.monotonic() - self._failures_read_at < _FAILURES_SECONDS:
+            return
+        self._failures_read_at = time.monotonic()
+        with self.hold_sync():
+            self.failures = self._read_failures(failed) if failed else []
+            self.seen_all = self.seen_all or self._batch is None or self._batch.has_seen_all
+        if is_all_read:
+            self._failures_for = failures_for
+
+    def _read_failures(self, failed: int) -> list[failure_list.Entry]:
+        if self._batch is not None:
+            return self._batch.failures(failed)
+        return failure_list.of_jobs(self._stored.snapshot(failures=True))
 
     # ---- from the pages --------------------------------------------------------------------------------
 
@@ -179,7 +206,7 @@ class FlowView(anywidget.AnyWidget):
             case "jobs":
                 return self._table.page(message)
             case "timeline":
-                return page_requests.timeline(self._stored)
+                return page_requests.timeline(self._stored, message.get("width"))
             case "open":
                 jobs = page_requests.group_jobs(self._stored, message["parent"], message["key"])
                 self._opened[message["key"]] = jobs
@@ -189,7 +216,33 @@ class FlowView(anywidget.AnyWidget):
                 return self._polled({})
             case "do":
                 return self._polled(page_requests.act(self._flow, message["what"]))
+            case "retry":
+                return self._polled(page_requests.retry_kind(self._flow, message["kind"]))
+            case "reveal":
+                return self._reveal(str(message.get("text") or ""))
+        found = self._batch and self._batch.answer(message)
+        return found or self._answer_of_any(message)
+
+    def _answer_of_any(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        match message.get("ask"):
+            case "groups":
+                return stage_list.page(self._stored.flow_state.counts(), message)
+            case "group":
+                return stage_list.panel(self._stored, self._stored.snapshot(opened=self._opened), message)
         return {"error": printable(f"no such question: {message.get('ask')}")}
+
+    def _reveal(self, text: str) -> dict[str, Any]:
+        """Find a row by its label, and open its pile in the tree, where that is drawn: ``{position, key}``."""
+        found = self._batch and self._batch.found_row(text)
+        if not found:
+            return {"position": None, "key": None}
+        position, key, parent = found
+        boxes = self.frame["nodes"]
+        pile = next((box for box in boxes if box["folded"] and box["parent"] == parent), None)
+        if pile is not None and all(box["key"] != key or box["folded"] for box in boxes):
+            among = page_requests.group_jobs(self._stored, parent, pile["key"])
+            self._opened[pile["key"]] = tuple(dict.fromkeys([key, *among]))[: page_requests.MAX_DRAWN]
+        return self._polled({"position": position, "key": key})
 
     def _polled(self, answer: dict[str, Any]) -> dict[str, Any]:
         self.poll()
@@ -214,6 +267,14 @@ class FlowView(anywidget.AnyWidget):
         show(self._flow, whole=self.whole)
 
 
+def _batch_pages(found: StoredFlow) -> BatchPages | None:
+    if found.row_queue is None:
+        return None
+    from flownb.widgets.batch_pages import BatchPages  # here: a flow that is no batch is shown without pandas
+
+    return BatchPages(cast("StoredBatch", found))
+
+
 # ---- the views of this kernel --------------------------------------------------------------------------
 
 _shown: dict[tuple[str, bool], FlowView] = {}  # by flow and `whole`; written by the thread that runs cells
@@ -231,7 +292,10 @@ def view_of(flow: Flow, *, whole: bool) -> FlowView:
 
 def show(flow: Flow, *, whole: bool = False) -> None:
     """Display a flow in the cell that runs: live where a kernel serves a page, else as a picture."""
-    cell_output.display_flow(flow, view_of(flow, whole=whole) if cell_output.is_live() else None)
+    if cell_output.is_live():
+        cell_output.display_live(flow, view_of(flow, whole=whole))
+    else:
+        cell_output.display_picture(flow, whole=whole)
 
 
 def bundle(flow: Flow) -> dict[str, Any]:

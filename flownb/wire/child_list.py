@@ -21,9 +21,11 @@ class ChildList:
     keys: list[str]
     positions: list[int] | None = None  #: row numbers in the frame
     labels: list[Any] | None = None  #: index labels, as JSON
-    counts: list[int] | None = None  #: rows in each child; None: each child is one row
+    counts: list[int] | None = None  #: rows that each child stands for; None: each child is one row
     indexes: list[int | None] | None = None
-    """Each row's index in its child, None where the child is the row; without it each child has its rows in order."""
+    """Each row's index in its child, None where the child is the row; without it each child has its rows in order.
+
+    Rows that run once for several of the frame have one index."""
     added: bool = False  #: by the parent itself, while it ran
 
     def locations(self) -> Iterator[tuple[str, int | None]]:
@@ -43,6 +45,13 @@ class ChildRows:
     labels: list[Any]  #: empty where the index needs none
     counts: list[int] | None = None
     indexes: list[int | None] | None = None  #: see `ChildList`
+
+    def runs(self) -> list[int] | None:
+        """Return of how many rows each child runs: of those with one index one."""
+        if self.counts is None or self.indexes is None:
+            return self.counts
+        indexes = iter(self.indexes)
+        return [len(set(itertools.islice(indexes, count))) for count in self.counts]
 
     def pieces(self, children: int, most: int) -> Iterator[tuple[int, int, ChildRows]]:
         """Cut into pieces of about `most` rows: from child, to child, and the rows of those."""

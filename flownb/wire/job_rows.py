@@ -25,6 +25,7 @@ class JobDetails(NamedTuple):
         None  #: ``<prefix>:`` of the flow's record, where the job lives under another one
     )
     keep: str | None = None  #: which removals the job asks for, as JSON
+    weights: str | None = None  #: what it weighs in units that its queue limits: ``tokens=12 usd=0.5``
 
 
 class JobRow(NamedTuple):
@@ -82,6 +83,8 @@ class FlowRecord:
     name: str | None = None  #: this name means the flow from now on
     fields: Mapping[str, str] | None = None  #: None: the record is there already
     is_stored: bool = False  #: these are the last jobs of the flow
+    account: str | None = None  #: the flow whose account it has; None: its own
+    paused: str | None = None  #: why the flow is paused from the start on
 
     def packed(self) -> dict[str, Any]:
         """Return the record as the script reads it; hashes are written from lists there."""
@@ -89,4 +92,11 @@ class FlowRecord:
         if self.fields is not None:
             whole = {"layout": str(versions.LAYOUT), **self.fields}
             fields = [part for pair in whole.items() for part in pair]
-        return {"id": self.id, "name": self.name, "fields": fields, "is_stored": self.is_stored}
+        return {
+            "id": self.id,
+            "name": self.name,
+            "fields": fields,
+            "is_stored": self.is_stored,
+            "account": self.account,
+            "paused": self.paused,
+        }

@@ -7,6 +7,7 @@ import secrets
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
+from functools import lru_cache
 
 from flownb.arguments import shown
 from flownb.errors import FlowError, OptionError
@@ -102,6 +103,7 @@ def scheduler_of(id: str) -> tuple[str, int] | None:
     return (scheduler, int(due)) if word == "repeat" and due.isdecimal() else None
 
 
+@lru_cache(maxsize=1024)
 def queue_of_base(base: str) -> str:
     """Return the name of the queue at `base`."""
     return base.rpartition(":")[2]
@@ -193,14 +195,20 @@ def base_of_sign(name: str) -> str | None:
         return None
 
 
+_last_id = (0, 0)  # the time (ms) and the chance of the id that was made last
+
+
 def new_id() -> str:
     """Return an id of 20 characters: the time, then chance; never only digits, never a colon.
 
-    Ids of one machine sort by time; ids of two machines do not meet.
+    Ids of one machine sort by time, those that one thread makes within a millisecond too; ids of machines, processes
+    and threads do not meet.
     """
-    stamp = int(time.time() * 1000)
+    global _last_id
+    stamp, (last_stamp, last_chance) = int(time.time() * 1000), _last_id
+    chance = last_chance + 1 + secrets.randbits(24) if stamp == last_stamp else secrets.randbits(44)
+    _last_id = stamp, chance  # no lock: threads that read the same pair still add different chances
     text = "".join(_ALPHABET[stamp >> shift & 31] for shift in range(45, -1, -5))
-    chance = secrets.randbits(45)
     return f"{text}{''.join(_ALPHABET[chance >> shift & 31] for shift in range(40, -1, -5))}f"
 
 

@@ -74,6 +74,16 @@ class FrozenWorker:
     host: str = field(default_factory=socket.gethostname)
 
 
+@dataclass(frozen=True, slots=True)
+class StoppedTask:
+    """A task that stands still on one worker, as its setup failed there."""
+
+    name: str
+    why: str
+    pid: int
+    host: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnRun:
     """The run that a job's function belongs to: it may write to its job, or add children to it, while it counts."""

@@ -27,20 +27,25 @@ class Outcome(NamedTuple):
     token: str  #: of the lease under which the job ran
     attempts_started: int
     kind: Kind
-    value: str | None = None  #: completed: JSON text
+    value: str | None = None  #: completed: JSON text; unbegun: what its worker has found that the job weighs
     reason: str | None = None  #: failed, retry: ``Type: message``
     stacktrace: str | None = None  #: failed, retry: JSON list of the job's tracebacks
     attempts: int = 1  #: failed: how many the job had at most
     why: str | None = None  #: failed: what ended it for good; the field `why` of the job
     delay: float = 0  #: retry, put_off: ms until the job is due
     lifo: bool = False  #: retry: to the head of the line
-    hold: float | None = None  #: returned: the whole queue starts nothing for so many ms
+    hold: float | None = (
+        None  #: returned: the whole queue starts nothing for so many ms; 0: nobody said for how long
+    )
     eager: Sequence[str] = ()  #: parked: children that end the wait when they fail
     retention: Retention | None = None
-    rows: tuple[int, int] | None = None  #: of a many-row job: rows done, and failed for good, in this run
+    rows: Sequence[int] | None = None
+    """Of a many-row job: rows done, and failed for good, in this run; behind that, where they have steps, how many have
+    done each step, then how many have failed at each."""
     version: str | None = None  #: completed, failed: name of the code that ran; the field `cv` of the job
     ran: int | None = (
-        None  #: ms since the function was called, of a job taken ahead; unbegun: since it was taken
+        None  #: ms since the function was called, of a job taken ahead; unbegun: since it was taken; None: 0
     )
     printed: Sequence[str] | None = None  #: lines that the function has printed, for the job's log
     keep_logs: int | None = None  #: with lines: so many of the log, the newest; None: all
+    spent: Sequence[str | int] | None = None  #: what the run has spent, see `amounts.flat`

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from flownb.wire.pauses import Pause
 
 WAITING, ACTIVE, DELAYED, PRIORITIZED = "waiting", "active", "delayed", "prioritized"
 WAITING_CHILDREN, COMPLETED, FAILED = "waiting-children", "completed", "failed"
@@ -75,6 +78,21 @@ class JobRecord:
     part: str | None = None  #: JSON text: what the rows of a many-row job have come to so far
     version: str | None = None  #: name of the code that ran it
     runs: str | None = None  #: when earlier runs that failed began and ended; see docs/wire-format.md
+    spent: str | None = None  #: what each of its runs has spent; see `amounts.of_job`
+
+
+class JobLine(NamedTuple):
+    """What a table shows of a job: a few of a `JobRecord`'s fields, quick to read and to make for many jobs."""
+
+    name: str
+    queue: str
+    state: str
+    attempts_made: int
+    failed_reason: str | None
+    timestamp: int
+    processed_on: int | None
+    finished_on: int | None
+    runs: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +101,13 @@ class FlowCounts:
 
     by_stage: Mapping[str, Mapping[str, int]]  #: queue -> state -> jobs (or rows), in order of adding
     rows_a_job: Mapping[str, float] = field(default_factory=dict)  #: of stages that are counted in rows
+    by_step: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    """Of stages whose rows have several steps: step -> state -> rows, in the steps' order."""
+    more_queues: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of stages whose rows go on in jobs of other queues: these queues, which are counted in the stage."""
     paused: bool = False  #: the flow is held: none of its jobs starts
-    paused_why: str = ""  #: where a worker has paused it
+    paused_why: str = ""  #: where a worker or a brake has paused it
+    pause: Pause | None = None  #: the brake
     counting: bool = False  #: not all of the tree has been seen yet: the numbers still grow
 
     def count(self, state: str) -> int:
@@ -93,6 +116,15 @@ class FlowCounts:
     @property
     def total(self) -> int:
         return sum(sum(states.values()) for states in self.by_stage.values())
+
+    @property
+    def queues(self) -> list[str]:
+        """All queues in which there are jobs."""
+        return list(dict.fromkeys(queue for stage in self.by_stage for queue in self.queues_of(stage)))
+
+    def queues_of(self, stage: str) -> tuple[str, ...]:
+        """The queues in which the jobs of a stage are; rows that go from queue to queue end in the last one."""
+        return (stage, *self.more_queues.get(stage, ()))
 
     @property
     def rows(self) -> int:
@@ -122,6 +154,31 @@ class Node:
     @property
     def folded(self) -> bool:
         return self.job is None and self.count > 1
+
+
+@dataclass(frozen=True)
+class HowFar:
+    """How far a flow is at one moment, as a line of a terminal says it."""
+
+    unit: str  #: what is counted: ``row`` or ``job``
+    completed: int
+    failed: int
+    running: int
+    total: int
+    rate: float = 0.0  #: ends a second; 0 while it is not known
+    left: tuple[float, float] | None = None  #: seconds, as a range
+    spent: str = ""  #: in words
+    paused: str = ""  #: why, in words
+
+    @classmethod
+    def of(cls, unit: str, states: Mapping[str, int], **more: Any) -> HowFar:
+        """Return how far it is, by how many rows or jobs are in which state.
+
+        >>> HowFar.of("row", {"completed": 3, "active": 1, "waiting": 4}, spent="2 usd")
+        HowFar(unit='row', completed=3, failed=0, running=1, total=8, rate=0.0, left=None, spent='2 usd', paused='')
+        """
+        completed, failed, running = (states.get(state, 0) for state in (COMPLETED, FAILED, ACTIVE))
+        return cls(unit, completed, failed, running, sum(states.values()), **more)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

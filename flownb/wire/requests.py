@@ -20,6 +20,8 @@ class Retry(NamedTuple):
     part: str | None = None
     #: it may have completed, and runs again all the same
     completed: bool = False
+    #: of a job whose rows have steps: what is taken back of the counts of these
+    steps: Sequence[int] = ()
 
 
 class Detachment(NamedTuple):

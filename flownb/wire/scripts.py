@@ -29,6 +29,10 @@ LIBRARY = "lib"  #: the folder of what scripts share
 
 _TAGS = ("keys", "args", "returns", "errors", "use", "touches")
 _TAG_LINE = re.compile(rf"^-- @({'|'.join(_TAGS)})(?: +(.+))?$", re.MULTILINE)
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_TOP_LEVEL = re.compile(
+    r"^local (function )?(\w+(?:, \w+)*)", re.MULTILINE
+)  # declares names for the whole source
 _RECORD_LINE = re.compile(r"^-- @(row|map) +(\w+) (.+)$", re.MULTILINE)
 
 # Arguments travel as one MessagePack map and so does the answer: names on both sides, one string on
@@ -127,7 +131,7 @@ def load(name: str) -> Script:
     queues = [_QUEUES] if "queue" in tags["use"] else []
     readers = [_reader(*row) for row in rows_read("\n".join([*library, body])).items()]
     clock = [_CLOCK] if "now" in tags["args"] else []
-    source = "\n".join([_PROLOGUE, *clock, *readers, *library, *queues, body])
+    source = "\n".join([_PROLOGUE, *clock, *readers, *_enclosed(library, [*queues, body]), *queues, body])
     return Script(
         name=name,
         args=frozenset(tags["args"]),
@@ -172,6 +176,26 @@ def _reader(name: str, fields: Sequence[str]) -> str:
     """Return a Lua function that gives the parts of a row their names."""
     parts = ", ".join(f"{field} = row[{at}]" for at, field in enumerate(fields, 1))
     return f"local function {name}_of(row) return {{{parts}}} end"
+
+
+def _enclosed(library: Sequence[str], rest: Sequence[str]) -> list[str]:
+    """Return library files as blocks that show the names alone which others use: Lua allows a source 200 at its top."""
+    words = [set(_NAME.findall(text)) for text in (*library, *rest)]
+    blocks = []
+    for at, text in enumerate(library):
+        used = set[str]().union(*words[:at], *words[at + 1 :])
+        shown: list[str] = []
+
+        def show(declaration: re.Match[str], used: set[str] = used, shown: list[str] = shown) -> str:
+            names = _NAME.findall(declaration[2])
+            if used.isdisjoint(names):
+                return declaration[0]
+            shown += names
+            return (declaration[1] or "") + declaration[2]
+
+        block = _TOP_LEVEL.sub(show, text)
+        blocks.append(f"local {', '.join(shown)}\ndo\n{block}\nend" if shown else f"do\n{block}\nend")
+    return blocks
 
 
 def _library(names: Iterable[str], seen: set[str]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from flownb.steering.auto_remove import remove_due
 from flownb.wire.store import Store
+from flownb.wire.store.leases import Sweep
 from flownb.worker.middleware import Middleware
 from flownb.worker.settings import WorkerSettings
 
@@ -33,9 +34,9 @@ class AutoRemover(Middleware):
         self._name = settings.name
         self._store = Store(connection.client(), connection.prefix)
 
-    def on_sweep(self, bases: Sequence[str]) -> None:
+    def on_swept(self, bases: Sequence[str], sweep: Sweep) -> None:
         """Begin to remove what is due, unless something is being removed."""
-        if not bases or (self._thread is not None and self._thread.is_alive()):
+        if sweep.due_ms != 0 or (self._thread is not None and self._thread.is_alive()):
             return
         flows, now = self._store.due_removals.claim_due()
         if flows:

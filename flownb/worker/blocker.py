@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from flownb.connection import Connection
+from flownb.connection.address import LATE_SECONDS, make_client
 from flownb.wire import keys
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flownb.worker")
 
-IDLE_SECONDS = 5.0  # that an idle worker sleeps at most before it asks the server all the same
+SLEEP_SECONDS = (
+    30.0  # of one sleep on the server; the next follows at once, as the sweeps look for jobs anyway
+)
 PAUSE_AFTER_ERROR = 0.2  # seconds
 
 
@@ -29,8 +32,10 @@ class Blocker:
             str
         ] = []  # the pump's thread writes, before it sets `_armed`, on which the blocker waits
         self._armed = threading.Event()  # set by the pump's thread and by `close`, cleared by the blocker
+        # Set by `interrupt`, cleared by the blocker: what broke was to break.
+        self._interrupted = threading.Event()
         self._closed = threading.Event()  # set by `close`
-        self._client = connection.blocking_client()
+        self._client = make_client(connection.address(), timeout=SLEEP_SECONDS + LATE_SECONDS)
         self._thread = threading.Thread(target=self._loop, name=f"flownb-{name}-blocker", daemon=True)
 
     def start(self) -> None:
@@ -42,12 +47,17 @@ class Blocker:
         self._armed.set()
 
     def interrupt(self) -> None:
-        """End the present sleep, as there are other queues now, by a wake from another connection."""
+        """End the present sleep, as there are other queues now: hang up, and leave a marker.
+
+        Another worker may take the marker; it is for a blocker that is just about to sleep, which a hang-up may miss.
+        """
         if self._armed.is_set() and self._markers:
             try:
                 self._connection.client().zadd(self._markers[0], {"0": 0})
             except Exception as error:
                 log.debug("could not wake the blocker: %s", error)
+            self._interrupted.set()
+            self._client.connection_pool.disconnect(inuse_connections=True)
 
     def close(self) -> None:
         self._closed.set()
@@ -59,10 +69,13 @@ class Blocker:
     def _loop(self) -> None:
         while self._armed.wait() and not self._closed.is_set():
             try:
-                self._client.bzpopmin(self._markers, timeout=IDLE_SECONDS)
+                if self._client.bzpopmin(self._markers, timeout=SLEEP_SECONDS) is None:
+                    continue
             except Exception as error:  # also the end of a closed worker's connection
                 log.debug("the blocking connection broke: %s", error)
-                self._closed.wait(PAUSE_AFTER_ERROR)
+                if not self._interrupted.is_set():
+                    self._closed.wait(PAUSE_AFTER_ERROR)
+            self._interrupted.clear()
             self._armed.clear()
             self._wake()
             if self._closed.is_set():  # `close` may have armed it just before it was cleared

@@ -1,4 +1,4 @@
-"""Takes what tasks print and log in this process into the log of their run; whoever else prints notices nothing.
+"""Takes what tasks print, log and display in this process into the log of their run; nobody else notices.
 
 `print` and `logging` know one output a process, whichever thread calls: these are replaced by ones that look who does.
 """
@@ -9,10 +9,10 @@ import builtins
 import logging
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+from flownb.wire import codec
 from flownb.wire.store.job_records import Taken
 from flownb.worker.run_log import RunLog, current
 from flownb.worker.work import Work
@@ -61,23 +61,32 @@ def _capture() -> None:
                     setattr(sys, name, _Stream(stream, name))
             if logging.Logger.callHandlers is _call_handlers:
                 logging.Logger.callHandlers = _call_handlers_of_task  # type: ignore[assignment,method-assign]
+    if not hasattr(_thread, "takes_displays"):
+        _thread.takes_displays = _take_displays()
 
 
 def log_of(taken: Taken, work: Work) -> RunLog | None:
     """Return the log of a run that begins; None where what it prints is left alone."""
-    return RunLog(taken.record.attempts_made + 1) if work.keeps_logs else None
+    if not work.keeps_logs:
+        return None
+    return RunLog(taken.record.attempts_made + 1, partial(codec.decode_object, taken.record.data))
 
 
-@contextmanager
-def captured(log: RunLog | None) -> Iterator[None]:
-    """Take what is printed and logged within into a run's log."""
-    if log is not None:
-        _capture()
-    token = current.set(log)
-    try:
-        yield
-    finally:
-        current.reset(token)
+class Captured:
+    """A block in which what is printed and logged is taken into a run's log."""
+
+    __slots__ = ("_log", "_token")
+
+    def __init__(self, log: RunLog | None) -> None:
+        self._log = log
+
+    def __enter__(self) -> None:
+        if self._log is not None:
+            _capture()
+        self._token = current.set(self._log)
+
+    def __exit__(self, *_: object) -> None:
+        current.reset(self._token)
 
 
 def tell_once() -> None:
@@ -93,6 +102,35 @@ def tell_once() -> None:
                 print(NOTICE)
             finally:
                 current.reset(token)
+
+
+# ---- what a notebook's kernel displays ---------------------------------------------------------------------
+
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_thread = threading.local()  # its `takes_displays`: whether what this thread displays is looked at
+
+
+def _take_displays() -> bool:
+    """See to it that what this thread's tasks display, as tqdm its bars, does not come into some cell's output."""
+    shell_of = getattr(sys.modules.get("IPython"), "get_ipython", None)  # no other program has cells
+    add_hook = getattr(getattr(shell_of and shell_of(), "display_pub", None), "register_hook", None)
+    if add_hook is None:
+        return False
+    add_hook(_keep_displayed)  # a kernel asks the hooks of the thread that displays
+    return True
+
+
+def _keep_displayed(message: dict[str, Any]) -> dict[str, Any] | None:
+    """Hand on what no task displays; of the rest keep what a terminal would show. In a log no widget lives on."""
+    log = current.get()
+    if log is None:
+        return message
+    if message["header"]["msg_type"] == "display_data":
+        data = message["content"]["data"]
+        text = data.get("text/plain")
+        if text and _WIDGET not in data:
+            log.write("stdout", f"{text}\n")
+    return None
 
 
 # ---- logging --------------------------------------------------------------------------------------------

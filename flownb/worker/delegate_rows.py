@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from flownb.wire import child_list, keys
-from flownb.wire.job_rows import FieldRow, FlowRecord, JobDetails, JobRow, ParentRow
-from flownb.wire.many_rows import bind_of, data_of, refer
-from flownb.wire.records import POLICIES
+from flownb.files.rows_in_files import RowsOfJob
+from flownb.wire import stored_steps
+from flownb.wire.job_rows import JobDetails, JobRow
+from flownb.wire.many_rows import bind_of, positions_in, with_notes_of
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
-
-FIRST_PIECE_BEHIND = 1_000_000_000  # pieces of children that were added later come after those of the plan
+from flownb.worker.siblings import FIRST_PIECE_BEHIND, add_siblings
 
 
 def delegate_rows(
-    store: Store, taken: Taken, bind: Mapping[str, Any], kept: int, rows: Sequence[str], rows_a_job: int
+    store: Store, taken: Taken, bind: Mapping[str, Any], kept: int, rows: RowsOfJob, rows_a_job: int
 ) -> None:
-    """Add sibling jobs ``<id>-1``, ``<id>-2``, ... for `rows`, those behind the first `kept` of their job.
+    """Add sibling jobs ``<id>-1``, ``<id>-2``, ... for those of a job's `rows` behind the first `kept`.
 
     The ids follow from the job's, so this may be done again after a crash: it adds nothing twice.
     """
     record = taken.record
-    first = bind["first"] + kept
-    slices = {start: list(rows[start : start + rows_a_job]) for start in range(0, len(rows), rows_a_job)}
-    jobs = [
-        _job_row(taken, bind, number, some, first + start)
-        for number, (start, some) in enumerate(slices.items(), 1)
-    ]
-    policy = next(word for word in POLICIES if f'"{word}":' in (record.parent or ""))
-    children = keys.own(store.prefix, "children", record.parent_key or "")
-    piece = child_list.pack([taken.base] * len(jobs), [job.id for job in jobs])
-    store.jobs.add(
-        [taken.base],
-        jobs=jobs,
-        opts=[record.opts],
-        parents=[ParentRow(record.parent_key or "", record.parent or "", policy, is_outside=True)],
-        record=FlowRecord(id=record.flow or "", fields={}),
-        fields=[FieldRow(children, str(FIRST_PIECE_BEHIND + first), piece)],
-    )
+    all_rows = len(rows)
+    slices = [range(start, min(start + rows_a_job, all_rows)) for start in range(kept, all_rows, rows_a_job)]
+    jobs = [_job_row(taken, bind, number, rows, some) for number, some in enumerate(slices, 1)]
+    piece = FIRST_PIECE_BEHIND + positions_in(bind)[kept]
+    add_siblings(store, taken, base=taken.base, jobs=jobs, opts=record.opts, piece=piece)
 
 
-def _job_row(taken: Taken, bind: Mapping[str, Any], number: int, rows: list[str], first: int) -> JobRow:
+def _job_row(taken: Taken, bind: Mapping[str, Any], number: int, rows: RowsOfJob, some: range) -> JobRow:
     record = taken.record
-    own_bind = bind_of(len(rows), first, bind.get("slice"))
-    if "large" in bind:
-        own_bind = refer(own_bind, bind["large"])
-    details = JobDetails(priority=record.priority, bind=own_bind)
-    return JobRow(1, f"{record.id}-{number}", record.name, data_of(rows), 1, 1, details)
+    labels = bind.get("labels")
+    if labels is not None:
+        labels = labels[some.start : some.stop]
+    own_bind = bind_of(
+        positions_in(bind)[some.start : some.stop],
+        bind.get("slice"),
+        labels,
+        stored_steps.packed(stored_steps.steps_in(bind)) if "steps" in bind else "",
+        in_file=rows.are_in_file,
+        has_kept="kept" in bind,
+    )
+    details = JobDetails(priority=record.priority, bind=with_notes_of(bind, own_bind))
+    data = rows.data(some.start, some.stop)
+    return JobRow(1, f"{record.id}-{number}", record.name, data, 1, 1, details)

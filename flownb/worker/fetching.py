@@ -12,7 +12,7 @@ class Fetching:
     """The state between two calls; the pump's thread alone reads and writes it."""
 
     def __init__(self, concurrency: int) -> None:
-        self._concurrency = concurrency
+        self.concurrency = concurrency  #: slots
         self.may_have_work = True  # the server may have jobs for this worker
         self.next_due: float | None = None  # monotonic time at which a delayed job is due, or a limit ends
         self.suspect_in: str | None = None  # a queue whose next job runs alone: asked for when no job is held
@@ -26,10 +26,10 @@ class Fetching:
             return 0 if held else 1
         ahead = 0
         if self._seconds_a_job:
-            ahead = min(int(PREFETCH_SECONDS * self._concurrency / self._seconds_a_job), PREFETCH_JOBS)
-        room = self._concurrency + ahead - held
+            ahead = min(int(PREFETCH_SECONDS * self.concurrency / self._seconds_a_job), PREFETCH_JOBS)
+        room = self.concurrency + ahead - held
         # While jobs wait for a slot, a few more are not worth a call of their own.
-        return room if room >= min(self._concurrency, ahead // 2) or not waiting else 0
+        return room if room >= min(self.concurrency, ahead // 2) or not waiting else 0
 
     def queues_in_turn(self, bases: list[str]) -> list[str]:
         """Return the queues so that each is asked first in some calls."""
@@ -64,5 +64,5 @@ class Fetching:
 
     def note_long_job(self) -> None:
         """Jobs were fetched ahead of one that turned out to be long: fetch none ahead for a while."""
-        self._seconds_a_job = max(self._seconds_a_job, 2 * PREFETCH_SECONDS * self._concurrency)
+        self._seconds_a_job = max(self._seconds_a_job, 2 * PREFETCH_SECONDS * self.concurrency)
         self.may_have_work = True

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 
+from flownb.errors import JobTimeout
 from flownb.wire.lease_records import Lease, QueueShare
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_BYTES_A_CALL
-from flownb.worker.fetching import Fetching
+from flownb.worker.lanes import Lane, Lanes
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.run_outcomes import begun, failed_as_stored, returned, unbegun
-from flownb.worker.slots import Held, Slots
+from flownb.worker.slots import Held
 
 VISIBLE_SECONDS = 0.05  # after which the server is told that a job has begun, or has it back if it has not
 
@@ -20,10 +21,11 @@ VISIBLE_SECONDS = 0.05  # after which the server is told that a job has begun, o
 class HeldJobs:
     """Everything here is the pump thread's; a job in `jobs` waits for a slot, or runs in one."""
 
-    def __init__(self, slots: Slots, worker: int) -> None:
-        self._slots = slots
+    def __init__(self, lanes: Lanes, worker: int) -> None:
+        self._lanes = lanes
         self._worker = worker  # the worker's entry in the page of held jobs
         self.jobs: dict[tuple[str, str], Held] = {}  # by queue and id
+        self._timed: set[Held] = set()  # of these, jobs with a timeout
         self._ahead: deque[Held] = deque()  # of these, jobs whose beginning the server has yet to be told
         self.pending: list[Outcome] = []  # to be written, or written without an answer
         self.unwritable: list[Outcome] = []  # of queues with a damaged key, until somebody has repaired them
@@ -32,26 +34,30 @@ class HeldJobs:
 
     def hand_out(self, fetched: list[Taken]) -> None:
         """Give jobs to the slots; one whose options cannot be read has failed, and the others run."""
+        now, page = time.monotonic(), keeper.page
         for taken in fetched:
             try:
-                held = Held(taken)
+                held = Held(taken, self._lanes.of(taken.base), now)
             except Exception as error:
                 self.pending.append(failed_as_stored(taken, error))
                 continue
-            held.entry = keeper.page.add_job(taken.record.key, taken.token, self._worker, held.timeout)
+            held.entry = page.add_job(taken.record.key, taken.token, self._worker, held.timeout)
             self.jobs[taken.base, taken.record.id] = held
+            if held.timeout is not None:
+                self._timed.add(held)
             if taken.is_ahead:
                 self._ahead.append(held)
-            self._slots.put(held)
+            held.lane.put(held)
 
     def waiting(self) -> int:
         """Return how many jobs no slot has started."""
-        return self._slots.waiting()
+        return sum(lane.waiting() for lane in self._lanes)
 
-    def give_back_unstarted(self) -> None:
+    def give_back_unstarted(self, lane: Lane | None = None) -> None:
         """Return jobs to the server that no slot has started. Each goes to the head of the list: the last one first."""
-        for held in reversed(self._slots.take_back()):
-            self.end(held, unbegun(held.taken, held.held_since), 0.0)
+        for one in self._lanes if lane is None else [lane]:
+            for held in reversed(one.take_back()):
+                self.end(held, unbegun(held.taken, held.held_since), 0.0)
 
     def give_back_all(self) -> None:
         """Return also what still runs, without waiting for it: its late end is refused."""
@@ -62,10 +68,10 @@ class HeldJobs:
                 held, returned(held.taken) if held.started else unbegun(held.taken, held.held_since), seconds
             )
 
-    def shares(self, bases: list[str], fetching: Fetching) -> list[QueueShare]:
+    def shares(self, bases: list[str], lane: Lane) -> list[QueueShare]:
         """Say of each of these queues how many of its jobs are held, and whether some may wait for a slot."""
         held = Counter(base for base, _ in self.jobs)
-        return [QueueShare(held[base], fetching.may_wait(base)) for base in bases]
+        return [QueueShare(held[base], lane.fetching.may_wait(base)) for base in bases]
 
     # ---- ending -------------------------------------------------------------------------------------
 
@@ -75,13 +81,17 @@ class HeldJobs:
         key = taken.base, taken.record.id
         if self.jobs.get(key) is held:  # what the keeper has given back may be here again, in another start
             del self.jobs[key]
+        if held.timeout is not None:
+            self._timed.discard(held)
+        if not held.has_ended:
+            held.lane.note_end(held)
         held.has_ended = True
         if held.abandoned:  # its thread may still write to the entry, and frees it
             keeper.page.end(held.entry)
         else:
             keeper.page.free(held.entry)
-        if taken.is_ahead and outcome.kind != "unbegun":
-            outcome = outcome._replace(ran=round(seconds * 1000))
+        if taken.is_ahead and outcome.kind != "unbegun" and (ran := round(seconds * 1000)):
+            outcome = outcome._replace(ran=ran)
         self.pending.append(outcome)
 
     def end_overdue(self) -> None:
@@ -89,7 +99,15 @@ class HeldJobs:
         now = time.monotonic()
         for held in self._with_deadline():
             if now >= held.deadline and not held.abandoned:
-                self.end(held, self._slots.abandon(held), now - (held.started or now))
+                self.end(held, self._abandon(held), now - (held.started or now))
+
+    def _abandon(self, held: Held) -> Outcome:
+        """Give up on a job that ran past its timeout: a process is killed, a coroutine cancelled; a thread goes on."""
+        assert held.runner is not None  # it has started
+        held.abandoned = True
+        held.lane.abandon(held)
+        limit = (held.timeout or 0) / 1000
+        return held.runner.give_up(held.taken, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
 
     def deadlines(self) -> list[float]:
         """Return when the running jobs that have a timeout are to be given up."""
@@ -97,16 +115,16 @@ class HeldJobs:
 
     def has_timeouts(self) -> bool:
         """Say whether a job has a timeout, running or not."""
-        return any(held.timeout is not None for held in self.jobs.values())
+        return bool(self._timed)
 
     def _with_deadline(self) -> list[Held]:
-        return [held for held in self.jobs.values() if held.timeout is not None and held.started is not None]
+        return [held for held in self._timed if held.started is not None]
 
     # ---- beginning ----------------------------------------------------------------------------------
 
     def all_have_begun(self) -> bool:
         """Say whether no job waits for a slot, or for its process."""
-        return all(held.started is not None for held in self.jobs.values())
+        return all(held.started is not None for held in reversed(self.jobs.values()))  # the last came last
 
     def tell_beginnings(self, now: float) -> float | None:
         """Tell the server of jobs that were taken ahead and run for a while by now; return when to look again."""
@@ -121,11 +139,11 @@ class HeldJobs:
         self.pending.append(begun(held.taken, held.started))
         return True
 
-    def oldest_waiting(self) -> float | None:
-        """Return when the job was taken that has waited longest for a slot (monotonic time)."""
+    def oldest_waiting(self) -> Held | None:
+        """Return the job taken ahead that has waited longest for a slot."""
         for held in self._ahead:
             if held.started is None and not held.has_ended:
-                return held.held_since
+                return held
         return None
 
     def runs_suspect(self) -> bool:

@@ -7,6 +7,7 @@ function holds the interpreter, the keeper gives back what waits behind it. Writ
 from __future__ import annotations
 
 import mmap
+import struct
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ _WORD = 8  # bytes
 _WORDS = ENTRY_BYTES // _WORD
 _TEXT = 7 * _WORD  # where an entry's text begins
 _STATE, _VALUE, _OWNER, _TAKEN, _SINCE, _TIMEOUT, _LENGTH = range(7)  # words of an entry
+_AFTER_STATE = struct.Struct(f"6q{ENTRY_BYTES - _TEXT}s")  # an entry from its value on
 _USED = _VALUE  # word of entry 0: entries that are, or were, in use
 SETTLE_SECONDS = 0.002  # far longer than a write of one processor takes to be seen by another
 
@@ -65,32 +67,22 @@ class HeldPage:
 
     def add_worker(self, token: str) -> int:
         """Return the entry of a worker that starts; its locks begin with `token`."""
-        return self._take(State.WORKER, time.monotonic_ns(), 0, token.encode())
+        return self._take(State.WORKER, time.monotonic_ns(), 0, 0, token.encode())
 
     def add_job(self, key: str, lock: str, worker: int, timeout: int | None) -> int:
         """Return the entry of a job that waits for a slot; -1 where there is none left."""
-        entry = self._take(State.WAITING, -1, worker, name_of_start(key, lock))
-        if entry >= 0:
-            self._words[entry * _WORDS + _TIMEOUT] = int(timeout or 0)
-        return entry
+        return self._take(State.WAITING, -1, worker, int(timeout or 0), name_of_start(key, lock))
 
-    def _take(self, state: State, value: int, owner: int, text: bytes) -> int:
+    def _take(self, state: State, value: int, owner: int, timeout: int, text: bytes) -> int:
         try:
             number = self._free.popleft()
         except IndexError:
             return -1
-        at, words = number * _WORDS, self._words
-        words[at + _VALUE], words[at + _OWNER], words[at + _TAKEN], words[at + _LENGTH] = (
-            value,
-            owner,
-            0,
-            len(text),
-        )
+        words, start = self._words, number * ENTRY_BYTES
         if number >= words[_USED]:
             words[_USED] = number + 1
-        start = number * ENTRY_BYTES + _TEXT
-        self._map[start : start + len(text)] = text
-        words[at] = state  # last: who sees it sees all of the entry
+        _AFTER_STATE.pack_into(self._map, start + _WORD, value, owner, 0, 0, timeout, len(text), text)
+        words[number * _WORDS] = state  # last: who sees it sees all of the entry
         return number
 
     def free(self, number: int) -> None:

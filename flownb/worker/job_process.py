@@ -15,6 +15,7 @@ import threading
 from typing import Any
 
 from flownb.errors import JobCrashed
+from flownb.tasks import setup
 from flownb.wire.outcomes import Outcome
 from flownb.worker import edited_modules
 from flownb.worker.interpreter import start_python, take_over_path
@@ -27,6 +28,9 @@ _LENGTH = struct.Struct(">Q")
 
 # What a process answers that has not run a job: it has not been given what runs it, or modules were edited since.
 UNKNOWN, EDITED = "unknown", "edited"
+
+_END = b""  # in place of a job: close what was loaded, and end
+CLOSE_SECONDS = 5.0  # that a process has for that
 
 
 class JobProcess:
@@ -41,6 +45,7 @@ class JobProcess:
         self._busy = False  # the slot's thread waits for an answer, and will bury the process itself
         self._closed = False
         self._sent = set[bytes]()  # digests of what the process has been given to run; the slot's thread's
+        self._loaded = set[bytes]()  # of these, what has loaded in the process what it needs
 
     def prepare(self) -> None:
         """Start the process unless it runs, and wait until it takes jobs."""
@@ -53,6 +58,7 @@ class JobProcess:
                 )
                 self._busy = True
                 self._sent.clear()
+                self._loaded.clear()
             except OSError as error:  # too many processes, no memory
                 log.error("no process could be started: %s", error)
                 return
@@ -71,6 +77,29 @@ class JobProcess:
         """
         answer = self._ask(packed)
         return Outcome(*answer) if answer else None
+
+    def load(self, packed: PackedJob) -> str | None:
+        """Have what runs jobs loaded, with what it needs, and return why that failed.
+
+        Raises `JobCrashed` if the process dies of it.
+        """
+        digest = packed.work.digest
+        if digest in self._loaded:
+            return None
+        [problem] = self._ask(packed)
+        if problem is None:
+            self._loaded.add(digest)
+        return None if problem is None else str(problem)
+
+    def close(self) -> None:
+        """End the process; it closes what it has loaded first, unless it runs something."""
+        with self._lock:
+            process = self._process
+            if process is not None and self._loaded and not self._busy and not self._closed:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    if _send(process, _END, _END):
+                        process.wait(CLOSE_SECONDS)
+        self.kill()
 
     def _ask(self, packed: PackedJob) -> Any:
         while (answer := self._ask_once(packed)) in (EDITED, UNKNOWN):
@@ -119,6 +148,11 @@ class JobProcess:
 
 def _ask(process: subprocess.Popen[bytes], *pieces: bytes) -> Any:
     """Send a packed job, and what runs it unless that is there, and return the answer; None when the process ends."""
+    return _answer(process) if _send(process, *pieces) else None
+
+
+def _send(process: subprocess.Popen[bytes], *pieces: bytes) -> bool:
+    """Send to the process; say whether it still reads."""
     assert process.stdin is not None
     try:
         for piece in pieces:
@@ -126,8 +160,8 @@ def _ask(process: subprocess.Popen[bytes], *pieces: bytes) -> Any:
             process.stdin.write(piece)
         process.stdin.flush()
     except OSError:
-        return None
-    return _answer(process)
+        return False
+    return True
 
 
 def _answer(process: subprocess.Popen[bytes]) -> Any:
@@ -173,6 +207,11 @@ def _how_it_died(code: int) -> str:
 # ---- the process itself ------------------------------------------------------------------------------
 
 
+def _end_at_once() -> None:
+    """The worker is gone: end, and with it all that was started here."""
+    os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(0)
+
+
 def main() -> None:
     """Run job after job until the worker is gone; then end at once, whatever runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -187,14 +226,20 @@ def main() -> None:
     def read() -> None:
         while len(length := jobs_in.read(_LENGTH.size)) == _LENGTH.size:
             pieces.put(jobs_in.read(_LENGTH.unpack(length)[0]))
-        os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(0)
+        _end_at_once()
 
     threading.Thread(target=read, daemon=True).start()
     answer: Any = "ready"
     while True:
-        answers_out.write(json.dumps(answer).encode() + b"\n")
-        answers_out.flush()
+        try:
+            answers_out.write(json.dumps(answer).encode() + b"\n")
+            answers_out.flush()
+        except BrokenPipeError:  # the worker was killed while this ran
+            _end_at_once()
         packed_job, packed_work = pieces.get(), pieces.get()
+        if packed_job == _END:
+            setup.close_all()
+            os._exit(0)
         if edited_modules.some():
             answer = EDITED
             continue

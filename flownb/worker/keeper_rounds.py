@@ -106,7 +106,7 @@ class _Keeping:
                 _give_back_of_frozen(queue, store, worker)
             elif queue in self._frozen:
                 _note_thaw(queue, store, self._frozen)
-            else:
+            elif self._kept.get(queue) or self._may_hold_jobs(queue):
                 self._kept[queue] = _renew(queue, store, self._kept.get(queue, {}))
         self._next_round = time.monotonic() + min((one.lock_ms / 4000 for one in self.stores), default=0.0)
 
@@ -127,6 +127,22 @@ class _Keeping:
         entries = self._page.entries() if self._page is not None else []
         for queue, store in self.stores.items():
             _give_back(queue, store, entries)
+
+    def _may_hold_jobs(self, queue: WatchedQueue) -> bool:
+        """Say whether the queue's worker holds jobs, or ends of jobs that it has not come to write.
+
+        A job leaves the page before its end is written. So a worker counts as idle only while it looks at its jobs: one
+        that a function keeps from that has its leases renewed well before they end.
+        """
+        if self._page is None:
+            return True
+        entries = self._page.entries()
+        worker = next(
+            (one for one in entries if one.state is State.WORKER and one.text.decode() == queue.token), None
+        )
+        if worker is None or worker.value < time.monotonic_ns() - queue.lock_ms / 4 * 1e6:
+            return True
+        return any(one.worker == worker.number and one.state is not State.WORKER for one in entries)
 
     def _frozen_worker(self, queue: WatchedQueue) -> FrozenWorker | None:
         why = self._process and self._process.why_frozen(queue.lock_ms / 1000)
@@ -272,6 +288,7 @@ def _give_back(queue: WatchedQueue, store: Store, entries: Sequence[Entry]) -> N
             ):
                 locks = dict(held[start] for start in held if start in starts)
                 store.leases.give_back(queue.base, locks, death=death, most=queue.most)
+            store.queues.leave_marker(queue.base)  # the dead one may just have taken one
             return
         except FlownbError:
             time.sleep(0.2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flownb.api.job import Job
@@ -38,6 +38,7 @@ class Listeners(Middleware):
         self._functions: dict[
             str, tuple[Listener, ...]
         ] = {}  # replaced as a whole by the thread that calls `add`
+        self.on_more: Callable[[], None] = lambda: None  #: called once there is a listener more
         self._running: dict[tuple[str, str], Taken] = {}  # the slots' threads add, the pump's takes out
 
     def add(self, event: Any, function: Any) -> None:
@@ -49,16 +50,21 @@ class Listeners(Middleware):
         if not callable(function):
             raise OptionError(f"function: one that takes {EVENTS[event]}, not {type(function).__name__}")
         self._functions = {**self._functions, event: (*self._functions.get(event, ()), function)}
+        self.on_more()
 
     def tell(self, event: str, *about: Any) -> None:
         """Call the listeners of an event; one that raises is logged, and the others are called."""
         for function in self._functions.get(event, ()):
             try:
                 function(*about)
-            except Exception:
+            except (Exception, SystemExit):
                 log.exception("the worker goes on after a listener for %r failed", event)
 
     # ---- hooks ----------------------------------------------------------------------------------------
+
+    def wants(self, hook: str) -> bool:
+        """Runs are of interest once somebody listens."""
+        return super().wants(hook) and (hook != "before_run" or bool(self._functions))
 
     def on_start(self, settings: WorkerSettings) -> None:
         self._connection: Connection = settings.connection
@@ -66,13 +72,18 @@ class Listeners(Middleware):
         self.tell("ready")
 
     def before_run(self, taken: Taken) -> None:
-        if self._functions:
-            self._running[taken.base, taken.record.id] = taken
-            if "active" in self._functions:
-                self.tell("active", self._job(taken))
+        self._running[taken.base, taken.record.id] = taken
+        if "active" in self._functions:
+            self.tell("active", self._job(taken))
 
-    def on_outcome(self, outcome: Outcome, answer: str) -> None:
-        taken = self._running.pop((outcome.base, outcome.id), None) if self._running else None
+    def on_answers(self, outcomes: Sequence[Outcome], answers: Sequence[str]) -> None:
+        if self._running:
+            for outcome, answer in zip(outcomes, answers, strict=True):
+                if outcome.kind != "begun":
+                    self._tell_end(outcome, answer)
+
+    def _tell_end(self, outcome: Outcome, answer: str) -> None:
+        taken = self._running.pop((outcome.base, outcome.id), None)
         if taken is None or answer != "done":
             return
         if outcome.kind == "completed":

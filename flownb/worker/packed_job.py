@@ -16,7 +16,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from flownb.api.job import Job
 from flownb.connection import Connection
 from flownb.errors import OptionError, UnrecoverableError
-from flownb.tasks.task import Task
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
@@ -85,19 +84,27 @@ class WorkPacker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # held while one slot packs, so that the others need not
-        self._kept = _Kept[tuple[Task, bool], PackedWork]()
+        self._kept = _Kept[tuple[Any, ...], PackedWork]()
 
     def pack(
         self,
-        taken: Taken,
+        taken: Taken | None,
         work: Work,
         prefix: str,
         address: dict[str, object],
         rows: SentRows | None = None,
     ) -> PackedJob:
-        """Pack a job, or some of its rows, and what runs it; raise `UnrecoverableError` where that cannot be."""
-        task = work.task if work.task is not None and work.task.is_fixed else None
-        key = task and (task, task.is_importable)  # else it goes as a copy: its module was edited
+        """Pack a job, or some of its rows, and what runs it; without a job, what is to be made ready for one.
+
+        Raises `UnrecoverableError` where it cannot be packed.
+        """
+        tasks = work.tasks
+        # One that cannot be imported goes as a copy: its module was edited.
+        key: tuple[Any, ...] = tuple((task, task.is_importable) for task in tasks)
+        if not all(task.is_fixed for task in tasks):
+            key = ()
+        elif work.steps:
+            key = (*key, *(step.opts for step in work.steps), work.names, work.first_step)
         with self._lock:
             packed = self._kept.get(key) if key else None
             if packed is None:
@@ -132,8 +139,10 @@ class UnknownWork(Exception):
     """What runs a job has yet to be sent to this process."""
 
 
-def run_packed(packed_job: bytes, packed_work: bytes = b"") -> Outcome | tuple[()]:
+def run_packed(packed_job: bytes, packed_work: bytes = b"") -> Outcome | tuple[()] | tuple[str | None]:
     """Run a packed job in this process and return its outcome; raise `UnknownWork` when what runs it is not here.
+
+    Without a job, what runs it is made ready for one, and returned is why that failed, if it did.
 
     Of rows that were sent it is the outcome with which the job's run ends early, or nothing.
     """
@@ -145,11 +154,15 @@ def run_packed(packed_job: bytes, packed_work: bytes = b"") -> Outcome | tuple[(
         try:
             work = pickle.loads(packed_work)
         except Exception as error:  # a module that is not here, or fails on import
+            if taken is None:  # the job that comes says it
+                return (None,)
             problem = UnrecoverableError(
                 f"its function cannot be made in another process: {type(error).__name__}: {error}"
             )
             return outcome_of_error(taken, problem, BULLMQ, Job(taken.record, store=store))
         _works.put(digest, work, len(packed_work))
+    if taken is None:
+        return (work.prepare(),)
     if rows is None:
         return run(taken, work, store, _wait_for, log=log_of(taken, work))
     return run_sent_rows(taken, work, store, _wait_for, rows) or ()
@@ -160,8 +173,15 @@ def _store(address: str, prefix: str) -> Store:
     return Store(Connection.client_from_address(json.loads(address)), prefix)
 
 
+_of_thread = (
+    threading.local()
+)  # its loop, from its first coroutine on: what one of them loads is there for the next
+
+
 def _wait_for(awaitable: Any) -> Any:
     async def to_end() -> Any:
         return await awaitable
 
-    return asyncio.run(to_end())
+    if not hasattr(_of_thread, "runner"):
+        _of_thread.runner = asyncio.Runner()
+    return _of_thread.runner.run(to_end())

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from flownb.connection import patience
@@ -16,26 +17,24 @@ from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.limits import CHUNK_JOBS
-from flownb.worker.blocker import Blocker, wake_another_worker
-from flownb.worker.fetching import Fetching
+from flownb.worker.blocker import wake_another_worker
 from flownb.worker.follow_up import follow_up
 from flownb.worker.held_jobs import VISIBLE_SECONDS, HeldJobs
+from flownb.worker.lanes import Lane, Lanes
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks, Middleware
 from flownb.worker.next_runs import add_next_runs
 from flownb.worker.own_calls import belongs_to
 from flownb.worker.recovery import Recovery
 from flownb.worker.run_outcomes import as_failure
-from flownb.worker.runners import Runner
 from flownb.worker.settings import WorkerSettings
-from flownb.worker.slots import Held, Slots
+from flownb.worker.slots import End, Held, Running, SlotsOfWorker
 from flownb.worker.upkeep import Upkeep
 
 log = logging.getLogger("flownb.worker")
 
 GATHER_SECONDS = 0.002  # for which outcomes are collected while the slots have work
 LAST_CALLS_SECONDS = 3.0  # that a closing worker in which nothing runs any more has to write the last results
-FEW_QUEUES = 2  # which need no shares: one that has work, and that of batches' roots, which take no time
 IDLE_CHECK_SECONDS = 0.5  # between two looks whether a paused worker's thread lives
 JOIN_SECONDS = LAST_CALLS_SECONDS + 1.0  # after the grace, until `stop` waits no longer
 MOST_NAMED = 5  # of the jobs that a message is about
@@ -45,14 +44,13 @@ HANG_UP_SECONDS = 1.0  # in which a call ends whose connection is closed
 class Signal(Enum):
     """What may come into the inbox besides the ends of runs."""
 
-    WAKE = "a queue may have a job"
     STOP = "take no more"
     PAUSE = "take no more for now"
     RESUME = "take some again"
     QUEUES_CHANGED = "other queues are served now"
 
 
-Message = Signal | tuple[Held, Outcome, float]
+Message = Signal | Lane | Held | End  # a lane: one of its queues may have a job; a held job is for a thread
 
 
 class Pump:
@@ -64,9 +62,8 @@ class Pump:
     """
 
     _store: Store
-    _slots: Slots
+    _lanes: Lanes
     _held: HeldJobs
-    _blocker: Blocker
     _upkeep: Upkeep
     _thread: threading.Thread
     _entry: int  # in the page of held jobs
@@ -78,15 +75,14 @@ class Pump:
     def __init__(
         self,
         settings: WorkerSettings,
-        make_runner: Callable[[], Runner],
+        running: Running,
         middleware: Iterable[Middleware] = (),
         is_paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
-        self._make_runner = make_runner
-        self._hooks = Hooks(middleware)
+        self._running = running
+        self.hooks = Hooks(middleware)
         self._inbox: SimpleQueue[Message] = SimpleQueue()  # all threads put, the pump's thread gets
-        self._fetching = Fetching(settings.concurrency)
         self._calls = 0  # written by the pump's thread
         self._next_beginning: float | None = (
             None  # monotonic time at which one is to be told; the pump's thread
@@ -105,17 +101,16 @@ class Pump:
         settings, connection = self.settings, self.settings.connection
         self._client = connection.worker_client()
         self._store = Store(self._client, connection.prefix)
-        for on_start in self._hooks.on_start:
+        self.hooks.look()  # a listener may have come since
+        for on_start in self.hooks.on_start:
             on_start(settings)
         self._entry = keeper.page.add_worker(settings.identity)
-        self._slots = Slots(settings, self._make_runner, self._send_end, self._hooks, self._entry)
-        self._held = HeldJobs(self._slots, self._entry)
+        slots = SlotsOfWorker(settings, self._entry, self._running, self._inbox.put, self.hooks)
+        self._lanes = Lanes(settings, partial(Lane, slots, self._inbox.put))
+        self._held = HeldJobs(self._lanes, self._entry)
         self.recovery = Recovery(settings, self._store, self._held)
-        self._upkeep = Upkeep(settings, self._store, self._hooks, self.recovery)
-        self._blocker = Blocker(settings.name, connection, lambda: self._inbox.put(Signal.WAKE))
+        self._upkeep = Upkeep(settings, self._store, self.hooks, self.recovery)
         self._thread = threading.Thread(target=self._loop, name=f"flownb-{settings.name}-pump", daemon=True)
-        self._slots.start()
-        self._blocker.start()
         self._upkeep.watch_queues()
         self._thread.start()
 
@@ -131,10 +126,9 @@ class Pump:
             others = f" and {len(left) - MOST_NAMED:,} more" if len(left) > MOST_NAMED else ""
             some = ", ".join(map(printable, left[:MOST_NAMED])) + others
             log.warning("closed without an answer of the server, so what it held runs again: %s", some)
-        for on_stop in self._hooks.on_stop:  # now that no other hook can run, and while there are connections
+        for on_stop in self.hooks.on_stop:  # now that no other hook can run, and while there are connections
             on_stop()
-        self._blocker.close()
-        self._slots.close()
+        self._lanes.close()
         keeper.forget(self.settings.identity)
         keeper.page.free(self._entry)
         self._client.close()
@@ -153,6 +147,10 @@ class Pump:
         while not self._is_idle.wait(IDLE_CHECK_SECONDS) and self._thread.is_alive():
             pass
 
+    def holds_jobs(self) -> bool:
+        """Does it hold jobs, as far as another thread can see?"""
+        return bool(self._held.jobs)
+
     def hurry(self, grace: float) -> None:
         """Let a `stop` that waits in another thread wait for `grace` seconds more at most."""
         self._latest_end = time.monotonic() + grace
@@ -160,9 +158,6 @@ class Pump:
     def queues_changed(self) -> None:
         """Serve the queues that there are now."""
         self._inbox.put(Signal.QUEUES_CHANGED)
-
-    def _send_end(self, held: Held, outcome: Outcome, seconds: float) -> None:
-        self._inbox.put((held, outcome, seconds))
 
     # ---- the loop -----------------------------------------------------------------------------------
 
@@ -173,21 +168,23 @@ class Pump:
                 self._step()
             except Exception as error:
                 self.recovery.note_fault(error)
-                self.recovery.is_unsure = self._fetching.may_have_work = True
+                self.recovery.is_unsure = True
+                self._lanes.wake()
 
     def _step(self) -> None:
         self._collect()
         now = time.monotonic()
         keeper.page.beat(self._entry)
-        self._fetching.note_time(now)
+        self._running.loop.look(now)
+        self._lanes.note_time(now)
         self._next_beginning = self._held.tell_beginnings(now)
-        if self._held.pending or self._wants_jobs():
+        if self._held.pending or self._wanting():
             with patience.until(self._last_call_ends() if self._stopping else None):
                 self._call_server()
         if not self._stopping and self._upkeep.run_if_due(now):
-            self._fetching.may_have_work = True
+            self._lanes.wake()
         self._held.end_overdue()
-        self._give_back_what_waits()
+        self._give_back_what_waits(now)
         if self._is_paused() and not self._held.jobs and not self._held.pending:
             self._is_idle.set()
 
@@ -205,31 +202,35 @@ class Pump:
         self._calls_end = min(self._calls_end, ends + LAST_CALLS_SECONDS)
         return self._calls_end
 
-    def _room(self) -> int:
-        """How many more jobs to hold."""
+    def _room(self, lane: Lane) -> int:
+        """Return how many more jobs a lane is to hold."""
         if self._stopping or self._is_paused() or self._held.runs_suspect():
             return 0
-        return self._fetching.room(len(self._held.jobs), self._held.waiting())
+        return self._lanes.room(lane, len(self._held.jobs))
 
-    def _wants_jobs(self) -> bool:
-        return self._fetching.may_have_work and self._room() > 0
+    def _wanting(self) -> Lane | None:
+        """Return a lane that wants more jobs, each first in turn."""
+        return next(
+            (lane for lane in self._lanes if lane.fetching.may_have_work and self._room(lane) > 0), None
+        )
 
-    def _give_back_what_waits(self) -> None:
+    def _give_back_what_waits(self, now: float) -> None:
         """A job turned out to be long: those fetched ahead of their time are for workers that are free."""
         oldest = self._held.oldest_waiting()
-        if oldest is not None and time.monotonic() >= oldest + VISIBLE_SECONDS:
-            self._held.give_back_unstarted()
-            self._fetching.note_long_job()
+        if oldest is not None and now >= oldest.held_since + VISIBLE_SECONDS:
+            self._held.give_back_unstarted(oldest.lane)
+            oldest.lane.fetching.note_long_job()
+        for lane in self._lanes:
+            if lane.is_held_up(now):
+                self._held.give_back_unstarted(lane)
+                lane.fetching.may_have_work = True
 
     # ---- collecting ---------------------------------------------------------------------------------
 
     def _collect(self) -> None:
         """Wait for something to do; then gather outcomes for a moment as long as the slots have work."""
         try:
-            seconds = self._seconds_to_wait()
-            # A timeout that has passed before the wait begins makes this queue wait for ever (CPython's, seen with
-            # 0.1 ms on a busy machine): where there is work already, it is only asked.
-            self._take_in(self._inbox.get(timeout=seconds) if seconds else self._inbox.get_nowait())
+            self._take_in(self._next_message(self._seconds_to_wait()))
             gather_until = time.monotonic() + GATHER_SECONDS
             while True:
                 while not self._inbox.empty():
@@ -240,34 +241,54 @@ class Pump:
         except Empty:
             pass
 
+    def _next_message(self, seconds: float) -> Message:
+        """Return a message, or raise Empty after so long.
+
+        The first wait after a `put` waits for ever where the thread is put off past the timeout before it begins
+        (CPython to 3.12: 5 of 160,000 waits of 0.1 ms on a busy machine). So the queue is asked before each wait.
+        """
+        try:
+            return self._inbox.get_nowait()
+        except Empty:
+            if not seconds:
+                raise
+        return self._inbox.get(timeout=seconds)
+
     def _seconds_to_wait(self) -> float:
         """For how long to wait for a message: until the first thing that is due."""
         if self.recovery.failures:
             return 0.01
-        if self._held.pending or self._wants_jobs():
+        if self._held.pending or self._wanting():
             return 0.0
         longest = 0.05 if self._stopping else 1.0 if self._held.has_timeouts() else 5.0
-        due = self._held.deadlines()
-        if self._fetching.next_due is not None:
-            due.append(self._fetching.next_due)
+        due = self._held.deadlines() + self._lanes.due()
+        if not self._stopping:
+            due.append(self._upkeep.next_due())
         if self._next_beginning is not None:
             due.append(self._next_beginning)
         now = time.monotonic()
         if not self._held.all_have_begun():
             due.append(now + VISIBLE_SECONDS / 2)
-        return max(min(longest, self._upkeep.check_seconds, *(at - now for at in due)), 0.002)
+        looks = self._upkeep.check_seconds / 2, self._running.loop.look_seconds  # the keeper sees each look
+        return max(min(longest, *looks, *(at - now for at in due)), 0.002)
 
     def _take_in(self, message: Message) -> None:
-        if not isinstance(message, tuple):
+        if isinstance(message, tuple):
+            held, outcome, seconds = message
+            if held.abandoned:  # given up or given back: the outcome that counts is on its way already
+                keeper.page.free(held.entry)
+                return
+            self._held.end(held, outcome, seconds)
+            if outcome.kind != "unbegun":
+                held.lane.fetching.note_run(seconds, held.taken.base)
+        elif isinstance(message, Lane):
+            message.fetching.may_have_work = True
+            if self._room(message) <= 0:  # all slots were taken since the blocker was armed
+                wake_another_worker(self._client, message.bases)
+        elif isinstance(message, Held):
+            message.lane.put_in_thread(message)
+        else:
             self._obey(message)
-            return
-        held, outcome, seconds = message
-        if held.abandoned:  # given up or given back: the outcome that counts is on its way already
-            keeper.page.free(held.entry)
-            return
-        self._held.end(held, outcome, seconds)
-        if outcome.kind != "unbegun":
-            self._fetching.note_run(seconds, held.taken.base)
 
     def _obey(self, signal: Signal) -> None:
         if signal is Signal.STOP:
@@ -276,12 +297,10 @@ class Pump:
             return
         if signal is Signal.PAUSE:
             self._held.give_back_unstarted()
-        self._fetching.may_have_work = True
+        self._lanes.wake()
         if signal is Signal.QUEUES_CHANGED:
-            self._blocker.interrupt()
+            self._lanes.queues_changed()
             self._upkeep.queues_changed()
-        elif signal is Signal.WAKE and self._room() <= 0:  # all slots were taken since the blocker was armed
-            wake_another_worker(self._client, self.settings.bases())
 
     # ---- one call -----------------------------------------------------------------------------------
 
@@ -289,9 +308,12 @@ class Pump:
         """Write what has ended and fetch what there is room for, in one call."""
         self._calls += 1
         outcomes = self._held.outcomes_of_a_call()
-        bases = self._fetching.queues_in_turn(self.settings.bases())
-        want = min(max(self._room(), 0), CHUNK_JOBS)
-        suspect_in = self._fetching.suspect_in if want else None
+        lane = self._wanting()
+        bases, want, suspect_in = self.settings.bases(), 0, None
+        if lane is not None:
+            bases = lane.fetching.queues_in_turn(lane.bases)
+            want = min(self._room(lane), CHUNK_JOBS)
+            suspect_in = lane.fetching.suspect_in
         if suspect_in is not None:
             bases, want = [suspect_in], 1
         try:
@@ -299,7 +321,7 @@ class Pump:
                 bases,
                 outcomes=outcomes,
                 want=want if bases else 0,
-                worker=self._about(bases, alone=suspect_in is not None),
+                worker=self._about(lane, bases, alone=suspect_in is not None),
             )
         except ServerError as error:
             self._held.write_again(outcomes)
@@ -319,12 +341,13 @@ class Pump:
         self._held.hand_out(turn.taken)
         if self.recovery.is_unsure:
             self._recover()
-        if want:
-            self._fetching.note_answer(want, len(turn.taken), turn.again_ms, turn.suspect_in)
-            if not self._fetching.may_have_work and not self._stopping:
-                self._blocker.arm(bases)
+        if lane is not None:
+            lane.fetching.note_answer(want, len(turn.taken), turn.again_ms, turn.suspect_in)
+            self._lanes.turn()
+            if not lane.fetching.may_have_work and not self._stopping:
+                lane.blocker.arm(bases)
 
-    def _about(self, bases: list[str], *, alone: bool) -> FetchingWorker:
+    def _about(self, lane: Lane | None, bases: list[str], *, alone: bool) -> FetchingWorker:
         settings = self.settings
         limiters = {base: limiter for base in bases if (limiter := settings.limiter_of(base))}
         token = f"{settings.identity}{self._calls}"
@@ -332,13 +355,13 @@ class Pump:
             token=token,
             lock_ms=settings.lock_ms,
             limiters=limiters,
-            shares=self._held.shares(bases, self._fetching) if len(bases) > FEW_QUEUES else None,
-            free=max(settings.concurrency - len(self._held.jobs), 0),
+            shares=self._held.shares(bases, lane) if lane is not None and lane.shares and not alone else None,
+            free=0 if lane is None else max(lane.width - lane.held, 0),
             alone=alone,
         )
 
     def _recover(self) -> None:
-        self._fetching.may_have_work = True
+        self._lanes.wake()
         self.recovery.recover()
 
     def _note_answers(self, outcomes: list[Outcome], answers: list[str]) -> None:
@@ -352,8 +375,8 @@ class Pump:
                 self.recovery.note_damage(outcome.base)
             elif reason := _REFUSED.get(answer):
                 self._held.pending.append(as_failure(outcome, *reason))
-            for on_outcome in self._hooks.on_outcome:
-                on_outcome(outcome, answer)
+        for on_answers in self.hooks.on_answers if outcomes else ():
+            on_answers(outcomes, answers)
 
 
 # Answers after which a job ends as failed: the reason, and why in a word.

@@ -13,10 +13,11 @@ import threading
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
+from flownb.api.given_limits import settle
 from flownb.connection import Connection
 from flownb.errors import FlowError, ServerError
 from flownb.tasks import registry
-from flownb.tasks.code import changes, code_of, in_brackets, is_edited
+from flownb.tasks.code import changes, in_brackets, is_edited
 from flownb.tasks.task import Task
 from flownb.wire import keys
 from flownb.wire.server_errors import server_errors
@@ -134,7 +135,7 @@ class RegisteredCode:
 
     def _register_tasks(self, queue: str, tasks: list[Task]) -> None:
         """Register the tasks of one queue as they are now."""
-        codes = {task.name: code_of(task.function) for task in tasks}
+        codes = {task.name: task.code_by_now() for task in tasks}
         is_new = self._registered.get(queue) != (tasks, codes)
         why = self._register_queue(queue, tasks, codes) if is_new else None
         if why is not None:
@@ -173,6 +174,7 @@ class RegisteredCode:
                 base, _PROCESS, mine, is_deployed=self._is_deployed, seen=noted, gone=gone
             ):
                 self._registered[queue] = tasks, mine
+                settle(self._store, queue, registry.rates(queue))
                 return None
 
     def _refusal(self, queue: str, tasks: list[Task], mine: KernelCode, other: KernelNote) -> str:

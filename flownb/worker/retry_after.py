@@ -11,29 +11,26 @@ from typing import Any
 
 from flownb.arguments import seconds
 
-MOST_DOUBLED_SECONDS = 60.0  #: that a queue is held where the service did not say for how long
 _ONE_PART = r"\d+(?:\.\d+)?\s*(?:ms|sec|s|min|m|h|d)"
 _PARTS = re.compile(rf"{_ONE_PART}(?:\s*{_ONE_PART})+", re.IGNORECASE)
 
 
-def hold_seconds(asked: Any, times_before: int, now: datetime.datetime) -> float:
+def hold_seconds(asked: Any, now: datetime.datetime) -> float | None:
     """Return for how many seconds to hold a queue: from a number, a duration, or what stands in a header.
 
-    A date counts from `now` (aware), one that is past as nothing. None and empty text say nothing: a second, doubled
-    for each of the `times_before`, up to a minute. Raises `OptionError` for what says no time.
+    A date counts from `now` (aware), one that is past as nothing. None where nothing is said: None, or empty text.
+    Raises `OptionError` for what says no time.
 
     >>> now = datetime.datetime(2015, 10, 21, 7, 27, tzinfo=datetime.UTC)
-    >>> [hold_seconds(text, 0, now) for text in ("120", "1.5", "1m30s", "Wed, 21 Oct 2015 07:28:00 GMT")]
-    [120.0, 1.5, 90.0, 60.0]
-    >>> [hold_seconds(None, n, now) for n in (0, 1, 2, 9)]
-    [1.0, 2.0, 4.0, 60.0]
+    >>> [hold_seconds(text, now) for text in ("120", "1.5", "1m30s", "Wed, 21 Oct 2015 07:28:00 GMT", "")]
+    [120.0, 1.5, 90.0, 60.0, None]
     """
     if isinstance(asked, bytes):
         asked = asked.decode("latin-1")
     if isinstance(asked, str):
         asked = _of_text(asked.strip())
     if asked is None:
-        return min(2.0 ** min(times_before, 10), MOST_DOUBLED_SECONDS)
+        return None
     if isinstance(asked, datetime.datetime):
         return max((_aware(asked) - now).total_seconds(), 0.0)
     if type(asked) is not bool and isinstance(asked, numbers.Real):

@@ -19,6 +19,7 @@ from flownb.api.job import Job
 from flownb.arguments import seconds
 from flownb.errors import FlownbError, UnrecoverableError
 from flownb.options import CUSTOM, JobOptions
+from flownb.tasks.retry_on import Classes, Judge
 from flownb.wire.store.job_records import Taken
 
 log = logging.getLogger("flownb.worker")
@@ -55,7 +56,9 @@ class RetryPolicy(Protocol):
 class BackoffRetry:
     """BullMQ's policy: as many attempts as the job's options say, after the wait that their backoff says."""
 
-    retry_on: tuple[type[BaseException], ...] | None = None  #: only these are worth another attempt
+    retry_on: Classes | Judge | None = (
+        None  #: only these are worth another attempt, or those of which it says so
+    )
     ask: AskForBackoff | None = None  #: for jobs whose backoff is of type ``custom``
 
     def next_attempt(self, run: FailedRun) -> int | NoAttempt:
@@ -72,7 +75,11 @@ class BackoffRetry:
         """Flownb's own errors always are: the server was away, the time was over, the process died."""
         if isinstance(error, UnrecoverableError):
             return False
-        return self.retry_on is None or isinstance(error, (*self.retry_on, FlownbError))
+        if self.retry_on is None or isinstance(error, FlownbError):
+            return True
+        if isinstance(self.retry_on, tuple):
+            return isinstance(error, self.retry_on)
+        return bool(self.retry_on(error))
 
     def _custom_wait(self, run: FailedRun) -> int | NoAttempt:
         if self.ask is None:
@@ -85,7 +92,7 @@ class BackoffRetry:
         type_ = json.loads(run.taken.record.opts)["backoff"]["type"]
         wait = self.ask(run.attempts_made, type_, run.error, run.job)
         if inspect.isawaitable(wait):
-            wait = asyncio.run(_to_end(wait))  # in the thread or process that ran the job: no loop runs there
+            wait = asyncio.run(_to_end(wait))  # no loop runs in this thread
         return NoAttempt.POINTLESS if wait is None else round(seconds(wait, "backoff") * 1000)
 
 

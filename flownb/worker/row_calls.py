@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, Self
 
 from flownb.adding.child_jobs import Run
 from flownb.api.job import Job
+from flownb.api.spending import Account
+from flownb.api.spending import current as current_account
 from flownb.errors import FlowError, JobElsewhere, RateLimitError, UnrecoverableError
+from flownb.files.references import with_input_files
 from flownb.tasks.binding import UnknownTask
+from flownb.tasks.setup import SetupFailed
 from flownb.wire import codec
-from flownb.wire.many_rows import refer
+from flownb.wire.many_rows import note_files, positions_in, refer
 from flownb.wire.outcomes import Outcome
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.file_values import NoFolder, ReturnedValues
+from flownb.worker.job_files import rows_of
 from flownb.worker.run_log import current
 from flownb.worker.run_outcomes import held, outcome_of_error, rate_limited
+from flownb.worker.steps_so_far import NoteStep, RowSoFar
 from flownb.worker.work import Work
 
 MOST_NEW_CHARACTERS = 4_000_000  # of values after which a run delegates the rest of its rows
@@ -48,17 +54,23 @@ class RowCalls:
 
     def __init__(self, taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> None:
         self.of_job = Run(taken)
-        self.rows: list[Any] = codec.decode(taken.record.data)["rows"]
         self._taken = taken
         self._work = work
         self._store = store
         self._await = await_
         bind = json.loads(taken.record.bind or "{}")
         self._large = bind.get("large")
-        self._first: int = bind.get("first", 0)  # position in the batch of the job's first row
+        self._has_files = "files" in bind
+        self._positions = positions_in(bind)  # of the job's rows in the batch
         self._log = current.get()
+        if self._log is not None:
+            self._log.data = lambda: {"rows": self.rows}
+        self.account = current_account.get() or Account()  #: what the rows spend
         self._returned = ReturnedValues(taken.record, store)
         self._row_record = dataclasses.replace(taken.record, bind=None, stacktrace="[]")
+
+    def begin(self, so_far: Mapping[int, RowSoFar], note_step: NoteStep) -> None:
+        """Go on with rows where their steps have come to: those of one task have none."""
 
     def call(self, position: int) -> str | Outcome:
         """Run the row at a position of the job: return the JSON text of its value, or what its error means for it.
@@ -67,34 +79,43 @@ class RowCalls:
         job does not count, and `UnknownTask`.
         """
         if self._log is not None:
-            self._log.begin_row(self._first + position)
+            self._log.begin_row(self._positions[position])
         job = self.job(position)
         try:
-            value = self._work.processor(job)
-            if inspect.isawaitable(value):
-                value = self._await(value)
-            return self._text_of(value, position)
+            return self._text_of(self._work.call(job, self._await), position)
         except NoFolder as error:
             return held(self._taken, error, self._store)
         except RateLimitError as error:
             return rate_limited(self._taken, error, self._work.retry, job)
-        except (UnknownTask, JobElsewhere):
+        except (UnknownTask, JobElsewhere, SetupFailed):
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             return outcome_of_error(self._taken, error, self._work.retry, job)
 
     def _text_of(self, value: Any, position: int) -> str:
         try:
-            return self._returned.text_of(value, self._first + position)
+            return self._returned.text_of(value, self._positions[position])
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
+
+    @cached_property
+    def rows(self) -> list[Any]:
+        """The rows of the job; read with the first one, so that a file that is gone is an error of the run."""
+        return self.read_rows()
+
+    def read_rows(self) -> list[Any]:
+        """Read the rows of the job anew."""
+        return rows_of(self._taken, self._store).read()
 
     def job(self, position: int) -> Job:
         """Return the job of a row, as its function sees it."""
         if self._large:  # the row itself stays as it is stored: it may be delegated
             text, bind = codec.encode(self.rows[position], "row"), refer(None, self._large)
+            if self._has_files:
+                bind = note_files(bind)
             return self._job(dataclasses.replace(self._row_record, data=text, bind=bind))
-        return self._job(self._row_record).holding(self.rows[position])
+        row = self.rows[position]
+        return self._job(self._row_record).holding(with_input_files(row) if self._has_files else row)
 
     def _job(self, record: JobRecord) -> _RowJob:
         return _RowJob(record, store=self._store, run=self.of_job)

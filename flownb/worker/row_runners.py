@@ -6,13 +6,16 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from flownb.errors import JobCrashed
+from flownb.wire.amounts import Amounts
 from flownb.wire.outcomes import Outcome
+from flownb.worker.calls_of_rows import CallsOfRows
 from flownb.worker.row_calls import MOST_NEW_CHARACTERS, RowCalls
-from flownb.worker.rows_page import MARKS, PRINTED, read_line
+from flownb.worker.rows_page import MARKS, PRINTED, SPENT, STEP, read_line
+from flownb.worker.steps_so_far import NoteStep, RowSoFar, StepsSoFar
 
 if TYPE_CHECKING:
     from flownb.worker.job_process import JobProcess
@@ -21,8 +24,20 @@ if TYPE_CHECKING:
 
 End = str | Outcome  # what `RowCalls.call` returns
 Note = Callable[
-    [int, End, float], None
-]  # a row, by its position in the job, has ended, after so many seconds
+    [int, End, float, Amounts], None
+]  # a row, by its position in the job, has ended, after so many seconds, and has spent this
+
+
+NOTHING: Amounts = {}
+
+
+class RowsToRun(NamedTuple):
+    """What a runner is given."""
+
+    positions: Sequence[int]  #: in the job
+    note: Note
+    steps: StepsSoFar | None  #: of rows with several: which are done
+    note_step: NoteStep  #: called for these alone
 
 
 class RowRunner:
@@ -36,8 +51,10 @@ class RowRunner:
             threading.Lock()
         )  # for what changes in `run` and is changed by `take_rest` and `note_ended`
 
-    def begin(self, positions: Sequence[int], note: Note) -> None:
-        """Make ready to run the rows at these positions."""
+    notes_at_once = False  #: is a step noted by the thread that runs it, as it ends?
+
+    def begin(self, rows: RowsToRun) -> None:
+        """Make ready to run these rows."""
         raise NotImplementedError
 
     def run(self) -> Outcome | None:
@@ -62,20 +79,23 @@ class RowRunner:
 class RowsInThread(RowRunner):
     """Runs rows in the slot's own thread; each is noted as it ends."""
 
+    notes_at_once = True
+
     def __init__(self, calls: RowCalls, note_row: Callable[[int], None]) -> None:
         super().__init__()
         self._calls = calls
         self._note_row = note_row  # that begins
 
-    def begin(self, positions: Sequence[int], note: Note) -> None:
-        self._left = deque(
-            positions
-        )  # the slot takes from the head, whoever takes the rest from the end: no lock
-        self._note = note
+    def begin(self, rows: RowsToRun) -> None:
+        # The slot takes from the head, whoever takes the rest from the end: no lock.
+        self._left = deque(rows.positions)
+        self._note = rows.note
+        if rows.steps is not None:
+            self._calls.begin(rows.steps.rows(rows.positions), rows.note_step)
 
     def run(self) -> Outcome | None:
         take, call, note, clock = self._left.popleft, self._calls.call, self._note, time.monotonic
-        note_row = self._note_row
+        note_row, account = self._note_row, self._calls.account
         began, characters = clock(), 0
         while characters < MOST_NEW_CHARACTERS:
             try:
@@ -89,7 +109,7 @@ class RowsInThread(RowRunner):
             elif end.kind == "returned":
                 return end
             now = clock()
-            note(position, end, now - began)
+            note(position, end, now - began, account.take_row() if account.of_row else NOTHING)
             began = now
         return None
 
@@ -105,27 +125,76 @@ class RowsInThread(RowRunner):
                 return rest[::-1]
 
 
+class CallsInThread(RowRunner):
+    """Calls a task that takes many rows at a time in the slot's own thread. What begins, begins for a whole call."""
+
+    def __init__(self, calls: CallsOfRows, size: int) -> None:
+        super().__init__()
+        self._calls = calls
+        self._size = size
+
+    def begin(self, rows: RowsToRun) -> None:
+        self._positions = list(rows.positions)
+        # Where calls begin that have not: the slot takes from the head, whoever takes the rest from the end.
+        self._starts = deque(range(0, len(self._positions), self._size))
+        self._end = len(self._positions)
+        self._note = rows.note
+        if rows.steps is not None:
+            self._calls.begin(rows.steps.rows(rows.positions), rows.note_step)
+
+    def run(self) -> Outcome | None:
+        characters = 0
+        while characters < MOST_NEW_CHARACTERS:
+            try:
+                start = self._starts.popleft()
+            except IndexError:
+                break
+            for position, end, seconds in self._calls.call_each(self._positions[start : start + self._size]):
+                if isinstance(end, str):
+                    characters += len(end)
+                elif end.kind == "returned":
+                    return end
+                self._note(position, end, seconds, self._calls.take_spent(position))
+        return None
+
+    def left(self) -> int:
+        try:
+            return self._end - self._starts[0]
+        except IndexError:
+            return 0
+
+    def take_rest(self) -> list[int]:
+        first = self._end
+        while True:
+            try:
+                first = self._starts.pop()
+            except IndexError:
+                rest, self._end = self._positions[first : self._end], first
+                return rest
+
+
 class RowsInProcess(RowRunner):
     """Runs rows in a slot's process. When that dies, the row that ran has failed, and the others go on in a new one."""
 
     def __init__(
         self,
         process: JobProcess,
-        pack: Callable[[Sequence[int]], PackedJob],
-        outcome_of_crash: Callable[[JobCrashed], Outcome],
+        pack: Callable[[Sequence[int], Mapping[int, RowSoFar]], PackedJob],
+        outcome_of_crash: Callable[[JobCrashed, RowSoFar | None], Outcome],
     ) -> None:
         super().__init__()
         self._process = process
         self._page = process.page
-        self._pack = pack  # the job, with the positions of the rows to run
+        self._pack = pack  # the job, with the positions of the rows to run, and what their steps have come to
         self._outcome_of_crash = outcome_of_crash
         self.printed: list[str] = []  #: by the rows, under the lock
 
-    def begin(self, positions: Sequence[int], note: Note) -> None:
-        self._positions = list(positions)  # of the rows that were sent last, or are to be sent
+    def begin(self, rows: RowsToRun) -> None:
+        self._steps, self._note_step = rows.steps, rows.note_step
+        self._positions = list(rows.positions)  # of the rows that were sent last, or are to be sent
         self._ended = 0  # so many of them have ended
         self._is_sent = False
-        self._note = note
+        self._note = rows.note
 
     def run(self) -> Outcome | None:
         while self.left():
@@ -145,19 +214,22 @@ class RowsInProcess(RowRunner):
             self._page.begin(len(self._positions))
             self._is_sent = True
         try:
-            return self._process.run_rows(self._pack(self._positions))
+            so_far = {} if self._steps is None else self._steps.rows(self._positions)
+            return self._process.run_rows(self._pack(self._positions, so_far))
         finally:
             with self.lock:
                 self.note_ended()
                 self._is_sent = False
 
     def _blame(self, error: JobCrashed) -> None:
-        """The row that ran has failed; where none did, nor any before it, raise the error for the whole job."""
-        if self._ended < self._page.begun():
-            self._note(self._positions[self._ended], self._outcome_of_crash(error), 0.0)
-            self._ended += 1
-        elif not self._ended:
+        """The rows that ran have failed; where none did, nor any before, raise the error for the whole job."""
+        begun = self._page.begun()
+        if begun <= self._ended == 0:
             raise error
+        for position in self._positions[self._ended : begun]:
+            so_far = None if self._steps is None else self._steps.row(position)
+            self._note(position, self._outcome_of_crash(error, so_far), 0.0, NOTHING)
+        self._ended = max(self._ended, begun)
 
     def left(self) -> int:
         return self._page.left() if self._is_sent else len(self._positions) - self._ended
@@ -172,14 +244,22 @@ class RowsInProcess(RowRunner):
 
     def note_ended(self) -> None:
         if self._is_sent:
-            note, positions, n = self._note, self._positions, self._ended
+            note, positions, n, spent = self._note, self._positions, self._ended, NOTHING
             for line in self._page.ended():
                 if line[0] == PRINTED:
                     self.printed += json.loads(line[1:])
                     continue
+                if line[0] == SPENT:
+                    spent = json.loads(line[1:])
+                    continue
+                if line[0] == STEP:
+                    text, seconds = read_line(line[1:])
+                    self._note_step(positions[n], str(text), seconds, spent)
+                    spent = NOTHING
+                    continue
                 if line[0] in MARKS:
-                    note(positions[n], *read_line(line))
+                    note(positions[n], *read_line(line), spent)
                 else:
-                    note(positions[n], line, 0.0)
-                n += 1
+                    note(positions[n], line, 0.0, spent)
+                n, spent = n + 1, NOTHING
             self._ended = n

@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Sequence
 
+from flownb.wire.amounts import Amounts
 from flownb.wire.outcomes import Outcome
 from flownb.worker.shared_file import open_shared_file
 
@@ -23,6 +24,8 @@ _WORD = 8  # bytes
 _HEADER = 3 * _WORD
 _FIRST_SIZE = 1 << 16  # bytes of the file; it grows as rows return more
 PRINTED = ">"  # before a list of what the row has printed whose end follows
+SPENT = "$"  # before what the row has spent whose end, or step, follows
+STEP = "+"  # before what a step has returned that is not the row's last one
 MARKS = "@!"  # before what a line says besides a value's text: the row's milliseconds, an outcome
 _LARGEST_KEPT = 1 << 20  # bytes that the file keeps from one job to the next
 SETTLE_SECONDS = 0.002  # far longer than a write of one processor takes to be seen by another
@@ -115,11 +118,22 @@ class RowsInPage:
         self._words[_BEGUN] = row + 1
         return self._words[_LIMIT] > row
 
-    def note(self, end: str | Outcome, seconds: float, printed: Sequence[str] = ()) -> None:
-        """Write down how the row that began last has ended, and what it has printed."""
+    def note(
+        self, end: str | Outcome, seconds: float, printed: Sequence[str] = (), spent: Amounts | None = None
+    ) -> None:
+        """Write down how the row that began last has ended, what it has printed, and what it has spent."""
         ms = int(seconds * 1000 + 0.5)
         text = end + "\n" if not ms and type(end) is str else line_of(end, ms) + "\n"
-        line = (f"{PRINTED}{json.dumps(printed)}\n{text}" if printed else text).encode()
+        if spent:
+            text = f"{SPENT}{json.dumps(spent)}\n{text}"
+        self._write((f"{PRINTED}{json.dumps(printed)}\n{text}" if printed else text).encode())
+
+    def note_step(self, text: str, seconds: float, spent: Amounts) -> None:
+        """Write down that a step of the row that began last has ended, what it has spent, and another one follows."""
+        line = f"{STEP}{line_of(text, int(seconds * 1000 + 0.5))}\n"
+        self._write((f"{SPENT}{json.dumps(spent)}\n{line}" if spent else line).encode())
+
+    def _write(self, line: bytes) -> None:
         at = self._at
         self._at = to = at + len(line)
         if to > self._size:

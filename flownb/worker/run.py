@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from flownb.adding.child_jobs import Run
 from flownb.api.job import Job
+from flownb.api.spending import Account
+from flownb.api.spending import current as current_account
 from flownb.errors import JobElsewhere, RateLimitError, WaitingChildren
 from flownb.tasks.binding import UnknownTask
+from flownb.tasks.setup import SetupFailed
 from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
-from flownb.worker.captured_output import captured
+from flownb.worker.captured_output import Captured
 from flownb.worker.file_values import NoFolder
-from flownb.worker.row_calls import RowCalls
-from flownb.worker.row_runners import RowsInThread
+from flownb.worker.retry_policy import BackoffRetry
+from flownb.worker.row_runners import CallsInThread, RowRunner, RowsInThread
 from flownb.worker.run_log import RunLog
 from flownb.worker.run_outcomes import (
     completed,
@@ -29,8 +32,14 @@ from flownb.worker.run_outcomes import (
     rate_limited,
     returned,
     with_lines,
+    with_spent,
+    without_setup,
 )
 from flownb.worker.run_rows import run_rows
+from flownb.worker.step_calls import calls_for
+from flownb.worker.step_of_rows import calls_of_work
+from flownb.worker.telling import RunAccount
+from flownb.worker.weighed_rows import weighed_rows
 from flownb.worker.work import GivenUp, Work
 
 
@@ -41,16 +50,26 @@ def run(
     await_: Callable[[Any], Any],
     note_row: Callable[[int], None] = lambda row: None,
     log: RunLog | None = None,
+    account: Account | None = None,
 ) -> Outcome:
     """Run a job and return its outcome; whatever the function does, this returns.
 
-    `note_row` is called with the position of each row of a many-row job that begins; what is printed goes into `log`.
+    `note_row` is called with the position of each row of a many-row job that begins; what is printed goes into `log`,
+    what is spent into `account`.
     """
-    if log is None:
-        return _run(taken, work, store, await_, note_row)
-    with captured(log):
-        outcome = _run(taken, work, store, await_, note_row)
-    return with_lines(taken, outcome, log.take())
+    account = account or RunAccount(taken, store)
+    token = current_account.set(account)
+    try:
+        if log is None:
+            outcome = _run(taken, work, store, await_, note_row)
+            return with_spent(outcome, account.spent) if account.spent else outcome
+        with Captured(log):
+            outcome = _run(taken, work, store, await_, note_row)
+    finally:
+        current_account.reset(token)
+    if lines := log.take():
+        outcome = with_lines(taken, outcome, lines)
+    return with_spent(outcome, account.spent) if account.spent else outcome
 
 
 def _run(
@@ -60,32 +79,93 @@ def _run(
     await_: Callable[[Any], Any],
     note_row: Callable[[int], None],
 ) -> Outcome:
-    if holds_rows(taken.record.bind):
-        return run_rows(taken, work, store, RowsInThread(RowCalls(taken, work, store, await_), note_row))
+    bind = taken.record.bind
+    if bind is not None and holds_rows(bind):
+        weighed = weighed_rows(taken, work, store) if taken.is_unweighed else None
+        return weighed or run_rows(taken, work, store, _rows_in_thread(taken, work, store, await_, note_row))
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
     this = Run(taken)
-    outcome = _call(taken, Job(taken.record, store=store, run=this), work, store, await_)
+    job = Job(taken.record, store=store, run=this)
+    try:
+        outcome = completed(taken, work.call(job, await_), store, work.version)
+    except BaseException as error:  # also SystemExit and KeyboardInterrupt: the job failed, the worker lives
+        outcome = _outcome_of(taken, error, work, store, job)
     # A function that catches everything cannot keep its job from waiting: its children are stored.
     return parked(taken, this) if this.waits else outcome
 
 
-def _call(taken: Taken, job: Job, work: Work, store: Store, await_: Callable[[Any], Any]) -> Outcome:
-    try:
-        value = work.processor(job)
-        if inspect.isawaitable(value):
-            value = await_(value)
-        return completed(taken, value, store, work.version)
-    except WaitingChildren:
-        return returned(taken)  # `run` sees that the job waits
-    except (JobElsewhere, GivenUp):  # the run does not count: its job is another run's by now, or has ended
+def _rows_in_thread(
+    taken: Taken,
+    work: Work,
+    store: Store,
+    await_: Callable[[Any], Any],
+    note_row: Callable[[int], None],
+) -> RowRunner:
+    if work.rows_a_call is None:
+        return RowsInThread(calls_for(taken, work, store, await_), note_row)
+    return CallsInThread(calls_of_work(taken, work, store, await_), work.rows_a_call)
+
+
+def _outcome_of(taken: Taken, error: BaseException, work: Work, store: Store, job: Job) -> Outcome:
+    """Return what it means for a job that its function has raised."""
+    if isinstance(error, WaitingChildren):
+        return returned(taken)  # whoever called sees that the job waits
+    if isinstance(error, (JobElsewhere, GivenUp)):  # its job is another run's by now, or has ended
         return returned(taken)
-    except RateLimitError as error:
+    if isinstance(error, RateLimitError):
         return rate_limited(taken, error, work.retry, job)
-    except NoFolder as error:
+    if isinstance(error, NoFolder):
         return held(taken, error, store)
-    except UnknownTask:
+    if isinstance(error, UnknownTask):
         return put_off(taken)
-    except BaseException as error:  # also SystemExit and KeyboardInterrupt: the job failed, the worker lives
-        outcome = outcome_of_error(taken, error, work.retry, job)
-        return outcome if taken.record.flow is None else outcome._replace(version=work.version)
+    if isinstance(error, SetupFailed):
+        return without_setup(taken, str(error))
+    outcome = outcome_of_error(taken, error, work.retry, job)
+    return outcome if taken.record.flow is None else outcome._replace(version=work.version)
+
+
+# ---- in the loop ------------------------------------------------------------------------------------------
+
+
+async def run_in_loop(
+    taken: Taken,
+    work: Work,
+    store: Store,
+    is_given_up: Callable[[], bool],
+    log: RunLog | None,
+    account: Account,
+) -> Outcome:
+    """Run a job of an `async` function in the loop that runs, as `run` does in a slot's thread."""
+    current_account.set(account)  # in a context of its own: each job is a task of the loop
+    with Captured(log):
+        outcome = await _run_in_loop(taken, work, store, is_given_up)
+    return with_spent(outcome if log is None else with_lines(taken, outcome, log.take()), account.spent)
+
+
+async def _run_in_loop(taken: Taken, work: Work, store: Store, is_given_up: Callable[[], bool]) -> Outcome:
+    if taken.deferred is not None:
+        return failed_by(taken, taken.deferred)
+    this = Run(taken)
+    job = Job(taken.record, store=store, run=this)
+    try:
+        value = await work.processor(job)
+        if type(value) in _SMALL:
+            outcome = completed(taken, value, store, work.version)
+        else:  # a frame or a picture is written to a file
+            outcome = await asyncio.to_thread(completed, taken, value, store, work.version)
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and is_given_up():
+            return returned(taken)
+        outcome = await _outcome_in_loop(taken, error, work, store, job)
+    return parked(taken, this) if this.waits else outcome
+
+
+async def _outcome_in_loop(taken: Taken, error: BaseException, work: Work, store: Store, job: Job) -> Outcome:
+    if isinstance(work.retry, BackoffRetry) and work.retry.ask is None:
+        return _outcome_of(taken, error, work, store, job)
+    # Whoever is asked may take long, or be async.
+    return await asyncio.to_thread(_outcome_of, taken, error, work, store, job)
+
+
+_SMALL = (str, int, float, bool, type(None), dict, list)

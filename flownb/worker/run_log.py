@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
 from flownb.wire.log_lines import PrintedLine
+from flownb.wire.secret_names import secrets_in, without
 
 MOST_LINES = 1_000  # of one row in one attempt
 MOST_CHARACTERS = 64_000  # of one row in one attempt
@@ -17,6 +20,7 @@ CUT = (
 )
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # and whatever else moves a terminal's cursor
+_STEPS = re.compile(r"(\n|\x1b\[\d*A)")  # to the next line, or some lines up
 
 #: the log of the run whose function calls; None where no task runs
 current: ContextVar[RunLog | None] = ContextVar("flownb_run_log", default=None)
@@ -26,21 +30,29 @@ class RunLog:
     """The lines of one run. They are written where the function runs: in one thread, or in the loop's."""
 
     __slots__ = (
+        "_above",
         "_attempt",
         "_begun",
+        "_blank",
         "_characters",
         "_characters_of_run",
         "_is_cut",
         "_lines_of_row",
         "_row",
+        "_secrets",
+        "data",
         "lines",
     )
 
-    def __init__(self, attempt: int) -> None:
+    def __init__(self, attempt: int, data: Callable[[], Any] = dict) -> None:
         self.lines: list[str] = []
+        self.data = data  #: of the job, in which there may be secrets; asked once there is a line
+        self._secrets: list[str] | None = None
         self._attempt = attempt
         self._row: int | None = None  # position in the batch of the row that runs, where rows share the job
         self._begun: dict[str, str] = {}  # stream -> a line that has no end yet
+        self._above: dict[str, int] = {}  # stream -> how many lines the cursor is above that line
+        self._blank = 0  # of the lines, those at the end that say nothing
         self._lines_of_row = self._characters = self._characters_of_run = 0
         self._is_cut = False
 
@@ -55,12 +67,42 @@ class RunLog:
 
     def write(self, stream: str, text: str) -> int:
         """Take what is printed, in any pieces; of a bar that is drawn over and over, the last state is kept."""
+        if "\x1b[" in text or stream in self._above:
+            for part in _STEPS.split(text):
+                self._step(stream, part)
+        else:
+            self._write(stream, text)
+        return len(text)
+
+    def _step(self, stream: str, part: str) -> None:
+        """Follow a cursor that goes up again: tqdm draws the bars of several threads below each other."""
+        above = self._above.pop(stream, 0)
+        if part.startswith("\x1b[") and part.endswith("A"):
+            lines_up = int(part[2:-1] or 1)
+            self._forget_blank(lines_up)
+            if stream in self._begun:
+                self._above[stream] = above + lines_up
+        elif above and part in ("", "\n"):
+            if above > len(part):
+                self._above[stream] = above - len(part)
+        else:
+            if above and not part.startswith("\r"):
+                self.end_lines()
+            self._write(stream, part)
+
+    def _forget_blank(self, most: int) -> None:
+        """Forget the lines that were printed only to come further down."""
+        blank = min(most, self._blank)
+        del self.lines[len(self.lines) - blank :]
+        self._lines_of_row -= blank
+        self._blank -= blank
+
+    def _write(self, stream: str, text: str) -> None:
         *whole, rest = (self._begun.pop(stream, "") + text).split("\n")
         for line in whole:
             self.note(stream, _drawn_last(line).rstrip("\r"))
         if rest:
             self._begun[stream] = _drawn_last(rest)[-MOST_CHARACTERS:]
-        return len(text)
 
     def note(self, stream: str, line: str) -> None:
         """Keep a line, as long as there is room for more."""
@@ -69,6 +111,10 @@ class RunLog:
         line = _COLOURS.sub("", line)
         if not line.isascii():  # half a character would not pass the server
             line = line.encode("utf-8", "backslashreplace").decode()
+        if self._secrets is None:
+            self._secrets = secrets_in(self.data())
+        if self._secrets:
+            line = without(line, self._secrets)
         self._lines_of_row += 1
         self._characters += len(line)
         self._characters_of_run += len(line)
@@ -80,18 +126,19 @@ class RunLog:
             self._is_cut, line, stream = True, CUT, "stderr"
         now = time.time_ns() // 1_000_000
         self.lines.append(PrintedLine(now, stream.replace(" ", "_"), self._row, self._attempt, line).stored())
+        self._blank = 0 if line else self._blank + 1
 
     def end_lines(self) -> None:
         """What has no end yet is a line, too."""
         for stream, rest in self._begun.items():
             self.note(stream, rest.rstrip("\r"))
-        self._begun = {}
+        self._begun, self._above = {}, {}
 
     def take(self) -> list[str]:
         """Return the lines since this was asked last."""
         if self._begun:
             self.end_lines()
-        lines, self.lines = self.lines, []
+        lines, self.lines, self._blank = self.lines, [], 0
         return lines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from flownb.adding.child_jobs import Run
 from flownb.api.job import Job
+from flownb.arguments import seconds
 from flownb.errors import (
     Cancelled,
     FlowError,
@@ -21,21 +22,27 @@ from flownb.errors import (
     UnrecoverableError,
 )
 from flownb.options import Keep
+from flownb.tasks.delayed import Delayed
+from flownb.wire.amounts import Amounts, flat
 from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.records import CRASHED
+from flownb.wire.secret_names import secrets_in, without
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.queue_facts import PUT_OFF_MS
 from flownb.worker.error_texts import reason_of, stacktrace_with
-from flownb.worker.file_values import NoFolder, ReturnedValues
+from flownb.worker.file_values import NoFolder, json_of
 from flownb.worker.retry_after import hold_seconds
 from flownb.worker.retry_policy import FailedRun, NoAttempt, RetryPolicy
+from flownb.worker.weighing import Weighed
 from flownb.worker.work import options_of
 
 MOST_UNCHARGED = (
     20  # starts of a job beyond its attempts, after which not finding a server is a failed attempt
 )
 AWAY = ("BUSY ", "MASTERDOWN ")  # how a server begins that refuses everything for a while
+
+SETUP = "setup"  # why a run was returned: the task cannot run here
 
 _WHY: dict[type[BaseException], str] = {JobTimeout: "timeout", JobCrashed: "crashed"}
 
@@ -47,12 +54,14 @@ def completed(taken: Taken, value: Any, store: Store, version: str | None = None
     else:
         nan = "null" if taken.record.bind or taken.record.flow else "refuse"
         try:
-            returned_values = ReturnedValues(taken.record, store, nan=nan, by_task=version is not None)
-            text = returned_values.text_of(value)
+            text = json_of(value, taken.record, store, nan=nan, by_task=version is not None)
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
-    if taken.record.flow is not None:  # its retention is the flow's
-        return Outcome(*_run(taken), "completed", text, version=version)
+    record = taken.record
+    if record.flow is not None:  # its retention is the flow's
+        return Outcome(
+            taken.base, record.id, taken.token, record.attempts_started, "completed", text, version=version
+        )
     return Outcome(*_run(taken), "completed", text, retention=_retention(taken, "remove_on_complete"))
 
 
@@ -67,22 +76,39 @@ def outcome_of_error(taken: Taken, error: BaseException, retry: RetryPolicy, job
     Where the function's own calls found no server, the job goes back and is charged no attempt. Its runs are counted
     all the same: the server that is away may be another one, for good.
     """
+    if isinstance(error, Weighed):
+        return Outcome(*_run(taken), "unbegun", error.weights, ran=0)
     if _found_no_server(error) and _uncharged_starts(taken) <= MOST_UNCHARGED:
         return returned(taken)
+    if isinstance(error, Delayed):
+        try:
+            return put_off(taken, round(seconds(error.wait, "Delayed") * 1000))
+        except OptionError as problem:
+            error.args = (str(problem).removeprefix("Delayed: "),)
     options = options_of(taken)
     reason = reason_of(error)
     stacktrace = stacktrace_with(error, taken.record.stacktrace, options.stack_trace_limit)
+    if secrets := _secrets_of(job):
+        reason, stacktrace = without(reason, secrets), without(stacktrace, secrets)
     if isinstance(error, Cancelled):
         return failed(taken, reason, stacktrace, "cancelled")
     try:
         wait = retry.next_attempt(FailedRun(taken, job, options, taken.record.attempts_made + 1, error))
     except Exception as problem:
-        return failed(taken, f"{reason} (and its backoff: {reason_of(problem)})", stacktrace)
+        return failed(taken, f"{reason} (and its retry policy: {reason_of(problem)})", stacktrace)
     if isinstance(wait, NoAttempt):
         why = "unrecoverable" if wait is NoAttempt.POINTLESS else _WHY.get(type(error))
         return failed(taken, reason, stacktrace, why)
     ending = Outcome(*_run(taken), "retry", reason=reason, stacktrace=stacktrace)
     return ending._replace(delay=wait, lifo=options.lifo)
+
+
+def _secrets_of(job: Job) -> list[str]:
+    """What the job's data hold under names like ``password``: an error is shown to others."""
+    try:
+        return secrets_in(job.data)
+    except Exception:  # another program's data, or gone
+        return []
 
 
 def _found_no_server(error: BaseException) -> bool:
@@ -97,16 +123,14 @@ def _uncharged_starts(taken: Taken) -> int:
 def rate_limited(taken: Taken, error: RateLimitError, retry: RetryPolicy, job: Job) -> Outcome:
     """The function asks that its queue be held for a while: the job goes back, no attempt charged.
 
-    Where it does not say for how long, this is a failed attempt like any other.
+    Where what it says is no time, this is a failed attempt like any other.
     """
-    record = taken.record
-    times_before = max(record.attempts_started - record.attempts_made - 1, 0)
     try:
-        hold = hold_seconds(error.retry_after, times_before, datetime.now(UTC))
+        hold = hold_seconds(error.retry_after, datetime.now(UTC))
     except OptionError as problem:
         error.args = (str(problem).removeprefix("RateLimitError: "),)
         return outcome_of_error(taken, error, retry, job)
-    return Outcome(*_run(taken), "returned", hold=max(round(hold * 1000), 1))
+    return Outcome(*_run(taken), "returned", hold=0 if hold is None else max(round(hold * 1000), 1))
 
 
 def failed(taken: Taken, reason: str, stacktrace: str | None = None, why: str | None = None) -> Outcome:
@@ -147,6 +171,11 @@ def returned(taken: Taken) -> Outcome:
     return Outcome(*_run(taken), "returned")
 
 
+def without_setup(taken: Taken, why: str) -> Outcome:
+    """What the job's task needs could not be loaded here: the job goes back, and the task stops on this worker."""
+    return Outcome(*_run(taken), "returned", reason=why, why=SETUP)
+
+
 def held(taken: Taken, error: NoFolder, store: Store) -> Outcome:
     """The job's batch cannot go on as it is: it is paused, and the job goes back, no attempt charged."""
     flow = taken.record.flow or ""
@@ -168,9 +197,14 @@ def _ms_since(at: float) -> int:
     return round((time.monotonic() - at) * 1000)
 
 
-def put_off(taken: Taken) -> Outcome:
-    """Nobody here knows what to do with the job: later, perhaps somebody else does."""
-    return Outcome(*_run(taken), "put_off", delay=PUT_OFF_MS)
+def put_off(taken: Taken, wait: int | None = None) -> Outcome:
+    """The job's function asks to be called later, in `wait` ms; or nobody here knows the job, and later somebody may.
+
+    `explain()` tells the second by its wait, which the first therefore never has.
+    """
+    if wait is None:
+        return Outcome(*_run(taken), "put_off", delay=PUT_OFF_MS)
+    return Outcome(*_run(taken), "put_off", delay=wait + 1 if wait in (0, PUT_OFF_MS) else wait)
 
 
 def parked(taken: Taken, run: Run) -> Outcome:
@@ -193,6 +227,7 @@ def as_failure(outcome: Outcome, reason: str, why: str | None) -> Outcome:
         why=why,
         printed=outcome.printed,
         keep_logs=outcome.keep_logs,
+        spent=outcome.spent,
     )
 
 
@@ -202,6 +237,11 @@ def with_lines(taken: Taken, outcome: Outcome, lines: Sequence[str]) -> Outcome:
         return outcome
     keep = options_of(taken).keep_logs
     return outcome._replace(printed=lines if keep is None else lines[-keep:], keep_logs=keep)
+
+
+def with_spent(outcome: Outcome, spent: Amounts) -> Outcome:
+    """Return the outcome of a run that has spent this; the server was told of it, unless it was away."""
+    return outcome._replace(spent=flat(spent)) if spent else outcome
 
 
 def _run(taken: Taken) -> tuple[str, str, str, int]:

@@ -9,23 +9,31 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flownb.adding.child_jobs import Run
 from flownb.api.job import Job
 from flownb.errors import FlownbError, JobElsewhere, ServerError
 from flownb.tasks.binding import UnknownTask
-from flownb.wire import codec
-from flownb.wire.many_rows import MOST_ROWS, data_of
+from flownb.tasks.setup import SetupFailed
+from flownb.wire import stored_steps
+from flownb.wire.amounts import Amounts
+from flownb.wire.many_rows import MOST_ROWS
 from flownb.wire.outcomes import Outcome
 from flownb.wire.records import crashed
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.wire.store.jobs import PartOfRows
+from flownb.worker.calls_of_rows import calls_of, halves
 from flownb.worker.delegate_rows import delegate_rows
+from flownb.worker.job_files import JobFiles
+from flownb.worker.patient_calls import patiently
 from flownb.worker.row_results import RowResults
-from flownb.worker.row_runners import RowRunner
+from flownb.worker.row_runners import RowRunner, RowsToRun
+from flownb.worker.row_spending import spent_before, tell_spent
 from flownb.worker.row_watch import row_watch
+from flownb.worker.rows_going_on import RowsGoingOn
 from flownb.worker.run_outcomes import (
     completed_with,
     failed,
@@ -33,19 +41,21 @@ from flownb.worker.run_outcomes import (
     outcome_of_error,
     put_off,
     returned,
+    without_setup,
 )
-from flownb.worker.work import GivenUp, Work
+from flownb.worker.steps_so_far import RowSoFar, StepsSoFar
+from flownb.worker.work import GivenUp, Work, options_of
 
 SLICE_SECONDS = 0.1  # for which a row may hold up those behind it
 FEW_ROWS = 4  # among which a slow one counts as all others
 SAVE_SECONDS = 1.0  # of work after which the rows that are done are written down
-TRIES_OF_SERVER = 300  # while it is away
-PAUSE_BETWEEN_TRIES = 0.2  # seconds
+STEP_SECONDS = 0.05  # that a step takes at least after which the steps that are done are written down at once
+SAVING_SHARE = 0.05  # of the time that writing down steps may take
 
 
 def run_rows(taken: Taken, work: Work, store: Store, runner: RowRunner) -> Outcome:
     """Run the rows of a job that are open yet and return the job's outcome; whatever happens, this returns."""
-    run = _RowsRun(taken, store, runner)
+    run = RowsRun(taken, store, runner, work)
     try:
         run.resume()
         run.results.run_by(work.version, run.open)
@@ -54,6 +64,8 @@ def run_rows(taken: Taken, work: Work, store: Store, runner: RowRunner) -> Outco
         return run.run()
     except UnknownTask:
         return put_off(taken)
+    except SetupFailed as error:
+        return run.broken_off(without_setup(taken, str(error)))
     except (JobElsewhere, GivenUp):  # the run does not count: its rows are another run's by now
         return returned(taken)
     except BaseException as error:
@@ -61,55 +73,88 @@ def run_rows(taken: Taken, work: Work, store: Store, runner: RowRunner) -> Outco
         return run.broken_off(outcome_of_error(taken, error, work.retry, job))
 
 
-class _RowsRun:
+class RowsRun:
     """One run of a many-row job. What the watch may change meanwhile is changed under the runner's lock."""
 
-    def __init__(self, taken: Taken, store: Store, runner: RowRunner) -> None:
+    def __init__(self, taken: Taken, store: Store, runner: RowRunner, work: Work) -> None:
         self.taken = taken
+        self.steps = len(work.names)  # of each row, where there are several
+        self.rows_a_call = work.rows_a_call or 1
+        # Does it make one call a run, whose timeout is the job's?
+        self.is_one_call = work.rows_a_call is not None and bool(options_of(taken).timeout)
+        self.later: list[list[int]] = []  #: calls for the runs after this one, where it is one call
         self.store = store
         self.runner = runner
         self.record = taken.record
         self.bind: dict[str, Any] = json.loads(taken.record.bind or "{}")
         self.of_job = Run(taken)
+        self.files = JobFiles(taken, store)
+        self.going_on = RowsGoingOn(taken, work, store, self.bind, self.files.rows)
         self.slice = self.bind.get("slice", 0) / 1000 or SLICE_SECONDS
         # What changes while the rows run:
         self.open: list[int] = []  #: positions of the rows that this run has to run
         self.results = RowResults.empty(0)
-        self.to_retry: list[
-            int
-        ] = []  #: positions of rows that failed in this run and are worth another attempt
-        self.last_retry: Outcome | None = (
-            None  #: what the last of these would have ended a job of its own with
-        )
+        self.to_retry: list[int] = []  #: positions of rows that failed in this run, but not for good
+        self.last_retry: Outcome | None = None  #: with which the last of these would have ended its own job
+        self.waiting: list[int] = []  #: positions of open rows that are put off beyond this run
         self.may_delegate: bool | None = None  #: found out when it is asked first
         self.is_over = False
         self.error: BaseException | None = None  #: of the watch, for the slot to raise
         # What the watch knows, in monotonic time:
-        self.began = self.saved = self.last_move = 0.0
+        self.began = self.saved = self.last_move = self.next_save_of_steps = 0.0
         self.left_then = -1  #: rows that had not begun at the last look
 
     def resume(self) -> None:
         """Find out which rows are open: all of them, or those that an earlier run has left."""
         left = None
         if self.record.attempts_started > 1:
-            left = _patiently(lambda: self.store.jobs.read_part(self.record.key))
+            left = patiently(lambda: self.store.jobs.read_part(self.record.key))
         if left is None or left.part is None:
             self.open = list(range(self.bind["rows"]))
-            self.results = RowResults.empty(len(self.open))
+            self.results = RowResults.empty(len(self.open), self._kept_steps())
+            self.results.value.spent = self._spent_before(left)
         else:
-            self._go_on_from(left.part)
+            self._go_on_from(left.part, left)
         if left is not None:
+            self.files.remove_earlier()
             self._give_up_rows(left.dead)
-        if self.taken.is_suspect and not (left and left.died) and len(self.open) > 1 and self._may_delegate():
-            self._delegate_from(
-                1, 1
-            )  # one of its rows kills its workers: each is to show that it is not the one
+        self.open = self.results.without_rows_through(self.open)
+        if self.taken.is_suspect and not (left and left.died):
+            self._run_first_call_alone()
+        self.open = self.going_on.taken_out_of(self.open, self.results.steps)
+        if self.is_one_call:
+            self.open, *self.later = calls_of(self.open, self.rows_a_call, self.results.value.calls or ())
+            self.results.value.calls = self.later
 
-    def _go_on_from(self, part: str) -> None:
-        self.results = RowResults.read(part)
+    def _run_first_call_alone(self) -> None:
+        """One of the calls kills its workers: each is to show that it is not the one."""
+        first = self.rows_a_call
+        if first < len(self.open) and self._may_delegate():
+            self._delegate_from(first, first)
+
+    def _kept_steps(self) -> StepsSoFar | None:
+        if not self.steps:
+            return None
+        kept = self.files.rows.kept if self.bind.get("kept") else ()
+        return StepsSoFar.kept(self.steps, kept)
+
+    def _spent_before(self, left: PartOfRows | None) -> dict[int, dict[str, int]]:
+        by_job = {} if left is None else left.spent
+        return spent_before(self.bind, self.files.rows, self.results.value.spent, by_job)
+
+    def _go_on_from(self, part: str, left: PartOfRows) -> None:
+        self.results = RowResults.of(self.files.read(part), self.steps, self.record.attempts_made)
         saved = self.results.value
-        self.open = sorted(saved.errors) if saved.open is None else saved.open
-        self.results.reopen(self.open)
+        saved.spent = self._spent_before(left)
+        open = sorted(saved.errors) if saved.open is None else saved.open
+        if self.files.is_in_file(part):
+            self._save_part(self.results.text(open), (0, 0))  # the file goes
+        self.results.reopen(open)
+        now = _now()
+        saved.due = {row: due for row, due in saved.due.items() if due > now}
+        self.open = [row for row in open if row not in saved.due]
+        self.waiting = [row for row in open if row in saved.due]
+        self.going_on.store_again(self.results)
         if saved.rest:  # the earlier run had begun to delegate the others
             self._delegate_rest(saved.rest)
 
@@ -117,13 +162,13 @@ class _RowsRun:
         """Rows that have crashed their workers too often fail unrun."""
         for row in self.open[:]:
             if row in dead:
-                self._note(row, failed_by(self.taken, crashed(dead[row])), 0.0)
+                self._note(row, failed_by(self.taken, crashed(dead[row])), 0.0, {})
                 self.open.remove(row)
 
     def run(self) -> Outcome:
         """Run the open rows, one after the other, and return the job's outcome."""
         self.began = self.saved = self.last_move = time.monotonic()
-        self.runner.begin(self.open, self._note)
+        self.runner.begin(RowsToRun(self.open, self._note, self.results.steps, self._note_step))
         row_watch.add(self)
         try:
             early_end = self._run_all()
@@ -147,28 +192,80 @@ class _RowsRun:
                     self._take_and_delegate(time.monotonic() - self.began)
         return early_end
 
+    def after_overdue_call(self, end: Outcome, seconds: float) -> Outcome:
+        """Return the outcome of a run that is given up in its call."""
+        if len(self.open) > 1:
+            self.later = [*map(list, halves(self.open)), *self.later]
+            self.results.value.calls = self.later
+        else:
+            self._note(self.open[0], end, seconds, {})
+        return self._outcome()
+
+    def after_overdue_step(self, end_of: Callable[[RowSoFar], Outcome], seconds: float) -> Outcome:
+        """Return the outcome of a run that is given up in a step of its row."""
+        if self.results.steps is not None:
+            for place in self.open:
+                self._note(place, end_of(self.results.steps.row(place)), seconds, {})
+        return self._outcome()
+
     def broken_off(self, outcome: Outcome) -> Outcome:
         """Return the outcome of a run that ends before all of its rows have; what they have come to is kept."""
-        if self.results.done or self.results.value.errors:
+        if self.results.has_news:
             with contextlib.suppress(FlownbError):
-                self._save()
+                self._save(is_end=True)
         return self.with_open_rows(outcome)
 
     def with_open_rows(self, outcome: Outcome) -> Outcome:
         """Return the outcome with the rows that it ends: where the job as a whole fails, those that are open fail."""
         if outcome.kind != "failed":
             return outcome
-        return outcome._replace(rows=(0, len(self.open) - sum(self.results.saved)))
+        left = [
+            *self.open,
+            *self.going_on.places,
+            *(row for rows in self.later for row in rows),
+            *self.waiting,
+        ]
+        return outcome._replace(rows=self.results.left_by(left))
 
-    def _note(self, position: int, end: str | Outcome, seconds: float) -> None:
+    def _note(self, position: int, end: str | Outcome, seconds: float, spent: Amounts) -> None:
         """A row has ended: with the text of its value, or an error."""
+        if spent:
+            self.results.note_spent(position, spent)
+        if isinstance(end, str) and self.going_on.is_somewhere_else:
+            self.results.note_passed(position, seconds)
+            self.going_on.places.append(position)
+            return
         if isinstance(end, str):
             self.results.note_value(position, end, seconds, self.record.attempts_made)
+            return
+        if end.kind == "put_off":  # it stays open
+            self.results.value.due[position] = _now() + round(end.delay)
             return
         if end.kind == "retry":
             self.to_retry.append(position)
             self.last_retry = end
         self.results.note_error(position, end, seconds, self.record.attempts_made)
+
+    def _note_step(self, position: int, text: str, seconds: float, spent: Amounts) -> None:
+        """A step of a row has ended, and another one follows."""
+        steps = self.results.steps
+        if steps is None:
+            return
+        if spent:
+            self.results.note_spent(position, spent)
+        steps.note(position, text, seconds)
+        if seconds >= STEP_SECONDS:
+            steps.is_worth_saving = True
+            if self.runner.notes_at_once:
+                with self.runner.lock:
+                    self._save_steps(steps, time.monotonic())
+
+    def _save_steps(self, steps: StepsSoFar, now: float) -> None:
+        if steps.is_worth_saving and now >= self.next_save_of_steps:
+            steps.is_worth_saving = False
+            self._save()
+            self.saved = time.monotonic()
+            self.next_save_of_steps = self.saved + (self.saved - now) / SAVING_SHARE
 
     # ---- while rows run -----------------------------------------------------------------------------
 
@@ -195,6 +292,9 @@ class _RowsRun:
             self.runner.note_ended()
             self._save()
             self.saved = time.monotonic()
+        elif self.results.steps is not None:
+            self.runner.note_ended()
+            self._save_steps(self.results.steps, now)
 
     def _takes_long(self, now: float, left: int) -> bool:
         """Whether a row runs for longer than a slice, or, where a job finds out how many rows it can hold, all do."""
@@ -218,7 +318,8 @@ class _RowsRun:
             return
         self.runner.note_ended()
         fit = round(self.slice / seconds_a_row) if seconds_a_row else MOST_ROWS
-        self._delegate_from(rest[0], max(1, min(fit or begun, MOST_ROWS)))
+        size = self.rows_a_call
+        self._delegate_from(rest[0], max(1, min(fit or begun, MOST_ROWS) // size) * size)
 
     def _delegate_from(self, first: int, rows_a_job: int) -> None:
         self.results.cut(first, rows_a_job)
@@ -229,70 +330,71 @@ class _RowsRun:
     def _may_delegate(self) -> bool:
         """Whether this is a first run, whose rows are whole, of a job for whose rows no other flow waits."""
         if self.may_delegate is None:
-            self.may_delegate = len(self.open) == len(self.results.texts) and not self.results.value.rest
+            is_whole = len(self.open) == len(self.results.texts) and not self.going_on.stay_together
+            self.may_delegate = is_whole and not self.results.value.rest
             if self.may_delegate:
-                parents = _patiently(lambda: self.store.shared.read_further_parents([self.record.key]))
+                parents = patiently(lambda: self.store.shared.read_further_parents([self.record.key]))
                 self.may_delegate = not parents[self.record.key]
         return self.may_delegate
 
     def _delegate_rest(self, rows_a_job: int) -> None:
         """Store the jobs for the rest, then forget the rest here; each step may be done again after a crash."""
-        kept = len(self.results.texts)
-        rows = [codec.encode(row, "row") for row in codec.decode(self.record.data)["rows"]]
-        rest = rows[kept:]
-        if not rest:
+        kept, rows = len(self.results.texts), self.files.rows
+        if len(rows) <= kept:
             return
-        _patiently(lambda: delegate_rows(self.store, self.taken, self.bind, kept, rest, rows_a_job))
-        self._write("data", data_of(rows[:kept]))
+        patiently(lambda: delegate_rows(self.store, self.taken, self.bind, kept, rows, rows_a_job))
+        self._write("data", rows.data(0, kept))
         self.may_delegate = False
 
     # ---- what becomes of the job --------------------------------------------------------------------
 
-    def _save(self) -> None:
-        self._save_part(*self.results.so_far(self.to_retry))
+    def _save(self, *, is_end: bool = False) -> None:
+        part, open, counts = self.results.so_far(self.to_retry)
+        self._save_part(self.files.keep(part, open) if is_end else part, counts)
 
-    def _save_part(self, part: str, done: int, failed: int) -> None:
-        _patiently(
-            lambda: self.store.jobs.save_rows(
-                self.taken.base, self.record.id, part, done=done, failed=failed, own_run=self.of_job.own
-            )
-        )
-        self.results.saved = done, failed
+    def _save_part(self, part: str, counts: Sequence[int]) -> None:
+        tell_spent(self.taken, self.store, self.results)
+        (done, failed, *steps), own = counts, self.of_job.own
+        base, id, save = self.taken.base, self.record.id, self.store.jobs.save_rows
+        patiently(lambda: save(base, id, part, done=done, failed=failed, own_run=own, steps=steps))
+        self.results.saved = counts
 
     def _write(self, field: str, text: str) -> None:
-        _patiently(
-            lambda: self.store.jobs.update(
-                self.taken.base, self.record.id, field, text, own_run=self.of_job.own
-            )
-        )
+        base, id, own = self.taken.base, self.record.id, self.of_job.own
+        patiently(lambda: self.store.jobs.update(base, id, field, text, own_run=own))
 
     def _note_run_time(self, seconds: float) -> None:
         """Let the batch's next jobs hold as many rows as fit into a slice; the slowest row of many says little."""
         rows = len(self.open)
         if "slice" in self.bind and rows:
             if rows > FEW_ROWS:
-                rows, seconds = rows - 1, seconds - max(self.results.value.seconds)
+                rows, seconds = rows - 1, seconds - max(self.results.value.ms) / 1000
             with contextlib.suppress(ServerError):
-                self.store.batch_rows.write_seconds(
-                    self.record.queue, self.record.name, max(seconds, 0.0) / rows
-                )
+                name = stored_steps.timed_name(self.record.name, stored_steps.steps_in(self.bind))
+                self.store.batch_rows.write_seconds(self.record.queue, name, max(seconds, 0.0) / rows)
 
     def _outcome(self) -> Outcome:
         results = self.results
-        if self.to_retry and self.last_retry:
+        if moved := self.going_on.note_moved(results):
+            self._save()  # the job says where its rows are before these jobs are stored
+            self.going_on.store_moved(moved, results)
+        if self.later and not self.to_retry:
             self._save()
+            return returned(self.taken)
+        if self.to_retry and self.last_retry:
+            self._save(is_end=True)
             return self.last_retry._replace(reason=results.summary(len(results.texts)), rows=results.ended)
-        text = results.text(None)
+        if results.value.due:
+            self._save(is_end=True)
+            wait = max(min(results.value.due.values()) - _now(), 1)
+            return put_off(self.taken, wait)._replace(rows=results.ended)
+        text = self.files.keep(results.text(None))
         if results.value.errors and '"fpof":' in (self.record.parent or ""):
-            self._save_part(text, results.done, results.failed)
+            self._save_part(text, results.all_ended)
             return failed(self.taken, results.summary(len(results.texts)))._replace(rows=results.ended)
         return completed_with(self.taken, text)._replace(rows=results.ended)
 
 
-def _patiently(ask: Callable[[], Any]) -> Any:
-    """Ask a server that may be away for a while: what the rows have come to must not be lost with it."""
-    for _ in range(TRIES_OF_SERVER):
-        with contextlib.suppress(ServerError):
-            return ask()
-        time.sleep(PAUSE_BETWEEN_TRIES)
-    return ask()
+def _now() -> int:
+    """Return the time in ms, for what is to be run later."""
+    return round(time.time() * 1000)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any
 
 from flownb.api.job import Job
+from flownb.api.spending import Account
 from flownb.arguments import shown
-from flownb.errors import JobCrashed, OptionError, UnrecoverableError
+from flownb.errors import JobCrashed, JobTimeout, OptionError, UnrecoverableError
+from flownb.tasks import registry
 from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
@@ -20,14 +23,18 @@ from flownb.wire.store.job_records import Taken
 from flownb.worker.captured_output import log_of
 from flownb.worker.job_process import JobProcess
 from flownb.worker.lease_keeper import keeper
+from flownb.worker.overdue_rows import after_overdue_call, after_overdue_step
 from flownb.worker.packed_job import PackedJob, UnknownWork, WorkPacker, need_cloudpickle, run_packed
 from flownb.worker.row_runners import RowsInProcess
 from flownb.worker.run import run
 from flownb.worker.run_log import RunLog
-from flownb.worker.run_outcomes import outcome_of_error, returned, with_lines
+from flownb.worker.run_outcomes import outcome_of_error, returned, with_lines, with_spent, without_setup
 from flownb.worker.run_rows import run_rows
 from flownb.worker.sent_rows import SentRows
-from flownb.worker.work import GivenUp, Work
+from flownb.worker.step_calls import outcome_of_crash
+from flownb.worker.steps_so_far import RowSoFar
+from flownb.worker.telling import RunAccount
+from flownb.worker.work import GivenUp, Work, options_of
 
 log = logging.getLogger("flownb.worker")
 
@@ -45,11 +52,18 @@ class Runner:
         self._submit = submit
         self._coroutine: Future[Any] | None = None  # written by the thread that runs the job; `kill` reads it
         self._is_given_up = False  # written by `kill`
+        self._problem: str | None = None  # why what the job needs could not be loaded
 
     runs_elsewhere = False  #: in another process
 
-    def prepare(self) -> None:
-        """Get ready for a job; what this takes is no part of the job's time."""
+    def prepare(self, taken: Taken) -> None:
+        """Get ready for a job; what this takes is no part of the job's time. Where it fails, `run` says so."""
+        self._problem = None
+        if taken.record.queue in registry.to_prepare:
+            self._problem = self._load(taken, self._work_for(taken))
+
+    def _load(self, taken: Taken, work: Work) -> str | None:
+        """Load what the job's function needs; return why that failed."""
 
     def run(self, taken: Taken, entry: int) -> Outcome:
         """Run a job and return its outcome; whatever happens, this returns.
@@ -60,15 +74,28 @@ class Runner:
 
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
         """Return what it means for a job that its run is given up."""
-        return outcome_of_error(
-            taken, error, self._work_for(taken).retry, Job(taken.record, store=self._store)
-        )
+        work = self._work_for(taken)
+        outcome = outcome_of_error(taken, error, work.retry, Job(taken.record, store=self._store))
+        is_call = work.rows_a_call is not None and holds_rows(taken.record.bind)
+        if is_call and outcome.kind == "failed" and isinstance(error, JobTimeout):
+            seconds = (options_of(taken).timeout or 0) / 1000
+            return after_overdue_call(taken, work, self._store, outcome, seconds)
+        if work.steps and not is_call and isinstance(error, JobTimeout):
+            end_of = partial(outcome_of_crash, taken, work, self._store, error)
+            return after_overdue_step(
+                taken, work, self._store, end_of, (options_of(taken).timeout or 0) / 1000
+            )
+        return outcome
 
     def kill(self) -> None:
         """End what runs, where that can be, and run nothing any more: a coroutine is cancelled, a thread goes on."""
         self._is_given_up = True
         if self._coroutine is not None:
             self._coroutine.cancel()
+
+    def close(self) -> None:
+        """The slot ends: so does what runs, and what was loaded is closed."""
+        self.kill()
 
     def _await(self, awaitable: Any) -> Any:
         """Wait for what an `async` function returns; raise `GivenUp` when the run is given up meanwhile."""
@@ -87,15 +114,22 @@ class InThread(Runner):
     """Runs jobs in the slot's own thread."""
 
     _log: RunLog | None = None  # of the run; the slot's thread writes, `give_up` takes
+    _account: Account | None = None  # the same
+
+    def _load(self, taken: Taken, work: Work) -> str | None:
+        return work.prepare()
 
     def run(self, taken: Taken, entry: int) -> Outcome:
+        if self._problem is not None:
+            return without_setup(taken, self._problem)
         work, note_row = self._work_for(taken), partial(keeper.page.note_row, entry)
-        self._log = log_of(taken, work)
-        return run(taken, work, self._store, self._await, note_row, self._log)
+        self._log, self._account = log_of(taken, work), RunAccount(taken, self._store)
+        return run(taken, work, self._store, self._await, note_row, self._log, self._account)
 
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
         outcome = super().give_up(taken, error)
-        return with_lines(taken, outcome, () if self._log is None else self._log.take())
+        outcome = with_lines(taken, outcome, () if self._log is None else self._log.take())
+        return with_spent(outcome, {} if self._account is None else self._account.spent)
 
 
 class RemoteRunner(Runner):
@@ -142,10 +176,25 @@ class InProcess(RemoteRunner):
         super().__init__(*given)
         self._process = JobProcess()
 
-    def prepare(self) -> None:
+    def prepare(self, taken: Taken) -> None:
         self._process.prepare()
+        super().prepare(taken)
+
+    def _load(self, taken: Taken, work: Work) -> str | None:
+        if work.stays:
+            return None
+        with suppress(UnrecoverableError):  # it cannot be packed: `run` says so
+            packed = self._packer.pack(None, work, self._store.prefix, self._address)
+            try:
+                return self._process.load(packed)
+            except JobCrashed as error:
+                self._process.prepare()
+                return f"the setup of task {taken.record.name} failed: {error}"
+        return None
 
     def _send(self, taken: Taken, work: Work) -> Outcome:
+        if self._problem is not None:
+            return without_setup(taken, self._problem)
         if holds_rows(taken.record.bind):
             rows = self._rows(taken, work)
             outcome = run_rows(taken, work, self._store, rows)
@@ -153,14 +202,23 @@ class InProcess(RemoteRunner):
         return self._process.run(self._packed(taken, work))
 
     def _rows(self, taken: Taken, work: Work) -> RowsInProcess:
-        def pack(positions: Sequence[int]) -> PackedJob:
-            return self._packed(taken, work, SentRows(positions, self._process.page.fd))
+        def pack(positions: Sequence[int], so_far: Mapping[int, RowSoFar]) -> PackedJob:
+            return self._packed(taken, work, SentRows(positions, self._process.page.fd, so_far))
 
-        return RowsInProcess(self._process, pack, lambda error: self.give_up(taken, error))
+        def crashed(error: JobCrashed, row: RowSoFar | None) -> Outcome:
+            if row is None:
+                return self.give_up(taken, error)
+            return outcome_of_crash(taken, work, self._store, error, row)
+
+        return RowsInProcess(self._process, pack, crashed)
 
     def kill(self) -> None:
         super().kill()
         self._process.kill()
+
+    def close(self) -> None:
+        super().kill()
+        self._process.close()
 
 
 class InExecutor(RemoteRunner):

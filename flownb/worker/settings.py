@@ -17,7 +17,8 @@ class WorkerSettings:
     connection: Connection
     bases: Callable[[], list[str]]  #: the queues to serve now, as keys; they change when tasks are defined
     limiter_of: Callable[[str], dict[str, int] | None]  #: the limiter of a queue
-    concurrency: int
+    lane_of: Callable[[str], tuple[str, int]]
+    """The name of a queue's lane, and how many of its jobs run at a time; see `lanes.py`."""
     lock_ms: int
     stalled_interval: float  #: seconds
     max_stalled_count: int

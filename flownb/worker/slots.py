@@ -1,4 +1,4 @@
-"""The threads that run jobs, as many as a worker's concurrency, and the loop for `async` functions.
+"""The threads that run jobs: as many as are needed, up to the slots' width.
 
 The threads are daemons, and not those of a `ThreadPoolExecutor`, which are joined at exit: a running job would hold up
 the restart of a kernel until the kernel is killed.
@@ -6,39 +6,53 @@ the restart of a kernel until the kernel is killed.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING
 
-from flownb.errors import JobTimeout
 from flownb.wire.outcomes import Outcome
+from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.captured_output import tell_once
+from flownb.worker.event_loop import Loop
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.middleware import Hooks
 from flownb.worker.own_calls import belongs_to
 from flownb.worker.run_outcomes import failed_as_stored, unbegun
 from flownb.worker.runners import Runner
 from flownb.worker.settings import WorkerSettings
-from flownb.worker.work import options_of
+from flownb.worker.work import Work, options_in
 
-CANCEL_SECONDS = 2.0  # that cancelled coroutines have at the end
+if TYPE_CHECKING:
+    from flownb.worker.lanes import Lane
 
 
 class Held:
     """A job that this worker holds: waiting for a slot, or running in one."""
 
-    __slots__ = ("abandoned", "entry", "has_ended", "held_since", "runner", "started", "taken", "timeout")
+    __slots__ = (
+        "abandoned",
+        "entry",
+        "has_ended",
+        "held_since",
+        "in_loop",
+        "lane",
+        "runner",
+        "started",
+        "taken",
+        "timeout",
+    )
 
-    def __init__(self, taken: Taken) -> None:
+    def __init__(self, taken: Taken, lane: Lane, now: float) -> None:
         self.taken = taken
+        self.lane = lane  # whose slots run it
+        self.in_loop = False  # as a coroutine, without a thread; written before it begins
         self.entry = -1  # in the page that the keeper of leases reads
-        self.held_since = time.monotonic()
-        self.timeout = options_of(taken).timeout  # ms
+        self.held_since = now  # monotonic time
+        self.timeout = options_in(taken.record.opts).timeout  # ms
         # The slot's thread writes the runner before the start: whoever sees that a job has started sees its runner.
         self.runner: Runner | None = None
         self.started: float | None = None  # monotonic time
@@ -53,34 +67,75 @@ class Held:
         return (self.started or 0.0) + (self.timeout or 0) / 1000
 
 
-class Slots:
-    """Runs jobs in `concurrency` threads, each with its runner; `done(held, outcome, seconds)` is called in theirs."""
+End = tuple[Held, Outcome, float]  #: of a job that has run for so many seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How a worker's jobs run."""
+
+    work_for: Callable[[Taken], Work]
+    store: Store
+    make_runner: Callable[[], Runner]  #: for each thread
+    loop: Loop
+    is_async: Callable[
+        [Taken], bool
+    ]  #: is a job's function, by all that is known before it begins, a coroutine's?
+
+
+class SlotsOfWorker:
+    """What all slots of a worker have in common: whose they are, what runs there, who is told of an end."""
 
     def __init__(
         self,
         settings: WorkerSettings,
-        make_runner: Callable[[], Runner],
-        done: Callable[[Held, Outcome, float], None],
+        entry: int,
+        running: Running,
+        tell: Callable[[End | Held], None],
         hooks: Hooks,
-        worker: int,
     ) -> None:
-        self._settings = settings
-        self._worker = worker  # the worker's entry in the page of held jobs
-        self._make_runner = make_runner
-        self._done = done
-        self._before_run = hooks.before_run
-        self._after_run = hooks.after_run
-        self._runners: set[Runner] = set()  # each slot's thread adds and takes out its own
-        self._waiting: SimpleQueue[Held | None] = (
-            SimpleQueue()
-        )  # the pump's thread puts, the slots get; None ends one
+        self.name = settings.name
+        self.identity = settings.identity
+        self.connection = settings.connection
+        self.entry = entry  #: the worker's, in the page of held jobs
+        self.running = running
+        self.tell = tell  #: the pump of an end, or of a job that turns out to be for a thread
+        self.hooks = hooks
 
-    def start(self) -> None:
-        for _ in range(self._settings.concurrency):
-            self._open_slot()
+    def end(self, held: Held, outcome: Outcome, seconds: float) -> None:
+        """A job's function has returned, in the thread or loop in which it ran."""
+        if outcome.printed:
+            tell_once()
+        if not held.abandoned:
+            keeper.page.end(held.entry)
+        for after_run in self.hooks.after_run:
+            after_run(held.taken, outcome, seconds)
+        if held.abandoned:
+            keeper.page.free(held.entry)
+        else:
+            self.tell((held, outcome, seconds))
+
+
+class Slots:
+    """Runs jobs in up to `width` threads, each with its runner. The pump's thread alone calls what has no underscore.
+
+    A thread is opened when a job finds none free.
+    """
+
+    def __init__(self, worker: SlotsOfWorker, width: int) -> None:
+        self.width = width
+        self.held = 0  #: jobs that were put here, have not ended and were not taken back
+        self._of = worker
+        self._threads = 0  # that run jobs, or wait for one
+        self._runners: set[Runner] = set()  # each slot's thread adds and takes out its own
+        self._waiting: SimpleQueue[Held | None] = SimpleQueue()  # None ends a thread
 
     def put(self, held: Held) -> None:
         self._waiting.put(held)
+        self.held += 1
+        if self._threads < self.held and self._threads < self.width:
+            self._threads += 1
+            self._open_slot()
 
     def waiting(self) -> int:
         """Return how many jobs wait for a slot."""
@@ -95,35 +150,32 @@ class Slots:
                 unstarted.append(held)
         return unstarted
 
-    def abandon(self, held: Held) -> Outcome:
-        """Give up on a job that ran past its timeout: a process is killed, a coroutine cancelled; a thread goes on."""
+    def abandon(self, held: Held) -> None:
+        """Give up on a job that ran past its timeout: a process is killed; a thread goes on, and another takes over."""
         assert held.runner is not None  # it has started
-        held.abandoned = True
         held.runner.kill()
         self._open_slot()
-        limit = (held.timeout or 0) / 1000
-        return held.runner.give_up(held.taken, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
 
     def close(self) -> None:
-        for _ in range(self._settings.concurrency):
+        for _ in range(self._threads):
             self._waiting.put(None)
         for runner in list(self._runners):
-            runner.kill()
+            runner.close()
 
     def _open_slot(self) -> None:
-        threading.Thread(target=self._work, name=f"flownb-{self._settings.name}-slot", daemon=True).start()
+        threading.Thread(target=self._work, name=f"flownb-{self._of.name}-slot", daemon=True).start()
 
     def _work(self) -> None:
-        belongs_to(self._settings.identity)
-        runner = self._make_runner()
+        of, page, waiting = self._of, keeper.page, self._waiting
+        belongs_to(of.identity)
+        runner = of.running.make_runner()
         self._runners.add(runner)
-        page = keeper.page
-        while (held := self._waiting.get()) is not None:
-            runner.prepare()
-            for before_run in self._before_run:
+        while (held := waiting.get()) is not None:
+            runner.prepare(held.taken)
+            for before_run in of.hooks.before_run:
                 before_run(held.taken)
-            if not page.begin(held.entry, self._worker, elsewhere=runner.runs_elsewhere):
-                self._done(held, unbegun(held.taken, held.held_since), 0.0)
+            if not page.begin(held.entry, of.entry, elsewhere=runner.runs_elsewhere):
+                of.tell((held, unbegun(held.taken, held.held_since), 0.0))
                 continue
             held.runner = runner
             held.started = started = time.monotonic()
@@ -131,58 +183,8 @@ class Slots:
                 outcome = runner.run(held.taken, held.entry)
             except BaseException as error:  # not the function's, which are outcomes; the slot lives on
                 outcome = failed_as_stored(held.taken, error)
-            seconds = time.monotonic() - started
-            if outcome.printed:
-                tell_once()
-            if not held.abandoned:
-                page.end(held.entry)
-            for after_run in self._after_run:
-                after_run(held.taken, outcome, seconds)
+            of.end(held, outcome, time.monotonic() - started)
             if held.abandoned:
-                page.free(held.entry)
                 break
-            self._done(held, outcome, seconds)
         self._runners.discard(runner)
-        runner.kill()
-
-
-class Loop:
-    """One asyncio loop in a thread of its own, for processors that are `async def`; made when one is first called."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._lock = threading.Lock()  # slots start the loop, a closing thread ends it
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def submit(self, awaitable: Any) -> Future[Any]:
-        """Run an awaitable in the loop; the future that holds its result cancels it, too."""
-
-        async def to_end() -> Any:
-            return await awaitable
-
-        return asyncio.run_coroutine_threadsafe(to_end(), self._started())
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(
-                    target=self._loop.run_forever, name=f"flownb-{self._name}-asyncio", daemon=True
-                ).start()
-            return self._loop
-
-    def close(self) -> None:
-        """Cancel what still runs, so that no slot waits for it any more, and end."""
-        with self._lock:
-            if self._loop is not None:
-                asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop)
-                self._loop = None
-
-
-async def _cancel_all() -> None:
-    running = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in running:
-        task.cancel()
-    if running:
-        await asyncio.wait(running, timeout=CANCEL_SECONDS)
-    asyncio.get_running_loop().stop()
+        runner.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -12,18 +13,22 @@ from flownb import connection as connections
 from flownb.api.job import Job
 from flownb.connection import Connection
 from flownb.errors import FlowError
-from flownb.tasks import binding, registry
+from flownb.tasks import binding, registry, rows_as_arguments
+from flownb.tasks.setup import SetupFailed
 from flownb.tasks.task import Task
-from flownb.wire import keys
+from flownb.wire import keys, stored_steps
 from flownb.wire.store.job_records import Taken
 from flownb.worker.added_tasks import added_tasks_on
+from flownb.worker.end_of_batch import EndOfBatch
 from flownb.worker.registered_code import CodeRegistration, is_of_a_cell, registered_code_on
 from flownb.worker.retry_policy import BackoffRetry
-from flownb.worker.work import Work
-from flownb.worker.worker import Worker, is_running
+from flownb.worker.setup_stops import KERNEL_WORKER, SetupStops, stops
+from flownb.worker.weighing import weighing
+from flownb.worker.work import Work, WorkStep
+from flownb.worker.worker import MOST_SLOTS, Worker, is_running
 
-KERNEL_WORKER = "flownb-kernel"  # the name of a kernel's own worker
-KERNEL_THREADS = 4
+THREADS = 4  # for `def` tasks, where nobody says how many
+COROUTINES = 100  # of `async` tasks at a time, where nobody says how many
 
 _starting = threading.RLock()
 
@@ -31,31 +36,87 @@ _starting = threading.RLock()
 class TaskWorker(Worker):
     """Serves every task of this process's modules, or those of some queues, also tasks defined after it was started.
 
+    Without `concurrency` it opens as many slots as its tasks need, in threads; in processes it has four.
+
     Raises FlowError where kernels run other functions for all of these queues; it takes up a queue when that is over.
     """
 
-    _middleware = (*Worker._middleware, CodeRegistration)
+    _middleware = (*Worker._middleware, CodeRegistration, SetupStops, EndOfBatch)
     _is_deployed = True
 
-    def __init__(self, *, concurrency: int = 4, queues: Iterable[str] | None = None, **options: Any) -> None:
-        super().__init__(queues or keys.BATCH_QUEUE, binding.unknown, concurrency=concurrency, **options)
+    def __init__(
+        self, *, concurrency: int | None = None, queues: Iterable[str] | None = None, **options: Any
+    ) -> None:
+        slots = THREADS if concurrency is None else concurrency
+        super().__init__(queues or keys.BATCH_QUEUE, binding.unknown, concurrency=slots, **options)
+        self._is_wide = concurrency is None and self._executor == "threads"
         self._only = list(queues) if queues is not None else None
+        self._works: dict[tuple[str, str], Work] = {}  # by queue and name, the last one made; all slots write
 
     def task_queues(self) -> list[str]:
         """Return the queues of tasks that are served now."""
         known = [queue for queue in registry.queues() if self._only is None or queue in self._only]
-        return list(filter(self._code.may_serve, known))
+        return [queue for queue in known if self._code.may_serve(queue) and not stops.has_all_of(queue)]
 
     def _served(self) -> list[str]:
         return [*self.task_queues(), keys.BATCH_QUEUE]
 
     def _work_for(self, taken: Taken) -> Work:
-        now = self._code.task(taken.record.queue, taken.record.name)
-        task = self._added.task_for(taken, now, is_deployed=self._is_deployed)
+        record = taken.record
+        if stored_steps.has_steps(record.bind):
+            return self._work_of_steps(taken)
+        task = self._task_for(record.flow, record.queue, record.name)
         if task is None:
             return super()._work_for(taken)
-        backoff = None if task.backoff is None else functools.partial(_ask_task, task.backoff)
-        return Work(functools.partial(binding.call, task), BackoffRetry(task.retry_on, backoff), task=task)
+        if taken.is_unweighed:
+            return weighing(task)
+        if task.setup and (stopped := _stopped_by_setup(task)):
+            return stopped
+        work = self._works.get((record.queue, record.name))
+        if work is None or work.task is not task:
+            work = self._works[record.queue, record.name] = _work_of(task)
+        return work
+
+    def _work_of_steps(self, taken: Taken) -> Work:
+        """Return what runs the steps of a job's rows that are this job's; without one of them nothing runs."""
+        steps = []
+        of_rows = stored_steps.steps_in(json.loads(taken.record.bind or "{}"))
+        here = stored_steps.stretch_of(of_rows, taken.record.name)
+        for step in of_rows[here.start : here.stop]:
+            task = self._task_for(taken.record.flow, step.queue, step.name)
+            if task is None or task.name != step.name:
+                return super()._work_for(taken)
+            if task.setup and (stopped := _stopped_by_setup(task)):
+                return stopped
+            steps.append(WorkStep(task, _retry_of(task), step.opts))
+        first = steps[0]
+        return Work(
+            functools.partial(binding.call, first.task),
+            first.retry,
+            task=first.task,
+            steps=tuple(steps),
+            names=tuple(step.name for step in of_rows),
+            first_step=here.start,
+            stays=taken.is_unweighed,  # a function that weighs does not travel
+        )
+
+    def _task_for(self, flow: str | None, queue: str, name: str) -> Task | None:
+        now = self._code.task(queue, name)
+        return self._added.task_for(flow, queue, name, now, is_deployed=self._is_deployed)
+
+    def _is_async(self, taken: Taken) -> bool:
+        task = registry.find(taken.record.queue, taken.record.name)
+        return task is not None and task.is_async
+
+    def _lane_of(self, base: str) -> tuple[str, int]:
+        if not self._is_wide:
+            return super()._lane_of(base)
+        queue = keys.queue_of_base(base)
+        name, width = ("async", COROUTINES) if registry.is_async(queue) else ("threads", THREADS)
+        most, of_flows = registry.concurrency(queue), self._added.most_of_flows(queue)
+        if most is None and of_flows <= width:
+            return name, width
+        return f"queue {queue}", min(most or of_flows, MOST_SLOTS)
 
     def _limiter_of(self, base: str) -> dict[str, int] | None:
         return registry.limiter(keys.queue_of_base(base))
@@ -65,17 +126,21 @@ class TaskWorker(Worker):
         connection.ensure_writable()
         self._added, self._code = added_tasks_on(connection), registered_code_on(connection)
         self._register()
+        stops.clear(registry.queues())
         stop = registry.listen(self._defined)  # a queue is registered before the pump hears of it
         super()._begin()
         self._stops = [
             stop,
             registry.listen(lambda _: self._pump.queues_changed()),
             self._code.listen(self._pump.queues_changed),
+            self._added.listen(self._pump.queues_changed),
+            stops.listen(self._pump.queues_changed),
         ]
 
     def _register(self) -> None:
         self._code.deploy(self._only)
         refused = self._code.register()
+        self._added.give_concurrency(self.task_queues())
         if refused and not self.task_queues():
             raise FlowError(next(iter(refused.values())))
         for why in refused.values():
@@ -83,6 +148,14 @@ class TaskWorker(Worker):
 
     def _defined(self, queue: str) -> None:
         self._code.register()
+        self._added.give_concurrency([queue])
+        self._go_on_with(queue)
+
+    def _go_on_with(self, queue: str) -> None:
+        """A task was defined anew: where its setup had failed, its rows run by what it is now."""
+        for _, name in stops.clear([queue]):
+            if (task := registry.find(queue, name)) is not None:
+                self._added.replace(task)
 
     def _end(self) -> None:
         for stop in self._stops:
@@ -92,7 +165,33 @@ class TaskWorker(Worker):
             self._code.withdraw()
 
     def __repr__(self) -> str:
-        return f"workers(concurrency={self.concurrency}, {'running' if self.running else 'not running'})"
+        width = "" if self._is_wide else f"concurrency={self.concurrency}, "
+        return f"workers({width}{'running' if self.running else 'not running'})"
+
+
+def _work_of(task: Task) -> Work:
+    call = binding.call_with_setup if task.setup else binding.call
+    if task.batch_size is not None:
+        call = rows_as_arguments.call_for_one
+    return Work(functools.partial(call, task), _retry_of(task), task=task)
+
+
+def _stopped_by_setup(task: Task) -> Work | None:
+    """Return what stands for a task's work where its setup has failed in this process."""
+    why = stops.why_of(task.queue, task.name)
+    if not why:
+        return None
+    is_served = stops.has_all_of(task.queue)  # no more: it goes back; else another worker may know the task
+    return Work(functools.partial(_stand_still, why) if is_served else binding.unknown, stays=True)
+
+
+def _stand_still(why: str, job: Job) -> Any:
+    raise SetupFailed(why)
+
+
+def _retry_of(task: Task) -> BackoffRetry:
+    backoff = None if task.backoff is None else functools.partial(_ask_task, task.backoff)
+    return BackoffRetry(task.retry_on, backoff)
 
 
 def _ask_task(
@@ -103,9 +202,12 @@ def _ask_task(
 
 
 def workers(
-    concurrency: int = 4, *, executor: Any = "threads", connection: Connection | None = None
+    concurrency: int | None = None, *, executor: Any = "threads", connection: Connection | None = None
 ) -> TaskWorker:
     """Serve every task of this process from now on, `concurrency` rows or jobs at a time; ``close()`` ends it.
+
+    Without `concurrency` as many as the tasks ask for: `def` in 4 threads and 100 calls of `async def` at a time, or as
+    many as a task's or a flow's own ``concurrency=`` says; processes are four. An `async` call takes no thread.
 
     Replaces the workers that a kernel on the embedded server starts by itself, and those of an earlier call, whose
     running rows finish. Inside a ``with``, the end of the block ends it. With ``executor="processes"`` each
@@ -142,22 +244,33 @@ class _KernelWorker(TaskWorker):
     def _register(self) -> None:
         for why in self._code.register().values():
             print(f"flownb: not served here: {why}")
+        self._added.give_concurrency(self.task_queues())
 
     def _defined(self, queue: str) -> None:
         refused = self._code.register()
+        self._added.give_concurrency([queue] if queue not in refused else [])
         if queue in refused and any(map(is_of_a_cell, registry.tasks(queue))):
             raise FlowError(
                 refused[queue]
             )  # an import goes on: it may need no more than other tasks of its module
+        self._go_on_with(queue)
 
 
 def register_code(connection: Connection, queues: Iterable[str]) -> None:
-    """Register what this process runs where its workers serve, or will.
+    """Register what this process runs where its workers serve, or will, and what its tasks say of their queues.
 
     Raises FlowError where another process runs other functions for one of these queues.
     """
+    queues = list(queues)
+    stops.clear(queues)
     if not connection.read_only and (connection.embedded or is_running(KERNEL_WORKER)):
         registered_code_on(connection).register_for(queues)
+    added_tasks_on(connection).give_concurrency(queues)
+
+
+def widen(connection: Connection, flow: str, queues: Iterable[str], most: int | None) -> None:
+    """A flow that is about to be added lets so many of its jobs run at a time: open as many slots for its queues."""
+    added_tasks_on(connection).widen(flow, queues, most)
 
 
 def keep_tasks(connection: Connection, name: str, flow: str, tasks: Iterable[Task]) -> None:
@@ -172,7 +285,9 @@ def has_kept_tasks(connection: Connection, flow: str) -> bool:
 
 def take_over_batch(connection: Connection, name: str, flow: str) -> None:
     """Let what has not run of a batch run here by the functions as they are defined by now."""
+    stops.clear(registry.queues())
     added_tasks_on(connection).take_over(name, flow)
+    added_tasks_on(connection).widen_as_stored(flow)
     if not connection.read_only and (connection.embedded or is_running(KERNEL_WORKER)):
         registered_code_on(connection).register()
 
@@ -188,10 +303,22 @@ def start_kernel_worker(connection: Connection) -> None:
             _start_with_first_task(connection)
             return
         refused = registered_code_on(connection).register()
-        tasks = ", ".join(queue for queue in registry.queues() if queue not in refused)
-        if tasks:
-            print(f"flownb: this kernel serves {tasks} with {KERNEL_THREADS} threads")
-        _KernelWorker(concurrency=KERNEL_THREADS, connection=connection, name=KERNEL_WORKER).start()
+        if served := [queue for queue in registry.queues() if queue not in refused]:
+            print(f"flownb: this kernel serves {_with_slots(served)}")
+        _KernelWorker(connection=connection, name=KERNEL_WORKER).start()
+
+
+def _with_slots(queues: Iterable[str]) -> str:
+    """Return queues of tasks in words, and how many of their rows run at a time."""
+    by_slots: dict[str, list[str]] = {}
+    for queue in queues:
+        most = registry.concurrency(queue)
+        if registry.is_async(queue):
+            slots = f"{most or COROUTINES} async calls at a time"
+        else:
+            slots = f"{most or THREADS} threads"
+        by_slots.setdefault(slots, []).append(queue)
+    return "; ".join(f"{', '.join(some)} with {slots}" for slots, some in by_slots.items())
 
 
 def _start_with_first_task(connection: Connection) -> None:

@@ -22,6 +22,7 @@ from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.wire.versions import refuse_newer
 from flownb.worker.auto_remover import AutoRemover
+from flownb.worker.event_loop import Loop
 from flownb.worker.listeners import Listeners
 from flownb.worker.middleware import Middleware
 from flownb.worker.own_calls import refuse_own
@@ -30,10 +31,11 @@ from flownb.worker.pump import JOIN_SECONDS, Pump
 from flownb.worker.retry_policy import BackoffRetry
 from flownb.worker.runners import read_executor, runner_factory
 from flownb.worker.settings import WorkerSettings
-from flownb.worker.slots import Loop
+from flownb.worker.slots import Running
 from flownb.worker.vanished_data import VanishedData
 from flownb.worker.work import Processor, Work
 
+MOST_SLOTS = 5000
 GRACE_SECONDS = 10.0  # that running jobs have at a close
 GRACE_SECONDS_AT_EXIT = 1.0
 
@@ -46,6 +48,11 @@ _running: dict[str, Worker] = {}  # by name; written by whoever starts or closes
 def is_running(name: str) -> bool:
     """Say whether this process runs a worker of that name."""
     return name in _running
+
+
+def holds_jobs(worker: Worker) -> bool:
+    """Say whether jobs run in a worker that was started, or wait there for a slot."""
+    return worker._pump.holds_jobs()
 
 
 class Worker(Service):
@@ -101,7 +108,8 @@ class Worker(Service):
         if backoff_strategy is not None and not callable(backoff_strategy):
             raise OptionError("backoff_strategy: a function of attempts made, type, error and job")
         self._work = Work(processor, BackoffRetry(ask=backoff_strategy))
-        self.concurrency = whole("concurrency", concurrency, 1, 1000)
+        self._calls_coroutine = self._work.is_async
+        self.concurrency = whole("concurrency", concurrency, 1, MOST_SLOTS)
         self._executor = read_executor(executor)
         self._limiter = read_limiter(limiter)
         self._lock_ms = round(seconds(lock_duration, "lock_duration") * 1000)
@@ -117,6 +125,9 @@ class Worker(Service):
         self._is_paused = False  # written by `pause` and `resume`, in any thread; the pump's reads it
         self._grace = GRACE_SECONDS  # written by `close` and `retire`
         self._retiring: threading.Thread | None = None  # waits for the end of what still runs
+        # What its jobs and listeners are known by; written before the first of them runs, which may be while `start`
+        # has not returned, and taken away when it ends.
+        self._identity: str | None = None
 
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or Ctrl-C, then close; for scripts.
@@ -171,8 +182,8 @@ class Worker(Service):
         7
         """
         wait = flag("wait", wait)
-        if self.running and wait:
-            refuse_own(self._pump.settings.identity, "pause()", "call pause(wait=False)")
+        if wait:
+            refuse_own(self._identity, "pause()", "call pause(wait=False)")
         was_paused, self._is_paused = self._is_paused, True
         if self.running:
             self._pump.pause()
@@ -203,8 +214,7 @@ class Worker(Service):
         Worker('doc-served', concurrency=1, not running)
         """
         grace = seconds(grace, "grace")
-        if self.running:
-            refuse_own(self._pump.settings.identity, "close()", "tell another thread to call it")
+        refuse_own(self._identity, "close()", "tell another thread to call it")
         if self._retiring is not None:
             self._pump.hurry(grace)
             self._retiring.join(grace + JOIN_SECONDS)
@@ -244,30 +254,48 @@ class Worker(Service):
             if former := _running.get(self.name):
                 former.close() if self._hurries_former else former._retire()
             _running[self.name] = self
-        self._loop = Loop(self.name or "worker")
         settings = WorkerSettings(
             name=self.name or f"worker{next(_numbers)}",
             connection=connection,
             bases=self._bases,
             limiter_of=self._limiter_of,
-            concurrency=self.concurrency,
+            lane_of=self._lane_of,
             lock_ms=self._lock_ms,
             stalled_interval=self._stalled_interval,
             max_stalled_count=self._max_stalled_count,
         )
-        make_runner = runner_factory(
-            self._executor, connection.address(), self._work_for, self._store, self._loop.submit
-        )
+        self._identity = settings.identity
+        self._loop = Loop(self.name or "worker", settings.identity)
         self._pump = Pump(
             settings,
-            make_runner,
+            self._running_jobs(connection),
             [*(make() for make in self._middleware), self._listeners],
             lambda: self._is_paused,
         )
+        self._listeners.on_more = self._pump.hooks.look
         self._pump.start()
         self._unhook = connection.on_close(self.close)
 
+    def _running_jobs(self, connection: Connection) -> Running:
+        submit = self._loop.submit
+        return Running(
+            work_for=self._work_for,
+            store=self._store,
+            make_runner=runner_factory(
+                self._executor, connection.address(), self._work_for, self._store, submit
+            ),
+            loop=self._loop,
+            is_async=self._is_async if self._executor == "threads" else lambda taken: False,
+        )
+
+    def _is_async(self, taken: Taken) -> bool:
+        return self._calls_coroutine and taken.record.queue != keys.BATCH_QUEUE
+
+    def _lane_of(self, base: str) -> tuple[str, int]:
+        return "all", self.concurrency
+
     def _end(self) -> None:
+        self._identity = None
         self._listeners.tell("closing")
         self._pump.stop(self._grace)
         self._unhook()

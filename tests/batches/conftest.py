@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import collections
-import threading
-
 import pytest
 
 import flownb as fn
-
-
-class Runs(collections.Counter):
-    """How often a row ran."""
-
-    def __init__(self):
-        super().__init__()
-        self.noting = threading.Lock()
-
-    def note(self, n):
-        with self.noting:
-            self[n] += 1
-
-    def fresh(self):
-        """Return what ran since the last time, and forget it."""
-        with self.noting:
-            found = dict(self)
-            self.clear()
-        return found
+from tests.support.kernel_process import Kernel
+from tests.support.noted_runs import NotedRuns
 
 
 @pytest.fixture
 def runs():
-    return Runs()
+    return NotedRuns()
 
 
 @pytest.fixture
@@ -44,3 +24,17 @@ def square(runs):
         return n * n
 
     return square
+
+
+@pytest.fixture
+def start_kernel(server_folder, connection):
+    """Start kernels of one folder; those that a test leaves are killed."""
+    started = []
+
+    def start():
+        started.append(Kernel(server_folder))
+        return started[-1]
+
+    yield start
+    for kernel in started:
+        kernel.kill()

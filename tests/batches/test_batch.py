@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pandas as pd
 import pytest
 
 import flownb as fn
+from flownb.api import waiting
 from flownb.tasks import registry
 
 pytestmark = pytest.mark.usefixtures("connection")
@@ -222,7 +226,7 @@ def test_every_view_counts_rows_as_rows_whether_they_share_jobs_or_not(square, r
     options = {"by": "half", "into": [part, whole], "rows_per_job": rows_per_job}
     batch = fn.fan_out(frame, square, **options).wait(timeout=20)
     assert repr(batch).endswith(": 6 rows and 3 jobs, 9 completed)")
-    assert "6 rows and 3 jobs</span>" in batch.to_html()
+    assert "6 rows and 3 jobs · " in batch.to_html()
     assert "6 rows and 3 jobs, 9 completed" in str(batch)
 
 
@@ -307,7 +311,7 @@ def plain(n): ...
         ([{"text": 1, "lang": 2}], pair, {"limiter": 5}, "fan_out.limiter: write '5/s'"),
         ([{"text": 1, "lang": 2}], pair, {"version": 2}, "belongs to the task: @flownb.task(version=...)"),
         ([{"text": 1, "lang": 2}], pair, {"retry_on": OSError}, "to the task: @flownb.task(retry_on=...)"),
-        ([{"text": 1, "lang": 2}], pair, {"concurrency": 8}, "flownb.workers(concurrency=...)"),
+        ([{"text": 1, "lang": 2}], pair, {"concurrency": 0}, "fan_out.concurrency: a whole number from 1"),
         ([{"text": 1, "lang": 2}], pair, {"backoff": max}, "fan_out.backoff: a function belongs to the task"),
         ([{"text": 1, "lang": 2}], pair, {"attempts": "3"}, "fan_out.attempts: a whole number"),
         ([{"text": 1, "lang": 2}], pair, {"rows_per_job": 2.0}, 'rows_per_job: "auto" or a whole number'),
@@ -385,3 +389,32 @@ def test_rows_that_would_be_removed_with_their_results_are_refused(redis, option
     with pytest.raises(fn.OptionError, match="would take the rows' results and errors away"):
         fn.fan_out([1, 2], "rows", **{option: True})
     assert redis.dbsize() == 0
+
+
+def test_who_waits_hears_of_the_end_that_this_kernel_has_written(monkeypatch):
+    """However seldom the server is asked: a long batch is asked after four times a second."""
+    monkeypatch.setattr(waiting, "FIRST_PAUSE_SECONDS", 25.0)
+    monkeypatch.setattr(waiting, "LONGEST_PAUSE_SECONDS", 25.0)
+    may_end = threading.Event()
+
+    @fn.task
+    def gated(n):
+        may_end.wait(20)
+        return n
+
+    batch = fn.fan_out([1], gated)
+    threading.Timer(0.5, may_end.set).start()  # by then the server was asked
+    began = time.monotonic()
+    assert batch.results(timeout=60)["gated"].tolist() == [1]
+    assert time.monotonic() - began < 20
+
+
+def test_await_of_a_batch_gives_its_results(in_loop):
+    @fn.task
+    async def double(n):
+        return 2 * n
+
+    async def main():
+        return await fn.fan_out([1, 2, 3], double)
+
+    assert in_loop(main())["double"].tolist() == [2, 4, 6]

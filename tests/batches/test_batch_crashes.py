@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -230,6 +231,19 @@ def test_a_killed_kernels_aggregates_are_made_once_by_the_new_one(server_folder,
     assert runs(redis) == [1] * 2600  # those that were running had not come to an end
 
 
+def suspend(processes):
+    """Let them stand still; one that has ended by now, as what a program asks of its system does, needs none of it."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
+
+
+def resume(processes):
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+
+
 def test_a_closed_lid_charges_nothing(own_server):
     """The worker, its keeper of leases and the server stand still for longer than any lease, and go on."""
     program = LID.format(url=own_server.url)
@@ -243,11 +257,9 @@ def test_a_closed_lid_charges_nothing(own_server):
         assert process.stdout.readline() == "running\n"
         worker = psutil.Process(process.pid)
         asleep = [psutil.Process(own_server.process.pid), worker, *worker.children(recursive=True)]
-        for one in asleep:
-            one.suspend()
+        suspend(asleep)
         time.sleep(2.5)  # two and a half leases, and many sweeps
-        for one in asleep:
-            one.resume()
+        resume(asleep)
         said = json.loads(process.stdout.readline())
         process.stdin.close()
     assert said == {"values": list(range(8)), "attempts": [1] * 8, "ran": [1] * 8, "stalled": [0] * 8}
@@ -266,12 +278,10 @@ def test_a_lid_closed_while_others_work_charges_nothing_either(own_server):
         assert process.stdout.readline() == "running\n"
         worker = psutil.Process(process.pid)
         asleep = [worker, *worker.children(recursive=True)]
-        for one in asleep:
-            one.suspend()
+        suspend(asleep)
         with fn.Worker("slow", lambda job: job.data["n"], stalled_interval=0.2, connection=server):
             fn.attach("lid", connection=server).wait(timeout=60)
-        for one in asleep:
-            one.resume()
+        resume(asleep)
         said = json.loads(process.stdout.readline())
         process.stdin.close()
     server.close()

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flownb.batches.failures import Failure, failures
-from flownb.batches.results import TEXT_DTYPE
+from flownb.batches.labels import TEXT_DTYPE
 from flownb.wire.error_kinds import kind_of, type_and_message
 
 TEXT = str(pd.array([], dtype=TEXT_DTYPE).dtype)

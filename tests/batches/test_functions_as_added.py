@@ -12,20 +12,6 @@ import pytest
 import flownb as fn
 from tests.support.kernel_process import Kernel
 
-
-@pytest.fixture
-def start_kernel(server_folder, connection):
-    started = []
-
-    def start():
-        started.append(Kernel(server_folder))
-        return started[-1]
-
-    yield start
-    for kernel in started:
-        kernel.kill()
-
-
 # A cell: a task whose rows wait for a file, so that other cells run before they do.
 WAITING = """
 import os, time, functools

@@ -8,20 +8,27 @@ import sys
 import tracemalloc
 import zlib
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import flownb as fn
+from flownb.api.job import store_of
 from flownb.batches import arrow_frames, iterators, labels
 from flownb.batches.earlier_rows import RowLocations
 from flownb.batches.located_rows import LocatedRows
 from flownb.batches.row_counts import RowCounts
-from flownb.wire.child_list import ChildList
+from flownb.batches.row_files import pieces_of_files
+from flownb.state.shape import Declared
+from flownb.steering import remove
+from flownb.wire import child_list
+from flownb.wire.child_list import ChildList, ChildRows
 
 
 @pytest.fixture
@@ -159,6 +166,19 @@ def test_what_is_remembered_of_a_row_are_some_bytes():
     assert kept < 100_000 * 16
 
 
+def test_what_was_read_of_a_parquet_file_is_not_held(tmp_path):
+    """Pyarrow would keep every part of the file that it has read until all of it is."""
+    path = tmp_path / "rows.parquet"
+    with pa.parquet.ParquetWriter(path, pa.schema([("x", pa.float64())])) as file:
+        for part in range(20):
+            file.write_table(pa.table({"x": np.random.default_rng(part).random(20_000)}))
+    before, most = pa.total_allocated_bytes(), 0
+    for piece in pieces_of_files(path):
+        assert len(piece) <= 10_000
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < path.stat().st_size / 4
+
+
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=20), max_size=12))
 def test_equal_rows_are_counted_as_a_dict_counts_them(pieces):
     counts, expected = RowCounts(), collections.Counter()
@@ -176,6 +196,25 @@ def test_rows_are_found_as_in_a_dict(jobs):
     expected = {id: (f"bull:q:m{n}", at) for n, ids in enumerate(jobs) for at, id in enumerate(ids)}
     wanted = list(map(str, range(50)))
     assert RowLocations(packed).find(wanted) == [expected.get(id) for id in wanted]
+
+
+def test_the_jobs_below_a_parent_are_read_without_their_rows(connection, redis):
+    """Whoever looks at the tree, as `wait` does after some seconds, unpacks one piece of the rows at a time."""
+    store, root, rows = store_of(connection)[1], "bull:flownb-batch:b1", 5_000
+    for number in range(40):
+        first = number * rows
+        held = ChildRows(list(range(first, first + rows)), list(range(rows)), [rows])
+        packed = child_list.pack(["bull:q"], [f"m{number}"], held)
+        redis.hset(f"bull:flownb:children:{root}", str(number), packed)
+    keys = [f"bull:q:m{number}" for number in range(40)]
+    tracemalloc.start()
+    try:
+        assert Declared(store, root).children(root) == keys
+        assert list(remove._children_by_parent(store, root)) == [(root, keys)]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 40 * rows * 12
 
 
 # ---- results --------------------------------------------------------------------------------------------
@@ -226,6 +265,10 @@ def test_rows_are_where_their_positions_say(jobs, random, has_indexes):
     assert located.locations([*order[1:2], *order[:1]]) == [expected[n] for n in [*order[1:2], *order[:1]]]
     assert located.index.tolist() == [f"row {n}" for n in order]
     flat = [
-        (key, None if at < 0 else at) for some in located.jobs(2) for key, within in some for at in within
+        (key, None if at < 0 else at)
+        for some in located.jobs(2, most_rows=5)
+        for key, within in some
+        for at in within
     ]
-    assert located.in_order(flat) == [expected[n] for n in order]
+    places = range(len(flat)) if located.order is None else located.order
+    assert [flat[at] for at in places] == [expected[n] for n in order]

@@ -161,3 +161,29 @@ def test_a_429_with_its_retry_after_holds_all_workers_and_charges_no_attempt(ser
     # Two waits for 20 answers, 8 at a time: at each only those hear a 429 that a worker held already,
     # one in each of the 4 slots and at most one more for it.
     assert 2 <= len(service.refused) <= 2 * 8
+
+
+def test_a_batch_whose_every_call_was_limited_for_ten_minutes_pauses_and_says_so(redis, until):
+    answers = threading.Event()
+
+    @fn.task(queue="provider")
+    def ask(n):
+        if not answers.is_set():
+            raise fn.RateLimitError("0.05")
+        return n
+
+    now = int(
+        time.time() * 1000
+    )  # since eleven minutes every call is limited, and the last hold has just ended
+    redis.hset("bull:provider:meta", "limited", f"{now - 11 * 60_000} {now - 1000} {now} 1")
+    batch = fn.fan_out(range(3), ask, name="nov")
+    until(lambda: redis.sismember("bull:flownb:paused", redis.hget("bull:flownb:names", "nov")))
+    said = "the flow is paused: every call of queue 'provider' was limited for 10 minutes"
+    reasons = batch.explain()
+    assert said in reasons["why"].tolist()
+    assert "see whether the service's quota is used up, then resume()" in reasons["fix"].tolist()
+    assert said in fn.flows().loc[0, "why"]
+    answers.set()
+    batch.resume()
+    assert batch.results(timeout=30)["ask"].tolist() == [0, 1, 2]
+    assert redis.hget("bull:provider:meta", "limited") is None

@@ -16,6 +16,10 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 import flownb as fn
+from flownb.batches.row_facts import RowFacts
+from flownb.batches.stored_batch import StoredBatch
+from flownb.widgets.row_details import row_details
+from flownb.widgets.row_table import RowTable
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -96,6 +100,23 @@ def test_equal_labels_have_the_lines_of_each_of_their_rows(tell):
     assert [line for *_, line in lines_of(batch, rows=["x"])] == ["row 0 of many", "row 2 of many"]
 
 
+@pytest.mark.parametrize("rows_per_job", [1, 3])
+def test_rows_that_are_kept_have_their_own_lines_wherever_they_stand_now(tell, rows_per_job):
+    how = {"name": "kept", "rows_per_job": rows_per_job}
+    fn.fan_out(FRAME.iloc[[0, 2]], tell, **how).wait(timeout=60)
+    batch = fn.fan_out(FRAME.iloc[::-1], tell, **how).wait(timeout=60)
+    assert lines_of(batch) == sorted(RIGHT, key=lambda line: -ord(line[0]))
+    assert batch.row("c").logs["line"].tolist() == ["row 2 of many"]
+    stored = StoredBatch.own_batch(batch._stored.store, batch._stored.id)
+    assert [line[-1] for line in row_details(stored, 2)["log"]] == ["row 0 of many"]
+    page = RowTable(stored, RowFacts(stored)).page({})["rows"]
+    assert {row[1]: row[10] for row in page} == {
+        "a": "row 0 of many",
+        "b": "shop: odd: 1",
+        "c": "row 2 of many",
+    }
+
+
 def test_what_no_task_prints_goes_where_it_went(tell, capsys):
     @fn.task(logs=False)
     def shout(n):
@@ -163,6 +184,24 @@ def test_at_most_a_thousand_lines_of_a_row_are_kept_and_the_cut_is_said():
     assert lines[1001:] == ["0", "1", "2"]
 
 
+def test_a_bar_below_those_of_other_threads_leaves_its_last_state_too():
+    @fn.task
+    def draw(n):
+        print("first", file=sys.stderr)
+        for part in range(0, 120, 20):  # as tqdm draws a bar that has two above it
+            sys.stderr.write("\n\n")
+            sys.stderr.write(f"\r{part:3d}%")
+            sys.stderr.write("\x1b[A\x1b[A")
+        sys.stderr.write("\r100% left")
+        sys.stderr.write("\n")
+        print(file=sys.stderr)
+        sys.stderr.write("\n\r 50%\x1b[A")
+        print("over it", file=sys.stderr)
+
+    batch = fn.fan_out([0], draw).wait(timeout=60)
+    assert batch.logs()["line"].tolist() == ["first", "100% left", "", " 50%", "over it"]
+
+
 def test_what_ran_past_its_timeout_tells_what_it_printed_before():
     @fn.task(timeout="0.5s")
     def hang(n):
@@ -211,22 +250,97 @@ print("the cell")
 """
 
 
-def test_a_kernel_says_once_where_the_output_is(server_folder):
+def outputs_of(cell):
+    """Run a cell in a kernel of its own; return its outputs, kind and text."""
     root = str(Path(fn.__file__).parents[1])
     manager, client = start_new_kernel(env={**os.environ, "PYTHONPATH": root}, startup_timeout=120)
-    printed: list[str] = []
+    outputs: list[tuple[str, str]] = []
 
     def note(message):
-        if message["msg_type"] == "stream":
-            printed.append(message["content"]["text"])
+        kind, content = message["msg_type"], message["content"]
+        if kind in ("stream", "display_data", "update_display_data", "clear_output"):
+            outputs.append((kind, content.get("text") or content.get("data", {}).get("text/plain", "")))
 
     try:
-        cell = CELL.format(folder=str(server_folder))
-        assert client.execute_interactive(cell, output_hook=note, timeout=120)["content"]["status"] == "ok"
+        done = client.execute_interactive(cell, output_hook=note, timeout=120)
+        assert done["content"]["status"] == "ok", done["content"]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    assert "".join(printed).splitlines()[1:] == [
+    return outputs
+
+
+def test_a_kernel_says_once_where_the_output_is(server_folder):
+    outputs = outputs_of(CELL.format(folder=str(server_folder)))
+    assert "".join(text for _, text in outputs).splitlines()[1:] == [
         "flownb: what tasks print is kept with their rows: batch.logs()",
         "the cell",
     ]
+
+
+DISPLAYS = """
+import flownb as fn
+import ipywidgets
+import pandas as pd
+from IPython.display import Markdown, clear_output, display
+
+fn.connect(path={folder!r})
+
+@fn.task
+{kind} show(n):
+    bar = ipywidgets.IntProgress(max=3)
+    display(bar)
+    bar.value = 3
+    display(pd.Series([n], name="shown"), Markdown("*said*"), display_id=True).update("anew")
+    clear_output()
+
+batch = fn.fan_out(range(2), show).wait(timeout=60)
+assert batch.failures.empty, batch.failures.iloc[0]["traceback"]
+display("of the cell")
+print(batch.logs(rows=[1])["line"].tolist())
+"""
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_what_tasks_display_stays_out_of_the_cell_too(server_folder, kind):
+    outputs = outputs_of(DISPLAYS.format(folder=str(server_folder), kind=kind))
+    assert [(of, text) for of, text in outputs if of != "stream"] == [("display_data", "'of the cell'")]
+    said = ["0    1", "Name: shown, dtype: int64", "<IPython.core.display.Markdown object>"]
+    assert outputs[-1] == ("stream", f"{said}\n")
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_lines_of_groups_come_with_their_own_rows_also_when_a_job_delegates(executor):
+    @fn.task
+    def speak(n):
+        print("number", n)
+        time.sleep(0.05 if n < 4 else 0)  # more than a job of many rows may take
+
+    @fn.task
+    def count(rows):
+        return len(rows)
+
+    frame = pd.DataFrame({"n": range(40), "parity": ["even", "odd"] * 20})
+    with fn.workers(2, executor=executor):
+        batch = fn.fan_out(frame, speak, by="parity", into=count).wait(timeout=60)
+    told = batch.logs().set_index("label")["line"]
+    assert told.to_dict() == {n: f"number {n}" for n in range(40)}
+
+
+def test_lines_of_rows_that_run_again_in_other_jobs_come_with_their_own_rows():
+    allowed = set(range(0, 30, 3))
+
+    @fn.task
+    def speak(n):
+        print("number", n)
+        if n not in allowed:
+            raise ValueError(n)
+
+    frame = pd.DataFrame({"n": range(30)})
+    fn.fan_out(frame, speak, name="spoken", rows_per_job=10).wait(timeout=60)
+    allowed.update(range(30))
+    batch = fn.fan_out(frame, speak, name="spoken", rows_per_job=10).wait(timeout=60)
+    told = batch.logs(rows=[n for n in range(30) if n % 3])
+    assert set(zip(told["label"], told["line"], strict=True)) == {
+        (n, f"number {n}") for n in range(30) if n % 3
+    }

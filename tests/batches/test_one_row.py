@@ -72,3 +72,23 @@ def test_a_row_that_waits_a_long_value_many_lines_and_a_label_that_is_none(share
     assert said[3:5] == ["logs, 2 earlier lines left out:", "  stdout: 2"]
     with pytest.raises(fn.FlowError, match="there is no row 'z'"):
         fn.fan_out(FRAME, share).row("z")
+
+
+def test_a_row_shows_itself_in_a_cell_with_what_it_says_escaped(connection):
+    @fn.task
+    def tell(n):
+        print("<b>bold</b>", n)
+        if n == 1:
+            raise ValueError("<script>no</script>")
+        from PIL import Image
+
+        return Image.new("RGB", (40, 30), "red")
+
+    batch = fn.fan_out(range(2), tell).wait(timeout=60)
+    done, failed = batch.row(0)._repr_html_(), batch.row(1)._repr_html_()
+    assert 'src="data:image/png;base64,' in done
+    for text in ("stdout  &lt;b&gt;bold&lt;/b&gt; 0", "&#34;n&#34;: 0", "completed"):
+        assert text in done
+    assert "ValueError: &lt;script&gt;no&lt;/script&gt;" in failed
+    assert "test_one_row.py, in tell" in failed
+    assert "<script" not in failed

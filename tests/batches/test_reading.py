@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 import flownb as fn
-from flownb.batches.results import NOTHING
 from flownb.batches.stored_rows import StoredRows
 
 pytestmark = pytest.mark.usefixtures("connection")
@@ -60,8 +59,11 @@ def test_values_and_labels_stand_in_the_rows_order_also_below_aggregates(half, b
     frame = FRAME.assign(team=["x", "y", "x"])
     grouped = fn.fan_out(frame, half, name="teams", by="team", into=count).wait(timeout=30)
     for each in (batch, grouped):
-        assert stored(each).values() == [2, NOTHING, 4]
-        assert stored(each).index.equals(FRAME.index)
+        rows = stored(each)
+        values = rows.values()
+        assert values.there.tolist() == [True, False, True]
+        assert values.frame(rows.index)["half"].tolist() == [2, pd.NA, 4]
+        assert rows.index.equals(FRAME.index)
 
 
 def test_a_row_whose_job_was_removed_says_so(batch, redis):

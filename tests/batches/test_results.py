@@ -16,7 +16,9 @@ from flownb.batches import failures as failures_module
 from flownb.batches import input_table, row_ids
 from flownb.batches import results as results_module
 from flownb.batches import rows as rows_module
-from flownb.batches.results import NOTHING, TEXT_DTYPE, inputs_frame, of_values, table, values_frame
+from flownb.batches.labels import TEXT_DTYPE
+from flownb.batches.results import inputs_frame, of_values, table, values_frame
+from flownb.batches.value_columns import NOTHING
 
 TEXT = str(pd.array([], dtype=TEXT_DTYPE).dtype)
 

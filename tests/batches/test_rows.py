@@ -282,6 +282,7 @@ BAD_CELLS = {
     "surrogate": ("a\ud800", "half a character", '"replace"'),
     "deep surrogate": (["a\ud800"], "half a character", '"replace"'),
     "array": (np.zeros(10_001), "10001 items is more than the 10000", "store it in a file"),
+    "months": (np.timedelta64(5, "M"), "no length in seconds", "send days"),
     "digits": (10**5000, "4300 digits", "send it as text"),
 }
 

@@ -31,7 +31,8 @@ def use_the_view(nb, page, until):
     """See the flow wait and run, look into a job, and press a button."""
     nb.see(f"{NODE}.fn-waiting", "40 waiting", page=page)
     with run_rows(nb):
-        nb.see(f"{NODE}.fn-failed", "36 completed, 4 failed", page=page)
+        nb.see(f"{NODE}.fn-has-failed", "36 completed, 4 failed", page=page)
+    page.get_by_role("tab", name="Jobs").click()  # instead of the failures, which open by themselves
     nb.see(".fn-jobs tbody tr >> nth=0 >> text=failed", page=page)  # the table is read once a second
     page.locator(".fn-jobs .fn-link").first.click()
     nb.see(".fn-details pre", "no tax for this country", page=page)

@@ -1,169 +1,343 @@
-"""Ten scenes as a person sees them. With FLOWNB_GALLERY set, their screenshots are written to docs/gallery/."""
+"""The scenes of docs/gallery/, as a person sees them: each is compared with its picture there.
+
+With FLOWNB_GALLERY set the pictures are written instead. Flows are real, on a real server, and stand still for the
+picture; times, which are others each time, are put to the same ones in the page just before it.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
+import time
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
+
+import flownb as fn
+from flownb.views.html import flow_html
+from flownb.views.timeline import timeline_svg
+from flownb.widgets.view import FlowView
+from tests.support import example_snapshots
+from tests.support.front_end import FrontEnd, pages_of, wired
+from tests.support.pictures import SCALE, compare, difference
 
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
+SAME_TIMES = r"""() => {
+    for (let last = setInterval(() => null, 1e6); last; last--) clearInterval(last);
+    const same = (text) => text
+        .replace(/ · [^·]* left\b/, "")
+        .replace(/\d[\d.,]* (ms|s|min|h|d)\b/g, "1.2 s")
+        .replace(/\d{1,2}:\d\d:\d\d( [AP]M)?/g, "12:00:00")
+        .replace(/line \d+ of [\w.]+/g, "line 12 of orders.py")
+        .replace(/^[0-9a-f]{7}$/, "3f2a91c").replace(/code [0-9a-f]{7}/, "code 3f2a91c");
+    const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const text = walk.currentNode;
+        if (!["SCRIPT", "STYLE"].includes(text.parentElement.tagName) && same(text.data) !== text.data) text.data = same(text.data);
+    }
+    for (const row of document.querySelectorAll("[aria-label=groups] tbody tr"))
+        ["40/s", "", "1.2 s"].forEach((words, n) => { row.cells[n + 4].textContent = words; });
+}"""
 
-SET_UP = """
-import threading, time
-import pandas as pd
-import flownb as fn
+# The font that the tests of the browser ask for; the picture in a saved notebook has its own.
+SAME_FONT = """.fn-flow, .fn-flow *, svg text { font-family: "DejaVu Sans" !important; }
+.fn-flow :is(pre, code, .fn-message) { font-family: "DejaVu Sans Mono" !important; }"""
 
-hold = threading.Event()
 
-@fn.task
-def clean(day): return day
-@fn.task
-def load(day): return day
-@fn.task
-def report(days): return {"days": len(days)}
-@fn.task
-def score(text, n):
-    if n % 23 == 7: raise ValueError("lang: 'xx' is not a language")
-    if n >= 100: hold.wait()
-    return {"words": len(text.split())}
-@fn.task
-def per_country(rows, country): return {"rows": len(rows)}
-@fn.task
-def summary(countries): return {"countries": len(countries)}
-@fn.task
-def validate_items(order): return True
-@fn.task
-def validate_customer(order): return True
-@fn.task
-def pay(items, customer): return "paid"
-@fn.task
-def reserve(paid): return "reserved"
-@fn.task
-def ship(paid): return "shipped"
-@fn.task
-def confirm(reserved, shipped): return "order 17 is on its way"
-@fn.task(queue="warehouse")
-def pick(shelf):
-    if shelf == "C": raise KeyError("shelf C is empty")
-    return shelf
-@fn.task(queue="packing")
-def pack(parts): return parts
-texts = pd.DataFrame({"text": ["the quick brown fox"] * 240, "n": range(240), "country": ["de", "fr", "it", "pl"] * 60})
-step = lambda name, queue, *children, **more: {"name": name, "queueName": queue, "children": list(children), **more}
-"""
+def check(name, locator, *, times=SAME_TIMES):
+    """Compare the picture of an element with the stored one, or store it; `times` puts the page's times to the same ones."""
+    locator.page.add_style_tag(content=SAME_FONT)
+    if times:
+        locator.page.evaluate(times)
+    locator.page.mouse.move(1, 1399)
+    taken = locator.screenshot(animations="disabled")
+    if os.environ.get("FLOWNB_GALLERY"):
+        GALLERY.mkdir(exist_ok=True)
+        (GALLERY / f"{name}.png").write_bytes(taken)
+        Image.open(GALLERY / f"{name}.png").quantize(256).save(GALLERY / f"{name}.png", optimize=True)
+    assert not (found := compare(GALLERY / f"{name}.png", taken)), f"{name}.png: {found}"
 
-# scene: the cell, and what is seen when it is ready
-SCENES = {
-    "small": (
-        """
-two = [clean.node(load.node(day)) for day in ("mon", "tue")]
-flow = fn.add(report.node(two), name="two-days").wait()
-flow""",
-        "completed",
-    ),
-    "deep": (
-        """
-tree = None
-for name in "extract unpack check clean join enrich score rank publish".split():
-    tree = step(name, "nightly-" + name, *([tree] if tree else []))
-flow = fn.add(tree, name="nightly")
-queues = ["nightly-" + name for name in ("extract", "unpack", "check", "clean")]
-worker = fn.Worker(queues, lambda job: 1).start()
-flow""",
-        "4 completed",
-    ),
-    "wide": (
-        """
-sources = "orders customers prices stock returns weather holidays rates stores staff campaigns".split()
-flow = fn.add(step("collect", "collect", *(step("load " + source, source) for source in sources)), name="eleven-sources")
-flow""",
-        "11 waiting",
-    ),
-    "diamond": (
-        """
-order = {"id": 17}
-paid = pay.node(validate_items.node(order), validate_customer.node(order))
-flow = fn.add(confirm.node(reserve.node(paid), ship.node(paid)), name="order-17").wait()
-flow""",
-        "completed",
-    ),
-    "failing": (
-        """
-flow = fn.add(pack.node([pick.node(shelf) for shelf in "ABC"]), name="parcel-9").wait()
-flow""",
-        "failed",
-    ),
-    "done": (
-        """
-flow = fn.fan_out(texts.head(60), score, name="score-pilot", by="country", into=[per_country, summary]).wait()
-flow.watch()""",
-        "completed",
-    ),
-    "empty": (
-        """
-flow = fn.fan_out(texts.head(0), score, name="no-rows").wait()
-flow""",
-        "completed",
-    ),
-    "running": (
-        """
-batch = fn.fan_out(texts, score, name="score-november", into=summary, rows_per_job=1)
-batch.watch()""",
-        "running",
-    ),
+
+# ---- flows, as the last line of a cell -------------------------------------------------------------------------
+
+
+STAGES = "extract unpack check clean join enrich score rank publish"
+SOURCES = "orders customers prices stock returns weather holidays rates stores staff campaigns"
+
+
+def step(name, queue, *children, **more):
+    return {"name": name, "queueName": queue, "children": list(children), **more}
+
+
+def two_days():
+    return step(
+        "report",
+        "reports",
+        *(step("clean", "cleaning", step(f"load {day}", "loading")) for day in ("mon", "tue")),
+    )
+
+
+def nightly():
+    tree = None
+    for name in STAGES.split():
+        tree = step(name, f"nightly-{name}", *([tree] if tree else []))
+    return tree
+
+
+def sources():
+    return step("collect", "collecting", *(step(f"load {name}", "loading") for name in SOURCES.split()))
+
+
+def order():
+    checks = [step("validate items", "checks"), step("validate customer", "checks")]
+    pay = step("pay", "payments", *checks, opts={"jobId": "pay-17"})
+    mention = {"name": "pay", "queueName": "payments", "opts": {"jobId": "pay-17"}}
+    return step("confirm", "mail", step("reserve", "stock", pay), step("ship", "stock", mention))
+
+
+def parcel():
+    return step("pack", "packing", *(step(f"pick {shelf}", "warehouse", data=shelf) for shelf in "ABC"))
+
+
+# scene: the tree, the queues that are served, what is seen when it is ready
+FLOWS = {
+    "small": (two_days, ["reports", "cleaning", "loading"], "completed"),
+    "deep": (nightly, ["nightly-extract", "nightly-unpack", "nightly-check", "nightly-clean"], "4 completed"),
+    "wide": (sources, [], "11 waiting"),
+    "diamond": (order, ["mail", "stock", "payments", "checks"], "completed"),
+    "failing": (parcel, ["packing", "warehouse"], "failed"),
 }
 
 
-def shoot(nb, name, place):
-    """Take the picture of one cell's output."""
-    picture = nb.page.locator(".jp-Cell").nth(place).locator(".fn-flow:visible").first
-    picture.scroll_into_view_if_needed()
-    picture.evaluate("e => e.scrollIntoView({block: 'start'})")
-    nb.page.mouse.move(2, 300)
-    nb.page.wait_for_timeout(600)  # colours fade in
-    if os.environ.get("FLOWNB_GALLERY"):
-        GALLERY.mkdir(exist_ok=True)
-        picture.screenshot(path=GALLERY / f"{name}.png", animations="disabled")
+def run(job):
+    if job.data == "C":
+        raise KeyError("shelf C is empty")
+    return job.name
 
 
-@pytest.mark.timeout(300)
-def test_every_scene_is_worth_showing(notebook):
-    nb = notebook(SET_UP, *(cell for cell, _ in SCENES.values()), "hold.set()", width=1180, height=1500)
-    nb.run(0)
-    for place, (name, (_, ready)) in enumerate(SCENES.items(), 1):
-        nb.run(place)
-        nb.page.locator(".jp-Cell").nth(place).locator(".fn-live").filter(has_text=ready).first.wait_for()
-        if name == "running":
-            nb.page.locator(".jp-Cell").nth(place).locator(".fn-jobs .fn-link").first.click()
-            nb.see(".fn-details pre", "is not a language")
-        shoot(nb, name, place)
-    assert nb.errors == []
-    running = list(SCENES).index("running") + 1
-    nb.app("app.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-    nb.page.wait_for_selector("body[data-jp-theme-name='JupyterLab Dark']", state="attached")
-    shoot(nb, "dark", running)
-    nb.app("app.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
-    nb.run(len(SCENES) + 1)
-    nb.save()
-    shoot_static(nb)
+@pytest.mark.parametrize("scene", FLOWS)
+def test_a_flow_as_the_last_line_of_a_cell(scene, connection, browser, monkeypatch):
+    tree, queues, ready = FLOWS[scene]
+    flow = fn.add(tree(), name=scene, connection=connection)
+    with (
+        wired(monkeypatch) as wire,
+        fn.Worker(queues or ["nobody"], run, concurrency=1, connection=connection),
+    ):
+        view = FlowView(flow)
+        page = FrontEnd(browser, wire, device_scale_factor=SCALE)
+        page.show(view.model_id)
+        page.poll_until(view, ".fn-live", ready)
+        if scene == "failing":  # what failed is read after the counts
+            page.poll_until(view, ".fn-kind", "shelf C is empty")
+        check(scene, page.page.locator(".fn-live"))
+        view.close()
+        page.close()
 
 
-def shoot_static(nb):
-    """The saved notebook as nbconvert makes a page of it, in a browser that runs no script."""
-    from nbconvert import HTMLExporter
+def texts(rows, first=0):
+    """A table of texts in four countries, numbered from `first` on."""
+    numbers = range(first, first + rows)
+    columns = {
+        "text": ["the quick brown fox"] * rows,
+        "n": numbers,
+        "country": ["de", "fr", "it", "pl"] * (rows // 4),
+    }
+    return pd.DataFrame(columns, index=[f"r{n}" for n in numbers])
 
-    page, _ = HTMLExporter().from_filename(str(nb.file))
-    (nb.folder / "page.html").write_text(page, encoding="utf-8")
-    context = nb.lab.browser.new_context(
-        java_script_enabled=False, viewport={"width": 1180, "height": 900}, device_scale_factor=1.5
+
+# ---- a batch that runs -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(connection, until, monkeypatch):
+    """240 rows: 95 done, 5 failed of two kinds, 2 that run as long as the test does."""
+    hold = threading.Event()
+
+    @fn.task
+    def score(text, n):
+        print("read", len(text), "letters")
+        if n >= 100:
+            hold.wait()
+        if n == 30:
+            return {}["lang"]
+        if n % 23 == 7:
+            raise ValueError(f"row {n}: 'xx' is not a language")
+        return {"words": len(text.split())}
+
+    @fn.task
+    def summary(rows):
+        return {"rows": len(rows)}
+
+    with fn.workers(2):
+        batch = fn.fan_out(texts(240), score, name="score-november", into=summary, rows_per_job=1)
+        until(lambda: (batch.progress().completed, batch.progress().active) == (95, 2), seconds=30)
+        yield batch
+        hold.set()
+        batch.wait(timeout=60)
+
+
+@pytest.fixture
+def open_batch(running, browser, monkeypatch):
+    """Open the view of the batch on a page like this."""
+    with pages_of(running, browser, monkeypatch) as (view, open_page):
+
+        def open_read(**options):
+            page = open_page(device_scale_factor=SCALE, **options)
+            page.poll_until(view, ".fn-kind >> nth=1", "KeyError")
+            return page
+
+        yield open_read
+
+
+def look_into_a_row(page):
+    page.page.locator(".fn-samples .fn-link").first.click()
+    page.see(".fn-details pre", "is not a language")
+
+
+PAGES = {
+    "running": {},
+    "dark": {"color_scheme": "dark"},
+    "narrow": {"width": 600},
+    "contrast": {"forced_colors": "active", "color_scheme": "dark"},
+}
+
+
+@pytest.mark.parametrize("scene", PAGES)
+def test_a_batch_that_runs(scene, open_batch):
+    page = open_batch(**PAGES[scene])
+    if scene == "dark":
+        page.page.evaluate(
+            "document.body.dataset.jpThemeLight = 'false'; document.body.style.background = '#111'"
+        )
+    look_into_a_row(page)
+    check(scene, page.page.locator(".fn-live"))
+
+
+@pytest.fixture
+def done(connection):
+    """60 rows in four countries, all run one after the other; three failed.
+
+    Their lines stand in the order of their times: no two rows print in one millisecond, all lines are equally wide.
+    """
+
+    @fn.task
+    def score(text, n):
+        time.sleep(0.002)
+        print("read", len(text), "letters of", n)
+        if n % 19 == 13:
+            raise ValueError(f"row {n}: 'xx' is not a language")
+        return {"words": len(text.split())}
+
+    @fn.task
+    def per_country(rows, country):
+        return {"rows": len(rows)}
+
+    with fn.workers(1):
+        yield fn.fan_out(
+            texts(60, first=10), score, name="score-pilot", by="country", into=per_country, rows_per_job=1
+        ).wait(timeout=60)
+
+
+def test_a_batch_in_groups_and_its_tabs(done, browser, monkeypatch):
+    with pages_of(done, browser, monkeypatch) as (view, open_page):
+        page = open_page(device_scale_factor=SCALE)
+        page.poll_until(view, ".fn-kind", "is not a language")
+        check("done", page.page.locator(".fn-live"))
+        for name, first in (
+            ("Rows", ".fn-rows tbody .fn-link"),
+            ("Groups", "[aria-label=groups] tbody tr"),
+            ("Logs", ".fn-lines li"),
+        ):
+            page.page.get_by_role("tab", name=name).click()
+            page.see(first)
+            check(name.lower(), page.page.locator(".fn-tabs"))
+
+
+# ---- what stays, without a script ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def still(browser):
+    """Show HTML on a page that runs no script."""
+    contexts = []
+
+    def show(html, **options):
+        size = {"viewport": {"width": 1180, "height": 1400}, "device_scale_factor": SCALE}
+        contexts.append(browser.new_context(**size, **options))
+        page = contexts[-1].new_page()
+        page.set_content(f"<body style='margin:0'>{html}")
+        return page
+
+    yield show
+    for context in contexts:
+        context.close()
+
+
+def test_the_picture_of_a_saved_notebook(still):
+    wide = example_snapshots.wide()
+    check("saved", still(flow_html(wide)).locator(".fn-flow"), times=None)
+    dark = f"<html theme='dark'><body style='background:#111'>{flow_html(replace(wide, state='failed'))}"
+    page = still(dark, color_scheme="dark")
+    page.evaluate("document.documentElement.setAttribute('theme', 'dark')")
+    check("saved-dark", page.locator(".fn-flow"), times=None)
+
+
+def test_nothing_to_do(connection, still):
+    @fn.task
+    def score(text):
+        return len(text)
+
+    batch = fn.fan_out(pd.DataFrame({"text": []}), score, name="no-rows").wait(timeout=60)
+    check("empty", still(batch._repr_mimebundle_()["text/html"]).locator(".fn-flow"))
+
+
+def test_one_row_and_a_drawing(running, still):
+    check("row", still(running.row("r7")._repr_html_()).locator(".fn-flow"))
+    tree = step(
+        "report",
+        "reports",
+        step("clean", "cleaning", step("load", "loading")),
+        step("load prices", "loading"),
     )
-    shown = context.new_page()
-    shown.goto((nb.folder / "page.html").as_uri())
-    pictures = shown.locator(".fn-flow")
-    assert pictures.count() == len(SCENES)
-    failing = shown.locator(".fn-flow", has_text="parcel-9").first
-    assert "shelf C is empty" in failing.inner_text()
-    if os.environ.get("FLOWNB_GALLERY"):
-        failing.screenshot(path=GALLERY / "static.png")
-    context.close()
+    check("drawing", still(fn.draw(tree).svg()).locator("svg"))
+
+
+def test_a_timeline(still):
+    start = example_snapshots.START
+    records = [
+        example_snapshots.record(
+            f"price r{n}",
+            "failed" if n == 5 else "completed",
+            "price",
+            timestamp=start,
+            processed_on=start + 900 * (n // 3) + 100,
+            finished_on=start + 900 * (n // 3) + 500 + 110 * (n % 3),
+        )
+        for n in range(18)
+    ]
+    check("timeline", still(timeline_svg(records, now=start + 6000)).locator("svg"), times=None)
+
+
+# ---- the comparison itself -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", sorted(GALLERY.glob("*.png")), ids=lambda file: file.stem)
+def test_a_picture_that_has_lost_a_part_is_another_one(file):
+    """The part is 80 by 40 pixels of the page, where most is to be seen."""
+    whole = Image.open(file).convert("RGB")
+    grey = np.asarray(whole.convert("L"), dtype=float)
+    width, height = int(80 * SCALE), int(40 * SCALE)
+    across, down = range(0, whole.width - width, width // 4), range(0, whole.height - height, height // 4)
+    x, y = max(
+        product(across, down), key=lambda at: grey[at[1] : at[1] + height, at[0] : at[0] + width].std()
+    )
+    part = np.asarray(whole)[y : y + height, x : x + width].reshape(-1, 3)
+    broken = whole.copy()
+    broken.paste(tuple(np.median(part, axis=0).astype(int).tolist()), (x, y, x + width, y + height))
+    assert difference(whole, whole) == ""
+    assert difference(whole, broken) != ""

@@ -72,7 +72,7 @@ def test_a_group_opens_a_job_tells_all_and_the_table_is_paged(notebook):
     nb.run(0)
     nb.see(".fn-whole .fn-node")
     run_rows(nb)
-    nb.see(".fn-whole .fn-node.fn-failed", "108 completed, 12 failed")
+    nb.see(".fn-whole .fn-node.fn-has-failed", "108 completed, 12 failed")
     nb.page.locator(".fn-whole .fn-node", has_text="row-* × 120").click()
     nb.page.locator(".fn-whole .fn-node", has=nb.page.get_by_text("row-3", exact=True)).click()
     nb.see(".fn-details .fn-state", "failed")
@@ -84,8 +84,10 @@ def test_a_group_opens_a_job_tells_all_and_the_table_is_paged(notebook):
     nb.page.get_by_role("button", name="Fold the opened groups again").click()
     nb.see(".fn-whole .fn-node", "row-* × 120")
 
-    nb.see(".fn-jobs tbody tr >> nth=0 >> text=failed")
-    assert nb.page.locator(".fn-jobs tbody tr").count() == 50
+    nb.see("[role=tab][aria-selected=true]", "Failures (12)")  # they have opened by themselves
+    nb.page.get_by_role("tab", name="Jobs").click()
+    nb.see("[aria-label=Jobs] tbody tr >> nth=0 >> text=failed")
+    assert nb.page.locator("[aria-label=Jobs] tbody tr").count() == 50
     nb.see(".fn-bar-of-tools", "1 to 50 of 121 jobs")
     nb.page.get_by_role("button", name="Next").click()
     nb.see(".fn-bar-of-tools", "51 to 100 of 121 jobs")
@@ -96,8 +98,9 @@ def test_a_group_opens_a_job_tells_all_and_the_table_is_paged(notebook):
     nb.see(".fn-whole .fn-failures li", "12 ×")
     nb.page.get_by_role("tab", name="Timeline").click()
     nb.see(".fn-whole .fn-tabs svg text", "rows")
-    nb.page.get_by_label("Find in the tree").fill("row")
-    nb.see(".fn-tools [role=status]", "1 match")
+    nb.page.get_by_label("Find a job").fill("row-1")
+    nb.see(".fn-find [role=status]", "3 jobs")  # of those that failed
+    nb.see(".fn-bar-of-tools", "1 to 3 of 3 jobs")
     assert nb.errors == []
 
 
@@ -131,11 +134,11 @@ def test_the_page_of_the_table_that_was_asked_for_comes_although_a_refresh_comes
 def test_what_was_chosen_and_searched_for_stays_marked_while_states_change(notebook):
     nb = notebook(ADD)
     nb.run(0)
-    nb.page.get_by_label("Find in the tree").fill("row")
+    nb.page.get_by_label("Find a job").fill("row")
     nb.page.locator(".fn-whole .fn-node", has_text="total").click()
     nb.see(".fn-whole .fn-node.fn-dim.fn-chosen", "waiting for 120 jobs")
     run_rows(nb)
-    nb.see(".fn-whole .fn-node.fn-failed", "108 completed, 12 failed")
+    nb.see(".fn-whole .fn-node.fn-has-failed", "108 completed, 12 failed")
     nb.see(".fn-whole .fn-node.fn-dim.fn-chosen", "total")
     assert nb.errors == []
 
@@ -145,7 +148,7 @@ def test_the_table_of_a_large_flow_says_what_it_does_not_sort_and_searches_on(no
     nb.run(0)
     nb.see(".fn-bar-of-tools", "1 to 50 of 10,501 jobs")
     nb.see(".fn-limit", "Over 5,000 jobs are not sorted")
-    assert nb.page.locator(".fn-jobs th button").count() == 0
+    assert nb.page.locator("[aria-label=Jobs] th button").count() == 0
     nb.page.get_by_label("State").select_option("active")
     nb.see(".fn-bar-of-tools", "0 found, 10,000 of 10,501 jobs searched; Next searches on")
     nb.page.get_by_role("button", name="Next").click()
@@ -153,7 +156,7 @@ def test_the_table_of_a_large_flow_says_what_it_does_not_sort_and_searches_on(no
     nb.page.get_by_label("State").select_option("")
     nb.page.get_by_label("Queue", exact=True).select_option("totals")
     nb.see(".fn-bar-of-tools", "1 to 1 of 1 job")
-    nb.see(".fn-jobs th button", "name")
+    nb.see("[aria-label=Jobs] th button", "name")
     assert nb.errors == []
 
 
@@ -192,10 +195,11 @@ def test_every_control_is_reached_with_the_tab_key_and_seen_and_named(notebook):
         assert (reached[-1], seen) != ("", "none")
         assert seen == "solid", f"nobody sees that {reached[-1]} has the focus"
         nb.page.keyboard.press("Tab")
-    assert reached[:8] == ["Pause", "Cancel", "Remove", "Find in the tree", "Smaller", "Larger", "Show all of it",
+    assert reached[:7] == ["Pause", "Cancel", "Remove", "Smaller", "Larger", "Show all of it",
                            "total, queue totals: waiting for 120 jobs"]  # fmt: skip
-    assert reached[8:] == [
+    assert reached[7:] == [
         "Jobs",
+        "Find a job",
         "State",
         "Queue",
         "Next",

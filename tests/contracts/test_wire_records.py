@@ -26,6 +26,7 @@ from flownb.wire.lease_records import FetchingWorker, Lease, OwnRun, QueueShare
 from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.records import CRASHED, crashed
 from flownb.wire.requests import Detachment, Removal, Retry, ScheduledJob
+from flownb.wire.store.accounts import SpentByRun
 from flownb.wire.store.children import ChildrenCounts, JobOutline
 from flownb.wire.store.job_records import FETCHED_FIELDS, taken_of
 from flownb.wire.store.shared_jobs import SharedJob
@@ -51,6 +52,7 @@ ROWS: dict[str, Any] = {
     "parent_row": ParentRow,
     "field_row": FieldRow,
     "lease": Lease,
+    "told": SpentByRun,
     "queue_share": QueueShare,
     "retry": Retry,
     "detachment": Detachment,

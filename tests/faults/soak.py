@@ -35,7 +35,7 @@ ALLOWED = {
     "memory": 3_000_000,
     "server memory": 1_000_000,
     "threads": 2,
-    "files": 4,
+    "files": 8,  # a keeper connects to each queue when it first has to do there
     "processes": 1,
     "keys": 0,
 }

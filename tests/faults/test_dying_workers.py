@@ -93,7 +93,7 @@ def test_two_processes_forked_from_one_are_two_workers(scene):
         "with fn.Worker(['leaf', 'middle', 'total'], run, concurrency=4, name='twin'):\n"
         "    sys.stdin.read()\n"
     )
-    flow = scene.add(200, 0.002)
+    flow = scene.add(200, 0.02)  # long enough for both to come
     env = {**os.environ, "PYTHONPATH": ROOT, FILE: str(scene.log)}
     with subprocess.Popen(
         [sys.executable, "-c", program, scene.server.url], env=env, stdin=subprocess.PIPE

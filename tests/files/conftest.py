@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.noted_runs import NotedRuns
+
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
@@ -46,3 +48,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
     return {"own": None, "folder": str(tmp_path / "results"), "memory": f"memory://{uuid.uuid4().hex}"}[
         request.param
     ]
+
+
+@pytest.fixture
+def runs() -> NotedRuns:
+    return NotedRuns()

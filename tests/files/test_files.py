@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,11 @@ def large(n):
 
 
 @fn.task
+def masked(n):
+    return np.ma.masked_array([n, n], mask=[False, True])
+
+
+@fn.task
 def raw(n):
     return bytes([n % 251]) * 1000
 
@@ -57,7 +63,7 @@ def raw(n):
 def serving(connection):
     from flownb.tasks import registry
 
-    for task in (kinds, large, raw):
+    for task in (kinds, large, masked, raw):
         registry.register(task)
     with fn.workers(4):
         yield
@@ -97,7 +103,45 @@ def test_large_values_and_arrays_go_where_the_caller_said(serving, place):
         return
     np.testing.assert_array_equal(small["array"].load(), [[0], [1], [2]])
     assert small["text"] == {"long": "ééé"}
-    assert big["large"].load()["text"]["long"] == "é" * 300_000
+    assert big["text"].load() == {"long": "é" * 300_000}
+    np.testing.assert_array_equal(big["array"].load(), np.arange(300_000).reshape(-1, 1))
+    assert fn.doctor().empty  # nothing refers to a file out of a file, where doctor would not see it
+
+
+@pytest.mark.parametrize("ways", ["one job", "own job", "batch"])
+def test_a_step_sees_what_is_in_a_file_for_its_size_alone_as_it_was_returned(serving, tmp_path, ways):
+    @fn.task
+    def fetch(n):
+        return {"page": "x" * n, "words": list(range(n)), "n2": n * 2}
+
+    @fn.task
+    def many(n):
+        return {str(i): i for i in range(n)} | {"n2": n * 2, "page": "", "words": []}
+
+    @fn.task(queue="parsing" if ways == "own job" else None)
+    def parse(page, words, n2):
+        return {"found": len(page) + len(words) + n2}
+
+    @fn.task(batch_size=2)
+    def parse_each(page, words, n2):
+        return [{"found": len(p) + len(w) + n} for p, w, n in zip(page, words, n2, strict=True)]
+
+    last = parse_each if ways == "batch" else parse
+    rows = pd.DataFrame({"n": [3, 300_000]})
+    got = fn.fan_out(rows, [fetch, last], files=tmp_path, name="parts").results(timeout=60)
+    assert got["found"].tolist() == [12, 1_200_000]
+    assert got["n2"].tolist() == [6, 600_000]
+    assert got["page"][0] == "xxx"
+    assert got["page"][1].load() == "x" * 300_000
+    small_parts = fn.fan_out(pd.DataFrame({"n": [40_000]}), [many, last], files=tmp_path, name="small parts")
+    assert small_parts.results(timeout=60)["found"].tolist() == [80_000]
+    assert fn.doctor().empty
+
+
+def test_what_is_masked_in_an_array_stays_so(serving, tmp_path):
+    found = fn.fan_out([1], masked, files=tmp_path).results(timeout=60)["masked"][0]
+    assert found == [1, None]
+    assert names_in(tmp_path) == []
 
 
 def test_json_of_more_than_the_server_takes_goes_to_the_callers_folder(serving, tmp_path):
@@ -236,9 +280,12 @@ def test_a_row_that_runs_again_writes_the_same_files(connection, tmp_path, until
 
     batch = fn.fan_out(pd.DataFrame({"n": range(6)}), "slow", files=folder.parent, name="killed")
     worker = serve()
-    until(lambda: folder.is_dir() and len(names_in(folder)) == 2, 60)  # half of what two rows return
+    # half of what two rows return
+    until(lambda: folder.is_dir() and len([name for name in names_in(folder) if name[0] == "r"]) == 2, 60)
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
+    begun = next(name for name in names_in(folder) if name[0] == "r")
+    (folder / f".{begun}.1a2b3c4d").write_bytes(b"half")  # as when it dies while it writes
     goes_on.touch()
     worker = serve()
     found = batch.results(timeout=100)
@@ -282,6 +329,7 @@ def test_a_callers_folder_stays_unless_he_says_otherwise(serving, place, tmp_pat
     fn.attach("mine").remove(files=True)
     with pytest.raises(FileNotFoundError), fsspec.open(path) as file:
         file.read()
+    assert not fsspec.url_to_fs(path.rpartition("/")[0])[0].exists(path.rpartition("/")[0])
 
 
 def test_a_flow_that_removes_itself_takes_its_files_along(serving, connection, until):
@@ -306,13 +354,34 @@ def test_doctor_tells_of_files_that_are_missing_or_belong_to_nothing(serving, co
     (tmp_path / "mine" / "mine" / ".rabcdefghijklmnop.bin.1a2b3c4d").write_bytes(b"")
     (tmp_path / "mine" / "mine" / "report.txt").write_text("somebody's own")
     told = fn.doctor()["what"].tolist()
-    assert f"1 file in {own / 'kept'} are gone: {gone}" in told
+    assert f"1 file in {own / 'kept'} is gone: {gone}" in told
     assert len(told) == 4
     assert fn.doctor(fix=True)["fix"].str.startswith("mended: remove them").sum() == 3
-    assert fn.doctor()["what"].tolist() == [f"1 file in {own / 'kept'} are gone: {gone}"]
+    assert fn.doctor()["what"].tolist() == [f"1 file in {own / 'kept'} is gone: {gone}"]
     assert sorted(os.listdir(own)) == ["kept"]
     fn.attach("mine").remove(files=True)
     assert os.listdir(tmp_path / "mine" / "mine") == ["report.txt"]
+
+
+def test_doctor_tells_of_a_folder_that_was_deleted_by_hand(serving, connection, tmp_path):
+    """That of the embedded server as that of a caller; flows without files are not asked for one."""
+
+    @fn.task
+    def total(rows):
+        return rows["raw"].map(lambda file: file.bytes).sum()
+
+    own = connection.path / "files" / "bull"
+    fn.fan_out([1, 2, 3], raw, name="kept", into=total).wait(timeout=60)
+    fn.fan_out([1], raw, name="mine", files=tmp_path / "mine").wait(timeout=60)
+    fn.add(fn.Node("bare", "raw", data={"n": 4})).wait(timeout=60)
+    assert fn.doctor().empty
+    shutil.rmtree(own)
+    shutil.rmtree(tmp_path / "mine")
+    told = fn.doctor().set_index("job")["what"].to_dict()
+    assert told["kept"].startswith(f"3 files in {own / 'kept'} are gone: ")
+    assert told["mine"].startswith(f"1 file in {tmp_path / 'mine' / 'mine'} is gone: ")
+    assert len(told) == 3
+    assert fn.doctor()["fix"].str.contains("if_exists='rerun'").any()
 
 
 # ---- a server of everybody's -----------------------------------------------------------------------------------------
@@ -337,6 +406,33 @@ def test_on_another_server_the_batch_pauses_until_it_is_told_where(own_server, t
         batch = fn.fan_out([1, 2, 3], sized, name="told", files=tmp_path)
         assert [len(file.load()) for file in batch.results(timeout=60)["sized"]] == [1, 2, 3]
         assert not batch.progress().paused
+
+
+@pytest.mark.parametrize("kind", ["lazy", "iterator"])
+def test_a_batch_that_is_read_piece_by_piece_goes_on_as_well_once_it_is_told(
+    own_server, tmp_path, until, kind
+):
+    """Its rows are those of the batch before, whose workers look for a folder there."""
+    fn.connect(own_server.url)
+    rows = range(1, 1200)
+
+    @fn.task
+    def sized(n):
+        return pd.DataFrame({"n": range(n % 5)}) if n % 100 == 0 else n
+
+    def source():
+        return pl.LazyFrame({"n": rows}) if kind == "lazy" else ({"n": n} for n in rows)
+
+    with fn.workers(2):
+        batch = fn.fan_out(source(), sized, name="told")
+        until(lambda: batch.progress().paused, 60)
+        assert batch.explain()["fix"][0].startswith("run the same fan_out again with files=")
+        batch = fn.fan_out(source(), sized, name="told", files=tmp_path)
+        found = batch.results(timeout=60, frame="pandas", failed="raise")["sized"]
+        assert [len(file.load()) for file in found[99::100]] == [0] * len(found[99::100])
+        assert found[0] == 1
+        assert not batch.progress().paused
+        assert batch.progress().completed == batch.progress().total == len(rows) + 1
 
 
 @pytest.mark.parametrize(

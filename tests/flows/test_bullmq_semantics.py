@@ -192,7 +192,7 @@ def test_what_bullmq_cannot_store_is_refused(redis):
         return 1
 
     with pytest.raises(
-        fn.FlowError, match="root: a task with nodes as arguments is more than BullMQ can store"
+        fn.FlowError, match="root: a task with nodes or files as arguments is more than BullMQ can store"
     ):
         add(total.node([one.node()]))
     with pytest.raises(fn.OptionError, match="name: BullMQ's flows have none"):

@@ -94,7 +94,7 @@ import flownb as fn
 from tests.flows.test_cut_short import wide
 fn.connect({url!r})
 try:
-    fn.add(wide(count=10_000), name="big")
+    fn.add(wide(count=40_000), name="big")
 except KeyboardInterrupt as error:
     print(*error.__notes__)
 """

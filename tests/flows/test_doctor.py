@@ -111,6 +111,11 @@ def end_by_the_record_alone(redis, flow):
     redis.hset(keys.own("bull", "flow", flow._stored.id), mapping={"ended": "completed", "finished": "1"})
 
 
+def stand_nowhere_and_in_no_count(redis, flow):
+    stand_nowhere(redis, flow)
+    redis.hincrby(keys.own("bull", "counts", flow._stored.id), "waiting@bull:rows", -1)
+
+
 def miscount(redis, flow):
     redis.hincrby(keys.own("bull", "counts", flow._stored.id), "waiting@bull:rows", -1)
     redis.hincrby(keys.own("bull", "counts", flow._stored.id), "failed@bull:rows", 1)
@@ -153,6 +158,10 @@ MENDED = {
         "report-nov",
         "its counts say 1 active, 1 waiting-children, 1 completed, 1 failed; "
         "its jobs are 1 waiting, 1 active, 1 waiting-children, 1 completed",
+    ),
+    stand_nowhere_and_in_no_count: (
+        "rows:r2",
+        "it stands nowhere in its queue, so no worker ever takes it",
     ),
     lose_the_counts: (
         "report-nov",
@@ -429,6 +438,52 @@ def test_a_job_that_is_put_into_its_line_wakes_a_worker(redis, half_way):
     redis.delete("bull:rows:marker")
     look(fix=True)
     assert redis.zscore("bull:rows:marker", "0") == 0
+
+
+# ---- many flows ---------------------------------------------------------------------------------------------------
+
+
+def rounds_of(redis, look_at):
+    """How many commands and scripts the server was sent."""
+    before = redis.info("commandstats")
+    look_at()
+    after = redis.info("commandstats")
+    names = {"cmdstat_evalsha", "cmdstat_eval", "cmdstat_hgetall", "cmdstat_smembers", "cmdstat_zrange"}
+    calls = {
+        name: after[name]["calls"] - before.get(name, {"calls": 0})["calls"] for name in names & after.keys()
+    }
+    return calls
+
+
+@pytest.mark.usefixtures("nobody_works")
+def test_of_many_flows_only_those_are_looked_at_one_by_one_with_which_something_is_wrong(connection, redis):
+    some = {"children": [{"name": f"row-{i}", "queueName": "rows"} for i in range(2)]}
+    few, many = 100, 400
+    fn.FlowProducer().add_bulk([{"name": f"few-{i}", "queueName": "tops", **some} for i in range(few)])
+    assert look() == []  # the scripts are loaded
+    scripts = rounds_of(redis, look)["cmdstat_evalsha"]
+    fn.FlowProducer().add_bulk(
+        [{"name": f"more-{i}", "queueName": "tops", **some} for i in range(many - few)]
+    )
+    assert rounds_of(redis, look)["cmdstat_evalsha"] <= scripts * many / few < few
+
+    (lost,) = redis.lrange("bull:rows:wait", 7, 7)
+    redis.lrem("bull:rows:wait", 0, lost)
+    assert look() == [
+        (
+            f"rows:{lost.decode()}",
+            "it stands nowhere in its queue, so no worker ever takes it",
+            "fix=True, or --fix, will put it where it belongs",
+        )
+    ]
+
+
+def test_a_flow_that_is_removed_meanwhile_is_no_finding(connection, redis, monkeypatch):
+    """What its second look does not find is gone for a reason."""
+    flow = fn.add(TREE, name="report-nov")
+    redis.hincrby(keys.own("bull", "counts", flow._stored.id), "waiting@bull:rows", -1)
+    monkeypatch.setattr(checkup.time, "sleep", lambda seconds: flow.remove())
+    assert look() == []
 
 
 # ---- what is well -------------------------------------------------------------------------------------------------

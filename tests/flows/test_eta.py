@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 from functools import cache
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import flownb as fn
 from flownb.state.eta import estimate
@@ -72,6 +75,24 @@ def test_nothing_is_claimed_while_nobody_works():
 def test_a_night_without_workers_does_not_count():
     low, high = at(20, 20, active=1, extra=[12 * 3600.0])
     assert 10 < low < 20 < high < 40
+
+
+@given(
+    ends=st.lists(st.integers(0, 5_000) | st.integers(0, 3), max_size=30),
+    runs=st.lists(st.integers(0, 100), max_size=5),
+    left=st.integers(0, 3),
+)
+@example(ends=[900, 3, 3, 3], runs=[1], left=2)  # a long pause, then all in one millisecond
+def test_whenever_jobs_ended_the_range_is_a_range_or_none_is_told(ends, runs, left):
+    rows = Throughput(
+        ended=len(ends),
+        ends=[end / 1000 for end in sorted(ends)[::-1]],
+        runs=[run / 1000 for run in runs],
+        due=0,
+    )
+    counts = FlowCounts(by_stage={"rows": {"completed": len(ends), "active": left, "waiting": left}})
+    found = estimate(counts, {"rows": rows})
+    assert found is None or 0 <= found[0] <= found[1] < math.inf
 
 
 def test_a_job_that_hangs_widens_the_range():

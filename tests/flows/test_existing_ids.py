@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import flownb as fn
+from flownb.api import producer
 from flownb.wire.store.jobs import Jobs
 from tests.support.server import client_for_all
 
@@ -334,3 +335,26 @@ def test_a_choice_that_is_none_is_refused(redis):
     with pytest.raises(fn.OptionError, match="if_exists: 'reuse', 'rerun' or 'error', not 'replace'"):
         fn.add(other(), if_exists="replace")
     assert redis.dbsize() == 0
+
+
+@pytest.mark.parametrize("children", [1, 1500], ids=["in one call", "in several calls"])
+def test_what_another_producer_adds_between_the_look_and_the_call_is_reused(monkeypatch, children):
+    def tree():
+        below = [fn.Node("child", "children") for _ in range(children)]
+        return fn.Node("root", "roots", children=below, opts={"jobId": "r1"})
+
+    look, added = producer.flow_to_reuse, []
+
+    def look_and_add(store, plan):
+        found = look(store, plan)
+        if not added:
+            added.append("begun")
+            added[0] = fn.add(tree())
+        return found
+
+    monkeypatch.setattr(producer, "flow_to_reuse", look_and_add)
+    assert fn.add(tree()).progress().total == children + 1
+    assert added[0].progress().total == children + 1
+    assert len(fn.flows()) == 1
+    assert fn.Queue("children").get_job_counts()["waiting"] == children
+    assert fn.doctor().empty

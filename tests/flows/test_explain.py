@@ -261,6 +261,32 @@ def test_a_parent_that_is_to_fail_when_a_worker_takes_it(stage):
     assert fix == "mend the child that failed; it fails when a worker takes it"
 
 
+def test_an_older_run_that_is_paused_is_named_as_such(connection, until):
+    gate = threading.Event()
+
+    @fn.task(queue="rows")
+    def row(n):
+        gate.wait(60)
+        return n
+
+    try:
+        with fn.workers(1):
+            older = fn.fan_out([1, 2], row, name="b", rows_per_job=1)
+            until(lambda: older.progress().active)
+            older.pause()
+            newer = fn.fan_out([1, 2, 3], row, name="b", rows_per_job=1)
+            (reason,) = (one for one in newer.explain().to_dict("records") if "in line" in one["why"])
+            assert re.search(
+                r"; behind batch 'b' \(an older run, paused; 2 rows, \d+(\.\d)? s old\)$", reason["why"]
+            )
+            handle = fn.flows(state="older")["flow"][0]
+            assert reason["fix"] == f"wait, or resume it: fn.attach({handle!r}).resume()"
+            gate.set()
+            assert newer.results(60)["row"].tolist() == [1, 2, 3]
+    finally:
+        gate.set()
+
+
 def test_what_a_flow_waits_behind_is_named_with_its_cure(connection, until):
     gate = threading.Event()
 

@@ -11,6 +11,7 @@ from flownb.api import waiting as waiting_module
 from flownb.diagnosis.reasons import in_words
 from flownb.wire.store import Store
 from flownb.wire.store.jobs import Jobs
+from flownb.wire.store.queue_facts import QueueFactsReader
 from tests.support.stuck_flows import Stage, row, says
 
 # ---- broken books -------------------------------------------------------------------------------------------
@@ -48,6 +49,24 @@ def test_a_child_whose_end_its_parent_was_not_told(stage):
     assert says("total > [ab] > shared", untold[0])
     assert says(r"it has ended \(completed\), and '[ab]' was not told of it", untold[1])
     assert untold[2] == "doctor(fix=True), or flownb doctor --fix, tells it"
+
+
+def test_a_child_that_ends_while_it_is_explained_is_no_child_whose_parent_was_not_told(stage, monkeypatch):
+    flow = stage.add(row("quick"), row("slow"))
+    stage.serve("rows", "totals")
+    quick, _ = stage.take("rows", want=2)
+    read = QueueFactsReader.read_pending
+
+    def end_after(*asked):
+        found = read(*asked)
+        if stage.redis.exists(f"{quick.record.key}:lock"):
+            stage.finish(quick, "completed", value="1")
+        return found
+
+    monkeypatch.setattr(QueueFactsReader, "read_pending", end_after)
+    found = flow.explain()
+    assert not stage.redis.exists(f"{quick.record.key}:lock")
+    assert not found["why"].str.contains("ended").any(), found
 
 
 def test_a_child_that_was_removed_by_hand(stage):

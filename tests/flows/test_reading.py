@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import flownb as fn
+from flownb.wire.store.limits import JOB_LINES_A_READ
 from tests.support.watched_server import contents, watched, writes_among
 
 FLOW_READERS = {
@@ -171,3 +172,28 @@ def redis_id(flow) -> str:
     from flownb.api.flow import stored
 
     return stored(flow).id
+
+
+def test_all_jobs_of_a_wide_flow_are_read_by_few_commands(connection, redis):
+    flow = fn.add(
+        {
+            "name": "top",
+            "queueName": "tops",
+            "children": [{"name": "c", "queueName": "cs"} for _ in range(2499)],
+        }
+    )
+    flow.jobs()  # the scripts are there
+
+    redis.config_resetstat()
+    jobs = flow.jobs()
+
+    assert len(jobs) == 2500
+    calls = {
+        name.removeprefix("cmdstat_"): about["calls"] for name, about in redis.info("commandstats").items()
+    }
+    of_jobs = 2500 // JOB_LINES_A_READ
+    assert calls["evalsha"] - of_jobs in (0, 1), "250 jobs a call, and at most one look at the flow's counts"
+    # A job takes one read of its hash; in a queue without active jobs nobody asks for locks.
+    assert calls["hmget"] <= 2500 + 10
+    assert calls["exists"] <= 10 * of_jobs
+    assert calls.get("sscan", 0) <= 5, "children are looked through a thousand a page"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -224,3 +225,52 @@ def test_one_handle_serves_several_threads(until):
         for thread in threads:
             thread.join(20)
     assert values == [20] * 8
+
+
+def test_await_gives_what_result_gives_while_the_loop_goes_on(in_loop, until):
+    ticks, may_end = [], threading.Event()
+
+    def work(job):
+        may_end.wait(20)
+        return 7
+
+    async def tick():
+        while True:
+            ticks.append(1)
+            if len(ticks) == 20:
+                may_end.set()
+            await asyncio.sleep(0.001)
+
+    async def main():
+        ticking = asyncio.create_task(tick())
+        with fn.Worker("q", work):
+            value = await fn.add({"name": "total", "queueName": "q"})
+        ticking.cancel()
+        return value
+
+    assert in_loop(main()) == 7  # for ever, if the await held the loop: the job ends after twenty ticks
+
+
+def test_await_raises_what_result_raises(in_loop):
+    async def main():
+        with fn.Worker("q", lambda job: 1 / 0):
+            await fn.add({"name": "total", "queueName": "q"})
+
+    with pytest.raises(fn.FlowFailed, match="total: ZeroDivisionError"):
+        in_loop(main())
+
+
+def test_a_cancelled_await_leaves_the_flow_running_and_its_thread_ends(in_loop, until):
+    flow = fn.add({"name": "total", "queueName": "q"})
+
+    async def main():
+        waiting = asyncio.ensure_future(flow)
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    in_loop(main())
+    until(lambda: not [one for one in threading.enumerate() if one.name.endswith("-await")])
+    with fn.Worker("q", lambda job: 7):
+        assert flow.result(timeout=20) == 7

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import flownb as fn
+from flownb.api import spending
 from flownb.cli import main as command_line
 from tests.input import hostile_values
 from tests.input.hostile_values import SECRET, value
@@ -31,6 +32,15 @@ if TYPE_CHECKING:
 MOST_SECONDS = 20.0  # of one call, on a loaded machine; a wait is asked to last no time
 CALLS_A_WORLD = 300  # after which the server is emptied and all handles are made anew
 Kwargs = dict[str, Any]
+
+
+def _spent_in_a_job(**amounts: Any) -> None:
+    """Spend as a job does; nobody is told."""
+    token = spending.current.set(spending.Account())
+    try:
+        fn.spend(**amounts)
+    finally:
+        spending.current.reset(token)
 
 
 def name_of_row(x: Any = 1) -> Any:
@@ -124,6 +134,7 @@ ADDING: dict[str, Any] = {
     "semantics": "flownb",
     "if_exists": "reuse",
     "on_failure": None,
+    "concurrency": None,
 }
 trees = {"tree": hostile_values.tree}
 bulk = {"trees": lambda rng: [hostile_values.tree(rng) for _ in range(rng.randrange(3))]}
@@ -224,6 +235,10 @@ TARGETS: tuple[Target, ...] = (
         version="1",
         retry_on=None,
         limiter=None,
+        weight={"tokens": 1},
+        batch_size=None,
+        setup=None,
+        concurrency=None,
         logs=True,
         **OPTIONS_OF_TASKS,
     ),
@@ -245,10 +260,21 @@ TARGETS: tuple[Target, ...] = (
                 "by": None,
                 "into": None,
                 "rows_per_job": "auto",
+                "pilot": None,
+                "budget": {"usd": 5},
+                "max_failures": "5%",
+                "unique": False,
             },
             **{"if_exists": "reuse", "dry_run": False, "connection": None, **OPTIONS_OF_TASKS},
+            **{"limiter": "5 tokens/s", "weight": {"tokens": 1}},
+            "concurrency": None,
         },
         rows,
+    ),
+    Target(
+        "fan_out of steps",
+        lambda world, kwargs: fn.fan_out(rows=[1], task=[world.task, *kwargs.values()]),
+        lambda world: {"then": world.task},
     ),
     Target(
         "fan_out of rows",
@@ -256,6 +282,7 @@ TARGETS: tuple[Target, ...] = (
         lambda world: {"rows": [1]},
         rows,
     ),
+    function("spend", _spent_in_a_job, usd=0.25, tokens=7),
     function("attach", fn.attach, name="a flow", connection=None),
     function("flows", fn.flows, queue=None, state=None, limit=5, connection=None),
     function(
@@ -293,6 +320,7 @@ TARGETS: tuple[Target, ...] = (
         timeout=0,
         failed="missing",
         frame=None,
+        partial=False,
     ),
     method("Batch.result", "batch", special={"timeout": lambda rng: _brief(rng)}, timeout=0),
     Target(
@@ -304,7 +332,8 @@ TARGETS: tuple[Target, ...] = (
     method("Batch.debug", "batch", label=0),
     method("Batch.row", "batch", label=0),
     method("Batch.logs", "batch", rows=None, grep=None, level=None),
-    method("Batch.retry", "batch", error=None, rows=None),
+    method("Batch.retry", "batch", error=None, rows=None, step=None),
+    method("Batch.resume", "batch", budget={"usd": 5}, max_failures="5%"),
     method("Batch.to_html", "batch", special=no_folder, path=None),
     method("Batch.export", "batch", special={"folder": no_folder["path"]}, folder="/dev/null"),
     method("Job.update_progress", "job", progress=1),
@@ -344,6 +373,9 @@ TARGETS: tuple[Target, ...] = (
         lambda world: {"callback": print},
     ),
     function("RateLimitError", lambda retry_after: str(fn.RateLimitError(retry_after)), retry_after=1),
+    function(
+        "RowErrors", lambda **kwargs: str(fn.RowErrors(**kwargs)), errors={"a": ValueError()}, values=None
+    ),
     Target(
         "the command line",
         lambda world, kwargs: command(world, list(kwargs.values())),

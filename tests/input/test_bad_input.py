@@ -110,7 +110,7 @@ def test_parts_of_a_node(refuse, given):
         (lambda: fn.Worker("q", print, executor=pd.DataFrame()), "executor: 'threads', 'processes' or a"),
         (
             lambda: fn.Worker("q", print, concurrency=np.array([4])),
-            "concurrency: a whole number from 1 to 1000",
+            "concurrency: a whole number from 1 to 5000",
         ),
         (lambda: fn.Worker("q", print, limiter={"max": pd.NA, "duration": 1}), "limiter.max: a whole number"),
         (lambda: fn.Worker("q", print).close(grace="soon"), "grace: 'soon' is no duration"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -109,3 +110,25 @@ def test_workers_obey_the_concurrency_of_their_queue(node6, connection, until):
         go_on.set()
         until(lambda: queue.get_job_counts()["completed"] == len(jobs))
     assert most == 2
+
+
+def test_nodes_workers_obey_a_tasks_limit_of_calls_beside_flownbs_own(start_peer, redis, connection):
+    @fn.task(queue="provider", limiter=("5/s", "1000 tokens/s"), weight={"tokens": 10})
+    def ask(**row):
+        return row["n"]
+
+    other = start_peer("node6")
+    fn.Queue("provider").pause()  # nobody begins before both are there
+    batch = fn.fan_out([{"n": n, "do": "value", "value": n} for n in range(14)], ask)
+    other.ask("work", queue="provider", concurrency=4)
+    with fn.workers(4):
+        fn.Queue("provider").resume()
+        batch.wait(timeout=60)
+    other.ask("stop")
+
+    assert {json.loads(run)["by"] for run in redis.lrange("test:runs", 0, -1)}  # Node's had some of them
+    events = redis.xrange("bull:provider:events")
+    began = [int(id.split(b"-")[0]) for id, event in events if event[b"event"] == b"active"]
+    assert len(began) == 14
+    assert began[5] - began[0] >= 998  # 2 ms are for two clock readings
+    assert began[10] - began[5] >= 998

@@ -205,6 +205,16 @@ class World:
             above.pending.add(job.key)
             if job.state == "failed":
                 yield job, parent, policy
+        self._call_in(job)
+
+    def _call_in(self, job: Job) -> None:
+        """A job put aside that a further flow needs joins the end of its line."""
+        if job.key in self.queue(job).aside and self.is_needed(job, "paused"):
+            self.queue(job).aside.remove(job.key)
+            if job.priority:
+                self._rank(job)
+            else:
+                self._tail(job)
 
     # ---- lines --------------------------------------------------------------------------------------
 

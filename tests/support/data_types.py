@@ -133,6 +133,11 @@ VALUES: list[tuple[str, str, str]] = [
         "np.array(['2024-02-29', 'NaT'], dtype='M8[ns]')",
         '["2024-02-29T00:00:00",null]',
     ),
+    (
+        "masked array",
+        "np.ma.masked_array([1, 2], mask=[False, True])",
+        "[1,null]",
+    ),
     ("numpy array of objects", "np.array([Decimal('0.10'), None])", '["0.10",null]'),
 ]
 

@@ -10,6 +10,7 @@ Jobs   I1 in exactly one place    I2 no id twice in a list      I3 no place with
 Flows  I20 a child stands once    I22 a waiting parent waits    I23 no parent before its children
        I24 no ended child awaited I25 values are the children's I26 links agree
        C1 a flow's counts are a recount of the collections      C2 a flow ends when its root does
+       C3 an account has all that the stored jobs of its flows have spent; those that are gone may have spent more
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ SUBKEYS = {
     "unsuccessful": "zset",
 }
 OWN_TYPES = {
-    **dict.fromkeys(("flow", "counts", "names", "shared", "parents", "tasks"), "hash"),
+    **dict.fromkeys(
+        ("flow", "counts", "names", "shared", "parents", "tasks", "spent", "brakes", "pilot"), "hash"
+    ),
     **dict.fromkeys(("flows", "tidy", "served"), "zset"),
     **dict.fromkeys(("paused", "cancelled"), "set"),
 }
@@ -149,7 +152,7 @@ def violations_in(books: Books, *, counts: bool = True) -> list[Violation]:
         *_families(books),
         *_values(books),
     ]
-    return found + ([*_counts(books), *_ends(books)] if counts else [])
+    return found + ([*_counts(books), *_ends(books), *_accounts(books)] if counts else [])
 
 
 def stuck(client: Any, prefix: str = "bull") -> list[Violation]:
@@ -367,6 +370,28 @@ def _ends(books: Books) -> Iterator[Violation]:
             # A job to blame that another flow shared may have gone with that one.
             if ended == "failed" and "cause" not in record:
                 yield Violation("C2", name, "no job is to blame")
+
+
+def spent_by_jobs(books: Books) -> dict[str, Counter[str]]:
+    """Return for each account what the jobs have spent that are there, by unit."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for fields in books.jobs.values():
+        flow = fields.get("fl", "").rsplit(":", 1)[-1]
+        account = books.own.get(f"flow:{flow}", {}).get("account", flow)
+        for entry in fields.get("spent", "").split():
+            _, unit, parts = entry.split(":")
+            found[account][unit] += int(parts)
+    return found
+
+
+def _accounts(books: Books) -> Iterator[Violation]:
+    for account, units in spent_by_jobs(books).items():
+        kept = books.own.get(f"spent:{account}", {})
+        for unit, parts in units.items():
+            if account and int(kept.get(unit, 0)) < parts:
+                yield Violation(
+                    "C3", f"account {account}", f"has {kept.get(unit, 0)} {unit}, its jobs {parts}"
+                )
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ class Mutation(NamedTuple):
 
 ADD, FLOWS, FETCH = "test_add_jobs.py", "test_add_flows.py", "test_fetch.py"
 NEWER = "test_newer_layouts.py"
+WEIGHTS, HOLDS = "test_weights.py", "test_holds.py"
 DONE, FAIL, RETRY = "test_complete.py", "test_fail.py", "test_retry.py"
 CANCEL, PAUSE, DOOM = "test_cancel.py", "test_pause_flow.py", "test_on_failure.py"
 AGAIN, GONE, GROW = "test_retry_jobs.py", "test_remove_jobs.py", "test_grow.py"
@@ -94,11 +95,16 @@ MUTATIONS = [
     Mutation("the lease is not freed", "finish_and_fetch", "if #free > 0 then", "if #free > 9 then", DONE),
     Mutation("a suspect stays suspected", "finish_and_fetch", "attempt('SREM', q.stalled, unpack(q.left))", "", DONE),
     Mutation("a returned job forgets its token", "finish", "store_returned(q, outcome, job)\n  redis.call('HSET', job, 'ft', outcome.token)", "store_returned(q, outcome, job)", RETRY),
-    Mutation("a new job may be another's", "add_jobs", "args.fresh and", "false and", ADD),
+    Mutation("a new job may be another's", "add_jobs", "i <= args.fresh and", "false and", ADD),
     Mutation("a resent call meets itself", "add_parent", "has[2] ~= flow", "true", ADD),
     Mutation("BullMQ's parent is replaced", "add_jobs", "args.bullmq and parent and", "false and", ADD),
     Mutation("BullMQ's id counts what was stored", "add_jobs", "if args.bullmq then q.stored", "if false then q.stored", ADD),
     Mutation("a missing parent is not noticed", "add_jobs", "if parent.is_outside and", "if false and", ADD),
+    # rows that go on
+    Mutation("a cancelled flow gets the next step", "add_siblings", "if flow and was_cancelled(q, flow) then", "if false then", "test_add_siblings.py"),
+    Mutation("a next step is counted by one flow alone", "add_siblings", "if i > 1 then", "if false then", "test_add_siblings.py"),
+    Mutation("a next step loses its pilot's pass", "add_siblings", "redis.call('HSET', pilot, job, '1')", "", "test_add_siblings.py"),
+    Mutation("what was set aside stays aside", "add_parent", "      back_in_line(q, job, has[5])", "", "test_add_siblings.py"),
     # children at run time
     Mutation("a run that is over adds children", "own_run", "has[2] == own_run.token", "false", GROW),
     Mutation("a foreign run adds children", "own_run", "return lock == own_run.token", "return true", GROW),
@@ -124,7 +130,22 @@ MUTATIONS = [
     # waking
     Mutation("a held queue is woken", "queue", "if q.has_new_work and not is_blocked(q)", "if q.has_new_work", ADD),
     Mutation("nobody is woken", "queue", "attempt('ZADD', q.marker, 0, '0') end", "end", ADD),
-    Mutation("the marker is not put back", "fetch", "if popped > 0 then attempt('ZADD', q.marker, 0, '0') end", "", FETCH),
+    Mutation("the marker is not put back", "fetch", "if popped > 0 and not (q.full_ms and #started == 0) then", "if false then", FETCH),
+    # limits by weight, and holds
+    Mutation("a window is let run over", "weights", "limit.used + weight > limit.most * ROUNDING", "limit.used > limit.most * ROUNDING", WEIGHTS),
+    Mutation("a heavy one never begins", "weights", "weight > 0 and limit.used > 0 and", "weight > 0 and", WEIGHTS),
+    Mutation("a debt is forgotten", "weights", "limit.used - past * limit.most, 0)", "0, 0)", WEIGHTS),
+    Mutation("a late worker costs rate", "weights", "limit.start = limit.start + past * limit.ms", "limit.start = now", WEIGHTS),
+    Mutation("a weight that did not begin is kept", "weights", "if now - age >= limit.start then", "if false then", WEIGHTS),
+    Mutation("a weight is given back to a later window", "weights", "if now - age >= limit.start then", "if true then", WEIGHTS),
+    Mutation("what was not spent is freed in a later window", "weights", "limit.unit == spent[i] and began >= limit.start", "limit.unit == spent[i]", WEIGHTS),
+    Mutation("spending is counted beside the weight", "weights", "math.max(before / PARTS, weight)", "before / PARTS", WEIGHTS),
+    Mutation("a light one overtakes", "fetch", "or not has_room(q, job, fields) then\n        put_back(q, ids, i)\n        room = #started\n        break", "or not has_room(q, job, fields) then\n        put_back(q, {id}, 1)", WEIGHTS),
+    Mutation("idle workers wake each other for a full window", "fetch", "if popped > 0 and not (q.full_ms and #started == 0) then", "if popped > 0 then", WEIGHTS),
+    Mutation("a short hold ends a long one", "holds", "has.ends = math.max(has.ends, now + hold)", "has.ends = now + hold", HOLDS),
+    Mutation("calls side by side double the wait", "holds", "if began >= has.set then has.unsaid", "if true then has.unsaid", HOLDS),
+    Mutation("an answer does not end the doubling", "finish_and_fetch", "if q.was_answered then forget_limited(q) end", "", HOLDS),
+    Mutation("old holds count", "holds", "or began > ends + FORGOTTEN_MS", "", HOLDS),
     # parents
     Mutation("every child wakes the parent", "release", "if redis.call('SCARD', parent .. ':dependencies') == 0 then", "if true then", DONE),
     Mutation("the parent keeps waiting for a done child", "notify", "redis.call('SREM', pending, unpack(done))", "", DONE),
@@ -172,6 +193,7 @@ MUTATIONS = [
     Mutation("open rows of a cancelled job are uncounted", "wait_again", "(is_cancelled and job.were_open or 0)", "0", "test_save_rows.py"),
     Mutation("a pause leaves the marker", "pause_queue", "redis.call('DEL', q.marker)", "", "test_pause_queue.py"),
     Mutation("a resume does not wake", "resume_queue", "redis.call('EXISTS', q.wait, q.prioritized) > 0", "false", "test_pause_queue.py"),
+    Mutation("a lock that was left behind counts", "read_jobs", "in_use(base .. ':active') and redis.call('EXISTS', key", "redis.call('EXISTS', key", "test_read_jobs.py"),
     Mutation("a failed job reads as completed", "read_jobs", "has[2] and 'completed' or 'failed'", "'completed'", "test_read_jobs.py"),
     Mutation("counts are not written", "counts", "if n ~= 0 then", "if n > 0 then", FETCH),
     Mutation("a flow never ends", "flow_record", "'HSET', record, 'ended'", "'HSET', record, 'over'", DONE),
@@ -203,11 +225,11 @@ MUTATIONS = [
     Mutation("a waiting parent is left behind", "cancel", "if redis.call('ZREM', above.waiting_children, above_id) == 1 then", "if false then", CANCEL),
     Mutation("parents are not told of a cancelled child", "cancel", "keep_cancelled_child(link, job, told)", "", CANCEL),
     Mutation("a cancelled job is attempted again", "end_run", "if flow and cancel_instead(run, made, counted) then", "if false then", CANCEL),
-    Mutation("a cancelled job loses a rate limit", "end_run", "hold_queue(run.q, outcome)", "", CANCEL),
+    Mutation("a cancelled job loses a rate limit", "end_run", "hold_queue_of(run)\n  cancel(", "cancel(", CANCEL),
     Mutation("a cancelled job comes back from a lost worker", "give_back", "if is_cancelled(q, job, has[2]) then", "if false then", CANCEL),
     Mutation("a cancelled job comes back when stalled", "sweep_stalled", "if is_cancelled(q, job, flow) then", "if false then", CANCEL),
     Mutation("a running job is not told", "update_job", "if not has[3] and is_cancelled(q, job, has[2]) then", "if false then", CANCEL),
-    Mutation("a chunk is stored after the cancel", "add_jobs", "'ended') == 'cancelled' then", "'ended') == '' then", CANCEL),
+    Mutation("a chunk is stored after the cancel", "add_jobs", "if flow and was_cancelled(queues[1], flow) then", "if false then", CANCEL),
     Mutation("a retry leaves the mark", "reopen_flow", "attempt('SREM', flows, id)", "", CANCEL),
     Mutation("a fetch looks on for ever", "fetch", " or popped >= MOST_POPPED", "", CANCEL),
     # pausing

@@ -108,7 +108,7 @@ class Bench:
         bases = [base(queue) for queue in queues or ("q",)]
         for one in bases:
             self.redis.delete(f"{one}:stalled-check")
-        return self.store.leases.sweep_stalled(bases, interval=interval, most=most)
+        return self.store.leases.sweep_stalled(bases, interval=interval, most=most).stalled
 
     # ---- looking ------------------------------------------------------------------------------------
 
@@ -196,6 +196,7 @@ def node(
     has_children: bool = False,
     data: str = "{}",
     bind: str | None = None,
+    weights: str | None = None,
     opts: Mapping[str, Any] | None = None,
     outside: bool = False,
 ) -> dict[str, Any]:
@@ -210,6 +211,7 @@ def node(
         "has_children": has_children,
         "data": data,
         "bind": bind,
+        "weights": weights,
         "opts": {"attempts": 0} if opts is None else opts,
         "outside": outside,
     }
@@ -243,7 +245,9 @@ def arguments(nodes: Sequence[Mapping[str, Any]], flow: str | None) -> dict[str,
         if one["has_children"]:
             unseal.append(f"{here}:{one['id']}")
         places = [edges[edge] for edge in one["under"]]
-        details = {field: one[field] for field in ("delay", "priority", "lifo", "has_children", "bind")}
+        details = {
+            field: one[field] for field in ("delay", "priority", "lifo", "has_children", "bind", "weights")
+        }
         jobs.append(
             JobRow(
                 queue=queues.index(here) + 1,
@@ -309,8 +313,8 @@ def returned(taken: Taken, *, hold: int | None = None) -> Outcome:
     return outcome(taken, "returned", hold=hold)
 
 
-def unbegun(taken: Taken, *, age: int = 0) -> Outcome:
-    return outcome(taken, "unbegun", ran=age)
+def unbegun(taken: Taken, *, age: int = 0, weights: str | None = None) -> Outcome:
+    return outcome(taken, "unbegun", ran=age, value=weights)
 
 
 def begun(taken: Taken, *, ran: int = 0) -> Outcome:

@@ -9,6 +9,7 @@ from flownb.wire.job_rows import DeduplicatedRow, Deduplication, FlowRecord, Job
 from flownb.wire.lease_records import Death, Lease, OwnRun
 from flownb.wire.outcomes import Retention
 from flownb.wire.requests import Detachment, Removal, Retry, ScheduledJob
+from flownb.wire.store.accounts import SpentByRun
 from flownb.wire.store.job_records import Taken
 from tests.support.damage import Scene
 from tests.support.script_bench import (
@@ -204,6 +205,14 @@ def flow_paused(bench: Bench) -> Call:
     return lambda: bench.store.flows.pause(base("up"), "f")
 
 
+def brakes_set(bench: Bench) -> Call:
+    both(bench)
+    flows = bench.store.flows
+    flows.set_brakes([base("q")], "f", budget={"usd": 5}, most="1", rows=(base("q"), "n"))
+    flows.pause(base("up"), "f")
+    return lambda: flows.set_brakes([base("q")], "f", budget={"usd": 9}, percent="5", lift=True)
+
+
 def flow_resumed(bench: Bench) -> Call:
     both(bench, IN_ONE_QUEUE)
     for flow in "fg":
@@ -336,6 +345,16 @@ def rows_saved(bench: Bench) -> Call:
     return lambda: bench.store.jobs.save_rows(base("q"), "f-opt", "{}", done=3, failed=1, own_run=run)
 
 
+def spent_told(bench: Bench) -> Call:
+    both(bench)
+    taken = take(bench, "opt")
+    runs = [
+        SpentByRun(base("q"), id, taken[id].record.attempts_started, ["usd", 5, "tokens", 7])
+        for id in ("f-opt", "g-opt")
+    ]
+    return lambda: bench.store.accounts.tell(runs)
+
+
 def end_written(bench: Bench) -> Call:
     call = roots_end(bench)
     call()
@@ -429,7 +448,16 @@ def flow_repaired(bench: Bench) -> Call:
     return lambda: bench.store.repair.flow(base("up"), "f", was, counts)
 
 
+def rows_gone_on(bench: Bench) -> Call:
+    both(bench)
+    take(bench, "opt")
+    job = JobRow(1, "f-opt-0-1-0", "later", "{}", 1, 1)
+    about = {"jobs": [job], "opts": "{}", "piece": 2_000_000_000, "packed": b"x"}
+    return lambda: bench.store.jobs.add_siblings(base("r"), key("f-opt", "q"), **about)
+
+
 SCENES: dict[str, tuple[Scene, ...]] = {
+    "add_siblings": (Scene("of a shared job", rows_gone_on, single=True),),
     "add_jobs": (
         Scene("a new flow", added, single=True),
         Scene("under a running job", added_under_a_job, single=True),
@@ -471,7 +499,9 @@ SCENES: dict[str, tuple[Scene, ...]] = {
     "resume_queue": (Scene("all that was set aside", queue_resumed, single=True, one_queue=True),),
     "retry_jobs": (Scene("failed jobs", retried), Scene("a cancelled flow", cancel_taken_back)),
     "save_rows": (Scene("of a shared job", rows_saved, single=True),),
+    "set_brakes": (Scene("others, and the flow goes on", brakes_set, single=True),),
     "sweep_stalled": (Scene("in two queues", swept),),
+    "tell_spent": (Scene("of two units", spent_told),),
     "update_job": (
         Scene("progress", updated("progress"), single=True),
         Scene("a log row", updated("log"), single=True),

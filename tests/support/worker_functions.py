@@ -48,11 +48,11 @@ def hog(job):
 
 
 def hogs_by_name(job):
-    """Hold the interpreter's lock for a minute where the job's name asks for it."""
+    """Hold the interpreter's lock, longer than any test, where the job's name asks for it."""
     _note(job)
     if job.name == "holds":
         job._store.server.client.set("holds", 1)
-        ctypes.PyDLL(None).sleep(60)
+        ctypes.PyDLL(None).sleep(600)
 
 
 def dies_by_name(job):
@@ -100,3 +100,27 @@ def _hang(job):
     job._store.server.client.set("reached", 1)
     while True:
         time.sleep(0.05)
+
+
+def spends_and_dies(job):
+    """Spend one, die in the first two runs of each job, return in the third."""
+    import flownb as fn
+
+    run = job._store.server.client.incr(f"runs-of-{job.id}")
+    fn.spend(usd=1, tokens=run)
+    if run < 3:
+        os.kill(os.getpid(), 9)
+    return run
+
+
+def spends(job):
+    """Say before and after that it spends one, which takes a moment."""
+    import flownb as fn
+
+    client = job._store.server.client
+    client.incr("begun")
+    time.sleep(0.01)
+    fn.spend(usd=1)
+    client.incr("told")
+    time.sleep(0.01)
+    return job.data

@@ -92,7 +92,7 @@ def test_a_nodes_options_stand_above_the_tasks():
             "task work.backoff: 'exponential' is no backoff; write 'exponential 1s'",
         ),
         ({"priority": "high"}, "task work.priority: a whole number from 0"),
-        ({"concurrency": 4}, "task work.concurrency: no such option"),
+        ({"concurrency": 0}, "task work.concurrency: a whole number from 1"),
     ],
     ids=str,
 )
@@ -113,14 +113,6 @@ def test_a_version_may_be_a_number_and_an_error_stand_alone():
     assert (work.version, work.retry_on) == ("2", (TimeoutError,))
 
 
-def generator(x):
-    yield x
-
-
-async def async_generator(x):
-    yield x
-
-
 class Thing:
     pass
 
@@ -128,19 +120,36 @@ class Thing:
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (generator, "a generator has no one value; return a list"),
-        (async_generator, "a generator has no one value"),
         (Thing, "a task is a named function, not type"),
         (lambda *args: 0, "name each parameter"),
         (eval("lambda a, /: 0"), "name each parameter"),
         (7, "a task is a named function, not int"),
     ],
-    ids=["generator", "async generator", "class", "varargs", "positional only", "number"],
+    ids=["class", "varargs", "positional only", "number"],
 )
 def test_what_cannot_be_a_task(made, says):
     with pytest.raises((TypeError, fn.OptionError)) as refusal:
         fn.task(made)
     assert says in str(refusal.value)
+
+
+def test_a_function_that_yields_is_a_task_and_stays_plain():
+    @fn.task
+    def digits(n):
+        yield from str(n)
+
+    @fn.task
+    async def later(n):
+        yield n
+
+    assert list(digits(42)) == ["4", "2"]
+    assert (digits.yields, digits.is_async, digits.runs(n=42)) == (True, False, ["4", "2"])
+    assert (later.yields, later.is_async) == (True, True)
+    with pytest.raises(fn.OptionError, match="a task that yields takes one row at a time"):
+
+        @fn.task(batch_size=2)
+        def many(n):
+            yield n
 
 
 def test_a_wrapped_function_and_a_method_are_tasks():
@@ -179,6 +188,30 @@ def test_the_workers_of_the_kernel_are_replaced_by_those_that_are_started(capsys
     assert capsys.readouterr().out == ""
 
 
+def test_a_kernel_says_how_many_rows_of_its_tasks_run_at_a_time(capsys):
+    @fn.task
+    async def call(x):
+        return x
+
+    @fn.task(queue="model", concurrency=16)
+    async def ask(x):
+        return x
+
+    @fn.task(concurrency=20)
+    def wide(x):
+        return x
+
+    @fn.task
+    def work(x):
+        return x
+
+    assert fn.add(work.node(1)).result(timeout=20) == 1
+    assert capsys.readouterr().out == (
+        "flownb: this kernel serves call with 100 async calls at a time; model with 16 async calls at a time; "
+        "wide with 20 threads; work with 4 threads\n"
+    )
+
+
 def test_without_tasks_a_kernel_starts_no_workers(redis, capsys):
     fn.add({"name": "j", "queueName": "q"})
     assert capsys.readouterr().out == ""
@@ -197,3 +230,16 @@ def test_a_task_of_a_later_cell_is_served_by_the_workers_that_run():
         return -x
 
     assert fn.add(second.node(1)).result(timeout=3) == -1
+
+
+@pytest.mark.parametrize("judge", ["no parameter", "two parameters", "async"])
+def test_a_retry_on_that_cannot_be_asked_about_an_error_is_refused(judge):
+    async def later(error):
+        return True
+
+    judges = {"no parameter": lambda: True, "two parameters": lambda error, job: True, "async": later}
+    with pytest.raises(fn.OptionError, match=r"task work.retry_on: a (plain )?function"):
+
+        @fn.task(retry_on=judges[judge])
+        def work():
+            pass

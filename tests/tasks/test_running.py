@@ -107,6 +107,36 @@ def test_only_what_retry_on_names_is_tried_again(error, runs):
     assert len(flow.job.stacktrace) == runs
 
 
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize(("status", "runs"), [(429, 3), (503, 3), (404, 1)])
+def test_a_function_of_the_error_says_whether_it_is_tried_again(status, runs, executor):
+    class ServiceError(Exception):
+        def __init__(self, status):
+            super().__init__(f"status {status}")
+            self.status = status
+
+    @fn.task(attempts=3, retry_on=lambda error: getattr(error, "status", 500) >= 429)
+    def ask(status):
+        raise ServiceError(status)
+
+    with fn.workers(2, executor=executor):
+        flow = fn.add(ask.node(status))
+        with pytest.raises(fn.FlowFailed, match=f"ask: ServiceError: status {status}"):
+            flow.result(timeout=60)
+    assert flow.job.attempts_made == runs
+
+
+def test_a_retry_on_that_raises_fails_the_job_with_both_reasons():
+    @fn.task(attempts=3, retry_on=lambda error: error.status >= 429)
+    def ask():
+        raise ValueError("mine")
+
+    with pytest.raises(
+        fn.FlowFailed, match=r"ValueError: mine \(and its retry policy: AttributeError: .*status"
+    ):
+        fn.add(ask.node()).result(timeout=20)
+
+
 def test_a_jobs_own_time_limit_is_tried_again_although_retry_on_does_not_name_it():
     import threading
 

@@ -3,7 +3,7 @@
 The comment behind a line is what they must say: the type they reveal, or that the line is an error.
 """
 
-from typing import reveal_type
+from typing import Any, reveal_type
 
 import pandas as pd
 
@@ -18,6 +18,11 @@ def plain(x: int) -> str:
 @fn.task(attempts=3, backoff="exponential 1s", timeout="30s", limiter="5/s", retry_on=TimeoutError)
 def patient(day: str, factor: float = 1.0) -> float:
     return len(day) * factor
+
+
+@fn.task(batch_size=32)
+def many(n: Any) -> list[int]:
+    return list(n)
 
 
 @fn.task(queue="calls")
@@ -59,7 +64,7 @@ frame = pd.DataFrame({"x": [1, 2]})
 reveal_type(fn.fan_out(frame, plain))  # Batch
 reveal_type(fn.fan_out(frame, plain, name="november", into=[total], by="x", attempts=5))  # Batch
 reveal_type(fn.fan_out(frame, "a-queue", backoff=5, limiter=None))  # Batch
-reveal_type(fn.fan_out(frame, plain, dry_run=True))  # DataFrame
+reveal_type(fn.fan_out(frame, plain, unique=True, dry_run=True))  # DataFrame
 reveal_type(fn.fan_out(frame, plain).results())  # DataFrame
 reveal_type(fn.fan_out(frame, plain).retry())  # Batch
 found = fn.attach("november")

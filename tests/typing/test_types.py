@@ -74,4 +74,4 @@ def test_each_option_of_a_job_has_a_type():
     known |= {f"{policy}_on_failure" for policy in policies}
     of_tasks, of_rows = TaskOptions.__annotations__.keys(), RowOptions.__annotations__.keys()
     assert of_tasks == known
-    assert of_rows == known - {"remove_on_complete", "remove_on_fail"} | {"limiter"}
+    assert of_rows == known - {"remove_on_complete", "remove_on_fail"} | {"limiter", "weight", "concurrency"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import graphviz
 import pytest
+from PIL import Image, ImageColor
 
 from flownb.views import engine, paint, palette, sanitize, tree_layout
 from flownb.views.dot import Drawing, digraph, escaped
@@ -133,7 +136,7 @@ def test_every_state_has_its_own_colour_word_and_sign():
 
 def test_a_folded_node_says_how_many_are_where(drawn_with):
     text = "".join(drawn(scenes.wide()).itertext())
-    assert "process-item-* × 1000" in text
+    assert "process-item-* × 1,000" in text
     assert "742 completed, 12 active, 3 failed" in text
     assert "12 more jobs are not drawn" in text
 
@@ -151,10 +154,10 @@ def test_the_picture_shows_itself_without_dot_on_path(monkeypatch):
     drawing = digraph(scenes.small())
     assert isinstance(drawing, graphviz.Digraph)
     shown = drawing._repr_mimebundle_()
-    assert set(shown) == {"image/svg+xml", "text/plain"}
+    assert set(shown) == {"image/svg+xml", "image/png", "text/plain"}
     assert shown["image/svg+xml"].startswith("<svg")
     assert shown["text/plain"] == "<Drawing of 'report': 3 nodes, 2 edges>"
-    assert set(drawing._repr_mimebundle_(exclude=["image/svg+xml"])) == {"text/plain"}
+    assert set(drawing._repr_mimebundle_(exclude=["image/svg+xml"])) == {"image/png", "text/plain"}
     assert drawing._repr_mimebundle_(include=[]) == {}
 
 
@@ -238,7 +241,7 @@ def test_a_wide_picture_scrolls_on_a_page_but_not_as_an_image(monkeypatch):
     monkeypatch.setenv("FLOWNB_DOT", "builtin")
     assert "min-width" in picture(scenes.bushy())
     assert "min-width" not in digraph(scenes.bushy()).svg()
-    assert "min-width" not in picture(scenes.small())
+    assert "min-width" not in picture(scenes.empty())
 
 
 def test_an_engine_lays_a_wide_picture_on_its_side_for_a_page():
@@ -250,3 +253,47 @@ def test_an_engine_lays_a_wide_picture_on_its_side_for_a_page():
         float(re.search(rf'{way}="(\d+)', picture(scenes.bushy()))[1]) for way in ("width", "height")
     )
     assert wide < 800 < high
+
+
+# ---- pictures in files, without Graphviz's `dot` on the machine ----------------------------------------
+
+
+@pytest.fixture
+def no_dot(monkeypatch, tmp_path):
+    """A machine without any Graphviz, and an empty folder to work in."""
+    monkeypatch.setenv("FLOWNB_DOT", engine.BUILT_IN)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def colours_of(png: bytes) -> set[tuple[int, ...]]:
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    assert picture.width > 200
+    return {colour for _, colour in picture.getcolors(1 << 20)}
+
+
+@pytest.mark.parametrize("write", [
+    lambda drawing: drawing.save("flow.png"),
+    lambda drawing: drawing.render("flow", format="png"),
+    lambda drawing: drawing.save("flow.PNG", "pictures"),
+    lambda drawing: drawing.copy().save("flow.png"),
+])  # fmt: skip
+def test_a_png_is_written_without_dot_and_nothing_beside_it(no_dot, write):
+    path = write(digraph(scenes.failing()))
+    assert [file for file in no_dot.rglob("*") if file.is_file()] == [no_dot / path]
+    assert ImageColor.getrgb(palette.PALETTE["failed"].line) in colours_of((no_dot / path).read_bytes())
+
+
+def test_an_svg_and_the_dot_text_are_written_without_dot(no_dot):
+    drawing = digraph(scenes.small())
+    assert Path(drawing.save("flow.svg")).read_text(encoding="utf-8") == drawing.svg()
+    assert Path(drawing.render("again", format="svg")).read_text(encoding="utf-8") == drawing.svg()
+    assert Path(drawing.save("flow.gv")).read_text(encoding="utf-8") == drawing.source
+    with pytest.raises(graphviz.ExecutableNotFound):
+        drawing.render("flow", format="pdf")
+
+
+def test_a_page_that_shows_no_svg_has_the_picture_as_a_png(no_dot):
+    shown = digraph(scenes.small())._repr_mimebundle_()["image/png"]
+    assert ImageColor.getrgb(palette.PALETTE["completed"].line) in colours_of(base64.b64decode(shown))

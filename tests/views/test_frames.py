@@ -121,7 +121,7 @@ def test_thirty_thousand_jobs_make_a_small_picture():
     picture = timeline_svg(many(30_000), now=T)
     assert len(picture.encode()) < 60_000
     assert lanes(picture) == 3
-    assert "10000 jobs" in picture
+    assert "10,000 jobs" in picture
 
 
 def test_many_queues_share_the_last_lane():
@@ -134,6 +134,26 @@ def test_many_queues_share_the_last_lane():
 def test_a_folded_lane_says_how_many_ran_at_once():
     rows = [ran(f"r{n}", 1000 * (n // 3), 1000 * (n // 3) + 1000) for n in range(90)]
     assert "at most 3 at once" in timeline_svg(rows, now=T)
+
+
+def test_how_many_ended_in_a_second_stands_above_the_lanes():
+    rows = [
+        ran(f"r{n}", 1000 * (n // 3), 1000 * (n // 3) + 1000, "failed" if n == 4 else "completed")
+        for n in range(600)
+    ]
+    picture = timeline_svg(rows, now=T)
+    ends, first_lane = picture.index('class="fn-ends"'), picture.index('class="fn-lane"')
+    assert ends < first_lane
+    (most,) = re.findall(r"at most ([\d.]+) a second", picture[ends:first_lane])
+    assert 3 <= float(most) <= 6  # two seconds may fall into one step
+
+
+@pytest.mark.parametrize("width", [360, 900, 2300])
+def test_a_timeline_is_as_wide_as_its_page_and_its_words_have_eleven_pixels(width):
+    picture = ET.fromstring(timeline_svg(many(500), now=T, width=width))
+    assert picture.get("width") == str(float(width)).removesuffix(".0")
+    sizes = {float(text.get("font-size")) for text in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert sizes == {11}
 
 
 def test_what_a_lane_shows_adds_up():

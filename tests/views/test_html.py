@@ -24,7 +24,7 @@ def test_a_flow_shows_state_counts_tree_and_failures():
     for words in (
         "score-nov",
         "failing",
-        "1505 jobs",
+        "1,505 jobs",
         "743</b> completed",
         '<img class="fn-picture" alt="Flow(&#39;score-nov&#39;: 1505 jobs, 743 completed, 4 failed)',
         "ValueError: lang is missing",
@@ -81,11 +81,29 @@ def test_a_report_has_all_its_parts():
         "Stages",
         "Failures",
         "Timeline",
-        "Results",
+        "Result",
         "prefers-color-scheme",
     ):
         assert words in page
     assert page.count("<svg") == 2
+
+
+def test_a_report_begins_with_the_result_below_one_title():
+    frame = pd.DataFrame({"score": range(50)})
+    timeline = timeline_svg([scenes.record("a")], now=scenes.START + 5)
+    page = report(scenes.wide(), table_html=frame, table_of=1000, timeline=timeline, title="score-nov")
+    assert re.findall(r"<h2>(.*?)</h2>", page) == ["Result", "Failures", "Tree", "Stages", "Timeline"]
+    assert page.count(">score-nov<") == 2  # of the window and of the page
+    assert "1,505 jobs · 2023-11-14" in page
+    assert "the first 50 of 1,000 rows" in page
+    assert re.search(r'<td class="fn-number">1,\d{3}</td>', page)  # of a stage
+    value = report(scenes.small(), value='{"rows": 1000, "note": "<b>"}')
+    assert value.index("Result") < value.index("Tree")
+    assert "&#34;note&#34;: &#34;&lt;b&gt;&#34;" in value
+
+
+def test_numbers_of_a_users_stay_as_they_are():
+    assert '<td class="fn-number">2026</td>' in frame_html(pd.DataFrame({"year": [2026]}))
 
 
 def test_a_report_of_nothing_is_a_report():
@@ -103,7 +121,7 @@ def test_broken_tracebacks_do_no_harm():
 def test_a_long_table_is_cut_and_says_so():
     made = frame_html(pd.DataFrame({"n": range(1000)}))
     assert made.count("<tr>") == 201
-    assert "the first 200 of 1000 rows" in made
+    assert "the first 200 of 1,000 rows" in made
 
 
 def test_tables_of_every_kind_are_shown():

@@ -233,17 +233,17 @@ def test_a_job_that_is_to_be_new_and_is_not_refuses_the_whole_call(bench: Bench)
 
     for there in ("b", "c"):
         with pytest.raises(errors.JobExists, match=key(there)):
-            bench.add(parent("p", queue="up"), node(there, key("p", "up")), fresh=True)
+            bench.add(parent("p", queue="up"), node(there, key("p", "up")), fresh=2)
 
     assert bench.dump() == before
 
 
 def test_a_call_for_new_jobs_sent_twice_does_not_refuse_its_own(bench: Bench):
     nodes = [parent("p", queue="up"), node("c", key("p", "up"))]
-    bench.add(*nodes, fresh=True)
+    bench.add(*nodes, fresh=2)
     before = bench.contents()
 
-    assert bench.add(*nodes, fresh=True) == (0, ["p", "c"])
+    assert bench.add(*nodes, fresh=2) == (0, ["p", "c"])
 
     assert bench.contents() == before
 

@@ -85,7 +85,7 @@ def is_about(damaged: str, rule: str, key: str, evidence: str) -> bool:
     if is_job(job):
         return job == job_of(key) or job in evidence or evidence.startswith(job.rpartition(":")[2])
     if damaged.startswith("bull:flownb:"):
-        return rule in ("C1", "C2") and damaged.endswith(key.rpartition(" ")[2])
+        return rule in ("C1", "C2", "C3") and damaged.endswith(key.rpartition(" ")[2])
     return rule.startswith("I2") and key.startswith(queue)
 
 

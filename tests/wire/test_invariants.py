@@ -77,6 +77,7 @@ DAMAGES: list[tuple[str, str, Damage]] = [
     ("C1", "counts that are gone", lambda r: r.delete("bull:flownb:counts:g")),
     ("C2", "an end that was not told", lambda r: r.hdel("bull:flownb:flow:g", "ended")),
     ("C2", "an end too early", lambda r: r.hset("bull:flownb:flow:f", "ended", "completed")),
+    ("C3", "an amount that no account has", lambda r: r.hset(key("done"), "spent", "1:usd:5")),
 ]  # fmt: skip
 JOB = {"name": "n", "data": "{}", "opts": "{}", "timestamp": START, "priority": 0}
 

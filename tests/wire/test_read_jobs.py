@@ -6,6 +6,8 @@ import base64
 
 import pytest
 
+from flownb.wire.records import JobLine
+from flownb.wire.store import Store
 from flownb.wire.store.job_records import BRIEF_FIELDS
 from tests.support.script_bench import START, Bench, completed, failed, key, node, parent, retry
 
@@ -41,6 +43,36 @@ def test_each_state_is_told(bench: Bench):
     found = bench.store.jobs.read([*states])
 
     assert {record.key: record.state for record in found if record} == states
+
+
+@pytest.mark.parametrize("plainly", [False, True], ids=["script", "plain commands"])
+def test_a_line_of_a_table_says_what_the_record_says(bench: Bench, plainly: bool):
+    jobs = [*scene(bench), key("never")]
+    bench.redis.hset(key("broken"), mapping={"runs": "5-9", "atm": "nan"})
+    store = Store(bench.redis, "bull", read_only=True)
+    if plainly:
+        store.server.read_without_scripts()
+
+    records = store.jobs.read(jobs)
+
+    assert store.jobs.read_lines(jobs) == [
+        record and JobLine(*(getattr(record, field) for field in JobLine._fields)) for record in records
+    ]
+
+
+@pytest.mark.parametrize("plainly", [False, True], ids=["script", "plain commands"])
+def test_a_lock_that_was_left_behind_makes_no_job_active(bench: Bench, plainly: bool):
+    bench.add_plain("a")
+    bench.redis.set(key("a") + ":lock", "left")
+    bench.redis.hset(key("a"), "processedOn", "5")
+    store = Store(bench.redis, "bull", read_only=True)
+    if plainly:
+        store.server.read_without_scripts()
+
+    (line,) = store.jobs.read_lines([key("a")])
+
+    assert line
+    assert line.state == "waiting"
 
 
 def test_a_record_holds_every_field(bench: Bench):

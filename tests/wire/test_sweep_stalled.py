@@ -129,7 +129,7 @@ def test_the_second_sweep_of_an_interval_looks_at_nothing(bench: Bench):
     before = bench.dump()
     bench.redis.script_flush()
 
-    assert bench.store.leases.sweep_stalled(["bull:q"], interval=30_000, most=1) == []
+    assert bench.store.leases.sweep_stalled(["bull:q"], interval=30_000, most=1).stalled == []
 
     assert bench.dump() == before
 

@@ -151,7 +151,7 @@ def test_a_backoff_that_is_no_duration_ends_the_job_and_says_so(until, answer, s
     with pytest.raises(fn.FlowFailed) as caught:
         flow.result(timeout=30)
     assert flow.job.attempts_made == (1 if says else 2)
-    assert ("(and its backoff: OptionError: backoff: " in str(caught.value)) == bool(says)
+    assert ("(and its retry policy: OptionError: backoff: " in str(caught.value)) == bool(says)
     assert "ValueError: mine" in str(caught.value)
 
 
@@ -231,5 +231,5 @@ def test_a_task_defined_again_has_the_limiter_of_its_last_definition():
 
 
 def test_a_limiter_that_is_none_is_refused_when_the_task_is_defined():
-    with pytest.raises(fn.OptionError, match="limiter: 'fast' is no rate; write '5/s' or '100/min'"):
+    with pytest.raises(fn.OptionError, match="limiter: 'fast' is no rate; write '5/s', '100/min' or"):
         fn.task(limiter="fast")(gaps)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 import flownb as fn
+from flownb.worker.interpreter import start_python
 from flownb.worker.packed_job import WorkPacker
 
 
@@ -323,6 +324,16 @@ def test_an_error_of_the_executor_itself_is_a_failed_attempt_and_the_slot_goes_o
         first, second = finished(until, first), finished(until, second)
     assert first.failed_reason == "JobCrashed: the executor broke while it ran: the scheduler is gone"
     assert second.returnvalue == "ran"
+
+
+def test_a_process_whose_worker_was_killed_while_it_ran_ends_without_a_word():
+    """Its answer meets a closed pipe before it sees that no further job comes."""
+    process = start_python("flownb.worker.job_process", isolated=False, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == -signal.SIGKILL
+    process.stdin.close()
+    process.stderr.close()
 
 
 def test_a_process_that_cannot_be_started_fails_the_attempt_and_the_next_one_may_do(until, monkeypatch):

@@ -16,8 +16,13 @@ def runs(redis):
     return collections.Counter(id.decode() for id in redis.lrange("ran", 0, -1))
 
 
+LEASE_SECONDS = 15.0  # after which the jobs of a dead worker would come back without its keeper
+
+
 @pytest.mark.serial
-def test_the_jobs_of_a_killed_worker_wait_again_within_a_second_and_run_once_more(redis, start_worker, until):
+def test_the_jobs_of_a_killed_worker_wait_again_long_before_their_leases_end_and_run_once_more(
+    redis, start_worker, until
+):
     queue = fn.Queue("q")
     jobs = queue.add_bulk([{"name": f"j{i}", "data": i} for i in range(5)])
     worker = start_worker("q", "gated", concurrency=3)
@@ -27,7 +32,7 @@ def test_the_jobs_of_a_killed_worker_wait_again_within_a_second_and_run_once_mor
     killed = time.monotonic()
     worker.kill()
     until(lambda: queue.get_job_counts()["waiting"] == 5)
-    assert time.monotonic() - killed < 1.0
+    assert time.monotonic() - killed < LEASE_SECONDS / 3  # a second, where the machine has time for it
 
     assert [job.name for job in queue.get_jobs("waiting")] == [f"j{i}" for i in range(5)]
     redis.set("gate", 1)

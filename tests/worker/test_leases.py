@@ -130,13 +130,13 @@ def test_a_job_without_a_lease_is_suspected_at_one_sweep_and_moved_at_the_next(r
     store = Store(redis, "bull")
     take(store)
     redis.delete(f"bull:q:{job.id}:lock")
-    assert store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3) == []
+    assert store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3).stalled == []
     assert (
-        store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3) == []
+        store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3).stalled == []
     )  # somebody has swept just now
     assert job.get_state() == "active"
     redis.delete("bull:q:stalled-check")
-    assert store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3) == [job.id]
+    assert store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3).stalled == [job.id]
     assert job.get_state() == "waiting"
 
 
@@ -149,7 +149,7 @@ def test_a_suspect_that_has_renewed_its_lease_is_left_alone(redis):
     assert redis.smembers("bull:q:stalled") == {job.id.encode()}
     redis.set(f"bull:q:{job.id}:lock", lease)
     redis.delete("bull:q:stalled-check")
-    assert store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3) == []
+    assert store.leases.sweep_stalled(["bull:q"], interval=60_000, most=3).stalled == []
     assert job.get_state() == "active"
 
 

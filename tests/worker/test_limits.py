@@ -143,7 +143,7 @@ def test_a_paused_queue_starts_nothing_and_lets_running_jobs_end(until):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"concurrency": 0}, "concurrency: a whole number from 1 to 1000, not 0"),
+        ({"concurrency": 0}, "concurrency: a whole number from 1 to 5000, not 0"),
         ({"concurrency": -1}, "not -1"),
         ({"concurrency": 10**6}, "not 1000000"),
         ({"concurrency": 2.5}, "not 2.5"),

@@ -8,6 +8,8 @@ from queue import SimpleQueue
 import pytest
 
 import flownb as fn
+from flownb.worker.listeners import Listeners
+from flownb.worker.middleware import Hooks
 
 EXECUTORS = ["threads", "processes"]
 
@@ -53,11 +55,12 @@ def test_the_job_that_is_told_has_its_value_and_can_be_asked():
     assert (job.name, job.returnvalue, state) == ("a", {"n": 1}, "completed")
 
 
-def test_a_listener_that_raises_holds_up_nobody(caplog):
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_a_listener_that_raises_holds_up_nobody(caplog, error):
     heard: SimpleQueue = SimpleQueue()
 
     def broken(job, value):
-        raise RuntimeError("this listener is broken")
+        raise error("this listener is broken")
 
     fn.Queue("q").add_bulk([{"name": "a"}, {"name": "b"}])
     with fn.Worker("q", lambda job: job.name) as worker:
@@ -128,3 +131,13 @@ def test_an_event_that_there_is_not_is_refused_with_the_nearest():
         worker.on("complete", print)
     with pytest.raises(fn.OptionError, match="function: one that takes the job"):
         worker.on("active", None)
+
+
+def test_runs_are_noted_for_listeners_once_there_is_one():
+    listeners = Listeners()
+    hooks = Hooks([listeners])
+    listeners.on_more = hooks.look
+    assert hooks.before_run == ()
+
+    listeners.add("completed", print)
+    assert len(hooks.before_run) == 1

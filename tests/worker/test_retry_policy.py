@@ -70,4 +70,4 @@ def test_a_policy_that_raises_fails_its_job_with_both_reasons():
     worker._work = Work(fail, Broken())
     with worker:
         flow = fn.add({"name": "j", "queueName": "q"}).wait(timeout=30)
-    assert flow.job.failed_reason == "ValueError: mine (and its backoff: KeyError: 'policy')"
+    assert flow.job.failed_reason == "ValueError: mine (and its retry policy: KeyError: 'policy')"

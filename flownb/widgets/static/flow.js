@@ -1,72 +1,120 @@
 // A live view as a whole: joins its parts, listens to the model, says when open panels are read again.
 
 import { Actions } from "./actions.js";
+import { CompactLine } from "./compact_line.js";
 import { html } from "./elements.js";
-import { drawFailures } from "./failures.js";
+import { FailureList } from "./failures.js";
+import { GroupTable } from "./group_table.js";
 import { Heading } from "./heading.js";
 import { JobDetails } from "./job_details.js";
 import { JobTable } from "./job_table.js";
 import { hidePicture, keepKeys } from "./jupyter.js";
 import { Kernel } from "./kernel.js";
+import { LogPanel } from "./log_panel.js";
 import { Presence } from "./presence.js";
+import { RowTable } from "./row_table.js";
+import { SearchField } from "./search_field.js";
 import { Tabs } from "./tabs.js";
 import { Timeline } from "./timeline.js";
 import { Tree } from "./tree.js";
 import { TreeTools } from "./tree_tools.js";
-import { number } from "./words.js";
+import { counted, number } from "./words.js";
 
-const FAILURES = 1; // the second tab
+const MOST_HEIGHT = 840; // pixels of the tree
+const FAILURES = 0; // the tabs of every view
+const TABLE = 1;
 const TICK_EVERY = 1000; // ms
 const READING_SHARE = 20; // a panel is read for a twentieth of the time at most
 
 class FlowPage {
   #model;
   #whole; // with table, timeline and buttons
+  #isBatch;
   #kernel;
   #actions;
   #heading;
+  #line = null; // of a batch that runs in a cell, which is folded to it
   #tree;
   #tools;
   #details;
+  #table = null; // of rows, in a view of a batch, else of jobs
+  #parts = []; // of the tabs
   #tabs = null;
-  #failures = html("ul", { class: "fn-failures" });
+  #failures;
   #presence;
   #endings = []; // what ends what was begun
   #shownCounts = ""; // what the panels show is of these
   #reading = false;
   #readAgainAt = 0;
+  #failed = 0;
 
   constructor(model) {
     this.#model = model;
     this.#whole = model.get("whole");
+    this.#isBatch = Boolean(model.get("head").is_batch);
     this.#kernel = new Kernel(model);
     this.#actions = new Actions((name, label) => this.#act(name, label));
     this.#heading = new Heading(model, [this.#actions.element]);
-    this.#tree = new Tree(model, { most: this.#whole ? 520 : 420, pick: (box) => this.#pick(box) });
-    this.#tools = new TreeTools(this.#tree, { fold: () => this.#kernel.ask("fold"), whole: this.#whole });
+    this.#tree = new Tree(model, { most: MOST_HEIGHT, pick: (box) => this.#pick(box) });
+    this.#tools = new TreeTools(this.#tree, { fold: () => this.#kernel.ask("fold") });
     this.#details = new JobDetails(this.#model, this.#kernel, {
       closed: (leaving) => this.#tree.unmark(leaving),
+      picked: (chosen) => this.#details.show(chosen),
     });
+    this.#failures = this.#makeFailures();
     if (this.#whole) this.#tabs = this.#makeTabs();
+    if (!this.#whole && model.get("head").compact) this.#line = new CompactLine(model);
     this.root = this.#makeRoot();
+    this.#line?.start(this.root);
   }
 
   #makeRoot() {
     const kind = this.#whole ? "fn-flow fn-live fn-whole" : "fn-flow fn-live";
     const tree = html("div", { class: "fn-tree" }, this.#tools.element, this.#tree.canvas);
-    const stage = html("div", { class: "fn-stage" }, tree, this.#details.panel);
-    const below = this.#tabs?.element || this.#failures;
-    return html("div", { class: kind, role: "region" }, ...this.#heading.elements, stage, below);
+    const below = this.#tabs?.element || this.#failures.panel;
+    const stage = html("div", { class: "fn-stage" }, tree, this.#details.panel, below);
+    const line = this.#line ? [this.#line.element] : [];
+    return html("div", { class: kind, role: "region" }, ...line, ...this.#heading.elements, stage);
+  }
+
+  #makeFailures() {
+    const doing = {
+      pick: (chosen) => this.#details.show(chosen),
+      retry: (kind) => this.#kernel.ask("retry", { kind }),
+      rows: (kind) => {
+        this.#tabs.choose(TABLE);
+        this.#table.ofKind(kind);
+      },
+    };
+    return new FailureList(doing, { whole: this.#whole });
   }
 
   #makeTabs() {
-    const table = new JobTable(this.#model, this.#kernel, { picked: (key) => this.#details.show(key) });
+    const pickRow = (position) => this.#details.show({ position });
+    const pickJob = (key) => this.#details.show({ key });
+    this.#table = this.#isBatch
+      ? new RowTable(this.#model, this.#kernel, { picked: pickRow })
+      : new JobTable(this.#model, this.#kernel, { picked: pickJob });
+    const noun = this.#model.get("head").in_groups ? "group" : this.#isBatch ? "step" : "queue";
+    const groups = new GroupTable(this.#model, this.#kernel, {
+      noun,
+      picked: (number, label) => this.#details.showGroup({ name: label, group: number }),
+    });
     const timeline = new Timeline(this.#kernel);
-    return new Tabs([
-      { label: "Jobs", panel: table.panel, load: table.load },
-      { label: "Failures", panel: this.#failures, load: () => null },
-      { label: "Timeline", panel: timeline.panel, load: timeline.load },
-    ]);
+    const logs = this.#isBatch ? [["Logs", new LogPanel(this.#kernel, { picked: pickRow })]] : [];
+    const failures = { panel: this.#failures.panel, load: () => null };
+    this.#parts = [
+      ["Failures", failures],
+      [this.#isBatch ? "Rows" : "Jobs", this.#table],
+      [`${noun[0].toUpperCase()}${noun.slice(1)}s`, groups],
+      ...logs,
+      ["Timeline", timeline],
+    ].map(([label, part]) => ({ label, part, panel: part.panel, load: () => part.load() }));
+    const searched = new SearchField(this.#isBatch ? "row" : "job", {
+      search: (text) => this.#search(text),
+      entered: (text) => this.#reveal(text),
+    });
+    return new Tabs(this.#parts, searched.element);
   }
 
   // ---- what the kernel says ------------------------------------------------------------------------------
@@ -77,6 +125,7 @@ class FlowPage {
       "change:nodes": () => this.#tree.update(),
       "change:head": () => this.#showHead(),
       "change:failures": () => this.#showFailures(),
+      "change:seen_all": () => this.#showFailures(),
       "change:beat": () => this.#beat(),
       comm_live_update: () => this.#presence.send(), // a kernel that restarts, or is gone, hears nothing
     });
@@ -88,7 +137,7 @@ class FlowPage {
     this.#showFailures();
     this.#beat();
     this.#presence.send();
-    this.#tabs?.open(0);
+    this.#tabs?.open(this.#failed ? FAILURES : TABLE);
   }
 
   #listen(listeners) {
@@ -110,16 +159,18 @@ class FlowPage {
     const head = this.#model.get("head");
     this.root.setAttribute("aria-label", `Flow ${head.name ?? ""}`);
     this.#heading.update();
+    this.#line?.update(false);
     this.#tools.update(head);
     if (!this.#whole) return;
     this.#actions.update(head);
-    const failed = head.counts?.find(([state]) => state === "failed")?.[1];
+    const failed = head.counts?.find(([state]) => state === "failed")?.[1] || 0;
     this.#tabs.rename(FAILURES, failed ? `Failures (${number(failed)})` : "Failures");
+    if (failed && !this.#failed) this.#tabs.suggest(FAILURES);
+    this.#failed = failed;
   }
 
   #showFailures() {
-    const picked = (key) => this.#details.show(key);
-    drawFailures(this.#failures, this.#model.get("failures"), { most: this.#whole ? 8 : 3, picked });
+    this.#failures.update(this.#model.get("failures"), this.#model.get("seen_all"));
   }
 
   #beat() {
@@ -136,6 +187,7 @@ class FlowPage {
     this.#heading.tick();
     const stale = this.#heading.showLiveness();
     this.root.classList.toggle("fn-stale", stale);
+    this.#line?.update(stale);
   }
 
   #tick() {
@@ -161,14 +213,38 @@ class FlowPage {
 
   #pick(box) {
     if (!box.folded) {
-      this.#details.show(box.key);
+      this.#details.show({ key: box.key });
       return;
     }
-    this.#details.showGroup(box, this.#model.get("nodes")[box.id]);
+    this.#details.showGroup(box);
     const opened = this.#model.get("head").opened || [];
     if (box.parent && !opened.includes(box.key)) {
       this.#kernel.ask("open", { key: box.key, parent: box.parent });
     }
+  }
+
+  // Boxes by their names, and what the open part lists; of Failures and Timeline the table is searched.
+  async #search(text) {
+    const boxes = this.#tree.search(text);
+    let part = this.#parts[this.#tabs.chosen].part;
+    if (!part.search) {
+      part = this.#table;
+      if (text) this.#tabs.open(TABLE);
+    }
+    const found = await part.search(text);
+    if (!text) return "";
+    const inTree = boxes ? counted(boxes, "box").replace("boxs", "boxes") : "";
+    const listed = found?.of ?? found?.rows?.length ?? 0;
+    const inList = part === this.#table ? counted(listed, this.#isBatch ? "row" : "job") : "";
+    return [inList, inTree].filter(Boolean).join(", ") || "nothing found";
+  }
+
+  // The row whose label was typed: its pile opens in the tree, and all about it stands beside.
+  async #reveal(text) {
+    const { position, key } = await this.#kernel.ask("reveal", { text });
+    if (position === null || position === undefined) return;
+    this.#tree.mark(key);
+    this.#details.show({ position });
   }
 
   async #act(name, label) {

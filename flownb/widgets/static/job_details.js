@@ -1,70 +1,142 @@
-// The panel beside the tree: all that is known of one job, or the counts of a group.
+// The panel beside the tree: all that is known of one job or row, or how a group is doing.
 
-import { html } from "./elements.js";
+import { debugButton } from "./debug_line.js";
+import { html, say } from "./elements.js";
+import { GroupFacts } from "./group_facts.js";
 import { clock, duration, number, stateWord } from "./words.js";
-
-function fact(name, value) {
-  return value === "" || value === null ? [] : [html("dt", {}, name), html("dd", {}, String(value))];
-}
-
-function section(name, text, open = true) {
-  if (!text) return null;
-  return html("details", open ? { open: "" } : {}, html("summary", {}, name), html("pre", {}, text));
-}
 
 // Of a job that has not ended, how long its run takes so far.
 function ranWords({ started, ended, ran, failed_runs: failed, state }) {
+  if (!failed) return duration(ran); // of a row its last attempt is known
   if (!ended) return started && state === "active" ? duration(Date.now() - started) : "";
   const last = failed.some(([began]) => began === started) ? 0 : 1;
   const runs = failed.length + last;
   return runs > 1 ? `${duration(ran)} in ${runs} runs` : duration(ran);
 }
 
-function facts(job) {
-  return html(
-    "dl",
-    {},
-    ...fact("queue", job.queue),
-    ...fact("id", job.id),
-    ...fact("attempts", job.attempts),
-    ...fact("created", clock(job.created)),
-    ...fact(job.failed_runs.length ? "last started" : "started", clock(job.started)),
-    ...fact("ended", clock(job.ended)),
-    ...fact("waited", duration(job.waited)),
-    ...fact("ran", ranWords(job)),
+const factsOf = (job) => [
+  ["queue", job.queue],
+  ["id", job.id],
+  ["step", job.step],
+  ["attempts", job.attempts],
+  ["created", clock(job.created)],
+  [job.failed_runs?.length ? "last started" : "started", clock(job.started)],
+  ["ended", clock(job.ended)],
+  ["waited", duration(job.waited)],
+  ["ran", ranWords(job)],
+  ["spent", job.spent],
+  ["code", job.version],
+];
+
+const lineOf = (line) => {
+  if (typeof line === "string") return line;
+  const [time, stream, , text] = line;
+  return [clock(time), stream, text].filter(Boolean).join("  ");
+};
+
+// Name, text, and whether it is open at first.
+function sectionsOf(job) {
+  const runs = (job.failed_runs || []).map(
+    ([began, ended]) => `${clock(began)}, ran ${duration(ended - began)}`,
   );
-}
-
-function sections(job) {
-  const runs = job.failed_runs.map(([began, ended]) => `${clock(began)}, ran ${duration(ended - began)}`);
   const cut = job.log_rows > job.log.length;
-  const log = cut ? `log (the last ${job.log.length} of ${number(job.log_rows)} rows)` : "log";
+  const log = cut ? `log (the last ${job.log.length} of ${number(job.log_rows)} lines)` : "log";
+  const inputs = job.position === undefined ? "data" : "inputs";
   return [
-    section("error", job.error),
-    section("traceback", job.traceback, false),
-    section("result", job.result),
-    section("data", job.data),
-    section("progress", job.progress === "0" ? "" : job.progress, false),
-    section("failed runs", runs.join("\n"), false),
-    section(log, job.log.join("\n")),
-  ].filter(Boolean);
+    ["error", job.error, true],
+    ["in your code", job.where || "", true],
+    ["traceback", job.traceback, false],
+    [job.state === "failed" ? "returned so far" : "result", job.result, true],
+    [inputs, job.data, true],
+    ["progress", job.progress === "0" ? "" : job.progress, true],
+    ["failed runs", runs.join("\n"), false],
+    [log, job.log.map(lineOf).join("\n"), true],
+  ].filter(([, text]) => text);
 }
 
-const nameOf = (part) => part.firstChild.textContent;
+// Of one job or row. What stays the same is not touched: an open part and a selection in it stay.
+class Facts {
+  #title = html("h3");
+  #state = html("span");
+  #list = html("dl");
+  #tools = html("div", { class: "fn-told-tools" });
+  #picture = html("div");
+  #sections = html("div");
+  #parts = new Map(); // a name -> its details and text
+  #debug = "";
+
+  constructor() {
+    this.#tools.append(...debugButton(() => this.#debug));
+    const parts = [this.#title, this.#state, this.#list, this.#picture, this.#tools, this.#sections];
+    this.element = html("div", {}, ...parts);
+  }
+
+  update(job, word) {
+    say(this.#title, job.name);
+    say(this.#state, word);
+    this.#state.setAttribute("class", `fn-state fn-${job.state}`);
+    this.#debug = job.debug || "";
+    this.#tools.hidden = !this.#debug || job.state !== "failed";
+    this.#updatePicture(job.picture);
+    this.#updateFacts(factsOf(job).filter(([, value]) => value));
+    this.#updateSections(sectionsOf(job));
+  }
+
+  #updatePicture(src = null) {
+    if ((this.#picture.firstChild?.src ?? null) === src) return;
+    const alt = "the picture that it returned";
+    this.#picture.replaceChildren(...(src ? [html("img", { class: "fn-preview", alt, src })] : []));
+  }
+
+  #updateFacts(facts) {
+    while (this.#list.childElementCount > 2 * facts.length) this.#list.lastChild.remove();
+    facts.forEach(([name, value], n) => {
+      if (!this.#list.children[2 * n]) this.#list.append(html("dt"), html("dd"));
+      say(this.#list.children[2 * n], name);
+      say(this.#list.children[2 * n + 1], String(value));
+    });
+  }
+
+  #updateSections(wanted) {
+    const names = wanted.map(([name]) => name);
+    for (const [name, { details }] of this.#parts) {
+      if (names.includes(name)) continue;
+      details.remove();
+      this.#parts.delete(name);
+    }
+    wanted.forEach(([name, text, open], n) => {
+      const { details, shown } = this.#parts.get(name) || this.#section(name, open);
+      say(shown, text);
+      if (this.#sections.children[n] !== details) {
+        this.#sections.insertBefore(details, this.#sections.children[n] || null);
+      }
+    });
+  }
+
+  #section(name, open) {
+    const shown = html("pre", { tabindex: "0", role: "region", "aria-label": name });
+    const details = html("details", open ? { open: "" } : {}, html("summary", {}, name), shown);
+    this.#parts.set(name, { details, shown });
+    return { details, shown };
+  }
+}
 
 export class JobDetails {
   #model;
   #kernel;
   #closed; // called with whether the focus was in the panel
+  #picked;
   #body = html("div", { class: "fn-details-body" });
-  #shown = null; // the key of a job
+  #shown = null; // what is asked for: {key}, {position} or {group}
+  #content = null;
 
-  constructor(model, kernel, { closed }) {
+  constructor(model, kernel, { closed, picked }) {
     this.#model = model;
     this.#kernel = kernel;
     this.#closed = closed;
+    this.#picked = picked;
     const cross = { class: "fn-x", type: "button", "aria-label": "Close", click: () => this.#close() };
-    const panel = { class: "fn-details", "aria-label": "The chosen job", hidden: "" };
+    const panel = { class: "fn-details", "aria-label": "What was chosen", hidden: "" };
     this.panel = html("aside", panel, html("button", cross, "×"), this.#body);
     this.panel.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
@@ -80,46 +152,42 @@ export class JobDetails {
     this.#closed(leaving);
   }
 
-  async show(key) {
-    const again = this.#shown === key;
-    this.#shown = key;
+  // `chosen` has the key of a job or the position of a row.
+  show(chosen) {
+    return this.#load("position" in chosen ? "row" : "job", chosen, () => new Facts());
+  }
+
+  showGroup(box) {
+    const group = () => new GroupFacts(this.#model, box, { picked: this.#picked });
+    const { key, parent, jobs, group: number } = box;
+    return this.#load("group", { key, parent, name: jobs, group: number }, group);
+  }
+
+  async #load(question, chosen, make) {
+    const shown = JSON.stringify([question, chosen]);
+    const again = this.#shown?.shown === shown;
+    if (!again) {
+      this.#content = null;
+      this.#body.replaceChildren(html("p", { class: "fn-muted" }, "asking the kernel …"));
+    }
+    this.#shown = { shown, load: () => this.#load(question, chosen, make) };
     this.panel.hidden = false;
-    if (!again) this.#body.replaceChildren(html("p", { class: "fn-muted" }, "asking the kernel …"));
-    const job = await this.#kernel.ask("job", { key });
-    if (this.#shown !== key) return undefined;
-    if (job.error && !job.key) {
-      this.#body.replaceChildren(html("p", { class: "fn-error" }, job.error));
+    const found = await this.#kernel.ask(question, chosen);
+    if (this.#shown?.shown !== shown) return undefined;
+    if (found.error && !found.name) {
+      this.#content = null;
+      this.#body.replaceChildren(html("p", { class: "fn-error" }, found.error));
       return undefined;
     }
-    this.#draw(job, again);
-    return job;
-  }
-
-  #wordOf(state) {
-    return stateWord(this.#model.get("badges"), state);
-  }
-
-  // What a person has opened and closed stays so when the same job is shown again.
-  #draw(job, again) {
-    const parts = () => [...this.#body.querySelectorAll("details")];
-    const open = new Map(parts().map((part) => [nameOf(part), part.open]));
-    const state = html("span", { class: `fn-state fn-${job.state}` }, this.#wordOf(job.state));
-    this.#body.replaceChildren(html("h3", {}, job.name), state, facts(job), ...sections(job));
-    if (!again) return;
-    for (const part of parts()) part.open = open.get(nameOf(part)) ?? part.open;
-  }
-
-  showGroup(box, [, , shares]) {
-    this.#shown = null;
-    this.panel.hidden = false;
-    const rows = shares.map(([state, count]) => {
-      const swatch = html("span", { class: "fn-swatch" });
-      return html("li", { class: `fn-${state}` }, swatch, ` ${number(count)} ${this.#wordOf(state)}`);
-    });
-    this.#body.replaceChildren(html("h3", {}, box.name), html("ul", { class: "fn-plain" }, ...rows));
+    if (!this.#content) {
+      this.#content = make();
+      this.#body.replaceChildren(this.#content.element);
+    }
+    this.#content.update(found, stateWord(this.#model.get("badges"), found.state));
+    return found;
   }
 
   refresh() {
-    return this.#shown && this.show(this.#shown);
+    return this.#shown?.load();
   }
 }

@@ -1,6 +1,7 @@
 // The table of jobs, a page at a time: the kernel sorts and searches.
 
-import { button, html, link, say } from "./elements.js";
+import { html, link, say } from "./elements.js";
+import { Pages, SortedHeadings, showLines } from "./paged_table.js";
 import { counted, duration, number, stateWord } from "./words.js";
 
 const STATES = ["failed", "active", "completed", "waiting", "delayed", "prioritized", "waiting-children"];
@@ -32,122 +33,65 @@ function limitWords({ sortable, most_sorted: most }, shared) {
 
 export class JobTable {
   #model;
-  #kernel;
   #picked; // called with the key of a job
-  #states = html("select", { "aria-label": "State", change: () => this.#first() });
-  #queues = html("select", { "aria-label": "Queue", change: () => this.#first() });
-  #head = html("tr");
+  #states = html("select", { "aria-label": "State", change: () => this.#pages.first() });
+  #queues = html("select", { "aria-label": "Queue", change: () => this.#pages.first() });
   #rows = html("tbody");
-  #status = html("span", { class: "fn-muted", role: "status" });
-  #before = button("Previous", () => this.#previous());
-  #after = button("Next", () => this.#next());
   #limit = html("p", { class: "fn-muted fn-limit" });
-  #starts = [0]; // of the pages from the first to the wanted one: a refresh meanwhile reads that one, too
-  #following = null;
-  #sort = null;
-  #descending = false;
-  #latest = 0;
+  #query = { text: "", sort: null, descending: false }; // the text is of a name
+  #pages;
+  #headings = new SortedHeadings(this.#query, () => this.#pages.first());
   #wordOf = (state) => stateWord(this.#model.get("badges"), state);
   #headed = "";
 
   constructor(model, kernel, { picked }) {
     this.#model = model;
-    this.#kernel = kernel;
     this.#picked = picked;
-    const gap = html("span", { class: "fn-gap" });
-    const tools = [this.#states, this.#queues, this.#status, gap, this.#before, this.#after];
-    const table = { class: "fn-jobs", "aria-label": "Jobs" };
+    this.#pages = new Pages(kernel, () => this.load());
+    const table = html("table", { class: "fn-jobs", "aria-label": "Jobs" });
+    table.append(html("thead", {}, this.#headings.element), this.#rows);
     this.panel = html(
       "div",
       {},
-      html("div", { class: "fn-bar-of-tools" }, ...tools),
+      this.#pages.bar(this.#states, this.#queues),
       this.#limit,
-      html("div", { class: "fn-scroll" }, html("table", table, html("thead", {}, this.#head), this.#rows)),
+      html("div", { class: "fn-scroll" }, table),
     );
   }
 
-  #order(column) {
-    this.#descending = this.#sort === column && !this.#descending;
-    this.#sort = column;
-    this.#first();
+  search(text) {
+    this.#query.text = text;
+    return this.#pages.first();
   }
 
-  #first() {
-    this.#starts = [0];
-    return this.load();
-  }
-
-  // A second click before the answer asks for the same page.
-  #next() {
-    if (this.#starts.at(-1) < this.#following) this.#starts.push(this.#following);
-    this.load();
-  }
-
-  #previous() {
-    if (this.#starts.length > 1) this.#starts.pop();
-    this.load();
-  }
-
-  load = async () => {
+  async load() {
     const { queues, shared } = this.#model.get("head");
-    const mine = ++this.#latest;
-    const start = this.#starts.at(-1);
+    const { start } = this.#pages;
     options(this.#states, "all states", STATES, this.#wordOf);
     options(this.#queues, "all queues", queues);
-    const found = await this.#kernel.ask("jobs", {
-      start,
-      state: this.#states.value,
-      queue: this.#queues.value,
-      sort: this.#sort,
-      descending: this.#descending,
-    });
-    if (mine !== this.#latest) return undefined;
-    if (found.error) {
-      say(this.#status, found.error);
-      return undefined;
-    }
-    if (start && found.of !== null && start >= found.of) return this.#first(); // there are fewer by now
+    const chosen = { state: this.#states.value, queue: this.#queues.value };
+    const found = await this.#pages.read("jobs", { ...chosen, ...this.#query });
+    if (!found) return undefined;
+    if (start && found.of !== null && start >= found.of) return this.#pages.first(); // there are fewer by now
     say(this.#limit, limitWords(found, shared));
-    this.#show(found, start);
-    return found;
-  };
-
-  #show(found, start) {
-    this.#following = found.next;
-    this.#before.disabled = this.#starts.length < 2;
-    this.#after.disabled = this.#following === null;
-    say(this.#status, rangeWords(found, start));
+    this.#pages.show(found.next);
+    say(this.#pages.status, rangeWords(found, start));
     this.#showHeadings(found);
-    this.#showRows(found.rows);
+    showLines(
+      this.#rows,
+      found.rows,
+      () => this.#emptyRow(),
+      (row, job) => this.#fill(row, job),
+    );
+    return found;
   }
 
   #showHeadings({ columns, sortable }) {
-    const now = JSON.stringify([columns, sortable, this.#sort, this.#descending]);
+    const now = JSON.stringify([columns, sortable]);
     if (now === this.#headed) return;
     this.#headed = now;
-    const focused = [...this.#head.children].findIndex((cell) => cell.contains(document.activeElement));
-    this.#head.replaceChildren(...columns.map((column) => this.#heading(column, sortable)));
-    this.#head.children[focused]?.firstChild.focus?.();
-  }
-
-  #heading(column, sortable) {
-    const kind = NUMBERS.includes(column) ? "fn-number" : "fn-text";
-    if (!sortable) return html("th", { class: kind }, column);
-    const sorted = this.#sort === column;
-    const order = this.#descending ? "descending" : "ascending";
-    const arrow = this.#descending ? " ↓" : " ↑";
-    const click = () => this.#order(column);
-    const label = html("button", { type: "button", click }, column + (sorted ? arrow : ""));
-    return html("th", { class: kind, "aria-sort": sorted ? order : "none" }, label);
-  }
-
-  // Rows and cells are kept and their words changed: scroll, focus and selection stay.
-  #showRows(found) {
-    while (this.#rows.childElementCount > found.length) this.#rows.lastChild.remove();
-    found.forEach((job, n) => {
-      if (!this.#rows.children[n]) this.#rows.append(this.#emptyRow());
-      this.#fill(this.#rows.children[n], job);
-    });
+    const kindOf = (column) => (NUMBERS.includes(column) ? "fn-number" : "fn-text");
+    this.#headings.draw(columns.map((column) => [column, sortable ? column : null, kindOf(column)]));
   }
 
   #emptyRow() {

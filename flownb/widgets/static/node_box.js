@@ -1,6 +1,15 @@
 // One box of the tree: drawn once where the kernel says, then only its colours and words change.
 
-import { say, svg } from "./elements.js";
+import { svg } from "./elements.js";
+
+const FAILED_PART = /(\d[\d,]* failed)/;
+
+// What failed stands out in a note.
+function write(note, text) {
+  if (note.textContent === text) return;
+  const parts = text.split(FAILED_PART);
+  note.replaceChildren(...parts.map((part, n) => (n % 2 ? svg("tspan", { class: "fn-bad" }, part) : part)));
+}
 
 // Boxes are as wide as their words in one font; another font may be wider.
 function squeeze(text, room) {
@@ -61,16 +70,18 @@ export class NodeBox {
     this.group = svg("g", { transform: `translate(${x} ${y})`, role: "button", tabindex: "-1" }, ...parts);
   }
 
-  update([tone, notes, shares, title]) {
-    const now = JSON.stringify([tone, notes, shares, title]);
+  update([tone, notes, shares, title, badge = tone]) {
+    const now = JSON.stringify([tone, notes, shares, title, badge]);
     if (now === this.#shown) return;
     this.#shown = now;
-    this.group.setAttribute("class", `fn-node fn-${tone}`);
+    const failed = badge === "failed" ? " fn-has-failed" : "";
+    this.group.setAttribute("class", `fn-node fn-${tone}${failed}`);
+    this.#badge.setAttribute("class", `fn-${badge}`);
     this.group.setAttribute("aria-label", title);
-    say(this.#title, title);
-    this.#badge.replaceChildren(drawBadge(this.#badges[tone] || this.#badges.unknown, this.#sizes.badge));
+    if (this.#title.textContent !== title) this.#title.textContent = title;
+    this.#badge.replaceChildren(drawBadge(this.#badges[badge] || this.#badges.unknown, this.#sizes.badge));
     this.#notes.forEach((note, n) => {
-      say(note, notes[n] || "");
+      write(note, notes[n] || "");
     });
     this.fitWords();
     this.#drawBar(shares);

@@ -1,4 +1,4 @@
-// The parts below the tree, one at a time: arrow keys go from tab to tab.
+// The parts below the tree, one at a time: arrow keys go from tab to tab. The search field is beside them.
 
 import { html, say } from "./elements.js";
 
@@ -7,19 +7,25 @@ export class Tabs {
   #heads;
   #panels;
   #chosen = 0;
+  #inUse = false; // a person has chosen a part, or uses one: nothing opens by itself any more
 
-  constructor(parts) {
+  constructor(parts, beside) {
     this.#parts = parts;
-    this.#heads = parts.map(({ label }, n) => this.#head(label, n));
-    this.#panels = parts.map(({ label, panel }) =>
-      html("div", { role: "tabpanel", "aria-label": label }, panel),
+    const page = Math.random().toString(36).slice(2);
+    this.#heads = parts.map((part, n) => this.#head(part, n, `fn-${page}-${n}`));
+    this.#panels = parts.map(({ label, panel }, n) =>
+      html("div", { role: "tabpanel", "aria-label": label, id: `fn-${page}-${n}` }, panel),
     );
     const list = html("div", { role: "tablist", "aria-label": "Parts of the flow" }, ...this.#heads);
-    this.element = html("div", { class: "fn-tabs" }, list, ...this.#panels);
+    const bar = html("div", { class: "fn-tab-bar" }, list, html("span", { class: "fn-gap" }), beside);
+    const use = () => {
+      this.#inUse = true;
+    };
+    this.element = html("div", { class: "fn-tabs", pointerdown: use, input: use }, bar, ...this.#panels);
   }
 
-  #head(label, n) {
-    const tab = { type: "button", role: "tab", click: () => this.open(n) };
+  #head({ label }, n, panel) {
+    const tab = { type: "button", role: "tab", "aria-controls": panel, click: () => this.choose(n) };
     return html("button", { ...tab, keydown: (event) => this.#walk(event, n) }, label);
   }
 
@@ -27,8 +33,22 @@ export class Tabs {
     const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!way) return;
     event.stopPropagation();
-    this.open((n + way + this.#parts.length) % this.#parts.length);
+    this.choose((n + way + this.#parts.length) % this.#parts.length);
     this.#heads[this.#chosen].focus();
+  }
+
+  choose(n) {
+    this.#inUse = true;
+    this.open(n);
+  }
+
+  get chosen() {
+    return this.#chosen;
+  }
+
+  // Opens a part unless a person uses another one.
+  suggest(n) {
+    if (!this.#inUse && this.#chosen !== n) this.open(n);
   }
 
   open(n) {

@@ -30,7 +30,7 @@ export class Timeline {
   }
 
   load = async () => {
-    const found = await this.#kernel.ask("timeline");
+    const found = await this.#kernel.ask("timeline", { width: this.panel.clientWidth });
     if (found.error) this.panel.replaceChildren(html("p", { class: "fn-error" }, found.error));
     else this.panel.replaceChildren(found.took > LONG ? this.#late() : "", adopted(found.svg));
     return found;

@@ -128,6 +128,13 @@ export class Tree {
     this.#emphasize();
   }
 
+  // Also a box that is drawn in a moment only.
+  mark(key) {
+    this.#mark(key);
+    const box = [...this.#nodes.values()].find((node) => node.box.key === key)?.box;
+    if (box) this.viewport.reveal(box.rect);
+  }
+
   // No box is chosen any more; the focus comes back here with a person who leaves the panel beside the tree.
   unmark(leaving) {
     this.#mark(null);

@@ -1,6 +1,7 @@
 // Which part of the tree is in sight: zoom, pan, scrolling to a box. The wheel alone scrolls; keys: tree.js.
 
-const LEAST_FIT = 0.62; // of a tree that is shown whole: smaller words cannot be read
+const LEAST_FIT = 1; // of a tree that nobody has made smaller: words are never below 11 pixels
+const NAMES_FROM = 0.85; // names have 13 pixels, notes 11: what would be smaller than 11 is left out
 const LEAST_HEIGHT = 64;
 const LEAST_ZOOM = 0.1;
 const MOST_ZOOM = 3;
@@ -44,10 +45,10 @@ export class Viewport {
     this.#canvas.style.height = `${clamped(height * this.#scale, LEAST_HEIGHT, this.#most)}px`;
     this.#x = (wide - width * this.#scale) / 2;
     this.#y = 0;
-    if (width * this.#scale > wide) {
-      const root = nodes.length ? this.#middle(nodes[0].rect)[0] : width / 2;
-      this.#x = Math.min(0, wide / 2 - root * this.#scale); // the root is in sight
-    }
+    // The root is in sight.
+    const [rootX, rootY] = nodes.length ? this.#middle(nodes[0].rect) : [width / 2, 0];
+    if (width * this.#scale > wide) this.#x = Math.min(0, wide / 2 - rootX * this.#scale);
+    if (height * this.#scale > this.#most) this.#y = Math.min(0, this.#most / 2 - rootY * this.#scale);
     this.#show();
   }
 
@@ -94,6 +95,8 @@ export class Viewport {
 
   #show() {
     this.#world.setAttribute("transform", `translate(${this.#x} ${this.#y}) scale(${this.#scale})`);
+    this.#world.classList.toggle("fn-far", this.#scale < LEAST_FIT);
+    this.#world.classList.toggle("fn-farther", this.#scale < NAMES_FROM);
   }
 
   #wheel(event) {

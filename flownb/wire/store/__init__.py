@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flownb.wire.store.accounts import Accounts
 from flownb.wire.store.batch_rows import BatchRows
 from flownb.wire.store.children import Children
 from flownb.wire.store.declared import DeclaredChildren
@@ -49,6 +50,7 @@ class Store:
         self.children = Children(server, self.large_values)
         self.declared = DeclaredChildren(server)
         self.batch_rows = BatchRows(server)
+        self.accounts = Accounts(server)
         self.kernels = KernelCodes(server)
         # what follows from ends, and what other programs leave out
         self.missed_writes = MissedWrites(server)

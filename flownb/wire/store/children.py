@@ -10,7 +10,7 @@ from flownb.wire import codec, keys
 from flownb.wire.records import COMPLETED, FAILED
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.large_values import LargeValues, stands_for_large
-from flownb.wire.store.limits import IDS_A_READ, JOBS_A_READ, in_pieces
+from flownb.wire.store.limits import IDS_A_READ, JOBS_A_READ, VALUES_A_READ, in_pieces
 from flownb.wire.store.server import Server
 
 _SEAL = ":flownb:seal:"
@@ -57,18 +57,18 @@ class Children:
 
     # ---- which children there are ---------------------------------------------------------------------
 
-    def pages(self, parent: str) -> Iterator[list[str]]:
-        """Yield the keys of the children that a parent knows by any of its keys, pending or ended.
+    def pages(self, parent: str, size: int = JOBS_A_READ) -> Iterator[list[str]]:
+        """Yield the keys of the children that a parent knows by any of its keys, pending or ended, about `size` a page.
 
         A child that ends meanwhile may come twice.
         """
         with server_errors():
-            for page in self._pages_of_set(keys.part(parent, "dependencies")):
+            for page in self._pages_of_set(keys.part(parent, "dependencies"), size):
                 yield [key for key in map(codec.text, page) if not is_seal(key)]
             for kept in ("processed", "failed"):
-                for names in self._pages_of_names(keys.part(parent, kept)):
+                for names in self._pages_of_names(keys.part(parent, kept), size):
                     yield [codec.text(key) for key in names]
-            for ranked in self._pages_of_ranks(keys.part(parent, "unsuccessful")):
+            for ranked in self._pages_of_ranks(keys.part(parent, "unsuccessful"), size):
                 yield [codec.text(key) for key in ranked]
 
     def first_of_each(self, parent: str, most: int) -> list[str]:
@@ -211,13 +211,13 @@ class Children:
         found: dict[str, str] = {}
         cursor = 0
         while True:
-            answer: Any = self._server.client.hscan(key, cursor, count=JOBS_A_READ)
+            answer: Any = self._server.client.hscan(key, cursor, count=VALUES_A_READ)
             cursor, page = answer
             found |= {codec.text(name): codec.text(value) for name, value in page.items()}
             if not cursor:
                 return found
 
-    def _pages_of_names(self, key: str) -> Iterator[list[Any]]:
+    def _pages_of_names(self, key: str, size: int = JOBS_A_READ) -> Iterator[list[Any]]:
         """A hash's field names. Servers before Redis 7.4 know no NOVALUES and send the values too."""
         from redis.exceptions import ResponseError
 
@@ -225,7 +225,10 @@ class Children:
         while True:
             try:  # redis-py sends NOVALUES for False too
                 answer: Any = self._server.client.hscan(
-                    key, cursor, count=JOBS_A_READ, no_values=True if bare else None
+                    key,
+                    cursor,
+                    count=size if bare else min(size, JOBS_A_READ),
+                    no_values=True if bare else None,
                 )
             except ResponseError as error:
                 if not bare or "syntax" not in str(error):
@@ -237,22 +240,22 @@ class Children:
             if not cursor:
                 return
 
-    def _pages_of_set(self, key: str) -> Iterator[list[Any]]:
+    def _pages_of_set(self, key: str, size: int = JOBS_A_READ) -> Iterator[list[Any]]:
         cursor = 0
         while True:
-            answer: Any = self._server.client.sscan(key, cursor, count=JOBS_A_READ)
+            answer: Any = self._server.client.sscan(key, cursor, count=size)
             cursor, page = answer
             yield list(page)
             if not cursor:
                 return
 
-    def _pages_of_ranks(self, key: str) -> Iterator[list[Any]]:
+    def _pages_of_ranks(self, key: str, size: int = JOBS_A_READ) -> Iterator[list[Any]]:
         start = 0
         while True:
-            page: Any = self._server.client.zrange(key, start, start + JOBS_A_READ - 1)
+            page: Any = self._server.client.zrange(key, start, start + size - 1)
             yield list(page)
-            start += JOBS_A_READ
-            if len(page) < JOBS_A_READ:
+            start += size
+            if len(page) < size:
                 return
 
 

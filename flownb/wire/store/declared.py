@@ -56,6 +56,24 @@ class DeclaredChildren:
                 for piece in self._read_pieces(parent, pieces):
                     yield parent, piece
 
+    def read_keys(self, parent: str) -> list[str]:
+        """Return the keys of a parent's declared children in order, without the rows that they stand for."""
+        return [key for _, piece in self.read_each([parent]) for key in piece.keys]
+
+    def read_trees(self, parents: Sequence[str]) -> Iterator[tuple[bool, Iterator[child_list.ChildList]]]:
+        """Yield of each parent whether its children may have children, and its children in pieces; all in one read.
+
+        Raises `KeyDamaged` at what is not as it was stored.
+        """
+        with self._server.pipeline() as pipe:
+            for parent in parents:
+                pipe.hgetall(self._server.key("children", parent))
+            found = pipe.execute()
+        for parent, stored in zip(parents, found, strict=True):
+            groups = self._groups(parent, stored[b"groups"]) if b"groups" in stored else []
+            is_deep = b"grown" in stored or not all(group["leaf"] for group in groups)
+            yield is_deep, self._read_pieces(parent, stored)
+
     def _read_pieces(self, parent: str, pieces: Mapping[bytes, bytes]) -> Iterator[child_list.ChildList]:
         try:
             yield from _pieces(pieces)

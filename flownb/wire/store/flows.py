@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flownb import errors
 from flownb.wire import codec, keys, many_rows
+from flownb.wire.amounts import Amounts, flat
 from flownb.wire.records import FlowCounts
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.job_records import number
 from flownb.wire.store.limits import in_pieces
 from flownb.wire.store.server import Server
+
+
+class UsedUp(NamedTuple):
+    """A budget that is used up, in parts of its unit."""
+
+    unit: str
+    spent: int
+    budget: int
 
 
 class FlowFacts(NamedTuple):
@@ -78,19 +87,27 @@ class Flows:
         """Yield the stored flows and when each was (ms), the newest first, reading `size` at a time."""
         return ((flow, created) for flow, created in self._index(size) if keys.is_text(flow))
 
+    def is_listed(self, flow: str) -> bool:
+        """Say whether a flow is in the index of flows."""
+        index = self._server.key("flows")
+        with server_errors(index):
+            return self._server.client.zscore(index, flow) is not None
+
     def read_illegible(self, size: int) -> list[str]:
         """Return the entries in the index of flows that are no text, and so no flows."""
         return [flow for flow, _ in self._index(size) if not keys.is_text(flow)]
 
     def _index(self, size: int) -> Iterator[tuple[str, int]]:
-        start, index = 0, self._server.key("flows")
+        start, index, before = 0, self._server.key("flows"), set[str]()
         while True:
             with server_errors(index):
                 found: Any = self._server.client.zrange(
                     index, start, start + size - 1, desc=True, withscores=True
                 )
-            yield from ((codec.text(flow), number(created)) for flow, created in found)
-            start += size
+            page = {codec.text(flow): number(created) for flow, created in found}
+            # Flows that are stored meanwhile push some of the page before into this one.
+            yield from ((flow, created) for flow, created in page.items() if flow not in before)
+            start, before = start + size, set(page)
             if len(found) < size:
                 return
 
@@ -186,10 +203,76 @@ class Flows:
 
     def resume(self, bases: Sequence[str], flow: str) -> None:
         """Let workers start jobs of the flow again; `bases` are the queues of its jobs."""
+        self._restore(bases, flow, lift=True)
+
+    def _restore(self, bases: Sequence[str], flow: str, *, lift: bool) -> None:
+        """Put jobs that were set aside back in line; `lift` ends the pause first."""
         for base in bases:
             start: int | None = 0
             while start is not None:
-                start = self._server.call("resume_flow", [base], flow=flow, start=start).get("after")
+                reply = self._server.call("resume_flow", [base], flow=flow, start=start, lift=lift)
+                start, lift = reply.get("after"), False
+
+    def set_brakes(
+        self,
+        bases: Sequence[str],
+        flow: str,
+        *,
+        budget: Amounts,
+        most: str | None = None,
+        percent: str | None = None,
+        rows: tuple[str, str] | None = None,
+        more_rows: Mapping[str, str] | None = None,
+        lift: bool = False,
+        anew: bool = False,
+    ) -> UsedUp | None:
+        """Give a batch other brakes; with `lift` it goes on, whatever has paused it. With that, or `anew`, its rows
+        that end are counted anew.
+
+        `bases` are the queues of its jobs, `rows` the rows' queue key and their name, `more_rows` what else says which
+        jobs are rows. With `lift`, return a budget that is used up, and change nothing.
+        """
+        base, name = rows or (None, None)
+        about = {
+            "flow": flow,
+            "base": base,
+            "name": name,
+            "more_rows": [part for pair in (more_rows or {}).items() for part in pair],
+            "most": most,
+            "percent": percent,
+            "lift": lift,
+            "anew": anew,
+        }
+        reply = self._server.call("set_brakes", bases[:1], budget=flat(budget), **about)
+        if used_up := reply.get("used_up"):
+            unit, spent, allowed = used_up
+            return UsedUp(unit, int(spent), int(allowed))
+        if lift:
+            self._restore(bases, flow, lift=False)
+        return None
+
+    def read_brakes(self, flow: str) -> dict[str, str]:
+        """Return a batch's brakes, as they are stored; empty where it has none."""
+        return self._read_hash("brakes", flow)
+
+    def read_pilot(self, flow: str) -> list[str]:
+        """Return the keys of the jobs that a batch's pilot runs."""
+        return list(self._read_hash("pilot", flow))
+
+    def _read_hash(self, kind: str, flow: str) -> dict[str, str]:
+        key = self._server.key(kind, flow)
+        with server_errors(key):
+            found: Any = self._server.client.hgetall(key)
+        return {codec.text(name): codec.text(value) for name, value in found.items()}
+
+    def bound(self, flow: str, most: int | None) -> None:
+        """Let at most so many jobs of the flow run at a time; None: as many as there are slots."""
+        record = self._server.key("flow", flow)
+        with server_errors(record):
+            if most is None:
+                self._server.client.hdel(record, "concurrency")
+            else:
+                self._server.client.hset(record, "concurrency", most)
 
     def cancel(self, base: str, flow: str) -> str | None:
         """Let no job of the flow start any more; return how the flow has ended by now, None if it is gone."""

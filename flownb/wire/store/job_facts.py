@@ -5,15 +5,15 @@ Plain reads in pieces, while jobs move. Who suspects something reads again: see 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from flownb.wire import codec, keys
-from flownb.wire.records import COMPLETED, FAILED, POLICIES
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED, POLICIES, WAITING
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.job_records import number
-from flownb.wire.store.limits import IDS_A_READ, in_pieces
+from flownb.wire.store.limits import IDS_A_READ, JOBS_A_READ, in_pieces
 from flownb.wire.store.server import Server
 from flownb.wire.store.without_scripts import UUID_CHARACTERS
 
@@ -21,15 +21,19 @@ LISTS = ("wait", "paused", "active")
 SORTED = ("delayed", "prioritized", "waiting-children")
 OPEN = (*LISTS, *SORTED)  #: where jobs are that have not ended
 ENDS = (COMPLETED, FAILED)
+_OTHER_STATES = ("waiting-children", "delayed", "prioritized", "active")  # each called as its list is
 _COUNTERS = ("ats", "atm", "stc", "priority")
-_FIELDS = ("name", "finishedOn", "fl", "parentKey", "parent", "sh", "defa", "why", *_COUNTERS)
+_FIELDS = (
+    *("name", "finishedOn", "fl", "parentKey", "parent", "sh", "defa", "why", "processedOn"),
+    *_COUNTERS,
+)
+_NO_LOCK, _ENDLESS = -2, -1  # what PTTL answers
 
 ListsOf = Callable[[str], Sequence[str]]
 """Knows in which of `OPEN` a job is listed."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobFacts:
+class JobFacts(NamedTuple):
     """One job."""
 
     key: str
@@ -44,11 +48,14 @@ class JobFacts:
     policy: str  #: what its failure means for `parent`; empty: nothing
     shared: bool
     linked: bool  #: the fields that name its parent agree, and it is not its own
+    begun: bool  #: its function was called, by `processedOn`
     started: int
     deferred: bool
     no_numbers: tuple[str, ...]  #: its counters that hold no whole number, as ``field=text``
+    locked: bool  #: a worker holds it
     lock_endless: bool  #: its lock does not run out
     value_bytes: int  #: of what it returned
+    part_bytes: int  #: of what some of its rows have returned so far
     pending: int  #: what it waits for, seals too
     ignored: int  #: failed children that it goes on without
 
@@ -56,6 +63,20 @@ class JobFacts:
     def ended(self) -> bool:
         """By its own fields."""
         return self.finished is not None
+
+    @property
+    def has_values(self) -> bool:
+        """Has it returned something, all of it or for some of its rows?"""
+        return self.value_bytes + self.part_bytes > 0
+
+    @property
+    def state(self) -> str:
+        """Where it is by what ``read_jobs.lua`` goes by: its own fields, its lock, and only then its lists."""
+        if self.finished is not None:
+            return COMPLETED if self.value_bytes else FAILED
+        if self.locked:
+            return ACTIVE if self.begun else WAITING
+        return next((state for state in _OTHER_STATES if state in self.lists), WAITING)
 
     @property
     def only_list(self) -> str | None:
@@ -78,27 +99,32 @@ class JobFactsReader:
         self._server = server
 
     def read(self, jobs: Sequence[str], lists_of: ListsOf | None = None) -> Iterator[JobFacts]:
-        """Read jobs in pieces. `lists_of` knows the lists of those that have not ended; without it queues are asked."""
-        for some in in_pieces(jobs):
-            with self._server.pipeline() as pipe:
-                for job in some:
-                    _ask(pipe, job, lists_of is None)
-                found = pipe.execute(raise_on_error=False)
-            size = len(found) // len(some)
-            for i, job in enumerate(some):
-                answers = found[size * i : size * (i + 1)]
-                yield _facts(job, answers, None if lists_of is None else lists_of(job))
+        """Read jobs in pieces. `lists_of` knows the lists of those that have not ended; without it queues are asked.
 
-    def read_lists(self, base: str) -> dict[str, list[str]]:
+        A queue is asked by going through its lists, so a call asks for one job then.
+        """
+        for some in in_pieces(jobs, 1 if lists_of is None else JOBS_A_READ):
+            reply = self._server.call(
+                "read_job_facts",
+                [keys.base_of(some[0])],
+                jobs=some,
+                fields=_FIELDS,
+                listed=lists_of is None or None,
+            )
+            for job, answers in zip(some, reply["jobs"], strict=True):
+                yield _facts(job, answers, () if lists_of is None else lists_of(job))
+
+    def read_lists(self, base: str) -> dict[str, tuple[str, ...]]:
         """Return the lists and sorted sets of each job of a queue that has not ended, by its key.
 
         They are read against the way that jobs go, so that one which goes on meanwhile is not seen twice.
         """
-        found: dict[str, list[str]] = {}
+        found: dict[str, tuple[str, ...]] = {}
         for name in (*SORTED, *reversed(LISTS)):
+            alone = (name,)  # one for all jobs that are nowhere else: there may be millions
             for page in self._pages(base, name):
                 for key in page:
-                    found.setdefault(key, []).append(name)
+                    found[key] = (*found[key], name) if key in found else alone
         return found
 
     def read_ended(self, base: str) -> Iterator[list[str]]:
@@ -136,58 +162,49 @@ class JobFactsReader:
         return runs
 
 
-def _ask(pipe: Any, job: str, queue_too: bool) -> None:
-    base, id = keys.base_and_id(job)
-    pipe.hmget(job, *_FIELDS)
-    pipe.exists(job)
-    pipe.hexists(job, "data")
-    pipe.hstrlen(job, "returnvalue")
-    pipe.pttl(keys.part(job, "lock"))
-    pipe.scard(keys.part(job, "dependencies"))
-    pipe.hlen(keys.part(job, "failed"))
-    pipe.hlen(keys.part(job, "processed"))  # these two only for their types
-    pipe.zcard(keys.part(job, "unsuccessful"))
-    for name in (*ENDS, *SORTED) if queue_too else ENDS:
-        pipe.zscore(keys.part(base, name), id)
-    for name in LISTS if queue_too else ():
-        pipe.lpos(keys.part(base, name), id, count=0)
-
-
-def _facts(job: str, answers: Sequence[Any], lists: Sequence[str] | None) -> JobFacts:
-    """What the answers to `_ask` say; `lists`: where the job is listed, unless its queue was asked."""
-    usable = _usable(answers)
-    fields, stored, data, value, lease, pending, ignored, _, _, *listed = usable
-    texts = [codec.text_or_none(field) for field in fields or [None] * len(_FIELDS)]
-    name, finished, flow, parent, link, shared, deferred, why = texts[: -len(_COUNTERS)]
-    counters = dict(zip(_COUNTERS, texts[-len(_COUNTERS) :], strict=True))
-    policy, linked = _link(job, parent, link)
+def _facts(job: str, answers: Sequence[Any], lists: Sequence[str]) -> JobFacts:
+    """What the script answers of a job; `lists`: where else it is listed, as far as its queue was not asked."""
+    readable, fields, stored, data, value, part, lease, pending, ignored, places = answers
+    texts: list[Any] = fields or [False] * len(_FIELDS)
+    name, finished, flow, parent, link, shared, deferred, why, begun, *counters = texts
+    policy, linked = _link(job, parent, link) if parent else ("", True)
     return JobFacts(
         key=job,
-        readable=usable == answers,
-        stored=bool(stored),
-        whole=name is not None and bool(data),
-        lists=(*_listed(listed), *(lists or ())),
-        finished=finished,
-        why=why,
-        flow=flow,
-        parent=parent,
+        readable=readable,
+        stored=stored,
+        whole=name is not False and data,
+        lists=(*places, *lists) if places else tuple(lists),
+        finished=finished or None,
+        why=why or None,
+        flow=flow or None,
+        parent=parent or None,
         policy=policy,
-        shared=shared is not None,
+        shared=shared is not False,
         linked=linked,
-        started=number(counters["ats"] or 0),
-        deferred=deferred is not None,
+        begun=begun is not False,
+        started=number(counters[0] or 0),
+        deferred=deferred is not False,
         no_numbers=tuple(_no_numbers(counters)),
-        lock_endless=lease == -1,
-        value_bytes=value or 0,
-        pending=pending or 0,
-        ignored=ignored or 0,
+        locked=lease != _NO_LOCK,
+        lock_endless=lease == _ENDLESS,
+        value_bytes=value,
+        part_bytes=part,
+        pending=pending,
+        ignored=ignored,
     )
 
 
-def _no_numbers(counters: Mapping[str, str | None]) -> Iterator[str]:
-    for name, text in counters.items():
-        if text is not None and not text.removeprefix("-").isdecimal():
+def _no_numbers(counters: Sequence[str | Literal[False]]) -> Iterator[str]:
+    for name, text in zip(_COUNTERS, counters, strict=True):
+        if text is not False and not text.removeprefix("-").isdecimal():
             yield f"{name}={text[:20]!r}"
+
+
+def _link(job: str, parent: str, link: str | None) -> tuple[str, bool]:
+    """The policy in a job's link to its parent, and whether the link says the same as its other field."""
+    found = codec.decode_object(link or "{}")
+    policy = next((word for word in POLICIES if found.get(word)), "")
+    return policy, parent != job and f"{found.get('queueKey')}:{found.get('id')}" == parent
 
 
 def _usable(answers: Sequence[Any]) -> list[Any]:
@@ -195,23 +212,6 @@ def _usable(answers: Sequence[Any]) -> list[Any]:
     from redis.exceptions import ResponseError
 
     return [None if isinstance(answer, ResponseError) else answer for answer in answers]
-
-
-def _listed(answers: Sequence[Any]) -> list[str]:
-    """Where a job is listed: scores in sorted sets, then, where its queue was asked, its positions in the lists."""
-    ranked, lists = answers[:5], answers[5:]
-    found = [name for name, score in zip((*ENDS, *SORTED), ranked, strict=False) if score is not None]
-    return found + [name for name, positions in zip(LISTS, lists, strict=False) for _ in positions or ()]
-
-
-def _link(job: str, parent: str | None, link: str | None) -> tuple[str, bool]:
-    """The policy in a job's link to its parent, and whether the link says the same as its other field."""
-    if parent is None:
-        return "", True
-    found = codec.decode_object(link or "{}")
-    policy = next((word for word in POLICIES if found.get(word)), "")
-    linked = keys.job_in(str(found.get("queueKey")), str(found.get("id")))
-    return policy, parent != job and linked == parent
 
 
 def _last_run(fields: Sequence[Any] | None, lock: bytes | None, further: Sequence[bytes] | None) -> LastRun:

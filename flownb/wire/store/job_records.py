@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from flownb.wire import keys
-from flownb.wire.records import JobRecord
+from flownb.wire.records import JobLine, JobRecord
 
 # Field -> what `JobRecord` calls it.
 _TEXTS = {
@@ -27,6 +27,7 @@ _TEXTS = {
     "part": "part",
     "runs": "runs",
     "cv": "version",
+    "spent": "spent",
 }
 _NUMBERS = {
     "timestamp": "timestamp",
@@ -44,8 +45,11 @@ BRIEF_FIELDS = ("name", "failedReason", "parent", "parentKey", "why", *_NUMBERS)
 TIMELINE_FIELDS = (*BRIEF_FIELDS, "runs")
 
 
-@dataclass(kw_only=True, slots=True)
-class Taken:
+#: what a `JobLine` is made of, in the order of `lines_of`
+LINE_FIELDS = ("name", "failedReason", "atm", "timestamp", "processedOn", "finishedOn", "runs")
+
+
+class Taken(NamedTuple):
     """A job a worker has just started, and the right to run it."""
 
     record: JobRecord
@@ -55,6 +59,7 @@ class Taken:
     is_suspect: bool = False  #: it runs alone: its workers have died too often
     is_ahead: bool = False  #: it was taken before a slot was free for it
     scheduler: str | None = None  #: the job scheduler of BullMQ's that added it
+    is_unweighed: bool = False  #: its worker is to say what it weighs, before it begins
 
 
 def record_of(key: str, state: str | None, fields: Mapping[str, Any]) -> JobRecord:
@@ -70,6 +75,33 @@ def record_of(key: str, state: str | None, fields: Mapping[str, Any]) -> JobReco
             made[_TEXTS[field]] = value
     made.setdefault("name", "")
     return JobRecord(key=key, id=id, queue=queue, state=state, **made)
+
+
+def lines_of(keys_of_jobs: Sequence[str], found: Sequence[Any]) -> list[JobLine | None]:
+    """Make lines of jobs; `found` has of each its state and `LINE_FIELDS`, or False where it is not there."""
+    queues: dict[str, str] = {}  # by base: most jobs of a flow are in few queues
+    lines: list[JobLine | None] = []
+    for key, job in zip(keys_of_jobs, found, strict=True):
+        if not job:
+            lines.append(None)
+            continue
+        base = keys.base_of(key)
+        queue = queues.get(base) or queues.setdefault(base, keys.queue_of_base(base))
+        state, (name, reason, made, created, begun, ended, runs) = job
+        lines.append(
+            JobLine(
+                name or "",
+                queue,
+                state,
+                number(made) if made else 0,
+                reason or None,
+                number(created) if created else 0,
+                number(begun) if begun else None,
+                number(ended) if ended else None,
+                runs or None,
+            )
+        )
+    return lines
 
 
 def number(text: Any) -> int:
@@ -88,6 +120,9 @@ def number(text: Any) -> int:
         return 0
 
 
+_shared_number = lru_cache(maxsize=1024)(number)  # jobs that were added together share their numbers
+
+
 #: what ``lua/lib/fetch.lua`` answers of a job, in the order of its FIELDS
 FETCHED_FIELDS = (
     *("name", "data", "opts", "timestamp", "priority", "atm", "ats", "defa"),
@@ -96,9 +131,9 @@ FETCHED_FIELDS = (
 
 
 def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
-    """Make a record of a job that was fetched; `fields` are `FETCHED_FIELDS`, and whether no slot is free for it."""
-    name, data, opts, timestamp, priority, atm, ats, defa = fields[:8]
-    parent_key, parent, stacktrace, flow, bind, scheduler, suspect, is_ahead = fields[8:]
+    """Make a record of a job that was fetched; `fields` are `FETCHED_FIELDS`, and whether it is ahead or unweighed."""
+    name, data, opts, timestamp, priority, atm, ats, defa, *others = fields
+    parent_key, parent, stacktrace, flow, bind, scheduler, suspect, is_ahead, *unweighed = others
     record = JobRecord(
         key=keys.job_in(base, id),
         id=id,
@@ -107,9 +142,9 @@ def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
         state="active",
         data=data,
         opts=opts or "{}",
-        timestamp=number(timestamp or 0),
-        priority=number(priority or 0),
-        attempts_made=number(atm or 0),
+        timestamp=_shared_number(timestamp) if timestamp else 0,
+        priority=_shared_number(priority) if priority else 0,
+        attempts_made=_shared_number(atm) if atm else 0,
         attempts_started=ats,
         stacktrace=stacktrace or "[]",
         parent_key=parent_key or None,
@@ -118,11 +153,5 @@ def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
         bind=bind or None,
     )
     return Taken(
-        record=record,
-        base=base,
-        token=token,
-        deferred=defa or None,
-        scheduler=scheduler or None,
-        is_suspect=bool(suspect),
-        is_ahead=is_ahead,
+        record, base, token, defa or None, bool(suspect), is_ahead, scheduler or None, bool(unweighed)
     )

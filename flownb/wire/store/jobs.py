@@ -7,20 +7,23 @@ from typing import Any, NamedTuple
 
 from flownb.errors import Cancelled
 from flownb.wire import codec, keys
+from flownb.wire.amounts import Amounts, of_job
 from flownb.wire.job_rows import DeduplicatedRow, FieldRow, FlowRecord, JobRow, ParentRow
 from flownb.wire.lease_records import OwnRun
-from flownb.wire.records import JobRecord
+from flownb.wire.records import JobLine, JobRecord
 from flownb.wire.requests import Removal, Retry
 from flownb.wire.server_errors import server_errors
-from flownb.wire.store.job_records import ALL_FIELDS, record_of
+from flownb.wire.store.job_records import ALL_FIELDS, LINE_FIELDS, lines_of, record_of
 from flownb.wire.store.limits import (
     IDS_A_READ,
+    JOB_LINES_A_READ,
     JOBS_A_CHANGE,
     MOST_JOBS_A_CALL,
     VALUES_A_READ,
     check_size,
     in_pieces,
 )
+from flownb.wire.store.one_ahead import one_ahead
 from flownb.wire.store.server import Server
 
 
@@ -30,6 +33,7 @@ class PartOfRows(NamedTuple):
     part: str | None  #: what its rows have come to
     dead: Mapping[int, int]  #: rows that are given up, by position -> workers that died while the row ran
     died: bool  #: it is known which of the others have had workers die
+    spent: Amounts  #: by all of them
 
 
 class Jobs:
@@ -50,10 +54,13 @@ class Jobs:
         unseal: Sequence[str] = (),
         fields: Sequence[FieldRow] = (),
         bullmq: bool = False,
-        fresh: bool = False,
+        fresh: int = 0,
         own_run: OwnRun | None = None,
     ) -> tuple[int, list[str]]:
-        """Store jobs; return how many are new, and the ids that were there. See ``lua/transitions/add_jobs.lua``."""
+        """Store jobs; return how many are new, and the ids that were there. See ``lua/transitions/add_jobs.lua``.
+
+        Raises `JobExists` where one of the `fresh` first jobs is another flow's.
+        """
         check_size(jobs, MOST_JOBS_A_CALL)
         reply = self._server.call(
             "add_jobs",
@@ -70,6 +77,18 @@ class Jobs:
             own_run=own_run and own_run.packed(),
         )
         return reply["added"], reply["existing"]
+
+    def add_siblings(
+        self, base: str, job: str, *, jobs: Sequence[JobRow], opts: str, piece: int, packed: bytes
+    ) -> int:
+        """Store jobs of the queue `base` below each parent of a running `job`, as this `piece` of its children.
+
+        Return how many are new. See ``lua/transitions/add_siblings.lua``.
+        """
+        check_size(jobs, MOST_JOBS_A_CALL)
+        about = {"job": job, "jobs": jobs, "opts": [opts], "piece": str(piece), "packed": packed}
+        added: int = self._server.call("add_siblings", [base], **about)["added"]
+        return added
 
     def add_deduplicated(
         self, base: str, jobs: Sequence[DeduplicatedRow], *, opts: Sequence[str]
@@ -92,6 +111,21 @@ class Jobs:
                 )
         return records
 
+    def read_lines(self, jobs: Sequence[str]) -> list[JobLine | None]:
+        """Read what a table shows of jobs; None for one that is not there."""
+
+        def read(some: Sequence[str]) -> list[Any]:
+            found: list[Any] = self._server.call(
+                "read_jobs", [keys.base_of(some[0])], jobs=some, fields=LINE_FIELDS
+            )["jobs"]
+            return found
+
+        pieces = list(in_pieces(jobs, JOB_LINES_A_READ))
+        lines: list[JobLine | None] = []
+        for some, found in zip(pieces, one_ahead(read, pieces), strict=True):
+            lines += lines_of(some, found)
+        return lines
+
     def read_returnvalues(self, jobs: Sequence[str]) -> list[str | None]:
         """Return the JSON texts that completed jobs returned, None for any other job."""
         values: list[str | None] = []
@@ -105,10 +139,12 @@ class Jobs:
     def read_part(self, job: str) -> PartOfRows:
         """Return what earlier runs of a many-row job have left."""
         with server_errors():
-            found: Any = self._server.client.hmget(job, "part", "dead", "died")
-        part, dead, died = map(codec.text_or_none, found)
+            found: Any = self._server.client.hmget(job, "part", "dead", "died", "spent")
+        part, dead, died, spent = map(codec.text_or_none, found)
         pairs = (entry.partition(":") for entry in (dead or "").split())
-        return PartOfRows(part, {int(row): int(deaths) for row, _, deaths in pairs}, bool(died))
+        return PartOfRows(
+            part, {int(row): int(deaths) for row, _, deaths in pairs}, bool(died), of_job(spent)
+        )
 
     def read_logs(self, job: str, start: int = 0, end: int = -1) -> list[str]:
         with server_errors():
@@ -173,13 +209,13 @@ class Jobs:
         rows: int | None = reply.get("rows")
         return rows
 
-    def read_logs_of_each(self, jobs: Sequence[str]) -> list[list[str]]:
-        """Return the log of each job, the oldest row first."""
+    def read_logs_of_each(self, jobs: Sequence[str], *, last: int | None = None) -> list[list[str]]:
+        """Return the log of each job, the oldest row first; with `last` so many rows at its end."""
         logs: list[list[str]] = []
         for some in in_pieces(jobs, VALUES_A_READ):
             with self._server.pipeline() as pipe:
                 for key in some:
-                    pipe.lrange(keys.part(key, "logs"), 0, -1)
+                    pipe.lrange(keys.part(key, "logs"), -last if last else 0, -1)
                 logs += ([codec.text(row) for row in rows] for rows in pipe.execute())
         return logs
 
@@ -192,13 +228,25 @@ class Jobs:
             else:
                 self._server.client.delete(logs)
 
-    def save_rows(self, base: str, id: str, part: str, *, done: int, failed: int, own_run: OwnRun) -> None:
+    def save_rows(
+        self,
+        base: str,
+        id: str,
+        part: str,
+        *,
+        done: int,
+        failed: int,
+        own_run: OwnRun,
+        steps: Sequence[int] = (),
+    ) -> None:
         """Keep what the rows of a running job have come to, and count those that the run has ended: all of them so far.
+
+        `steps` are of the rows' steps: how many rows have done each, then how many have failed at each.
 
         Raises JobElsewhere when the run does not count any more, Cancelled when nobody needs the job.
         """
         reply = self._server.call(
-            "save_rows", [base], id=id, part=part, done=done, failed=failed, own_run=own_run.packed()
+            "save_rows", [base], id=id, part=part, rows=[done, failed, *steps], own_run=own_run.packed()
         )
         if reply.get("is_cancelled"):
             raise Cancelled("its flow was cancelled, or what it is for has failed")

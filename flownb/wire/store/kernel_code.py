@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from flownb.errors import ServerRefused
 from flownb.wire import codec
+from flownb.wire.lease_records import StoppedTask
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.server import Server
 
@@ -70,6 +72,19 @@ class KernelCodes:
         """Forget what a kernel ran for a queue."""
         with server_errors():
             self._server.client.hdel(self._server.key("tasks", base), kernel)
+
+    def note_stopped(self, base: str, worker: str, task: StoppedTask, *, last_ms: int) -> None:
+        """Note that a task of a queue stands still on a worker; the note lasts for so long."""
+        key = self._server.key("stopped", base)
+        with self._server.pipeline() as pipe:
+            pipe.hset(key, worker, json.dumps(asdict(task)))
+            pipe.pexpire(key, last_ms)
+            pipe.execute()
+
+    def forget_stopped(self, base: str, worker: str) -> None:
+        """Take the note back: the task goes on, or the worker ends."""
+        with server_errors():
+            self._server.client.hdel(self._server.key("stopped", base), worker)
 
     def read_live_kernels(self) -> set[str]:
         """Return which kernels live; none where we may not ask."""

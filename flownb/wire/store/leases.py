@@ -25,6 +25,18 @@ class Turn:
     suspect_in: str | None  #: a queue whose next job runs alone: to be asked for by a worker that holds none
     shared: list[str]  #: jobs that ended in this call: their further parents are still to be notified
     unknown_flows: list[str]  #: stored by a newer flownb: jobs of theirs were put off
+    limited_flows: list[tuple[str, str]]  #: queue and flow: its services have limited every call for too long
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """What one `sweep_stalled` has done and seen."""
+
+    stalled: list[str]  #: ids of jobs that wait again
+    is_idle: bool  #: no job waits or runs in these queues
+    news: int  #: of the queues, how many nobody had noted as served before
+    has_shared: bool  #: there are shared jobs that have not ended
+    due_ms: float | None  #: until something of a flow is to be removed
 
 
 class Leases:
@@ -55,6 +67,7 @@ class Leases:
             suspect_in=reply.get("suspect_in"),
             shared=reply["shared"],
             unknown_flows=reply["unknown_flows"],
+            limited_flows=[(base, flow) for base, flow in reply["limited_flows"]],
         )
 
     def extend(self, queues: Sequence[str], leases: Sequence[Lease], *, lock_ms: int) -> list[str]:
@@ -100,8 +113,20 @@ class Leases:
             pipe.hdel(self._server.key("frozen", base), token)
             pipe.execute()
 
-    def sweep_stalled(self, queues: Sequence[str], *, interval: int, most: int) -> list[str]:
-        """Put jobs whose lease ran out back to the head of their queue's list; return their ids."""
-        reply = self._server.call("sweep_stalled", queues, interval=interval, most=most)
-        stalled: list[str] = reply["stalled"]
-        return stalled
+    def sweep_stalled(
+        self, queues: Sequence[str], *, interval: int, most: int, idle: int | None = None
+    ) -> Sweep:
+        """Put jobs whose lease ran out back to the head of their queue's list, and see what else there is to do.
+
+        The caller comes again after `interval` ms, or after `idle` ms where no job waits or runs in these queues.
+        """
+        reply = self._server.call(
+            "sweep_stalled", queues, interval=interval, idle=interval if idle is None else idle, most=most
+        )
+        return Sweep(
+            stalled=list(reply["stalled"]),
+            is_idle=reply["is_idle"],
+            news=reply["news"],
+            has_shared=reply["has_shared"],
+            due_ms=reply.get("due"),
+        )

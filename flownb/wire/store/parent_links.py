@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
-from flownb.wire import keys
+from flownb.wire import codec, keys
 from flownb.wire.server_errors import server_errors
-from flownb.wire.store.children import Children
+from flownb.wire.store.children import Children, is_seal
 from flownb.wire.store.job_facts import ENDS, JobFacts, JobFactsReader, ListsOf
 from flownb.wire.store.limits import JOBS_A_READ, in_pieces
 from flownb.wire.store.server import Server
 from flownb.wire.store.shared_jobs import SharedJobs
 
-_MOST_BYTES = 2_000_000  # of values a read
+_MOST_BYTES = 2_000_000  # of values that one call looks at
 _LOOKS = 4  # at a job until it was the same twice in a row
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ParentLink:
+class ParentLink(NamedTuple):
     """A job and one of its parents, as the parent's keys have it."""
 
     parent: str
@@ -29,6 +28,23 @@ class ParentLink:
     awaited: bool  #: it waits for this job
     value_bytes: int  #: of what it holds as the job's value
     failed: bool  #: it holds that the job failed
+
+
+class ComparedValues(NamedTuple):
+    """What was seen of a job's value."""
+
+    differs: bool  #: its parent holds another one
+    marked: bool  #: what was looked for is in it
+
+
+_NOTHING = (
+    False,
+    False,
+    False,
+    False,
+    0,
+    False,
+)  # of a parent whose keys have other types: its own facts say so
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,18 +73,9 @@ class ParentLinks:
     def read(self, pairs: Sequence[tuple[str, str]]) -> Iterator[ParentLink]:
         """Read what parents hold of jobs; a pair is a job and a parent of it."""
         for some in in_pieces(pairs):
-            with self._server.pipeline() as pipe:
-                for job, parent in some:
-                    base, id = keys.base_and_id(parent)
-                    pipe.hmget(parent, "name", "finishedOn")
-                    pipe.zscore(keys.part(base, "waiting-children"), id)
-                    pipe.sismember(keys.part(parent, "dependencies"), job)
-                    pipe.hstrlen(keys.part(parent, "processed"), job)
-                    pipe.hexists(keys.part(parent, "failed"), job)
-                    pipe.zscore(keys.part(parent, "unsuccessful"), job)
-                found = pipe.execute(raise_on_error=False)
-            for i, (_, parent) in enumerate(some):
-                yield _link(parent, found[6 * i : 6 * i + 6])
+            reply = self._server.call("read_parent_links", [keys.base_of(some[0][0])], pairs=some)
+            for (_, parent), link in zip(some, reply["links"], strict=True):
+                yield ParentLink(parent, *(link or _NOTHING))
 
     def read_stable(self, job: str) -> tuple[JobFacts, list[ParentLink]] | None:
         """Read one job, its lists and its parents until they are the same twice in a row; None while it moves."""
@@ -82,41 +89,59 @@ class ParentLinks:
             before = now
         return None
 
-    def read_awaited(self, parent: str, lists_of: ListsOf) -> AwaitedChildren:
-        """Look at the children that a parent waits for; `lists_of` knows the lists of one that has not ended.
+    def read_pending(self, parents: Sequence[JobFacts]) -> Iterator[tuple[JobFacts, list[str], bool]]:
+        """Yield each parent with the children that it waits for, and whether a seal is all that is left.
+
+        Those of parents that wait for few are read together.
+        """
+        few = [parent for parent in parents if parent.pending <= JOBS_A_READ]
+        for some in in_pieces(few):
+            with self._server.pipeline() as pipe:
+                for parent in some:
+                    pipe.smembers(keys.part(parent.key, "dependencies"))
+                found = pipe.execute(raise_on_error=False)
+            for parent, members in zip(some, found, strict=True):
+                known = [] if isinstance(members, Exception) else [codec.text(one) for one in members]
+                children = [child for child in known if not is_seal(child)]
+                yield parent, children, bool(known) and not children
+        for parent in parents:
+            if parent.pending > JOBS_A_READ:
+                yield parent, self._children.read_pending(parent.key), False
+
+    def read_awaited(
+        self, parent: str, lists_of: ListsOf, children: Sequence[str] | None = None
+    ) -> AwaitedChildren:
+        """Look at the children that a parent waits for, or some of them; `lists_of` knows the lists of those not ended.
 
         A child is read before its parent is asked whether it still waits: whoever ends a child notifies its parent.
         """
         ended: dict[str, JobFacts | None] = {}
         astray: list[str] = []
-        children = sorted(self._children.read_pending(parent))
-        for some in in_pieces(children):
+        asked = sorted(self._children.read_pending(parent) if children is None else children)
+        for some in in_pieces(asked):
             found = [child for child in self._facts.read(some, lists_of) if child.readable]
             astray += [child.key for child in found if child.whole and not child.lists]
             over = {child.key: child if child.whole else None for child in found if _is_over(child)}
             still = self._children.are_awaited(parent, list(over))
             ended |= {key: over[key] for key, is_awaited in zip(over, still, strict=True) if is_awaited}
         with server_errors():
-            sealed = not children and bool(self._server.client.exists(keys.part(parent, "dependencies")))
+            sealed = not asked and bool(self._server.client.exists(keys.part(parent, "dependencies")))
         return AwaitedChildren(ended=ended, astray=astray, sealed=sealed)
 
-    def read_differing(
-        self, pairs: Sequence[tuple[JobFacts, ParentLink]]
-    ) -> Iterator[tuple[JobFacts, ParentLink]]:
-        """Yield those completed jobs of which a parent holds another value than theirs; reads some bytes at a time."""
+    def compare_values(
+        self, pairs: Sequence[tuple[JobFacts, ParentLink | None]], mark: str
+    ) -> Iterator[tuple[JobFacts, ParentLink | None, ComparedValues]]:
+        """Look at the values of jobs, on the server and some bytes at a time; with a link, also at what the parent has.
+
+        `mark` is looked for in what each job has returned.
+        """
         for some in _by_bytes(pairs):
-            with self._server.pipeline() as pipe:
-                for job, link in some:
-                    pipe.hget(job.key, "returnvalue")
-                    pipe.hget(keys.part(link.parent, "processed"), job.key)
-                found = pipe.execute(raise_on_error=False)
-            for i, (job, link) in enumerate(some):
-                value, held = found[2 * i : 2 * i + 2]
-                if isinstance(value, Exception) or isinstance(held, Exception):
-                    continue  # the facts of the job, or of its parent, say so
-                note = f'{{"flownb:large":{len(value or b"")}}}'.encode()
-                if value is not None and held is not None and held not in (value, note):
-                    yield job, link
+            named = [(job.key, link.parent if link else "") for job, link in some]
+            reply = self._server.call(
+                "compare_values", [keys.base_of(some[0][0].key)], pairs=named, mark=mark
+            )
+            for (job, link), found in zip(some, reply["values"], strict=True):
+                yield job, link, ComparedValues(*found)
 
 
 def _is_over(child: JobFacts) -> bool:
@@ -124,31 +149,17 @@ def _is_over(child: JobFacts) -> bool:
     return not child.whole or (child.ended and child.only_list in ENDS)
 
 
-def _link(parent: str, answers: Sequence[Any]) -> ParentLink:
-    if any(isinstance(answer, Exception) for answer in answers):  # the parent's own facts say of it
-        answers = [(None, None), None, False, 0, False, None]
-    (name, finished), waiting, awaited, value, ignored, failed = answers
-    return ParentLink(
-        parent=parent,
-        exists=name is not None,
-        ended=finished is not None,
-        waiting=waiting is not None,
-        awaited=bool(awaited),
-        value_bytes=value,
-        failed=bool(ignored) or failed is not None,
-    )
-
-
 def _by_bytes(
-    pairs: Sequence[tuple[JobFacts, ParentLink]],
-) -> Iterator[list[tuple[JobFacts, ParentLink]]]:
-    some: list[tuple[JobFacts, ParentLink]] = []
+    pairs: Sequence[tuple[JobFacts, ParentLink | None]],
+) -> Iterator[list[tuple[JobFacts, ParentLink | None]]]:
+    some: list[tuple[JobFacts, ParentLink | None]] = []
     size = 0
     for job, link in pairs:
-        if some and (size + job.value_bytes + link.value_bytes > _MOST_BYTES or len(some) == JOBS_A_READ):
+        more = job.value_bytes + job.part_bytes + (link.value_bytes if link else 0)
+        if some and (size + more > _MOST_BYTES or len(some) == JOBS_A_READ):
             yield some
             some, size = [], 0
         some.append((job, link))
-        size += job.value_bytes + link.value_bytes
+        size += more
     if some:
         yield some

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flownb.wire import codec, keys
-from flownb.wire.lease_records import FrozenWorker
+from flownb.wire.lease_records import FrozenWorker, StoppedTask
 from flownb.wire.server_errors import server_errors
 from flownb.wire.store.children import Children, is_seal
 from flownb.wire.store.declared import DeclaredChildren
@@ -17,6 +18,7 @@ from flownb.wire.store.job_facts import ENDS, LISTS, SORTED
 from flownb.wire.store.limits import in_pieces
 from flownb.wire.store.queues import Queues
 from flownb.wire.store.server import Server
+from flownb.wire.store.used_limits import FullLimit, full_limits
 
 PUT_OFF_MS = 5_000  #: until a job that no task of a worker takes is looked at again
 HELD_BY_HAND = 9007199254740991  #: what a queue's limiter holds after a `RateLimitError`
@@ -37,7 +39,9 @@ class QueueFacts:
     started: int  #: jobs charged to the present window of a rate limit
     limited_ms: int  #: until that window ends; 0: there is none
     frozen: tuple[FrozenWorker, ...]  #: workers of the queue that are stopped
+    stopped: tuple[StoppedTask, ...]  #: tasks of the queue that stand still on a worker
     sweep_ms: int  #: until the next look for jobs without a lease; 0: any moment
+    full: tuple[FullLimit, ...] = ()  #: limits by weight in whose windows there is no room for the next job
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +87,7 @@ class QueueFactsReader:
         served = self._queues.read_served()
         with self._server.pipeline() as pipe:
             for base in bases:
-                pipe.hmget(keys.part(base, "meta"), "paused", "concurrency", "max")
+                pipe.hmget(keys.part(base, "meta"), "paused", "concurrency", "max", "limits")
                 pipe.llen(keys.part(base, "wait"))
                 pipe.llen(keys.part(base, "paused"))
                 pipe.zcard(keys.part(base, "prioritized"))
@@ -92,11 +96,31 @@ class QueueFactsReader:
                 pipe.pttl(keys.part(base, "limiter"))
                 pipe.pttl(keys.part(base, "stalled-check"))
                 pipe.hgetall(self._server.key("frozen", base))
+                pipe.hgetall(self._server.key("stopped", base))
             found = pipe.execute()
-        return {
-            base: _queue_facts(found[9 * i : 9 * i + 9], self._is_served(base, served))
+        facts = {
+            base: _queue_facts(found[10 * i : 10 * i + 10], self._is_served(base, served))
             for i, base in enumerate(bases)
         }
+        for i, base in enumerate(bases):
+            if limits := found[10 * i][3]:
+                facts[base] = dataclasses.replace(facts[base], full=self._read_full(base, codec.text(limits)))
+        return facts
+
+    def _read_full(self, base: str, limits: str) -> tuple[FullLimit, ...]:
+        """Read which limits by weight hold back the next job of a queue."""
+        with self._server.pipeline() as pipe:
+            pipe.time()
+            pipe.hgetall(self._server.key("used", base))
+            pipe.lindex(keys.part(base, "wait"), -1)
+            (seconds, microseconds), used, next_id = pipe.execute()
+        if next_id is None:
+            return ()
+        with server_errors():
+            weights: Any = self._server.client.hget(keys.job_in(base, codec.text(next_id)), "wt")
+        now = int(seconds) * 1000 + int(microseconds) // 1000
+        account = {codec.text(field): codec.text(value) for field, value in used.items()}
+        return full_limits(limits, account, codec.text_or_none(weights), now)
 
     def _is_served(self, base: str, served: set[str] | None) -> bool | None:
         """Which queues flownb's own workers serve is noted under one prefix: of others we may not know."""
@@ -219,6 +243,11 @@ class QueueFactsReader:
             )
         return pending
 
+    def is_pending(self, parent: str, child: str) -> bool:
+        """Does the parent still wait for this child?"""
+        with server_errors():
+            return bool(self._server.client.sismember(keys.part(parent, "dependencies"), child))
+
     def _seal(self, flow: str | None) -> str:
         home, id = keys.home_and_flow(flow or "")
         return keys.seal(home or self._server.prefix, id or "none")
@@ -243,9 +272,8 @@ class QueueFactsReader:
 
 
 def _queue_facts(answers: Sequence[Any], served: bool | None) -> QueueFacts:
-    (paused, most_active, most_started), wait, aside, prioritized, active, used, limited, sweep, frozen = (
-        answers
-    )
+    (paused, most_active, most_started, _), *rest, frozen, stopped = answers
+    wait, aside, prioritized, active, used, limited, sweep = rest
     return QueueFacts(
         served=served,
         paused=paused is not None,
@@ -257,6 +285,7 @@ def _queue_facts(answers: Sequence[Any], served: bool | None) -> QueueFacts:
         limited_ms=max(limited, 0),
         sweep_ms=max(sweep, 0),
         frozen=tuple(FrozenWorker(**json.loads(one)) for one in frozen.values()),
+        stopped=tuple(StoppedTask(**json.loads(one)) for one in stopped.values()),
     )
 
 

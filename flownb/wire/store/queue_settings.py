@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flownb.arguments import Rate
 from flownb.errors import ServerRefused
 from flownb.wire import codec, keys
 from flownb.wire.server_errors import server_errors
@@ -13,13 +15,27 @@ from flownb.wire.store.server import Server
 _RANKS = 2**32  #: scores of `prioritized` that one priority has
 
 
+def rates_of_text(limits: str | None) -> list[Rate]:
+    """Return the limits that stand in the field `limits` of a queue's ``meta``; what cannot be read is none.
+
+    >>> rates_of_text("60000 1000 tokens;soon")
+    [Rate(most=60000.0, ms=1000, unit='tokens')]
+    """
+    found = []
+    for part in (limits or "").split(";"):
+        with contextlib.suppress(ValueError):
+            most, ms, unit = part.split(" ")
+            found.append(Rate(float(most), int(ms), unit))
+    return found
+
+
 class QueueSettings:
     """Queues by their qualified names, ``prefix:queue``."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def set(self, base: str, fields: Mapping[str, int | None]) -> None:
+    def set(self, base: str, fields: Mapping[str, int | str | None]) -> None:
         """Set fields of a queue's ``meta``; None deletes one."""
         meta = keys.part(base, "meta")
         gone = [name for name, value in fields.items() if value is None]
@@ -29,6 +45,22 @@ class QueueSettings:
                 self._server.client.hdel(meta, *gone)
             if kept:
                 self._server.client.hset(meta, mapping=kept)
+
+    def give_concurrency(self, base: str, concurrency: int | None) -> None:
+        """Let at most so many jobs of a queue run, as its tasks say.
+
+        None ends what tasks have said before, and not what a person has set.
+        """
+        meta, of_tasks = keys.part(base, "meta"), self._server.key("widths")
+        client = self._server.client
+        with server_errors():
+            if concurrency is not None:
+                client.hset(meta, "concurrency", concurrency)
+                client.hset(of_tasks, base, concurrency)
+            elif (before := client.hget(of_tasks, base)) is not None:
+                if client.hget(meta, "concurrency") == before:
+                    client.hdel(meta, "concurrency")
+                client.hdel(of_tasks, base)
 
     def read(self, base: str, *names: str) -> list[str | None]:
         """Return fields of a queue's ``meta``."""

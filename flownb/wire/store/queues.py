@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flownb.errors import ServerRefused
@@ -59,14 +59,16 @@ class Queues:
         meta = keys.part(base, "meta")
         with server_errors():
             if limiter is None:
-                self._server.client.hdel(meta, "max", "duration")
+                self._server.client.hdel(meta, "max", "duration", "limiter-of")
             else:
+                self._server.client.hdel(meta, "limiter-of")  # it is not the tasks' any more
                 self._server.client.hset(meta, mapping={name: limiter[name] for name in ("max", "duration")})
 
     def is_limited(self, base: str) -> bool:
         """Say whether the queue has a rate limit of its own."""
         with server_errors():
-            return bool(self._server.client.hexists(keys.part(base, "meta"), "max"))
+            found: Any = self._server.client.hmget(keys.part(base, "meta"), ["max", "limits"])
+        return any(value is not None for value in found)
 
     # ---- the jobs of a queue --------------------------------------------------------------------------
 
@@ -166,13 +168,10 @@ class Queues:
 
     # ---- workers --------------------------------------------------------------------------------------
 
-    def read_ever_served(self, bases: Sequence[str]) -> set[str]:
-        """Return those of these queues that some worker of flownb has swept, whenever that was."""
-        if not bases:
-            return set()
+    def leave_marker(self, base: str) -> None:
+        """Wake a worker that sleeps on the queue: it looks for jobs."""
         with server_errors():
-            scores: Any = self._server.client.zmscore(self._server.key("served"), list(bases))
-        return {base for base, score in zip(bases, scores, strict=True) if score is not None}
+            self._server.client.zadd(keys.part(base, "marker"), {"0": 0})
 
     def read_served(self) -> set[str] | None:
         """Return the queues some worker listens to (by its connection's name), None if we may not know."""

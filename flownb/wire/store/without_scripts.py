@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PARENT_KEYS = ("dependencies", "processed", "failed", "unsuccessful")
 _SORTED_STATES = ("waiting-children", "delayed", "prioritized")
+_ENDS = ("completed", "failed")
 _IDS_LOOKED_AT = 100  # of a queue's list, as in read_flow_state.lua
 UUID_CHARACTERS = 32  #: other programs' workers sign a lock with a UUID; flownb's tokens are shorter
 
@@ -28,24 +29,25 @@ def read_jobs(client: Redis, queues: Sequence[str], *, jobs: Sequence[str], fiel
             base, id = keys.base_and_id(key)
             pipe.hmget(key, ["finishedOn", "returnvalue", "name", "processedOn", *fields])
             pipe.exists(keys.part(key, "lock"))
+            pipe.exists(keys.part(base, "active"))
             for state in _SORTED_STATES:
                 pipe.zscore(keys.part(base, state), id)
         found = pipe.execute()
-    stored = [_stored_job(*found[i : i + 5]) for i in range(0, len(found), 5)]
+    stored = [_stored_job(*found[i : i + 6]) for i in range(0, len(found), 6)]
     unknown = [i for i, job in enumerate(stored) if job and not job[0]]
     for i, is_listed in zip(unknown, _are_active(client, [jobs[i] for i in unknown]), strict=True):
         stored[i][0] = "active" if is_listed else "waiting"
     return {"jobs": stored}
 
 
-def _stored_job(hash: Sequence[Any], lock: int, *scores: float | None) -> Any:
+def _stored_job(hash: Sequence[Any], lock: int, active: int, *scores: float | None) -> Any:
     """A job's state and fields; the state is empty where only the queue's lists know it. False: it is not stored."""
     finished, value, name, begun, *fields = hash
     if name is None:
         return False
     if finished is not None:
         state = "failed" if value is None else "completed"
-    elif lock:
+    elif lock and active:  # a lock counts in a queue that has active jobs alone
         state = "active" if begun is not None else "waiting"
     else:
         ranked = zip(_SORTED_STATES, scores, strict=True)
@@ -111,7 +113,10 @@ def read_sizes(
     client: Redis, queues: Sequence[str], *, prefix: str, flows: Sequence[str], jobs: Sequence[str]
 ) -> Any:
     """As ``read_sizes.lua``."""
-    of_flows = [[keys.own(prefix, kind, flow) for kind in ("flow", "counts", "inputs")] for flow in flows]
+    of_flows = [
+        [keys.own(prefix, kind, flow) for kind in ("flow", "counts", "inputs", "spent", "aside")]
+        for flow in flows
+    ]
     of_jobs = [
         [
             *(job, *(keys.part(job, part) for part in (*_PARENT_KEYS, "lock", "logs"))),
@@ -229,6 +234,97 @@ def read_cancelled(client: Redis, queues: Sequence[str], *, now: None, jobs: Seq
     return {"cancelled": answers}
 
 
+def read_job_facts(
+    client: Redis, queues: Sequence[str], *, jobs: Sequence[str], fields: Sequence[str], listed: bool | None
+) -> Any:
+    """As ``read_job_facts.lua``."""
+    ranked = (*_ENDS, "delayed", "prioritized", "waiting-children") if listed else _ENDS
+    in_line = ("wait", "paused", "active") if listed else ()
+    with client.pipeline(transaction=False) as pipe:
+        for job in jobs:
+            base, id = keys.base_and_id(job)
+            pipe.hmget(job, *fields)
+            pipe.exists(job)
+            pipe.hexists(job, "data")
+            pipe.hstrlen(job, "returnvalue")
+            pipe.hstrlen(job, "part")
+            pipe.pttl(keys.part(job, "lock"))
+            pipe.scard(keys.part(job, "dependencies"))
+            pipe.hlen(keys.part(job, "failed"))
+            pipe.hlen(keys.part(job, "processed"))
+            pipe.zcard(keys.part(job, "unsuccessful"))
+            for name in ranked:
+                pipe.zscore(keys.part(base, name), id)
+            for name in in_line:
+                pipe.lpos(keys.part(base, name), id, count=0)
+        found = pipe.execute(raise_on_error=False)
+    size = len(found) // len(jobs)
+    answers = [found[size * i : size * (i + 1)] for i in range(len(jobs))]
+    return {"jobs": [_job_facts(each, (*ranked, *in_line)) for each in answers]}
+
+
+def _job_facts(answers: Sequence[Any], places: Sequence[str]) -> list[Any]:
+    usable = [None if isinstance(answer, Exception) else answer for answer in answers]
+    fields, stored, data, value, part, lock, pending, ignored, _, _, *listed = usable
+    # A score is in one place; a list says at how many.
+    times = zip(places, (len(at) if isinstance(at, list) else at is not None for at in listed), strict=True)
+    return [
+        not any(isinstance(answer, Exception) for answer in answers),
+        fields is not None and [_text(field) for field in fields],
+        bool(stored),
+        bool(data),
+        value or 0,
+        part or 0,
+        -2 if lock is None else lock,
+        pending or 0,
+        ignored or 0,
+        [name for name, n in times for _ in range(n)],
+    ]
+
+
+def read_parent_links(client: Redis, queues: Sequence[str], *, pairs: Sequence[tuple[str, str]]) -> Any:
+    """As ``read_parent_links.lua``."""
+    with client.pipeline(transaction=False) as pipe:
+        for job, parent in pairs:
+            base, id = keys.base_and_id(parent)
+            pipe.hmget(parent, "name", "finishedOn")
+            pipe.zscore(keys.part(base, "waiting-children"), id)
+            pipe.sismember(keys.part(parent, "dependencies"), job)
+            pipe.hstrlen(keys.part(parent, "processed"), job)
+            pipe.hexists(keys.part(parent, "failed"), job)
+            pipe.zscore(keys.part(parent, "unsuccessful"), job)
+        found = pipe.execute(raise_on_error=False)
+    return {"links": [_parent_link(found[i : i + 6]) for i in range(0, len(found), 6)]}
+
+
+def _parent_link(answers: Sequence[Any]) -> Any:
+    if any(isinstance(answer, Exception) for answer in answers):
+        return False
+    (name, finished), waiting, awaited, value, ignored, failed = answers
+    has_failed = bool(ignored) or failed is not None
+    return [name is not None, finished is not None, waiting is not None, bool(awaited), value, has_failed]
+
+
+def compare_values(
+    client: Redis, queues: Sequence[str], *, pairs: Sequence[tuple[str, str]], mark: str
+) -> Any:
+    """As ``compare_values.lua``."""
+    with client.pipeline(transaction=False) as pipe:
+        for job, parent in pairs:
+            pipe.hmget(job, "returnvalue", "part")
+            pipe.hget(keys.part(parent or job, "processed"), job)
+        found = pipe.execute(raise_on_error=False)
+    values = []
+    for i, (_, parent) in enumerate(pairs):
+        has, held = found[2 * i : 2 * i + 2]
+        own, part = (None, None) if isinstance(has, Exception) else has
+        note = f'{{"flownb:large":{len(own or b"")}}}'.encode()
+        known = bool(parent) and own is not None and isinstance(held, bytes)
+        differs = known and held not in (own, note)
+        values.append([differs, any(mark.encode() in text for text in (own, part) if text)])
+    return {"values": values}
+
+
 def _text(value: Any) -> str | Literal[False]:
     """As the scripts answer: nothing is false."""
     return False if value is None else codec.text(value)
@@ -242,5 +338,8 @@ READS: Mapping[str, Callable[..., Any]] = {
     "read_flows": read_flows,
     "read_sizes": read_sizes,
     "read_cancelled": read_cancelled,
+    "read_job_facts": read_job_facts,
+    "read_parent_links": read_parent_links,
+    "compare_values": compare_values,
 }
 """Script -> what asks the same in plain commands."""

@@ -44,12 +44,17 @@ local function count_move(q, flow, from, to)
   if to then tally[to] = (tally[to] or 0) + 1 end
 end
 
--- Note how many rows of a many-row job were done, and how many failed for good.
+-- Note how many rows of a many-row job were done, and how many failed for good; behind that, where they have steps, how
+-- many have done each step, then how many have failed at each.
 local function count_rows(q, flow, rows)
   if not flow or not rows then return end
   local tally = tally_of(q, flow)
   tally['rows-completed'] = (tally['rows-completed'] or 0) + rows[1]
   tally['rows-failed'] = (tally['rows-failed'] or 0) + rows[2]
+  for i = 3, #rows do
+    local step = 'rows-step-' .. (i - 2)
+    tally[step] = (tally[step] or 0) + rows[i]
+  end
 end
 
 -- Write what was noted: one HINCRBY a flow, queue and state, however many jobs moved. Counts that cannot be written are

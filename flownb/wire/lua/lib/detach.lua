@@ -67,10 +67,7 @@ local function count_for_parents_flow(job, link, links, further)
 end
 
 local function make_first_parent(job, link, further)
-  local base, id = link.key:match('^(.*):([^:]+)$')
-  local stored = {id = id, queueKey = base}
-  if link.policy ~= '' then stored[link.policy] = true end
-  redis.call('HSET', job.key, 'parentKey', link.key, 'parent', cjson.encode(stored))
+  redis.call('HSET', job.key, 'parentKey', link.key, 'parent', stored_link(link))
   attempt('HDEL', further, link.key)
 end
 

@@ -1,6 +1,6 @@
 -- end_run: what the end of one run means for the job, its parents, its flow and all counts.
 -- @touches flownb:shared
--- @use     types counts flow_record parents notify fail_parent marks finish needed cancel retention begin print
+-- @use     types counts flow_record parents notify fail_parent marks finish needed cancel retention begin print holds brakes
 
 -- A run: {outcome, q, job, from, has_begun, is_unbegun, parent, is_root, flow, attempts_made, is_shared}. `from` is the state
 -- that the job has left, `has_begun` whether its beginning was told, `is_unbegun` whether it goes back without one, `parent`
@@ -46,14 +46,20 @@ local function notify_of_completed(runs)
   for _, parent in ipairs(order) do notify_completed(parent, parents[parent].keys, parents[parent].values) end
 end
 
+-- Its call of a service was limited (`hold`).
+local function hold_queue_of(run)
+  local outcome = run.outcome
+  hold_queue(run.q, outcome.hold, tonumber(run.has_begun) or now - (outcome.ran or 0), run.flow)
+end
+
 -- Somebody has cancelled this one job meanwhile (`deferred`): where it would have run again, it ends with this run. What
 -- would have gone back without a charge is charged no attempt.
 local function end_if_cancelled(run, deferred)
-  local outcome, q = run.outcome, run.q
+  local outcome = run.outcome
   if deferred ~= 'cancelled' or outcome.kind == 'completed' or outcome.kind == 'failed' then return end
   if outcome.kind ~= 'retry' then run.attempts_made = run.attempts_made - 1 end
   if run.is_unbegun and run.from == 'active' then redis.call('HINCRBY', run.job, 'ats', -1) end
-  hold_queue(q, outcome)
+  hold_queue_of(run)
   outcome.kind, outcome.reason, outcome.why = 'failed', 'cancelled', 'cancelled'
   outcome.stacktrace = outcome.stacktrace or field_of(run.job, 'stacktrace') or '[]'
   outcome.attempts = math.huge -- it did not run out of them
@@ -66,7 +72,7 @@ local function cancel_instead(run, made, counted)
   if not is_cancelled(run.q, run.job, run.flow) then return false end
   redis.call('HSET', run.job, 'ft', outcome.token)
   if outcome.reason then redis.call('HSET', run.job, 'atm', made, 'stacktrace', outcome.stacktrace) end
-  hold_queue(run.q, outcome)
+  hold_queue_of(run)
   cancel(run.q, outcome.id, counted, outcome.reason)
   return true
 end
@@ -101,7 +107,7 @@ local function store_outcome(run, made)
   elseif outcome.kind == 'parked' then
     return store_parked(q, outcome, job)
   end
-  hold_queue(q, outcome)
+  hold_queue_of(run)
   return store_returned(q, outcome, job)
 end
 
@@ -109,7 +115,7 @@ end
 local function end_shared(run, state, ended)
   local rows = run.outcome.rows or state == 'completed' and {1, 0} or state == 'failed' and {0, 1}
   for _, link in ipairs(ended and further_parents(run) or parents_of(run.job, nil, nil, true)) do
-    count_rows(run.q, link.flow, rows)
+    count_ended_rows(run.q, link.flow, run.job, rows)
   end
   if run.is_notified_later then
     list_notified_later(run.job, rows)
@@ -134,7 +140,7 @@ local function end_run(run)
   end
   local ended = state == 'completed' or state == 'failed'
   count_move(q, flow, counted, state)
-  count_rows(q, flow, outcome.rows)
+  count_ended_rows(q, flow, run.job, outcome.rows, state)
   if run.is_shared then end_shared(run, state, ended) end
   if outcome.retention and not run.flow then apply_retention(q, state, outcome.id, outcome.retention) end
   if flow and run.is_root and ended then

@@ -1,7 +1,7 @@
 -- fetch: waiting or prioritized -> active; jobs that are due leave delayed first. A job begins with this call where the
 -- worker has a slot free for it; one that is taken ahead waits in the worker, and counts as waiting until it begins.
 -- @touches wait prioritized pc active lock events marker
--- @use     types queue counts enqueue needed set_aside cancel limits layout
+-- @use     types queue counts enqueue needed set_aside cancel limits layout brakes bounds
 -- @map     worker token lock_ms layout name limiters shares free alone
 
 local MOST_POPPED = 1000 -- jobs a call, some of which may turn out not to start
@@ -11,7 +11,8 @@ local FIELDS = {
   'name', 'data', 'opts', 'timestamp', 'priority', 'atm', 'ats', 'defa',
   'parentKey', 'parent', 'stacktrace', 'fl', 'bind', 'rjk', 'suspect',
 }
-local NAME, DATA, ATS, DEFA, FLOW, SUSPECT, IS_AHEAD = 1, 2, 7, 8, 12, 15, 16 -- positions in FIELDS, and one behind
+-- Positions in FIELDS, and behind them.
+local NAME, DATA, ATS, DEFA, FLOW, SUSPECT, IS_AHEAD, IS_UNWEIGHED = 1, 2, 7, 8, 12, 15, 16, 17
 
 local suspect_in = nil -- a queue whose next job runs alone, so that this worker must run nothing else when it asks for it
 
@@ -57,11 +58,12 @@ end
 -- Jobs of paused flows are set aside when popped; jobs of cancelled flows are cancelled; what a newer flownb stored is
 -- left alone.
 local function may_start(q, id, job, flow, from, newest_layout)
+  brake_before_start(q, flow, job)
   if has_unknown_layout(q, flow, newest_layout) then
     leave_alone(q, id, job, flow, from)
   elseif is_cancelled(q, job, flow) then
     cancel(q, id, from)
-  elseif not is_needed(q, job, flow, 'paused') then
+  elseif not is_needed(q, job, flow, 'paused') and not has_pass(q, flow, job) then
     set_aside(q, id, flow, from)
   else
     return true
@@ -85,6 +87,17 @@ local function start(q, id, job, fields, from, worker)
   count_move(q, fields[FLOW], from, 'active')
 end
 
+-- Where a queue has limits by weight: may one more of its jobs begin?
+local function has_room(q, job, fields)
+  if not q.weight_limits or fields[DEFA] then return true end
+  local may_begin, is_unweighed = may_use(q, job)
+  if is_unweighed then fields[IS_UNWEIGHED] = true end
+  return may_begin
+end
+
+-- Taken ahead, no brake could stop a job of this flow, and no bound would count it.
+local function is_counted(q, flow) return flow and (brakes_of(q, flow) or bound_of(q, flow)) end
+
 -- Start up to `want` jobs of one queue and add them to `fetched`. Returns in how many ms to ask again where there were
 -- fewer.
 local function fetch(q, want, worker, fetched)
@@ -102,9 +115,16 @@ local function fetch(q, want, worker, fetched)
         if id:sub(1, 2) ~= '0:' then fail_without_data(q, id, job) end -- BullMQ 4 kept markers in the list: `0:...`
       elseif fields[FLOW] and not may_start(q, id, job, fields[FLOW], from, worker.layout) then
         held = held + 1
+      elseif fields[FLOW] and is_full(q, fields[FLOW]) then
+        wait_aside(q, id, fields[FLOW], from)
+        held = held + 1
       elseif fields[SUSPECT] and not worker.alone then
         put_back(q, ids, i)
         suspect_in, room = q.base, #started
+        break
+      elseif worker.free == 0 and is_counted(q, fields[FLOW]) or not has_room(q, job, fields) then
+        put_back(q, ids, i)
+        room = #started
         break
       else
         started[#started + 1] = id
@@ -119,8 +139,9 @@ local function fetch(q, want, worker, fetched)
     redis.call('LPUSH', q.active, unpack(started))
     count_against_limit(q, charged)
   end
-  -- The worker that woke took the marker away; it is put back for the next idle worker.
-  if popped > 0 then attempt('ZADD', q.marker, 0, '0') end
+  -- The worker that woke took the marker away; it is put back for the next idle worker, unless limits let nothing begin.
+  if popped > 0 and not (q.full_ms and #started == 0) then attempt('ZADD', q.marker, 0, '0') end
+  if q.full_ms then return q.full_ms end
   if #started < room then
     if popped >= MOST_POPPED then return 1 end
     local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')

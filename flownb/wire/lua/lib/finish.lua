@@ -1,7 +1,7 @@
 -- finish: active -> completed, failed, delayed, waiting, prioritized or waiting-children.
--- @touches active stalled lock completed failed events limiter waiting-children
+-- @touches active stalled lock completed failed events waiting-children
 -- @use     types queue enqueue large_values failed_runs
--- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows version ran printed keep_logs
+-- @row     outcome base id token attempts_started kind value reason stacktrace attempts why delay lifo hold eager retention rows version ran printed keep_logs spent
 
 -- May this worker say how the job ended? It may when it holds the lock, or when its lock ran out and nobody has started
 -- the job since: `ats` grows with every start. Returns a word for "no". `has` begins with {ats, parentKey, fl, ft}.
@@ -72,11 +72,6 @@ local function store_retry(q, outcome, job, made)
   end
   emit_and_trim(q, 'waiting', 'jobId', outcome.id, 'prev', 'active')
   return enqueue(q, outcome.id, priority_of(job), outcome.lifo and 'R' or 'L')
-end
-
--- A job may ask that its queue start nothing for `hold` ms.
-local function hold_queue(q, outcome)
-  if outcome.hold then redis.call('SET', q.limiter, '9007199254740991', 'PX', int(outcome.hold)) end
 end
 
 -- The job goes back before all that wait, no attempt charged.

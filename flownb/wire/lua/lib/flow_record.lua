@@ -1,5 +1,5 @@
 -- flow_record: stores and ends a flow's record; its fields are the producer's (`adding/send.py`).
--- @touches flownb:flow flownb:flows flownb:names flownb:tidy
+-- @touches flownb:flow flownb:flows flownb:names flownb:tidy flownb:spent flownb:paused flownb:counts
 -- @use     types queue counts
 
 local MOST_OF_A_NAME = 1000 -- flows among which one is sought
@@ -11,11 +11,20 @@ local function give_name(home, name, id)
   redis.call('HSET', home .. ':names', name, id)
 end
 
--- The record is written once.
+-- The record is written once. A later run of a batch's name adds what it spends to the account of the first one, which
+-- counts in `:flows` how many others have it.
 local function store_flow_record(q, flow_record)
   local key = flow_key('flow', q, flow_record.id)
   if redis.call('EXISTS', key) == 0 then
     redis.call('HSET', key, 'created', now_text, unpack(flow_record.fields))
+    if flow_record.paused then
+      redis.call('SADD', flow_key('paused', q, flow_record.id):match('^(.*):[^:]+$'), flow_record.id)
+      attempt('HSET', flow_key('counts', q, flow_record.id), 'paused@', flow_record.paused)
+    end
+    if flow_record.account then
+      redis.call('HSET', key, 'account', flow_record.account)
+      attempt('HINCRBY', flow_key('spent', q, flow_record.account), ':flows', 1)
+    end
     local home = key:match('^(.*):flow:[^:]*$')
     redis.call('ZADD', home .. ':flows', now_text, flow_record.id)
     if flow_record.name then give_name(home, flow_record.name, flow_record.id) end
@@ -45,6 +54,14 @@ local function take_name(home, name, id)
     end
   end
   return false
+end
+
+-- A flow goes: its account goes with the last flow that has it.
+local function leave_account(q, id)
+  local account = field_of(flow_key('flow', q, id), 'account')
+  local key = flow_key('spent', q, account or id)
+  local others = account and attempt('HINCRBY', key, ':flows', -1) or tonumber(field_of(key, ':flows')) or 0
+  if others <= 0 and not (account and redis.call('EXISTS', flow_key('flow', q, account)) == 1) then redis.call('DEL', key) end
 end
 
 -- Let a worker look in so many ms whether something of the flow is to be removed. After an end whoever waits still gets

@@ -1,14 +1,12 @@
--- limits: how many jobs a queue may start now, by its pause, its global concurrency and its rate limit.
+-- limits: how many jobs a queue may start now, by its pause, its global concurrency and its rate limits.
 -- @touches limiter
--- @use     types queue
+-- @use     types queue holds weights
 -- @map     limiter max duration
-
-local LIMITED_BY_HAND = 9007199254740991
 
 -- How many jobs this queue may start now, and in how many ms to ask again if it may start none.
 -- `limiter` is the worker's own; the queue's settings go before it. `free` are the worker's slots that run nothing.
 local function allowance(q, want, limiter, free)
-  local set = redis.call('HMGET', q.meta, 'paused', 'concurrency', 'max', 'duration')
+  local set = redis.call('HMGET', q.meta, 'paused', 'concurrency', 'max', 'duration', 'limits', 'window')
   if set[1] then return 0 end
   local most = tonumber(set[2])
   if most then want = math.min(want, most - redis.call('LLEN', q.active)) end
@@ -16,6 +14,7 @@ local function allowance(q, want, limiter, free)
   local left = redis.call('PTTL', q.limiter)
   local used = left >= 0 and tonumber(attempt('GET', q.limiter)) or 0
   left = math.max(left, 1)
+  if used == 0 and set[6] then used, left = go_on_with_window(q, set[6]) end
   if used >= LIMITED_BY_HAND then return 0, left end
   local max = tonumber(set[3]) or (limiter and limiter.max)
   if max then
@@ -23,7 +22,8 @@ local function allowance(q, want, limiter, free)
     if used >= max then return 0, left end
     want = math.min(want, max - used)
   end
-  if free and (most or max) then want = math.min(want, free) end -- what is counted is not taken ahead
+  local by_weight = weight_limits(q, set[5])
+  if free and (most or max or by_weight) then want = math.min(want, free) end -- what is counted is not taken ahead
   return math.floor(math.max(want, 0))
 end
 

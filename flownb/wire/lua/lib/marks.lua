@@ -31,6 +31,11 @@ local function marks_of(q, flow)
   return marks
 end
 
+-- Has somebody cancelled this flow, or only what nobody needs any more of it?
+local function was_cancelled(q, flow)
+  return marks_of(q, flow).cancelled and field_of(flow_key('flow', q, flow), 'ended') == 'cancelled'
+end
+
 local function forget_marks()
   for _, q in pairs(queues_seen) do q.marks = nil end
   ways_up = {paused = {}, cancelled = {}}

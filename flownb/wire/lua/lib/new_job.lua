@@ -45,13 +45,14 @@ local function store_any(job, row, details, opts, flow, above)
   add('fl', flow)
   add('bind', details.bind)
   add('keep', details.keep)
+  add('wt', details.weights)
   for i, parent in ipairs(above) do
     if i == 1 then
       add('parentKey', parent.key)
       add('parent', parent.link)
       if above[2] then list_shared(job, parent) end
     else
-      share(job, parent, '')
+      share(job, parent, parent.flow or '')
     end
     await(parent.key, job)
   end

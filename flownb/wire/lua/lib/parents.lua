@@ -22,7 +22,9 @@ end
 
 -- The job has ended, and calls of notify_parents follow; of its rows so many were done, so many failed.
 local function list_notified_later(job, rows)
-  attempt('HSET', shared_key(job), job, 'told ' .. int(rows[1]) .. ' ' .. int(rows[2]))
+  local told = 'told'
+  for _, n in ipairs(rows) do told = told .. ' ' .. int(n) end
+  attempt('HSET', shared_key(job), job, told)
 end
 
 local sound_jobs = {} -- key -> is it sound? Asked once a call
@@ -62,6 +64,14 @@ local function policy_in(text)
     policies_read[text] = policy
   end
   return policy
+end
+
+-- A link as the field `parent` of a job has it.
+local function stored_link(link)
+  local base, id = link.key:match('^(.*):([^:]+)$')
+  local stored = {id = id, queueKey = base}
+  if link.policy ~= '' then stored[link.policy] = true end
+  return cjson.encode(stored)
 end
 
 -- The first parent is in the job's own hash, further ones of a shared job in a key beside it. Links to parents that are not

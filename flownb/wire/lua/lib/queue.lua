@@ -73,7 +73,9 @@ end
 
 local function max_events(q)
   if not q.max_events then
-    local set = field_of(q.meta, 'opts.maxLenEvents')
+    local has = fields_of(q.meta, 'opts.maxLenEvents', 'limited', 'limits')
+    local set = has[1]
+    q.limited, q.limits = has[2] or nil, has[3] or nil
     if not set then attempt('HSET', q.meta, 'opts.maxLenEvents', '10000') end
     q.max_events = set and #set < 16 and set:match('^%d+$') or '10000'
   end

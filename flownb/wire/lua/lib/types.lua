@@ -36,6 +36,13 @@ local function number(text)
   return n and n > -2^53 and n < 2^53 and n or 0
 end
 
+-- The whole numbers that a text lists.
+local function numbers_in(text)
+  local found = {}
+  for n in text:gmatch('%d+') do found[#found + 1] = tonumber(n) end
+  return found
+end
+
 -- The key of a job, in a form that can be cut into prefix, queue and id?
 local function is_job_key(text) return text:find('^.+:[^:]+:[^:]+$') ~= nil end
 

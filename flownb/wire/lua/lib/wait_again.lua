@@ -27,10 +27,12 @@ end
 -- What the job's end has added to the rows that failed and to those that are done, as a change that takes it back.
 -- A cancel adds nothing for the rows that were open: these are counted in their job.
 local function rows_taken_back(job)
-  if job.state ~= 'failed' then return job.rows and {0, -#job.rows} or {-1, 0} end
-  local is_cancelled = redis.call('HGET', job.key, 'why') == 'cancelled'
-  if job.rows then return {0, (is_cancelled and job.were_open or 0) - #job.rows} end
-  return not is_cancelled and {0, -1} or nil
+  local is_failed = job.state == 'failed'
+  local is_cancelled = is_failed and redis.call('HGET', job.key, 'why') == 'cancelled'
+  if not job.rows then return not is_cancelled and (is_failed and {0, -1} or {-1, 0}) or nil end
+  local rows = {0, (is_cancelled and job.were_open or 0) - #job.rows}
+  for i, n in ipairs(job.steps) do rows[i + 2] = -n end
+  return rows
 end
 
 -- A many-row job keeps in `part` what its rows have come to, but for the rows to run again: those are open.

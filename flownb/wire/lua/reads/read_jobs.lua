@@ -13,11 +13,11 @@ local function in_use(place)
   return filled[place]
 end
 
--- A job that its worker has not begun yet counts as waiting.
+-- A job that its worker has not begun yet counts as waiting. A lock counts in a queue that has active jobs alone.
 local function state_of(key, has)
   if has[1] then return has[2] and 'completed' or 'failed' end
   local base, id = base_and_id(key)
-  if redis.call('EXISTS', key .. ':lock') == 1 then return has[4] and 'active' or 'waiting' end
+  if in_use(base .. ':active') and redis.call('EXISTS', key .. ':lock') == 1 then return has[4] and 'active' or 'waiting' end
   for _, state in ipairs({'waiting-children', 'delayed', 'prioritized'}) do
     local place = base .. ':' .. state
     if in_use(place) and attempt('ZSCORE', place, id) then return state end

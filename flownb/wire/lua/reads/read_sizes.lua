@@ -5,7 +5,7 @@
 -- @errors
 -- @use     types
 
--- Of a flow its record, counts and large inputs; of a job its hash and all keys beside it.
+-- Of a flow its record, counts, large inputs and account; of a job its hash and all keys beside it.
 local home = args.prefix .. ':flownb:'
 local PARTS = {':lock', ':logs', ':dependencies', ':processed', ':failed', ':unsuccessful'}
 
@@ -16,6 +16,7 @@ local function size_of_record(key) return attempt('MEMORY', 'USAGE', key, 'SAMPL
 local flows, jobs = {}, {}
 for i, flow in ipairs(args.flows) do
   flows[i] = size_of_record(home .. 'flow:' .. flow) + size_of(home .. 'counts:' .. flow) + size_of(home .. 'inputs:' .. flow)
+             + size_of(home .. 'spent:' .. flow)
 end
 for i, job in ipairs(args.jobs) do
   local size = size_of_record(job) + size_of(home .. 'children:' .. job) + size_of(home .. 'parents:' .. job)

@@ -9,7 +9,7 @@
 -- @errors  KEY_DAMAGED
 -- @use     types queue new_job owner
 -- @row     job_row queue id name data opts parents details
--- @row     job_details delay priority lifo has_children bind flow_prefix keep
+-- @row     job_details delay priority lifo has_children bind flow_prefix keep weights
 -- @row     deduplicated job deduplication
 -- @row     deduplication id ttl extend replace reschedule keep_last
 

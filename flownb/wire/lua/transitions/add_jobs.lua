@@ -1,8 +1,9 @@
 --- add_jobs: nothing -> waiting, prioritized, delayed or waiting-children.
 -- Stores jobs, parents before their children, in one go. A job that is there already is not touched:
--- the job gains the parent it is added under, and that parent its value if the job has one. Sent twice, a call adds
--- nothing twice. While `seal` stands among a parent's dependencies, the parent waits for later calls.
--- With `fresh` none of the jobs may be another flow's. With `bullmq` all is as BullMQ's own add does it: no job is
+-- the job gains the parent it is added under, and that parent its value if the job has one; so do the jobs to which it
+-- has delegated rows. Sent twice, a call adds nothing twice. While `seal` stands among a parent's dependencies, the
+-- parent waits for later calls.
+-- None of the `fresh` first jobs may be another flow's. With `bullmq` all is as BullMQ's own add does it: no job is
 -- shared, and `id` counts what was asked for. `own_run` is a run of a job that adds children to itself: it must still be
 -- the job's run, and without a flow the job becomes a root.
 -- @keys    queues
@@ -11,10 +12,10 @@
 -- @errors  KEY_DAMAGED JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED FLOW_CANCELLED
 -- @use     types queue counts flow_record release notify parents add_parent add_checks child_jobs own_run marks new_job
 -- @row     job_row queue id name data opts parents details
--- @row     job_details delay priority lifo has_children bind flow_prefix keep
+-- @row     job_details delay priority lifo has_children bind flow_prefix keep weights
 -- @row     parent_row key link policy is_outside
 -- @row     field_row key field value
--- @map     flow_record id name fields is_stored
+-- @map     flow_record id name fields is_stored account paused
 
 local flow_record = args.record
 local flow = flow_record and flow_record.id
@@ -24,7 +25,7 @@ local damaged = damaged_queue(queues) or flow_record and flow_record.fields and 
 if damaged then return refuse('KEY_DAMAGED', damaged) end
 
 local parents, rows, job_keys, named, none_exists = {}, {}, {}, {}, true
-local old_parents, new_parents, hashes = {}, {}, {}
+local old_parents, new_parents, hashes, delegates = {}, {}, {}, {}
 for i, packed in ipairs(args.parents) do
   local parent = parent_row_of(packed)
   if parent.is_outside and redis.call('EXISTS', parent.key) == 0 then return refuse('PARENT_MISSING', parent.key) end
@@ -52,23 +53,23 @@ if not none_exists then
     local job, parent = job_keys[i], parents[row.parents]
     damaged = first_of_another_type({job, further_parents_key(job)}, 'hash')
     if damaged then return refuse('KEY_DAMAGED', damaged) end
+    delegates[i] = args.bullmq and {} or find_delegates(job, {})
+    if delegates[i].damaged then return refuse('KEY_DAMAGED', delegates[i].damaged) end
     if args.bullmq and parent and not may_be_adopted(job, parent.key) then
       return refuse('PARENT_CANNOT_BE_REPLACED', job)
-    elseif args.fresh and is_anothers(job, (row.details.flow_prefix or '') .. flow) then
+    elseif i <= args.fresh and is_anothers(job, (row.details.flow_prefix or '') .. flow) then
       return refuse('JOB_EXISTS', job)
     end
   end
 end
 if args.own_run and not still_runs(args.own_run) then return refuse('JOB_ELSEWHERE', args.own_run.key) end
-if flow and marks_of(queues[1], flow).cancelled
-    and field_of(flow_key('flow', queues[1], flow), 'ended') == 'cancelled' then
-  return refuse('FLOW_CANCELLED', flow)
-end
+if flow and was_cancelled(queues[1], flow) then return refuse('FLOW_CANCELLED', flow) end
 
 -- 2. The flow's own record, once.
 if flow_record and flow_record.fields then
   if args.own_run then make_root(args.own_run.key, flow) end
   store_flow_record(queues[1], flow_record)
+  forget_marks() -- it may be paused from the start on
 end
 
 -- 3. Jobs.
@@ -83,12 +84,18 @@ for i, row in ipairs(rows) do
         adopt(q, id, job, parent)
       else
         failed_before[#failed_before + 1] = add_parent(q, job, parent, flow, n == 1)
+        -- Rows may have been delegated since the caller has looked where they are.
+        for _, delegate in ipairs(delegates[i]) do
+          if not named[delegate] then
+            failed_before[#failed_before + 1] = add_parent(q, delegate, parent, flow, n == 1)
+          end
+        end
       end
     end
     if args.bullmq then q.stored = (q.stored or 0) + 1 end
   else
     local in_flow = flow and (details.flow_prefix and details.flow_prefix .. flow or flow)
-    local parent = in_flow and not details.bind and not details.keep and parents[row.parents]
+    local parent = in_flow and not details.bind and not details.keep and not details.weights and parents[row.parents]
     if parent then
       store_child(job, row, details, args.opts[row.opts], in_flow, parent)
     else

@@ -5,12 +5,12 @@
 -- `suspect_in` is a queue whose next job a worker asks for when it runs nothing else, `alone`.
 -- `failed_parents` have pending children that nobody needs any more; `shared` are jobs that ended here and have more
 -- further parents than one call notifies; `unknown_flows` have a layout that the worker does not know: their jobs that
--- it came upon are delayed.
+-- it came upon are delayed; of `limited_flows` every call was limited for too long: each is a queue and a flow.
 -- @keys    queues
 -- @args    now outcomes want worker
--- @returns answers jobs again failed_parents shared suspect_in unknown_flows
+-- @returns answers jobs again failed_parents shared suspect_in unknown_flows limited_flows
 -- @errors
--- @use     types queue counts parents finish end_run fail_parent deduplication share begin layout
+-- @use     types queue counts parents finish end_run fail_parent deduplication share begin layout spending brakes bounds
 -- @row     fetched_job base id fields
 
 -- 1. Look at every outcome; nothing is written before.
@@ -26,6 +26,10 @@ for i, outcome in ipairs(outcomes) do
   local job = job_key(q, outcome.id)
   local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh', 'deid', 'processedOn', 'defa')
   answers[i] = not is_sound(q) and 'damaged' or refusal(outcome, job, locks[i], has) or 'done'
+  if outcome.spent and has[1] then
+    note_spent(q, job, has[3], outcome.attempts_started, outcome.spent)
+    if has[3] then flows_to_review[has[3]] = q end
+  end
   if answers[i] == 'done' and outcome.kind == 'begun' then
     if not has[8] then
       tell_beginning(q, outcome.id, job, outcome.ran)
@@ -39,8 +43,10 @@ for i, outcome in ipairs(outcomes) do
                    attempts_made = number(has[5]), is_shared = has[6]}
       end_if_cancelled(run, has[9])
       runs[#runs + 1] = run
-      local kind = has[7] and outcome.kind
-      if kind == 'completed' or kind == 'failed' then owners[#owners + 1] = {q, outcome.id, has[7]} end
+      local kind = outcome.kind
+      local has_ended = kind == 'completed' or kind == 'failed'
+      if has_ended or kind == 'retry' or outcome.rows then q.was_answered = true end
+      if has_ended and has[7] then owners[#owners + 1] = {q, outcome.id, has[7]} end
     else
       answers[i] = 'stale'
     end
@@ -59,6 +65,7 @@ for _, q in pairs(queues_seen) do
   if q.left then
     attempt('SREM', q.stalled, unpack(q.left))
     trim_events(q)
+    if q.was_answered then forget_limited(q) end
   end
 end
 
@@ -67,10 +74,21 @@ for _, owner in ipairs(owners) do end_deduplication(unpack(owner)) end
 notify_of_completed(runs)
 for _, run in ipairs(runs) do
   end_run(run)
+  local outcome = run.outcome
+  if outcome.spent then
+    free_unspent(run.q, run.job, tonumber(run.has_begun) or now - (outcome.ran or 0), outcome.spent)
+  end
   if run.is_unbegun then
-    refund_limit(run.q, run.outcome.ran, args.worker.limiters and args.worker.limiters[run.q.base])
+    refund_limit(run.q, outcome.ran, args.worker.limiters and args.worker.limiters[run.q.base])
+    if outcome.value then redis.call('HSET', run.job, 'wt', outcome.value)
+    elseif weight_limits(run.q, run.q.limits) then refund_weight(run.q, run.job, outcome.ran) end
   end
 end
+
+for _, run in ipairs(runs) do
+  if run.flow then call_in(run.q, run.flow) end
+end
+review_brakes()
 
 -- 4. Fetch the next jobs.
 local fetched = {}
@@ -83,7 +101,8 @@ for _, q in ipairs(queues) do
   end
 end
 
+write_used()
 write_counts()
 wake_workers()
 return reply{answers = answers, jobs = fetched, again = again, failed_parents = failed_parents, shared = notified_later,
-             suspect_in = suspect_in, unknown_flows = unknown_flows}
+             suspect_in = suspect_in, unknown_flows = unknown_flows, limited_flows = limited_flows}

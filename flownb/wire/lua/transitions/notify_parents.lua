@@ -63,16 +63,17 @@ for _, packed in ipairs(args.jobs) do
     rest[#rest + 1] = packed
   elseif ended then
     local listed = field_of(shared_key(job), job) or ' '
-    local rows_done, rows_failed = listed:match('^told (%d+) (%d+)$')
+    local told = listed:match('^told([ %d]+)$')
+    local rows = told and numbers_in(told)
     local links, go_on = some_parents(job, shared_job.cursor)
-    local first = shared_job.cursor == '0' and not rows_done and first_parent(listed)
+    local first = shared_job.cursor == '0' and not told and first_parent(listed)
     if first and ended == 'removed' then table.insert(links, 1, first) end
     if first and ended == 'failed' then deferred[#deferred + 1] = first.key end
     local waiting = waiting_for(job, links)
     notify(job, has, ended, waiting)
     for _, link in ipairs(waiting) do
       count_move(q, link.flow, 'waiting', ended == 'completed' and 'completed' or 'failed')
-      if rows_done then count_rows(q, link.flow, {tonumber(rows_done), tonumber(rows_failed)}) end
+      count_rows(q, link.flow, rows)
     end
     if go_on then
       rest[#rest + 1] = {job, go_on}

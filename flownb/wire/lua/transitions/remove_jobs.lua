@@ -72,7 +72,9 @@ write_counts()
 if removal.name then
   local home, q, name = args.prefix .. ':flownb', queues[1], removal.name
   if take_name(home, name, flow) then redis.call('DEL', home .. ':rows:' .. name) end
-  redis.call('DEL', flow_key('flow', q, flow), flow_key('counts', q, flow), flow_key('inputs', q, flow))
+  leave_account(q, flow)
+  redis.call('DEL', flow_key('flow', q, flow), flow_key('counts', q, flow), flow_key('inputs', q, flow),
+             flow_key('brakes', q, flow), flow_key('pilot', q, flow), flow_key('aside', q, flow))
   attempt('ZREM', home .. ':flows', flow)
   attempt('ZREM', home .. ':tidy', flow)
   attempt('SREM', home .. ':paused', flow)

@@ -6,7 +6,7 @@
 -- @returns answers
 -- @errors
 -- @use     queue counts enqueue parents release job_state reopen_flow wait_again
--- @row     retry key lifo rows were_open part completed
+-- @row     retry key lifo rows were_open part completed steps
 
 -- An answer: done, repeated, missing, damaged, not-failed, failed-children or parent-active, the last two with a key behind it:
 -- of the failed child, or of the ancestor that runs. `seal` keeps parents of `flow` waiting while calls follow; the last
@@ -56,7 +56,7 @@ for i, packed in ipairs(args.jobs) do
   end
   if not answers[i] then
     job.side, job.position, job.rows = retry.lifo and 'R' or 'L', i, retry.rows
-    job.were_open, job.part = retry.were_open, retry.part
+    job.were_open, job.part, job.steps = retry.were_open, retry.part, retry.steps
     jobs[#jobs + 1] = job
     count_under_parents(job, 1)
   end

@@ -1,16 +1,61 @@
 --- sweep_stalled: active -> waiting, for jobs that lost their lease; once an interval, whoever comes first.
 -- A job is looked at in one sweep and moved in the next, so that its worker has time to renew the lease. Charged is who had
 -- begun, as far as that was told: `stall` says what follows.
+-- `is_idle` says that no queue has a job that waits or runs: then nothing else is looked at, and the caller may come again
+-- after `idle` ms. `news` is how many of the queues nobody had noted as served; `has_shared` says whether there are shared
+-- jobs that have not ended, `due` in how many ms something of a flow is to be removed.
 -- @keys    queues
--- @args    now interval most
--- @returns stalled
+-- @args    now interval idle most
+-- @returns stalled is_idle news has_shared due
 -- @errors
--- @use     types queue counts needed cancel stall
+-- @use     types queue counts needed cancel stall bounds
 
--- With a sweep a worker also says that it serves the queue; that answers why a job waits.
+local MOST_LOOKED_AT = 20 -- of the jobs that wait aside, the oldest
+local MOST_CALLED = 500    -- of them, a sweep
+local QUEUES_A_LOOK = 500
+
+local home = prefix_of(queues[1])
+
+-- Is there any of these keys? One command, as nearly always there is none.
+local function is_any(keys)
+  for first = 1, #keys, 6 * QUEUES_A_LOOK do
+    if redis.call('EXISTS', unpack(keys, first, math.min(first + 6 * QUEUES_A_LOOK - 1, #keys))) > 0 then return true end
+  end
+  return false
+end
+
+local places = {}
+for _, q in ipairs(queues) do
+  for _, place in ipairs({'wait', 'active', 'prioritized', 'delayed', 'paused', 'stalled'}) do
+    places[#places + 1] = q[place]
+  end
+end
+local is_idle, has_shared, due = true, false, nil
+places[#places + 1], places[#places + 2] = home .. ':flownb:shared', home .. ':flownb:tidy'
+if is_any(places) then
+  places[#places], places[#places - 1] = nil, nil
+  is_idle = not is_any(places)
+  has_shared = redis.call('EXISTS', home .. ':flownb:shared') == 1
+  local first = attempt('ZRANGE', home .. ':flownb:tidy', 0, 0, 'WITHSCORES') or {}
+  due = first[2] and math.max(tonumber(first[2]) - now, 0)
+end
+
+-- With a sweep a worker also says that it serves the queues; that answers why a job waits.
+local news, until_then = 0, int(now + 2 * args.interval + (is_idle and args.idle or args.interval))
+for first = 1, #queues, QUEUES_A_LOOK do
+  local some = {}
+  for i = first, math.min(first + QUEUES_A_LOOK - 1, #queues) do
+    some[#some + 1] = until_then
+    some[#some + 1] = queues[i].base
+  end
+  news = news + (attempt('ZADD', home .. ':flownb:served', unpack(some)) or 0)
+end
+if is_idle then
+  return reply{stalled = {}, is_idle = true, news = news, has_shared = has_shared, due = due}
+end
+
 local stalled = {}
 for _, q in ipairs(queues) do
-  attempt('ZADD', prefix_of(q) .. ':flownb:served', int(now + 3 * args.interval), q.base)
   if is_sound(q) and redis.call('SET', q.stalled_check, int(now), 'PX', args.interval, 'NX') then
     trim_events(q)
     local suspects = attempt('SMEMBERS', q.stalled)
@@ -41,6 +86,13 @@ for _, q in ipairs(queues) do
     end
   end
 end
+-- Jobs of a flow with a bound are called in as others end; where one that ran was removed, or the bound, nobody else does it.
+for _, q in ipairs(queues) do
+  for _, id in ipairs(attempt('LRANGE', q.paused, -MOST_LOOKED_AT, -1) or {}) do
+    local flow = field_of(job_key(q, id), 'fl')
+    if flow then call_in(q, flow, MOST_CALLED) end
+  end
+end
 write_counts()
 wake_workers()
-return reply{stalled = stalled}
+return reply{stalled = stalled, is_idle = false, news = news, has_shared = has_shared, due = due}

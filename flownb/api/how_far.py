@@ -1,0 +1,44 @@
+"""How far a flow is, read again and again by who waits: counts, the rate, and about how much time is left."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from flownb.api.progress import Progress
+from flownb.state.end_rate import EndRate
+from flownb.state.stored_flow import StoredFlow
+from flownb.wire.records import COMPLETED, FAILED, HowFar
+
+_ESTIMATE_SECONDS = 2.0  # between two estimates of the time left
+
+
+class HowFarReader:
+    """Reads how far one flow is: of a batch its rows are counted, of any other flow its jobs."""
+
+    def __init__(self, stored: StoredFlow, progress: Callable[[], Progress]) -> None:
+        self._stored = stored
+        self._progress = progress
+        self._rate = EndRate()
+        self._estimate: tuple[float, float] | None = None
+        self._estimated_at = float("-inf")  # of the monotonic clock
+
+    def read(self) -> HowFar:
+        """Return how far it is now."""
+        now, progress = time.monotonic(), self._progress()
+        counts = progress.counts
+        unit, states = "row", counts.by_stage.get(self._stored.row_queue or "")
+        if states is None:
+            unit, states = "job", sum(map(Counter, counts.by_stage.values()), Counter[str]())
+        self._rate.note(now, states.get(COMPLETED, 0) + states.get(FAILED, 0))
+        if now - self._estimated_at > _ESTIMATE_SECONDS:
+            self._estimated_at, self._estimate = now, progress.eta if progress.active else None
+        return HowFar.of(
+            unit,
+            states,
+            rate=(self._rate.per_second(now) or 0.0) if progress.active else 0.0,
+            left=self._estimate if progress.active else None,
+            spent=self._stored.spent_in_words(counts),
+            paused=progress.paused or "",
+        )

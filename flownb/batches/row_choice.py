@@ -1,0 +1,86 @@
+"""Which rows of a batch a view asks for, found, filtered and sorted by what is known of them, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flownb.batches.label_search import LabelMatches
+from flownb.batches.row_facts import STATE_NAMES, Numbers, RowFacts
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED
+
+PAGE_ROWS = 40
+_STATE_RANKS = {FAILED: 0, ACTIVE: 1, COMPLETED: 3}
+_RANKS = np.array(
+    [*(_STATE_RANKS.get(state, 2) for state in STATE_NAMES), 2], dtype=np.int8
+)  # unread: -1 is the last
+
+
+@dataclass(frozen=True)
+class RowQuery:
+    """Which rows a page asks for."""
+
+    start: int
+    text: str
+    state: str | None
+    kind: str | None  #: of errors
+    sort: str | None
+    descending: bool
+
+    @classmethod
+    def read(cls, message: Mapping[str, Any]) -> RowQuery:
+        """The query in a page's message."""
+        return cls(
+            start=int(message.get("start") or 0),
+            text=str(message.get("text") or "").strip(),
+            state=message.get("state") or None,
+            kind=message.get("kind") or None,
+            sort=message.get("sort"),
+            descending=bool(message.get("descending")),
+        )
+
+
+def wanted_rows(facts: RowFacts, query: RowQuery, found: LabelMatches | None) -> Numbers:
+    """The positions of all rows that are asked for; what was searched for keeps its order."""
+    is_wanted = np.ones(len(facts), dtype=np.bool_)
+    if query.state:
+        is_wanted &= facts.rows_in(query.state)
+    if query.kind is not None:
+        code = facts.kinds.index(query.kind) if query.kind in facts.kinds else len(facts.kinds)
+        is_wanted &= facts.rows_in(FAILED) & (facts.kind == code)
+    return np.flatnonzero(is_wanted) if found is None else found.positions[is_wanted[found.positions]]
+
+
+def page_of(facts: RowFacts, wanted: Numbers, query: RowQuery, found: LabelMatches | None) -> Numbers:
+    """The positions of one page; what was searched for keeps its order, unless it is to be sorted."""
+    if query.sort == "row":
+        ordered = np.sort(wanted)[:: -1 if query.descending else 1]
+        return ordered[query.start : query.start + PAGE_ROWS]
+    if query.sort in ("attempts", "seconds"):
+        values = getattr(facts, query.sort)[wanted].astype(np.float64)
+        values[values < 0] = np.nan  # unknown ones last, whichever way
+        values = np.nan_to_num(-values if query.descending else values, nan=np.inf)
+    elif query.sort == "state" or found is None:
+        values = _RANKS[facts.state[wanted]] * (-1 if query.descending else 1)
+    else:
+        return wanted[query.start : query.start + PAGE_ROWS]
+    return wanted[first_of(values, query.start, PAGE_ROWS)]
+
+
+def first_of(keys: npt.NDArray[Any], start: int, count: int) -> Numbers:
+    """The indexes of `count` entries from the `start`-th smallest on, equal ones in their order; others are not sorted.
+
+    >>> first_of(np.array([3, 1, 2, 1]), 1, 2).tolist()
+    [3, 2]
+    """
+    end = min(start + count, len(keys))
+    if end < len(keys) // 4:
+        limit = np.partition(keys, end)[end]
+        below, equal = np.flatnonzero(keys < limit), np.flatnonzero(keys == limit)  # very many may be equal
+        ordered = below[np.argsort(keys[below], kind="stable")]
+        return np.concatenate([ordered, equal[: end - len(ordered)]])[start:end]
+    return np.argsort(keys, kind="stable")[start:end]

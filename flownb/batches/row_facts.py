@@ -1,0 +1,172 @@
+"""What is known of each row of a batch, as columns of numbers: views search, sort and count in them, not on the server.
+
+A million rows take some twenty bytes each. What has ended is read once; the rest is read again, a piece at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from flownb.batches.jobs_of_rows import Row
+from flownb.batches.stored_batch import StoredBatch
+from flownb.wire.amounts import Amounts
+from flownb.wire.error_kinds import kind_of, type_and_message
+from flownb.wire.records import COMPLETED, FAILED, REMOVED, STATES
+
+UNREAD = -1  #: in each column: nobody has looked yet, or there is nothing
+STATE_CODES: Mapping[str, int] = {state: code for code, state in enumerate((*STATES, REMOVED))}
+STATE_NAMES = tuple(STATE_CODES)
+_ENDED = np.array([STATE_CODES[COMPLETED], STATE_CODES[FAILED], STATE_CODES[REMOVED]], dtype=np.int8)
+_IS_OPEN = np.array([code not in _ENDED for code in range(len(STATE_NAMES))] + [True])  # the last one: UNREAD
+_PIECE = 500  # rows read at once: a few milliseconds
+_MOST_NEW = 400  # of the rows that ended last, kept by their order
+
+Numbers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Seconds = npt.NDArray[np.float32]
+
+
+class RowFacts:
+    """The rows of one batch by position: state, attempts, seconds, amounts, kind of the error. Any thread may ask."""
+
+    def __init__(self, stored: StoredBatch) -> None:
+        self._stored = stored
+        self._lock = threading.RLock()
+        # Below: written under the lock.
+        self._is_whole = False
+        self._next = 0  # the position from which rows that have not ended are read next
+        self._seen_for: dict[str, int] | None = None  # what was counted when all had been looked at
+        self._resize(0)
+        self._runs = np.empty(0, dtype=np.int64)  # positions of rows that are counted: see `StoredRows.runs`
+        self.kinds: list[str] = []  #: of errors, by their code
+        self._codes: dict[str, int] = {}
+        self.newest: deque[int] = deque(maxlen=_MOST_NEW)  #: positions of rows as they were seen to end
+
+    def _resize(self, rows: int) -> None:
+        self.state = np.full(rows, UNREAD, dtype=np.int8)
+        self.attempts = np.full(rows, UNREAD, dtype=np.int16)
+        self.seconds = np.full(rows, np.nan, dtype=np.float32)
+        self.kind = np.full(rows, UNREAD, dtype=np.int16)
+        #: seconds that each step of a row took last, a column a step; none where rows have one task
+        self.step_seconds = [np.full(rows, np.nan, dtype=np.float32) for _ in self._stored.steps]
+        self.spent: dict[
+            str, Numbers
+        ] = {}  #: by unit: what each row has spent, in parts (see `wire.amounts`)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    @property
+    def known(self) -> int:
+        """How many rows were read at all."""
+        return int((self.state != UNREAD).sum())
+
+    # ---- reading -------------------------------------------------------------------------------------
+
+    def refresh(self, seconds: float) -> bool:
+        """Read rows that may have changed, for about so long; say whether all were looked at."""
+        deadline = time.monotonic() + seconds
+        with self._lock:
+            counted = self._look_at_counts()
+            if counted == self._seen_for:
+                return True
+            open, at = self._open_rows(), 0
+            goes_on = True  # rows end about in the order of the frame: on at the front while some have
+            while at < len(open):
+                piece = open[at : at + _PIECE]
+                has_ended = self._read(piece)
+                at += len(piece)
+                if not goes_on:
+                    self._next = int(piece[-1]) + 1
+                elif not has_ended:
+                    goes_on, at = False, max(at, int(np.searchsorted(open, self._next)))
+                if time.monotonic() > deadline:
+                    return False
+            self._next, self._seen_for = 0, counted
+            return True
+
+    def _look_at_counts(self) -> dict[str, int]:
+        """What the server counts by state. Where it counts fewer ends than were seen, rows run again: they are read."""
+        if not self._is_whole:
+            self._is_whole = self._stored.is_whole()
+            if len(self) != len(self._stored.rows):
+                self._resize(len(self._stored.rows))
+                self._runs = np.array(self._stored.rows.runs, dtype=np.int64)
+        counted = dict(self._stored.row_states())
+        for state in (FAILED, COMPLETED):
+            seen = self.rows_in(state)
+            if int(seen[self._runs].sum()) > counted.get(state, 0):
+                self.state[seen] = UNREAD
+        return counted
+
+    def note(self, positions: Sequence[int], rows: Iterable[Row]) -> None:
+        """Take over what somebody has read of these rows."""
+        with self._lock:
+            for position, row in zip(positions, rows, strict=True):
+                self._note(position, row)
+
+    def _open_rows(self) -> Numbers:
+        return np.flatnonzero(_IS_OPEN[self.state])
+
+    def _read(self, positions: Numbers) -> bool:
+        """Read these rows; say whether any has ended."""
+        where = positions.tolist()
+        before = self.state[positions]
+        for position, row in zip(where, self._stored.rows.read(where), strict=True):
+            self._note(position, row)
+        return bool((np.isin(self.state[positions], _ENDED) & (before != self.state[positions])).any())
+
+    def _note(self, position: int, row: Row) -> None:
+        code = STATE_CODES.get(row.state, UNREAD)
+        if code != self.state[position] and code in _ENDED:
+            self.newest.append(position)
+        self.state[position] = code
+        self.attempts[position] = UNREAD if row.attempts is None else row.attempts
+        self.seconds[position] = np.nan if row.seconds is None else row.seconds
+        self.kind[position] = self._code_of(row.error) if row.state == FAILED else UNREAD
+        if self.step_seconds:
+            self._note_steps(position, row)
+        if row.spent or self.spent:
+            self._note_spent(position, row.spent or {})
+
+    def _note_steps(self, position: int, row: Row) -> None:
+        # Nothing is stored of a row whose steps took no millisecond.
+        unknown = 0 if row.state == COMPLETED and not row.step_ms else None
+        for at, column in enumerate(self.step_seconds):
+            ms = row.step_ms[at] if at < len(row.step_ms) else unknown
+            column[position] = np.nan if ms is None else ms / 1000
+
+    def _note_spent(self, position: int, spent: Amounts) -> None:
+        for unit in spent.keys() - self.spent.keys():
+            self.spent[unit] = np.zeros(len(self), dtype=np.int64)
+        for unit, column in self.spent.items():
+            column[position] = spent.get(unit, 0)
+
+    def _code_of(self, error: str | None) -> int:
+        kind = kind_of(*type_and_message(error)) or "no message"
+        if kind not in self._codes:
+            if len(self.kinds) >= np.iinfo(np.int16).max:
+                return self._codes[self.kinds[0]]
+            self._codes[kind] = len(self.kinds)
+            self.kinds.append(kind)
+        return self._codes[kind]
+
+    # ---- asking --------------------------------------------------------------------------------------
+
+    def rows_in(self, state: str) -> Mask:
+        """Which rows are in this state, as far as they were read."""
+        return np.asarray(self.state == STATE_CODES.get(state, UNREAD - 1))
+
+    def failures(self) -> list[tuple[str, Numbers]]:
+        """The kinds of errors, the most frequent first, each with the positions of its rows."""
+        with self._lock:
+            failed = np.flatnonzero(self.rows_in(FAILED))
+            kinds = self.kind[failed]
+            found = [(self.kinds[code], failed[kinds == code]) for code in np.unique(kinds) if code >= 0]
+        return sorted(found, key=lambda item: -len(item[1]))

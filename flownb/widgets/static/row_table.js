@@ -1,0 +1,133 @@
+// The rows of a batch, a page at a time: the kernel searches, filters and sorts, also among a million.
+
+import { button, html, link, say } from "./elements.js";
+import { Pages, SortedHeadings, showLines } from "./paged_table.js";
+import { counted, duration, number, stateWord } from "./words.js";
+
+const ROW_STATES = ["failed", "active", "completed", "waiting", "delayed", "prioritized", "removed"];
+// heading, what it is sorted by, kind of cell
+const ROW_COLUMNS = [
+  ["row", "row", "fn-text"],
+  ["state", "state", "fn-text"],
+  ["attempts", "attempts", "fn-number"],
+  ["ran", "seconds", "fn-number"],
+  ["inputs", null, "fn-short"],
+  ["result or error", null, "fn-short"],
+  ["last line", null, "fn-short"],
+  ["code", null, "fn-short"],
+];
+const ASK_AGAIN = 700; // ms, while the kernel still reads
+
+function rowRangeWords({ rows: { length }, of, start, known, searched, total }) {
+  const range = length
+    ? `${number(start + 1)} to ${number(start + length)} of ${counted(of, "row")}`
+    : "no such row";
+  const labels = searched < total ? `, ${number(searched)} of ${number(total)} labels searched` : "";
+  const read = known < total ? `, ${number(known)} of ${number(total)} rows read` : "";
+  return range + labels + read;
+}
+
+export class RowTable {
+  #model;
+  #kernel;
+  #picked; // called with the position of a row
+  #states = html("select", { "aria-label": "State", change: () => this.#pages.first() });
+  #kind = button("", () => this.ofKind(""), { class: "fn-button fn-chip", hidden: "" });
+  #rows = html("tbody");
+  #query = { text: "", kind: "", sort: null, descending: false };
+  #pages;
+  #again = 0;
+  #pictures = new Map(); // by position, as the kernel sent them
+
+  constructor(model, kernel, { picked }) {
+    this.#model = model;
+    this.#kernel = kernel;
+    this.#picked = picked;
+    this.#pages = new Pages(kernel, () => this.load());
+    const wordOf = (state) => stateWord(model.get("badges"), state);
+    const choices = ROW_STATES.map((state) => html("option", { value: state }, wordOf(state)));
+    this.#states.append(html("option", { value: "" }, "all states"), ...choices);
+    const headings = new SortedHeadings(this.#query, () => this.#pages.first());
+    headings.draw(ROW_COLUMNS);
+    const table = html("table", { class: "fn-jobs fn-rows", "aria-label": "Rows" });
+    table.append(html("thead", {}, headings.element), this.#rows);
+    const bar = this.#pages.bar(this.#states, this.#kind);
+    this.panel = html("div", {}, bar, html("div", { class: "fn-scroll" }, table));
+  }
+
+  ofKind(kind) {
+    this.#query.kind = kind;
+    this.#kind.hidden = !kind;
+    say(this.#kind, `${kind} ×`);
+    this.#kind.title = "Show rows of all kinds";
+    if (kind) this.#states.value = "";
+    return this.#pages.first();
+  }
+
+  search(text) {
+    this.#query.text = text;
+    return this.#pages.first();
+  }
+
+  load = async () => {
+    clearTimeout(this.#again);
+    const { start } = this.#pages;
+    const found = await this.#pages.read("rows", { state: this.#states.value, ...this.#query });
+    if (!found) return undefined;
+    if (start && !found.rows.length) return this.#pages.first(); // there are fewer by now
+    this.#pages.show(found.next);
+    say(this.#pages.status, rowRangeWords(found));
+    showLines(
+      this.#rows,
+      found.rows,
+      () => this.#emptyRow(),
+      (row, line) => this.#fill(row, line),
+    );
+    const reads = found.known < found.total || found.searched < found.total;
+    if (reads && this.panel.isConnected) this.#again = setTimeout(this.load, ASK_AGAIN);
+    return found;
+  };
+
+  #emptyRow() {
+    const pick = link("", () => this.#picked(Number(row.dataset.position)));
+    const cells = ROW_COLUMNS.slice(2).map(([, , kind]) => html("td", { class: kind }));
+    const state = html("td", {}, html("span", { class: "fn-state" }), html("span", { class: "fn-muted" }));
+    const row = html("tr", {}, html("td", {}, pick), state, ...cells);
+    return row;
+  }
+
+  #fill(
+    row,
+    [position, label, state, progress, attempts, ran, version, inputs, value, error, line, picture],
+  ) {
+    row.dataset.position = position;
+    const [labelCell, stateCell, attemptsCell, ranCell, inputsCell, valueCell, lineCell, codeCell] =
+      row.children;
+    say(labelCell.firstChild, label);
+    say(stateCell.firstChild, stateWord(this.#model.get("badges"), state));
+    stateCell.firstChild.setAttribute("class", `fn-state fn-${state}`);
+    say(stateCell.lastChild, progress && ` ${progress}`);
+    say(attemptsCell, attempts ? String(attempts) : "");
+    say(ranCell, duration(ran));
+    say(inputsCell, inputs);
+    valueCell.classList.toggle("fn-bad", Boolean(error));
+    this.#fillValue(valueCell, position, error || value, picture);
+    say(lineCell, line);
+    say(codeCell, version);
+  }
+
+  async #fillValue(cell, position, words, picture) {
+    if (!picture) {
+      say(cell, words);
+      return;
+    }
+    if (!this.#pictures.has(position)) {
+      this.#pictures.set(position, this.#kernel.ask("thumbnail", { position }));
+    }
+    const found = await this.#pictures.get(position);
+    if (cell.parentElement.dataset.position !== String(position)) return;
+    if (cell.firstChild?.src === (found.picture ?? undefined)) return;
+    if (!found.picture) say(cell, words);
+    else cell.replaceChildren(html("img", { class: "fn-thumbnail", src: found.picture, alt: words }));
+  }
+}

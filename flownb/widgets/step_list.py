@@ -1,0 +1,138 @@
+"""The steps of a batch's rows as a live view lists them, and one step in its panel: counts, rate, how long it takes.
+
+A line is as in `group_list`. Rows of one task have one line, and so has each task above them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flownb.batches import row_groups
+from flownb.batches.row_facts import RowFacts, Seconds
+from flownb.batches.stored_batch import StoredBatch
+from flownb.state.end_rate import EndRate
+from flownb.views.words import in_reading_order, shown
+from flownb.widgets.group_list import SLOWEST_ROWS, SORTS, in_ms, rate_and_left, share_in_words, slowest_of
+from flownb.wire import keys
+from flownb.wire.amounts import PARTS
+from flownb.wire.pauses import amounts_in_words
+from flownb.wire.records import COMPLETED, FAILED, FlowCounts
+
+States = Mapping[str, int]
+
+
+class StepList:
+    """The steps of one batch, by its counts and by what is known of its rows."""
+
+    def __init__(self, stored: StoredBatch, facts: RowFacts) -> None:
+        self._stored = stored
+        self._facts = facts
+        self._rates: dict[str, EndRate] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The steps, or the one task, of the rows."""
+        return self._stored.steps or [self._stored.spec["task"]]
+
+    def see(self, counts: FlowCounts) -> None:
+        """Note what was counted at this moment."""
+        now = time.monotonic()
+        for name, states in self._of_rows(counts).items():
+            self._rates.setdefault(name, EndRate()).note(now, _ended(states))
+
+    def _of_rows(self, counts: FlowCounts) -> Mapping[str, States]:
+        queue = self._stored.row_queue
+        states = counts.by_stage.get(queue, {})
+        return counts.by_step.get(queue, {}) if self._stored.steps else {self.names[0]: states}
+
+    def _rate(self, name: str) -> float:
+        rate = self._rates.get(name)
+        return (rate.per_second(time.monotonic()) or 0.0) if rate else 0.0
+
+    # ---- the list ------------------------------------------------------------------------------------
+
+    def page(self, counts: FlowCounts, message: Mapping[str, Any]) -> dict[str, Any]:
+        """All lines, sorted by the column ``sort``."""
+        text = str(message.get("text") or "").strip().casefold()
+        lines = [line for line in self._lines(counts) if text in line[1].casefold()]
+        if sort := SORTS.get(str(message.get("sort"))):
+            if message.get("sort") == "group":
+                sort = _name
+            lines.sort(key=sort, reverse=bool(message.get("descending")))
+        return {
+            "groups": lines,
+            "of": len(lines),
+            "start": 0,
+            "next": None,
+            "known": self._facts.known,
+            "total": len(self._facts),
+        }
+
+    def _lines(self, counts: FlowCounts) -> list[list[Any]]:
+        of_rows = self._of_rows(counts)
+        coming = sum(next(iter(of_rows.values()), {}).values())  # rows that come to a step, or have come
+        lines = []
+        for number, (name, states) in enumerate(of_rows.items()):
+            lines.append(self._line(number, name, states, coming))
+            coming -= states.get(FAILED, 0)
+        for queue, states in counts.by_stage.items():
+            is_plain_end = queue == keys.BATCH_QUEUE and self._stored.has_plain_root
+            if queue not in self._stored.row_queues and not is_plain_end:
+                counted = in_reading_order(states), sum(states.values()), states.get(FAILED, 0)
+                lines.append([None, shown(queue), *counted, None, None, None, "", 0])
+        return lines
+
+    def _line(self, number: int, name: str, states: States, coming: int) -> list[Any]:
+        coming -= _ended(states)
+        rate, left = rate_and_left(self._rate(name) if coming else 0.0, coming)
+        took = row_groups.run_times(self._seconds(number), 0)
+        spent = self._spent()
+        return [
+            number,
+            shown(name),
+            in_reading_order(states),
+            sum(states.values()),
+            states.get(FAILED, 0),
+            rate,
+            left,
+            took and in_ms(took.p50),
+            amounts_in_words(spent),
+            next(iter(spent.values()), 0) / PARTS,
+        ]
+
+    def _seconds(self, number: int) -> Seconds:
+        """How long each row took at a step."""
+        return self._facts.step_seconds[number] if self._stored.steps else self._facts.seconds
+
+    def _spent(self) -> Mapping[str, int]:
+        """What all rows have spent; of several steps nobody knows which one it was."""
+        everyone = row_groups.rows_of_group(self._facts, self._stored.rows.parents[1], None)
+        return {} if self._stored.steps else row_groups.spent_by(self._facts, everyone)
+
+    # ---- one of them ---------------------------------------------------------------------------------
+
+    def panel(self, counts: FlowCounts, number: int) -> dict[str, Any]:
+        """How rows are at the step of this number."""
+        name = self.names[number]
+        states = self._of_rows(counts).get(name, {})
+        took = row_groups.run_times(self._seconds(number), SLOWEST_ROWS)
+        return {
+            "name": name,
+            "counts": in_reading_order(states),
+            "rate": self._rate(name),
+            "failed_share": share_in_words(states.get(FAILED, 0), _ended(states)),
+            "p50": took and in_ms(took.p50),
+            "p95": took and in_ms(took.p95),
+            "spent": amounts_in_words(self._spent()),
+            "slowest": slowest_of(took, self._stored.index),
+        }
+
+
+def _name(line: list[Any]) -> str:
+    return str(line[1])
+
+
+def _ended(states: States) -> int:
+    return states.get(COMPLETED, 0) + states.get(FAILED, 0)

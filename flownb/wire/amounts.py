@@ -1,0 +1,72 @@
+"""Amounts that rows spend, by unit: whole numbers of a thousand-millionth of the unit, so that sums are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+PARTS = 10**9  #: of a unit, in which amounts are stored
+MOST = 9_000_000_000  #: of a unit that one call may tell, and a budget may be: the server counts up to 2**63 parts
+RESERVED = ("state", "error", "attempts", "seconds", "version", "would")  #: `table` has such columns
+
+Amounts = Mapping[str, int]  #: unit -> parts
+
+
+def in_units(amounts: Amounts) -> dict[str, float]:
+    """Return amounts as a person reads them.
+
+    >>> in_units({"usd": 1_250_000_000, "tokens": 7 * PARTS})
+    {'usd': 1.25, 'tokens': 7.0}
+    """
+    return {unit: parts / PARTS for unit, parts in amounts.items()}
+
+
+def total(each: Iterable[Amounts]) -> dict[str, int]:
+    """Add amounts up.
+
+    >>> total([{"usd": 1}, {"usd": 2, "tokens": 3}])
+    {'usd': 3, 'tokens': 3}
+    """
+    found: dict[str, int] = {}
+    for amounts in each:
+        for unit, parts in amounts.items():
+            found[unit] = found.get(unit, 0) + parts
+    return found
+
+
+def expected(spent: Amounts, rows: Mapping[str, int]) -> dict[str, int]:
+    """Return what a batch will have spent when all its rows have ended, if they go on as before.
+
+    `rows` are how many are in which state. Nothing before one has ended, and once all have.
+
+    >>> expected({"usd": 6}, {"completed": 2, "failed": 1, "waiting": 7})
+    {'usd': 20}
+    """
+    ended = rows.get("completed", 0) + rows.get("failed", 0)
+    left = sum(rows.values()) - ended
+    if not ended or not left:
+        return {}
+    return {unit: parts + round(parts / ended * left) for unit, parts in spent.items()}
+
+
+def flat(amounts: Amounts) -> list[str | int]:
+    """Return amounts as the scripts read them: unit, parts, unit, parts.
+
+    >>> flat({"usd": 5, "tokens": 7})
+    ['usd', 5, 'tokens', 7]
+    """
+    return [part for pair in amounts.items() for part in pair]
+
+
+def of_job(text: str | None) -> dict[str, int]:
+    """Read a job's field `spent`: what each of its runs has told, ``<attempt start>:<unit>:<parts> ...``.
+
+    >>> of_job("1:usd:5 2:usd:7 2:tokens:9"), of_job(None)
+    ({'usd': 12, 'tokens': 9}, {})
+    """
+    found: dict[str, int] = {}
+    for entry in (text or "").split():
+        _, _, rest = entry.partition(":")
+        unit, _, parts = rest.partition(":")
+        if parts.isdecimal():
+            found[unit] = found.get(unit, 0) + int(parts)
+    return found

@@ -1,0 +1,92 @@
+"""Why a flow is paused, as it is stored: by hand, in a worker's own words, or by a brake, as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from flownb.wire.amounts import PARTS, Amounts
+
+BY_HAND = "1"
+BUDGET, MAX_FAILURES, PILOT = (
+    "budget",
+    "max_failures",
+    "pilot",
+)  #: the brakes, by the parameters that set them
+_MARK = '{"brake":'
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """A brake that has paused a batch."""
+
+    brake: str
+    unit: str = ""  #: of a budget
+    spent: int = 0  #: of that unit, in parts
+    budget: int = 0
+    failed: int = 0  #: rows for good, of `ended`, in this run
+    ended: int = 0
+    most: str = ""  #: failed rows, or a share such as ``5%``
+    rows: int = 0  #: of a pilot
+
+    @property
+    def words(self) -> str:
+        """What a person is told.
+
+        >>> read('{"brake":"max_failures","failed":"3","ended":"24","most":"5%"}').words
+        'max_failures=5%: 3 of 24 rows failed'
+        >>> read(of_budget("usd", 5 * PARTS + 1, 5 * PARTS)).words, read(of_pilot(20)).words
+        ('its budget is used up: 5.000000001 of 5 usd', 'a pilot of 20 rows')
+        """
+        if self.brake == BUDGET:
+            return f"its budget is used up: {in_words(self.spent)} of {in_words(self.budget)} {self.unit}"
+        if self.brake == MAX_FAILURES:
+            return f"max_failures={self.most}: {self.failed:,} of {self.ended:,} rows failed"
+        return f"a pilot of {self.rows:,} row{'s' if self.rows != 1 else ''}"
+
+
+def in_words(parts: int) -> str:
+    """Return an amount as a person reads it, to the last digit.
+
+    >>> in_words(1_250_000_000), in_words(12_000 * PARTS), in_words(1)
+    ('1.25', '12,000', '0.000000001')
+    """
+    whole, rest = divmod(parts, PARTS)
+    return f"{whole:,}.{rest:09d}".rstrip("0").rstrip(".")
+
+
+def amounts_in_words(amounts: Amounts) -> str:
+    """Return what was spent as every view shows it: to four digits, as a sum of money is read.
+
+    >>> amounts_in_words({"tokens": 12_345_678 * PARTS, "usd": 4_123_456_789})
+    '12,345,678 tokens, 4.123 usd'
+    """
+    return ", ".join(f"{_rounded(parts)} {unit}" for unit, parts in amounts.items())
+
+
+def _rounded(parts: int) -> str:
+    amount = parts / PARTS
+    return f"{amount:,.0f}" if amount >= 1000 else f"{amount:.4g}"
+
+
+def of_pilot(rows: int) -> str:
+    """Return what is stored of a pilot of so many rows."""
+    return json.dumps({"brake": PILOT, "rows": rows}, separators=(",", ":"))
+
+
+def of_budget(unit: str, spent: int, budget: int) -> str:
+    """Return what is stored of a budget that is used up, as ``lib/brakes.lua`` has it."""
+    about = {"brake": BUDGET, "unit": unit, "spent": str(spent), "budget": str(budget)}
+    return json.dumps(about, separators=(",", ":"))
+
+
+def read(why: str) -> Pause | None:
+    """Read what is stored; None where no brake has paused the flow."""
+    if not why.startswith(_MARK):
+        return None
+    found: dict[str, Any] = json.loads(why)
+    numbers = {
+        name: int(found[name]) for name in ("spent", "budget", "failed", "ended", "rows") if name in found
+    }
+    return Pause(brake=found["brake"], unit=found.get("unit", ""), most=found.get("most", ""), **numbers)

@@ -1,0 +1,35 @@
+"""What rows of a many-row job have spent: in runs before this one, and told before what it paid for is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flownb.files.rows_in_files import RowsOfJob
+from flownb.wire.amounts import Amounts, total
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import Taken
+from flownb.worker.patient_calls import patiently
+from flownb.worker.row_results import RowResults
+from flownb.worker.telling import spent_by
+
+
+def spent_before(
+    bind: Mapping[str, Any], rows: RowsOfJob, saved: Mapping[int, dict[str, int]], by_job: Amounts
+) -> dict[int, dict[str, int]]:
+    """Return what each row has spent before this run: by what was saved, or in the job from which it comes.
+
+    `by_job` is what all runs of this job have told. One that broke off may not have saved it: a single row has it.
+    """
+    in_job_before = rows.spent if bind.get("kept") else []
+    if by_job and bind["rows"] == 1:
+        return {0: total([*in_job_before, by_job])}
+    return dict(saved) or {n: spent for n, spent in enumerate(in_job_before) if spent}
+
+
+def tell_spent(taken: Taken, store: Store, results: RowResults) -> None:
+    """Tell what this run has paid for before it is saved as done: no later run pays for it; coroutines tell late."""
+    spent = results.spent_now
+    if spent != results.spent_known:
+        patiently(lambda: store.accounts.tell([spent_by(taken, spent)]))
+        results.spent_known = spent

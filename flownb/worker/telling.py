@@ -1,0 +1,113 @@
+"""Tells the server at once what runs have spent, so that their worker may die right after."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+from flownb.api.spending import NOTHING, Account
+from flownb.connection import patience
+from flownb.errors import FlownbError
+from flownb.wire.amounts import Amounts, flat
+from flownb.wire.store import Store
+from flownb.wire.store.accounts import SpentByRun
+from flownb.wire.store.job_records import Taken
+
+log = logging.getLogger("flownb.worker")
+
+PATIENCE_SECONDS = 1.0  # for a server that is away: the end of the run tells it, too
+
+
+class RunAccount(Account):
+    """The account of one run of a job."""
+
+    __slots__ = ("_store", "_taken")
+
+    def __init__(self, taken: Taken, store: Store) -> None:
+        self.spent = self.of_row = NOTHING  # as every run of a job makes one, without a further call
+        self._taken = taken
+        self._store = store
+
+    def tell(self) -> None:
+        """Tell now; from a coroutine in a thread of its own, as its loop must not wait."""
+        if _is_in_loop():
+            _teller.tell(self)
+        else:
+            _tell(self._store, [self.so_far()])
+
+    def so_far(self) -> SpentByRun:
+        return spent_by(self._taken, self.spent)
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+
+def spent_by(taken: Taken, spent: Amounts) -> SpentByRun:
+    """Return what a run of a job has spent, as the server is told."""
+    return SpentByRun(taken.base, taken.record.id, taken.record.attempts_started, flat(spent))
+
+
+def _tell(store: Store, runs: Sequence[SpentByRun]) -> None:
+    """Tell the server, or leave it to the ends of the runs."""
+    with suppress(FlownbError), patience.until(time.monotonic() + PATIENCE_SECONDS):
+        store.accounts.tell(runs)
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class _Teller:
+    """One thread a process, for what coroutines spend; begun when the first of them does.
+
+    Each call tells all that is untold: what a kill takes along was said while the call before was on its way.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None  # written under the lock
+        self._untold: SimpleQueue[RunAccount] = SimpleQueue()
+
+    def tell(self, account: RunAccount) -> None:
+        if not self._is_running():
+            with self._lock:
+                if not self._is_running():
+                    self._thread = threading.Thread(target=self._run, name="flownb-spent-teller", daemon=True)
+                    self._thread.start()
+        self._untold.put(account)
+
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()  # not in a process that was forked
+
+    def _run(self) -> None:
+        while True:
+            try:
+                for store, accounts in self._take_all().items():
+                    _tell(store, [account.so_far() for account in accounts])
+            except Exception as error:
+                log.exception(
+                    "what jobs have spent is told at their ends, after an unexpected %s", type(error).__name__
+                )
+
+    def _take_all(self) -> dict[Store, dict[RunAccount, None]]:
+        """Wait for the first account of which something is untold; return each once, with the others, by its store."""
+        taken: dict[Store, dict[RunAccount, None]] = {}
+        account = self._untold.get()
+        with suppress(Empty):
+            while True:
+                taken.setdefault(account.store, {})[account] = None
+                account = self._untold.get_nowait()
+        return taken
+
+
+_teller = _Teller()

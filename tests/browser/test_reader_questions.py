@@ -1,0 +1,168 @@
+"""A fresh reader before the open view of a batch that runs: each question is answered by the page's words and roles.
+
+1,000 rows go through three steps, 40 have failed of two kinds, there is a budget, and rows print.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+
+import pandas as pd
+import pytest
+
+import flownb as fn
+from flownb.batches import row_facts
+from tests.support.front_end import pages_of
+
+ROWS, ROWS_THAT_END = 1000, 900
+SLOW_SECONDS = 0.03  #: that a row takes at its last step, which is the slowest
+
+
+@pytest.fixture
+def running(connection, until):
+    """A batch of which 860 rows are done and 40 have failed; four wait at the last step, as long as the test takes."""
+    hold = threading.Event()
+
+    @fn.task
+    def fetch(n):
+        print("fetched page", n)
+        fn.spend(usd=0.002)
+        return {"page": f"<p>order {n}</p>"}
+
+    @fn.task
+    def parse(n, page):
+        if n % 30 == 3 and n < ROWS_THAT_END:
+            raise ValueError(f"page {n} has no table")
+        return {"words": len(page)}
+
+    @fn.task
+    def score(n, words):
+        if n % 90 == 17 and n < ROWS_THAT_END:
+            return {}["rate"]
+        time.sleep(SLOW_SECONDS)
+        if n >= ROWS_THAT_END:
+            hold.wait()
+        return {"price": 2 * words}
+
+    orders = pd.DataFrame({"n": range(ROWS)}, index=[f"r{n}" for n in range(ROWS)])
+    with fn.workers(4):
+        batch = fn.fan_out(orders, [fetch, parse, score], name="prices", budget={"usd": 3})
+        until(lambda: (batch.progress().failed, batch.progress().active) == (40, 4), seconds=60)
+        yield batch
+        hold.set()
+        batch.wait(timeout=60)
+
+
+class Reader:
+    """Reads a page as a person or a screen reader does: by words and roles. The view polls meanwhile."""
+
+    def __init__(self, view, page):
+        self.view, self.front_end, self.page = view, page, page.page
+
+    def sees(self, words, within=".fn-live"):
+        self.front_end.poll_until(self.view, within, words)
+
+    def presses(self, role, name, within=".fn-live"):
+        self.page.locator(within).get_by_role(role, name=name).first.click()
+
+    def count_new(self):
+        """How many kinds of failures are said to have new ones."""
+        return self.page.get_by_role("button", name=re.compile(r"since \d")).count()
+
+    def table(self, name):
+        """The lines of a table as dicts from heading to words."""
+        table = self.page.get_by_role("table", name=name)
+        headings = [words.rstrip(" ↑↓") for words in table.get_by_role("columnheader").all_inner_texts()]
+        lines = table.get_by_role("row").all()[1:]
+        return [
+            dict(zip(headings, line.get_by_role("cell").all_inner_texts(), strict=True)) for line in lines
+        ]
+
+
+@pytest.fixture(params=[600, 1200, 2400])
+def reader(request, running, browser, monkeypatch):
+    with pages_of(running, browser, monkeypatch) as (view, open_page):
+        reader = Reader(view, open_page(width=request.param))
+        reader.sees("KeyError", ".fn-kind >> nth=1")
+        reader.sees("10 ×", ".fn-kind >> nth=1")
+        yield reader
+        assert reader.front_end.errors == []
+
+
+def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
+    page = reader.page
+
+    # What runs now, how far it is, when it will be done, how many failed, what it has cost: said above all else.
+    heading = page.locator(".fn-facts").inner_text()
+    assert re.search(r"4 running, the oldest for \d+", heading)
+    assert re.search(r"860 completed", heading)
+    assert re.search(r"40 failed", heading)
+    assert re.search(r"[\w ]+ left", heading)
+    assert re.search(r"1\.8\d* usd spent, about 2\.\d+ usd in all", heading)
+    assert page.get_by_role("img", name=re.compile("860 completed, 4 active, 40 failed")).count()
+
+    # Of which kinds: the failures stand open.
+    assert page.get_by_role("tab", name="Failures (40)").get_attribute("aria-selected") == "true"
+    kinds = [kind.inner_text() for kind in page.locator(".fn-kind").all()]
+    assert all(words in kinds[0] for words in ("30 ×", "ValueError: page <n> has no table", "in parse"))
+    assert all(words in kinds[1] for words in ("10 ×", "KeyError", "in score"))
+    assert reader.count_new() == 0  # all of it has failed before anybody looked
+
+    # Which rows are of the second kind, and what to press to run those again.
+    second = page.locator(".fn-kind").nth(1)
+    assert second.get_by_role("button", name="Retry these").is_visible()
+    second.get_by_role("button", name="Show rows").click()
+    reader.sees("1 to 10 of 10 rows", ".fn-bar-of-tools")
+    rows = reader.table("Rows")
+    assert [row["row"] for row in rows] == [f"r{17 + 90 * n}" for n in range(10)]
+    assert {row["state"].replace("\n", " ") for row in rows} == {"failed at score"}
+
+    # Which step is the slowest, and which rows took longest there.
+    reader.presses("tab", "Steps")
+    reader.sees("ms", "[aria-label=steps] tbody tr >> nth=2")
+    assert [line["step"] for line in reader.table("steps")] == ["fetch", "parse", "score"]
+    reader.presses("button", "median", "[aria-label=steps]")
+    reader.sees("score", "[aria-label=steps] tbody tr >> nth=0")
+    slowest = reader.table("steps")[0]
+    assert slowest["failed"] == "10"
+    assert int(slowest["median"].split()[0]) >= 1000 * SLOW_SECONDS
+    reader.presses("button", "score", "[aria-label=steps]")
+    reader.sees("95 % within", ".fn-details")
+    assert page.locator(".fn-details .fn-slowest li").count() == 5
+
+    # What row r17 printed: its label is typed.
+    page.get_by_label("Find a row").fill("r17")
+    page.get_by_label("Find a row").press("Enter")
+    reader.sees("fetched page 17", ".fn-details")
+    assert page.locator(".fn-details h3").inner_text() == "r17"
+
+
+def test_failures_that_are_only_read_later_are_not_called_new(running, browser, monkeypatch, until):
+    monkeypatch.setattr("flownb.widgets.batch_pages.POLL_SECONDS", 0.0)
+    monkeypatch.setattr("flownb.widgets.view._FAILURES_SECONDS", 0.0)
+    monkeypatch.setattr(row_facts, "_PIECE", 100)  # of 1,000 rows at each poll
+    with pages_of(running, browser, monkeypatch) as (view, open_page):
+        assert not view.seen_all
+        reader = Reader(view, open_page())
+        reader.sees("30 ×", ".fn-kind >> nth=0")
+        until(lambda: view.poll() or view.seen_all)
+        reader.sees("10 ×", ".fn-kind >> nth=1")
+        assert reader.count_new() == 0
+
+
+def test_where_rows_are_drawn_alone_the_others_are_counted_without_them(running, browser, monkeypatch):
+    with pages_of(running, browser, monkeypatch) as (view, open_page):
+        page = open_page()
+        names = "node => node.querySelector('.fn-name').textContent"
+        boxes = page.page.locator(".fn-node")
+        chain = {"prices", "score × 1,000", "parse × 1,000", "fetch × 1,000"}
+        assert {box.evaluate(names) for box in boxes.all()} == chain
+        reader = Reader(view, page)
+        page.page.get_by_label("Find a row").fill("r17")
+        page.page.get_by_label("Find a row").press("Enter")
+        reader.sees("fetch > parse > score r17", ".fn-node")
+        piles = [name for name in [box.evaluate(names) for box in boxes.all()] if "×" in name]
+        alone = boxes.count() - 1 - len(piles)
+        assert piles == [f"fetch > parse > score × {1000 - alone:,}"]
