@@ -8,6 +8,7 @@ to 2x: read ratios of one run.
     python benchmarks/bench_batches.py --write     the same, and into docs/performance.md
     python benchmarks/bench_batches.py --quick     10,000 rows
     python benchmarks/bench_batches.py --million   1,000,000 rows through flownb, 500 a job; --write too
+    python benchmarks/bench_batches.py --steps     100,000 rows of three steps beside one; --write too
 
 dask and joblib are in the extra `bench`: pip install -e ".[bench]".
 """
@@ -17,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -28,12 +28,14 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import pandas as pd  # noqa: E402
+from peer_protocol import peak_mb  # noqa: E402
 from peers import Peer, prepare_node  # noqa: E402
 from private_server import PrivateServer  # noqa: E402
-from report import a_million, batches, write_section  # noqa: E402
+from report import a_million, batches, publish, several_steps  # noqa: E402
 
 DASK_ROWS = 20_000  # 100,000 take dask more than ten minutes on two busy cores
 NODE_ROWS = 10_000  # a flow of bullmq's is one call, and 100,000 children in it take more than a gigabyte
+STEP_ROUNDS = 3  # of one step and of three, in turn
 MILLION, MANY = 1_000_000, "500"  # a nightly's rows, and how many of them a job holds
 
 
@@ -71,13 +73,13 @@ def flownb(rows: int, size: str) -> dict[str, float]:
     table, rows_per_job = frame(rows), size if size == "auto" else int(size)
     with fn.workers(concurrency=4):
         fn.fan_out(table.head(100), noop, name="warm", rows_per_job=rows_per_job).results()
-        started = time.perf_counter()
+        started, before = time.perf_counter(), peak_mb()
         batch = fn.fan_out(table, noop, name="b", rows_per_job=rows_per_job)
         stored = time.perf_counter()
         batch.wait()
         ended = time.perf_counter()
         results = batch.results()
-        done = time.perf_counter()
+        done, peak = time.perf_counter(), peak_mb()
     if len(results) != rows:
         raise SystemExit(f"flownb: {len(results)} results of {rows} rows")
     raw = _raw(connection.client(), "bull:noop:*")
@@ -86,8 +88,36 @@ def flownb(rows: int, size: str) -> dict[str, float]:
         "store": stored - started,
         "results": done - ended,
         "raw": raw,
-        "json": float(sum(len(row.data) for row in batch._rows.read(inputs=True))),
+        "peak_mb": peak,
+        "grown_mb": peak - before,
+        "json": float(sum(len(row.data) for row in batch._stored.rows.read(inputs=True))),
     }
+
+
+def steps(rows: int, size: str) -> dict[str, float]:
+    """So many rows through `size` steps that do nothing: seconds, and the process's CPU time."""
+    import flownb as fn
+
+    fn.connect(os.environ["BENCH_URL"])
+
+    @fn.task
+    def first(i0: Any) -> None:
+        pass
+
+    @fn.task
+    def second(first: Any) -> None:
+        pass
+
+    @fn.task
+    def third(second: Any) -> None:
+        pass
+
+    table, tasks = frame(rows), [first, second, third][: int(size)]
+    with fn.workers(concurrency=4):
+        fn.fan_out(table.head(100), tasks, name="warm").results()
+        started, cpu = time.perf_counter(), time.process_time()
+        fn.fan_out(table, tasks, name="b").results()
+        return {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
 
 
 def _raw(client: Any, pattern: str) -> float:
@@ -111,9 +141,9 @@ def producer(rows: int, size: str) -> dict[str, float]:
     fn.connect(os.environ["BENCH_URL"])
     fn.fan_out(frame(1000), "nobody", name="warm", rows_per_job=int(size))
     table = frame(rows)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     fn.fan_out(table, "nobody", name="b", rows_per_job=int(size))
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    grown = (peak_mb() - before) * 2**20
     return {"times": grown / float(table.memory_usage(deep=True).sum())}
 
 
@@ -198,18 +228,25 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="10,000 rows")
     parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
     parser.add_argument("--million", action="store_true", help="1,000,000 rows through flownb")
+    parser.add_argument("--steps", action="store_true", help="three steps a row beside one")
     options = parser.parse_args()
     rows = 10_000 if options.quick else options.rows
-    section = _of_a_million() if options.million else _beside_others(rows)
+    if options.steps:
+        section = _of_steps(rows)
+    else:
+        section = _of_a_million() if options.million else _beside_others(rows)
     say("")
-    print(section)
-    if options.write:
-        write_section(ROOT / "docs" / "performance.md", section)
+    publish(section, write=options.write)
 
 
 def _of_a_million() -> str:
     tenth, whole = (measure("flownb", rows, MANY) for rows in (MILLION // 10, MILLION))
     return a_million(whole, tenth, MILLION, MANY, _version())
+
+
+def _of_steps(rows: int) -> str:
+    rounds = [[measure("steps", rows, size) for size in ("1", "3")] for _ in range(STEP_ROUNDS)]
+    return several_steps([one for one, _ in rounds], [three for _, three in rounds], rows, _version())
 
 
 def _beside_others(rows: int) -> str:

@@ -28,6 +28,7 @@ from private_server import PrivateServer  # noqa: E402
 from report import Figures, page, section_of, table  # noqa: E402
 
 SMALL_BLOCKS = {"hash_max_listpack_value": 64}  # the server's own setting
+POLLED = ("bullmq", "flownb")
 EMBEDDED_BLOCKS = {"hash_max_listpack_value": 512}  # that of flownb's embedded server
 
 
@@ -88,14 +89,14 @@ def adding(peer: Peer, server: PrivateServer, n: int) -> dict[str, float]:
     added = peer.ask("add", n=n)
     cpu = server.cpu_us() - cpu_before
     used = server.data_bytes() - bytes_before
-    polled = polls(peer, n)
     return {
         "add_rate": n / added["seconds"],
         "add_server_us": cpu / n,
         "add_client_us": added["cpu_us"] / n,
         "add_rss": added["rss_mb"],
+        "add_grown": added.get("grown_mb", 0.0),
         "bytes": used / n,
-        "poll_new": polled,
+        **polls(peer, n, "poll_new"),
     }
 
 
@@ -110,11 +111,24 @@ def memory_embedded(peer: Peer, server: PrivateServer, n: int) -> dict[str, floa
     return {"bytes_embedded": (server.data_bytes() - before) / n}
 
 
-def draining(peer: Peer, server: PrivateServer, n: int, concurrency: int | None = None) -> dict[str, float]:
-    """A started, idle worker; the flow waits in a paused queue: from resuming it to the root's end."""
+def draining(
+    peer: Peer,
+    server: PrivateServer,
+    n: int,
+    concurrency: int | None = None,
+    *,
+    polled: bool = True,
+    second: Peer | None = None,
+) -> dict[str, float]:
+    """A started, idle worker; the flow waits in a paused queue: from resuming it to the root's end.
+
+    A `second` process helps with the children.
+    """
     server.set(**SMALL_BLOCKS)
     server.empty()
     peer.ask("start", concurrency=concurrency or CONCURRENCY[peer.name])
+    if second:
+        second.ask("start", concurrency=concurrency or CONCURRENCY[peer.name], root=False)
     peer.ask("warm_drain", n=min(n // 10, 1000))
     server.empty()
     peer.ask("load", n=n)
@@ -129,15 +143,18 @@ def draining(peer: Peer, server: PrivateServer, n: int, concurrency: int | None 
         "drain_client_us": drained["cpu_us"] / n,
         "drain_rss": drained["rss_mb"],
         "values": drained["ms"],
-        "poll_done": polls(peer, n),
+        **(polls(peer, n, "poll_done") if polled else {}),
     }
 
 
-def polls(peer: Peer, n: int) -> float:
-    found = peer.ask("poll", times=3 if peer.name == "bullmq" else 21, n=n)
+def polls(peer: Peer, n: int, name: str) -> dict[str, float]:
+    """One progress poll, of those peers that have any."""
+    if peer.name not in POLLED:
+        return {}
+    found = peer.ask("poll", times=1 if peer.name == "bullmq" else 21, n=n)
     if found["shown"] != n:
         raise SystemExit(f"{peer.name}: a poll showed {found['shown']} children of {n}")
-    return statistics.median(found["ms"])
+    return {name: statistics.median(found["ms"])}
 
 
 def chains(peer: Peer, server: PrivateServer, n: int) -> dict[str, float]:

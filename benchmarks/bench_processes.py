@@ -12,17 +12,14 @@ joblib is in the extra `bench`: pip install -e ".[bench]".
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from private_server import PrivateServer  # noqa: E402
-from report import large_global, write_section  # noqa: E402
+from private_server import in_turn  # noqa: E402
+from report import large_global, publish  # noqa: E402
 
 ROWS, PROCESSES, ROUNDS = 40, 2, 5
 
@@ -61,37 +58,12 @@ assert found == list(range(rows))
 PROGRAMS = {"flownb": FLOWNB, "joblib": JOBLIB}
 
 
-def seconds(program: str) -> float:
-    """Run a program in a fresh process, beside a fresh server."""
-    with PrivateServer() as server:
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            env={
-                **os.environ,
-                "BENCH_URL": server.url,
-                "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-            },
-        )
-    if done.returncode:
-        raise SystemExit((done.stderr.strip().splitlines() or ["no word"])[-1])
-    return float(done.stdout.strip().splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a large global in processes, beside joblib.")
     parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
     options = parser.parse_args()
-    found: dict[str, list[float]] = {name: [] for name in PROGRAMS}
-    for _ in range(ROUNDS):
-        for name, program in PROGRAMS.items():
-            found[name].append(seconds(program))
-            print(f"{name}: {found[name][-1]:.2f} s", file=sys.stderr, flush=True)
-    section = large_global({name: statistics.median(times) for name, times in found.items()}, found)
-    print(section)
-    if options.write:
-        write_section(ROOT / "docs" / "performance.md", section)
+    section = large_global(in_turn(PROGRAMS, ROUNDS))
+    publish(section, write=options.write)
 
 
 if __name__ == "__main__":

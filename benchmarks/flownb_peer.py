@@ -1,40 +1,16 @@
-"""flownb's side of the comparison, told by bench_flows.py what to do; the counterpart of node/peer.mjs.
-
-One JSON object a line on stdin, ``{"do": name, ...}``; one JSON object a line on stdout as the answer.
-"""
+"""flownb's side of the comparison, told what to do (peer_protocol.py); the counterpart of node/peer.mjs."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import os
-import resource
-import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
+from peer_protocol import Answer, fan_out, measured, serve, timed
+
 from flownb import Connection, Flow, FlowProducer, Queue, Worker
-
-Answer = dict[str, Any]
-
-
-def fan_out(n: int) -> dict[str, Any]:
-    """One parent with `n` children: the tree of the parallel guide."""
-    batch = "batch_1"
-    return {
-        "name": "aggregate-results",
-        "queueName": "agg",
-        "data": {"batchId": batch, "totalItems": n},
-        "children": [
-            {
-                "name": f"process-item-{index}",
-                "queueName": "items",
-                "data": {"batchId": batch, "index": index, "item": f"item {index}"},
-            }
-            for index in range(n)
-        ],
-    }
 
 
 def chain(id: str) -> dict[str, Any]:
@@ -106,8 +82,10 @@ class Peer:
 
         return measured(work)
 
-    def start(self, concurrency: int) -> Answer:
-        self.worker = Worker(["items", "agg"], process, concurrency=concurrency, connection=self.connection)
+    def start(self, concurrency: int, root: bool = True) -> Answer:
+        """Serve the children's queue and, with `root`, that of the roots."""
+        queues = ["items", "agg"] if root else ["items"]
+        self.worker = Worker(queues, process, concurrency=concurrency, connection=self.connection)
         self.worker.start()
         self.ends = Ends(self.connection, "agg")
         return {}
@@ -135,12 +113,14 @@ class Peer:
 
     def poll(self, times: int, n: int) -> Answer:
         assert self.flow is not None
-        ms = []
-        for _ in range(times):
-            start = time.perf_counter()
-            progress = self.flow.progress()
-            ms.append((time.perf_counter() - start) * 1000)
+        ms, progress = timed(times, self.flow.progress)
         return {"ms": ms, "shown": progress.total - 1}
+
+    def table(self, times: int, n: int) -> Answer:
+        """All jobs of the flow as one table."""
+        assert self.flow is not None
+        ms, found = timed(times, self.flow.jobs)
+        return {"ms": ms, "shown": len(found) - 1}
 
     def start_chain(self) -> Answer:
         self.worker = Worker(["chain", "end"], process, connection=self.connection)
@@ -165,34 +145,20 @@ class Peer:
         self.ends.from_now()
         return {"ms": ms, "result_ms": result_ms}
 
+    def chain_once(self) -> Answer:
+        """The first chain, which whoever serves it runs."""
+        self.producer.add(chain("first")).result(timeout=20)
+        return {}
+
+    def burst(self, n: int) -> Answer:
+        """So many chains, each added when the one before is stored."""
+        for number in range(n):
+            self.producer.add(chain(f"burst-{number}"))
+        return {}
+
     def end(self) -> None:
         self.connection.close()
 
 
-def measured(work: Callable[[], Answer]) -> Answer:
-    """Run `work`; tell its wall and CPU time and the most memory this process has used."""
-    cpu, start = time.process_time(), time.perf_counter()
-    more = work()
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    per_mb = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return {"seconds": seconds, "cpu_us": cpu * 1e6, "rss_mb": peak / per_mb, **more}
-
-
-def main() -> None:
-    peer = Peer()
-    for line in sys.stdin:
-        message = json.loads(line)
-        name = message.pop("do")
-        if name == "end":
-            break
-        try:
-            answer = getattr(peer, name)(**message)
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
-    peer.end()
-
-
 if __name__ == "__main__":
-    main()
+    serve(Peer())

@@ -1,4 +1,4 @@
-"""The two peers as processes that are told, line by line, what to do."""
+"""The peers as processes that are told, line by line, what to do."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from private_server import PrivateServer
 
 HERE = Path(__file__).parent
 NODE = HERE / "node"
+PROGRAMS = {"flownb": "flownb_peer.py", "bullmq-py": "bullmq_py_peer.py", "bare": "bare_client.py"}
 # bullmq's best of an earlier scan; the guide's for flownb, for which `--scan` shows no clear best.
-CONCURRENCY = {"bullmq": 100, "flownb": 10}
-PATIENCE = 120  # seconds for one answer
+CONCURRENCY = {"bullmq": 100, "flownb": 10, "bullmq-py": 10, "bare": 1}
+PATIENCE = 300  # seconds for one answer
 
 
 class Peer:
@@ -26,13 +27,14 @@ class Peer:
 
     def __init__(self, name: str, server: PrivateServer) -> None:
         self.name = name
-        command = [sys.executable, str(HERE / "flownb_peer.py")] if name == "flownb" else ["node", "peer.mjs"]
+        program = PROGRAMS.get(name)
+        command = [sys.executable, str(HERE / program)] if program else ["node", "peer.mjs"]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=HERE.parent if name == "flownb" else NODE,
+            cwd=HERE.parent if program else NODE,
             env={
                 **os.environ,
                 "PYTHONPATH": str(HERE.parent),

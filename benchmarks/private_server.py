@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,6 +64,23 @@ class PrivateServer:
         info: Any = self.client.info("memory")
         return int(info["used_memory"] - info["mem_clients_normal"])
 
+    def run(self, program: str, *arguments: str, **environ: str) -> str:
+        """Run a program in a fresh process that finds this server as BENCH_URL; return the last line it prints."""
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            capture_output=True,
+            text=True,
+            env={
+                **os.environ,
+                "BENCH_URL": self.url,
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
+                **environ,
+            },
+        )
+        if done.returncode:
+            raise SystemExit((done.stderr.strip().splitlines() or ["no word"])[-1])
+        return done.stdout.strip().splitlines()[-1]
+
     def __enter__(self) -> Self:
         return self
 
@@ -69,3 +89,14 @@ class PrivateServer:
         self._process.terminate()
         self._process.wait(10)
         self._folder.cleanup()
+
+
+def in_turn(programs: Mapping[str, str], rounds: int, **environ: str) -> dict[str, list[float]]:
+    """Run each program in each round, beside a fresh server; return the seconds that they print, by name."""
+    found: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, program in programs.items():
+            with PrivateServer() as server:
+                found[name].append(float(server.run(program, **environ)))
+            print(f"{name}: {found[name][-1]:.2f} s", file=sys.stderr, flush=True)
+    return found

@@ -7,12 +7,14 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from peers import CONCURRENCY, NODE
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 Figures = Mapping[str, Mapping[str, list[float]]]  # what -> peer -> one value a round
 
@@ -58,9 +60,9 @@ def table(figures: Figures, n: int) -> str:
         if ours and theirs:
             ratio = statistics.median(ours) / statistics.median(theirs)
             times = ratio if row.more_is_better else 1 / ratio
-        better = f"{_figure(times)}x" if times else ""
+        better = f"{figure(times)}x" if times else ""
         lines.append(
-            f"| {row.title} | {_spread(ours)} | {_spread(theirs)} | {better} | {_mark(row, times, ours)} |"
+            f"| {row.title} | {spread(ours)} | {spread(theirs)} | {better} | {_mark(row, times, ours)} |"
         )
     return "\n".join(lines)
 
@@ -73,17 +75,17 @@ def _mark(row: Row, times: float, ours: list[float] | None) -> str:
     return ""
 
 
-def _spread(values: list[float] | None) -> str:
+def spread(values: list[float] | None) -> str:
     if not values:
         return ""
-    middle = _figure(statistics.median(values))
-    return middle if len(values) == 1 else f"{middle} ({_figure(min(values))}..{_figure(max(values))})"
+    middle = figure(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({figure(min(values))}..{figure(max(values))})"
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
     """Three digits, or whole numbers.
 
-    >>> _figure(12345.6), _figure(12.34), _figure(0.1234)
+    >>> figure(12345.6), figure(12.34), figure(0.1234)
     ('12,346', '12.3', '0.123')
     """
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
@@ -96,7 +98,7 @@ def batches(
 
     def ratio(ours: str, theirs: str, what: str = "seconds") -> str:
         one, other = figures[ours].get(what), figures[theirs].get(what)
-        return f"{_figure(one / other)}x" if one and other else "not measured"
+        return f"{figure(one / other)}x" if one and other else "not measured"
 
     def a_row(name: str) -> float:
         """Microseconds."""
@@ -104,8 +106,8 @@ def batches(
 
     def line(title: str, name: str, mark: str = "") -> str:
         ours, dask = a_row(name), a_row("dask 1")
-        beside = f"{_figure(ours / dask)}x" if ours and dask else "not measured"
-        return f"| {title} | {rows[name.split()[0]]:,} | {_figure(ours)} | {beside} | {mark} |"
+        beside = f"{figure(ours / dask)}x" if ours and dask else "not measured"
+        return f"| {title} | {rows[name.split()[0]]:,} | {figure(ours)} | {beside} | {mark} |"
 
     times = [
         line('flownb, `rows_per_job="auto"`, for the first time', "flownb auto"),
@@ -117,7 +119,7 @@ def batches(
 
     many, single = figures["flownb 100"], figures["flownb 1"]
     results = [f"{found['results'] / found['raw']:.2g}x" for found in (many, single)]
-    in_server = _figure(many["bytes"] / many["json"])
+    in_server = figure(many["bytes"] / many["json"])
     return f"""\
 ## Batches
 
@@ -148,7 +150,7 @@ dask and joblib keep the rows in memory: when the process dies, rows and results
 
 
 def _times(found: Mapping[str, float]) -> str:
-    return f"{_figure(found['times'])}x" if found else "not measured"
+    return f"{figure(found['times'])}x" if found else "not measured"
 
 
 def _version(package: str) -> str:
@@ -174,25 +176,88 @@ def a_million(
 
 | {server}, unix socket, no persistence | |
 |---|---:|
-| from `fan_out()` to `results()`, s | {_figure(found["seconds"])} |
-| … of which until the rows are on the server, s | {_figure(found["store"])} |
-| … a row, beside one of {rows // 10:,} rows in the same run | {_figure(a_row)}x |
-| `results()` beside reading and decoding the bytes raw | {_figure(reading)}x |
-| memory in the server, results included, beside the JSON text of the rows | {_figure(memory)}x |
+| from `fan_out()` to `results()`, s | {figure(found["seconds"])} |
+| … of which until the rows are on the server, s | {figure(found["store"])} |
+| … a row, beside one of {rows // 10:,} rows in the same run | {figure(a_row)}x |
+| `results()` beside reading and decoding the bytes raw | {figure(reading)}x |
+| memory in the server, results included, beside the JSON text of the rows | {figure(memory)}x |
 """
 
 
-def large_global(medians: Mapping[str, float], rounds: Mapping[str, Sequence[float]]) -> str:
-    """Return the section on a function that reads a large global in processes."""
+def several_steps(
+    one: Sequence[Mapping[str, float]], three: Sequence[Mapping[str, float]], rows: int, server: str
+) -> str:
+    """Return the section on rows of several steps; the rounds of `one` and `three` ran in turn."""
+
+    def line(what: str, of: str, mark: str = "") -> str:
+        few, many = (
+            statistics.median(found[of] for found in rounds if found) * 1e6 / rows for rounds in (one, three)
+        )
+        return f"| {what} | {figure(few)} | {figure(many)} | {figure(many / few)}x | {mark} |"
+
+    return f"""\
+## Several steps a row
+
+{rows:,} rows through one task that does nothing, and through three in a list, from `fan_out()` to `results()`. Measured
+by
+
+    .venv/bin/python benchmarks/bench_batches.py --steps --write
+
+{server}, unix socket, no persistence, medians of {len(one)} rounds in turn, on a shared machine.
+
+| µs a row | one step | three steps | | mark |
+|---|---:|---:|---:|---|
+{line("from the call to the results", "seconds", "at most 3.5x")}
+{line("… CPU of the process", "cpu")}
+"""
+
+
+def memory_of_rows(runs: Sequence[Mapping[str, float]], server: str) -> str:
+    """Return the section on the memory that rows take; `runs` are of ever more rows."""
+    few, many = runs[0], runs[-1]
+    more = many["rows"] - few["rows"]
+    added = (many["bytes_a_row"] * many["rows"] - few["bytes_a_row"] * few["rows"]) / more
+    in_client = [(many[what] - few[what]) * 2**20 / more for what in ("run_mb", "results_mb")]
     lines = [
-        f"| {name} | {_figure(medians[name])} ({_figure(min(times))}..{_figure(max(times))}) |"
+        f"| {one['rows']:,.0f} | {one['files']:,.0f}: {one['files_gb']:.1f} GB | {one['server_mb']:.0f} | "
+        f"{one['bytes_a_row']:.0f} | {one['run_mb']:.0f} | {one['results_mb']:.0f} |"
+        for one in runs
+    ]
+    return f"""\
+## What rows take of memory
+
+A Parquet file of three columns, one of them the key, goes through a task that returns a number, and for one row in a
+hundred an array of 400 kB (of 5,000,000 rows for one in a thousand), with `files=`. Producer, worker and reader are one
+program. Measured by
+
+    .venv/bin/python benchmarks/bench_memory.py --write
+
+| rows | files | the server, MB | … bytes a row | the client's peak until all have run, MB | … with `results()`, MB |
+|---:|---:|---:|---:|---:|---:|
+{chr(10).join(lines)}
+
+{server}, unix socket, no persistence. A further row takes {added:.0f} bytes of the server, {in_client[0]:.0f} of the
+client's until it has run, and {in_client[1]:.0f} with its result: a column in which some rows have files holds its
+numbers as objects, of 40 bytes each, a column of numbers alone takes nine.
+"""
+
+
+def _medians(rounds: Mapping[str, Sequence[float]]) -> list[str]:
+    """The lines of a table: each program's median, least and most of its rounds."""
+    return [
+        f"| {name} | {figure(statistics.median(times))} ({figure(min(times))}..{figure(max(times))}) |"
         for name, times in rounds.items()
     ]
+
+
+def large_global(rounds: Mapping[str, Sequence[float]]) -> str:
+    """Return the section on a function that reads a large global in processes."""
+    lines = _medians(rounds)
     return f"""\
 ## A large global in processes
 
 40 rows through a function of a cell that reads an array of 160 MB, in two processes that run already and do not have
-the array yet, with other work on both cores. Measured by
+the array yet, on a shared machine. Measured by
 
     .venv/bin/python benchmarks/bench_processes.py --write
 
@@ -206,13 +271,137 @@ write to.
 """
 
 
-def write_section(path: Path, text: str) -> None:
-    """Put a section into the page, in place of the one of that title if there is one."""
-    title = text.partition("\n")[0]
-    before, _, after = path.read_text(encoding="utf-8").partition(title)
+def width(cases: Mapping[tuple[int, float, int], Mapping[str, Any]]) -> str:
+    """Return the section on async rows; each case is rows, seconds a row, and how many run at a time."""
+    heads = ["rows", "ideal, s", "took, s", "beside the ideal", "of it adding, s", "CPU a row, µs"]
+    heads += ["server CPU a row, µs", "memory before and at most, MB", "threads"]
+    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
+    load = os.getloadavg()[1]
+    for (rows, seconds, most), found in cases.items():
+        ideal = rows * seconds / most
+        lines.append(
+            f"| {rows:,} of {seconds:g} s, {most:,} at a time | {ideal:.1f} | {found['seconds']:.1f} | "
+            f"{found['seconds'] / ideal:.3f}x | {found['adding']:.1f} | {found['cpu'] / rows * 1e6:,.0f} | "
+            f"{found['server_us'] / rows:,.0f} | {found['before']:.0f}, {found['most']:.0f} | {found['threads']} |"
+        )
+    return f"""\
+## Rows that wait
+
+Rows of `async def` with `await asyncio.sleep(...)`, as calls of a service, of a task with `concurrency=`; ideal is
+rows x seconds / width. One process adds the rows and runs them, on a shared machine (load {load:.0f}).
+Measured by
+
+    .venv/bin/python benchmarks/bench_width.py --write
+
+{chr(10).join(lines)}
+
+A row takes no thread: those counted are the worker's own, and pandas'. Memory before has pandas in it.
+"""
+
+
+def rows_through_a_model(rounds: Mapping[str, Sequence[float]]) -> str:
+    """Return the section on rows that go through a model in processes."""
+    lines = _medians(rounds)
+    return f"""\
+## Rows through a model
+
+2,000 pictures of digits, a table of 64 columns, through a random forest of 100 trees (scikit-learn
+{_version("scikit-learn")}), which each of two processes loads from a file when it first needs it; the processes run
+already, on a shared machine. Measured by
+
+    .venv/bin/python benchmarks/bench_models.py --write
+
+| | s, from the rows to the results, {len(next(iter(rounds.values())))} rounds |
+|---|---:|
+{chr(10).join(lines)}
+
+`@fn.task(batch_size=250, setup={{"model": load_model}})` gives the function up to 250 rows as one DataFrame, and the
+model: what a call of scikit-learn costs is paid once for 250 rows. joblib {_version("joblib")} is given the same parts,
+cut and put together by hand, and loads the model for each: a function of a cell has nowhere to keep it there. It stores
+no row, repeats none, and fails as a whole with one bad row.
+"""
+
+
+def requests_of_calls(
+    found: Mapping[str, Mapping[str, float]], children: int, rounds: int, server: str
+) -> str:
+    """Return the section on what flownb's own calls ask of the server."""
+    idle = found["idle"]
+    titles = {
+        "table, nothing run yet": "`flow.jobs()`, nothing run yet",
+        "table, all done": "… all done",
+        "add 1": f"`fn.add` of {children:,} children",
+        "add 10": f"… of {10 * children:,}",
+    }
+    lines = [
+        f"| {title} | {figure(found[name]['ms'])} | {figure(found[name]['client_ms'])} | "
+        f"{figure(found[name]['server_ms'])} | {found[name]['scripts']:.0f} |"
+        for name, title in titles.items()
+    ]
+    return f"""\
+## What calls ask of the server
+
+A flow of {children:,} children in one queue. Measured by
+
+    .venv/bin/python benchmarks/bench_requests.py --write
+
+{server}, unix socket, no persistence, medians of {rounds} rounds, each a fresh program and server, on a shared machine
+(load {os.getloadavg()[1]:.0f}).
+
+| | ms | client CPU, ms | server CPU, ms | scripts called |
+|---|---:|---:|---:|---:|
+{chr(10).join(lines)}
+
+A tree is checked as a whole before its first job is sent; from then on each call is made ready while the server is busy
+with the one before.
+
+Three idle workers, a process each, send {idle["commands_a_second"]:.2f} commands a second together, those inside
+scripts counted. A job that is added starts {idle["wake_ms"]:.0f} ms later (median of 20).
+"""
+
+
+def goals_of_a_run(
+    table: str,
+    times: Callable[..., float],
+    rounds: int,
+    minutes: float,
+    server: str,
+    loads: Sequence[str],
+) -> str:
+    """Return the section on goals; `times` says how many times as much a peer came to as another one."""
+    py = times("add_rate", of="bullmq-py"), times("drain_rate", of="bullmq-py")
+    beside = (
+        f"Beside the package bullmq of PyPI flownb adds {figure(py[0])} and drains {figure(py[1])} times as fast."
+        if all(py)
+        else ""
+    )
+    return f"""\
+## Goals
+
+What flownb is meant to come to beside Node's BullMQ and beside a client that does nothing but batch
+(`benchmarks/bare_client.py`), all in one run. Measured by
+
+    .venv/bin/python benchmarks/bench_goals.py --write
+
+{server}, unix socket, no persistence, medians of so many rounds in turn: {rounds}, in {minutes:.0f} minutes, on a
+shared machine (load {loads[0]} at the start, {loads[1]} over its last quarter of an hour).
+
+{table}
+
+{beside}
+"""
+
+
+def publish(section: str, *, write: bool) -> None:
+    """Print a section; with `write` put it into docs/performance.md, in place of one with its title."""
+    print(section)
+    if not write:
+        return
+    title = section.partition("\n")[0]
+    before, _, after = PAGE.read_text(encoding="utf-8").partition(title)
     _, next_title, behind = after.partition("\n## ")
     before = before if after else before.rstrip("\n") + "\n\n"
-    path.write_text(before + text + next_title + behind, encoding="utf-8")
+    PAGE.write_text(before + section + next_title + behind, encoding="utf-8")
 
 
 def section_of(path: Path) -> str:
@@ -226,7 +415,7 @@ def page(figures: Figures, n: int, rounds: int, server: str) -> str:
     return f"""\
 # Performance
 
-Measured by `make bench`; this page was written by
+Measured by `make bench ALL=1`; this page was written by
 
     .venv/bin/python benchmarks/bench_flows.py --write
 
@@ -277,3 +466,85 @@ def _node() -> str:
     wanted = json.loads((NODE / "package.json").read_text())["dependencies"]
     packages = ", ".join(f"{name} {version}" for name, version in wanted.items())
     return f"Node {node}, {packages}. Concurrency: bullmq {CONCURRENCY['bullmq']}, flownb {CONCURRENCY['flownb']}."
+
+
+def open_views(found: Mapping[int, Mapping[str, float]]) -> str:
+    """Return the section on live views, of batches by their number of rows."""
+
+    def line(title: str, name: str, mark: str, factor: float = 1.0) -> str:
+        figures = " | ".join(f"{of[name] * factor:.3g}" for of in found.values())
+        return f"| {title} | {figures} | {mark} |"
+
+    lines = [
+        line("the kernel's share of a core while rows end, %", "kernel", "under 5", 100),
+        line("the server's time a poll, median, ms", "poll", "under 5"),
+        line("… and the longest of 40", "poll_most", "under 5"),
+        line("largest message, kB", "message", "under 20", 1 / 1000),
+        line("a page of the rows, ms", "rows", "under 100"),
+        line("… searched by a label", "searched", "under 100"),
+        line("… of failed rows", "failed", "under 100"),
+        line("… sorted by seconds", "sorted", "under 100"),
+    ]
+    lines += [
+        line(f"the kernel's CPU for {title}, ms", f"{name}_cpu", "under 100")
+        for name, title in (("rows", "a page"), ("searched", "one of a label"), ("sorted", "one by seconds"))
+    ]
+    heads = " | ".join(f"{rows:,} rows" for rows in found)
+    return f"""\
+## What a live view costs
+
+The open view of a batch, 500 rows a job, one row in a hundred failed, its table open, in a Jupyter kernel beside the
+program that runs the rows. The kernel's share is over 10 s in which rows end, with a question for the table a second
+at most; pages of rows are timed from the question to the answer, as the page sees it. Measured by
+
+    .venv/bin/python benchmarks/bench_views.py --write
+
+| | {heads} | mark |
+|---|{"---:|" * len(found)}---|
+{chr(10).join(lines)}
+
+On a shared machine, where a question waits for its turn. A browser's share is measured by
+`python -m pytest -s tests/browser/test_live.py -k hundred`: of a flow of 100,000 jobs that run, 60 frames a second. A
+view that no page shows is not read for. The panel below the tree, which may need every job, is read for a twentieth of
+the time at most: the timeline of 100,000 jobs takes seconds, and says of when it is.
+"""
+
+
+def rows_that_call_a_service(
+    found: Mapping[str, Mapping[str, float]], rows: int, rounds: int, limit: str, answer_seconds: float
+) -> str:
+    """Return the section on rows that call a service, of each solution by its name."""
+    titles = {
+        "flownb": "flownb",
+        "asyncio": f"asyncio, a semaphore, tenacity {_version('tenacity')}",
+        "joblib": f"joblib {_version('joblib')}: threads, `Memory`, tenacity",
+        "dask": f"dask.distributed {_version('distributed')}: threads, tenacity",
+        "ray": f"ray {_version('ray')}: an async actor, tenacity",
+    }
+    fastest = min(one["seconds"] for one in found.values())
+    lines = [
+        f"| {titles[name]} | {one['seconds']:.1f} | {one['seconds'] / fastest:.2f}x | "
+        f"{one['calls'] - one['needed']:,.0f} | {one['lost']:,.0f} | {one['repeated']:,.0f} | {one['lines']:.0f} |"
+        for name, one in found.items()
+    ]
+    how_often = "One round" if rounds == 1 else f"Medians of {rounds} rounds in turn"
+    heads = ["s", "beside the fastest", "calls in vain", "rows lost at a kill", "answers asked for again"]
+    return f"""\
+## Rows that call a service
+
+{rows:,} rows, 32 calls at a time, of a service that takes {answer_seconds:g} s for an answer, answers {limit}, says 429
+with a Retry-After beyond that, and fails now and then. Each solution is a file in
+[benchmarks/services/](../benchmarks/services/). Measured by
+
+    .venv/bin/python benchmarks/bench_services.py{" --quick" if rounds == 1 else ""} --write
+
+| | {" | ".join([*heads, "lines of code"])} |
+|---|{"---:|" * (len(heads) + 1)}
+{chr(10).join(lines)}
+
+{how_often}, on a shared machine (load {os.getloadavg()[1]:.0f}); ray is measured where it starts. *Calls in vain* are
+those beyond one a row and one for each bad answer: refused, as they came too soon. Each program is killed (kill -9)
+when half of its answers have come, and started again: a row is *lost* whose answer it had had for 0.1 s, and asks for
+again. flownb's workers, and ray, are started before the time begins, as a notebook's are; dask's client is started
+within it.
+"""

@@ -97,9 +97,9 @@ const doing = {
     });
   },
 
-  async start({ concurrency }) {
+  async start({ concurrency, root: servesRoots = true }) {
     await serve("items", async (job) => job.data.index, concurrency);
-    await serve("agg", aggregate, 1);
+    if (servesRoots) await serve("agg", aggregate, 1);
     return {};
   },
 
@@ -167,6 +167,17 @@ const doing = {
       ms.push(Number(process.hrtime.bigint() - start) / 1e6);
     }
     return { ms };
+  },
+
+  async chain_once() {
+    const { job } = await producer.add(chain());
+    while (!(await job.isCompleted())) await new Promise((resolve) => setTimeout(resolve, 10));
+    return {};
+  },
+
+  async burst({ n }) {
+    for (let i = 0; i < n; i += 1) await producer.add(chain());
+    return {};
   },
 };
 
