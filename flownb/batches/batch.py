@@ -239,13 +239,15 @@ class Batch(BrakedFlow):
             return [] if ends is None else ends.look()
 
         for some in self._polls(timeout, look):
+            if not some and self._is_held():
+                some = look()  # rows that ended between the look before and the pause
+                if not some:
+                    braking.raise_if_held(stored)
             for position, row in some:
                 failure = FlowFailed(row.error or f"the row is {row.state}")
                 yield index[position], failure if row.value is None else stored.rows.row_value(row.value)
             if ends is not None and not ends.waiting:
                 return
-            if not some and self._is_held():
-                braking.raise_if_held(stored)
 
     def debug(self, label: Any) -> Any:
         """Call the task here with the inputs of one row, and return its value; nothing stored is changed.

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import flownb as fn
+from flownb.batches.row_ends import RowEnds
 
 ROWS = pd.DataFrame({"n": range(100)}, index=[f"r{n}" for n in range(100)])
 
@@ -341,6 +342,31 @@ def test_wait_returns_when_a_brake_has_paused_it_and_by_hand_it_waits(ask):
 
 
 def test_as_completed_gives_the_rows_and_then_says_that_it_is_held(ask):
+    batch = fn.fan_out(ROWS, ask, pilot=4)
+    ends = batch.as_completed(timeout=30)
+
+    assert sorted(next(ends)[0] for _ in range(4)) == ["r12", "r37", "r62", "r87"]
+    with pytest.raises(fn.FlowPaused):
+        next(ends)
+
+
+def test_as_completed_gives_the_rows_that_end_between_a_look_and_the_pause(monkeypatch):
+    looked = threading.Event()
+
+    @fn.task
+    def ask(n):
+        looked.wait(30)
+        return n
+
+    look = RowEnds.look
+
+    def look_and_pause(self):
+        found = look(self)
+        looked.set()
+        batch.wait(timeout=30)
+        return found
+
+    monkeypatch.setattr(RowEnds, "look", look_and_pause)
     batch = fn.fan_out(ROWS, ask, pilot=4)
     ends = batch.as_completed(timeout=30)
 
