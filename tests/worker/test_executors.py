@@ -15,15 +15,12 @@ import pytest
 import flownb as fn
 from flownb.worker.interpreter import start_python
 from flownb.worker.packed_job import WorkPacker
+from tests.support.processes import RUNS_JOBS, alive_below, is_alive
 
 
 def children_alive():
     """Return the processes this one has started that run jobs."""
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "process import main" in " ".join(child.cmdline())
-    ]
+    return alive_below(psutil.Process(), RUNS_JOBS)
 
 
 def finished(until, job):
@@ -204,11 +201,10 @@ def test_closing_leaves_no_process_and_gives_a_running_job_back(until):
 
     job = fn.Queue("q").add("j")
     worker = fn.Worker("q", work, executor="processes").start()
-    until(lambda: any("sleep" in child.name() for child in psutil.Process().children(recursive=True)), 60)
-    mine = [child for child in psutil.Process().children(recursive=True) if "sleep" in child.name()]
+    mine = until(lambda: alive_below(psutil.Process(), "sleep 1000"), 60)
     worker.close(grace=0)
     assert job.get_state() == "waiting"
-    until(lambda: not any(child.is_running() and child.status() != "zombie" for child in mine))
+    until(lambda: not any(map(is_alive, mine)))
     assert not children_alive()
 
 
@@ -216,11 +212,9 @@ def test_a_killed_worker_leaves_no_process_behind(redis, start_worker, until):
     fn.Queue("q").add("j")
     worker = start_worker("q", "gated", executor="processes")
     until(lambda: redis.llen("ran") == 1, seconds=60)
-    below = psutil.Process(worker.process.pid).children(recursive=True)
-    runs = [child for child in below if "process import main" in " ".join(child.cmdline())]
-    assert len(runs) == 1
+    (running,) = alive_below(psutil.Process(worker.process.pid), RUNS_JOBS)
     worker.kill()
-    until(lambda: not runs[0].is_running() or runs[0].status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not is_alive(running))
 
 
 @pytest.mark.parametrize("action", [signal.SIGINT, signal.SIGTERM])

@@ -11,6 +11,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 import flownb as fn
+from tests.support.processes import RUNS_JOBS, alive_below, is_alive
 
 ROOT = str(Path(fn.__file__).parents[1])
 
@@ -29,11 +30,7 @@ class Notebook:
         return psutil.Process(self.manager.provisioner.pid)
 
     def job_processes(self) -> list[psutil.Process]:
-        return [
-            child
-            for child in self.process.children(recursive=True)
-            if child.status() != psutil.STATUS_ZOMBIE and "process import main" in " ".join(child.cmdline())
-        ]
+        return alive_below(self.process, RUNS_JOBS)
 
     def send(self, cell: str) -> str:
         return self.client.execute(cell)
@@ -117,7 +114,7 @@ def test_a_restart_leaves_no_process(notebook, until, now):
     notebook.run("job = fn.Queue('q').add('j')\nwhile not job.get_logs():\n    time.sleep(0.05)\n")
     (running,) = notebook.job_processes()
     notebook.manager.restart_kernel(now=now)
-    until(lambda: not running.is_running() or running.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not is_alive(running))
 
 
 SCHEDULE = """
