@@ -47,10 +47,11 @@ count = int(sys.argv[1])
 def price(n, text):
     if n % 100 == 7:
         raise ValueError(f"no tax for order {n}")
-    time.sleep(0.0002)
+    time.sleep(160 / count)  # four at a time: 40 s at least, so that rows end while the view is open
     return n * 2
 rows = pd.DataFrame({"n": range(count), "text": "the quick brown fox"}, index=[f"r{n}" for n in range(count)])
 batch = fn.fan_out(rows, price, name="prices", rows_per_job=500)
+fn.workers()
 print("added", flush=True)
 sys.stdin.read()
 """
@@ -58,7 +59,8 @@ SHOW = """
 import os
 import flownb as fn
 fn.connect(os.environ["BENCH_URL"])
-view = fn.attach("prices").watch()
+prices = fn.attach("prices")
+view = prices.watch()
 view
 """
 # One more view, which has read nothing yet: its first polls are the longest.
@@ -69,6 +71,7 @@ flow.pause()
 fresh = flownb.widgets.view.FlowView(flow, whole=True)
 """
 USED = "print(sum(os.times()[:2]))"
+ENDED = "print(sum(getattr(prices.progress(), state) for state in ('completed', 'failed')))"
 
 
 class Page:
@@ -178,9 +181,11 @@ def _measured(page: Page, server: PrivateServer, worker: subprocess.Popen[str]) 
     page.run(SHOW)
     page.stay(3)  # what is read once has been read
     page.sizes.clear()
-    before, began = float(page.run(USED)), time.monotonic()
+    ended, before, began = int(page.run(ENDED)), float(page.run(USED)), time.monotonic()
     page.stay(SECONDS)
     used = (float(page.run(USED)) - before) / (time.monotonic() - began)
+    if int(page.run(ENDED)) < ended + SECONDS:
+        raise SystemExit("no rows have ended while the view was open")
     found = {"kernel": used, "message": max(page.sizes)}
     page.run(PAUSE)
     found |= _polls(page, server)

@@ -80,10 +80,16 @@ class JobsOfRows:
 
     def rows(self, locations: Sequence[RowLocation], *, traces: bool = False) -> list[Row]:
         """Read what became of these rows."""
+        return [row for _, row in self.located_rows(locations, traces=traces)]
+
+    def located_rows(
+        self, locations: Sequence[RowLocation], *, traces: bool = False
+    ) -> list[tuple[RowLocation, Row]]:
+        """Read what became of these rows; return each with where it is now."""
         locations = self.locate(locations)
         stored = (self.records[key] for key, within in locations if within is None)
         alone = rows_of(record for record in stored if record)
-        return [self._row(key, within, alone, traces) for key, within in locations]
+        return [(location, self._row(*location, alone, traces)) for location in locations]
 
     def ends(self, locations: Sequence[RowLocation]) -> list[RowEnd]:
         """Read how these rows are doing: cheaper than `rows`, as no value is made ready."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import re
 import time
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from flownb.errors import printable
 
 _PIECE = 25_000  # labels that are made text at once: some ten milliseconds
 MOST_FOUND = 10_000  #: rows that one search finds
+_NONE = np.empty(0, dtype=np.int64)
 
 
 class LabelMatches(NamedTuple):
@@ -23,6 +25,11 @@ class LabelMatches(NamedTuple):
     positions: npt.NDArray[np.int64]  #: of rows, those whose whole label it is first
     exact: int  #: how many these are
     searched: int  #: labels looked at
+
+    @property
+    def most(self) -> int | None:
+        """How many rows one search finds, where it may have left some out."""
+        return MOST_FOUND if len(self.positions) >= MOST_FOUND else None
 
 
 def label_text(label: Any) -> str:
@@ -56,31 +63,60 @@ class LabelSearch:
 
     def __init__(self, index: pd.Index[Any]) -> None:
         self._index = index
-        self._pieces: list[tuple[str, npt.NDArray[np.int64]]] = []  # folded labels by line; where lines begin
+        self._pieces: list[
+            tuple[str, npt.NDArray[np.int64]]
+        ] = []  # folded labels, a line each; where lines begin
+        self._last: tuple[str, LabelMatches] | None = None  # a page asks again and again while rows end
 
     def find(self, text: str, seconds: float) -> LabelMatches:
-        """Find the rows whose label has this text in it, whatever its case; look for about so long."""
-        wanted = text.strip().casefold()
-        deadline = time.monotonic() + seconds
-        pattern = re.compile(f"{re.escape(wanted)}[^\n]*")
-        found, exact, searched, number = list[int](), list[int](), 0, 0
-        while searched < len(self._index) and len(found) < MOST_FOUND:
+        """Find the rows whose label has this text in it, whatever its case; look for about so long.
+
+        Of very many rows the first `MOST_FOUND` are found, and always those whose whole label it is.
+        """
+        wanted = text.strip().replace("\n", " ").casefold()
+        if self._last is None or self._last[0] != wanted:
+            found = self._find(wanted, time.monotonic() + seconds)
+            if found.searched < len(self._index):
+                return found
+            self._last = wanted, found
+        return self._last[1]
+
+    def _find(self, wanted: str, deadline: float) -> LabelMatches:
+        exact, found, searched, number = [_NONE], [_NONE], 0, 0
+        while searched < len(self._index):
             if number == len(self._pieces):
                 if number and time.monotonic() > deadline:
                     break
                 self._pieces.append(self._piece(searched))
             labels, begins = self._pieces[number]
-            for match in pattern.finditer(labels):
-                at = searched + int(np.searchsorted(begins, match.start(), side="right")) - 1
-                (exact if labels[begins[at - searched] : match.end()] == wanted else found).append(at)
-                if len(found) >= MOST_FOUND:
-                    break
+            left = MOST_FOUND - sum(map(len, found))
+            lines = np.searchsorted(begins, list(_whole_lines(labels, wanted)))
+            parts = np.searchsorted(begins, list(islice(_lines_with(labels, wanted), left)), side="right") - 1
+            exact.append(searched + lines)
+            found.append(searched + parts[~np.isin(parts, lines)])
             searched += len(begins)
             number += 1
-        return LabelMatches(np.array([*exact, *found], dtype=np.int64), len(exact), searched)
+        whole = np.concatenate(exact)[:MOST_FOUND]
+        return LabelMatches(np.concatenate([whole, *found])[:MOST_FOUND], len(whole), searched)
 
     def _piece(self, start: int) -> tuple[str, npt.NDArray[np.int64]]:
         some = self._index[start : start + _PIECE].tolist()
         labels = [label_text(label).replace("\n", " ").casefold() for label in some]
-        begins = np.cumsum([0, *(len(label) + 1 for label in labels)])[:-1]
-        return "\n".join(labels), begins
+        begins = np.cumsum([1, *(len(label) + 1 for label in labels)])[:-1]
+        return "\n".join(["", *labels, ""]), begins
+
+
+def _whole_lines(labels: str, wanted: str) -> Iterator[int]:
+    """Where lines begin that are this text and nothing else."""
+    at = labels.find(f"\n{wanted}\n")
+    while at >= 0:
+        yield at + 1
+        at = labels.find(f"\n{wanted}\n", at + 1)
+
+
+def _lines_with(labels: str, wanted: str) -> Iterator[int]:
+    """Where the text is in each line that has it, once a line."""
+    at = labels.find(wanted)
+    while at >= 0:
+        yield at
+        at = labels.find(wanted, labels.index("\n", at))

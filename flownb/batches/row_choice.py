@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flownb.batches.label_search import LabelMatches
-from flownb.batches.row_facts import STATE_NAMES, Numbers, RowFacts
+from flownb.batches.row_facts import STATE_NAMES, Mask, Numbers, RowFacts
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED
 
 PAGE_ROWS = 40
@@ -46,28 +46,37 @@ class RowQuery:
 
 def wanted_rows(facts: RowFacts, query: RowQuery, found: LabelMatches | None) -> Numbers:
     """The positions of all rows that are asked for; what was searched for keeps its order."""
-    is_wanted = np.ones(len(facts), dtype=np.bool_)
-    if query.state:
-        is_wanted &= facts.rows_in(query.state)
+    is_wanted = _is_wanted(facts, query)
+    if is_wanted is None:
+        return np.arange(len(facts)) if found is None else found.positions
+    return np.flatnonzero(is_wanted) if found is None else found.positions[is_wanted[found.positions]]
+
+
+def _is_wanted(facts: RowFacts, query: RowQuery) -> Mask | None:
+    """Which rows have the state and the kind of error that are asked for; None: neither is."""
     if query.kind is not None:
         code = facts.kinds.index(query.kind) if query.kind in facts.kinds else len(facts.kinds)
-        is_wanted &= facts.rows_in(FAILED) & (facts.kind == code)
-    return np.flatnonzero(is_wanted) if found is None else found.positions[is_wanted[found.positions]]
+        has_kind: Mask = facts.rows_in(FAILED) & (facts.kind == code)
+        return has_kind & facts.rows_in(query.state) if query.state else has_kind
+    return facts.rows_in(query.state) if query.state else None
 
 
 def page_of(facts: RowFacts, wanted: Numbers, query: RowQuery, found: LabelMatches | None) -> Numbers:
     """The positions of one page; what was searched for keeps its order, unless it is to be sorted."""
+    values: npt.NDArray[Any]
     if query.sort == "row":
-        ordered = np.sort(wanted)[:: -1 if query.descending else 1]
-        return ordered[query.start : query.start + PAGE_ROWS]
-    if query.sort in ("attempts", "seconds"):
-        values = getattr(facts, query.sort)[wanted].astype(np.float64)
-        values[values < 0] = np.nan  # unknown ones last, whichever way
-        values = np.nan_to_num(-values if query.descending else values, nan=np.inf)
+        values = wanted
+    elif query.sort in ("attempts", "seconds"):
+        values = getattr(facts, query.sort)[wanted].astype(np.float32)
     elif query.sort == "state" or found is None:
-        values = _RANKS[facts.state[wanted]] * (-1 if query.descending else 1)
+        values = _RANKS[facts.state[wanted]]
     else:
         return wanted[query.start : query.start + PAGE_ROWS]
+    is_unknown = ~(values >= 0) if query.sort in ("attempts", "seconds") else None
+    if query.descending:
+        values = -values
+    if is_unknown is not None:
+        values[is_unknown] = np.inf  # last, whichever way
     return wanted[first_of(values, query.start, PAGE_ROWS)]
 
 

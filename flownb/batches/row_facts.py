@@ -23,7 +23,6 @@ UNREAD = -1  #: in each column: nobody has looked yet, or there is nothing
 STATE_CODES: Mapping[str, int] = {state: code for code, state in enumerate((*STATES, REMOVED))}
 STATE_NAMES = tuple(STATE_CODES)
 _ENDED = np.array([STATE_CODES[COMPLETED], STATE_CODES[FAILED], STATE_CODES[REMOVED]], dtype=np.int8)
-_IS_OPEN = np.array([code not in _ENDED for code in range(len(STATE_NAMES))] + [True])  # the last one: UNREAD
 _PIECE = 500  # rows read at once: a few milliseconds
 _MOST_NEW = 400  # of the rows that ended last, kept by their order
 
@@ -43,7 +42,9 @@ class RowFacts:
         self._next = 0  # the position from which rows that have not ended are read next
         self._seen_for: dict[str, int] | None = None  # what was counted when all had been looked at
         self._resize(0)
-        self._runs = np.empty(0, dtype=np.int64)  # positions of rows that are counted: see `StoredRows.runs`
+        self._runs: Numbers | None = (
+            None  # positions of rows that are counted, where some are not: `StoredRows.runs`
+        )
         self.kinds: list[str] = []  #: of errors, by their code
         self._codes: dict[str, int] = {}
         self.newest: deque[int] = deque(maxlen=_MOST_NEW)  #: positions of rows as they were seen to end
@@ -65,7 +66,7 @@ class RowFacts:
     @property
     def known(self) -> int:
         """How many rows were read at all."""
-        return int((self.state != UNREAD).sum())
+        return int(np.count_nonzero(self.state != UNREAD))
 
     # ---- reading -------------------------------------------------------------------------------------
 
@@ -97,11 +98,12 @@ class RowFacts:
             self._is_whole = self._stored.is_whole()
             if len(self) != len(self._stored.rows):
                 self._resize(len(self._stored.rows))
-                self._runs = np.array(self._stored.rows.runs, dtype=np.int64)
+                runs = self._stored.rows.runs
+                self._runs = np.array(runs, dtype=np.int64) if len(runs) < len(self) else None
         counted = dict(self._stored.row_states())
         for state in (FAILED, COMPLETED):
             seen = self.rows_in(state)
-            if int(seen[self._runs].sum()) > counted.get(state, 0):
+            if np.count_nonzero(seen if self._runs is None else seen[self._runs]) > counted.get(state, 0):
                 self.state[seen] = UNREAD
         return counted
 
@@ -112,7 +114,10 @@ class RowFacts:
                 self._note(position, row)
 
     def _open_rows(self) -> Numbers:
-        return np.flatnonzero(_IS_OPEN[self.state])
+        is_open = np.ones(len(self), dtype=np.bool_)
+        for code in _ENDED:
+            is_open &= self.state != code
+        return np.flatnonzero(is_open)
 
     def _read(self, positions: Numbers) -> bool:
         """Read these rows; say whether any has ended."""

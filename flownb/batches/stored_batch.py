@@ -232,7 +232,9 @@ class StoredBatch(StoredFlow):
         """Each failed row as if it were a job of its own."""
         for start in range(0, len(rows.runs), CHUNK_JOBS):
             positions = rows.runs[start : start + CHUNK_JOBS]
-            for position, (key, row) in zip(positions, rows.read_with_keys(positions), strict=True):
+            for position, ((key, _), row) in zip(
+                positions, rows.read_located(positions, traces=True), strict=True
+            ):
                 if row.state == FAILED:
                     job = JobRecord(
                         key=key,

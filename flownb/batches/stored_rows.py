@@ -108,14 +108,14 @@ class StoredRows:
         self, positions: Iterable[int] | None = None, *, inputs: bool = False, traces: bool = False
     ) -> list[Row]:
         """Read all rows, or those at these positions; with their `inputs`, their `traces`."""
-        fields = [*END_FIELDS, *(["data"] if inputs else []), *(["stacktrace"] if traces else [])]
-        return self._jobs(fields).rows(self._located.locations(positions), traces=traces)
+        return [row for _, row in self.read_located(positions, inputs=inputs, traces=traces)]
 
-    def read_with_keys(self, positions: Iterable[int]) -> list[tuple[str, Row]]:
-        """Read the rows at these positions with their traces, each with the key of the job that it is in by now."""
-        jobs = self._jobs([*END_FIELDS, "stacktrace"])
-        locations = jobs.locate(self._located.locations(positions))
-        return list(zip((key for key, _ in locations), jobs.rows(locations, traces=True), strict=True))
+    def read_located(
+        self, positions: Iterable[int] | None = None, *, inputs: bool = False, traces: bool = False
+    ) -> list[tuple[RowLocation, Row]]:
+        """As `read`, each row with the job that it is in by now, and where in it."""
+        fields = [*END_FIELDS, *(["data"] if inputs else []), *(["stacktrace"] if traces else [])]
+        return self._jobs(fields).located_rows(self._located.locations(positions), traces=traces)
 
     def values(self) -> ValueColumns:
         """Read what each row returned, some rows at a time: the fastest read there is."""

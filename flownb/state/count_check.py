@@ -38,7 +38,7 @@ class CountCheck:
         self._bases: list[str] = []  # queues of the flow's jobs
         self._is_as_declared = False  # as many jobs are counted as were declared
         self._is_added_to = False  # of a large flow: a parent keeps more children than were declared
-        self._search = ChildSearch(store, lambda parent: set(shape.children(parent)))  # of a large flow
+        self._search = ChildSearch(store, shape.children_in_pieces)  # of a large flow
         self._declared: dict[str, set[str]] = {}  # of a small flow, parent -> children
         self._quickest = math.inf  # seconds that a check of this tree took
         self._next_check = 0.0  # of the monotonic clock

@@ -43,6 +43,10 @@ class Shape(ABC):
     def children(self, parent: str) -> list[str]:
         """Return the keys of a parent's children, in declared order, else in key order."""
 
+    def children_in_pieces(self, parent: str) -> Iterator[Sequence[str]]:
+        """Yield what `children` returns: of a million some thousand at a time, where reading them takes its time."""
+        yield self.children(parent)
+
     def explore(self, patience: float | None = None) -> None:
         """Find more of the tree: all of it, or what `patience` seconds allow. What is declared needs no search."""
         return
@@ -85,6 +89,9 @@ class Declared(Shape):
     def children(self, parent: str) -> list[str]:
         return self.store.declared.read_keys(parent)
 
+    def children_in_pieces(self, parent: str) -> Iterator[Sequence[str]]:
+        return (piece.keys for _, piece in self.store.declared.read_each([parent]))
+
 
 class LinkedShape(Shape):
     """The tree as BullMQ's own keys have it, whoever added its jobs: walked once, a piece at a time, and kept.
@@ -103,7 +110,7 @@ class LinkedShape(Shape):
         self._branches: set[str] = set()  # jobs that have children
         self._seal = keys.seal(store.prefix, flow or keys.split(root)[2])
         self._kept: dict[str, int] = {}  # parent -> children that its own keys name, of a large flow
-        self._search = ChildSearch(store, lambda parent: self._names.get(parent, {}))
+        self._search = ChildSearch(store, self.children_in_pieces)
         self._bases = {keys.base_of(root)}
         self._walk = self._steps([root])
         self._exploring = (

@@ -40,7 +40,7 @@ class RowTable:
         """Rows ``[position, label, state, progress, attempts, seconds, version, inputs, value, error, line, picture]``.
 
         ``of`` is how many there are to the question, ``known`` of how many ``total`` rows it is known how they are, and
-        ``searched`` how many labels were looked at.
+        ``searched`` how many labels were looked at. More labels than ``most`` have the text: further rows are left out.
         """
         query = RowQuery.read(message)
         self._facts.refresh(REFRESH_SECONDS)
@@ -55,6 +55,7 @@ class RowTable:
             "next": end if end < len(wanted) else None,
             "known": self._facts.known,
             "searched": len(self._facts) if found is None else found.searched,
+            "most": found and found.most,
             "total": len(self._facts),
         }
 
@@ -68,9 +69,9 @@ class RowTable:
 
     def _rows(self, positions: list[int]) -> list[list[Any]]:
         stored = self._stored
-        rows = stored.rows.read(positions, inputs=True)
+        found = stored.rows.read_located(positions, inputs=True)
+        locations, rows = [location for location, _ in found], [row for _, row in found]
         self._facts.note(positions, rows)
-        locations = stored.rows.jobs(positions)
         index = stored.index
         lines = self._last_lines(positions, locations)
         running = self._progress(rows, locations)

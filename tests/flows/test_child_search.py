@@ -6,6 +6,7 @@ import threading
 
 import flownb as fn
 from flownb.api.flow import stored
+from flownb.state import child_search
 from flownb.state.child_search import ChildSearch
 
 
@@ -29,3 +30,38 @@ def test_who_finds_another_thread_looking_leaves_it_to_that_one(connection):
     go_on.set()
     other.join(60)
     assert found == [[root]]
+
+
+def test_a_look_that_took_long_is_paid_for_by_a_pause(connection, monkeypatch):
+    flow = fn.add(
+        {"name": "total", "queueName": "totals", "children": [{"name": "row", "queueName": "rows"}]}
+    )
+    clock, read = Clock(), []
+    monkeypatch.setattr(child_search, "time", clock)
+
+    def known(parent):
+        for piece in range(9):
+            clock.now += 0.1  # so long it takes to read
+            read.append(piece)
+            yield [f"{parent}-{piece}"]
+
+    root = stored(flow).flow_state.shape.root
+    search = ChildSearch(stored(flow).store, known)
+    search.look([root])  # begins a round
+    search.look([root])
+    assert read == [0]  # a piece at least, and no more
+    clock.now += 4.0
+    search.look([root])
+    assert read == [0]  # one fiftieth of the time: five seconds after a tenth of one
+    clock.now += 1.5
+    search.look([root])
+    assert read == [0, 1]
+
+
+class Clock:
+    """Stands for the module `time`."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import flownb as fn
-from flownb.batches.label_search import LabelSearch
+from flownb.batches.label_search import MOST_FOUND, LabelSearch
 from flownb.batches.row_choice import PAGE_ROWS, first_of
 from flownb.batches.row_facts import RowFacts
 from tests.widgets.test_view import ask, view_on
@@ -69,6 +69,19 @@ def test_more_failures_than_a_snapshot_holds_are_counted_to_the_last(connection,
     until(lambda: view.poll() or all(entry["kind"] for entry in view.failures))  # read in pieces
     counts = {entry["kind"]: entry["count"] for entry in view.failures}
     assert counts == {"ValueError: no tax for <n>": 500, "ValueError: no price for <n>": 500}
+
+
+def test_a_search_that_leaves_rows_out_says_so(batch, monkeypatch):
+    view = view_on(batch)
+    found = ask(view, "rows", text="r1")
+    assert (found["of"], found["most"]) == (31, None)
+    monkeypatch.setattr("flownb.batches.label_search.MOST_FOUND", 12)
+    found = ask(view, "rows", text="r11")
+    assert (found["of"], found["most"]) == (11, None)
+    found = ask(view, "rows", text="r10", state="completed")
+    assert (found["of"], found["most"]) == (10, None)
+    found = ask(view, "rows", text="r1", state="failed")
+    assert (labels(found), found["most"]) == (["r13"], 12)
 
 
 def test_rows_are_found_filtered_and_sorted_page_by_page(batch):
@@ -311,3 +324,16 @@ def test_labels_are_found_in_every_kind_of_index(index):
     assert found.positions.tolist() == [59_999]
     assert found.searched == 60_000
     assert LabelSearch(index).find("[", 60).positions.size == 0
+
+
+def test_the_row_with_just_this_label_is_found_behind_more_than_are_listed():
+    labels = [f"x-{n}" for n in range(60_000)] + ["x"]
+    found = LabelSearch(pd.Index(labels)).find("X", 60)
+    assert (found.positions[0], found.exact, len(found.positions)) == (60_000, 1, MOST_FOUND)
+    assert found.searched == 60_001
+
+
+def test_a_label_that_has_the_text_twice_is_found_once():
+    found = LabelSearch(pd.Index(["aXa", "xx x", "b", "x", "x"])).find("x", 60)
+    assert found.positions.tolist() == [3, 4, 0, 1]
+    assert found.exact == 2

@@ -18,13 +18,14 @@ const ROW_COLUMNS = [
 ];
 const ASK_AGAIN = 700; // ms, while the kernel still reads
 
-function rowRangeWords({ rows: { length }, of, start, known, searched, total }) {
+function rowRangeWords({ rows: { length }, of, start, known, searched, total, most }) {
   const range = length
     ? `${number(start + 1)} to ${number(start + length)} of ${counted(of, "row")}`
     : "no such row";
   const labels = searched < total ? `, ${number(searched)} of ${number(total)} labels searched` : "";
   const read = known < total ? `, ${number(known)} of ${number(total)} rows read` : "";
-  return range + labels + read;
+  const found = most === null ? "" : `, among the first ${number(most)} labels found`;
+  return range + found + labels + read;
 }
 
 export class RowTable {
