@@ -15,7 +15,7 @@ from flownb.api.awaiting import awaited
 from flownb.api.how_far import HowFarReader
 from flownb.api.job import Job, find_job, store_of
 from flownb.api.progress import Progress
-from flownb.api.waiting import FlowOutcome, polls, read_outcome, reasons, warn_of_removed, within
+from flownb.api.waiting import FlowOutcome, is_over, polls, read_outcome, reasons, warn_of_removed, within
 from flownb.arguments import flag, one_of, text
 from flownb.connection import Connection
 from flownb.state.eta import estimate
@@ -322,7 +322,7 @@ class Flow(Generic[Value]):
         return self
 
     def _has_ended(self, show: Callable[[], None] | None) -> bool:
-        has_ended = self._stored.flow_state.catch_up().state is not None
+        has_ended = is_over(self._stored)
         if not has_ended:
             self._while_waiting()
             has_ended = self._is_held()

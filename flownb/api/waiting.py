@@ -10,21 +10,23 @@ from typing import Any, NamedTuple, TypeVar
 
 from flownb.api.awaiting import end_if_given_up
 from flownb.api.batch_ends import batch_ends
-from flownb.api.job import find_job
+from flownb.api.job import Job
 from flownb.arguments import seconds
 from flownb.connection import patience
 from flownb.diagnosis.explain import explain
 from flownb.diagnosis.flow_reasons import completed_without
 from flownb.diagnosis.reasons import Reason, in_words
-from flownb.errors import FlowFailed, FlowStuck, JobMissing, ServerError, ServerUnreachable
+from flownb.errors import FlowFailed, FlowStuck, JobMissing, ServerError, ServerUnreachable, job_missing
 from flownb.state import failed_jobs
 from flownb.state.removed_jobs import count_removed
 from flownb.state.stored_flow import COUNT_PATIENCE_SECONDS, StoredFlow
+from flownb.wire import keys
 from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED
 
 T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.002, 0.25  # between two questions whether the flow has ended
+FIRST_ROUND_SECONDS = 0.2  # of waiting, before the tree is read for what other programs have left unwritten
 PAUSE_GROWTH = 1.3  # each pause is so many times the one before
 SILENCE_SECONDS = 10.0  # of waiting, after which a flow without running jobs is explained
 RECHECK_SECONDS = (
@@ -65,6 +67,11 @@ def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: obj
                 is_explained, explain_at = _explain(stored, is_explained), waited + SILENCE_SECONDS
         batch_ends.wait_for_more(ends, min(pause, left))
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
+
+
+def is_over(stored: StoredFlow) -> bool:
+    """Say whether a flow that is waited for has ended; in time, write what other programs have left unwritten."""
+    return stored.flow_state.catch_up(rounds_after=FIRST_ROUND_SECONDS).state is not None
 
 
 def _vanished(stored: StoredFlow, error: JobMissing) -> JobMissing:
@@ -137,13 +144,15 @@ class FlowOutcome(NamedTuple):
 
 def read_outcome(stored: StoredFlow) -> FlowOutcome:
     """Return the root's value, or the failure to raise, of a flow that has ended."""
-    root = stored.store.jobs.read([stored.root], ("finishedOn",))[0]
-    finished = root.finished_on if root else None
     ended, cause = stored.flow_state.end()
+    root = stored.store.jobs.read([stored.root], ("finishedOn", "returnvalue", "fl"))[0]
+    finished = root.finished_on if root else None
     if ended == CANCELLED:
         return FlowOutcome(None, was_cancelled(stored), finished)
     if ended == COMPLETED:
-        return FlowOutcome(find_job(stored.store, stored.root).returnvalue, None, finished)
+        if root is None:
+            raise job_missing(keys.short(stored.root, stored.store.prefix))
+        return FlowOutcome(Job(root, store=stored.store).returnvalue, None, finished)
     return FlowOutcome(None, _failure(stored, cause), finished)
 
 

@@ -7,6 +7,7 @@ twice. While nobody is there to catch up, the flow stands still.
 
 from __future__ import annotations
 
+import math
 import time
 
 from flownb.state.shape import Shape
@@ -42,19 +43,22 @@ class CatchUp:
         self._failed: dict[str, int] = {}  # parent -> failed children at the last round
         self._parents: list[str] = []  # filled by the first round
         self._next_round = 0.0  # of the monotonic clock
+        self._first_asked = math.inf  # the same
 
-    def catch_up(self, finished: str | None) -> bool:
+    def catch_up(self, finished: str | None, root_finished: str | None, rounds_after: float) -> bool:
         """Write what is missing, unless the last round was just now; return whether anything changed.
 
-        `finished` is when the flow ended, as its record has it.
+        `finished` is when the flow ended, as its record has it, `root_finished` when its root did. The first round may
+        be put off until `rounds_after` seconds after the first call.
         """
-        if self._store.jobs.read_finished(self._shape.root) != finished:
+        if root_finished != finished:
             self._store.missed_writes.write_flow_end(self._shape.root)
             return True
         if finished is not None:
             return False
         began = time.monotonic()
-        if began < self._next_round:
+        self._first_asked = min(self._first_asked, began)
+        if began < max(self._next_round, self._first_asked + rounds_after):
             return False
         self._parents = self._parents or [parent for parent, groups in self._shape.branches() if groups]
         # In this order: a shared job that fails between the two notifies all of its parents in the second.

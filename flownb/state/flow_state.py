@@ -49,8 +49,11 @@ class FlowState(ABC):
         """Return how the flow ended. Raises `JobMissing` for a flow that is gone: it will not end."""
 
     @abstractmethod
-    def catch_up(self) -> End:
-        """Write what other programs' workers left unwritten; then return how the flow ended, as `end` does."""
+    def catch_up(self, *, rounds_after: float = 0.0) -> End:
+        """Write what other programs' workers left unwritten; then return how the flow ended, as `end` does.
+
+        Who asks again and again may leave the whole tree unread for the first `rounds_after` seconds.
+        """
 
     @abstractmethod
     def explore(self) -> None:
@@ -83,20 +86,24 @@ class OwnFlowState(FlowState):
     def record(self) -> dict[str, str]:
         record = self._store.flows.read(self._flow)
         if record:
-            record = _with_roots_end(self._store, self.root, record)
+            finished = self._store.jobs.read_finished(self.root) if "ended" in record else None
+            record = _with_roots_end(self._store, self.root, record, finished)
         self._note_end("ended" in record)
         return record
 
     def end(self) -> End:
-        record = _with_roots_end(self._store, self.root, self._store.flows.read_end_fields(self._flow))
+        record, finished = self._store.flows.read_both_ends(self._flow, self.root)
+        record = _with_roots_end(self._store, self.root, record, finished)
         self._note_end("ended" in record)
         return End(record.get("ended"), record.get("cause"))
 
-    def catch_up(self) -> End:
+    def catch_up(self, *, rounds_after: float = 0.0) -> End:
         if self._store.read_only:
             return self.end()
-        record = self._store.flows.read_end_fields(self._flow)
-        if record.get("ended") != CANCELLED and self._catch_up.catch_up(record.get("finished")):
+        record, finished = self._store.flows.read_both_ends(self._flow, self.root)
+        if record.get("ended") != CANCELLED and self._catch_up.catch_up(
+            record.get("finished"), finished, rounds_after
+        ):
             return self.end()
         self._note_end("ended" in record)
         return End(record.get("ended"), record.get("cause"))
@@ -157,7 +164,7 @@ class FoundFlowState(FlowState):
             raise JobMissing(_GONE)
         return End(record.get("ended"), record.get("cause"))
 
-    def catch_up(self) -> End:
+    def catch_up(self, *, rounds_after: float = 0.0) -> End:
         """Write nothing: no flow of flownb's is there to be written to."""
         return self.end()
 
@@ -178,12 +185,14 @@ def state_of(record: Mapping[str, str], root: JobRecord | None) -> str:
     return (root.state if root else None) or WAITING
 
 
-def _with_roots_end(store: Store, root: str, record: dict[str, str]) -> dict[str, str]:
-    """Return a record with the root's own end: another program may have ended the root, or put it back since."""
+def _with_roots_end(store: Store, root: str, record: dict[str, str], finished: str | None) -> dict[str, str]:
+    """Return a record with the root's own end: another program may have ended the root, or put it back since.
+
+    `finished` is when the root ended, as its hash has it; it is asked of a flow that has ended by its record.
+    """
     if record.get("ended") == CANCELLED:
         return record
-    finished = store.jobs.read_finished(root) if "ended" in record else None
-    if finished is not None and finished == record.get("finished"):
+    if "ended" in record and finished is not None and finished == record.get("finished"):
         return record
     job = store.jobs.read([root], ("finishedOn",))[0]
     if "ended" in record and job is not None:

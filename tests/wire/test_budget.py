@@ -15,6 +15,8 @@ from redis import Redis
 from redis.connection import AbstractConnection
 
 import flownb as fn
+from flownb.api.flow import stored
+from flownb.api.waiting import is_over
 from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
@@ -161,6 +163,26 @@ def test_running_a_job_is_ten_commands_in_calls_of_many(counter):
     assert asked[0].all_commands <= 10.5
     assert asked[0].bytes_in <= 72
     assert asked[0].bytes_out <= 227
+
+
+def test_waiting_for_a_short_flow_is_one_call_a_look_and_three_for_its_value(counter):
+    def run(flow: fn.Flow) -> fn.Flow:
+        work_off(counter.store, "items")
+        work_off(counter.store, "totals")
+        return flow
+
+    assert run(fn.add(tree(1))).result() == 7  # scripts are loaded
+    flow = fn.add(tree(3))
+
+    with counter.counting(jobs=1) as looked:
+        assert not is_over(stored(flow))
+    run(flow)
+
+    with counter.counting(jobs=1) as waited:
+        assert flow.result() == 7
+
+    assert looked[0].calls == 1, "its tree is read for other programs' sake once it has run for a while"
+    assert waited[0].calls == 4, "a look, how it ended, the root, and whether jobs were removed"
 
 
 def test_a_table_of_all_jobs_is_one_read_a_job_in_calls_of_many(counter):

@@ -174,10 +174,15 @@ class Flows:
         """
         with server_errors():
             found: Any = self._server.client.hmget(self._server.key("flow", flow), *_END_FIELDS)
-        record = {name: codec.text(value) for name, value in zip(_END_FIELDS, found, strict=True) if value}
-        if record.pop("root", None) is None:
-            raise errors.JobMissing("the flow is not on this server any more; its data were removed")
-        return record
+        return _end_in(found)
+
+    def read_both_ends(self, flow: str, root: str) -> tuple[dict[str, str], str | None]:
+        """Return, in one read, `read_end_fields` and when the root ended (ms), as its own hash has it."""
+        with self._server.pipeline() as pipe:
+            pipe.hmget(self._server.key("flow", flow), *_END_FIELDS)
+            pipe.hget(root, "finishedOn")
+            found, finished = pipe.execute()
+        return _end_in(found), codec.text_or_none(finished)
 
     def read_end_by_job(self, named: str) -> str | None:
         """Return how the flow that a job's hash names has ended; None if it has not, or is gone."""
@@ -283,3 +288,11 @@ class Flows:
         """Say whether the flow has jobs that nobody needs any more, which are still to be cancelled."""
         with server_errors():
             return bool(self._server.client.sismember(self._server.key("cancelled"), flow))
+
+
+def _end_in(found: Sequence[bytes | None]) -> dict[str, str]:
+    """Return the end that fields of a flow's record have, in the order of `_END_FIELDS`."""
+    record = {name: codec.text(value) for name, value in zip(_END_FIELDS, found, strict=True) if value}
+    if record.pop("root", None) is None:
+        raise errors.JobMissing("the flow is not on this server any more; its data were removed")
+    return record
