@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -124,8 +123,13 @@ class CallsOfRows(RowCalls):
 
     def _call(self, job: Job, data: Sequence[Any], index: Any, positions: Sequence[int]) -> Any:
         try:
-            value = call_with_rows(self._task, job, data, index)
-            return self._await(value) if inspect.isawaitable(value) else value
+            call = self._host.call
+            end = call(self._task.is_async, call_with_rows, self._task, job, data, index)
+            assert isinstance(end, tuple)  # in a slot's thread
+            value, error = end
+            if error is not None:
+                raise error
+            return value
         finally:
             if self.account.of_row:
                 self._share_spent(positions)

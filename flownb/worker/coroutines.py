@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flownb.api.spending import Account
@@ -47,7 +48,13 @@ class InLoop(Runner):
     async def _run(self, held: Held, work: Work, end: Callable[[Held, Outcome], None]) -> None:
         try:
             outcome = await run_in_loop(
-                held.taken, work, self._store, lambda: self._is_given_up, self._log, self._account
+                held.taken,
+                work,
+                self._store,
+                lambda: self._is_given_up,
+                partial(keeper.page.note_row, held.entry),
+                self._log,
+                self._account,
             )
         except BaseException as error:  # not the function's, which are outcomes
             outcome = failed_as_stored(held.taken, error)
@@ -133,7 +140,9 @@ class Coroutines:
         except Exception as error:
             of.tell((held, failed_as_stored(held.taken, error), 0.0))
             return
-        if not work.is_async:  # it was, when it was looked at; an older version may be another
+        if not work.runs_in_loop(
+            held.taken
+        ):  # it did, when it was looked at; an older version may be another
             of.tell(held)
             return
         for before_run in of.hooks.before_run:

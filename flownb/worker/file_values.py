@@ -21,6 +21,7 @@ from flownb.wire.store import Store
 LARGE_BYTES = 262_144  # of text or JSON, above which it goes to a file where a folder was given
 LARGE_PART_BYTES = 16_384  # of a part of what is larger than that, which then goes to a file of its own
 WHERE = "the returned value"
+WRITTEN_AT_ONCE = (str, int, float, bool, type(None), dict, list)  #: types whose text is made without a file
 _NUMBERS = frozenset({int, float, bool, type(None)})
 
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from flownb.wire import keys
-from flownb.wire.many_rows import holds_rows
 from flownb.worker.blocker import Blocker
 from flownb.worker.coroutines import Coroutines
 from flownb.worker.fetching import Fetching
@@ -46,8 +45,7 @@ class Lane:
 
     def put(self, held: Held) -> None:
         self.held += 1
-        taken = held.taken
-        if self._is_async(taken) and not holds_rows(taken.record.bind):
+        if self._is_async(held.taken):
             self._coroutines.put(held)
         else:
             self._threads.put(held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Self
 
@@ -22,8 +22,10 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.records import JobRecord
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
-from flownb.worker.file_values import NoFolder, ReturnedValues
+from flownb.worker.file_values import WRITTEN_AT_ONCE, NoFolder, ReturnedValues
+from flownb.worker.hosts import Host, at_once
 from flownb.worker.job_files import rows_of
+from flownb.worker.retry_policy import RetryPolicy
 from flownb.worker.run_log import current
 from flownb.worker.run_outcomes import held, outcome_of_error, rate_limited
 from flownb.worker.steps_so_far import NoteStep, RowSoFar
@@ -52,12 +54,12 @@ class _RowJob(Job):
 class RowCalls:
     """The rows of one run of a job, in the process that runs them."""
 
-    def __init__(self, taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> None:
+    def __init__(self, taken: Taken, work: Work, store: Store, host: Host) -> None:
         self.of_job = Run(taken)
         self._taken = taken
         self._work = work
         self._store = store
-        self._await = await_
+        self._host = host
         bind = json.loads(taken.record.bind or "{}")
         self._large = bind.get("large")
         self._has_files = "files" in bind
@@ -72,7 +74,16 @@ class RowCalls:
     def begin(self, so_far: Mapping[int, RowSoFar], note_step: NoteStep) -> None:
         """Go on with rows where their steps have come to: those of one task have none."""
 
+    @property
+    def may_wait(self) -> bool:
+        """May the thread that runs the rows wait for the server?"""
+        return self._host.may_wait
+
     def call(self, position: int) -> str | Outcome:
+        """Run the row at a position of the job, in a slot's thread: as `calling` does."""
+        return at_once(self.calling(position))
+
+    async def calling(self, position: int) -> str | Outcome:
         """Run the row at a position of the job: return the JSON text of its value, or what its error means for it.
 
         An outcome that is ``returned`` is one of the job: its queue is held. Raises what says that this run of the
@@ -80,17 +91,29 @@ class RowCalls:
         """
         if self._log is not None:
             self._log.begin_row(self._positions[position])
-        job = self.job(position)
+        job, host = self.job(position), self._host
         try:
-            return self._text_of(self._work.call(job, self._await), position)
-        except NoFolder as error:
-            return held(self._taken, error, self._store)
-        except RateLimitError as error:
-            return rate_limited(self._taken, error, self._work.retry, job)
+            if self._large and not host.may_wait:
+                await host.aside(getattr, job, "data")
+            end = host.call(self._work.is_async, self._work.processor, job)
+            value, error = end if isinstance(end, tuple) else await end
+            if error is not None:
+                raise error
+            if host.may_wait or type(value) in WRITTEN_AT_ONCE:
+                return self._text_of(value, position)
+            return await host.aside(self._text_of, value, position)
         except (UnknownTask, JobElsewhere, SetupFailed):
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
-            return outcome_of_error(self._taken, error, self._work.retry, job)
+            return await host.aside(self._outcome_of, error, self._work.retry, job)
+
+    def _outcome_of(self, error: BaseException, retry: RetryPolicy, job: Job) -> Outcome:
+        """Return what it means for a row that its function has raised. Whoever is asked may take long."""
+        if isinstance(error, NoFolder):
+            return held(self._taken, error, self._store)
+        if isinstance(error, RateLimitError):
+            return rate_limited(self._taken, error, retry, job)
+        return outcome_of_error(self._taken, error, retry, job)
 
     def _text_of(self, value: Any, position: int) -> str:
         try:

@@ -57,10 +57,10 @@ class RowRunner:
         """Make ready to run these rows."""
         raise NotImplementedError
 
-    def run(self) -> Outcome | None:
+    async def run(self) -> Outcome | None:
         """Run rows until none is left, or much was returned; return the outcome with which the job's run ends early.
 
-        What `RowCalls.call` raises ends the run, and so does `JobCrashed` where no row is to blame.
+        What `RowCalls.calling` raises ends the run, and so does `JobCrashed` where no row is to blame.
         """
         raise NotImplementedError
 
@@ -77,14 +77,13 @@ class RowRunner:
 
 
 class RowsInThread(RowRunner):
-    """Runs rows in the slot's own thread; each is noted as it ends."""
-
-    notes_at_once = True
+    """Runs rows in the slot's own thread, or in the loop; each is noted as it ends."""
 
     def __init__(self, calls: RowCalls, note_row: Callable[[int], None]) -> None:
         super().__init__()
         self._calls = calls
         self._note_row = note_row  # that begins
+        self.notes_at_once = calls.may_wait
 
     def begin(self, rows: RowsToRun) -> None:
         # The slot takes from the head, whoever takes the rest from the end: no lock.
@@ -93,8 +92,8 @@ class RowsInThread(RowRunner):
         if rows.steps is not None:
             self._calls.begin(rows.steps.rows(rows.positions), rows.note_step)
 
-    def run(self) -> Outcome | None:
-        take, call, note, clock = self._left.popleft, self._calls.call, self._note, time.monotonic
+    async def run(self) -> Outcome | None:
+        take, call, note, clock = self._left.popleft, self._calls.calling, self._note, time.monotonic
         note_row, account = self._note_row, self._calls.account
         began, characters = clock(), 0
         while characters < MOST_NEW_CHARACTERS:
@@ -103,7 +102,7 @@ class RowsInThread(RowRunner):
             except IndexError:
                 break
             note_row(position)
-            end = call(position)
+            end = await call(position)
             if isinstance(end, str):
                 characters += len(end)
             elif end.kind == "returned":
@@ -142,7 +141,7 @@ class CallsInThread(RowRunner):
         if rows.steps is not None:
             self._calls.begin(rows.steps.rows(rows.positions), rows.note_step)
 
-    def run(self) -> Outcome | None:
+    async def run(self) -> Outcome | None:
         characters = 0
         while characters < MOST_NEW_CHARACTERS:
             try:
@@ -196,7 +195,7 @@ class RowsInProcess(RowRunner):
         self._is_sent = False
         self._note = rows.note
 
-    def run(self) -> Outcome | None:
+    async def run(self) -> Outcome | None:
         while self.left():
             try:
                 return self._run_in_process()

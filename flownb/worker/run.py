@@ -18,7 +18,8 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.captured_output import Captured
-from flownb.worker.file_values import NoFolder
+from flownb.worker.file_values import WRITTEN_AT_ONCE, NoFolder
+from flownb.worker.hosts import GivenUp, Host, InLoop, InSlot, at_once
 from flownb.worker.retry_policy import BackoffRetry
 from flownb.worker.row_runners import CallsInThread, RowRunner, RowsInThread
 from flownb.worker.run_log import RunLog
@@ -40,7 +41,7 @@ from flownb.worker.step_calls import calls_for
 from flownb.worker.step_of_rows import calls_of_work
 from flownb.worker.telling import RunAccount
 from flownb.worker.weighed_rows import weighed_rows
-from flownb.worker.work import GivenUp, Work
+from flownb.worker.work import Work
 
 
 def run(
@@ -81,8 +82,7 @@ def _run(
 ) -> Outcome:
     bind = taken.record.bind
     if bind is not None and holds_rows(bind):
-        weighed = weighed_rows(taken, work, store) if taken.is_unweighed else None
-        return weighed or run_rows(taken, work, store, _rows_in_thread(taken, work, store, await_, note_row))
+        return at_once(_run_rows(taken, work, store, InSlot(await_), note_row))
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
     this = Run(taken)
@@ -95,16 +95,18 @@ def _run(
     return parked(taken, this) if this.waits else outcome
 
 
-def _rows_in_thread(
-    taken: Taken,
-    work: Work,
-    store: Store,
-    await_: Callable[[Any], Any],
-    note_row: Callable[[int], None],
-) -> RowRunner:
+async def _run_rows(
+    taken: Taken, work: Work, store: Store, host: Host, note_row: Callable[[int], None]
+) -> Outcome:
+    weighed = await host.aside(weighed_rows, taken, work, store) if taken.is_unweighed else None
+    if weighed is not None:
+        return weighed
+    runner: RowRunner
     if work.rows_a_call is None:
-        return RowsInThread(calls_for(taken, work, store, await_), note_row)
-    return CallsInThread(calls_of_work(taken, work, store, await_), work.rows_a_call)
+        runner = RowsInThread(calls_for(taken, work, store, host), note_row)
+    else:
+        runner = CallsInThread(calls_of_work(taken, work, store, host), work.rows_a_call)
+    return await run_rows(taken, work, store, runner, host)
 
 
 def _outcome_of(taken: Taken, error: BaseException, work: Work, store: Store, job: Job) -> Outcome:
@@ -133,24 +135,33 @@ async def run_in_loop(
     work: Work,
     store: Store,
     is_given_up: Callable[[], bool],
+    note_row: Callable[[int], None],
     log: RunLog | None,
     account: Account,
 ) -> Outcome:
     """Run a job of an `async` function in the loop that runs, as `run` does in a slot's thread."""
     current_account.set(account)  # in a context of its own: each job is a task of the loop
     with Captured(log):
-        outcome = await _run_in_loop(taken, work, store, is_given_up)
+        outcome = await _run_in_loop(taken, work, store, is_given_up, note_row)
     return with_spent(outcome if log is None else with_lines(taken, outcome, log.take()), account.spent)
 
 
-async def _run_in_loop(taken: Taken, work: Work, store: Store, is_given_up: Callable[[], bool]) -> Outcome:
+async def _run_in_loop(
+    taken: Taken,
+    work: Work,
+    store: Store,
+    is_given_up: Callable[[], bool],
+    note_row: Callable[[int], None],
+) -> Outcome:
+    if holds_rows(taken.record.bind):
+        return await _run_rows(taken, work, store, InLoop(is_given_up), note_row)
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
     this = Run(taken)
     job = Job(taken.record, store=store, run=this)
     try:
         value = await work.processor(job)
-        if type(value) in _SMALL:
+        if type(value) in WRITTEN_AT_ONCE:
             outcome = completed(taken, value, store, work.version)
         else:  # a frame or a picture is written to a file
             outcome = await asyncio.to_thread(completed, taken, value, store, work.version)
@@ -166,6 +177,3 @@ async def _outcome_in_loop(taken: Taken, error: BaseException, work: Work, store
         return _outcome_of(taken, error, work, store, job)
     # Whoever is asked may take long, or be async.
     return await asyncio.to_thread(_outcome_of, taken, error, work, store, job)
-
-
-_SMALL = (str, int, float, bool, type(None), dict, list)

@@ -1,7 +1,8 @@
 """Run a many-row job: each row as if it were a job of its own; what is done is kept while others are still open.
 
-Two threads see to a run. The slot's thread runs the rows, or waits for the process that does; the thread of
-`row_watch.py` saves what is done, and delegates the rows that have not begun when one of them takes long.
+Two threads see to a run. The slot's thread runs the rows, or waits for the process that does; rows of `async` functions
+run in the worker's loop, which hands to other threads what waits for the server. The thread of `row_watch.py` saves
+what is done, and delegates the rows that have not begun when one of them takes long.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from flownb.adding.child_jobs import Run
 from flownb.api.job import Job
 from flownb.errors import FlownbError, JobElsewhere, ServerError
+from flownb.files.rows_in_files import SMALL_BYTES
 from flownb.tasks.binding import UnknownTask
 from flownb.tasks.setup import SetupFailed
 from flownb.wire import stored_steps
@@ -27,11 +28,11 @@ from flownb.wire.store.job_records import Taken
 from flownb.wire.store.jobs import PartOfRows
 from flownb.worker.calls_of_rows import calls_of, halves
 from flownb.worker.delegate_rows import delegate_rows
-from flownb.worker.job_files import JobFiles
+from flownb.worker.hosts import GivenUp, Host
 from flownb.worker.patient_calls import patiently
 from flownb.worker.row_results import RowResults
 from flownb.worker.row_runners import RowRunner, RowsToRun
-from flownb.worker.row_spending import spent_before, tell_spent
+from flownb.worker.row_spending import spent_before
 from flownb.worker.row_watch import row_watch
 from flownb.worker.rows_going_on import RowsGoingOn
 from flownb.worker.run_outcomes import (
@@ -43,66 +44,77 @@ from flownb.worker.run_outcomes import (
     returned,
     without_setup,
 )
+from flownb.worker.saved_rows import SavedRows
 from flownb.worker.steps_so_far import RowSoFar, StepsSoFar
-from flownb.worker.work import GivenUp, Work, options_of
+from flownb.worker.work import Work, options_of
 
 SLICE_SECONDS = 0.1  # for which a row may hold up those behind it
 FEW_ROWS = 4  # among which a slow one counts as all others
 SAVE_SECONDS = 1.0  # of work after which the rows that are done are written down
-STEP_SECONDS = 0.05  # that a step takes at least after which the steps that are done are written down at once
-SAVING_SHARE = 0.05  # of the time that writing down steps may take
 
 
-def run_rows(taken: Taken, work: Work, store: Store, runner: RowRunner) -> Outcome:
+async def run_rows(taken: Taken, work: Work, store: Store, runner: RowRunner, host: Host) -> Outcome:
     """Run the rows of a job that are open yet and return the job's outcome; whatever happens, this returns."""
     run = RowsRun(taken, store, runner, work)
     try:
-        run.resume()
-        run.results.run_by(work.version, run.open)
-        if taken.deferred is not None:
-            return run.with_open_rows(failed_by(taken, taken.deferred))
-        return run.run()
-    except UnknownTask:
-        return put_off(taken)
-    except SetupFailed as error:
-        return run.broken_off(without_setup(taken, str(error)))
-    except (JobElsewhere, GivenUp):  # the run does not count: its rows are another run's by now
-        return returned(taken)
+        is_quick = host.may_wait or run.begins_with_nothing
+        unrun = run.resume_open() if is_quick else await host.aside(run.resume_open)
+        return unrun or await run.run(host)
     except BaseException as error:
-        job = Job(taken.record, store=store, run=run.of_job)
-        return run.broken_off(outcome_of_error(taken, error, work.retry, job))
+        return await host.aside(run.outcome_of, error)
 
 
-class RowsRun:
+class RowsRun(SavedRows):
     """One run of a many-row job. What the watch may change meanwhile is changed under the runner's lock."""
 
     def __init__(self, taken: Taken, store: Store, runner: RowRunner, work: Work) -> None:
-        self.taken = taken
+        super().__init__(taken, store, runner)
         self.steps = len(work.names)  # of each row, where there are several
         self.rows_a_call = work.rows_a_call or 1
         # Does it make one call a run, whose timeout is the job's?
         self.is_one_call = work.rows_a_call is not None and bool(options_of(taken).timeout)
         self.later: list[list[int]] = []  #: calls for the runs after this one, where it is one call
-        self.store = store
-        self.runner = runner
-        self.record = taken.record
+        self.work = work
         self.bind: dict[str, Any] = json.loads(taken.record.bind or "{}")
-        self.of_job = Run(taken)
-        self.files = JobFiles(taken, store)
         self.going_on = RowsGoingOn(taken, work, store, self.bind, self.files.rows)
         self.slice = self.bind.get("slice", 0) / 1000 or SLICE_SECONDS
         # What changes while the rows run:
         self.open: list[int] = []  #: positions of the rows that this run has to run
-        self.results = RowResults.empty(0)
-        self.to_retry: list[int] = []  #: positions of rows that failed in this run, but not for good
         self.last_retry: Outcome | None = None  #: with which the last of these would have ended its own job
         self.waiting: list[int] = []  #: positions of open rows that are put off beyond this run
         self.may_delegate: bool | None = None  #: found out when it is asked first
         self.is_over = False
         self.error: BaseException | None = None  #: of the watch, for the slot to raise
         # What the watch knows, in monotonic time:
-        self.began = self.saved = self.last_move = self.next_save_of_steps = 0.0
+        self.began = self.last_move = 0.0
         self.left_then = -1  #: rows that had not begun at the last look
+
+    @property
+    def begins_with_nothing(self) -> bool:
+        """Has the run nothing to read from the server or a file before it begins?"""
+        is_first = self.record.attempts_started <= 1 and not self.taken.is_suspect
+        return is_first and not ("kept" in self.bind or self.files.rows.are_in_file)
+
+    def _ends_with_nothing(self) -> bool:
+        """Has the run nothing to ask the server, or to write to a file, once its rows have ended? Then it is over."""
+        results = self.results
+        is_open = self.going_on.places or self.later or self.to_retry or results.value.due
+        if is_open or "slice" in self.bind or results.value.errors or self.error is not None:
+            return False
+        if sum(len(text or "") for text in results.texts) > SMALL_BYTES:
+            return False
+        self.is_over = self.runner.lock.acquire(blocking=False)  # not while the watch saves it
+        if self.is_over:
+            self.runner.lock.release()
+        return self.is_over
+
+    def resume_open(self) -> Outcome | None:
+        """Make ready to run the open rows; return the outcome of a job that is to fail unrun."""
+        self.resume()
+        self.results.run_by(self.work.version, self.open)
+        if self.taken.deferred is None:
+            return None
+        return self.with_open_rows(failed_by(self.taken, self.taken.deferred))
 
     def resume(self) -> None:
         """Find out which rows are open: all of them, or those that an earlier run has left."""
@@ -148,7 +160,7 @@ class RowsRun:
         saved.spent = self._spent_before(left)
         open = sorted(saved.errors) if saved.open is None else saved.open
         if self.files.is_in_file(part):
-            self._save_part(self.results.text(open), (0, 0))  # the file goes
+            self.save_part(self.results.text(open), (0, 0))  # the file goes
         self.results.reopen(open)
         now = _now()
         saved.due = {row: due for row, due in saved.due.items() if due > now}
@@ -165,17 +177,35 @@ class RowsRun:
                 self._note(row, failed_by(self.taken, crashed(dead[row])), 0.0, {})
                 self.open.remove(row)
 
-    def run(self) -> Outcome:
+    async def run(self, host: Host) -> Outcome:
         """Run the open rows, one after the other, and return the job's outcome."""
         self.began = self.saved = self.last_move = time.monotonic()
-        self.runner.begin(RowsToRun(self.open, self._note, self.results.steps, self._note_step))
+        self.runner.begin(RowsToRun(self.open, self._note, self.results.steps, self.note_step))
         row_watch.add(self)
         try:
-            early_end = self._run_all()
-        finally:
-            row_watch.remove(self)
-            with self.runner.lock:  # a look that has begun ends first
-                self.is_over = True
+            early_end = await self._run_all(host)
+        except BaseException:
+            await host.aside(self._end_looks)
+            raise
+        if host.may_wait or (early_end is None and self._ends_with_nothing()):
+            return self._end(early_end)
+        return await host.aside(self._end, early_end)
+
+    async def _run_all(self, host: Host) -> Outcome | None:
+        early_end = None
+        while early_end is None and self.runner.left():
+            early_end = await self.runner.run()
+            if early_end is None and self.runner.left():  # much was returned
+                await host.aside(self._delegate_left)
+        return early_end
+
+    def _end_looks(self) -> None:
+        row_watch.remove(self)
+        with self.runner.lock:  # a look that has begun ends first
+            self.is_over = True
+
+    def _end(self, early_end: Outcome | None) -> Outcome:
+        self._end_looks()
         if self.error is not None:
             raise self.error
         if early_end is not None:
@@ -183,14 +213,16 @@ class RowsRun:
         self._note_run_time(time.monotonic() - self.began)
         return self._outcome()
 
-    def _run_all(self) -> Outcome | None:
-        early_end = None
-        while early_end is None and self.runner.left():
-            early_end = self.runner.run()
-            if early_end is None and self.runner.left():  # much was returned
-                with self.runner.lock:
-                    self._take_and_delegate(time.monotonic() - self.began)
-        return early_end
+    def outcome_of(self, error: BaseException) -> Outcome:
+        """Return the outcome of a run that has raised this."""
+        if isinstance(error, UnknownTask):
+            return put_off(self.taken)
+        if isinstance(error, SetupFailed):
+            return self.broken_off(without_setup(self.taken, str(error)))
+        if isinstance(error, JobElsewhere | GivenUp):  # it does not count: its rows are another run's by now
+            return returned(self.taken)
+        job = Job(self.record, store=self.store, run=self.of_job)
+        return self.broken_off(outcome_of_error(self.taken, error, self.work.retry, job))
 
     def after_overdue_call(self, end: Outcome, seconds: float) -> Outcome:
         """Return the outcome of a run that is given up in its call."""
@@ -212,7 +244,7 @@ class RowsRun:
         """Return the outcome of a run that ends before all of its rows have; what they have come to is kept."""
         if self.results.has_news:
             with contextlib.suppress(FlownbError):
-                self._save(is_end=True)
+                self.save(is_end=True)
         return self.with_open_rows(outcome)
 
     def with_open_rows(self, outcome: Outcome) -> Outcome:
@@ -246,27 +278,6 @@ class RowsRun:
             self.last_retry = end
         self.results.note_error(position, end, seconds, self.record.attempts_made)
 
-    def _note_step(self, position: int, text: str, seconds: float, spent: Amounts) -> None:
-        """A step of a row has ended, and another one follows."""
-        steps = self.results.steps
-        if steps is None:
-            return
-        if spent:
-            self.results.note_spent(position, spent)
-        steps.note(position, text, seconds)
-        if seconds >= STEP_SECONDS:
-            steps.is_worth_saving = True
-            if self.runner.notes_at_once:
-                with self.runner.lock:
-                    self._save_steps(steps, time.monotonic())
-
-    def _save_steps(self, steps: StepsSoFar, now: float) -> None:
-        if steps.is_worth_saving and now >= self.next_save_of_steps:
-            steps.is_worth_saving = False
-            self._save()
-            self.saved = time.monotonic()
-            self.next_save_of_steps = self.saved + (self.saved - now) / SAVING_SHARE
-
     # ---- while rows run -----------------------------------------------------------------------------
 
     def look(self, now: float) -> bool:
@@ -290,11 +301,11 @@ class RowsRun:
             self._take_and_delegate(now - self.began)
         if now - self.saved > SAVE_SECONDS:
             self.runner.note_ended()
-            self._save()
+            self.save()
             self.saved = time.monotonic()
         elif self.results.steps is not None:
             self.runner.note_ended()
-            self._save_steps(self.results.steps, now)
+            self.save_steps(self.results.steps, now)
 
     def _takes_long(self, now: float, left: int) -> bool:
         """Whether a row runs for longer than a slice, or, where a job finds out how many rows it can hold, all do."""
@@ -321,10 +332,14 @@ class RowsRun:
         size = self.rows_a_call
         self._delegate_from(rest[0], max(1, min(fit or begun, MOST_ROWS) // size) * size)
 
+    def _delegate_left(self) -> None:
+        with self.runner.lock:
+            self._take_and_delegate(time.monotonic() - self.began)
+
     def _delegate_from(self, first: int, rows_a_job: int) -> None:
         self.results.cut(first, rows_a_job)
         del self.open[first:]
-        self._save()
+        self.save()
         self._delegate_rest(rows_a_job)
 
     def _may_delegate(self) -> bool:
@@ -343,25 +358,10 @@ class RowsRun:
         if len(rows) <= kept:
             return
         patiently(lambda: delegate_rows(self.store, self.taken, self.bind, kept, rows, rows_a_job))
-        self._write("data", rows.data(0, kept))
+        self.write("data", rows.data(0, kept))
         self.may_delegate = False
 
     # ---- what becomes of the job --------------------------------------------------------------------
-
-    def _save(self, *, is_end: bool = False) -> None:
-        part, open, counts = self.results.so_far(self.to_retry)
-        self._save_part(self.files.keep(part, open) if is_end else part, counts)
-
-    def _save_part(self, part: str, counts: Sequence[int]) -> None:
-        tell_spent(self.taken, self.store, self.results)
-        (done, failed, *steps), own = counts, self.of_job.own
-        base, id, save = self.taken.base, self.record.id, self.store.jobs.save_rows
-        patiently(lambda: save(base, id, part, done=done, failed=failed, own_run=own, steps=steps))
-        self.results.saved = counts
-
-    def _write(self, field: str, text: str) -> None:
-        base, id, own = self.taken.base, self.record.id, self.of_job.own
-        patiently(lambda: self.store.jobs.update(base, id, field, text, own_run=own))
 
     def _note_run_time(self, seconds: float) -> None:
         """Let the batch's next jobs hold as many rows as fit into a slice; the slowest row of many says little."""
@@ -376,21 +376,21 @@ class RowsRun:
     def _outcome(self) -> Outcome:
         results = self.results
         if moved := self.going_on.note_moved(results):
-            self._save()  # the job says where its rows are before these jobs are stored
+            self.save()  # the job says where its rows are before these jobs are stored
             self.going_on.store_moved(moved, results)
         if self.later and not self.to_retry:
-            self._save()
+            self.save()
             return returned(self.taken)
         if self.to_retry and self.last_retry:
-            self._save(is_end=True)
+            self.save(is_end=True)
             return self.last_retry._replace(reason=results.summary(len(results.texts)), rows=results.ended)
         if results.value.due:
-            self._save(is_end=True)
+            self.save(is_end=True)
             wait = max(min(results.value.due.values()) - _now(), 1)
             return put_off(self.taken, wait)._replace(rows=results.ended)
         text = self.files.keep(results.text(None))
         if results.value.errors and '"fpof":' in (self.record.parent or ""):
-            self._save_part(text, results.all_ended)
+            self.save_part(text, results.all_ended)
             return failed(self.taken, results.summary(len(results.texts)))._replace(rows=results.ended)
         return completed_with(self.taken, text)._replace(rows=results.ended)
 

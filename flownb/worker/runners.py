@@ -21,6 +21,7 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.captured_output import log_of
+from flownb.worker.hosts import GivenUp, InSlot, at_once
 from flownb.worker.job_process import JobProcess
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.overdue_rows import after_overdue_call, after_overdue_step
@@ -34,7 +35,7 @@ from flownb.worker.sent_rows import SentRows
 from flownb.worker.step_calls import outcome_of_crash
 from flownb.worker.steps_so_far import RowSoFar
 from flownb.worker.telling import RunAccount
-from flownb.worker.work import GivenUp, Work, options_of
+from flownb.worker.work import Work, options_of
 
 log = logging.getLogger("flownb.worker")
 
@@ -197,7 +198,7 @@ class InProcess(RemoteRunner):
             return without_setup(taken, self._problem)
         if holds_rows(taken.record.bind):
             rows = self._rows(taken, work)
-            outcome = run_rows(taken, work, self._store, rows)
+            outcome = at_once(run_rows(taken, work, self._store, rows, InSlot()))
             return with_lines(taken, outcome, rows.printed)
         return self._process.run(self._packed(taken, work))
 

@@ -16,6 +16,7 @@ from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.calls_of_rows import CallsOfRows
 from flownb.worker.captured_output import Captured, log_of
+from flownb.worker.hosts import GivenUp, InSlot
 from flownb.worker.row_calls import MOST_NEW_CHARACTERS, RowCalls
 from flownb.worker.rows_page import RowsInPage
 from flownb.worker.run_log import RunLog
@@ -24,7 +25,7 @@ from flownb.worker.step_calls import calls_for
 from flownb.worker.step_of_rows import calls_of_work
 from flownb.worker.steps_so_far import RowSoFar
 from flownb.worker.telling import RunAccount
-from flownb.worker.work import GivenUp, Work
+from flownb.worker.work import Work
 
 
 class SentRows(NamedTuple):
@@ -45,8 +46,10 @@ def run_sent_rows(
         try:
             with Captured(log):
                 if work.rows_a_call is not None:
-                    return _make_calls(calls_of_work(taken, work, store, await_), work.rows_a_call, rows, log)
-                return _run_each(calls_for(taken, work, store, await_), rows, log)
+                    return _make_calls(
+                        calls_of_work(taken, work, store, InSlot(await_)), work.rows_a_call, rows, log
+                    )
+                return _run_each(calls_for(taken, work, store, InSlot(await_)), rows, log)
         finally:
             current_account.reset(token)
     except UnknownTask:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flownb.api.job import Job
@@ -16,24 +15,26 @@ from flownb.files.folder_of_flow import slug
 from flownb.tasks import setup
 from flownb.tasks.binding import UnknownTask
 from flownb.tasks.row_values import RowValues, StepParameters
+from flownb.tasks.task import Task
 from flownb.wire import codec
 from flownb.wire.outcomes import Outcome
 from flownb.wire.plain_json import AS_IT_IS
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
-from flownb.worker.file_values import NoFolder, files_of
+from flownb.worker.file_values import WRITTEN_AT_ONCE, NoFolder, files_of
+from flownb.worker.hosts import Host
 from flownb.worker.row_calls import RowCalls
-from flownb.worker.run_outcomes import held, outcome_of_error, rate_limited
+from flownb.worker.run_outcomes import outcome_of_error
 from flownb.worker.steps_so_far import NOT_BEGUN, NoteStep, RowSoFar
 from flownb.worker.weighing import weights_of
-from flownb.worker.work import NEVER_AWAITED, Work, WorkStep
+from flownb.worker.work import Work, WorkStep
 
 
 class RowsWithSteps(RowCalls):
     """What calls of steps share, for one row or for many: where each row has come to, and what its next step sees."""
 
-    def __init__(self, taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> None:
-        super().__init__(taken, work, store, await_)
+    def __init__(self, taken: Taken, work: Work, store: Store, host: Host) -> None:
+        super().__init__(taken, work, store, host)
         self._so_far: Mapping[int, RowSoFar] = {}
         self._note_step: NoteStep = lambda position, text, seconds, spent: None
 
@@ -61,29 +62,33 @@ class RowsWithSteps(RowCalls):
 class StepCalls(RowsWithSteps):
     """The rows of one run of a job whose rows have steps, in the process that runs them."""
 
-    def __init__(self, taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> None:
-        super().__init__(taken, work, store, await_)
+    def __init__(self, taken: Taken, work: Work, store: Store, host: Host) -> None:
+        super().__init__(taken, work, store, host)
         self._parameters = [StepParameters.of(step.task) for step in work.steps]
         self._ways = [f".{slug(step.task.name)}" for step in work.steps]
 
-    def call(self, position: int) -> str | Outcome:
+    async def calling(self, position: int) -> str | Outcome:
         """Run the steps of a row that are not done, and this job's: return the JSON text of what all have returned so
         far, or an outcome.
 
-        What the outcome means is as in `RowCalls.call`; attempts are those of the step that failed.
+        What the outcome means is as in `RowCalls.calling`; attempts are those of the step that failed.
         """
         if self._log is not None:
             self._log.begin_row(self._positions[position])
         work, so_far, clock = self._work, self._so_far.get(position, NOT_BEGUN), time.monotonic
         texts = list(so_far.texts)
         try:
-            row = self.row_at(position, texts)
+            is_here = self._host.may_wait or not (texts or self._large or self._has_files)
+            read = self.row_at
+            row = read(position, texts) if is_here else await self._host.aside(read, position, texts)
         except Exception as error:  # what an earlier step has returned is in a file that cannot be read
-            return self._failed(error, position, work.step(min(len(texts), work.last_step - 1)), so_far.tried)
+            return await self._host.aside(
+                self._failed, error, position, work.step(min(len(texts), work.last_step - 1)), so_far.tried
+            )
         began = clock()
         for at in range(len(texts), work.last_step):
             tried = so_far.tried if at == len(so_far.texts) else 0
-            end = self._call_step(position, at, row, tried)
+            end = await self._call_step(position, at, row, tried)
             if not isinstance(end, str):
                 return end
             texts.append(end)
@@ -94,9 +99,9 @@ class StepCalls(RowsWithSteps):
                 began = now
         return f"[{','.join(texts)}]"
 
-    def _call_step(self, position: int, at: int, row: RowValues, tried: int) -> str | Outcome:
+    async def _call_step(self, position: int, at: int, row: RowValues, tried: int) -> str | Outcome:
         """Run a step; add what it returns to the row, and return its text."""
-        step = self._work.step(at)
+        step, host = self._work.step(at), self._host
         task = step.task
         parameters = self._parameters[at - self._work.first_step]
         try:
@@ -105,24 +110,32 @@ class StepCalls(RowsWithSteps):
             arguments = parameters.filled(row)
             if parameters.takes_job:
                 arguments["job"] = self._job_of(position, step, tried)
-            if task.setup:
-                value = setup.call(task.runs, task.setup, task.name, arguments)
-            else:
-                value = task.runs(**arguments)
-            if type(value) not in NEVER_AWAITED and inspect.isawaitable(value):
-                value = self._await(value)
-            text = self._text_of_step(value, position, self._ways[at - self._work.first_step])
-            is_plain = type(value) in AS_IT_IS and value == value  # a NaN is null
-            row.add(task.name, value if is_plain else self._read(text))
+            end = host.call(task.is_async, _called, task, arguments)
+            value, raised = end if isinstance(end, tuple) else await end
+            if raised is not None:
+                raise raised
+            way = self._ways[at - self._work.first_step]
+            is_quick, keep = host.may_wait or type(value) in WRITTEN_AT_ONCE, self._text_and_seen
+            text, seen = (
+                keep(value, position, way) if is_quick else await host.aside(keep, value, position, way)
+            )
+            row.add(task.name, seen)
             return text
-        except NoFolder as error:
-            return held(self._taken, error, self._store)
-        except RateLimitError as error:
-            return rate_limited(self._taken, error, step.retry, self._job_of(position, step, tried))
         except (UnknownTask, JobElsewhere, setup.SetupFailed):
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
-            return self._failed(error, position, step, tried)
+            return await self._host.aside(self._end_by, error, position, step, tried)
+
+    def _text_and_seen(self, value: Any, position: int, way: str) -> tuple[str, Any]:
+        """Return the text of what a step has returned, and what the next one sees of it."""
+        text = self._text_of_step(value, position, way)
+        is_plain = type(value) in AS_IT_IS and value == value  # a NaN is null
+        return text, value if is_plain else self._read(text)
+
+    def _end_by(self, error: BaseException, position: int, step: WorkStep, tried: int) -> Outcome:
+        if isinstance(error, NoFolder | RateLimitError):
+            return self._outcome_of(error, step.retry, self._job_of(position, step, tried))
+        return self._failed(error, position, step, tried)
 
     def _failed(self, error: BaseException, position: int, step: WorkStep, tried: int) -> Outcome:
         taken = self._taken_by(step, tried)
@@ -146,9 +159,15 @@ class StepCalls(RowsWithSteps):
         return self._job(record).holding(self.rows[position])
 
 
-def calls_for(taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> RowCalls:
+def _called(task: Task, arguments: dict[str, Any]) -> Any:
+    if task.setup:
+        return setup.call(task.runs, task.setup, task.name, arguments)
+    return task.runs(**arguments)
+
+
+def calls_for(taken: Taken, work: Work, store: Store, host: Host) -> RowCalls:
     """Return what calls the functions of a job's rows."""
-    return (StepCalls if work.steps else RowCalls)(taken, work, store, await_)
+    return (StepCalls if work.steps else RowCalls)(taken, work, store, host)
 
 
 def outcome_of_crash(taken: Taken, work: Work, store: Store, error: Exception, row: RowSoFar) -> Outcome:

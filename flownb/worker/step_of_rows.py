@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flownb.tasks.row_values import StepParameters
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.calls_of_rows import CallsOfRows, End
+from flownb.worker.hosts import Host
 from flownb.worker.step_calls import RowsWithSteps
 from flownb.worker.steps_so_far import NOT_BEGUN
 from flownb.worker.work import Work
@@ -17,8 +18,8 @@ from flownb.worker.work import Work
 class StepOfRows(RowsWithSteps, CallsOfRows):
     """The calls of one run of a job whose rows have come to such a step, in the process that makes them."""
 
-    def __init__(self, taken: Taken, work: Work, store: Store, await_: Callable[[Any], Any]) -> None:
-        super().__init__(taken, work, store, await_)
+    def __init__(self, taken: Taken, work: Work, store: Store, host: Host) -> None:
+        super().__init__(taken, work, store, host)
         self._parameters = StepParameters.of(self._task)
 
     def call_each(self, positions: Sequence[int]) -> Iterator[End]:

@@ -17,7 +17,9 @@ from flownb.tasks import binding, registry, rows_as_arguments
 from flownb.tasks.setup import SetupFailed
 from flownb.tasks.task import Task
 from flownb.wire import keys, stored_steps
+from flownb.wire.many_rows import holds_rows
 from flownb.wire.store.job_records import Taken
+from flownb.wire.stored_steps import StoredStep
 from flownb.worker.added_tasks import added_tasks_on
 from flownb.worker.end_of_batch import EndOfBatch
 from flownb.worker.registered_code import CodeRegistration, is_of_a_cell, registered_code_on
@@ -80,8 +82,7 @@ class TaskWorker(Worker):
     def _work_of_steps(self, taken: Taken) -> Work:
         """Return what runs the steps of a job's rows that are this job's; without one of them nothing runs."""
         steps = []
-        of_rows = stored_steps.steps_in(json.loads(taken.record.bind or "{}"))
-        here = stored_steps.stretch_of(of_rows, taken.record.name)
+        of_rows, here = _steps_of(taken)
         for step in of_rows[here.start : here.stop]:
             task = self._task_for(taken.record.flow, step.queue, step.name)
             if task is None or task.name != step.name:
@@ -105,8 +106,11 @@ class TaskWorker(Worker):
         return self._added.task_for(flow, queue, name, now, is_deployed=self._is_deployed)
 
     def _is_async(self, taken: Taken) -> bool:
+        bind = taken.record.bind
+        if stored_steps.has_steps(bind):
+            return _have_coroutine(taken)
         task = registry.find(taken.record.queue, taken.record.name)
-        return task is not None and task.is_async
+        return task is not None and task.is_async and not (task.batch_size is not None and holds_rows(bind))
 
     def _lane_of(self, base: str) -> tuple[str, int]:
         if not self._is_wide:
@@ -167,6 +171,19 @@ class TaskWorker(Worker):
     def __repr__(self) -> str:
         width = "" if self._is_wide else f"concurrency={self.concurrency}, "
         return f"workers({width}{'running' if self.running else 'not running'})"
+
+
+def _steps_of(taken: Taken) -> tuple[tuple[StoredStep, ...], range]:
+    """Return the steps of a job's rows, and which of them run in this job."""
+    steps = stored_steps.steps_in(json.loads(taken.record.bind or "{}"))
+    return steps, stored_steps.stretch_of(steps, taken.record.name)
+
+
+def _have_coroutine(taken: Taken) -> bool:
+    """Is a step that runs in this job `async`? One of many rows at a time waits in a thread."""
+    steps, here = _steps_of(taken)
+    tasks = [task for step in steps[here.start : here.stop] if (task := registry.find(step.queue, step.name))]
+    return any(task.is_async for task in tasks) and all(task.batch_size is None for task in tasks)
 
 
 def _work_of(task: Task) -> Work:

@@ -11,16 +11,17 @@ from flownb.wire import codec
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.worker.hosts import InSlot
 from flownb.worker.job_files import rows_of
 from flownb.worker.run_outcomes import outcome_of_error
-from flownb.worker.step_calls import StepCalls
+from flownb.worker.step_calls import RowsWithSteps
 from flownb.worker.weighing import Weighed, weights_of
 from flownb.worker.work import Work
 
 
 def weighed_rows(taken: Taken, work: Work, store: Store) -> Outcome | None:
     """Return the outcome with which a job goes back in line, weighed; None where it is to run, as its rows fail."""
-    calls = StepCalls(taken, work, store, lambda awaitable: None)
+    calls = RowsWithSteps(taken, work, store, InSlot(lambda awaitable: None))
     kept = rows_of(taken, store).kept
     try:
         texts = []

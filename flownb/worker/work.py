@@ -15,14 +15,12 @@ from flownb.options import JobOptions
 from flownb.tasks.code import version_name
 from flownb.tasks.setup import SetupFailed, values_of
 from flownb.tasks.task import Task
-from flownb.wire.plain_json import AS_IT_IS
+from flownb.wire.many_rows import holds_rows
 from flownb.wire.store.job_records import Taken
+from flownb.worker.hosts import NEVER_AWAITED
 from flownb.worker.retry_policy import BULLMQ, RetryPolicy
 
 Processor = Callable[[Job], Any]
-
-# What most functions return; to ask such a value whether it is awaited costs half a microsecond.
-NEVER_AWAITED = AS_IT_IS | {dict, list}
 
 
 class WorkStep(NamedTuple):
@@ -97,17 +95,19 @@ class Work:
 
     @property
     def is_async(self) -> bool:
-        """Is what it calls a coroutine function?"""
+        """Is what it calls a coroutine function; of several steps: is one of them?"""
+        if self.steps:
+            return any(step.task.is_async for step in self.steps)
         return inspect.iscoroutinefunction(self.processor) if self.task is None else self.task.is_async
+
+    def runs_in_loop(self, taken: Taken) -> bool:
+        """Does a job need no thread: is what it calls a coroutine function, and not one of many rows at a time?"""
+        return self.is_async and not (self.rows_a_call is not None and holds_rows(taken.record.bind))
 
     @property
     def function(self) -> Callable[..., Any]:
         """The user's function."""
         return self.processor if self.task is None else self.task.function
-
-
-class GivenUp(BaseException):
-    """Ends a run that its worker has given up; not an `Exception`, so that no handler keeps it."""
 
 
 def options_of(taken: Taken) -> JobOptions:

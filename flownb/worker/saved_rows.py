@@ -1,0 +1,72 @@
+"""What is written down of the rows of a many-row job while they run: another run goes on from there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from flownb.adding.child_jobs import Run
+from flownb.wire.amounts import Amounts
+from flownb.wire.store import Store
+from flownb.wire.store.job_records import Taken
+from flownb.worker.job_files import JobFiles
+from flownb.worker.patient_calls import patiently
+from flownb.worker.row_results import RowResults
+from flownb.worker.row_runners import RowRunner
+from flownb.worker.row_spending import tell_spent
+from flownb.worker.steps_so_far import StepsSoFar
+
+STEP_SECONDS = 0.05  # that a step takes at least after which the steps that are done are written down at once
+SAVING_SHARE = 0.05  # of the time that writing down steps may take
+
+
+class SavedRows:
+    """What the rows of one run of a job have come to, in memory and on the server."""
+
+    def __init__(self, taken: Taken, store: Store, runner: RowRunner) -> None:
+        self.taken = taken
+        self.store = store
+        self.runner = runner
+        self.record = taken.record
+        self.of_job = Run(taken)
+        self.files = JobFiles(taken, store)
+        self.results = RowResults.empty(0)
+        self.to_retry: list[int] = []  #: positions of rows that failed in this run, but not for good
+        # Monotonic times: of the last save, and from which on steps may be saved again
+        self.saved = self.next_save_of_steps = 0.0
+
+    def note_step(self, position: int, text: str, seconds: float, spent: Amounts) -> None:
+        """A step of a row has ended, and another one follows."""
+        steps = self.results.steps
+        if steps is None:
+            return
+        if spent:
+            self.results.note_spent(position, spent)
+        steps.note(position, text, seconds)
+        if seconds >= STEP_SECONDS:
+            steps.is_worth_saving = True
+            if self.runner.notes_at_once:
+                with self.runner.lock:
+                    self.save_steps(steps, time.monotonic())
+
+    def save_steps(self, steps: StepsSoFar, now: float) -> None:
+        if steps.is_worth_saving and now >= self.next_save_of_steps:
+            steps.is_worth_saving = False
+            self.save()
+            self.saved = time.monotonic()
+            self.next_save_of_steps = self.saved + (self.saved - now) / SAVING_SHARE
+
+    def save(self, *, is_end: bool = False) -> None:
+        part, open, counts = self.results.so_far(self.to_retry)
+        self.save_part(self.files.keep(part, open) if is_end else part, counts)
+
+    def save_part(self, part: str, counts: Sequence[int]) -> None:
+        tell_spent(self.taken, self.store, self.results)
+        (done, failed, *steps), own = counts, self.of_job.own
+        base, id, save = self.taken.base, self.record.id, self.store.jobs.save_rows
+        patiently(lambda: save(base, id, part, done=done, failed=failed, own_run=own, steps=steps))
+        self.results.saved = counts
+
+    def write(self, field: str, text: str) -> None:
+        base, id, own = self.taken.base, self.record.id, self.of_job.own
+        patiently(lambda: self.store.jobs.update(base, id, field, text, own_run=own))
