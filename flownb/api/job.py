@@ -56,7 +56,9 @@ class Job(JobChanges):
         connection: Connection | None = None,
         run: Run | None = None,
     ) -> None:
-        super().__init__(record, store=store, connection=connection)
+        self._record = record
+        self._store = store
+        self._connection = connection
         self._run = run
         self._data: Any = _UNREAD
 

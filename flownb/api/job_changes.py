@@ -19,14 +19,13 @@ from flownb.wire.store import Store
 
 
 class JobChanges:
-    """A job's record and its store; `Job` adds what it holds."""
+    """A job's record and its store, which `Job` writes: each run of a job makes one, without a further call."""
 
     __slots__ = ("_connection", "_record", "_store")
 
-    def __init__(self, record: JobRecord, *, store: Store, connection: Connection | None = None) -> None:
-        self._record = record
-        self._store = store
-        self._connection = connection
+    _record: JobRecord
+    _store: Store
+    _connection: Connection | None
 
     def retry(self) -> None:
         """Run a failed job again, with all its attempts; what stands above it waits for it again, up to the root.

@@ -46,9 +46,13 @@ def crashed(deaths: int) -> str:
     return f"{CRASHED} {deaths} time{'' if deaths == 1 else 's'}"
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(slots=True)
 class JobRecord:
-    """One stored job, at one moment. Not frozen, as one is made for every job that runs: that costs half as much."""
+    """One stored job, at one moment. Not frozen, as one is made for every job that runs: that costs half as much.
+
+    First come the fields that a worker is given with a job, in the order of `taken_of`, which names none of them: for
+    the same reason.
+    """
 
     key: str  #: ``prefix:queue:id``
     id: str
@@ -58,21 +62,21 @@ class JobRecord:
     data: str = "{}"  #: JSON text
     opts: str = "{}"  #: JSON text, BullMQ's short keys
     timestamp: int = 0  #: created
-    processed_on: int | None = None  #: last start
-    finished_on: int | None = None
-    delay: int = 0
     priority: int = 0
     attempts_made: int = 0
     attempts_started: int = 0
-    stalled: int = 0
-    progress: str | None = None  #: JSON text
-    returnvalue: str | None = None  #: JSON text
-    failed_reason: str | None = None
     stacktrace: str = "[]"  #: JSON list of texts, oldest first
     parent_key: str | None = None
     parent: str | None = None  #: JSON text of BullMQ's ``parent`` field
     flow: str | None = None  #: id of the flow that counts this job
     bind: str | None = None  #: how a task's parameters are filled; see docs/wire-format.md
+    processed_on: int | None = None  #: last start
+    finished_on: int | None = None
+    delay: int = 0
+    stalled: int = 0
+    progress: str | None = None  #: JSON text
+    returnvalue: str | None = None  #: JSON text
+    failed_reason: str | None = None
     why: str | None = None  #: why it ended so: unrecoverable, timeout, stalled, child, cancelled
     keep: str | None = None  #: what is removed of a flow after its end; see docs/wire-format.md
     part: str | None = None  #: JSON text: what the rows of a many-row job have come to so far

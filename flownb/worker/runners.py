@@ -116,6 +116,7 @@ class InThread(Runner):
 
     _log: RunLog | None = None  # of the run; the slot's thread writes, `give_up` takes
     _account: Account | None = None  # the same
+    _entry = -1  # the job's, in the page of held jobs; the slot's thread writes and reads it
 
     def _load(self, taken: Taken, work: Work) -> str | None:
         return work.prepare()
@@ -123,9 +124,14 @@ class InThread(Runner):
     def run(self, taken: Taken, entry: int) -> Outcome:
         if self._problem is not None:
             return without_setup(taken, self._problem)
-        work, note_row = self._work_for(taken), partial(keeper.page.note_row, entry)
-        self._log, self._account = log_of(taken, work), RunAccount(taken, self._store)
-        return run(taken, work, self._store, self._await, note_row, self._log, self._account)
+        self._entry = entry
+        work = self._work_for(taken)
+        self._log = log = log_of(taken, work)
+        self._account = account = RunAccount(taken, self._store)
+        return run(taken, work, self._store, self._await, self._note_row, log, account)
+
+    def _note_row(self, row: int) -> None:
+        keeper.page.note_row(self._entry, row)
 
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
         outcome = super().give_up(taken, error)

@@ -132,25 +132,25 @@ FETCHED_FIELDS = (
 
 def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
     """Make a record of a job that was fetched; `fields` are `FETCHED_FIELDS`, and whether it is ahead or unweighed."""
-    name, data, opts, timestamp, priority, atm, ats, defa, *others = fields
-    parent_key, parent, stacktrace, flow, bind, scheduler, suspect, is_ahead, *unweighed = others
+    (name, data, opts, timestamp, priority, atm, ats, defa) = fields[:8]
+    (parent_key, parent, stacktrace, flow, bind, scheduler, suspect, is_ahead, *unweighed) = fields[8:]
     record = JobRecord(
-        key=keys.job_in(base, id),
-        id=id,
-        queue=keys.queue_of_base(base),
-        name=name,
-        state="active",
-        data=data,
-        opts=opts or "{}",
-        timestamp=_shared_number(timestamp) if timestamp else 0,
-        priority=_shared_number(priority) if priority else 0,
-        attempts_made=_shared_number(atm) if atm else 0,
-        attempts_started=ats,
-        stacktrace=stacktrace or "[]",
-        parent_key=parent_key or None,
-        parent=parent or None,
-        flow=flow or None,
-        bind=bind or None,
+        keys.job_in(base, id),
+        id,
+        keys.queue_of_base(base),
+        name,
+        "active",
+        data,
+        opts or "{}",
+        _shared_number(timestamp) if timestamp else 0,
+        _shared_number(priority) if priority else 0,
+        _shared_number(atm) if atm else 0,
+        ats,
+        stacktrace or "[]",
+        parent_key or None,
+        parent or None,
+        flow or None,
+        bind or None,
     )
     return Taken(
         record, base, token, defa or None, bool(suspect), is_ahead, scheduler or None, bool(unweighed)
