@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from operator import itemgetter
 
 from flownb.errors import JobTimeout
 from flownb.wire.lease_records import Lease, QueueShare
@@ -70,8 +71,8 @@ class HeldJobs:
 
     def shares(self, bases: list[str], lane: Lane) -> list[QueueShare]:
         """Say of each of these queues how many of its jobs are held, and whether some may wait for a slot."""
-        held = Counter(base for base, _ in self.jobs)
-        return [QueueShare(held[base], lane.fetching.may_wait(base)) for base in bases]
+        held = Counter(map(itemgetter(0), self.jobs))
+        return [QueueShare(held.get(base, 0), lane.fetching.may_wait(base)) for base in bases]
 
     # ---- ending -------------------------------------------------------------------------------------
 

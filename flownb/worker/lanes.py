@@ -22,6 +22,7 @@ class Lane:
 
     def __init__(self, worker: SlotsOfWorker, wake: Callable[[Lane], None], width: int) -> None:
         self.bases: list[str] = []
+        self.shares = False  #: are there several queues that take turns?
         self.held = 0  #: jobs that wait for a slot, or run in one
         self.fetching = Fetching(width)
         self._is_async = worker.running.is_async
@@ -37,11 +38,6 @@ class Lane:
 
     def widen(self, width: int) -> None:
         self._threads.width = self._coroutines.width = self.fetching.concurrency = width
-
-    @property
-    def shares(self) -> bool:
-        """Are there several queues that take turns? That of batches' roots, which take no time, is none of them."""
-        return sum(keys.queue_of_base(base) != keys.BATCH_QUEUE for base in self.bases) > 1
 
     def put(self, held: Held) -> None:
         self.held += 1
@@ -112,6 +108,8 @@ class Lanes:
             lane.bases.append(base)
             self._by_base[base] = lane
         for lane in self:
+            # That of batches' roots, which take no time, takes no turn.
+            lane.shares = sum(keys.queue_of_base(base) != keys.BATCH_QUEUE for base in lane.bases) > 1
             lane.fetching.may_have_work = True
             lane.blocker.interrupt()
 

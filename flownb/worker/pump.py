@@ -178,9 +178,10 @@ class Pump:
         self._running.loop.look(now)
         self._lanes.note_time(now)
         self._next_beginning = self._held.tell_beginnings(now)
-        if self._held.pending or self._wanting():
+        lane = self._wanting()
+        if self._held.pending or lane is not None:
             with patience.until(self._last_call_ends() if self._stopping else None):
-                self._call_server()
+                self._call_server(lane)
         if not self._stopping and self._upkeep.run_if_due(now):
             self._lanes.wake()
         self._held.end_overdue()
@@ -247,12 +248,9 @@ class Pump:
         The first wait after a `put` waits for ever where the thread is put off past the timeout before it begins
         (CPython to 3.12: 5 of 160,000 waits of 0.1 ms on a busy machine). So the queue is asked before each wait.
         """
-        try:
-            return self._inbox.get_nowait()
-        except Empty:
-            if not seconds:
-                raise
-        return self._inbox.get(timeout=seconds)
+        if seconds and self._inbox.empty():
+            return self._inbox.get(timeout=seconds)
+        return self._inbox.get_nowait()
 
     def _seconds_to_wait(self) -> float:
         """For how long to wait for a message: until the first thing that is due."""
@@ -304,13 +302,14 @@ class Pump:
 
     # ---- one call -----------------------------------------------------------------------------------
 
-    def _call_server(self) -> None:
-        """Write what has ended and fetch what there is room for, in one call."""
+    def _call_server(self, lane: Lane | None) -> None:
+        """Write what has ended and fetch what a lane has room for, in one call."""
         self._calls += 1
         outcomes = self._held.outcomes_of_a_call()
-        lane = self._wanting()
-        bases, want, suspect_in = self.settings.bases(), 0, None
-        if lane is not None:
+        want, suspect_in = 0, None
+        if lane is None:
+            bases = self.settings.bases()
+        else:
             bases = lane.fetching.queues_in_turn(lane.bases)
             want = min(self._room(lane), CHUNK_JOBS)
             suspect_in = lane.fetching.suspect_in
