@@ -182,8 +182,9 @@ class BatchRequest:
 
     @property
     def salt(self) -> str:
-        """What distinguishes rows from those before the last ``if_exists="rerun"``."""
-        return str(self.earlier.get("salt", ""))
+        """What distinguishes rows of one task from those before the last ``if_exists="rerun"``."""
+        first = self.earlier.get("steps", [self.earlier])[0]
+        return str(first.get("salt", ""))
 
     @property
     def places(self) -> list[tuple[str, str]]:
@@ -205,7 +206,7 @@ class BatchRequest:
     def steps_kept(self) -> int:
         """How many of the steps the newest batch of this name has in common with this one, if it has others as well."""
         before = [(step.place, step.version + step.salt) for step in earlier_steps(self.earlier)]
-        if not self.job.steps or before == self.places:
+        if before == self.places:
             return 0
         same = 0
         while same < min(len(before), len(self.places)) and before[same] == self.places[same]:

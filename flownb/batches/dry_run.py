@@ -32,9 +32,10 @@ def would_run(plan: RowPlan, source: Source) -> Any:
     there = plan.choose_ids()
     if plan.request.is_known():
         plan.earlier.find()
+    through = plan.rows_through
     fates = [
-        _fate(state, renewed=id != first)
-        for state, id, first in zip(plan.earlier.states(), plan.ids, plan.rows.ids, strict=True)
+        REUSE if at in through else _fate(state, renewed=plan.ids[at] != plan.rows.ids[at])
+        for at, state in enumerate(plan.earlier.states())
     ]
     counts = pd.Series(fates, dtype="str").value_counts()
     parts = [words.format(f"{counts[fate]:,}") for fate, words in _IN_WORDS.items() if fate in counts]

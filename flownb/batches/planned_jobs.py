@@ -225,7 +225,14 @@ class PlannedJobs:
         """Yield rows by the step that their first job is named after; None: the first one."""
         stretches = stored_steps.stretches([step.begins for step in self._job.steps])
         if len(stretches) < 2:
-            yield None, positions
+            # Rows that do not run any more are no jobs with those that do: these may have to be handed on.
+            through = self._batch.rows_through
+            for some in (
+                [at for at in positions if at in through],
+                [at for at in positions if at not in through],
+            ):
+                if some:
+                    yield None, some
             return
         done = self._steps_done
         for steps in stretches:

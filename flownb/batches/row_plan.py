@@ -74,7 +74,11 @@ class RowPlan:
     def shares_jobs(self) -> bool:
         """Do jobs hold several rows, or did they in earlier batches of this name?"""
         job = self.request.job
-        return self.rows_per_job > 1 or bool(self.earlier.many or job.steps) or job.batch_size is not None
+        return (
+            self.rows_per_job > 1
+            or bool(self.earlier.many or job.steps or self.steps_done)
+            or job.batch_size is not None
+        )
 
     @property
     def renewed(self) -> int:
@@ -157,5 +161,14 @@ class RowPlan:
 
     @cached_property
     def steps_done(self) -> dict[int, list[Any]]:
-        """What steps have returned of rows that are to run, by position; asked once the ids are chosen."""
-        return read_steps_done(self.request, self.rows, self.earlier) if self.request.job.steps else {}
+        """What steps have returned of rows that are to run, by position; asked once the ids are chosen.
+
+        A batch of one task has some where the newest one of the name had further steps behind it.
+        """
+        return read_steps_done(self.request, self.rows, self.earlier)
+
+    @property
+    def rows_through(self) -> set[int]:
+        """Which rows that have no job yet are through all of their steps."""
+        steps = len(self.request.job.places)
+        return {at for at, done in self.steps_done.items() if len(done) >= steps}

@@ -17,11 +17,12 @@ def read_steps_done(request: BatchRequest, rows: Rows, earlier: EarlierRows) -> 
     A row that failed has a new job, and its steps before that are kept; where a step is another one by now, those
     before it are.
     """
-    new = [position for position, found in enumerate(earlier.found) if found is None]
-    done = _read(
-        request, {at: earlier.failed[at] for at in new if at in earlier.failed}, len(request.job.steps)
-    )
     kept = request.steps_kept() if rows.ids_before else 0
+    if not request.job.steps and not kept:
+        return {}
+    new = [position for position, found in enumerate(earlier.found) if found is None]
+    failed = {at: earlier.failed[at] for at in new if at in earlier.failed}
+    done = _read(request, failed, len(request.job.steps))
     if kept:
         before = _earlier_locations(request, rows, earlier, [at for at in new if at not in done])
         done |= _read(request, before, kept)

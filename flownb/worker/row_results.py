@@ -93,6 +93,12 @@ class RowResults:
             self.note_value(place, steps.text(place), 0.0, 0)
         return [place for place in open if place not in through]
 
+    def take_values(self, kept: Iterable[Sequence[Any]]) -> None:
+        """Take what an earlier batch's rows have returned, row by row; of some there is nothing."""
+        for place, values in enumerate(kept):
+            for value in values:
+                self.note_value(place, codec.encode(value, "value"), 0.0, 0)
+
     def note_value(self, position: int, text: str, seconds: float, attempts_made: int) -> None:
         """A row has returned a value with this text."""
         if self.value.errors:

@@ -8,17 +8,14 @@ what is done, and delegates the rows that have not begun when one of them takes 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from flownb.api.job import Job
-from flownb.errors import FlownbError, JobElsewhere, ServerError
+from flownb.errors import FlownbError, JobElsewhere
 from flownb.files.rows_in_files import SMALL_BYTES
 from flownb.tasks.binding import UnknownTask
 from flownb.tasks.setup import SetupFailed
-from flownb.wire import stored_steps
 from flownb.wire.amounts import Amounts
 from flownb.wire.many_rows import MOST_ROWS
 from flownb.wire.outcomes import Outcome
@@ -49,7 +46,6 @@ from flownb.worker.steps_so_far import RowSoFar, StepsSoFar
 from flownb.worker.work import Work, options_of
 
 SLICE_SECONDS = 0.1  # for which a row may hold up those behind it
-FEW_ROWS = 4  # among which a slow one counts as all others
 SAVE_SECONDS = 1.0  # of work after which the rows that are done are written down
 
 
@@ -75,11 +71,9 @@ class RowsRun(SavedRows):
         self.is_one_call = work.rows_a_call is not None and bool(options_of(taken).timeout)
         self.later: list[list[int]] = []  #: calls for the runs after this one, where it is one call
         self.work = work
-        self.bind: dict[str, Any] = json.loads(taken.record.bind or "{}")
         self.going_on = RowsGoingOn(taken, work, store, self.bind, self.files.rows)
         self.slice = self.bind.get("slice", 0) / 1000 or SLICE_SECONDS
         # What changes while the rows run:
-        self.open: list[int] = []  #: positions of the rows that this run has to run
         self.last_retry: Outcome | None = None  #: with which the last of these would have ended its own job
         self.waiting: list[int] = []  #: positions of open rows that are put off beyond this run
         self.may_delegate: bool | None = None  #: found out when it is asked first
@@ -125,6 +119,7 @@ class RowsRun(SavedRows):
             self.open = list(range(self.bind["rows"]))
             self.results = RowResults.empty(len(self.open), self._kept_steps())
             self.results.value.spent = self._spent_before(left)
+            self._take_kept_values()
         else:
             self._go_on_from(left.part, left)
         if left is not None:
@@ -143,6 +138,12 @@ class RowsRun(SavedRows):
         first = self.rows_a_call
         if first < len(self.open) and self._may_delegate():
             self._delegate_from(first, first)
+
+    def _take_kept_values(self) -> None:
+        """Rows of one task that was the first of several steps in an earlier batch: they have what it returned."""
+        if not self.steps and self.bind.get("kept"):
+            self.results.take_values(self.files.rows.kept)
+            self.open = [row for row in self.open if self.results.texts[row] is None]
 
     def _kept_steps(self) -> StepsSoFar | None:
         if not self.steps:
@@ -210,7 +211,7 @@ class RowsRun(SavedRows):
             raise self.error
         if early_end is not None:
             return self.broken_off(early_end)
-        self._note_run_time(time.monotonic() - self.began)
+        self.note_run_time(time.monotonic() - self.began)
         return self._outcome()
 
     def outcome_of(self, error: BaseException) -> Outcome:
@@ -362,16 +363,6 @@ class RowsRun(SavedRows):
         self.may_delegate = False
 
     # ---- what becomes of the job --------------------------------------------------------------------
-
-    def _note_run_time(self, seconds: float) -> None:
-        """Let the batch's next jobs hold as many rows as fit into a slice; the slowest row of many says little."""
-        rows = len(self.open)
-        if "slice" in self.bind and rows:
-            if rows > FEW_ROWS:
-                rows, seconds = rows - 1, seconds - max(self.results.value.ms) / 1000
-            with contextlib.suppress(ServerError):
-                name = stored_steps.timed_name(self.record.name, stored_steps.steps_in(self.bind))
-                self.store.batch_rows.write_seconds(self.record.queue, name, max(seconds, 0.0) / rows)
 
     def _outcome(self) -> Outcome:
         results = self.results

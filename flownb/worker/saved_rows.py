@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from flownb.adding.child_jobs import Run
+from flownb.errors import ServerError
+from flownb.wire import stored_steps
 from flownb.wire.amounts import Amounts
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
@@ -16,6 +21,7 @@ from flownb.worker.row_runners import RowRunner
 from flownb.worker.row_spending import tell_spent
 from flownb.worker.steps_so_far import StepsSoFar
 
+FEW_ROWS = 4  # among which a slow one counts as all others
 STEP_SECONDS = 0.05  # that a step takes at least after which the steps that are done are written down at once
 SAVING_SHARE = 0.05  # of the time that writing down steps may take
 
@@ -28,8 +34,10 @@ class SavedRows:
         self.store = store
         self.runner = runner
         self.record = taken.record
+        self.bind: dict[str, Any] = json.loads(taken.record.bind or "{}")
         self.of_job = Run(taken)
         self.files = JobFiles(taken, store)
+        self.open: list[int] = []  #: positions of the rows that this run has to run
         self.results = RowResults.empty(0)
         self.to_retry: list[int] = []  #: positions of rows that failed in this run, but not for good
         # Monotonic times: of the last save, and from which on steps may be saved again
@@ -70,3 +78,13 @@ class SavedRows:
     def write(self, field: str, text: str) -> None:
         base, id, own = self.taken.base, self.record.id, self.of_job.own
         patiently(lambda: self.store.jobs.update(base, id, field, text, own_run=own))
+
+    def note_run_time(self, seconds: float) -> None:
+        """Let the batch's next jobs hold as many rows as fit into a slice; the slowest row of many says little."""
+        rows = len(self.open)
+        if "slice" in self.bind and rows:
+            if rows > FEW_ROWS:
+                rows, seconds = rows - 1, seconds - max(self.results.value.ms) / 1000
+            with contextlib.suppress(ServerError):
+                name = stored_steps.timed_name(self.record.name, stored_steps.steps_in(self.bind))
+                self.store.batch_rows.write_seconds(self.record.queue, name, max(seconds, 0.0) / rows)

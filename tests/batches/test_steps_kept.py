@@ -311,3 +311,119 @@ def test_the_bind_of_a_job_names_its_steps(connection, first, runs):
     assert [step[:2] for step in bind["steps"]] == [["first", "first"], ["second", "second"]]
     assert bind["steps"][1][2]["attempts"] == 3
     assert many_rows.RowsValue.read(record[b"returnvalue"].decode()).values[0] == [{"a": 1}, 10]
+
+
+# ---- a list that becomes shorter ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows_per_job", ["auto", 1, 3])
+def test_the_first_task_alone_has_what_it_returned_as_a_step(first, third, runs, rows_per_job, capsys):
+    fn.fan_out(FRAME, [first, second_of(runs), third], name="b", rows_per_job=rows_per_job).wait(timeout=30)
+    runs.fresh()
+    said = fn.fan_out(FRAME, [first], name="b", dry_run=True)
+    assert said["_would"].tolist() == ["reuse"] * 5
+    batch = fn.fan_out(FRAME, [first], name="b", rows_per_job=rows_per_job).wait(timeout=30)
+    assert "5 rows run at no step, as first is done" in capsys.readouterr().out
+    assert batch.results().columns.tolist() == ["a"]
+    assert batch.results()["a"].to_dict() == {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
+    assert batch.progress().stages["completed"].tolist() == [5, 1]
+    assert not runs.fresh()
+    again = fn.fan_out(FRAME, first, name="b").wait(timeout=30)
+    assert again.results()["a"].tolist() == [1, 2, 3, 4, 5]
+    fn.fan_out(FRAME, [first, second_of(runs), third], name="b").wait(timeout=30)
+    assert not runs.fresh()
+    assert fn.doctor().empty
+
+
+def test_rows_that_are_new_or_failed_at_the_first_step_run_and_others_do_not(connection, runs):
+    @fn.task
+    def first(n):
+        if runs.note(n) == 1 and n == 3:
+            raise ValueError("once")
+        return {"a": n}
+
+    @fn.task
+    def second(a):
+        raise LookupError("always")
+
+    fn.fan_out(FRAME.head(4), [first, second], name="b").wait(timeout=30)
+    assert runs.fresh() == {0: 1, 1: 1, 2: 1, 3: 1}
+    runs[3] = 1
+    batch = fn.fan_out(FRAME, [first], name="b").wait(timeout=30)
+    assert runs.fresh() == {3: 2, 4: 1}
+    assert batch.results()["a"].tolist() == [0, 1, 2, 3, 4]
+    assert batch.progress().failed == 0
+    assert batch.table()["_state"].tolist() == ["completed"] * 5
+
+
+def test_a_shorter_list_runs_what_has_another_version_or_was_run_anew_since(first, runs):
+    def alone(version="1"):
+        @fn.task(version=version)
+        def first(n):
+            runs.note("alone")
+            return {"a": -n}
+
+        return first
+
+    fn.fan_out(FRAME, [first, second_of(runs)], name="b").wait(timeout=30)
+    assert fn.fan_out(FRAME, alone("2"), name="b").results(timeout=30)["a"].tolist() == [0, -1, -2, -3, -4]
+    assert runs.fresh() == {"first": 5, "second": 5, "alone": 5}
+    fn.fan_out(FRAME, [first, second_of(runs)], name="c").wait(timeout=30)
+    fn.fan_out(FRAME, [first, second_of(runs)], name="c", if_exists="rerun").wait(timeout=30)
+    runs.fresh()
+    assert fn.fan_out(FRAME, first, name="c").results(timeout=30)["a"].tolist() == [1, 2, 3, 4, 5]
+    assert not runs.fresh()
+    fn.fan_out(FRAME, first, name="c", if_exists="rerun").wait(timeout=30)
+    assert runs.fresh() == {"first": 5}
+
+
+@pytest.mark.parametrize("kind", ["async", "batch_size", "frames", "unique", "iterator", "groups", "column"])
+def test_a_shorter_list_keeps_values_however_rows_run(connection, runs, kind):
+    if kind == "async":
+
+        @fn.task
+        async def first(n):
+            runs.note("first")
+            return n * 2
+
+    elif kind == "batch_size":
+
+        @fn.task(batch_size=2)
+        def first(n):
+            runs.note("first")
+            return n * 2
+
+    elif kind == "frames":
+
+        @fn.task
+        def first(n):
+            runs.note("first")
+            return pd.DataFrame({"n": [n * 2]})
+
+    else:
+
+        @fn.task
+        def first(n):
+            runs.note("first")
+            return n * 2
+
+    @fn.task
+    def second(first, m):
+        return m
+
+    @fn.task
+    def count(rows):
+        return len(rows)
+
+    frame = FRAME.assign(n=[1, 1, 2, 2, 3]) if kind == "unique" else FRAME
+    given = (lambda: iter(frame.to_dict("records"))) if kind == "iterator" else (lambda: frame)
+    more = {"unique": True} if kind == "unique" else {"by": "m", "into": count} if kind == "groups" else {}
+    fn.fan_out(given(), [first, second], name="b", **more).wait(timeout=30)
+    runs.fresh()
+    batch = fn.fan_out(given(), first, name="b", **more).wait(timeout=30)
+    assert not runs.fresh()
+    values = batch.results()["first"]
+    if kind == "frames":
+        values = pd.Series([value.load()["n"].iloc[0] for value in values])
+    assert values.tolist() == [n * 2 for n in frame["n"]]
+    assert fn.doctor().empty
