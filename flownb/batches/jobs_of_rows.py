@@ -42,6 +42,7 @@ class Row:
         None  #: JSON list of what steps have returned, of a row that is not through all of them
     )
     step_ms: Sequence[int | None] = ()  #: how long its steps took last, as far as they are known
+    step_spent: Sequence[Amounts] = ()  #: what its steps have spent, as far as it is known which one did
 
 
 class RowEnd(NamedTuple):
@@ -227,13 +228,24 @@ class JobsOfRows:
         value = self._values.get(record.key) or _NO_ROWS
         row = self._row_without_spent(record, value, within, traces)
         if self._has_steps:
-            row = dataclasses.replace(row, step_ms=self._step_ms((record.key, within)))
+            way = self.way_to((record.key, within))
+            row = dataclasses.replace(row, step_ms=self._step_ms(way), step_spent=self._step_spent(way))
         return dataclasses.replace(row, spent=value.spent[within]) if within in value.spent else row
 
-    def _step_ms(self, location: RowLocation) -> list[int | None]:
+    def _step_spent(self, way: Sequence[RowLocation]) -> list[Amounts]:
+        """What the steps of a row have spent, in all jobs that it has been in."""
+        found: list[Amounts] = []
+        for key, within in way:
+            value = self._values.get(key)
+            spent = value.step_spent.get(within, ()) if value and within is not None else ()
+            both: Iterable[tuple[Amounts, ...]] = zip_longest(found, spent, fillvalue={})
+            found = [amounts.total(pair) for pair in both]
+        return found
+
+    def _step_ms(self, way: Sequence[RowLocation]) -> list[int | None]:
         """How long the steps of a row took, each in the job that ran it last."""
         found: list[int | None] = []
-        for key, within in self.way_to(location):
+        for key, within in way:
             value = self._values.get(key)
             took = value.step_ms.get(within, ()) if value and within is not None else ()
             pairs = zip_longest(found, took)

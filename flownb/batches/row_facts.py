@@ -56,9 +56,10 @@ class RowFacts:
         self.kind = np.full(rows, UNREAD, dtype=np.int16)
         #: seconds that each step of a row took last, a column a step; none where rows have one task
         self.step_seconds = [np.full(rows, np.nan, dtype=np.float32) for _ in self._stored.steps]
-        self.spent: dict[
-            str, Numbers
-        ] = {}  #: by unit: what each row has spent, in parts (see `wire.amounts`)
+        #: by unit: what each row has spent, in parts (see `wire.amounts`)
+        self.spent: dict[str, Numbers] = {}
+        #: of that, what each step of a row has, a mapping a step
+        self.step_spent: list[dict[str, Numbers]] = [{} for _ in self._stored.steps]
 
     def __len__(self) -> int:
         return len(self.state)
@@ -137,8 +138,9 @@ class RowFacts:
         self.kind[position] = self._code_of(row.error) if row.state == FAILED else UNREAD
         if self.step_seconds:
             self._note_steps(position, row)
-        if row.spent or self.spent:
-            self._note_spent(position, row.spent or {})
+        self._note_spent(self.spent, position, row.spent or {})
+        for at, columns in enumerate(self.step_spent):
+            self._note_spent(columns, position, row.step_spent[at] if at < len(row.step_spent) else {})
 
     def _note_steps(self, position: int, row: Row) -> None:
         # Nothing is stored of a row whose steps took no millisecond.
@@ -147,10 +149,12 @@ class RowFacts:
             ms = row.step_ms[at] if at < len(row.step_ms) else unknown
             column[position] = np.nan if ms is None else ms / 1000
 
-    def _note_spent(self, position: int, spent: Amounts) -> None:
-        for unit in spent.keys() - self.spent.keys():
-            self.spent[unit] = np.zeros(len(self), dtype=np.int64)
-        for unit, column in self.spent.items():
+    def _note_spent(self, columns: dict[str, Numbers], position: int, spent: Amounts) -> None:
+        if not spent and not columns:
+            return
+        for unit in spent.keys() - columns.keys():
+            columns[unit] = np.zeros(len(self), dtype=np.int64)
+        for unit, column in columns.items():
             column[position] = spent.get(unit, 0)
 
     def _code_of(self, error: str | None) -> int:

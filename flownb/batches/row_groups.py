@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ def read_groups(stored: StoredBatch, facts: RowFacts) -> list[RowGroup]:
     counts[WAITING] = counts[WAITING] + np.bincount(group_of[facts.state < 0], minlength=groups)
     shares, medians = shares_of_ends(facts, group_of, groups), _medians(facts, group_of, groups)
     spent = {
-        unit: np.bincount(group_of, weights=of, minlength=groups) for unit, of in _columns_of_amounts(facts)
+        unit: np.bincount(group_of, weights=of, minlength=groups) for unit, of in sorted(facts.spent.items())
     }
     return [
         RowGroup(
@@ -60,7 +61,7 @@ def read_groups(stored: StoredBatch, facts: RowFacts) -> list[RowGroup]:
 
 def rows_of_group(facts: RowFacts, group_of: GroupNumbers, number: int | None) -> Mask:
     """Which rows are in the group of this number; None: all of them."""
-    return np.ones(len(facts), dtype=np.bool_) if number is None else np.asarray(group_of == number)
+    return np.ones(len(facts), dtype=np.bool_) if number is None else group_of == number
 
 
 def count_states(facts: RowFacts, mine: Mask) -> dict[str, int]:
@@ -72,12 +73,17 @@ def count_states(facts: RowFacts, mine: Mask) -> dict[str, int]:
 
 def spent_by(facts: RowFacts, mine: Mask) -> Amounts:
     """What these rows have spent, as far as they were read."""
-    sums = {unit: int(of[mine].sum(dtype=np.float64)) for unit, of in _columns_of_amounts(facts)}
+    return _sums({unit: of[mine] for unit, of in facts.spent.items()})
+
+
+def spent_at_step(facts: RowFacts, number: int) -> Amounts:
+    """What all rows have spent at the step of this number, as far as they were read."""
+    return _sums(facts.step_spent[number])
+
+
+def _sums(columns: Mapping[str, Numbers]) -> Amounts:
+    sums = {unit: int(of.sum(dtype=np.float64)) for unit, of in sorted(columns.items())}
     return {unit: parts for unit, parts in sums.items() if parts}
-
-
-def _columns_of_amounts(facts: RowFacts) -> list[tuple[str, Numbers]]:
-    return sorted(facts.spent.items())
 
 
 def seconds_of(facts: RowFacts, mine: Mask) -> Seconds:
@@ -106,6 +112,12 @@ def shares_of_ends(facts: RowFacts, group_of: GroupNumbers, groups: int) -> list
         return [0.0] * groups
     found: list[float] = (np.bincount(group_of[newest], minlength=groups) / newest.size).tolist()
     return found
+
+
+def share_of_ends(facts: RowFacts, mine: Mask) -> float:
+    """Which part of the rows that ended last are among these."""
+    newest = np.array(facts.newest, dtype=np.int64)
+    return float(mine[newest].mean()) if newest.size else float(mine.all())
 
 
 def _medians(facts: RowFacts, group_of: GroupNumbers, groups: int) -> dict[int, float]:

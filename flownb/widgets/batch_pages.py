@@ -14,13 +14,14 @@ from flownb.widgets import log_page, row_details
 from flownb.widgets.batch_failures import BatchFailures
 from flownb.widgets.failure_list import Entry
 from flownb.widgets.group_list import GroupList
-from flownb.widgets.row_table import REFRESH_SECONDS, RowTable
+from flownb.widgets.reading_time import ReadingTime
+from flownb.widgets.row_table import RowTable
 from flownb.widgets.step_list import StepList
 from flownb.wire import keys
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED, FlowCounts, HowFar, Snapshot
 
 SIMPLE_NODES = 2  #: of a tree that needs no picture: all rows in one node, and the root
-POLL_SECONDS = 0.012  #: of a poll's time, for reading on how rows are
+POLL_SECONDS, REFRESH_SECONDS = 0.012, 0.03  #: of a poll's and a question's time, for reading on how rows are
 
 
 class BatchPages:
@@ -29,6 +30,7 @@ class BatchPages:
     def __init__(self, stored: StoredBatch) -> None:
         self._stored = stored
         self.facts = RowFacts(stored)
+        self._reading = ReadingTime()
         self._table = RowTable(stored, self.facts)
         self._failures = BatchFailures(stored, self.facts)
         self._rate = EndRate()  # of the rows
@@ -73,7 +75,12 @@ class BatchPages:
 
     def read_on(self) -> bool:
         """Read how more rows are; say whether all that changed is known."""
-        return self.facts.refresh(POLL_SECONDS)
+        return self._refresh(POLL_SECONDS)
+
+    def _refresh(self, seconds: float) -> bool:
+        """Read on, for so long at most; say whether all that changed is known."""
+        with self._reading.take(seconds) as left:
+            return left > 0 and self.facts.refresh(left)
 
     def failures(self, counted: int) -> list[Entry]:
         """The failures by kind; the flow counts so many."""
@@ -83,22 +90,23 @@ class BatchPages:
         """The answer to a page's question; None where it is none of these."""
         match message.get("ask"):
             case "rows":
+                self._refresh(REFRESH_SECONDS)
                 return self._table.page(message)
             case "row":
                 return row_details.row_details(self._stored, self._position(message))
             case "groups":
-                self.facts.refresh(REFRESH_SECONDS)
+                self._refresh(REFRESH_SECONDS)
                 if self.has_groups:
                     return self._groups.page(message)
                 return self._steps.page(self._stored.flow_state.counts(), message)
             case "group" if self._is_of_rows(message.get("key")):
-                self.facts.refresh(REFRESH_SECONDS)
+                self._refresh(REFRESH_SECONDS)
                 step = self._step_of(message)
                 if step is None:
                     return self._groups.panel(message)
                 return self._steps.panel(self._stored.flow_state.counts(), step)
             case "logs":
-                self.facts.refresh(REFRESH_SECONDS)
+                self._refresh(REFRESH_SECONDS)
                 return log_page.page(self._stored, self.facts, message)
             case "thumbnail":
                 return row_details.thumbnail(self._stored, self._position(message))
@@ -106,7 +114,7 @@ class BatchPages:
 
     def _step_of(self, message: Mapping[str, Any]) -> int | None:
         """The number of the step that is asked for, by its line or by what its box is called; None: it is a group."""
-        if self.has_groups:
+        if self.has_groups or message["alone"]:
             return None
         if message.get("group") is not None:
             return int(message["group"])

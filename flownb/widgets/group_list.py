@@ -67,20 +67,24 @@ class GroupList:
         return [_line(number, group, labels.get(group.key), rate) for number, group in enumerate(groups)]
 
     def panel(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """How the rows of one group are, by its number, ``group``, or the key of its ``parent``; else of all rows."""
+        """How the rows of one group are, by its number, ``group``, or the key of its ``parent``; else of all rows.
+
+        Those in the jobs ``alone`` are left out: they have boxes beside that of the group.
+        """
         parents, group_of = self._stored.rows.parents
         number, parent = message.get("group"), message.get("parent")
         if parent in parents:
             number = parents.index(parent)
         mine = row_groups.rows_of_group(self._facts, group_of, number)
+        for key in message["alone"]:
+            mine[self._stored.rows.positions_in(key)] = False
         states = row_groups.count_states(self._facts, mine)
-        shares = row_groups.shares_of_ends(self._facts, group_of, len(parents))
         rate = self._rate.per_second(time.monotonic()) or 0.0
         times = row_groups.run_times(row_groups.seconds_of(self._facts, mine), SLOWEST_ROWS)
         return {
             "name": "",
             "counts": in_reading_order(states),
-            "rate": rate if number is None else rate * shares[number],
+            "rate": rate * row_groups.share_of_ends(self._facts, mine),
             "failed_share": share_in_words(states[FAILED], states[COMPLETED] + states[FAILED]),
             "p50": times and in_ms(times.p50),
             "p95": times and in_ms(times.p95),

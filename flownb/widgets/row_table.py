@@ -20,10 +20,7 @@ from flownb.wire import codec
 from flownb.wire.log_lines import PrintedLine
 from flownb.wire.records import ACTIVE
 
-REFRESH_SECONDS, SEARCH_SECONDS = (
-    0.03,
-    0.04,
-)  #: of a question's time, for reading on and for making labels text
+SEARCH_SECONDS = 0.04  #: of a question's time, for making labels text
 _LABEL_CHARACTERS, _CELL_CHARACTERS, _VERSION_CHARACTERS = 40, 60, 12
 _LOG_ROWS = 50  # the last ones of a job of many rows, among which the last line of each row is looked for
 
@@ -43,7 +40,6 @@ class RowTable:
         ``searched`` how many labels were looked at. More labels than ``most`` have the text: further rows are left out.
         """
         query = RowQuery.read(message)
-        self._facts.refresh(REFRESH_SECONDS)
         found = self.find(query.text) if query.text else None
         wanted = wanted_rows(self._facts, query, found)
         positions = page_of(self._facts, wanted, query, found).tolist()

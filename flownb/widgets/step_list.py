@@ -72,11 +72,11 @@ class StepList:
 
     def _lines(self, counts: FlowCounts) -> list[list[Any]]:
         of_rows = self._of_rows(counts)
-        coming = sum(next(iter(of_rows.values()), {}).values())  # rows that come to a step, or have come
-        lines = []
-        for number, (name, states) in enumerate(of_rows.items()):
-            lines.append(self._line(number, name, states, coming))
-            coming -= states.get(FAILED, 0)
+        coming = _coming(of_rows)
+        lines = [
+            self._line(number, name, states, coming[name])
+            for number, (name, states) in enumerate(of_rows.items())
+        ]
         for queue, states in counts.by_stage.items():
             is_plain_end = queue == keys.BATCH_QUEUE and self._stored.has_plain_root
             if queue not in self._stored.row_queues and not is_plain_end:
@@ -85,10 +85,9 @@ class StepList:
         return lines
 
     def _line(self, number: int, name: str, states: States, coming: int) -> list[Any]:
-        coming -= _ended(states)
         rate, left = rate_and_left(self._rate(name) if coming else 0.0, coming)
         took = row_groups.run_times(self._seconds(number), 0)
-        spent = self._spent()
+        spent = self._spent(number)
         return [
             number,
             shown(name),
@@ -106,32 +105,44 @@ class StepList:
         """How long each row took at a step."""
         return self._facts.step_seconds[number] if self._stored.steps else self._facts.seconds
 
-    def _spent(self) -> Mapping[str, int]:
-        """What all rows have spent; of several steps nobody knows which one it was."""
+    def _spent(self, number: int) -> Mapping[str, int]:
+        """What all rows have spent at a step."""
+        if self._stored.steps:
+            return row_groups.spent_at_step(self._facts, number)
         everyone = row_groups.rows_of_group(self._facts, self._stored.rows.parents[1], None)
-        return {} if self._stored.steps else row_groups.spent_by(self._facts, everyone)
+        return row_groups.spent_by(self._facts, everyone)
 
     # ---- one of them ---------------------------------------------------------------------------------
 
     def panel(self, counts: FlowCounts, number: int) -> dict[str, Any]:
         """How rows are at the step of this number."""
-        name = self.names[number]
-        states = self._of_rows(counts).get(name, {})
+        name, of_rows = self.names[number], self._of_rows(counts)
+        states = of_rows.get(name, {})
         took = row_groups.run_times(self._seconds(number), SLOWEST_ROWS)
         return {
             "name": name,
             "counts": in_reading_order(states),
-            "rate": self._rate(name),
+            "rate": self._rate(name) if _coming(of_rows)[name] else 0.0,
             "failed_share": share_in_words(states.get(FAILED, 0), _ended(states)),
             "p50": took and in_ms(took.p50),
             "p95": took and in_ms(took.p95),
-            "spent": amounts_in_words(self._spent()),
+            "spent": amounts_in_words(self._spent(number)),
             "slowest": slowest_of(took, self._stored.index),
         }
 
 
 def _name(line: list[Any]) -> str:
     return str(line[1])
+
+
+def _coming(of_rows: Mapping[str, States]) -> dict[str, int]:
+    """How many rows still come to the end of each step: those that have not failed before, nor been through it."""
+    rows = sum(next(iter(of_rows.values()), {}).values())
+    found = {}
+    for name, states in of_rows.items():
+        found[name] = rows - _ended(states)
+        rows -= states.get(FAILED, 0)
+    return found
 
 
 def _ended(states: States) -> int:

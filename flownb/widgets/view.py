@@ -119,9 +119,9 @@ class FlowView(anywidget.AnyWidget):
             "compact": self._batch is not None and self._batch.fits_a_line(snapshot),
         }
         changed = self._send_changes(head, frame=frame, nodes=nodes, at=snapshot.now)
-        self._update_failures(snapshot)
+        is_all_read = self._update_failures(snapshot)
         self.picture.follow(self._flow, snapshot)
-        return changed
+        return changed or not is_all_read
 
     def _frame(self, snapshot: Snapshot) -> dict[str, Any]:
         """The frame, laid out again only when the shape has changed."""
@@ -151,23 +151,25 @@ class FlowView(anywidget.AnyWidget):
             self._estimated_at, self._estimate = time.monotonic(), self._flow.progress().eta
         return self._estimate
 
-    def _update_failures(self, snapshot: Snapshot) -> None:
+    def _update_failures(self, snapshot: Snapshot) -> bool:
+        """Read what has failed, of very many rows a piece; say whether all that has is known."""
         failed = snapshot.counts.count(FAILED)
         if not failed:
             self.seen_all = True
         # The end, too: as many jobs may fail anew between two polls, with other messages.
         failures_for = failed, snapshot.finished
         if failures_for == self._failures_for:
-            return
+            return True
         is_all_read = not failed or self._batch is None or self._batch.read_on()
         if time.monotonic() - self._failures_read_at < _FAILURES_SECONDS:
-            return
+            return False
         self._failures_read_at = time.monotonic()
         with self.hold_sync():
             self.failures = self._read_failures(failed) if failed else []
             self.seen_all = self.seen_all or self._batch is None or self._batch.has_seen_all
         if is_all_read:
             self._failures_for = failures_for
+        return is_all_read
 
     def _read_failures(self, failed: int) -> list[failure_list.Entry]:
         if self._batch is not None:
@@ -220,6 +222,8 @@ class FlowView(anywidget.AnyWidget):
                 return self._polled(page_requests.retry_kind(self._flow, message["kind"]))
             case "reveal":
                 return self._reveal(str(message.get("text") or ""))
+            case "group":
+                message = {**message, "alone": self._drawn_alone() if message.get("parent") else []}
         found = self._batch and self._batch.answer(message)
         return found or self._answer_of_any(message)
 
@@ -230,6 +234,10 @@ class FlowView(anywidget.AnyWidget):
             case "group":
                 return stage_list.panel(self._stored, self._stored.snapshot(opened=self._opened), message)
         return {"error": printable(f"no such question: {message.get('ask')}")}
+
+    def _drawn_alone(self) -> list[str]:
+        """The jobs that have boxes of their own: a pile beside them stands for the others."""
+        return [box["key"] for box in self.frame["nodes"] if not box["folded"]]
 
     def _reveal(self, text: str) -> dict[str, Any]:
         """Find a row by its label, and open its pile in the tree, where that is drawn: ``{position, key}``."""

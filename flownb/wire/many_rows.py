@@ -38,6 +38,8 @@ class RowsValue:
     """Of a task that takes many rows at a time: the calls in which open ones are run, where an earlier one has hung."""
     spent: dict[int, dict[str, int]] = field(default_factory=dict)
     """What each row has spent, over all its attempts; of rows that have spent something."""
+    step_spent: dict[int, list[dict[str, int]]] = field(default_factory=dict)
+    """Of that, what each of its steps has spent in runs of this job; of rows with several."""
     due: dict[int, int] = field(
         default_factory=dict
     )  #: of open rows that are put off: not to be run before (ms)
@@ -61,6 +63,7 @@ class RowsValue:
             {int(place): version for place, version in found.get("versions", {}).items()},
             found.get("calls"),
             {int(place): spent for place, spent in found.get("spent", {}).items()},
+            {int(place): spent for place, spent in found.get("step_spent", {}).items()},
             {int(place): due for place, due in found.get("due", {}).items()},
             found.get("rest"),
             [(key, places) for key, places in found.get("moved", ())],
@@ -71,24 +74,19 @@ class RowsValue:
         also: dict[str, Any] = {"errors": self.errors, "ms": self.ms if any(self.ms) else 0}
         if slow := {place: ms for place, ms in self.step_ms.items() if any(one != 0 for one in ms)}:
             also["step_ms"] = slow
-        if self.attempts:
-            also["attempts"] = self.attempts
-        if self.version is not None:
-            also["version"] = self.version
-        if self.versions:
-            also["versions"] = self.versions
-        if self.spent:
-            also["spent"] = self.spent
-        if self.open is not None:
-            also["open"] = self.open
-        if self.due:
-            also["due"] = self.due
-        if self.calls:
-            also["calls"] = self.calls
-        if self.rest is not None:
-            also["rest"] = self.rest
-        if self.moved:
-            also["moved"] = self.moved
+        more: dict[str, Any] = {
+            "attempts": self.attempts or None,
+            "version": self.version,
+            "versions": self.versions or None,
+            "spent": self.spent or None,
+            "step_spent": self.step_spent or None,
+            "open": self.open,
+            "due": self.due or None,
+            "calls": self.calls or None,
+            "rest": self.rest,
+            "moved": self.moved or None,
+        }
+        also |= {name: value for name, value in more.items() if value is not None}
         return (
             f'{{"values":[{",".join(values)}],{json.dumps(also, ensure_ascii=False, separators=_SHORT)[1:]}'
         )

@@ -138,6 +138,13 @@ class RowResults:
         """A row, or a step of it, that is about to have ended has spent this."""
         self.value.spent[position] = total([self.value.spent.get(position, {}), spent])
         self.spent_now = total([self.spent_now, spent])
+        if self.steps is not None:
+            before = self.value.step_spent.get(position, [])
+            at = min(len(self.steps.row(position).texts), self.steps.steps - 1)
+            # A list of its own: another thread may be writing the one before down.
+            by_step = [*before, *({} for _ in range(at + 1 - len(before)))]
+            by_step[at] = total([by_step[at], spent])
+            self.value.step_spent[position] = by_step
 
     def cut(self, position: int, rows_a_job: int) -> None:
         """Keep the rows before `position`; those behind go on in jobs of `rows_a_job` each.
@@ -173,9 +180,15 @@ class RowResults:
         open = sorted({*to_retry, *(n for n in self.opened if texts[n] is None)} - moved)
         ended = set(self.opened).difference(open, moved)
         failed = len(ended & errors.keys())
-        spent, due, step_ms = dict(self.value.spent), dict(self.value.due), dict(self.value.step_ms)
+        now = self.value
         value = dataclasses.replace(
-            self.value, errors=errors, open=open, spent=spent, due=due, step_ms=step_ms
+            now,
+            errors=errors,
+            open=open,
+            spent=dict(now.spent),
+            due=dict(now.due),
+            step_ms=dict(now.step_ms),
+            step_spent=dict(now.step_spent),
         )
         counts = len(ended) - failed, failed, *self._steps_ended(texts, errors, open)
         return value.text(self._in_full(texts)), open, counts

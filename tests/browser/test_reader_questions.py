@@ -140,14 +140,14 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
 
 
 def test_failures_that_are_only_read_later_are_not_called_new(running, browser, monkeypatch, until):
-    monkeypatch.setattr("flownb.widgets.batch_pages.POLL_SECONDS", 0.0)
+    monkeypatch.setattr("flownb.widgets.batch_pages.POLL_SECONDS", 1e-6)
     monkeypatch.setattr("flownb.widgets.view._FAILURES_SECONDS", 0.0)
     monkeypatch.setattr(row_facts, "_PIECE", 100)  # of 1,000 rows at each poll
     with pages_of(running, browser, monkeypatch) as (view, open_page):
         assert not view.seen_all
         reader = Reader(view, open_page())
         reader.sees("30 ×", ".fn-kind >> nth=0")
-        until(lambda: view.poll() or view.seen_all)
+        until(lambda: [view.poll()] and view.seen_all)
         reader.sees("10 ×", ".fn-kind >> nth=1")
         assert reader.count_new() == 0
 

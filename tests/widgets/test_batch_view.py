@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import numpy as np
@@ -234,6 +235,88 @@ def test_each_step_says_how_long_rows_take_there_and_which_take_longest(connecti
     assert dict(score["counts"])["failed"] == 1
     box = next(box for box in view.frame["nodes"] if box["jobs"] == "parse")
     assert ask(view, "group", key=box["key"], name="parse")["p50"] == parse["p50"]
+
+
+def test_each_step_says_what_it_has_spent(connection):
+    @fn.task
+    def question(n):
+        fn.spend(usd=0.5, tokens=10)
+        return {"answer": n}
+
+    @fn.task(queue="judges")  # has jobs of its own
+    def judge(answer):
+        fn.spend(usd=0.25)
+        if answer % 2:
+            raise ValueError("odd")
+        return {"right": True}
+
+    @fn.task
+    def sort(right):
+        return {"shelf": 1}
+
+    batch = fn.fan_out(range(8), [question, judge, sort], name="priced")
+    with fn.workers():
+        batch.wait(timeout=60)
+        batch.retry().wait(timeout=60)  # odd again, and paid again
+    assert batch.progress().spent == {"tokens": 80, "usd": 7}
+    for view in (view_on(batch), view_on(fn.attach("priced"))):
+        lines = ask(view, "groups")["groups"]
+        assert [(line[1], line[8]) for line in lines[:3]] == [
+            ("question", "80 tokens, 4 usd"),
+            ("judge", "3 usd"),
+            ("sort", ""),
+        ]
+        assert ask(view, "group", group=1)["spent"] == "3 usd"
+        assert ask(view, "groups", sort="spent", descending=True)["groups"][0][0] == 0
+
+
+def test_a_step_that_is_through_has_no_rate_and_one_that_runs_has(connection, until):
+    seen, go_on = threading.Event(), threading.Event()
+
+    @fn.task
+    def first(n):
+        return {"page": n}
+
+    @fn.task
+    def second(page):
+        assert (seen if page < 4 else go_on).wait(60)
+        return {"word": page}
+
+    batch = fn.fan_out(range(12), [first, second])
+    with fn.workers(12):
+        view = view_on(batch)
+        view.poll()
+        seen.set()
+        until(
+            lambda: (
+                [view.poll()]
+                and [line[5] is not None for line in ask(view, "groups")["groups"][:2]] == [False, True]
+            )
+        )
+        assert ask(view, "group", group=0)["rate"] == 0
+        assert ask(view, "group", group=1)["rate"] > 0
+        go_on.set()
+        batch.wait(timeout=60)
+
+
+def test_the_panel_of_a_pile_beside_rows_drawn_alone_counts_what_the_pile_stands_for(batch):
+    view = view_on(batch)
+    pile = next(box for box in view.frame["nodes"] if box["folded"])
+    whole = ask(view, "group", key=pile["key"], parent=pile["parent"], name=pile["jobs"])
+    assert sum(count for _, count in whole["counts"]) == 40
+    ask(view, "open", key=pile["key"], parent=pile["parent"])
+    boxes = view.frame["nodes"]
+    rows = batch._stored.rows
+    alone = {at for box in boxes if not box["folded"] for at in rows.positions_in(box["key"])}
+    rest = next((box for box in boxes if box["folded"] and box["parent"] == pile["parent"]), None)
+    if rest is None:  # seven rows a job: each of the group's six jobs has a box of its own
+        assert len(alone) == 40
+        return
+    told = ask(view, "group", key=rest["key"], parent=rest["parent"], name=rest["jobs"])
+    assert sum(count for _, count in told["counts"]) == 29
+    assert dict(told["counts"]) == dict(view.nodes[rest["id"]][2])
+    assert alone.isdisjoint(row[0]["position"] for row in told["slowest"])
+    assert sum(count for _, count in ask(view, "group", group=0)["counts"]) == 40  # in the list of groups
 
 
 def test_the_panel_of_a_pile_says_how_long_rows_take_and_which_take_longest(connection, until):
