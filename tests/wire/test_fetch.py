@@ -65,13 +65,33 @@ def test_a_named_worker_signs_its_jobs(bench: Bench):
     assert bench.hash(key("a"))["pb"] == "ada"
 
 
-def test_a_fetch_puts_the_marker_back_for_the_next_idle_worker(bench: Bench):
-    bench.add_plain("a")
+def test_a_fetch_that_may_leave_some_puts_the_marker_back_for_the_next_idle_worker(bench: Bench):
+    bench.add_plain("a", "b")
     bench.redis.delete(key("marker"))
 
     bench.take_one()
 
     assert bench.zset(key("marker")) == {"0": 0}
+
+
+def test_a_fetch_that_leaves_none_wakes_nobody(bench: Bench):
+    bench.add_plain("a", "b")
+    bench.redis.delete(key("marker"))
+
+    assert len(bench.take(want=3)) == 2
+
+    assert not bench.redis.exists(key("marker"))
+
+
+def test_a_parent_that_its_last_child_lets_go_and_the_same_call_takes_wakes_nobody(bench: Bench):
+    bench.add(parent("p", queue="up"), node("a", (key("p", "up"), "fpof")))
+    child = bench.take_one()
+    bench.redis.delete(key("marker", "up"))
+
+    turn = bench.fetch("up", want=2, outcomes=[completed(child, "1")])
+
+    assert [taken.record.id for taken in turn.taken] == ["p"]
+    assert not bench.redis.exists(key("marker", "up"))
 
 
 def test_the_line_is_emptied_from_its_head_and_before_ranks(bench: Bench):

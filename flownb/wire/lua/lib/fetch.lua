@@ -1,7 +1,7 @@
 -- fetch: waiting or prioritized -> active; jobs that are due leave delayed first. A job begins with this call where the
 -- worker has a slot free for it; one that is taken ahead waits in the worker, and counts as waiting until it begins.
--- @touches wait prioritized pc active lock events marker
--- @use     types queue counts enqueue needed set_aside cancel limits layout brakes bounds
+-- @touches wait prioritized pc active lock events
+-- @use     types queue counts enqueue limits bounds may_start
 -- @map     worker token lock_ms layout name limiters shares free alone
 
 local MOST_POPPED = 1000 -- jobs a call, some of which may turn out not to start
@@ -55,21 +55,6 @@ local function fail_without_data(q, id, job)
   emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'active')
 end
 
--- Jobs of paused flows are set aside when popped; jobs of cancelled flows are cancelled; what a newer flownb stored is
--- left alone.
-local function may_start(q, id, job, flow, from, newest_layout)
-  brake_before_start(q, flow, job)
-  if has_unknown_layout(q, flow, newest_layout) then
-    leave_alone(q, id, job, flow, from)
-  elseif is_cancelled(q, job, flow) then
-    cancel(q, id, from)
-  elseif not is_needed(q, job, flow, 'paused') and not has_pass(q, flow, job) then
-    set_aside(q, id, flow, from)
-  else
-    return true
-  end
-end
-
 -- `processedOn` says that a job has begun: it is written with the beginning, and what an earlier run has left goes.
 local function start(q, id, job, fields, from, worker)
   redis.call('SET', job .. ':lock', worker.token, 'PX', worker.lock_ms)
@@ -95,9 +80,6 @@ local function has_room(q, job, fields)
   return may_begin
 end
 
--- Taken ahead, no brake could stop a job of this flow, and no bound would count it.
-local function is_counted(q, flow) return flow and (brakes_of(q, flow) or bound_of(q, flow)) end
-
 -- Start up to `want` jobs of one queue and add them to `fetched`. Returns in how many ms to ask again where there were
 -- fewer.
 local function fetch(q, want, worker, fetched)
@@ -105,26 +87,28 @@ local function fetch(q, want, worker, fetched)
   promote_due(q)
   local room, again = allowance(q, want, worker.limiters and worker.limiters[q.base], worker.free)
   if room == 0 then return again end
-  local started, charged, popped, held = {}, 0, 0, 0
+  local started, charged, popped, held, may_have_more = {}, 0, 0, 0, true
   repeat
-    local ids = pop(q, room - #started)
+    local ids, asked = pop(q, room - #started), room - #started
+    may_have_more = #ids == asked
     for i, id in ipairs(ids) do
       local job, from = job_key(q, id), i <= q.from_wait and 'waiting' or 'prioritized'
       local fields = fields_of(job, unpack(FIELDS))
+      local is_bound = fields[FLOW] and not is_free(q, fields[FLOW], worker.layout)
       if not (fields[NAME] and fields[DATA]) then
         if id:sub(1, 2) ~= '0:' then fail_without_data(q, id, job) end -- BullMQ 4 kept markers in the list: `0:...`
-      elseif fields[FLOW] and not may_start(q, id, job, fields[FLOW], from, worker.layout) then
+      elseif is_bound and not may_start(q, id, job, fields[FLOW], from, worker.layout) then
         held = held + 1
-      elseif fields[FLOW] and is_full(q, fields[FLOW]) then
+      elseif is_bound and is_full(q, fields[FLOW]) then
         wait_aside(q, id, fields[FLOW], from)
         held = held + 1
       elseif fields[SUSPECT] and not worker.alone then
         put_back(q, ids, i)
-        suspect_in, room = q.base, #started
+        suspect_in, room, may_have_more = q.base, #started, true
         break
-      elseif worker.free == 0 and is_counted(q, fields[FLOW]) or not has_room(q, job, fields) then
+      elseif worker.free == 0 and is_bound and is_counted(q, fields[FLOW]) or not has_room(q, job, fields) then
         put_back(q, ids, i)
-        room = #started
+        room, may_have_more = #started, true
         break
       else
         started[#started + 1] = id
@@ -139,8 +123,10 @@ local function fetch(q, want, worker, fetched)
     redis.call('LPUSH', q.active, unpack(started))
     count_against_limit(q, charged)
   end
-  -- The worker that woke took the marker away; it is put back for the next idle worker, unless limits let nothing begin.
-  if popped > 0 and not (q.full_ms and #started == 0) then attempt('ZADD', q.marker, 0, '0') end
+  -- The worker that woke took the marker away; where jobs may be left it is put back for the next idle worker, unless
+  -- limits let nothing begin. Where none are left, nobody is woken for what this call itself has put in line.
+  q.has_more = may_have_more and popped > 0 and not (q.full_ms and #started == 0)
+  if not may_have_more then q.has_new_work = nil end
   if q.full_ms then return q.full_ms end
   if #started < room then
     if popped >= MOST_POPPED then return 1 end

@@ -31,6 +31,9 @@ local function marks_of(q, flow)
   return marks
 end
 
+-- Is it neither paused nor cancelled, nor is any other flow?
+local function is_unmarked(q, flow) return marks_of(q, flow) == UNMARKED end
+
 -- Has somebody cancelled this flow, or only what nobody needs any more of it?
 local function was_cancelled(q, flow)
   return marks_of(q, flow).cancelled and field_of(flow_key('flow', q, flow), 'ended') == 'cancelled'

@@ -110,10 +110,11 @@ local function is_blocked(q)
   return most and redis.call('LLEN', q.active) >= most or false
 end
 
--- Jobs ask for waking one by one (`has_new_work`, `has_new_delay`); workers are woken once a queue, when all is written.
+-- Jobs ask for waking one by one (`has_new_work`, `has_new_delay`), and who took some where more may be left
+-- (`has_more`); workers are woken once a queue, when all is written.
 local function wake_workers()
   for _, q in pairs(queues_seen) do
-    if q.has_new_work and not is_blocked(q) then attempt('ZADD', q.marker, 0, '0') end
+    if q.has_more or q.has_new_work and not is_blocked(q) then attempt('ZADD', q.marker, 0, '0') end
     if q.has_new_delay then
       local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')
       if first[2] then attempt('ZADD', q.marker, first[2] / 4096, '1') end
