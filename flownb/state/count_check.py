@@ -20,6 +20,8 @@ from flownb.wire.store.limits import FEW_JOBS, JOBS_A_READ
 from flownb.wire.store.missed_writes import CountComparison
 
 _PAUSE_PER_CHECK = 50  # a pause is this many times as long as the quickest check: 2 % of the time goes here
+_SOON = 1.0  # seconds after which other programs' moves are seen, unless a check takes long
+_PAUSE_PER_LONG_CHECK = 10  # then the pause is at least this many times as long
 
 
 class CountCheck:
@@ -66,7 +68,8 @@ class CountCheck:
     def _plan_next_check(self, seconds: float) -> None:
         """Pause in proportion to what the quickest check took: a slow one says how busy this machine was, no more."""
         self._quickest = min(self._quickest, seconds)
-        self._next_check = time.monotonic() + _PAUSE_PER_CHECK * self._quickest
+        longest = max(_SOON, _PAUSE_PER_LONG_CHECK * self._quickest)
+        self._next_check = time.monotonic() + min(_PAUSE_PER_CHECK * self._quickest, longest)
 
     def _tell_of_others(self, reads: Sequence[CountComparison]) -> bool:
         """Say whether what was read shows that another program's worker has had a job of the flow."""
