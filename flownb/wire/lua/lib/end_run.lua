@@ -30,8 +30,8 @@ local function notify_of_completed(runs)
       parents[parent] = children
       order[#order + 1] = parent
     end
-    table.insert(children.keys, run.job)
-    table.insert(children.values, run.outcome.value)
+    local n = #children.keys + 1
+    children.keys[n], children.values[n] = run.job, run.outcome.value
   end
   for _, run in ipairs(runs) do
     if run.outcome.kind == 'completed' then

@@ -35,7 +35,7 @@ local function store_completed(q, outcome, job, made, flow, has_begun)
   if outcome.version then end_of_job[9], end_of_job[10] = 'cv', outcome.version end
   if not has_begun then -- a job that was short: its beginning is told with its end
     emit(q, 'active', 'jobId', outcome.id, 'prev', 'waiting')
-    end_of_job[#end_of_job + 1], end_of_job[#end_of_job + 2] = 'processedOn', int(now - (outcome.ran or 0))
+    end_of_job[#end_of_job + 1], end_of_job[#end_of_job + 2] = 'processedOn', outcome.ran and int(now - outcome.ran) or now_text
   end
   redis.call('HSET', job, unpack(end_of_job))
   if outcome.rows then redis.call('HDEL', job, 'part', 'saved') end

@@ -14,16 +14,16 @@
 -- @row     fetched_job base id fields
 
 -- 1. Look at every outcome; nothing is written before.
-local answers, runs, locks, outcomes = {}, {}, {}, {}
+local answers, runs, jobs, lock_keys, outcomes = {}, {}, {}, {}, {}
 local owners = {} -- of deduplication ids: {queue, id, deduplication id}
 for i, packed in ipairs(args.outcomes) do
-  outcomes[i] = outcome_of(packed)
-  locks[i] = outcomes[i].base .. ':' .. outcomes[i].id .. ':lock'
+  local outcome = outcome_of(packed)
+  local job = outcome.base .. ':' .. outcome.id
+  outcomes[i], jobs[i], lock_keys[i] = outcome, job, job .. ':lock'
 end
-if #locks > 0 then locks = redis.call('MGET', unpack(locks)) end
+local locks = #lock_keys > 0 and redis.call('MGET', unpack(lock_keys)) or {}
 for i, outcome in ipairs(outcomes) do
-  local q = queue_at(outcome.base)
-  local job = job_key(q, outcome.id)
+  local q, job = queue_at(outcome.base), jobs[i]
   local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh', 'deid', 'processedOn', 'defa')
   answers[i] = not is_sound(q) and 'damaged' or refusal(outcome, job, locks[i], has) or 'done'
   if outcome.spent and has[1] then
@@ -38,7 +38,7 @@ for i, outcome in ipairs(outcomes) do
   elseif answers[i] == 'done' then
     local from = leave_active(q, outcome.id)
     if from then
-      local run = {outcome = outcome, q = q, job = job, from = from, has_begun = has[8], is_unbegun = outcome.kind == 'unbegun',
+      local run = {outcome = outcome, q = q, job = job, lock = lock_keys[i], from = from, has_begun = has[8], is_unbegun = outcome.kind == 'unbegun',
                    is_root = not has[2], flow = has[3], parent = has[2] and is_sound_job(has[2]) and has[2],
                    attempts_made = number(has[5]), is_shared = has[6]}
       end_if_cancelled(run, has[9])
@@ -56,9 +56,10 @@ end
 -- 2. Free the leases.
 local free = {}
 for _, run in ipairs(runs) do
-  free[#free + 1] = run.job .. ':lock'
-  run.q.left = run.q.left or {}
-  table.insert(run.q.left, run.outcome.id)
+  free[#free + 1] = run.lock
+  local left = run.q.left or {}
+  left[#left + 1] = run.outcome.id
+  run.q.left = left
 end
 if #free > 0 then redis.call('DEL', unpack(free)) end
 for _, q in pairs(queues_seen) do
