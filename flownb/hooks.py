@@ -148,8 +148,7 @@ class Pages(Protocol):
         table_of: int | None = None,
         value: str | None = None,
         failures: Iterable[JobRecord] | None = None,
-        timeline: str | None = None,
-        narrow_timeline: str | None = None,
+        timelines: Sequence[str] = (),
         title: str | None = None,
     ) -> str: ...
 

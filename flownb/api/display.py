@@ -26,7 +26,7 @@ def draw(tree: Any) -> Drawing:
     return hooks.drawings.digraph(snapshot_of_plan(plan(tree, prefix="bull")))
 
 
-_NARROW = 560  # pixels of a timeline for narrow screens and for paper
+_TIMELINE_WIDTHS = (1100, 560, 340)  # pixels, for wide screens; for narrow ones and paper; for telephones
 
 
 def page(
@@ -47,8 +47,7 @@ def page(
         table_of=table_of,
         value=_value(stored) if table is None else None,
         failures=[*snapshot.failures, *others],
-        timeline=hooks.timelines.timeline_svg(records, now=now),
-        narrow_timeline=hooks.timelines.timeline_svg(records, now=now, width=_NARROW),
+        timelines=[hooks.timelines.timeline_svg(records, now=now, width=w) for w in _TIMELINE_WIDTHS],
         title=snapshot.name,
     )
     if path is not None:

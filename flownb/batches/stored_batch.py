@@ -22,6 +22,7 @@ from flownb.batches.step_nodes import joined, with_stages
 from flownb.batches.stored_rows import StoredRows
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
+from flownb.wire.pauses import BUDGET
 from flownb.wire.records import (
     ALL_ENDED,
     COMPLETED,
@@ -58,6 +59,7 @@ class StoredBatch(StoredFlow):
         self._rows: StoredRows | None = None
         self._ends: dict[str, Any] = {}  # see `_row_states`; views of one kernel read it in one thread
         self._groups: dict[str, tuple[Any, ...]] | None = None
+        self._drawn_rows: dict[str, tuple[int | None, str, str, str | None]] = {}  # see `_of_rows`, by key
 
     @classmethod
     def own_batch(cls, store: Store, flow: str) -> StoredBatch:
@@ -169,6 +171,12 @@ class StoredBatch(StoredFlow):
             return _with_labels(name, self.index, self.rows.positions_in(record.key))
         return " ".join([record.name, *map(str, self.group_labels().get(record.key, ()))])
 
+    def budget(self) -> dict[str, int]:
+        """What it may spend, by unit."""
+        brakes = self.store.flows.read_brakes(self.id)
+        named = ((name.partition(":"), parts) for name, parts in brakes.items())
+        return {unit: int(parts) for (brake, _, unit), parts in named if brake == BUDGET}
+
     def note_of(self, record: Mapping[str, str]) -> str:
         """Say that rows ran by several versions of their function."""
         return mixed_versions(record, frames.spec_of(record))
@@ -177,18 +185,26 @@ class StoredBatch(StoredFlow):
         """As of any flow; rows and groups have their labels, and failed rows inside a job of many stand among them."""
         self.is_whole()
         snapshot = super().snapshot(failures=failures, **parts)
-        snapshot = dataclasses.replace(snapshot, single_rows=self._single_rows(snapshot.counts))
+        counts = self._counts_shown(snapshot.counts)
+        snapshot = dataclasses.replace(snapshot, counts=counts, single_rows=self._single_rows(counts))
         nodes = [
             dataclasses.replace(node, name=self.name_of(node.job)) if node.job else node
             for node in snapshot.nodes
         ]
-        nodes = self._with_ends(nodes, snapshot)
+        nodes = [self._of_rows(node) for node in self._with_ends(nodes, snapshot)]
         if by_step := snapshot.counts.by_step.get(self.row_queue):
             nodes = list(with_stages(nodes, self.row_queue, by_step))
         snapshot = dataclasses.replace(snapshot, nodes=tuple(nodes))
         if not snapshot.counts.count(FAILED) or not failures:
             return snapshot
         return dataclasses.replace(snapshot, failures=tuple(self._labelled_failures(snapshot)))
+
+    def _counts_shown(self, counts: FlowCounts) -> FlowCounts:
+        """The counts, without a root that is nothing but the end of the rows: a reader counts rows."""
+        stages = dict(counts.by_stage)
+        if self.has_plain_root and len(stages) > 1:
+            stages.pop(keys.BATCH_QUEUE, None)
+        return dataclasses.replace(counts, by_stage=stages)
 
     def _single_rows(self, counts: FlowCounts) -> int:
         """How many of the jobs that are counted are rows, where a queue has nothing else and they share none."""
@@ -208,6 +224,39 @@ class StoredBatch(StoredFlow):
             for node in nodes
         ]
 
+    def _of_rows(self, node: Node) -> Node:
+        """The node; of a job that has ended as its rows have: they may have failed in it, or be at a later step."""
+        job = node.job
+        if job is None or job.state != COMPLETED or job.queue not in self.row_queues or self._are_jobs:
+            return node
+        known = self._drawn_rows.get(job.key)
+        if known is None or known[0] != job.finished_on:
+            known = (job.finished_on, *self._read_end(job.key))
+        _, state, words, error = known
+        if state in (COMPLETED, FAILED):
+            self._drawn_rows[job.key] = known
+        job = dataclasses.replace(job, state=state, failed_reason=error)
+        return dataclasses.replace(node, states={state: 1}, words=words, job=job)
+
+    def _read_end(self, key: str) -> tuple[str, str, str | None]:
+        """The state of the rows of a job that has ended, of failed ones first; in words, if they differ; an error."""
+        rows = self.rows.read(self.rows.positions_in(key))
+        others = [row for row in rows if row.state != COMPLETED]
+        if not others:
+            return COMPLETED, "", None
+        first = next((row for row in others if row.state == FAILED), others[0])
+        count = sum(row.state == first.state for row in others)
+        return (
+            first.state,
+            f"{count:,} of {len(rows):,} rows {first.state}" if len(rows) > 1 else "",
+            first.error,
+        )
+
+    @property
+    def _are_jobs(self) -> bool:
+        """Is each row a job of its own, which ends as the row does?"""
+        return self.spec.get("rows_per_job") == 1 and not self.steps
+
     def _row_states(self, parent: str, finished: int) -> dict[str, int]:
         """How many rows below an aggregate are in which state, since the batch has ended: read once."""
         if self._ends.get("finished") != finished:
@@ -221,7 +270,7 @@ class StoredBatch(StoredFlow):
         """The snapshot's failed jobs under their rows' labels, and failed rows of many-row jobs as far as they fit."""
         rows, index = self.rows, self.index
         found = [_labelled(record, index, rows.positions.get(record.key)) for record in snapshot.failures]
-        if self.spec.get("rows_per_job") == 1 and not self.steps:
+        if self._are_jobs:
             return found
         known = {record.key for record in found}
         more = (record for record in self._failed_rows(rows, index) if record.key not in known)

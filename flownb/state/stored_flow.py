@@ -140,13 +140,17 @@ class StoredFlow:
         return "; ".join(filter(None, [self.spent_in_words(counts), ahead, self.note_of(record)]))
 
     def spent_in_words(self, counts: FlowCounts) -> str:
-        """Return what was spent, and of a batch that has not ended what it will come to; nothing where nothing was."""
+        """Return what was spent, of which budget, and of a batch that has not ended what it will come to; if any."""
         spent = self.spent()
         if not spent:
             return ""
         in_all = expected(spent, counts.by_stage.get(self.row_queue or "", {}))
         forecast = f", about {amounts_in_words(in_all)} in all" if in_all else ""
-        return f"{amounts_in_words(spent)} spent{forecast}"
+        return f"{amounts_in_words(spent, self.budget())} spent{forecast}"
+
+    def budget(self) -> dict[str, int]:
+        """Return what a batch may spend, by unit; nothing where nobody has set it."""
+        return {}
 
     def note_of(self, record: Mapping[str, str]) -> str:
         """Return what else is to be known of a flow, by its record, in words; mostly nothing."""

@@ -12,7 +12,7 @@ from flownb.views.words import cut
 
 LINE_HEIGHT, BAR_HEIGHT = 16.0, 5.0
 BAR_SPACE = BAR_HEIGHT + 3
-PADDING_X, PADDING_Y = 50.0, 18.0  #: around the text, both sides together; the badge is left of it
+PADDING_X, PADDING_Y = 44.0, 18.0  #: around the text, both sides together; the badge is left of it
 TEXT_X, BADGE_X, BAR_X = 34.0, 18.0, 10.0
 TEXT_MARGIN = 42.0  #: of a box's width, what a text that was measured may not fill
 ESTIMATE_MARGIN = 44.0  #: and one whose width is estimated
@@ -20,6 +20,21 @@ NAME_BASELINE, NOTE_BASELINE = 12.5, 12.0  #: from the top of a line of text
 CORNER_RADIUS, BADGE_RADIUS = 7, 8
 PILE = (6.0, 3.0, 0.0)  #: offsets of the outlines of a box for many jobs, back to front
 LEAST_SHARE = 2.0  #: of a bar: a single failed job of thousands must be seen
+
+# Of a letter, in shares of the type's size: in DejaVu Sans, the widest of the fonts that pictures are set in.
+_WIDTHS = {
+    **dict.fromkeys(" ',./:;\\|ijlIJ-f", 0.36),
+    **dict.fromkeys("()[]!tr", 0.44),
+    **dict.fromkeys('"*_`csvxyzkFL?', 0.59),
+    **dict.fromkeys("#+<=>^~w&OQ", 0.84),
+    **dict.fromkeys("mMW@%…", 1.0),
+}
+_UPPER_WIDTH, _OTHER_WIDTH, _FOREIGN_WIDTH = (
+    0.76,
+    0.64,
+    0.84,
+)  # of capitals, other letters of ASCII, all others
+_BOLD = 1.12  # times as wide: names are
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +69,13 @@ def has_bar(box: Box) -> bool:
 
 def size_of(box: Box) -> tuple[float, float]:
     """How wide and how high a box must be for its texts."""
-    widths = [text_width(box.name, NAME_SIZE) * 1.07, *(text_width(note, NOTE_SIZE) for note in box.notes)]
+    widths = [text_width(box.name, NAME_SIZE) * _BOLD, *(text_width(note, NOTE_SIZE) for note in box.notes)]
     height = PADDING_Y + LINE_HEIGHT * (1 + len(box.notes)) + (BAR_SPACE if has_bar(box) else 0)
     return max(widths) + PADDING_X, height
 
 
 def text_width(text: str, size: float) -> float:
-    """About how wide a text is in a Helvetica-like font; a little too wide rather than too narrow.
+    """About how wide a text is in the widest font that it may be shown in; a little too wide rather than too narrow.
 
     >>> text_width("iii", 10) < text_width("www", 10)
     True
@@ -85,8 +100,6 @@ def _character_width(character: str) -> float:
         return 1.0
     if unicodedata.combining(character):
         return 0.0
-    if character in "iljI.,:;|'`!()[]{}/ tfr\\-":
-        return 0.34
-    if character in "mwMW@%…":
-        return 0.95
-    return 0.72 if character.isupper() or not character.isascii() else 0.57
+    if not character.isascii() and character not in _WIDTHS:
+        return _FOREIGN_WIDTH
+    return _WIDTHS.get(character, _UPPER_WIDTH if character.isupper() else _OTHER_WIDTH)

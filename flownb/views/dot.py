@@ -12,7 +12,8 @@ from typing import Any
 import graphviz
 
 from flownb.views import engine, raster, strip_layout, tree_layout
-from flownb.views.engine_layout import read_geometry
+from flownb.views.box_parts import size_of
+from flownb.views.engine_layout import POINTS_PER_INCH, read_geometry
 from flownb.views.geometry import Geometry
 from flownb.views.paint import paint
 from flownb.views.palette import EDGE, INK, PALETTE
@@ -115,10 +116,15 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         if command is not None:
             with suppress(*_NO_PICTURE):
                 upright = self.graph_attr.get("rankdir") == _GRAPH["rankdir"]
-                found = read_geometry(engine.run(command, self._built, "json"), upright=upright)
+                found = read_geometry(engine.run(command, self._with_room(), "json"), upright=upright)
                 if found.covers(self._scene):
                     return found
         return tree_layout.geometry_of(self._scene)
+
+    def _with_room(self) -> str:
+        """The DOT text with boxes wide enough for any font: an engine knows other fonts than a page may have."""
+        least = [f"\t{box.id} [width={size_of(box)[0] / POINTS_PER_INCH:.2f}]\n" for box in self._scene.boxes]
+        return f"{self._built.rstrip().removesuffix('}')}{''.join(least)}}}\n"
 
     def _picture(self, *, scroll: bool) -> str:
         command = engine.find()

@@ -8,7 +8,7 @@ from typing import Any
 
 from flownb.views.geometry import Geometry, Point, Rect, Route, cubic, points, route_left, route_up
 
-_POINTS_PER_INCH = 72
+POINTS_PER_INCH = 72
 
 
 def read_geometry(written: str, *, upright: bool = True) -> Geometry:
@@ -19,7 +19,7 @@ def read_geometry(written: str, *, upright: bool = True) -> Geometry:
     """
     graph = json.loads(written)
     _, _, width, height = (float(side) for side in graph["bb"].split(","))
-    pad = float(graph["pad"]) * _POINTS_PER_INCH
+    pad = float(graph["pad"]) * POINTS_PER_INCH
     names = {drawn["_gvid"]: drawn["name"] for drawn in graph.get("objects", ())}
     rects = {drawn["name"]: _bounds(drawn["_draw_"]) for drawn in graph.get("objects", ())}
     if not upright:

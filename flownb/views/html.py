@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -68,13 +68,12 @@ def report(
     table_of: int | None = None,
     value: str | None = None,
     failures: Iterable[JobRecord] | None = None,
-    timeline: str | None = None,
-    narrow_timeline: str | None = None,
+    timelines: Sequence[str] = (),
     title: str | None = None,
 ) -> str:
     """One complete HTML file: how the flow ended, its result, what failed, then its tree, stages and timeline.
 
-    `timeline` is what `timeline_svg` made, `narrow_timeline` the same for narrow screens and for paper. The result is
+    `timelines` are what `timeline_svg` made for wide screens, for narrow ones and paper, for telephones. The result is
     `table_html`, a DataFrame, of `table_of` rows where it has but the first, or markup the caller answers for; else
     `value`, as JSON text. `failures` are the snapshot's own unless given.
     """
@@ -90,9 +89,12 @@ def report(
     if failed:
         sections.append(_section("Failures", failed))
     sections.append(_section("Tree", fill("tree.html", body=Markup(picture(snapshot)))))
-    sections.append(_section("Stages", _stages(snapshot.counts)))
-    if timeline is not None:
-        sections.append(_section("Timeline", _timeline(timeline, narrow_timeline)))
+    if len(stages := _stages(snapshot.counts)) > 1:  # of one the heading has said all
+        of_rows = rows(snapshot) > 0
+        name = "step" if of_rows else "queue"
+        sections.append(_section("Steps" if of_rows else "Queues", _stage_table(name, stages)))
+    if timelines:
+        sections.append(_section("Timeline", _timelines(timelines)))
     heading = _heading(snapshot)
     name = heading["name"] if title not in (None, snapshot.name) else ""
     page = fill(
@@ -117,11 +119,12 @@ def _result(table_html: str | pd.DataFrame, of: int | None) -> Markup:
     return joined([made, fill("on_paper.html", words=words)])
 
 
-def _timeline(timeline: str, narrow: str | None) -> Markup:
-    """The timeline; where there is one for narrow screens and for paper, the page shows the one that fits."""
-    if narrow is None:
-        return fill("scroll.html", body=Markup(timeline))
-    return fill("timelines.html", wide=Markup(timeline), narrow=Markup(narrow))
+def _timelines(timelines: Sequence[str]) -> Markup:
+    """The timelines, of which the page shows the one that fits."""
+    if len(timelines) == 1:
+        return fill("scroll.html", body=Markup(timelines[0]))
+    kinds = zip(("wide", "narrow", "phone"), timelines, strict=False)
+    return joined([fill("timeline.html", kind=kind, picture=Markup(picture)) for kind, picture in kinds])
 
 
 def _heading(snapshot: Snapshot) -> dict[str, Any]:
@@ -132,41 +135,49 @@ def _heading(snapshot: Snapshot) -> dict[str, Any]:
         "state": shown(flow_state_words(snapshot)),
         "tone": tone,
         "size": size(snapshot.counts, rows(snapshot)),
-        "progress": _progress(snapshot.counts),
+        "progress": _progress(snapshot),
         "runs": progress_words.in_words(snapshot),
     }
 
 
-def _progress(counts: FlowCounts) -> Markup:
+def _progress(snapshot: Snapshot) -> Markup:
     """The stacked bar, and the same counts as text."""
     whole: Counter[str] = Counter()
-    for states in counts.by_stage.values():
+    for states in snapshot.counts.by_stage.values():
         whole.update(states)
     pairs = in_reading_order(whole)
+    of_rows = rows(snapshot) > 0
     shares, key = [], []
     for state, count in pairs:
         tone = state if state in STATES else UNKNOWN
         left = "" if state in _BEGUN else " fn-left"
-        shares.append(fill("share.html", tone=tone, left=left, count=count, state=state_word(state)))
-        key.append(
-            fill("key.html", tone=tone, sign=SYMBOLS[tone], count=f"{count:,}", state=state_word(state))
-        )
+        word = state_word(state, of_rows=of_rows)
+        shares.append(fill("share.html", tone=tone, left=left, count=count, state=word))
+        key.append(fill("key.html", tone=tone, sign=SYMBOLS[tone], count=f"{count:,}", state=word))
     return fill(
         "progress.html",
-        words=counts_in_words(pairs) or "no jobs",
+        words=counts_in_words(pairs, of_rows=of_rows) or "no jobs",
         shares=joined(shares, ""),
         key=joined(key, " "),
     )
 
 
-def _stages(counts: FlowCounts) -> Markup:
-    present = {state for states in counts.by_stage.values() for state, count in states.items() if count}
+def _stages(counts: FlowCounts) -> Mapping[str, Mapping[str, int]]:
+    """The states of each queue, or step of rows, by its name; those with most first."""
+    stages: dict[str, Mapping[str, int]] = {}
+    for queue, states in sorted(counts.by_stage.items(), key=lambda stage: -sum(stage[1].values())):
+        stages |= counts.by_step.get(queue, {queue: states})
+    return stages
+
+
+def _stage_table(name: str, stages: Mapping[str, Mapping[str, int]]) -> Markup:
+    present = {state for states in stages.values() for state, count in states.items() if count}
     ordered = [state for state in STATES if state in present] + sorted(present - set(STATES))
-    rows = [
-        [shown(queue), *(Count(states.get(state, 0)) for state in ordered), Count(sum(states.values()))]
-        for queue, states in counts.by_stage.items()
+    lines = [
+        [shown(stage), *(Count(states.get(state, 0)) for state in ordered), Count(sum(states.values()))]
+        for stage, states in stages.items()
     ]
-    return table(["queue", *map(state_word, ordered), "total"], rows)
+    return table([name, *map(state_word, ordered), "total"], lines)
 
 
 def _failures(records: Iterable[JobRecord], unread: int, *, most: int, tracebacks: bool = True) -> Markup:
@@ -208,8 +219,8 @@ def _end_of(traceback: str) -> str:
 def _when(snapshot: Snapshot) -> str:
     began = _moment(snapshot.created)
     if snapshot.finished is not None:
-        return f"{began}, took {duration(max(snapshot.finished - snapshot.created, 0))}"
-    return f"{began}, running for {duration(max(snapshot.now - snapshot.created, 0))}"
+        return f"began {began}, took {duration(max(snapshot.finished - snapshot.created, 0))}"
+    return f"began {began}, running for {duration(max(snapshot.now - snapshot.created, 0))}"
 
 
 def _moment(milliseconds: int) -> str:

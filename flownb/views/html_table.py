@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 200  #: of a DataFrame; a report is to be read
 HEADING_CHARACTERS, CELL_CHARACTERS = 80, 300
+_LARGE, _SIX_DIGITS, _HUGE = 1e4, 1e6, 1e15  # of decimal numbers: years are below the first
 
 
 class Count(int):
@@ -44,20 +45,40 @@ def _rows(frame: pd.DataFrame) -> list[list[object]]:
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
     """Rows of cells below their headings."""
     rows = list(rows)
-    kinds = [_kind([row[column] for row in rows]) for column in range(len(headings))]
+    columns = [[row[column] for row in rows] for column in range(len(headings))]
+    kinds, large = [_kind(column) for column in columns], [_has_large(column) for column in columns]
     head = [
         fill("head.html", kind=kind, text=shown(heading, HEADING_CHARACTERS) if heading else "")
         for kind, heading in zip(kinds, headings, strict=True)
     ]
-    return fill("table.html", head=joined(head, ""), rows=joined(_row(kinds, row) for row in rows))
+    return fill("table.html", head=joined(head, ""), rows=joined(_row(kinds, large, row) for row in rows))
 
 
 def _kind(column: Sequence[object]) -> str:
     return "fn-number" if column and all(_is_number(value) for value in column) else "fn-text"
 
 
-def _row(kinds: Sequence[str], row: Sequence[object]) -> Markup:
-    cells = [fill("cell.html", kind=kind, text=_cell(v)) for kind, v in zip(kinds, row, strict=True)]
+def _has_large(column: Sequence[object]) -> bool:
+    """Is any decimal number of a column so large that all of them get separators?"""
+    return any(isinstance(value, float) and _LARGE <= abs(value) < _HUGE for value in column)
+
+
+def _decimal(value: float, *, separators: bool) -> str:
+    """A decimal number to six digits, all digits before its point among them, where a person would read it so.
+
+    >>> _decimal(39003500.25, separators=True), _decimal(0.123456789, separators=False)
+    ('39,003,500', '0.123457')
+    """
+    if _SIX_DIGITS <= abs(value) < _HUGE:
+        return f"{value:,.0f}"
+    return format(value, ",.6g" if separators else ".6g")
+
+
+def _row(kinds: Sequence[str], large: Sequence[bool], row: Sequence[object]) -> Markup:
+    cells = [
+        fill("cell.html", kind=kind, text=_cell(value, separators=is_large))
+        for kind, is_large, value in zip(kinds, large, row, strict=True)
+    ]
     return fill("row.html", cells=joined(cells, ""))
 
 
@@ -75,8 +96,9 @@ def _is_missing(value: object) -> bool:
         return type(value).__name__ == "NAType"
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, *, separators: bool) -> str:
     if _is_missing(value):
         return ""
-    form = "," if isinstance(value, Count) else ".6g" if isinstance(value, float) else None
-    return cut(str(value) if form is None else format(value, form), CELL_CHARACTERS)
+    if isinstance(value, float):
+        return _decimal(value, separators=separators)
+    return f"{value:,}" if isinstance(value, Count) else cut(str(value), CELL_CHARACTERS)

@@ -199,6 +199,8 @@ def _attempt_or_queue(node: Node, state: str) -> str:
 
 def _title(node: Node) -> str:
     state = how_far(node) if node.folded else "".join(state_words(node))
+    if node.job is not None and node.states.get(FAILED) and node.job.failed_reason:
+        state += f": {reason(node.job, 200)}"
     return f"{shown(node.name, 200)}{times(node)}, queue {shown(node.queue)}: {state or 'not added yet'}"
 
 

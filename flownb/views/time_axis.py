@@ -13,12 +13,9 @@ from flownb.views.svg import el
 from flownb.views.words import duration, shown
 
 WIDTH = 1100.0  #: of a picture for nobody's page in particular
-LEAST_WIDTH, MOST_WIDTH = 360.0, 4000.0
+LEAST_WIDTH, MOST_WIDTH = 320.0, 4000.0
 MARGIN, TOP = 14.0, 30.0  #: left and right of the lanes; above them, with the ticks
 LABEL_SIZE = 11
-_WIDEST = (
-    1.15  # of a text, as it is taken to be, in the widest font that it may be shown in: DejaVu's figures
-)
 _GAP, _TITLE_CHARACTERS = 16.0, 200
 _PIXELS_A_TICK = 140  # about
 _DAY_MS = 86_400_000
@@ -74,8 +71,8 @@ def _step(least: float) -> int:
 
 def heading(name: str, facts: str, span: Span, y: float, mark: str = "") -> list[ET.Element]:
     """The line inside a lane, at its top: its name, cut to the room there is and whole when pointed at, and facts."""
-    taken = _WIDEST * (text_width(facts, LABEL_SIZE) + text_width(mark, LABEL_SIZE))
-    room = max((span.plot - taken - _GAP) / _WIDEST, LABEL_SIZE)
+    taken = text_width(facts, LABEL_SIZE) + text_width(mark, LABEL_SIZE)
+    room = max(span.plot - taken - _GAP, LABEL_SIZE)
     label = text(fitted(shown(name), room, LABEL_SIZE) + mark, MARGIN, y, ink=INK)
     label.append(el("title", shown(name, _TITLE_CHARACTERS)))
     return [label, text(facts, span.width - MARGIN, y, anchor="end")]

@@ -9,15 +9,28 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 
 from flownb.views import job_lanes, queue_lanes
+from flownb.views.box_parts import text_width
+from flownb.views.geometry import number
 from flownb.views.palette import PALETTE
 from flownb.views.phases import critical_path, phases
 from flownb.views.svg import card, el, to_text
-from flownb.views.time_axis import LEAST_WIDTH, MARGIN, MOST_WIDTH, TOP, WIDTH, Span, axis, span_of, text
+from flownb.views.time_axis import (
+    LABEL_SIZE,
+    LEAST_WIDTH,
+    MARGIN,
+    MOST_WIDTH,
+    TOP,
+    WIDTH,
+    Span,
+    axis,
+    span_of,
+    text,
+)
 from flownb.views.words import jobs
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, JobRecord
 
 MAX_JOB_LANES = 40
-_LEGEND_STEP = 96
+_LEGEND_GAP, _LEGEND_LINE = 24.0, 18.0
 
 
 def timeline_svg(records: Iterable[JobRecord], *, now: int, width: float = WIDTH) -> str:
@@ -31,9 +44,11 @@ def timeline_svg(records: Iterable[JobRecord], *, now: int, width: float = WIDTH
     width = min(max(width, LEAST_WIDTH), MOST_WIDTH)
     span = span_of([phase for _, its in rows for phase in its], now, width)
     folded = len(rows) > MAX_JOB_LANES
-    lanes, height = _lanes(rows, span, _critical(records), folded=folded)
-    parts = [*axis(span, height), *lanes, _legend(TOP + height + 22, folded=folded)]
-    return to_text(card(width, TOP + height + 38, f"Timeline of {jobs(len(rows))}", *parts, scroll=True))
+    critical = _critical(records)
+    lanes, height = _lanes(rows, span, critical, folded=folded)
+    legend, bottom = _legend(rows, span, TOP + height + 22, folded=folded, has_path=bool(critical))
+    parts = [*axis(span, height), *lanes, legend]
+    return to_text(card(width, bottom + 16, f"Timeline of {jobs(len(rows))}", *parts, scroll=True))
 
 
 def _critical(records: list[JobRecord]) -> set[int]:
@@ -61,15 +76,29 @@ def _lanes(
     return lanes, y - TOP
 
 
-def _legend(y: float, *, folded: bool) -> ET.Element:
-    kinds = [(WAITING, "waiting"), (ACTIVE, "running"), (FAILED, "failed")]
+def _legend(
+    rows: queue_lanes.Lane, span: Span, y: float, *, folded: bool, has_path: bool
+) -> tuple[ET.Element, float]:
+    """What the colours that are seen mean, in as many lines as it takes; and where it ends."""
+    kinds = [(WAITING, "waiting"), (ACTIVE, "running")]
     if not folded:
-        kinds[2:2] = [(COMPLETED, "completed"), (DELAYED, "retrying")]
-    x = MARGIN
-    parts: list[ET.Element] = []
-    for state, word in kinds:
-        look = {"fill": PALETTE[state].line, "class_": f"fn-part fn-{state}"}
-        parts += [el("rect", x=x, y=y - 8, width=10, height=10, rx=2, **look), text(word, x + 15, y + 1)]
-        x += _LEGEND_STEP
-    parts.append(text(f"{job_lanes.MARK} decides how long it takes", x, y + 1))
-    return el("g", *parts, class_="fn-legend")
+        kinds += [(COMPLETED, "completed"), (DELAYED, "retrying")]
+    if any(record.state == FAILED for record, _ in rows):
+        kinds.append((FAILED, "failed"))
+    entries = [_entry(state, word) for state, word in kinds]
+    if has_path:
+        words = f"{job_lanes.MARK} decides how long it takes"
+        entries.append(([text(words, 0, 1)], text_width(words, LABEL_SIZE)))
+    x, parts = MARGIN, []
+    for inside, width in entries:
+        if x > MARGIN and x + width > span.width - MARGIN:
+            x, y = MARGIN, y + _LEGEND_LINE
+        parts.append(el("g", *inside, transform=f"translate({number(x)} {number(y)})"))
+        x += width + _LEGEND_GAP
+    return el("g", *parts, class_="fn-legend"), y
+
+
+def _entry(state: str, word: str) -> tuple[list[ET.Element], float]:
+    look = {"fill": PALETTE[state].line, "class_": f"fn-part fn-{state}"}
+    swatch = el("rect", x=0, y=-8, width=10, height=10, rx=2, **look)
+    return [swatch, text(word, 15, 1)], 15 + text_width(word, LABEL_SIZE)

@@ -80,8 +80,9 @@ def size(counts: FlowCounts, rows: int = 0) -> str:
     >>> size(FlowCounts(by_stage={"report": {"waiting": 1}, "rows": {"waiting": 60}}), rows=60)
     '60 rows and 1 job'
     """
-    rest = jobs(counts.total - rows)
-    text = f"{rows:,} {'row' if rows == 1 else 'rows'} and {rest}" if rows else rest
+    rest = counts.total - rows
+    parts = [f"{rows:,} {'row' if rows == 1 else 'rows'}"] if rows else []
+    text = " and ".join([*parts, jobs(rest)] if rest or not rows else parts)
     return f"{text} so far, counting" if counts.counting else text
 
 
@@ -105,13 +106,17 @@ def how_far(node: Node) -> str:
     return node.words or counts_in_words(in_reading_order(node.states))
 
 
-def state_word(state: str) -> str:
+def state_word(state: str, *, of_rows: bool = False) -> str:
     """A state as people read it: a word of BullMQ's, but for what waits for others, of which nobody says how many.
+
+    Those are rows in a batch, which has no other jobs at its leaves.
 
     >>> state_word("completed"), state_word("waiting-children")
     ('completed', 'waiting for children')
     """
-    return "waiting for children" if state == WAITING_CHILDREN else printable(state)
+    if state == WAITING_CHILDREN:
+        return "waiting for rows" if of_rows else "waiting for children"
+    return printable(state)
 
 
 def state_words(node: Node) -> list[str]:
@@ -135,9 +140,9 @@ def in_reading_order(states: Mapping[str, int]) -> list[tuple[str, int]]:
     return known + [(state, count) for state, count in states.items() if count and state not in READING_ORDER]
 
 
-def counts_in_words(pairs: Iterable[tuple[str, int]]) -> str:
+def counts_in_words(pairs: Iterable[tuple[str, int]], *, of_rows: bool = False) -> str:
     """The counts of states as one line: ``1,742 completed, 12 active, 3 failed``."""
-    return ", ".join(f"{count:,} {state_word(state)}" for state, count in pairs)
+    return ", ".join(f"{count:,} {state_word(state, of_rows=of_rows)}" for state, count in pairs)
 
 
 def tone(states: Mapping[str, int]) -> str:

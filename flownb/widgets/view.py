@@ -248,8 +248,8 @@ class FlowView(anywidget.AnyWidget):
         boxes = self.frame["nodes"]
         pile = next((box for box in boxes if box["folded"] and box["parent"] == parent), None)
         if pile is not None and all(box["key"] != key or box["folded"] for box in boxes):
-            among = page_requests.group_jobs(self._stored, parent, pile["key"])
-            self._opened[pile["key"]] = tuple(dict.fromkeys([key, *among]))[: page_requests.MAX_DRAWN]
+            drawn = self._opened.get(pile["key"], ())
+            self._opened[pile["key"]] = tuple(dict.fromkeys([key, *drawn]))[: page_requests.MAX_DRAWN]
         return self._polled({"position": position, "key": key})
 
     def _polled(self, answer: dict[str, Any]) -> dict[str, Any]:

@@ -56,13 +56,16 @@ def in_words(parts: int) -> str:
     return f"{whole:,}.{rest:09d}".rstrip("0").rstrip(".")
 
 
-def amounts_in_words(amounts: Amounts) -> str:
-    """Return what was spent as every view shows it: to four digits, as a sum of money is read.
+def amounts_in_words(amounts: Amounts, budget: Amounts | None = None) -> str:
+    """Return what was spent as every view shows it: to four digits, as a sum of money is read; and of which budget.
 
     >>> amounts_in_words({"tokens": 12_345_678 * PARTS, "usd": 4_123_456_789})
     '12,345,678 tokens, 4.123 usd'
+    >>> amounts_in_words({"tokens": 500 * PARTS, "usd": PARTS}, {"usd": 5 * PARTS})
+    '500 tokens, 1 of 5 usd'
     """
-    return ", ".join(f"{_rounded(parts)} {unit}" for unit, parts in amounts.items())
+    most = {unit: f" of {_rounded(parts)}" for unit, parts in (budget or {}).items()}
+    return ", ".join(f"{_rounded(parts)}{most.get(unit, '')} {unit}" for unit, parts in amounts.items())
 
 
 def _rounded(parts: int) -> str:

@@ -62,7 +62,7 @@ def test_failed_rows_are_missing_from_the_results_and_listed_with_their_reason(s
     assert all("in square" in trace for trace in failures["traceback"])
     assert batch.state == "completed"
     assert batch.job.returnvalue == {"completed": 2, "failed": 2}
-    assert repr(batch).endswith("4 rows and 1 job, 3 completed, 2 failed)")
+    assert repr(batch).endswith("4 rows, 2 completed, 2 failed)")
 
 
 @pytest.mark.parametrize("index", [list("aabb"), range(4), [3, 2, 1, 0]])

@@ -551,3 +551,18 @@ def test_the_piles_of_groups_name_all_steps_of_their_rows():
     rows = pd.DataFrame({"n": range(8), "shop": ["a", "b"] * 4})
     batch = fn.fan_out(rows, [fetch, parse], by="shop", into=per_shop, name="two-shops").wait(timeout=30)
     assert str(batch).count("fetch > parse × 4") == 2
+
+
+def test_a_row_drawn_alone_says_how_the_row_is_not_how_its_job_ended(fetch, parse, score):
+    batch = fn.fan_out(PAGES.loc[["y"]], [fetch, parse, score]).wait(timeout=30)
+    assert "✗ fetch > parse > score y" in str(batch)
+    assert "LookupError: nothing at <b>" in str(batch)
+
+
+def test_a_job_of_many_rows_that_is_drawn_alone_says_how_many_failed(fetch, parse):
+    batch = fn.fan_out(PAGES, [fetch, parse], rows_per_job=3).wait(timeout=30)
+    stored = batch._stored
+    nodes = stored.snapshot(opened={stored.rows.key(0): (stored.rows.key(0),)}).nodes
+    assert [(node.states, node.words) for node in nodes if node.job and node.queue == "fetch"] == [
+        ({"failed": 1}, "1 of 3 rows failed")
+    ]

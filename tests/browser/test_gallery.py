@@ -33,6 +33,8 @@ SAME_TIMES = r"""() => {
         .replace(/ · [^·]* left\b/, "")
         .replace(/\d[\d.,]* (ms|s|min|h|d)\b/g, "1.2 s")
         .replace(/\d{1,2}:\d\d:\d\d( [AP]M)?/g, "12:00:00")
+        .replace(/\d{4}-\d\d-\d\d/g, "2026-01-31")
+        .replace(/[\d.]+ a (second|minute)/g, "40 a second")
         .replace(/line \d+ of [\w.]+/g, "line 12 of orders.py")
         .replace(/^[0-9a-f]{7}$/, "3f2a91c").replace(/code [0-9a-f]{7}/, "code 3f2a91c");
     const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -218,6 +220,20 @@ def test_a_batch_that_runs(scene, open_batch):
     check(scene, page.page.locator(".fn-live"))
 
 
+def test_a_batch_in_one_line_and_unfolded(running, browser, monkeypatch):
+    with wired(monkeypatch) as wire:
+        view = FlowView(running)
+        page = FrontEnd(browser, wire, device_scale_factor=SCALE)
+        page.show(view.model_id)
+        page.poll_until(view, ".fn-said", "95 of 240 rows completed, 5 failed, 2 running")
+        check("line", page.page.locator(".fn-live"))
+        page.page.get_by_role("button", name="Show the tree and what failed").click()
+        page.poll_until(view, ".fn-kind >> nth=1", "KeyError")
+        check("unfolded", page.page.locator(".fn-live"))
+        view.close()
+        page.close()
+
+
 @pytest.fixture
 def done(connection):
     """60 rows in four countries, all run one after the other; three failed.
@@ -287,6 +303,19 @@ def test_the_picture_of_a_saved_notebook(still):
     check("saved-dark", page.locator(".fn-flow"), times=None)
 
 
+@pytest.mark.parametrize(
+    ("scene", "width", "scheme"),
+    [("report", 1180, "light"), ("report-dark", 1180, "dark"), ("report-phone", 375, "light")],
+)
+def test_a_report_of_a_batch(scene, width, scheme, done, still):
+    """Without its timeline, which is another one each time."""
+    page = still("", color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 1400})
+    page.set_content(done.to_html())
+    page.evaluate("document.querySelector('section:last-of-type').remove()")
+    check(scene, page.locator("main"))
+
+
 def test_nothing_to_do(connection, still):
     @fn.task
     def score(text):
@@ -331,7 +360,7 @@ def test_a_picture_that_has_lost_a_part_is_another_one(file):
     """The part is 80 by 40 pixels of the page, where most is to be seen."""
     whole = Image.open(file).convert("RGB")
     grey = np.asarray(whole.convert("L"), dtype=float)
-    width, height = int(80 * SCALE), int(40 * SCALE)
+    width, height = int(80 * SCALE), min(int(40 * SCALE), whole.height // 2)
     across, down = range(0, whole.width - width, width // 4), range(0, whole.height - height, height // 4)
     x, y = max(
         product(across, down), key=lambda at: grey[at[1] : at[1] + height, at[0] : at[0] + width].std()

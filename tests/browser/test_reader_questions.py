@@ -100,7 +100,7 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
     assert re.search(r"860 completed", heading)
     assert re.search(r"40 failed", heading)
     assert re.search(r"[\w ]+ left", heading)
-    assert re.search(r"1\.8\d* usd spent, about 2\.\d+ usd in all", heading)
+    assert re.search(r"1\.8\d* of 3 usd spent, about 2\.\d+ usd in all", heading)
     assert page.get_by_role("img", name=re.compile("860 completed, 4 active, 40 failed")).count()
 
     # Of which kinds: the failures stand open.
@@ -162,7 +162,8 @@ def test_where_rows_are_drawn_alone_the_others_are_counted_without_them(running,
         reader = Reader(view, page)
         page.page.get_by_label("Find a row").fill("r17")
         page.page.get_by_label("Find a row").press("Enter")
-        reader.sees("fetch > parse > score r17", ".fn-node")
+        reader.sees("fetch > parse > score r17", ".fn-node.fn-failed")  # its job has done what it was to do
+        assert "KeyError: 'rate'" in boxes.filter(has_text="score r17").text_content()
         piles = [name for name in [box.evaluate(names) for box in boxes.all()] if "×" in name]
         alone = boxes.count() - 1 - len(piles)
         assert piles == [f"fetch > parse > score × {1000 - alone:,}"]

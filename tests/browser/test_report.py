@@ -27,8 +27,8 @@ def page(browser, tmp_path):
     frame = pd.DataFrame(columns, index=[f"r{n}" for n in range(ROWS)])
     records = [scenes.record(f"r{n}") for n in range(50)]
     now = scenes.START + 60_000
-    wide, narrow = (timeline_svg(records, now=now, width=width) for width in (1100.0, 560.0))
-    html = report(scenes.wide(), table_html=frame, table_of=1000, timeline=wide, narrow_timeline=narrow)
+    timelines = [timeline_svg(records, now=now, width=width) for width in (1100.0, 560.0, 340.0)]
+    html = report(scenes.wide(), table_html=frame, table_of=1000, timelines=timelines)
     (tmp_path / "report.html").write_text(html, encoding="utf-8")
     context = browser.new_context(java_script_enabled=True)
     page = context.new_page()
@@ -48,7 +48,7 @@ LOOKED = """() => {
 }"""
 
 
-@pytest.mark.parametrize("width", [600, 1200, 2400])
+@pytest.mark.parametrize("width", [375, 600, 1200, 2400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_report_fits_the_screen_and_is_readable(page, width, scheme):
     page.set_viewport_size({"width": width, "height": 900})
@@ -61,6 +61,7 @@ def test_a_report_fits_the_screen_and_is_readable(page, width, scheme):
     assert shown == 2  # the tree, and the timeline that fits
     timeline = page.locator("section:has(h2:text('Timeline')) svg >> visible=true")
     assert timeline.bounding_box()["width"] <= width
+    assert timeline.evaluate("it => it.parentElement.scrollWidth <= it.parentElement.clientWidth")
     result = page.locator(".fn-result .fn-scroll").bounding_box()
     assert result["height"] <= 460  # what follows is not pages away
 

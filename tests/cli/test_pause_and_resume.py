@@ -38,7 +38,7 @@ def test_what_a_flow_has_spent_is_listed_and_a_larger_budget_goes_on(held, termi
 
     code, out, _ = terminal.run("watch", "nov")
     assert code == 1
-    assert "5 usd spent, about 20 usd in all · paused (its budget is used up: 5 of 5 usd)" in out
+    assert "5 of 5 usd spent, about 20 usd in all · paused (its budget is used up: 5 of 5 usd)" in out
     assert out.splitlines()[-1] == "nov: paused: its budget is used up: 5 of 5 usd; flownb resume goes on"
 
     code, _, err = terminal.run("resume", "nov")

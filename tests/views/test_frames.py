@@ -261,12 +261,13 @@ def test_a_lane_says_how_long_all_runs_of_its_job_took():
 
 
 @pytest.mark.parametrize("count", [3, 60])
-def test_nothing_that_a_timeline_says_is_clipped(count):
+@pytest.mark.parametrize("wide", [320, 560, 1100])
+def test_nothing_that_a_timeline_says_is_clipped(count, wide):
     runs = " ".join(f"{T + 9000 * n}-{T + 9000 * n + 5000}" for n in range(12))
     more = {"processed_on": T + 10**6, "finished_on": T + 2 * 10**6, "runs": runs, "attempts_made": 13}
     name = "W" * 40
     rows = [scenes.record(f"{name} {n}", "failed", "a queue " + name, **more) for n in range(count)]
-    picture = ET.fromstring(timeline_svg(rows, now=T + 10**7))
+    picture = ET.fromstring(timeline_svg(rows, now=T + 10**7, width=wide))
     for text in picture.iter("{http://www.w3.org/2000/svg}text"):
         width = text_width(text.text, float(text.get("font-size")))
         share = {"start": 0, "middle": 0.5, "end": 1}[text.get("text-anchor")]

@@ -76,7 +76,7 @@ def whole_report(text: str) -> str:
     frame = pd.DataFrame([[text], [text]], dtype=object)
     frame.columns = pd.Index([text], dtype=object)
     frame.index = pd.Index([text, "b"], name=text, dtype=object)
-    return report(flow_of(text), table_html=frame, timeline=timeline_of(text), title=text)
+    return report(flow_of(text), table_html=frame, timelines=[timeline_of(text)], title=text)
 
 
 class Shape(HTMLParser):

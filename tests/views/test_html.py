@@ -74,11 +74,11 @@ def test_one_text_is_shown_as_it_is_and_several_as_their_kind_with_an_example():
 def test_a_report_has_all_its_parts():
     frame = pd.DataFrame({"score": [0.5, None]}, index=pd.Index(["a", "b"], name="row"))
     timeline = timeline_svg([scenes.record("a")], now=scenes.START + 5)
-    page = report(scenes.wide(), table_html=frame, timeline=timeline, title="November")
+    page = report(scenes.wide(), table_html=frame, timelines=[timeline], title="November")
     for words in (
         "<!DOCTYPE html>",
         "<h1>November",
-        "Stages",
+        "Queues",
         "Failures",
         "Timeline",
         "Result",
@@ -91,10 +91,10 @@ def test_a_report_has_all_its_parts():
 def test_a_report_begins_with_the_result_below_one_title():
     frame = pd.DataFrame({"score": range(50)})
     timeline = timeline_svg([scenes.record("a")], now=scenes.START + 5)
-    page = report(scenes.wide(), table_html=frame, table_of=1000, timeline=timeline, title="score-nov")
-    assert re.findall(r"<h2>(.*?)</h2>", page) == ["Result", "Failures", "Tree", "Stages", "Timeline"]
+    page = report(scenes.wide(), table_html=frame, table_of=1000, timelines=[timeline], title="score-nov")
+    assert re.findall(r"<h2>(.*?)</h2>", page) == ["Result", "Failures", "Tree", "Queues", "Timeline"]
     assert page.count(">score-nov<") == 2  # of the window and of the page
-    assert "1,505 jobs · 2023-11-14" in page
+    assert "1,505 jobs · began 2023-11-14" in page
     assert "the first 50 of 1,000 rows" in page
     assert re.search(r'<td class="fn-number">1,\d{3}</td>', page)  # of a stage
     value = report(scenes.small(), value='{"rows": 1000, "note": "<b>"}')
@@ -104,6 +104,22 @@ def test_a_report_begins_with_the_result_below_one_title():
 
 def test_numbers_of_a_users_stay_as_they_are():
     assert '<td class="fn-number">2026</td>' in frame_html(pd.DataFrame({"year": [2026]}))
+
+
+def test_decimal_numbers_are_written_out_and_their_column_has_separators_where_some_are_large():
+    made = frame_html(pd.DataFrame({"revenue": [39003500.25, 1234.5], "year": [2026.0, None]}))
+    cells = re.findall(r'<td class="fn-number">(.*?)</td>', made)
+    assert cells[1:3] + cells[4:6] == ["39,003,500", "2026", "1,234.5", ""]
+
+
+def test_rows_of_several_steps_are_told_by_step():
+    rows = scenes.flow("prices", "completed", scenes.many("a", "row", {"completed": 2000}, queue="fetch"))
+    by_step = {"fetch": {"fetch": {"completed": 2000}, "parse": {"completed": 1990, "failed": 10}}}
+    counts = replace(rows.counts, by_step=by_step)
+    page = report(replace(rows, counts=counts, single_rows=2000))
+    assert "<h2>Steps</h2>" in page
+    assert re.search(r"parse</td><td[^>]*>1,990</td><td[^>]*>10</td>", page)
+    assert "Queues" not in report(rows)  # the heading has said it
 
 
 def test_a_report_of_nothing_is_a_report():
@@ -151,7 +167,7 @@ def test_an_index_of_one_level_is_one_column_whatever_its_labels(labels):
 def test_pandas_is_loaded_only_for_tables():
     code = (
         "import sys; from tests.support import example_snapshots as s;"
-        "from flownb.views import html, text, timeline; html.report(s.wide(), timeline="
-        "timeline.timeline_svg([], now=0)); text.tree(s.wide()); assert 'pandas' not in sys.modules"
+        "from flownb.views import html, text, timeline; html.report(s.wide(), timelines=["
+        "timeline.timeline_svg([], now=0)]); text.tree(s.wide()); assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -21,10 +21,18 @@ import { TreeTools } from "./tree_tools.js";
 import { counted, number } from "./words.js";
 
 const MOST_HEIGHT = 840; // pixels of the tree
+const MOST_ABOVE_TABS = 440; // where tabs are below, unless a group is open: they begin in sight
 const FAILURES = 0; // the tabs of every view
 const TABLE = 1;
 const TICK_EVERY = 1000; // ms
 const READING_SHARE = 20; // a panel is read for a twentieth of the time at most
+
+function foundWords(found, boxes, noun) {
+  const listed = found?.of ?? found?.rows?.length ?? 0;
+  const kind = found?.groups ? "group" : found?.lines ? "line" : noun;
+  const inTree = boxes ? counted(boxes, "box").replace("boxs", "boxes") : "";
+  return listed || boxes ? [counted(listed, kind), inTree].filter(Boolean).join(", ") : "nothing found";
+}
 
 class FlowPage {
   #model;
@@ -39,6 +47,9 @@ class FlowPage {
   #details;
   #table = null; // of rows, in a view of a batch, else of jobs
   #parts = []; // of the tabs
+  #timeline = null;
+  #text = ""; // that is searched for
+  #searched = new Map(); // each part that can be searched -> the text that it was last searched for
   #tabs = null;
   #failures;
   #presence;
@@ -55,7 +66,8 @@ class FlowPage {
     this.#kernel = new Kernel(model);
     this.#actions = new Actions((name, label) => this.#act(name, label));
     this.#heading = new Heading(model, [this.#actions.element]);
-    this.#tree = new Tree(model, { most: MOST_HEIGHT, pick: (box) => this.#pick(box) });
+    const most = () => (this.#whole && !model.get("head").opened.length ? MOST_ABOVE_TABS : MOST_HEIGHT);
+    this.#tree = new Tree(model, { most, pick: (box) => this.#pick(box) });
     this.#tools = new TreeTools(this.#tree, { fold: () => this.#kernel.ask("fold") });
     this.#details = new JobDetails(this.#model, this.#kernel, {
       closed: (leaving) => this.#tree.unmark(leaving),
@@ -100,21 +112,23 @@ class FlowPage {
       noun,
       picked: (number, label) => this.#details.showGroup({ name: label, group: number }),
     });
-    const timeline = new Timeline(this.#kernel);
+    this.#timeline = new Timeline(this.#kernel);
     const logs = this.#isBatch ? [["Logs", new LogPanel(this.#kernel, { picked: pickRow })]] : [];
+    const searched = [this.#table, ...logs.map(([, part]) => part), ...(noun === "group" ? [groups] : [])];
+    this.#searched = new Map(searched.map((part) => [part, ""]));
     const failures = { panel: this.#failures.panel, load: () => null };
     this.#parts = [
       ["Failures", failures],
       [this.#isBatch ? "Rows" : "Jobs", this.#table],
       [`${noun[0].toUpperCase()}${noun.slice(1)}s`, groups],
       ...logs,
-      ["Timeline", timeline],
-    ].map(([label, part]) => ({ label, part, panel: part.panel, load: () => part.load() }));
-    const searched = new SearchField(this.#isBatch ? "row" : "job", {
+      ["Timeline", this.#timeline],
+    ].map(([label, part]) => ({ label, part, panel: part.panel, load: () => this.#load(part) }));
+    const field = new SearchField(this.#isBatch ? "row" : "job", {
       search: (text) => this.#search(text),
       entered: (text) => this.#reveal(text),
     });
-    return new Tabs(this.#parts, searched.element);
+    return new Tabs(this.#parts, field.element);
   }
 
   // ---- what the kernel says ------------------------------------------------------------------------------
@@ -151,6 +165,7 @@ class FlowPage {
     for (const end of this.#endings) end();
     this.#presence.close();
     this.#tree.close();
+    this.#timeline?.close();
     this.#kernel.close();
     this.#kernel.send({ ask: "gone" });
   }
@@ -223,20 +238,33 @@ class FlowPage {
     }
   }
 
-  // Boxes by their names, and what the open part lists; of Failures and Timeline the table is searched.
+  // A part that is opened lists what is searched for, as the one does that was open when it was typed.
+  #load(part) {
+    if ((this.#searched.get(part) ?? this.#text) === this.#text) return part.load();
+    this.#searched.set(part, this.#text);
+    return part.search(this.#text);
+  }
+
+  // Boxes by their names, and what is listed below.
   async #search(text) {
+    this.#text = text;
     const boxes = this.#tree.search(text);
-    let part = this.#parts[this.#tabs.chosen].part;
-    if (!part.search) {
-      part = this.#table;
-      if (text) this.#tabs.open(TABLE);
-    }
-    const found = await part.search(text);
-    if (!text) return "";
-    const inTree = boxes ? counted(boxes, "box").replace("boxs", "boxes") : "";
-    const listed = found?.of ?? found?.rows?.length ?? 0;
-    const inList = part === this.#table ? counted(listed, this.#isBatch ? "row" : "job") : "";
-    return [inList, inTree].filter(Boolean).join(", ") || "nothing found";
+    const found = await this.#list(text);
+    return text ? foundWords(found, boxes, this.#isBatch ? "row" : "job") : "";
+  }
+
+  // In the open part; in the table where that part cannot be searched, or has no such group.
+  async #list(text) {
+    const { part } = this.#parts[this.#tabs.chosen];
+    const found = this.#searched.has(part) ? await this.#read(part) : null;
+    if (found && found.groups?.length !== 0) return found;
+    if (text) this.#tabs.open(TABLE);
+    return this.#read(this.#table);
+  }
+
+  // Once more where a refresh came first.
+  async #read(part) {
+    return (await this.#load(part)) ?? this.#load(part);
   }
 
   // The row whose label was typed: its pile opens in the tree, and all about it stands beside.

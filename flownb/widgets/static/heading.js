@@ -2,7 +2,7 @@
 
 import { html, say } from "./elements.js";
 import { ATTACH_AGAIN } from "./kernel.js";
-import { clock, counted, duration, number, stateWord } from "./words.js";
+import { clock, counted, duration, number, stateWord, wordInBatch } from "./words.js";
 
 const STALE_AFTER = 16000; // ms without a word of the kernel
 const BEGUN = ["completed", "failed", "active"]; // the colours of other states are pale
@@ -56,7 +56,8 @@ export class Heading {
     say(this.#state, state);
     say(this.#told, state.replace(/ for .*/, ""));
     this.#state.setAttribute("class", `fn-state fn-${tone}`);
-    say(this.#size, (rows ? `${counted(rows, "row")} and ` : "") + counted(total - rows, "job"));
+    const others = total > rows || !rows ? [counted(total - rows, "job")] : [];
+    say(this.#size, [...(rows ? [counted(rows, "row")] : []), ...others].join(" and "));
     this.#complain();
     this.#showCounts(counts);
     this.tick();
@@ -64,7 +65,8 @@ export class Heading {
 
   #showCounts(counts) {
     const badges = this.#model.get("badges");
-    const words = counts.map(([state, count]) => `${number(count)} ${stateWord(badges, state)}`);
+    const wordOf = this.#model.get("head").is_batch ? wordInBatch : stateWord;
+    const words = counts.map(([state, count]) => `${number(count)} ${wordOf(badges, state)}`);
     this.#track.setAttribute("aria-label", words.join(", ") || "no jobs");
     const tones = counts.map(([state]) => (badges[state] ? state : "unknown"));
     const shares = counts.map(([state, count], n) => {
@@ -74,7 +76,7 @@ export class Heading {
     });
     const key = counts.map(([state, count], n) => {
       const figure = html("b", {}, `${badges[tones[n]].symbol} ${number(count)}`);
-      return html("span", { class: `fn-${tones[n]}` }, figure, ` ${stateWord(badges, state)}`);
+      return html("span", { class: `fn-${tones[n]}` }, figure, ` ${wordOf(badges, state)}`);
     });
     this.#track.replaceChildren(...shares);
     this.#key.replaceChildren(...key);

@@ -11,12 +11,15 @@ function write(note, text) {
   note.replaceChildren(...parts.map((part, n) => (n % 2 ? svg("tspan", { class: "fn-bad" }, part) : part)));
 }
 
-// Boxes are as wide as their words in one font; another font may be wider.
-function squeeze(text, room) {
-  text.removeAttribute("textLength");
-  if (text.getComputedTextLength() <= room) return;
-  text.setAttribute("textLength", room);
-  text.setAttribute("lengthAdjust", "spacingAndGlyphs");
+// Boxes are as wide as their words in one font; in a wider one words end early, and the title has the whole.
+function fitText(text, whole, room) {
+  write(text, whole);
+  const wide = text.getComputedTextLength();
+  let most = wide > room ? Math.ceil((whole.length * room) / wide) : whole.length;
+  while (most > 1 && text.getComputedTextLength() > room) {
+    write(text, `${whole.slice(0, most).trimEnd()}…`);
+    most -= 1;
+  }
 }
 
 function drawBadge({ paths, solid }, radius) {
@@ -51,6 +54,7 @@ export class NodeBox {
   #badge;
   #name;
   #notes;
+  #words = []; // of the notes, whole
   #bar = svg("g", { class: "fn-bar" });
   #shown = "";
 
@@ -80,16 +84,17 @@ export class NodeBox {
     this.group.setAttribute("aria-label", title);
     if (this.#title.textContent !== title) this.#title.textContent = title;
     this.#badge.replaceChildren(drawBadge(this.#badges[badge] || this.#badges.unknown, this.#sizes.badge));
-    this.#notes.forEach((note, n) => {
-      write(note, notes[n] || "");
-    });
+    this.#words = notes;
     this.fitWords();
     this.#drawBar(shares);
   }
 
   fitWords() {
     const room = this.box.rect[2] - this.#sizes.textMargin;
-    for (const text of [this.#name, ...this.#notes]) squeeze(text, room);
+    fitText(this.#name, this.box.name, room);
+    this.#notes.forEach((note, n) => {
+      fitText(note, this.#words[n] || "", room);
+    });
   }
 
   #drawBar(shares) {

@@ -13,7 +13,7 @@ export class Viewport {
   #canvas;
   #world;
   #frame; // () => the frame of the tree
-  #most; // pixels of height
+  #most; // () => pixels of height
   #scale = 1;
   #x = 0;
   #y = 0;
@@ -36,19 +36,22 @@ export class Viewport {
     window.removeEventListener("pointerup", this.#drop);
   }
 
-  // As large as can be read, the canvas as high as the tree needs. Where a person has moved it, it stays.
+  // As large as can be read, the canvas as high as the tree needs. Moved by a person, it stays.
   fit() {
     const { width, height, nodes } = this.#frame();
-    if (!width || this.#moved) return;
+    if (!width) return;
     const [wide] = this.#size();
-    this.#scale = Math.max(LEAST_FIT, Math.min(1, wide / width, this.#most / height));
-    this.#canvas.style.height = `${clamped(height * this.#scale, LEAST_HEIGHT, this.#most)}px`;
+    const most = this.#most();
+    const scale = Math.max(LEAST_FIT, Math.min(1, wide / width, most / height));
+    this.#canvas.style.height = `${clamped(height * scale, LEAST_HEIGHT, most)}px`;
+    if (this.#moved) return;
+    this.#scale = scale;
     this.#x = (wide - width * this.#scale) / 2;
     this.#y = 0;
     // The root is in sight.
     const [rootX, rootY] = nodes.length ? this.#middle(nodes[0].rect) : [width / 2, 0];
     if (width * this.#scale > wide) this.#x = Math.min(0, wide / 2 - rootX * this.#scale);
-    if (height * this.#scale > this.#most) this.#y = Math.min(0, this.#most / 2 - rootY * this.#scale);
+    if (height * this.#scale > most) this.#y = Math.min(0, most / 2 - rootY * this.#scale);
     this.#show();
   }
 

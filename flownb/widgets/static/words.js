@@ -13,7 +13,7 @@ export const counted = (count, noun) => `${number(count)} ${noun}${count === 1 ?
 
 export function duration(ms) {
   if (ms === null || ms === undefined) return "";
-  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 1000) return ms < 1 ? "< 1 ms" : `${Math.round(ms)} ms`;
   if (ms < 60000) return `${(ms / 1000).toFixed(1).replace(/\.0$/, "")} s`;
   return twoUnits(ms);
 }
@@ -31,5 +31,9 @@ function twoUnits(ms) {
 
 // A state as people read it, where `badges` are the view's.
 export const stateWord = (badges, state) => badges[state]?.word ?? state;
+
+// In a batch what waits for children waits for rows.
+export const wordInBatch = (badges, state) =>
+  state === "waiting-children" ? "waiting for rows" : stateWord(badges, state);
 
 export const clock = (ms) => (ms ? new Date(ms).toLocaleTimeString() : "");
