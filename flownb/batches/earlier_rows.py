@@ -85,7 +85,7 @@ class EarlierRows:
         self._jobs: JobsOfRows | None = None  # in which these are
 
     def __len__(self) -> int:
-        return sum(found is not None for found in self.found)
+        return len(self.found) - self.found.count(None)
 
     def find(self) -> None:
         """Find the rows, whichever jobs they are in; of the same ids once."""
@@ -126,7 +126,7 @@ class EarlierRows:
 
     def count(self, state: str) -> int:
         """Return how many rows were there in this state."""
-        return sum(found is not None and found[1].state == state for found in self.found)
+        return sum(found[1].state == state for found in self.found if found)
 
     def steps_of_failed(self) -> list[int]:
         """Return how many steps are done of each row that was there, and has failed."""

@@ -291,7 +291,7 @@ class PlannedJobs:
     def _kept_by_steps(self, positions: list[int]) -> list[str]:
         """What steps of these rows have returned in earlier jobs, as JSON; nothing where none has."""
         done = self._steps_done
-        if not any(position in done for position in positions):
+        if done.keys().isdisjoint(positions):
             return []
         return [codec.encode(done.get(position, []), "steps") for position in positions]
 

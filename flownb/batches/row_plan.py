@@ -83,6 +83,8 @@ class RowPlan:
     @property
     def renewed(self) -> int:
         """How many rows failed before and run again."""
+        if self.ids == self.rows.ids:
+            return 0
         rows = zip(self.ids, self.rows.ids, self.earlier.found, strict=True)
         return sum(id != first and found is None for id, first, found in rows)
 

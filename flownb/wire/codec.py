@@ -60,8 +60,8 @@ def encode(value: Any, where: str, *, nan: str = "refuse", most: int = MOST_BYTE
     >>> encode({"item": 1.5}, "root.data")
     '{"item":1.5}'
     """
-    if _is_plain_number(value):  # what most tasks return: a sixth of the time
-        return repr(value)
+    if (number := text_of_number(value)) is not None:
+        return number
     try:
         size = _size_of_flat(value)
         if size is None:
@@ -106,10 +106,16 @@ def _bytes_in(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _is_plain_number(value: Any) -> bool:
-    """Is it a finite number that is written in few digits?"""
+def text_of_number(value: Any) -> str | None:
+    """Return a finite number of few digits as `encode` does, in a sixth of the time; None for anything else.
+
+    >>> text_of_number(1.5), text_of_number(True), text_of_number(float("inf"))
+    ('1.5', None, None)
+    """
     kind = type(value)
-    return (kind is int and -_MOST_PLAIN < value < _MOST_PLAIN) or (kind is float and value - value == 0.0)
+    if (kind is int and -_MOST_PLAIN < value < _MOST_PLAIN) or (kind is float and value - value == 0.0):
+        return repr(value)
+    return None
 
 
 def joined(texts: Sequence[str], where: str) -> str:

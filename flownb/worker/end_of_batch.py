@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from flownb.api.batch_ends import batch_ends
 from flownb.wire import keys
 from flownb.wire.outcomes import Outcome
 from flownb.worker.middleware import Middleware
 from flownb.worker.settings import WorkerSettings
+
+_BASE_OF = attrgetter("base")
 
 
 class EndOfBatch(Middleware):
@@ -20,5 +23,5 @@ class EndOfBatch(Middleware):
         self._base = keys.base(settings.connection.prefix, keys.BATCH_QUEUE)
 
     def on_answers(self, outcomes: Sequence[Outcome], answers: Sequence[str]) -> None:
-        if any(outcome.base == self._base for outcome in outcomes):
+        if self._base in map(_BASE_OF, outcomes):
             batch_ends.note()

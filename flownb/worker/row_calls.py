@@ -70,6 +70,7 @@ class RowCalls:
         self.account = current_account.get() or Account()  #: what the rows spend
         self._returned = ReturnedValues(taken.record, store)
         self._row_record = dataclasses.replace(taken.record, bind=None, stacktrace="[]")
+        self._is_async = work.is_async
 
     def begin(self, so_far: Mapping[int, RowSoFar], note_step: NoteStep) -> None:
         """Go on with rows where their steps have come to: those of one task have none."""
@@ -95,7 +96,7 @@ class RowCalls:
         try:
             if self._large and not host.may_wait:
                 await host.aside(getattr, job, "data")
-            end = host.call(self._work.is_async, self._work.processor, job)
+            end = host.call(self._is_async, self._work.processor, job)
             value, error = end if isinstance(end, tuple) else await end
             if error is not None:
                 raise error

@@ -39,12 +39,9 @@ class RowsGoingOn:
         self._rows = rows
         self._here = range(work.first_step, work.last_step)  # the steps that run in this job
         self._steps = len(work.names)
+        #: do rows go on in other jobs, once they are through the steps of this one?
+        self.is_somewhere_else = self._here.stop < self._steps
         self.places: list[int] = []  #: rows that are to go on, and are this job's yet
-
-    @property
-    def is_somewhere_else(self) -> bool:
-        """Do rows go on in other jobs, once they are through the steps of this one?"""
-        return self._here.stop < self._steps
 
     @property
     def stay_together(self) -> bool:

@@ -24,6 +24,7 @@ from flownb.errors import (
 from flownb.options import Keep
 from flownb.tasks.delayed import Delayed
 from flownb.wire.amounts import Amounts, flat
+from flownb.wire.codec import text_of_number
 from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.records import CRASHED
 from flownb.wire.secret_names import secrets_in, without
@@ -49,9 +50,8 @@ _WHY: dict[type[BaseException], str] = {JobTimeout: "timeout", JobCrashed: "cras
 
 def completed(taken: Taken, value: Any, store: Store, version: str | None = None) -> Outcome:
     """The function returned `value`; `version` names its code. Raises UnrecoverableError when JSON cannot hold it."""
-    if value is None:
-        text = "null"
-    else:
+    text = "null" if value is None else text_of_number(value)  # what most functions return
+    if text is None:
         nan = "null" if taken.record.bind or taken.record.flow else "refuse"
         try:
             text = json_of(value, taken.record, store, nan=nan, by_task=version is not None)
