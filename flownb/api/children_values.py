@@ -59,9 +59,7 @@ def bound_to(job: StoredJob) -> tuple[str | None, dict[str, Any]]:
 
     A child that has no value (an optional one that failed) is None.
     """
-    if not job.record.bind:
-        return None, {}
-    bind = codec.decode(job.record.bind)
+    bind = codec.decode(job.record.bind or "{}")
     shapes = bind.get("values", {})
     wanted = list(dict.fromkeys(key for shape in shapes.values() for key in _keys_in(shape)))
     texts = job.store.children.read_values(job.record.key, wanted) if wanted else {}

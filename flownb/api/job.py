@@ -9,7 +9,7 @@ from typing import Any
 from flownb import connection as connections
 from flownb.adding import child_jobs
 from flownb.adding.child_jobs import Run
-from flownb.api.children_values import ChildrenValues, read_children_values
+from flownb.api.children_values import ChildrenValues, bound_to, read_children_values
 from flownb.api.job_changes import JobChanges
 from flownb.arguments import flag, whole
 from flownb.connection import Connection
@@ -322,6 +322,11 @@ def find_job(store: Store, key: str, connection: Connection | None = None) -> Jo
 def stored_job(job: Job) -> StoredJob:
     """Return the stored job behind a handle: the door for the rooms above."""
     return StoredJob(job._store, job._record)
+
+
+def values_bound_to(job: Job) -> tuple[str | None, dict[str, Any]]:
+    """Return what `bound_to` does; most jobs, and all rows, are bound to nothing, and each run asks."""
+    return bound_to(stored_job(job)) if job._record.bind else (None, {})
 
 
 def store_of(connection: Connection | None) -> tuple[Connection, Store]:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flownb import hooks
-from flownb.api.children_values import bound_to
-from flownb.api.job import Job, stored_job
+from flownb.api.job import Job, values_bound_to
 from flownb.errors import FlownbError, UnrecoverableError
 from flownb.tasks import setup
 from flownb.tasks.task import Task
@@ -40,7 +39,7 @@ def arguments_of(task: Task, job: Job) -> dict[str, Any]:
     data = arguments_by_name(task, job.data)
     names = task.parameter_names
     given = {name: value for name, value in data.items() if task.takes_any or name in names}
-    frame, values = bound_to(stored_job(job))
+    frame, values = values_bound_to(job)
     given |= values
     if frame is not None:
         given[frame] = hooks.frames.frame_of_children(job)
