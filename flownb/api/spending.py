@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from decimal import Decimal
 from fractions import Fraction
@@ -11,7 +11,7 @@ from typing import Any
 
 from flownb.arguments import is_number, shown
 from flownb.errors import OptionError
-from flownb.wire.amounts import MOST, PARTS, RESERVED
+from flownb.wire.amounts import MOST, PARTS, RESERVED, Amounts, shared, total
 
 _MOST_LETTERS = 64  # of a unit's name
 NOTHING: dict[str, int] = {}  # what most runs spend
@@ -24,17 +24,27 @@ class Account:
     Threads and coroutines of one run add to it at the same time.
     """
 
-    __slots__ = ("of_row", "spent")
+    __slots__ = ("before", "of_row", "rows", "spent", "untold")
 
     def __init__(self) -> None:
         self.spent = NOTHING  #: unit -> parts, in the whole run; replaced, never changed
         self.of_row = NOTHING  #: the same since `take_row`; empty where nothing was spent
+        self.rows: Sequence[int] = ()  #: of a job that holds many rows, which run: what is spent is theirs
+        self.before: Mapping[int, Amounts] = {}  #: what each of them has spent before `of_row`
+        self.untold: dict[int, Amounts] = {}  #: rows that have spent since `take_untold`, each with its sum
+
+    def begin_rows(self, rows: Sequence[int], before: Mapping[int, Amounts]) -> None:
+        """Of a job that holds many rows these run now, and have spent so much in former runs."""
+        self.rows = rows
+        self.before = {row: before[row] for row in rows if row in before} if before else before
 
     def add(self, amounts: Mapping[str, int]) -> None:
         """Add amounts, and tell of them."""
         with _adding:
             self.spent = _sum(self.spent, amounts)
             self.of_row = _sum(self.of_row, amounts)
+            if self.rows:
+                self.untold = self.untold | self._sums_of_rows()
         self.tell()
 
     def tell(self) -> None:
@@ -43,8 +53,28 @@ class Account:
     def take_row(self) -> dict[str, int]:
         """Return what was added since this was asked last: by the row that has ended now."""
         with _adding:
+            if self.rows and self.of_row:
+                self.before = {**self.before, **self._sums_of_rows()}
             found, self.of_row = self.of_row, NOTHING
         return found
+
+    def take_untold(self) -> dict[int, Amounts]:
+        """Return the rows that have spent since this was asked last, each with the sum of all that it has spent."""
+        with _adding:
+            found, self.untold = self.untold, {}
+        return found
+
+    def keep_untold(self, sums: dict[int, Amounts]) -> None:
+        """These could not be told."""
+        with _adding:
+            self.untold = sums | self.untold
+
+    def _sums_of_rows(self) -> dict[int, Amounts]:
+        shares = shared(self.of_row, len(self.rows))
+        return {
+            row: total([self.before.get(row, {}), share])
+            for row, share in zip(self.rows, shares, strict=True)
+        }
 
 
 def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:

@@ -33,6 +33,17 @@ def total(each: Iterable[Amounts]) -> dict[str, int]:
     return found
 
 
+def shared(amounts: Amounts, rows: int) -> list[dict[str, int]]:
+    """Share amounts equally between rows; the first ones have a part more, if need be.
+
+    >>> shared({"usd": 5}, 2)
+    [{'usd': 3}, {'usd': 2}]
+    """
+    return [
+        {unit: parts // rows + (row < parts % rows) for unit, parts in amounts.items()} for row in range(rows)
+    ]
+
+
 def expected(spent: Amounts, rows: Mapping[str, int]) -> dict[str, int]:
     """Return what a batch will have spent when all its rows have ended, if they go on as before.
 
@@ -69,4 +80,29 @@ def of_job(text: str | None) -> dict[str, int]:
         unit, _, parts = rest.partition(":")
         if parts.isdecimal():
             found[unit] = found.get(unit, 0) + int(parts)
+    return found
+
+
+def flat_of_rows(sums: Mapping[int, Amounts]) -> list[str | int]:
+    """Return what rows have spent as the scripts read it: position, unit, parts, position, unit, parts.
+
+    >>> flat_of_rows({3: {"usd": 5, "tokens": 7}})
+    [3, 'usd', 5, 3, 'tokens', 7]
+    """
+    return [part for row, amounts in sums.items() for pair in amounts.items() for part in (row, *pair)]
+
+
+def of_rows(text: str | None) -> dict[int, dict[str, int]]:
+    """Read a job's field `rspent`: what its rows have told, ``<position>:<unit>:<parts> ...``; the largest counts.
+
+    >>> of_rows("0:usd:12 3:usd:7 3:usd:9"), of_rows(None)
+    ({0: {'usd': 12}, 3: {'usd': 9}}, {})
+    """
+    found: dict[int, dict[str, int]] = {}
+    for entry in (text or "").split():
+        row, _, rest = entry.partition(":")
+        unit, _, parts = rest.partition(":")
+        if row.isdecimal() and parts.isdecimal():
+            amounts = found.setdefault(int(row), {})
+            amounts[unit] = max(amounts.get(unit, 0), int(parts))
     return found

@@ -16,7 +16,7 @@ from flownb.tasks.binding import UnknownTask
 from flownb.tasks.row_errors import RowErrors
 from flownb.tasks.rows_as_arguments import call_with_rows
 from flownb.tasks.setup import SetupFailed
-from flownb.wire.amounts import Amounts, total
+from flownb.wire.amounts import Amounts, shared, total
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
@@ -60,8 +60,7 @@ class CallsOfRows(RowCalls):
 
         An outcome that is ``returned`` is one of the job, and the last. Raises as `RowCalls.call` does.
         """
-        if self._log is not None:
-            self._log.begin_row(self._positions[positions[0]])
+        self.begin_rows(positions)
         try:
             yield from self._each(positions)
         except _RunEnds as ends:
@@ -122,6 +121,8 @@ class CallsOfRows(RowCalls):
         return self.job(position).data
 
     def _call(self, job: Job, data: Sequence[Any], index: Any, positions: Sequence[int]) -> Any:
+        spent = {row: total([self.spent_before.get(row, {}), self._spent.get(row, {})]) for row in positions}
+        self.account.begin_rows(positions, spent)
         try:
             call = self._host.call
             end = call(self._task.is_async, call_with_rows, self._task, job, data, index)
@@ -136,10 +137,9 @@ class CallsOfRows(RowCalls):
 
     def _share_spent(self, positions: Sequence[int]) -> None:
         """What a call has spent its rows have spent, each an equal share; the first ones a part more, if need be."""
-        for unit, parts in self.account.take_row().items():
-            share, more = divmod(parts, len(positions))
-            for n, position in enumerate(positions):
-                self._spent[position] = total([self._spent.get(position, {}), {unit: share + (n < more)}])
+        shares = shared(self.account.take_row(), len(positions))
+        for position, share in zip(positions, shares, strict=True):
+            self._spent[position] = total([self._spent.get(position, {}), share])
 
     def take_spent(self, position: int) -> Amounts:
         """Return what a row has spent that has ended."""

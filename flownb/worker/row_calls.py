@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from flownb.files.references import with_input_files
 from flownb.tasks.binding import UnknownTask
 from flownb.tasks.setup import SetupFailed
 from flownb.wire import codec
+from flownb.wire.amounts import Amounts
 from flownb.wire.many_rows import note_files, positions_in, refer
 from flownb.wire.outcomes import Outcome
 from flownb.wire.records import JobRecord
@@ -68,12 +69,19 @@ class RowCalls:
         if self._log is not None:
             self._log.data = lambda: {"rows": self.rows}
         self.account = current_account.get() or Account()  #: what the rows spend
+        self.spent_before: Mapping[int, Amounts] = {}  #: and have spent in former runs
         self._returned = ReturnedValues(taken.record, store)
         self._row_record = dataclasses.replace(taken.record, bind=None, stacktrace="[]")
         self._is_async = work.is_async
 
     def begin(self, so_far: Mapping[int, RowSoFar], note_step: NoteStep) -> None:
         """Go on with rows where their steps have come to: those of one task have none."""
+
+    def begin_rows(self, positions: Sequence[int]) -> None:
+        """What is printed from now on is the first one's, what is spent is that of them all."""
+        if self._log is not None:
+            self._log.begin_row(self._positions[positions[0]])
+        self.account.begin_rows(positions, self.spent_before)
 
     @property
     def may_wait(self) -> bool:
@@ -90,8 +98,7 @@ class RowCalls:
         An outcome that is ``returned`` is one of the job: its queue is held. Raises what says that this run of the
         job does not count, and `UnknownTask`.
         """
-        if self._log is not None:
-            self._log.begin_row(self._positions[position])
+        self.begin_rows([position])
         job, host = self.job(position), self._host
         try:
             if self._large and not host.may_wait:

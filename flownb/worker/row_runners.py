@@ -38,6 +38,7 @@ class RowsToRun(NamedTuple):
     note: Note
     steps: StepsSoFar | None  #: of rows with several: which are done
     note_step: NoteStep  #: called for these alone
+    spent: Mapping[int, Amounts]  #: what rows have spent in former runs
 
 
 class RowRunner:
@@ -51,6 +52,7 @@ class RowRunner:
             threading.Lock()
         )  # for what changes in `run` and is changed by `take_rest` and `note_ended`
 
+    has_crashed = False  #: has a process died that ran rows? What these have spent the server alone knows
     notes_at_once = False  #: is a step noted by the thread that runs it, as it ends?
 
     def begin(self, rows: RowsToRun) -> None:
@@ -89,6 +91,7 @@ class RowsInThread(RowRunner):
         # The slot takes from the head, whoever takes the rest from the end: no lock.
         self._left = deque(rows.positions)
         self._note = rows.note
+        self._calls.spent_before = rows.spent
         if rows.steps is not None:
             self._calls.begin(rows.steps.rows(rows.positions), rows.note_step)
 
@@ -138,6 +141,7 @@ class CallsInThread(RowRunner):
         self._starts = deque(range(0, len(self._positions), self._size))
         self._end = len(self._positions)
         self._note = rows.note
+        self._calls.spent_before = rows.spent
         if rows.steps is not None:
             self._calls.begin(rows.steps.rows(rows.positions), rows.note_step)
 
@@ -178,7 +182,7 @@ class RowsInProcess(RowRunner):
     def __init__(
         self,
         process: JobProcess,
-        pack: Callable[[Sequence[int], Mapping[int, RowSoFar]], PackedJob],
+        pack: Callable[[Sequence[int], Mapping[int, RowSoFar], Mapping[int, Amounts]], PackedJob],
         outcome_of_crash: Callable[[JobCrashed, RowSoFar | None], Outcome],
     ) -> None:
         super().__init__()
@@ -189,7 +193,7 @@ class RowsInProcess(RowRunner):
         self.printed: list[str] = []  #: by the rows, under the lock
 
     def begin(self, rows: RowsToRun) -> None:
-        self._steps, self._note_step = rows.steps, rows.note_step
+        self._steps, self._note_step, self._spent = rows.steps, rows.note_step, rows.spent
         self._positions = list(rows.positions)  # of the rows that were sent last, or are to be sent
         self._ended = 0  # so many of them have ended
         self._is_sent = False
@@ -214,7 +218,7 @@ class RowsInProcess(RowRunner):
             self._is_sent = True
         try:
             so_far = {} if self._steps is None else self._steps.rows(self._positions)
-            return self._process.run_rows(self._pack(self._positions, so_far))
+            return self._process.run_rows(self._pack(self._positions, so_far, self._spent))
         finally:
             with self.lock:
                 self.note_ended()
@@ -225,6 +229,7 @@ class RowsInProcess(RowRunner):
         begun = self._page.begun()
         if begun <= self._ended == 0:
             raise error
+        self.has_crashed = True
         for position in self._positions[self._ended : begun]:
             so_far = None if self._steps is None else self._steps.row(position)
             self._note(position, self._outcome_of_crash(error, so_far), 0.0, NOTHING)

@@ -6,25 +6,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from flownb.files.rows_in_files import RowsOfJob
-from flownb.wire.amounts import Amounts, total
+from flownb.wire.amounts import total
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.wire.store.jobs import PartOfRows
 from flownb.worker.patient_calls import patiently
 from flownb.worker.row_results import RowResults
 from flownb.worker.telling import spent_by
 
 
 def spent_before(
-    bind: Mapping[str, Any], rows: RowsOfJob, saved: Mapping[int, dict[str, int]], by_job: Amounts
+    bind: Mapping[str, Any], rows: RowsOfJob, saved: Mapping[int, dict[str, int]], left: PartOfRows | None
 ) -> dict[int, dict[str, int]]:
     """Return what each row has spent before this run: by what was saved, or in the job from which it comes.
 
-    `by_job` is what all runs of this job have told. One that broke off may not have saved it: a single row has it.
+    Runs that broke off, of which something is `left`, may have told more than they have saved.
     """
+    by_job = {} if left is None else left.spent
     in_job_before = rows.spent if bind.get("kept") else []
     if by_job and bind["rows"] == 1:
         return {0: total([*in_job_before, by_job])}
-    return dict(saved) or {n: spent for n, spent in enumerate(in_job_before) if spent}
+    found = dict(saved) or {n: spent for n, spent in enumerate(in_job_before) if spent}
+    for row, amounts in {} if left is None else left.spent_by_row.items():
+        known = found.get(row, {})
+        found[row] = known | {unit: max(parts, known.get(unit, 0)) for unit, parts in amounts.items()}
+    return found
 
 
 def tell_spent(taken: Taken, store: Store, results: RowResults) -> None:

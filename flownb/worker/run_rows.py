@@ -114,7 +114,7 @@ class RowsRun(SavedRows):
         """Find out which rows are open: all of them, or those that an earlier run has left."""
         left = None
         if self.record.attempts_started > 1:
-            left = patiently(lambda: self.store.jobs.read_part(self.record.key))
+            left = self._read_left()
         if left is None or left.part is None:
             self.open = list(range(self.bind["rows"]))
             self.results = RowResults.empty(len(self.open), self._kept_steps())
@@ -132,6 +132,9 @@ class RowsRun(SavedRows):
         if self.is_one_call:
             self.open, *self.later = calls_of(self.open, self.rows_a_call, self.results.value.calls or ())
             self.results.value.calls = self.later
+
+    def _read_left(self) -> PartOfRows:
+        return patiently(lambda: self.store.jobs.read_part(self.record.key))
 
     def _run_first_call_alone(self) -> None:
         """One of the calls kills its workers: each is to show that it is not the one."""
@@ -152,8 +155,7 @@ class RowsRun(SavedRows):
         return StepsSoFar.kept(self.steps, kept)
 
     def _spent_before(self, left: PartOfRows | None) -> dict[int, dict[str, int]]:
-        by_job = {} if left is None else left.spent
-        return spent_before(self.bind, self.files.rows, self.results.value.spent, by_job)
+        return spent_before(self.bind, self.files.rows, self.results.value.spent, left)
 
     def _go_on_from(self, part: str, left: PartOfRows) -> None:
         self.results = RowResults.of(self.files.read(part), self.steps, self.record.attempts_made)
@@ -181,7 +183,8 @@ class RowsRun(SavedRows):
     async def run(self, host: Host) -> Outcome:
         """Run the open rows, one after the other, and return the job's outcome."""
         self.began = self.saved = self.last_move = time.monotonic()
-        self.runner.begin(RowsToRun(self.open, self._note, self.results.steps, self.note_step))
+        spent = dict(self.results.value.spent)
+        self.runner.begin(RowsToRun(self.open, self._note, self.results.steps, self.note_step, spent))
         row_watch.add(self)
         try:
             early_end = await self._run_all(host)
@@ -209,6 +212,8 @@ class RowsRun(SavedRows):
         self._end_looks()
         if self.error is not None:
             raise self.error
+        if self.runner.has_crashed:
+            self.results.value.spent = self._spent_before(self._read_left())
         if early_end is not None:
             return self.broken_off(early_end)
         self.note_run_time(time.monotonic() - self.began)

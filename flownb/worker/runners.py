@@ -16,6 +16,7 @@ from flownb.api.spending import Account
 from flownb.arguments import shown
 from flownb.errors import JobCrashed, JobTimeout, OptionError, UnrecoverableError
 from flownb.tasks import registry
+from flownb.wire.amounts import Amounts
 from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
@@ -209,8 +210,10 @@ class InProcess(RemoteRunner):
         return self._process.run(self._packed(taken, work))
 
     def _rows(self, taken: Taken, work: Work) -> RowsInProcess:
-        def pack(positions: Sequence[int], so_far: Mapping[int, RowSoFar]) -> PackedJob:
-            return self._packed(taken, work, SentRows(positions, self._process.page.fd, so_far))
+        def pack(
+            positions: Sequence[int], so_far: Mapping[int, RowSoFar], spent: Mapping[int, Amounts]
+        ) -> PackedJob:
+            return self._packed(taken, work, SentRows(positions, self._process.page.fd, so_far, spent))
 
         def crashed(error: JobCrashed, row: RowSoFar | None) -> Outcome:
             if row is None:

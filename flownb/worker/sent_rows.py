@@ -11,6 +11,7 @@ from flownb.api.spending import current as current_account
 from flownb.errors import JobElsewhere
 from flownb.tasks.binding import UnknownTask
 from flownb.tasks.setup import SetupFailed
+from flownb.wire.amounts import Amounts
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
@@ -34,6 +35,7 @@ class SentRows(NamedTuple):
     positions: Sequence[int]  #: in the job, in this order
     page: int  #: file descriptor of the page that the worker shares with the process
     so_far: Mapping[int, RowSoFar]  #: what their steps have come to, where they have several
+    spent: Mapping[int, Amounts]  #: what rows have spent in former runs
 
 
 def run_sent_rows(
@@ -66,6 +68,7 @@ def _run_each(calls: RowCalls, rows: SentRows, log: RunLog | None) -> Outcome | 
     page, call, began, characters = RowsInPage(rows.page), calls.call, monotonic(), 0
     account = calls.account
     calls.begin(rows.so_far, lambda position, *step: page.note_step(*step))
+    calls.spent_before = rows.spent
     for n, position in enumerate(rows.positions):
         if characters >= MOST_NEW_CHARACTERS or not page.may_begin(n):
             break
@@ -85,6 +88,7 @@ def _make_calls(calls: CallsOfRows, size: int, rows: SentRows, log: RunLog | Non
     """The same for a task that takes many rows at a time: all of a call begin together."""
     page, characters = RowsInPage(rows.page), 0
     calls.begin(rows.so_far, lambda position, *step: page.note_step(*step))
+    calls.spent_before = rows.spent
     for start in range(0, len(rows.positions), size):
         positions = rows.positions[start : start + size]
         if characters >= MOST_NEW_CHARACTERS or not page.may_begin(start + len(positions) - 1):

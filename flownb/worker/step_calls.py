@@ -73,8 +73,7 @@ class StepCalls(RowsWithSteps):
 
         What the outcome means is as in `RowCalls.calling`; attempts are those of the step that failed.
         """
-        if self._log is not None:
-            self._log.begin_row(self._positions[position])
+        self.begin_rows([position])
         work, so_far, clock = self._work, self._so_far.get(position, NOT_BEGUN), time.monotonic
         texts = list(so_far.texts)
         try:

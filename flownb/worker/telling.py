@@ -6,20 +6,21 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from flownb.api.spending import NOTHING, Account
 from flownb.connection import patience
 from flownb.errors import FlownbError
-from flownb.wire.amounts import Amounts, flat
+from flownb.wire.amounts import Amounts, flat, flat_of_rows
 from flownb.wire.store import Store
 from flownb.wire.store.accounts import SpentByRun
 from flownb.wire.store.job_records import Taken
 
 log = logging.getLogger("flownb.worker")
 
+NO_ROWS: Mapping[int, Amounts] = {}
 PATIENCE_SECONDS = 1.0  # for a server that is away: the end of the run tells it, too
 
 
@@ -30,6 +31,7 @@ class RunAccount(Account):
 
     def __init__(self, taken: Taken, store: Store) -> None:
         self.spent = self.of_row = NOTHING  # as every run of a job makes one, without a further call
+        self.rows, self.before, self.untold = (), NO_ROWS, {}
         self._taken = taken
         self._store = store
 
@@ -38,10 +40,10 @@ class RunAccount(Account):
         if _is_in_loop():
             _teller.tell(self)
         else:
-            _tell(self._store, [self.so_far()])
+            _tell(self._store, [self])
 
-    def so_far(self) -> SpentByRun:
-        return spent_by(self._taken, self.spent)
+    def so_far(self, untold: Mapping[int, Amounts]) -> SpentByRun:
+        return spent_by(self._taken, self.spent)._replace(rows=flat_of_rows(untold))
 
     @property
     def store(self) -> Store:
@@ -53,10 +55,16 @@ def spent_by(taken: Taken, spent: Amounts) -> SpentByRun:
     return SpentByRun(taken.base, taken.record.id, taken.record.attempts_started, flat(spent))
 
 
-def _tell(store: Store, runs: Sequence[SpentByRun]) -> None:
-    """Tell the server, or leave it to the ends of the runs."""
-    with suppress(FlownbError), patience.until(time.monotonic() + PATIENCE_SECONDS):
-        store.accounts.tell(runs)
+def _tell(store: Store, accounts: Sequence[RunAccount]) -> None:
+    """Tell the server, or leave it to the next time, and to the ends of the runs."""
+    untold = [account.take_untold() for account in accounts]
+    runs = [account.so_far(of_rows) for account, of_rows in zip(accounts, untold, strict=True)]
+    try:
+        with patience.until(time.monotonic() + PATIENCE_SECONDS):
+            store.accounts.tell(runs)
+    except FlownbError:
+        for account, of_rows in zip(accounts, untold, strict=True):
+            account.keep_untold(of_rows)
 
 
 def _is_in_loop() -> bool:
@@ -93,7 +101,7 @@ class _Teller:
         while True:
             try:
                 for store, accounts in self._take_all().items():
-                    _tell(store, [account.so_far() for account in accounts])
+                    _tell(store, list(accounts))
             except Exception as error:
                 log.exception(
                     "what jobs have spent is told at their ends, after an unexpected %s", type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import os
 import threading
 from decimal import Decimal
 
@@ -58,6 +59,22 @@ def test_a_batch_that_spends_nothing_has_no_such_column(square):
 
     assert batch.table().columns.tolist()[-1] == "_version"
     assert batch.progress().spent == {}
+
+
+@pytest.mark.parametrize("rows_per_job", [1, 4])
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_row_that_kills_its_process_has_spent_what_it_said(attempts, rows_per_job):
+    @fn.task(attempts=attempts)
+    def ask(n):
+        fn.spend(usd=1)
+        if n == 2:
+            os._exit(3)
+        return n
+
+    with fn.workers(1, executor="processes"):
+        batch = fn.fan_out(list(range(6)), ask, rows_per_job=rows_per_job).wait(timeout=60)
+    assert batch.table()["_usd"].tolist() == [1, 1, attempts, 1, 1, 1]
+    assert batch.progress().spent == {"usd": 5 + attempts}
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])

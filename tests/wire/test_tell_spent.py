@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flownb.wire.amounts import flat, of_job
+from flownb.wire.amounts import flat, flat_of_rows, of_job
 from flownb.wire.store.accounts import SpentByRun
 from tests.support.script_bench import Bench, completed, key, node
 
@@ -115,3 +115,29 @@ def test_of_very_many_runs_the_oldest_become_one(bench: Bench, taken):
 
     assert of(bench, "a") == spent(bench) == {"usd": sum(range(1, 201))}
     assert len(bench.hash(key("a"))["spent"].split()) < 70
+
+
+def test_of_a_row_that_shares_its_job_the_most_that_was_told_is_kept_until_the_job_has_ended(
+    bench: Bench, taken
+):
+    def told(**sums: int):
+        rows = flat_of_rows({int(row[1:]): {"usd": parts} for row, parts in sums.items()})
+        bench.store.accounts.tell([by_run(taken, usd=sum(sums.values()))._replace(rows=rows)])
+        return bench.store.jobs.read_part(key("a")).spent_by_row
+
+    assert told(r0=5) == {0: {"usd": 5}}
+    assert told(r0=5, r3=2**52) == {0: {"usd": 5}, 3: {"usd": 2**52}}
+    assert told(r0=4, r1=7) == {0: {"usd": 5}, 1: {"usd": 7}, 3: {"usd": 2**52}}
+    bench.fetch(outcomes=[completed(taken)._replace(rows=(2, 0))], want=0)
+    assert told(r0=9) == {}  # late
+
+
+def test_what_rows_tell_takes_no_more_room_than_their_number(bench: Bench, taken):
+    for parts in range(1, 3000):
+        rows = flat_of_rows({parts % 7: {"usd": parts}})
+        bench.store.accounts.tell([by_run(taken, usd=parts)._replace(rows=rows)])
+
+    assert len(bench.hash(key("a"))["rspent"]) < 20_000
+    assert bench.store.jobs.read_part(key("a")).spent_by_row == {
+        parts % 7: {"usd": parts} for parts in range(2993, 3000)
+    }

@@ -17,6 +17,7 @@ class SpentByRun(NamedTuple):
     id: str
     attempts_started: int
     spent: Sequence[str | int]  #: as `flat` has it: unit, parts, unit, parts
+    rows: Sequence[str | int] = ()  #: of a job that holds many rows, as `flat_of_rows` has it
 
 
 class Accounts:

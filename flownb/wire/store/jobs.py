@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from flownb.errors import Cancelled
 from flownb.wire import codec, keys
-from flownb.wire.amounts import Amounts, of_job
+from flownb.wire.amounts import Amounts, of_job, of_rows
 from flownb.wire.job_rows import DeduplicatedRow, FieldRow, FlowRecord, JobRow, ParentRow
 from flownb.wire.lease_records import OwnRun
 from flownb.wire.records import JobLine, JobRecord
@@ -34,6 +34,7 @@ class PartOfRows(NamedTuple):
     dead: Mapping[int, int]  #: rows that are given up, by position -> workers that died while the row ran
     died: bool  #: it is known which of the others have had workers die
     spent: Amounts  #: by all of them
+    spent_by_row: Mapping[int, Amounts]  #: by rows that have told it, over all of their runs
 
 
 class Jobs:
@@ -139,11 +140,15 @@ class Jobs:
     def read_part(self, job: str) -> PartOfRows:
         """Return what earlier runs of a many-row job have left."""
         with server_errors():
-            found: Any = self._server.client.hmget(job, "part", "dead", "died", "spent")
-        part, dead, died, spent = map(codec.text_or_none, found)
+            found: Any = self._server.client.hmget(job, "part", "dead", "died", "spent", "rspent")
+        part, dead, died, spent, by_row = map(codec.text_or_none, found)
         pairs = (entry.partition(":") for entry in (dead or "").split())
         return PartOfRows(
-            part, {int(row): int(deaths) for row, _, deaths in pairs}, bool(died), of_job(spent)
+            part,
+            {int(row): int(deaths) for row, _, deaths in pairs},
+            bool(died),
+            of_job(spent),
+            of_rows(by_row),
         )
 
     def read_logs(self, job: str, start: int = 0, end: int = -1) -> list[str]:

@@ -38,7 +38,7 @@ local function store_completed(q, outcome, job, made, flow, has_begun)
     end_of_job[#end_of_job + 1], end_of_job[#end_of_job + 2] = 'processedOn', outcome.ran and int(now - outcome.ran) or now_text
   end
   redis.call('HSET', job, unpack(end_of_job))
-  if outcome.rows then redis.call('HDEL', job, 'part', 'saved') end
+  if outcome.rows then redis.call('HDEL', job, 'part', 'saved', 'rspent') end
   redis.call('ZADD', q.completed, now_text, outcome.id)
   emit(q, 'completed', 'jobId', outcome.id, 'returnvalue', copy_for_flow(outcome.value, q, flow), 'prev', 'active')
 end

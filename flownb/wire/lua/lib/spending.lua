@@ -3,6 +3,7 @@
 -- @use     types queue counts weights
 
 local MOST_ENTRIES = 64 -- of a job; beyond these the oldest runs' become one, of run 0
+local MOST_OF_ROWS = 16384 -- bytes, beyond which of each row only the most is kept
 local MOST_PARTS = '9223372036854775807' -- of a unit that the server can count
 
 -- The key of the account in which a flow's amounts are added up: later runs of a batch's name share the first one's.
@@ -61,4 +62,27 @@ local function note_spent(q, job, flow, ats, amounts)
     end
   end
   if is_new then attempt('HSET', job, 'spent', in_text(runs, entries, ats)) end
+end
+
+-- `<position>:<unit>:<parts> ...`: of what a row has told of a unit, the most.
+local function most_of_rows(text)
+  local most, found = {}, {}
+  for of, parts in text:gmatch('(%d+:[^%s:]+):(%d+)') do
+    most[of] = math.max(most[of] or 0, tonumber(parts))
+  end
+  for of, parts in pairs(most) do found[#found + 1] = of .. ':' .. int(parts) end
+  table.sort(found)
+  return table.concat(found, ' ')
+end
+
+-- Rows of a running job have spent so much, over all of their runs: {position, unit, parts, ...}. What is appended here
+-- counts until a run saves its rows with what they have spent.
+local function note_spent_by_rows(job, rows)
+  if #rows == 0 then return end
+  local text = field_of(job, 'rspent') or ''
+  if #text > MOST_OF_ROWS then text = most_of_rows(text) end
+  for i = 1, #rows, 3 do
+    text = text .. ' ' .. int(rows[i]) .. ':' .. rows[i + 1] .. ':' .. int(rows[i + 2])
+  end
+  attempt('HSET', job, 'rspent', text)
 end

@@ -6,15 +6,16 @@
 -- @returns
 -- @errors
 -- @use     types queue spending brakes
--- @row     told base id attempts_started spent
+-- @row     told base id attempts_started spent rows
 
 for _, packed in ipairs(args.runs) do
   local told = told_of(packed)
   local q = queue_at(told.base)
   local job = job_key(q, told.id)
-  local has = fields_of(job, 'name', 'fl')
+  local has = fields_of(job, 'name', 'fl', 'finishedOn')
   if has[1] then
     note_spent(q, job, has[2], told.attempts_started, told.spent)
+    if not has[3] then note_spent_by_rows(job, told.rows) end
     if has[2] then flows_to_review[has[2]] = q end
   end
 end
