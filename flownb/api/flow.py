@@ -316,13 +316,17 @@ class Flow(Generic[Value]):
         with within(timeout):
             if self._outcome is None or self._outcome.is_outdated(self._stored):
                 with shown as show:
-                    any(self._polls(timeout, lambda: self._has_ended(show and (lambda: show(far.read())))))
+                    any(
+                        self._polls(
+                            timeout, lambda: self._has_ended(timeout, show and (lambda: show(far.read())))
+                        )
+                    )
                 if "tidy" in self._stored.record:
                     self._outcome = read_outcome(self._stored)
         return self
 
-    def _has_ended(self, show: Callable[[], None] | None) -> bool:
-        has_ended = is_over(self._stored)
+    def _has_ended(self, timeout: Any, show: Callable[[], None] | None) -> bool:
+        has_ended = is_over(self._stored, timeout)
         if not has_ended:
             self._while_waiting()
             has_ended = self._is_held()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -69,9 +70,13 @@ def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: obj
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
 
 
-def is_over(stored: StoredFlow) -> bool:
-    """Say whether a flow that is waited for has ended; in time, write what other programs have left unwritten."""
-    return stored.flow_state.catch_up(rounds_after=FIRST_ROUND_SECONDS).state is not None
+def is_over(stored: StoredFlow, timeout: Any = None) -> bool:
+    """Say whether a flow that is waited for, for so long, has ended.
+
+    Before the wait is over, what other programs have left unwritten is written.
+    """
+    half = math.inf if timeout is None else seconds(timeout, "timeout") / 2
+    return stored.flow_state.catch_up(rounds_after=min(FIRST_ROUND_SECONDS, half)).state is not None
 
 
 def _vanished(stored: StoredFlow, error: JobMissing) -> JobMissing:
