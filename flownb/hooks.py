@@ -133,7 +133,15 @@ class Tables(Protocol):
 class Timelines(Protocol):
     """`views.timeline`: a picture of when each job waited and ran."""
 
-    def timeline_svg(self, records: Iterable[JobRecord], /, *, now: int, width: float = ...) -> str: ...
+    def timeline_svg(
+        self,
+        records: Iterable[JobRecord],
+        /,
+        *,
+        now: int,
+        width: float = ...,
+        counts: FlowCounts | None = ...,
+    ) -> str: ...
 
 
 class Pages(Protocol):

@@ -36,7 +36,7 @@ def page(
 
     Its result is the `table`, which may be the beginning of one with `table_of` rows; else the root's value.
     """
-    snapshot, records = stored.snapshot(failures=True), stored.records()
+    snapshot, records = stored.snapshot(failures=True), stored.drawn_records()
     # The snapshot's failures are a sample with tracebacks; all of them are to be counted.
     sampled = {record.key for record in snapshot.failures}
     others = [r for r in records if r.state == FAILED and r.why not in NO_CAUSE and r.key not in sampled]
@@ -47,7 +47,10 @@ def page(
         table_of=table_of,
         value=_value(stored) if table is None else None,
         failures=[*snapshot.failures, *others],
-        timelines=[hooks.timelines.timeline_svg(records, now=now, width=w) for w in _TIMELINE_WIDTHS],
+        timelines=[
+            hooks.timelines.timeline_svg(records, now=now, width=width, counts=snapshot.counts)
+            for width in _TIMELINE_WIDTHS
+        ],
         title=snapshot.name,
     )
     if path is not None:

@@ -37,6 +37,7 @@ from flownb.wire.store import Store
 from flownb.wire.store.limits import CHUNK_JOBS
 
 MOST_ROWS_READ = 100_000  # by a view, to count them
+FEW_JOBS = 40  # that are looked at one by one for a timeline, where so many have lanes of their own
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,18 @@ class StoredBatch(StoredFlow):
         """Say that rows ran by several versions of their function."""
         return mixed_versions(record, frames.spec_of(record))
 
+    def drawn_records(self) -> list[JobRecord]:
+        """Its jobs but for a root that only ends the rows; of a few, which have a lane each, as their rows are."""
+        read = self.records()
+        records = [record for record in read if record.key != self.root or not self.has_plain_root]
+        if len(records) > FEW_JOBS or not records:
+            return records
+        found = ((record, *self._as_its_rows(record)) for record in records)
+        return [
+            dataclasses.replace(job, name=": ".join(filter(None, [self.name_of(record), words])))
+            for record, job, words in found
+        ]
+
     def snapshot(self, *, failures: bool = False, **parts: Any) -> Snapshot:
         """As of any flow; rows and groups have their labels, and failed rows inside a job of many stand among them."""
         self.is_whole()
@@ -194,6 +207,8 @@ class StoredBatch(StoredFlow):
         nodes = [self._of_rows(node) for node in self._with_ends(nodes, snapshot)]
         if by_step := snapshot.counts.by_step.get(self.row_queue):
             nodes = list(with_stages(nodes, self.row_queue, by_step))
+        if nodes and self.has_plain_root:  # its queue is none of the user's
+            nodes[0] = dataclasses.replace(nodes[0], queue=nodes[0].name)
         snapshot = dataclasses.replace(snapshot, nodes=tuple(nodes))
         if not snapshot.counts.count(FAILED) or not failures:
             return snapshot
@@ -226,17 +241,24 @@ class StoredBatch(StoredFlow):
 
     def _of_rows(self, node: Node) -> Node:
         """The node; of a job that has ended as its rows have: they may have failed in it, or be at a later step."""
-        job = node.job
-        if job is None or job.state != COMPLETED or job.queue not in self.row_queues or self._are_jobs:
+        if node.job is None:
             return node
+        job, words = self._as_its_rows(node.job)
+        if job.state is None or job.state == node.job.state:
+            return node
+        return dataclasses.replace(node, states={job.state: 1}, words=words, job=job)
+
+    def _as_its_rows(self, job: JobRecord) -> tuple[JobRecord, str]:
+        """A job as its rows are, and of many in words; of a job that has not ended, or is above the rows, as it is."""
+        if job.state != COMPLETED or job.queue not in self.row_queues or self._are_jobs:
+            return job, ""
         known = self._drawn_rows.get(job.key)
         if known is None or known[0] != job.finished_on:
             known = (job.finished_on, *self._read_end(job.key))
         _, state, words, error = known
         if state in (COMPLETED, FAILED):
             self._drawn_rows[job.key] = known
-        job = dataclasses.replace(job, state=state, failed_reason=error)
-        return dataclasses.replace(node, states={state: 1}, words=words, job=job)
+        return dataclasses.replace(job, state=state, failed_reason=error), words
 
     def _read_end(self, key: str) -> tuple[str, str, str | None]:
         """The state of the rows of a job that has ended, of failed ones first; in words, if they differ; an error."""

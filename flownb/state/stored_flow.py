@@ -162,6 +162,10 @@ class StoredFlow:
         jobs = list(self.flow_state.shape.jobs())
         return [record for record in self.store.jobs.read(jobs, TIMELINE_FIELDS) if record]
 
+    def drawn_records(self) -> Sequence[JobRecord]:
+        """Read every job of the flow, as its timeline shows them."""
+        return self.records()
+
     def lines(self) -> Sequence[JobLine]:
         """Read what a table shows of every job of the flow, those included that are gone and still counted."""
         self.flow_state.explore()

@@ -87,7 +87,7 @@ def fitted(text: str, width: float, size: float) -> str:
     """`text`, cut so that it is no wider than `width`.
 
     >>> fitted("process-item-with-a-long-name", 80, 11)
-    'process-item…'
+    'process-ite…'
     """
     most = len(text)
     while most > 1 and text_width(cut(text, most), size) > width:

@@ -33,8 +33,8 @@ def by_queue(rows: Lane) -> dict[str, Lane]:
     return lanes
 
 
-def queue_lane(name: str, lane: Lane, span: Span, y: float) -> ET.Element:
-    """One queue: what ran is above its middle line, what waited below it."""
+def queue_lane(name: str, lane: Lane, span: Span, y: float, counted: int = 0) -> ET.Element:
+    """One queue: what ran is above its middle line, what waited below it. `counted` have failed, if rows as well."""
     middle = y + 48
     running = [phase for _, phases in lane for phase in phases if phase.kind == RUNNING]
     waiting = [phase for _, phases in lane for phase in phases if phase.kind != RUNNING]
@@ -42,7 +42,7 @@ def queue_lane(name: str, lane: Lane, span: Span, y: float) -> ET.Element:
     line = f"M{MARGIN:.0f} {middle:.0f}h{span.plot:.0f}"
     return el(
         "g",
-        *heading(name, _facts(lane, most_at_once(running, span), sum(failed)), span, y + 14),
+        *heading(name, _facts(lane, most_at_once(running, span), sum(failed), counted), span, y + 14),
         _area(levels(running, span), span, middle, 26, ACTIVE, 0.85),
         _area(levels(waiting, span), span, middle, -12, WAITING, 0.5),
         _area(failed, span, middle, 10, FAILED, 1),
@@ -77,12 +77,14 @@ def figure(number: float) -> str:
     return f"{float(f'{number:.3g}'):,.10g}"
 
 
-def _facts(lane: Lane, at_once: int, failed: int) -> str:
+def _facts(lane: Lane, at_once: int, failed: int, counted: int) -> str:
     facts = [jobs(len(lane)), f"at most {at_once} at once"]
     if retried := sum(any(phase.kind == RETRYING for phase in phases) for _, phases in lane):
-        facts.append(f"{retried} retried")
-    if failed:
-        facts.append(f"{failed} failed")
+        facts.append(f"{retried:,} retried")
+    if counted > failed:
+        facts.append(f"{counted:,} row{'s' if counted > 1 else ''} failed")
+    elif failed:
+        facts.append(f"{failed:,} failed")
     return ", ".join(facts)
 
 

@@ -6,7 +6,7 @@ Few jobs get a lane each. Many are folded into one lane a queue, so that 30,000 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from flownb.views import job_lanes, queue_lanes
 from flownb.views.box_parts import text_width
@@ -27,17 +27,19 @@ from flownb.views.time_axis import (
     text,
 )
 from flownb.views.words import jobs
-from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, JobRecord
+from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, FlowCounts, JobRecord
 
 MAX_JOB_LANES = 40
 _LEGEND_GAP, _LEGEND_LINE = 24.0, 18.0
 
 
-def timeline_svg(records: Iterable[JobRecord], *, now: int, width: float = WIDTH) -> str:
+def timeline_svg(
+    records: Iterable[JobRecord], *, now: int, width: float = WIDTH, counts: FlowCounts | None = None
+) -> str:
     """The timeline as SVG: a lane a job, or a lane a queue when there are more than `MAX_JOB_LANES` jobs.
 
     Above those is how many jobs ended in a second. The jobs of the critical path are marked; they have lanes of their
-    own in any case.
+    own in any case. `counts` are the flow's: rows may have failed in jobs that have not.
     """
     records = list(records)
     rows = [(record, its) for record in records if (its := phases(record))]
@@ -45,7 +47,8 @@ def timeline_svg(records: Iterable[JobRecord], *, now: int, width: float = WIDTH
     span = span_of([phase for _, its in rows for phase in its], now, width)
     folded = len(rows) > MAX_JOB_LANES
     critical = _critical(records)
-    lanes, height = _lanes(rows, span, critical, folded=folded)
+    failed = {queue: states.get(FAILED, 0) for queue, states in counts.by_stage.items()} if counts else {}
+    lanes, height = _lanes(rows, span, critical, failed if folded else None)
     legend, bottom = _legend(rows, span, TOP + height + 22, folded=folded, has_path=bool(critical))
     parts = [*axis(span, height), *lanes, legend]
     return to_text(card(width, bottom + 16, f"Timeline of {jobs(len(rows))}", *parts, scroll=True))
@@ -57,11 +60,11 @@ def _critical(records: list[JobRecord]) -> set[int]:
 
 
 def _lanes(
-    rows: queue_lanes.Lane, span: Span, critical: set[int], *, folded: bool
+    rows: queue_lanes.Lane, span: Span, critical: set[int], failed: Mapping[str, int] | None
 ) -> tuple[list[ET.Element], float]:
-    """The lanes from top to bottom, and how high they are together."""
+    """The lanes from top to bottom, and how high they are together; of folded ones how many have `failed` a queue."""
     lanes: list[ET.Element] = []
-    y = TOP
+    y, folded = TOP, failed is not None
     if folded:
         lanes.append(queue_lanes.ends_lane(rows, span, y))
         y += queue_lanes.ENDS_HEIGHT
@@ -70,8 +73,8 @@ def _lanes(
         if on_path or not folded:
             lanes.append(job_lanes.job_lane(record, its, span, y, critical=on_path))
             y += job_lanes.HEIGHT
-    for name, lane in (queue_lanes.by_queue(rows) if folded else {}).items():
-        lanes.append(queue_lanes.queue_lane(name, lane, span, y))
+    for name, lane in (queue_lanes.by_queue(rows) if failed is not None else {}).items():
+        lanes.append(queue_lanes.queue_lane(name, lane, span, y, (failed or {}).get(name, 0)))
         y += queue_lanes.HEIGHT
     return lanes, y - TOP
 

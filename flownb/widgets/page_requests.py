@@ -96,7 +96,8 @@ def timeline(flow: StoredFlow, width: Any) -> dict[str, Any]:
     """The timeline's picture, as wide as the page has room. Reads every job of the flow."""
     snapshot = flow.snapshot(nodes=False)
     pixels = float(width) if isinstance(width, int | float) else time_axis.WIDTH
-    svg = timelines.timeline_svg(flow.records(), now=snapshot.finished or snapshot.now, width=pixels)
+    now, counts = snapshot.finished or snapshot.now, snapshot.counts
+    svg = timelines.timeline_svg(flow.drawn_records(), now=now, width=pixels, counts=counts)
     return {"svg": svg}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pandas as pd
@@ -566,3 +567,14 @@ def test_a_job_of_many_rows_that_is_drawn_alone_says_how_many_failed(fetch, pars
     assert [(node.states, node.words) for node in nodes if node.job and node.queue == "fetch"] == [
         ({"failed": 1}, "1 of 3 rows failed")
     ]
+
+
+def test_timelines_say_how_rows_are_whose_jobs_have_done_what_they_were_to_do(fetch, parse):
+    few = fn.fan_out(PAGES, [fetch, parse], rows_per_job=1).wait(timeout=30).to_html()
+    assert re.search(r">fetch &gt; parse y(…|<).*?>failed · ", few)
+    many = pd.DataFrame({"url": ["b"] * 60, "lang": "de", "other": range(60)})
+    page = fn.fan_out(many, [fetch, parse], rows_per_job=1).wait(timeout=30).to_html()
+    assert "60 jobs, at most" in page
+    assert ", 60 rows failed<" in page
+    for said in (few, page):  # where rows end is no step of theirs
+        assert "flownb-batch" not in said
