@@ -66,7 +66,8 @@ class Progress:
         """Seconds until the flow has ended, as a range ``(low, high)`` that the end should fall into.
 
         It is made of the times at which jobs ended, also before this handle was there. None while it cannot be
-        known: until two jobs have ended, and while nothing runs (`Flow.explain` says why).
+        known: until two jobs have ended, and while nothing runs (`Flow.explain` says why). Of a paused flow it is
+        what is left once it goes on.
         """
         return self._estimate()
 

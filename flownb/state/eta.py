@@ -21,7 +21,8 @@ _SLOWER, _FASTER, _ALWAYS = 0.35, 0.3, 0.05
 def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> tuple[float, float] | None:
     """Return the least and the most seconds until all jobs have ended; None while that cannot be known.
 
-    It cannot before two jobs of the flow have ended, and when nothing runs that could go on.
+    It cannot before two jobs of the flow have ended, and when nothing runs that could go on. Of a paused flow it is
+    what it takes from the moment at which it goes on.
 
     >>> counts = FlowCounts(by_stage={"rows": {"completed": 500, "active": 4, "waiting": 496}})
     >>> rows = Throughput(ended=500, ends=[100 - 5 * i for i in range(21)], runs=[0.8] * 32, due=0)
@@ -29,7 +30,10 @@ def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> tuple
     >>> round(low), round(high)
     (81, 126)
     """
-    stages = [_Stage.of(states, throughputs[queue]) for queue, states in counts.by_stage.items()]
+    stages = [
+        _Stage.of(states, throughputs[queue], is_paused=counts.paused)
+        for queue, states in counts.by_stage.items()
+    ]
     ahead = [stage for stage in stages if stage.left]
     if not ahead:
         return 0.0, 0.0
@@ -98,7 +102,7 @@ class _Stage:
     due: float
 
     @classmethod
-    def of(cls, states: Mapping[str, int], throughput: Throughput) -> _Stage:
+    def of(cls, states: Mapping[str, int], throughput: Throughput, *, is_paused: bool) -> _Stage:
         mine = states.get(COMPLETED, 0) + states.get(FAILED, 0)
         ended = min(mine, throughput.ended)  # the others ended before the flow was there, or are not its own
         runs = [max(run, _LEAST_RUN_SECONDS) for run in throughput.runs]
@@ -111,7 +115,7 @@ class _Stage:
             run=fmean(runs) if runs else 0.0,
             pace=between,
             noise=noise,
-            silence=throughput.ends[-1] if throughput.ends else math.inf,
+            silence=0.0 if is_paused else throughput.ends[-1] if throughput.ends else math.inf,
             due=throughput.due if states.get(DELAYED) else 0.0,
         )
 

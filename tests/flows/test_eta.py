@@ -52,12 +52,19 @@ def test_the_range_is_narrow_enough_to_be_of_use(share, widest):
     assert statistics.median(high / low for low, high, _ in ranges(share)) <= widest
 
 
-def at(ended, left, *, active=0, every=1.0, ago=0.0, run=1.0, extra=()):
+def at(ended, left, *, active=0, every=1.0, ago=0.0, run=1.0, extra=(), paused=False):
     """Return the estimate when jobs of one queue ended so often, the last of them so long ago."""
     ends = [ago + every * n for n in range(ended)][::-1]
     states = {"completed": ended, "active": active, "waiting": left - active}
     pace = Throughput(ended=ended, ends=[*extra, *ends], runs=[run] * ended, due=0)
-    return estimate(FlowCounts(by_stage={"rows": states}), {"rows": pace})
+    return estimate(FlowCounts(by_stage={"rows": states}, paused=paused), {"rows": pace})
+
+
+def test_of_a_paused_flow_it_is_what_is_left_once_it_goes_on_however_long_ago_it_was_paused():
+    assert at(20, 100, ago=3600.0) is None
+    assert at(20, 100, ago=3600.0, paused=True) == at(20, 100, paused=True)
+    low, high = at(20, 100, paused=True)
+    assert low < 100 < high < 300
 
 
 def test_nothing_is_claimed_before_two_jobs_have_ended():
