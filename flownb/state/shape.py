@@ -44,7 +44,7 @@ class Shape(ABC):
         """Return the keys of a parent's children, in declared order, else in key order."""
 
     def children_in_pieces(self, parent: str) -> Iterator[Sequence[str]]:
-        """Yield what `children` returns: of a million some thousand at a time, where reading them takes its time."""
+        """Yield what `children` returns, in no order; of a million some thousand at a time, as that takes its time."""
         yield self.children(parent)
 
     def explore(self, patience: float | None = None) -> None:
@@ -90,7 +90,7 @@ class Declared(Shape):
         return self.store.declared.read_keys(parent)
 
     def children_in_pieces(self, parent: str) -> Iterator[Sequence[str]]:
-        return (piece.keys for _, piece in self.store.declared.read_each([parent]))
+        return self.store.declared.read_keys_in_pieces(parent)
 
 
 class LinkedShape(Shape):
