@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import flownb
 from flownb.api.flow import stored
 from flownb.api.how_far import HowFarReader
-from flownb.cli.console import connect, is_confirmed, print_rows
+from flownb.cli.console import as_json_text, connect, is_confirmed, print_rows
 from flownb.errors import FlownbError, JobMissing, printable
-from flownb.views import failure_groups
 from flownb.views.progress_words import how_far_in_words
-from flownb.views.words import cut, first_line, state_word
+from flownb.views.words import cut, state_word
+from flownb.widgets import failure_list
+from flownb.widgets.failure_list import Entry
 from flownb.wire.records import HowFar
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
+    from flownb.batches.row_facts import RowFacts
+    from flownb.batches.stored_batch import StoredBatch
     from flownb.connection import Connection
+    from flownb.widgets.batch_failures import BatchFailures
 
 TERMINAL_SECONDS = 0.25  # between two lines in a terminal
 LONGEST_PAUSE_SECONDS = 5.0  # between two lines elsewhere, at most
-KINDS_SECONDS = 2.0  # between two reads of what failed
+KINDS_SECONDS, READING_SECONDS = 2.0, 0.1  # between two reads of what failed; that one takes, of many rows
 MOST_KINDS = 5  # of failures, below the line
 QUIET_SECONDS = 10.0  # without a running job, after which `watch` says why
 _ENDED = ("completed", "failed", "cancelled")
@@ -188,7 +193,8 @@ class _ProgressLine:
     def show(self, *, last: bool = False) -> None:
         far = self._reader.read()
         if self.in_place:
-            self._draw([_line(self.flow, far), *self._kinds.lines(far.failed, at_once=last)], last=last)
+            kinds = self._kinds.read(far.failed, at_once=last)
+            self._draw([_line(self.flow, far), *_lines_of_kinds(kinds, far.unit)], last=last)
         else:
             self._print_change(far, last=last)
         if not last:
@@ -203,22 +209,36 @@ class _ProgressLine:
         print(back + "\n".join(cut(line, width) for line in lines), end="\n" if last else "", flush=True)
 
     def _print_change(self, far: HowFar, *, last: bool) -> None:
-        text = self._json() if self.as_json else _line(self.flow, far)
-        said = text if self.as_json else replace(far, rate=0.0, left=None)
-        lines = [text] if said != self._shown else []
+        said = replace(far, rate=0.0, left=None), self.flow.state if self.as_json else ""
+        kinds = self._kinds.read(far.failed, at_once=last) if last or self.as_json else []
+        lines = [self._json(far, kinds) if self.as_json else _line(self.flow, far)]
+        if said == self._shown and (not self.as_json or not last):
+            lines = []
         if last and not self.as_json:
-            lines += self._kinds.lines(far.failed, at_once=True)
+            lines += _lines_of_kinds(kinds, far.unit)
         for line in lines:
             print(line, flush=True)
         self._shown = said
 
-    def _json(self) -> str:
-        progress = self.flow.progress()
-        counts = {
-            word: getattr(progress, word)
-            for word in ("completed", "failed", "active", "total", "paused", "spent")
+    def _json(self, far: HowFar, kinds: Sequence[Entry]) -> str:
+        progress, row_queue = self.flow.progress(), stored(self.flow).row_queue or ""
+        said = {
+            "name": self.flow.name,
+            "state": self.flow.state,
+            "unit": far.unit,
+            "completed": far.completed,
+            "failed": far.failed,
+            "active": far.running,
+            "total": far.total,
+            "rate": round(far.rate, 3),
+            "left": far.left and [round(seconds, 1) for seconds in far.left],
+            "paused": progress.paused,
+            "spent": progress.spent,
+            "kinds": {entry["kind"]: entry["count"] for entry in kinds if entry["kind"]},
         }
-        return json.dumps({"name": self.flow.name, "state": self.flow.state, **counts})
+        if steps := progress.counts.by_step.get(row_queue):
+            said["steps"] = steps
+        return as_json_text(said)
 
     def _print_reason(self) -> None:
         """Say why nothing has run for a while; on stderr, so that a pipe gets the progress alone."""
@@ -238,27 +258,47 @@ class _ProgressLine:
 
 
 class _FailureKinds:
-    """The kinds of a flow's failures, the most frequent first; read again when more have failed, now and then."""
+    """The kinds of a flow's failures, as a live view lists them; read again when more have failed, now and then."""
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
-        self._lines: list[str] = []
+        self._entries: list[Entry] = []
         self._of = 0  # how many had failed
+        self._is_all_read = True
         self._read_at = float("-inf")  # of the monotonic clock
+        self._facts, self._of_rows = _failures_of_rows(flow)
 
-    def lines(self, failed: int, *, at_once: bool) -> list[str]:
-        """Return a line a kind; `at_once`: however lately they were read."""
+    def read(self, failed: int, *, at_once: bool) -> list[Entry]:
+        """Return an entry a kind; `at_once`: however lately they were read, and however long it takes."""
         early = time.monotonic() - self._read_at < KINDS_SECONDS and not at_once
-        if failed != self._of and not early:
-            self._of, self._read_at = failed, time.monotonic()
-            self._lines = self._read() if failed else []
-        return self._lines
+        if (failed != self._of or not self._is_all_read) and not early:
+            self._of = failed
+            self._entries = self._read(failed, at_once=at_once) if failed else []
+            self._read_at = time.monotonic()
+        return self._entries
 
-    def _read(self) -> list[str]:
-        snapshot = stored(self._flow).snapshot(failures=True)
-        groups = failure_groups.by_kind(snapshot.failures)
-        lines = [
-            f"  {len(group.records):,} × {first_line(group.message, 200)}" for group in groups[:MOST_KINDS]
-        ]
-        rest = sum(len(group.records) for group in groups[MOST_KINDS:]) + failure_groups.unread(snapshot)
-        return [*lines, f"  {failure_groups.rest_in_words(rest)}"] if rest else lines
+    def _read(self, failed: int, *, at_once: bool) -> list[Entry]:
+        if self._facts is None or self._of_rows is None:
+            return failure_list.of_jobs(stored(self._flow).snapshot(failures=True))
+        self._is_all_read = self._facts.refresh(math.inf if at_once else READING_SECONDS)
+        return self._of_rows.entries(failed)
+
+
+def _failures_of_rows(flow: Flow) -> tuple[RowFacts | None, BatchFailures | None]:
+    """What reads the failures of a batch; nothing of a flow that is none."""
+    if stored(flow).row_queue is None:
+        return None, None
+    from flownb.batches.row_facts import RowFacts  # here: other flows are watched without pandas
+    from flownb.widgets.batch_failures import BatchFailures
+
+    batch = cast("StoredBatch", stored(flow))
+    facts = RowFacts(batch)
+    return facts, BatchFailures(batch, facts)
+
+
+def _lines_of_kinds(entries: Sequence[Entry], unit: str) -> list[str]:
+    """A line a kind, and one of the others."""
+    known = [entry for entry in entries if entry["kind"]][:MOST_KINDS]
+    lines = [f"  {entry['count']:,} × {entry['message']}" for entry in known]
+    rest = sum(entry["count"] for entry in entries) - sum(entry["count"] for entry in known)
+    return [*lines, f"  and {rest:,} {unit}{'' if rest == 1 else 's'} more that failed"] if rest else lines

@@ -225,6 +225,76 @@ def test_watch_of_a_batch_counts_rows_and_tells_the_kinds_of_failures(terminal, 
     assert (status, out.splitlines(), errors) == (0, drawn, "")
 
 
+def test_watch_with_json_prints_a_line_a_change_that_a_program_reads(terminal, folder):
+    @flownb.task
+    def fetch(n):
+        flownb.spend(usd=0.25)
+        if n % 10 == 3:
+            raise ValueError(f"no page {n}")
+        return {"page": n}
+
+    @flownb.task
+    def parse(page):
+        if page == 7:
+            raise KeyError("title")
+        return {"title": page}
+
+    batch = flownb.fan_out(range(200), [fetch, parse], name="pages", connection=folder)
+    batch.wait(timeout=60)
+    status, out, errors = terminal.run("watch", "pages", "--json")
+    assert (status, errors) == (0, "")
+    assert json.loads(out.splitlines()[-1]) == {
+        "name": "pages",
+        "state": "completed",
+        "unit": "row",
+        "completed": 179,
+        "failed": 21,
+        "active": 0,
+        "total": 200,
+        "rate": 0.0,
+        "left": None,
+        "paused": None,
+        "spent": {"usd": 50.0},
+        "kinds": {"ValueError: no page <n>": 20, "KeyError: <q>": 1},
+        "steps": {"fetch": {"completed": 180, "failed": 20}, "parse": {"completed": 179, "failed": 1}},
+    }
+
+
+def test_watch_with_json_says_while_rows_end_how_fast_and_how_long_yet(terminal, folder):
+    go_on = threading.Semaphore(0)
+
+    @flownb.task
+    def price(n):
+        assert go_on.acquire(timeout=60)
+
+    batch = flownb.fan_out(range(40), price, name="prices", connection=folder, rows_per_job=1)
+    watching = terminal.start("watch", "prices", "--json")
+    lines = [json.loads(watching.stdout.readline())]
+    while not (lines[-1]["rate"] and lines[-1]["left"]) and len(lines) < 39:
+        go_on.release()
+        lines.append(json.loads(watching.stdout.readline()))
+    assert lines[-1]["rate"] > 0
+    assert len(lines[-1]["left"]) == 2
+    assert (lines[0]["unit"], lines[0]["total"], lines[-1]["active"]) == ("row", 40, 4)
+    go_on.release(40)
+    batch.wait(timeout=60)
+    out, errors = watching.communicate(timeout=60)
+    assert (watching.returncode, errors) == (0, "")
+    last = json.loads(out.splitlines()[-1])
+    assert (last["state"], last["completed"], last["kinds"]) == ("completed", 40, {})
+
+
+def test_watch_counts_the_kinds_of_more_failures_than_a_picture_shows(terminal, folder):
+    @flownb.task
+    def fail(n):
+        raise ValueError(f"no {['tax', 'price'][n % 2]} for {n}")
+
+    flownb.fan_out(range(400), fail, name="all-failed", connection=folder).wait(timeout=60)
+    _, out, _ = terminal.run("watch", "all-failed")
+    kinds = ["  200 × ValueError: no tax for <n>", "  200 × ValueError: no price for <n>"]
+    assert out.splitlines()[1:-1] == kinds
+
+
 @pytest.mark.parametrize(
     ("command", "question", "state"),
     [
