@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from flownb.views.dot import Drawing
     from flownb.widgets.view import FlowView
 
-
 _T = TypeVar("_T")
 
 

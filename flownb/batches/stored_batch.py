@@ -201,7 +201,13 @@ class StoredBatch(StoredFlow):
         counts = self._counts_shown(snapshot.counts)
         snapshot = dataclasses.replace(snapshot, counts=counts, single_rows=self._single_rows(counts))
         nodes = [
-            dataclasses.replace(node, name=self.name_of(node.job)) if node.job else node
+            dataclasses.replace(
+                node,
+                name=self.name_of(node.job) if node.job else node.name,
+                queue=self.name
+                if node.queue == keys.BATCH_QUEUE
+                else node.queue,  # that says nothing to a reader
+            )
             for node in snapshot.nodes
         ]
         nodes = [self._of_rows(node) for node in self._with_ends(nodes, snapshot)]

@@ -201,7 +201,8 @@ def _title(node: Node) -> str:
     state = how_far(node) if node.folded else "".join(state_words(node))
     if node.job is not None and node.states.get(FAILED) and node.job.failed_reason:
         state += f": {reason(node.job, 200)}"
-    return f"{shown(node.name, 200)}{times(node)}, queue {shown(node.queue)}: {state or 'not added yet'}"
+    queue = "" if includes_queue(node.name, node.queue) else f", queue {shown(node.queue)}"
+    return f"{shown(node.name, 200)}{times(node)}{queue}: {state or 'not added yet'}"
 
 
 # ---- above and below the tree ----------------------------------------------------------------------

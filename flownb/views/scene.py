@@ -105,10 +105,12 @@ def _box(id: str, node: Node) -> Box:
         badge=tone(node.states),
         folded=node.folded,
         shares=shares,
-        title=" · ".join(
-            part for part in (shown(node.name, 200), f"queue {shown(node.queue)}", words) if part
-        ),
+        title=" · ".join(filter(None, [shown(node.name, 200), _queue(node), words])),
     )
+
+
+def _queue(node: Node) -> str:
+    return "" if includes_queue(node.name, node.queue) else f"queue {shown(node.queue)}"
 
 
 def _folded_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:

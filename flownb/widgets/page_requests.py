@@ -38,7 +38,7 @@ def job(flow: StoredFlow, key: str) -> dict[str, Any]:
         "key": key,
         "name": shown(flow.name_of(record), 200),
         "id": shown(record.id, 100),
-        "queue": shown(record.queue, 100),
+        "queue": "" if record.queue == keys.BATCH_QUEUE else shown(record.queue, 100),
         "state": printable(record.state or "unknown"),
         "attempts": record.attempts_made,
         "failed_runs": failed_runs(record),

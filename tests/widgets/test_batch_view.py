@@ -420,3 +420,29 @@ def test_a_label_that_has_the_text_twice_is_found_once():
     found = LabelSearch(pd.Index(["aXa", "xx x", "b", "x", "x"])).find("x", 60)
     assert found.positions.tolist() == [3, 4, 0, 1]
     assert found.exact == 2
+
+
+def test_the_queue_of_a_batchs_root_is_not_to_be_seen(connection):
+    @fn.task
+    def half(n):
+        if n == 3:
+            raise ValueError(n)
+        return n / 2
+
+    batch = fn.fan_out(range(60), half, name="halves", rows_per_job=1).wait(timeout=60)
+    view = view_on(batch)
+    root = next(box for box in view.frame["nodes"] if not box["folded"] and box["parent"] is None)
+    pages = {
+        "boxes": [box["name"] for box in view.frame["nodes"]] + list(view.nodes.values()),
+        "head": view.head,
+        "panel": {name: text for name, text in ask(view, "job", key=root["key"]).items() if name != "key"},
+        "timeline": ask(view, "timeline")["svg"],
+        "steps": ask(view, "groups"),
+        "tree": str(batch),
+        "picture": batch._repr_html_() if hasattr(batch, "_repr_html_") else "",
+        "report": batch.to_html(),
+        "drawing": batch.draw()._repr_image_svg_xml(),
+    }
+    for page, shown in pages.items():
+        assert "flownb-batch" not in str(shown), page
+    assert view.nodes[root["id"]][3].startswith("halves: ")
