@@ -68,6 +68,8 @@ def page_of(facts: RowFacts, wanted: Numbers, query: RowQuery, found: LabelMatch
         values = wanted
     elif query.sort in ("attempts", "seconds"):
         values = getattr(facts, query.sort)[wanted].astype(np.float32)
+    elif query.sort == "spent":
+        values = _amounts(facts)[wanted]
     elif query.sort == "state" or found is None:
         values = _RANKS[facts.state[wanted]]
     else:
@@ -78,6 +80,12 @@ def page_of(facts: RowFacts, wanted: Numbers, query: RowQuery, found: LabelMatch
     if is_unknown is not None:
         values[is_unknown] = np.inf  # last, whichever way
     return wanted[first_of(values, query.start, PAGE_ROWS)]
+
+
+def _amounts(facts: RowFacts) -> Numbers:
+    """What each row has spent of the first unit, as lists of groups have it."""
+    units = sorted(facts.spent)
+    return facts.spent[units[0]] if units else np.zeros(len(facts), dtype=np.int64)
 
 
 def first_of(keys: npt.NDArray[Any], start: int, count: int) -> Numbers:

@@ -34,7 +34,8 @@ class RowTable:
         self._search: LabelSearch | None = None
 
     def page(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Rows ``[position, label, state, progress, attempts, seconds, version, inputs, value, error, line, picture]``.
+        """Rows ``[position, label, state, progress, attempts, seconds, version, inputs, value, error, line, picture,
+        spent]``.
 
         ``of`` is how many there are to the question, ``known`` of how many ``total`` rows it is known how they are, and
         ``searched`` how many labels were looked at. More labels than ``most`` have the text: further rows are left out.
@@ -85,6 +86,7 @@ class RowTable:
                 first_line(row.error, _CELL_CHARACTERS) if row.error else "",
                 lines.get(position, ""),
                 MARK in (row.value or ""),
+                row_texts.spent_in_words(row),
             ]
             for at, (position, row) in enumerate(zip(positions, rows, strict=True))
         ]

@@ -37,7 +37,8 @@ def debug_line(stored: StoredBatch, label: Any) -> str:
 
 def spent_in_words(row: Row) -> str:
     """What the row has spent."""
-    return ", ".join(f"{amount:,g} {printable(unit)}" for unit, amount in in_units(row.spent or {}).items())
+    amounts = sorted(in_units(row.spent or {}).items())
+    return ", ".join(f"{amount:,g} {printable(unit)}" for unit, amount in amounts)
 
 
 def value_in_a_line(stored: StoredBatch, row: Row, most: int) -> str:

@@ -107,7 +107,8 @@ def test_rows_are_found_filtered_and_sorted_page_by_page(batch):
 
 def test_a_row_is_told_with_inputs_value_attempts_and_its_last_line(batch):
     rows = {row[1]: row for row in ask(view_on(batch), "rows", text="r11")["rows"]}
-    position, _, state, _, attempts, _, version, inputs, value, error, line, has_picture = rows["r11"]
+    position, _, state, _, attempts, _, version, inputs, value, error, line, has_picture, spent = rows["r11"]
+    assert spent == ""
     assert (position, state, attempts, error, line, has_picture) == (
         11,
         "completed",
@@ -180,6 +181,9 @@ def test_groups_and_their_panels_tell_what_their_rows_have_spent(connection):
             ("a", "30 tokens, 0.5 usd"),
         ]
         assert ask(view, "group", group=1)["spent"] == "90 tokens, 0.75 usd"
+        by_amount = ask(view, "rows", sort="spent", descending=True)
+        assert labels(by_amount) == ["4", "5", "3", "2", "1", "0"]
+        assert [row[12] for row in by_amount["rows"][:2]] == ["80 tokens, 0.5 usd", "50 tokens, 0.25 usd"]
         assert ask(view, "group")["spent"] == "190 tokens, 1.75 usd"
 
 
@@ -363,7 +367,7 @@ def test_a_picture_that_a_row_returns_is_seen_small(connection):
 
     view = view_on(fn.fan_out(range(3), paint).wait(timeout=60))
     row = ask(view, "rows")["rows"][1]
-    assert row[-1] is True
+    assert row[11] is True
     assert "File(png" in row[8]
     small = ask(view, "thumbnail", position=1)
     assert small["picture"].startswith("data:image/png;base64,")

@@ -13,7 +13,7 @@ const GROUP_COLUMNS = [
   ["rate", "rate", "fn-number"],
   ["time left", "left", "fn-number"],
   ["median", "median", "fn-number"],
-  ["spent", "spent", "fn-number"],
+  ["spent", "spent", "fn-number fn-spent"],
 ];
 const SPENT = 8; // where a line has what was spent
 const PALE = ["waiting", "delayed", "prioritized", "waiting-children"];

@@ -11,11 +11,13 @@ const ROW_COLUMNS = [
   ["state", "state", "fn-text"],
   ["attempts", "attempts", "fn-number"],
   ["ran", "seconds", "fn-number"],
+  ["spent", "spent", "fn-number fn-spent"],
   ["inputs", null, "fn-short"],
   ["result or error", null, "fn-short"],
   ["last line", null, "fn-short"],
   ["code", null, "fn-short"],
 ];
+const SPENT = 12; // where a line has what was spent
 const ASK_AGAIN = 700; // ms, while the kernel still reads
 
 function rowRangeWords({ rows: { length }, of, start, known, searched, total, most }) {
@@ -37,6 +39,7 @@ export class RowTable {
   #rows = html("tbody");
   #query = { text: "", kind: "", sort: null, descending: false };
   #pages;
+  #table;
   #again = 0;
   #pictures = new Map(); // by position, as the kernel sent them
 
@@ -50,10 +53,10 @@ export class RowTable {
     this.#states.append(html("option", { value: "" }, "all states"), ...choices);
     const headings = new SortedHeadings(this.#query, () => this.#pages.first());
     headings.draw(ROW_COLUMNS);
-    const table = html("table", { class: "fn-jobs fn-rows", "aria-label": "Rows" });
-    table.append(html("thead", {}, headings.element), this.#rows);
+    this.#table = html("table", { class: "fn-jobs fn-rows fn-free", "aria-label": "Rows" });
+    this.#table.append(html("thead", {}, headings.element), this.#rows);
     const bar = this.#pages.bar(this.#states, this.#kind);
-    this.panel = html("div", {}, bar, html("div", { class: "fn-scroll" }, table));
+    this.panel = html("div", {}, bar, html("div", { class: "fn-scroll" }, this.#table));
   }
 
   ofKind(kind) {
@@ -78,6 +81,8 @@ export class RowTable {
     if (start && !found.rows.length) return this.#pages.first(); // there are fewer by now
     this.#pages.show(found.next);
     say(this.#pages.status, rowRangeWords(found));
+    const isFree = found.rows.every((line) => !line[SPENT]);
+    this.#table.classList.toggle("fn-free", isFree && this.#query.sort !== "spent");
     showLines(
       this.#rows,
       found.rows,
@@ -99,17 +104,18 @@ export class RowTable {
 
   #fill(
     row,
-    [position, label, state, progress, attempts, ran, version, inputs, value, error, line, picture],
+    [position, label, state, progress, attempts, ran, version, inputs, value, error, line, picture, spent],
   ) {
     row.dataset.position = position;
-    const [labelCell, stateCell, attemptsCell, ranCell, inputsCell, valueCell, lineCell, codeCell] =
-      row.children;
+    const [labelCell, stateCell, attemptsCell, ranCell, spentCell, inputsCell, ...rest] = row.children;
+    const [valueCell, lineCell, codeCell] = rest;
     say(labelCell.firstChild, label);
     say(stateCell.firstChild, stateWord(this.#model.get("badges"), state));
     stateCell.firstChild.setAttribute("class", `fn-state fn-${state}`);
     say(stateCell.lastChild, progress && ` ${progress}`);
     say(attemptsCell, attempts ? String(attempts) : "");
     say(ranCell, duration(ran));
+    say(spentCell, spent);
     say(inputsCell, inputs);
     valueCell.classList.toggle("fn-bad", Boolean(error));
     this.#fillValue(valueCell, position, error || value, picture);
