@@ -315,11 +315,8 @@ class Flow(Generic[Value]):
         with within(timeout):
             if self._outcome is None or self._outcome.is_outdated(self._stored):
                 with shown as show:
-                    any(
-                        self._polls(
-                            timeout, lambda: self._has_ended(timeout, show and (lambda: show(far.read())))
-                        )
-                    )
+                    draw: Callable[[], None] | None = show and (lambda: show(far.read()))
+                    any(self._polls(timeout, lambda: self._has_ended(timeout, draw)))
                 if "tidy" in self._stored.record:
                     self._outcome = read_outcome(self._stored)
         return self
