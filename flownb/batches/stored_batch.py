@@ -200,25 +200,19 @@ class StoredBatch(StoredFlow):
         snapshot = super().snapshot(failures=failures, **parts)
         counts = self._counts_shown(snapshot.counts)
         snapshot = dataclasses.replace(snapshot, counts=counts, single_rows=self._single_rows(counts))
-        nodes = [
-            dataclasses.replace(
-                node,
-                name=self.name_of(node.job) if node.job else node.name,
-                queue=self.name
-                if node.queue == keys.BATCH_QUEUE
-                else node.queue,  # that says nothing to a reader
-            )
-            for node in snapshot.nodes
-        ]
+        nodes = [self._named(node) for node in snapshot.nodes]
         nodes = [self._of_rows(node) for node in self._with_ends(nodes, snapshot)]
         if by_step := snapshot.counts.by_step.get(self.row_queue):
             nodes = list(with_stages(nodes, self.row_queue, by_step))
-        if nodes and self.has_plain_root:  # its queue is none of the user's
-            nodes[0] = dataclasses.replace(nodes[0], queue=nodes[0].name)
         snapshot = dataclasses.replace(snapshot, nodes=tuple(nodes))
         if not snapshot.counts.count(FAILED) or not failures:
             return snapshot
         return dataclasses.replace(snapshot, failures=tuple(self._labelled_failures(snapshot)))
+
+    def _named(self, node: Node) -> Node:
+        name = self.name_of(node.job) if node.job else node.name
+        queue = self.name if node.queue == keys.BATCH_QUEUE else node.queue  # which is none of the user's
+        return dataclasses.replace(node, name=name, queue=queue)
 
     def _counts_shown(self, counts: FlowCounts) -> FlowCounts:
         """The counts, without a root that is nothing but the end of the rows: a reader counts rows."""

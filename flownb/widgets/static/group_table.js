@@ -15,7 +15,7 @@ const GROUP_COLUMNS = [
   ["median", "median", "fn-number"],
   ["spent", "spent", "fn-number fn-spent"],
 ];
-const SPENT = 8; // where a line has what was spent
+const SPENT_BY_GROUP = 8; // where a line has what was spent
 const PALE = ["waiting", "delayed", "prioritized", "waiting-children"];
 
 export class GroupTable {
@@ -54,7 +54,7 @@ export class GroupTable {
     if (!found) return undefined;
     this.#pages.show(found.next);
     this.#pages.before.hidden = this.#pages.after.hidden = this.#pages.isAlone;
-    const isFree = found.groups.every((line) => !line[SPENT]);
+    const isFree = found.groups.every((line) => !line[SPENT_BY_GROUP]);
     this.#table.classList.toggle("fn-free", isFree && this.#query.sort !== "spent");
     const read = `, ${number(found.known)} of ${number(found.total)} rows read`;
     say(this.#pages.status, counted(found.of, this.#noun) + (found.known < found.total ? read : ""));

@@ -17,7 +17,7 @@ const ROW_COLUMNS = [
   ["last line", null, "fn-short"],
   ["code", null, "fn-short"],
 ];
-const SPENT = 12; // where a line has what was spent
+const SPENT_BY_ROW = 12; // where a line has what was spent
 const ASK_AGAIN = 700; // ms, while the kernel still reads
 
 function rowRangeWords({ rows: { length }, of, start, known, searched, total, most }) {
@@ -81,7 +81,7 @@ export class RowTable {
     if (start && !found.rows.length) return this.#pages.first(); // there are fewer by now
     this.#pages.show(found.next);
     say(this.#pages.status, rowRangeWords(found));
-    const isFree = found.rows.every((line) => !line[SPENT]);
+    const isFree = found.rows.every((line) => !line[SPENT_BY_ROW]);
     this.#table.classList.toggle("fn-free", isFree && this.#query.sort !== "spent");
     showLines(
       this.#rows,
