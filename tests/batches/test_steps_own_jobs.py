@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import threading
@@ -511,6 +512,36 @@ def test_a_cancel_ends_rows_at_any_step(runs, until):
     assert batch.results()["narrow"].tolist() == list(range(4))
     assert sum(runs.values()) <= 5
     assert stages(batch)["narrow"] == {"completed": 4, "total": 4}
+
+
+def test_a_row_that_a_cancel_met_between_two_steps_goes_on_once(runs, until):
+    """Its first step is written down, and the job of the second was refused: the retry stores that job, and no other."""
+    gate = threading.Event()
+
+    @fn.task(concurrency=2)
+    async def first(n):
+        runs.note(f"first {n}")
+        fn.spend(usd=1)
+        await asyncio.to_thread(gate.wait, 60)
+        return n
+
+    @fn.task
+    def second(first):
+        runs.note(f"second {first}")
+        fn.spend(usd=100)
+        return first
+
+    batch = fn.fan_out(pd.DataFrame({"n": range(4)}), [first, second], name="b")
+    until(lambda: sum(runs.values()) == 2)
+    batch.cancel()
+    gate.set()
+    batch.wait(timeout=60)
+    until(lambda: not stages(batch)["first"].get("active"))
+    batch.retry().wait(timeout=60)
+    assert batch.results()["second"].tolist() == list(range(4))
+    assert runs.fresh() == {f"{step} {n}": 1 for step in ("first", "second") for n in range(4)}
+    assert batch.table()["_usd"].tolist() == [101] * 4
+    assert batch.progress().spent == {"usd": 404}
 
 
 # ---- the same name again --------------------------------------------------------------------------------------
