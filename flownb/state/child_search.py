@@ -62,4 +62,6 @@ class ChildSearch:
                 known.update(piece)
                 yield parent, False
             for page in self._store.children.pages(parent, IDS_A_READ):
+                if not known.issuperset(page):  # the flow may have added some itself since
+                    known.update(*self._known(parent))
                 yield parent, not known.issuperset(page)

@@ -32,6 +32,25 @@ def test_who_finds_another_thread_looking_leaves_it_to_that_one(connection):
     assert found == [[root]]
 
 
+def test_a_child_that_the_flow_adds_while_the_search_goes_on_is_no_stranger(connection, monkeypatch):
+    clock, reads = Clock(), []
+    monkeypatch.setattr(child_search, "time", clock)
+    children = [{"name": f"row-{n}", "queueName": "rows"} for n in range(3)]
+    flow = fn.add({"name": "total", "queueName": "totals", "children": children})
+    shape = stored(flow).flow_state.shape
+
+    def known(parent):
+        """What was declared when it was asked for: at first one fewer."""
+        reads.append(parent)
+        yield shape.children(parent)[: 2 if len(reads) == 1 else 3]
+
+    search = ChildSearch(stored(flow).store, known)
+    for _ in range(3):  # begins a round, reads what is known, compares
+        assert search.look([shape.root]) == []
+        clock.now += 10.0
+    assert len(reads) > 1
+
+
 def test_a_look_that_took_long_is_paid_for_by_a_pause(connection, monkeypatch):
     flow = fn.add(
         {"name": "total", "queueName": "totals", "children": [{"name": "row", "queueName": "rows"}]}
