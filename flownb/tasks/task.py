@@ -351,10 +351,10 @@ def task(
     workers of the queue together, retries included; of several tasks of a queue the strictest counts. Of a unit such as
     tokens it counts what `weight` says: ``{"tokens": 12}``, the name of a parameter or column, or a function of such.
     `concurrency` is how many jobs of the queue run at a time, on all workers together; without it a kernel runs `def`
-    in 4 threads, and 100 calls of `async def` at a time in one loop. `version` (text or a number): another one makes
-    batches run their rows again. What the function prints and logs is kept with its job, see `Batch.logs`; with
-    ``logs=False`` it goes where a plain call's would. Defining a task again replaces it. A function that yields gives a
-    row of a batch several results; elsewhere its value is the list of them.
+    in 4 threads, and 100 calls of `async def` at a time in one loop. `version` (text or a number, "1" where none is
+    given): another one makes batches run their rows again. What the function prints and logs is kept with its job, see
+    `Batch.logs`; with ``logs=False`` it goes where a plain call's would. Defining a task again replaces it. A function
+    that yields gives a row of a batch several results; elsewhere its value is the list of them.
 
     >>> @task(attempts=3)
     ... def double(x):
