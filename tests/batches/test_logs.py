@@ -109,7 +109,9 @@ def test_rows_that_are_kept_have_their_own_lines_wherever_they_stand_now(tell, r
     assert batch.row("c").logs["line"].tolist() == ["row 2 of many"]
     stored = StoredBatch.own_batch(batch._stored.store, batch._stored.id)
     assert [line[-1] for line in row_details(stored, 2)["log"]] == ["row 0 of many"]
-    page = RowTable(stored, RowFacts(stored)).page({})["rows"]
+    facts = RowFacts(stored)
+    facts.refresh(60)
+    page = RowTable(stored, facts).page({})["rows"]
     assert {row[1]: row[10] for row in page} == {
         "a": "row 0 of many",
         "b": "shop: odd: 1",
