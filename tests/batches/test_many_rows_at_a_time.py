@@ -422,7 +422,7 @@ def test_in_processes_a_bad_row_fails_alone_and_a_crash_fails_its_call():
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_a_timeout_is_a_calls_and_the_row_that_hangs_fails_alone(executor):
-    @fn.task(batch_size=8, timeout=1)
+    @fn.task(batch_size=8, timeout=3)  # seconds, of which a process that is new needs one
     def hang(n):
         import time
 
