@@ -26,6 +26,7 @@ CASES = ((5_000, 0.5, 200), (20_000, 5.0, 2_000))
 
 PROGRAM = """
 import asyncio, json, os, resource, sys, threading, time
+sys.modules["pyarrow"] = None  # flownb does not bring it; pandas loads it where it is installed
 import flownb as fn
 rows, seconds, width = json.loads(sys.argv[1])
 fn.connect(os.environ["BENCH_URL"])

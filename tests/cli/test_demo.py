@@ -81,7 +81,7 @@ def test_twice_in_a_row_the_second_run_reuses_every_row_and_fresh_starts_over(te
     )
 
     page = Page((terminal.folder / "demo.html").read_text(encoding="utf-8"))
-    assert page.tags["svg"] == 3  # the tree; the timeline, wide and narrow
+    assert page.tags["svg"] == 4  # the tree; the timeline, wide, narrow and for telephones
     assert "script" not in page.tags
     assert {"track × 1,000", "report"} <= set(page.words["text"])
     assert "United Air Lines" in page.words["td"]
