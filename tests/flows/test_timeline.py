@@ -25,7 +25,7 @@ def test_a_job_that_failed_twice_and_then_passed_shows_three_runs(connection):
     assert shaky["phase"].tolist() == ["waiting", "running", "retrying", "running", "retrying", "running"]
     assert (shaky["start"].tolist()[1:], shaky["end"].isna().any()) == (shaky["end"].tolist()[:-1], False)
     assert (shaky.loc[shaky["phase"] == "retrying", "seconds"] >= 0.02).all()
-    assert flow.to_html().count("fn-part fn-delayed") == 2 * 3  # two waits, and the legend; wide and narrow
+    assert flow.to_html().count("fn-part fn-delayed") == 3 * 3  # two waits, and the legend; in three widths
     top = frame[frame["name"] == "top"]
     assert top["phase"].tolist() == ["waiting", "running"]
 

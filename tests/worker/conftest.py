@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -49,7 +50,8 @@ class WorkerProcess:
 
     def thaw(self):
         for pid in (self.process.pid, self.keeper):
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a worker may have another keeper by now
+                os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture
