@@ -94,9 +94,7 @@ class StepCalls(RowsWithSteps):
             if at < len(work.names) - 1:
                 now = clock()
                 spent = self.account.take_row() if self.account.of_row else NOTHING
-                if write_down := self._note_step(position, end, now - began, spent):
-                    await self._host.aside(write_down)
-                    now = clock()
+                self._note_step(position, end, now - began, spent)
                 began = now
         return f"[{','.join(texts)}]"
 
