@@ -162,7 +162,7 @@ class RowsRun(SavedRows):
         saved = self.results.value
         saved.spent = self._spent_before(left)
         open = sorted(saved.errors) if saved.open is None else saved.open
-        # A job that was cancelled before it had stored those in which its rows go on: they are these jobs' all the same.
+        # Rows of a job that was cancelled before it had stored those in which they go on are these jobs' all the same.
         open = [row for row in open if row not in saved.moved_places]
         if self.files.is_in_file(part):
             self.save_part(self.results.text(open), (0, 0))  # the file goes
