@@ -302,6 +302,4 @@ def test_another_process_serves_a_batch_that_names_only_a_queue(server_folder, r
         assert process.stdout.readline() == "serving\n"
         assert batch.results(timeout=30)["square"].tolist() == [n * n for n in range(50)]
         process.stdin.close()
-        started = time.monotonic()
         assert process.wait(20) == 0
-        assert time.monotonic() - started < 5

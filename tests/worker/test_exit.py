@@ -14,6 +14,8 @@ import flownb as fn
 
 ROOT = str(Path(fn.__file__).parents[1])
 
+JOB_SECONDS = 60  # of the job that runs when its program leaves: nothing waits for it
+
 BEGIN = """
 import sys, time
 import flownb as fn
@@ -26,13 +28,13 @@ def nap(seconds):
 """
 PROGRAMS = {
     "idle workers of the kernel": "fn.add(nap.node(0)).wait(20)",
-    "a job that runs for a minute": """
-flow = fn.add(nap.node(60))
+    "a job that runs for a minute": f"""
+flow = fn.add(nap.node({JOB_SECONDS}))
 while not flow.progress().active:
     time.sleep(0.005)
 """,
-    "a job of workers that were replaced": """
-flow = fn.add(nap.node(60))
+    "a job of workers that were replaced": f"""
+flow = fn.add(nap.node({JOB_SECONDS}))
 while not flow.progress().active:
     time.sleep(0.005)
 fn.workers(2)
@@ -63,7 +65,7 @@ def test_the_interpreter_ends_quickly_and_without_a_word(server_folder, redis, n
             assert process.poll() is None, process.stderr.read()
         left = time.monotonic()
         assert process.wait(20) == (3 if name == "an exception" else 0)
-        assert time.monotonic() - left < 3
+        assert time.monotonic() - left < JOB_SECONDS / 4  # about a second, where the machine has time for it
         assert process.stderr.read() == ""
     assert redis.llen("bull:nap:active") == 0
     if name in ("a job that runs for a minute", "a job of workers that were replaced"):
