@@ -43,14 +43,14 @@ class JobProcess:
         self.page = RowsPage()  #: what is known of the rows that run in the process
         self._process: subprocess.Popen[bytes] | None = None
         self._busy = False  # the slot's thread waits for an answer, and will bury the process itself
-        self._closed = False
+        self.is_closed = False  #: for good: it is not started again
         self._sent = set[bytes]()  # digests of what the process has been given to run; the slot's thread's
         self._loaded = set[bytes]()  # of these, what has loaded in the process what it needs
 
     def prepare(self) -> None:
         """Start the process unless it runs, and wait until it takes jobs."""
         with self._lock:
-            if self._closed or self._process is not None:
+            if self.is_closed or self._process is not None:
                 return
             try:
                 self._process = start_python(
@@ -95,7 +95,7 @@ class JobProcess:
         """End the process; it closes what it has loaded first, unless it runs something."""
         with self._lock:
             process = self._process
-            if process is not None and self._loaded and not self._busy and not self._closed:
+            if process is not None and self._loaded and not self._busy and not self.is_closed:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     if _send(process, _END, _END):
                         process.wait(CLOSE_SECONDS)
@@ -138,7 +138,7 @@ class JobProcess:
     def kill(self) -> None:
         """End the process and all it has started, now; what runs in it ends in `JobCrashed`."""
         with self._lock:
-            self._closed, process = True, self._process
+            self.is_closed, process = True, self._process
             if process is not None:
                 _kill(process)
                 if not self._busy:

@@ -13,6 +13,7 @@ from flownb.errors import JobCrashed
 from flownb.wire.amounts import Amounts
 from flownb.wire.outcomes import Outcome
 from flownb.worker.calls_of_rows import CallsOfRows
+from flownb.worker.hosts import GivenUp
 from flownb.worker.row_calls import MOST_NEW_CHARACTERS, RowCalls
 from flownb.worker.rows_page import MARKS, PRINTED, SPENT, STEP, read_line
 from flownb.worker.steps_so_far import NoteStep, RowSoFar, StepsSoFar
@@ -204,6 +205,8 @@ class RowsInProcess(RowRunner):
             try:
                 return self._run_in_process()
             except JobCrashed as error:
+                if self._process.is_closed:  # it was killed: whoever did that says what becomes of the rows
+                    raise GivenUp from None
                 with self.lock:
                     self._blame(error)
                 if self.left():

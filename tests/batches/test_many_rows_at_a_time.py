@@ -14,6 +14,9 @@ import pytest
 import flownb as fn
 from flownb.tasks.task import MOST_ROWS_A_CALL
 from flownb.wire.many_rows import MOST_ROWS
+from flownb.worker.middleware import Middleware
+from flownb.worker.overdue_rows import after_overdue_call
+from flownb.worker.task_worker import TaskWorker
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -436,6 +439,54 @@ def test_a_timeout_is_a_calls_and_the_row_that_hangs_fails_alone(executor):
     assert batch.results(failed="drop")["hang"].tolist() == [n for n in range(16) if n != 3]
     progress = batch.progress()
     assert (progress.completed, progress.failed, progress.total) == (16, 1, 17)
+
+
+class OpenRuns(Middleware):
+    """Knows how many runs the slots have begun and not ended."""
+
+    def __init__(self):
+        self.change = threading.Condition()
+        self.open = 0
+
+    def before_run(self, taken):
+        self._add(1)
+
+    def after_run(self, taken, outcome, seconds):
+        self._add(-1)
+
+    def _add(self, runs):
+        with self.change:
+            self.open += runs
+            self.change.notify_all()
+
+    def wait_until_none(self):
+        with self.change:
+            assert self.change.wait_for(lambda: self.open == 0, 30)
+
+
+def test_a_process_that_is_killed_past_its_timeout_fails_no_row_as_crashed(monkeypatch):
+    runs = OpenRuns()
+
+    def late(*given):
+        """The slot sees that its process is dead, and ends its run, before the worker looks at the rows."""
+        runs.wait_until_none()
+        return after_overdue_call(*given)
+
+    monkeypatch.setattr("flownb.worker.runners.after_overdue_call", late)
+    monkeypatch.setattr(TaskWorker, "_middleware", (*TaskWorker._middleware, lambda: runs))
+
+    @fn.task(batch_size=4, timeout=3)
+    def hang(n):
+        import time
+
+        if (n == 1).any():
+            time.sleep(60)
+        return n
+
+    with fn.workers(1, executor="processes"):
+        batch = fn.fan_out(FRAME.head(4), hang).wait(timeout=120)
+    assert batch.failures["error"].to_dict() == {"r1": "JobTimeout"}
+    assert batch.results(failed="drop")["hang"].tolist() == [0, 2, 3]
 
 
 def test_a_slow_call_delegates_whole_calls(calls):
