@@ -54,7 +54,7 @@ class RowRunner:
         )  # for what changes in `run` and is changed by `take_rest` and `note_ended`
 
     has_crashed = False  #: has a process died that ran rows? What these have spent the server alone knows
-    notes_at_once = False  #: is a step noted by the thread that runs it, as it ends?
+    notes_at_once = False  #: is a step noted where it runs, as it ends, and not when another process tells?
 
     def begin(self, rows: RowsToRun) -> None:
         """Make ready to run these rows."""
@@ -82,11 +82,12 @@ class RowRunner:
 class RowsInThread(RowRunner):
     """Runs rows in the slot's own thread, or in the loop; each is noted as it ends."""
 
+    notes_at_once = True
+
     def __init__(self, calls: RowCalls, note_row: Callable[[int], None]) -> None:
         super().__init__()
         self._calls = calls
         self._note_row = note_row  # that begins
-        self.notes_at_once = calls.may_wait
 
     def begin(self, rows: RowsToRun) -> None:
         # The slot takes from the head, whoever takes the rest from the end: no lock.

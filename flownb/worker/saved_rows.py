@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flownb.adding.child_jobs import Run
@@ -43,19 +43,29 @@ class SavedRows:
         # Monotonic times: of the last save, and from which on steps may be saved again
         self.saved = self.next_save_of_steps = 0.0
 
-    def note_step(self, position: int, text: str, seconds: float, spent: Amounts) -> None:
-        """A step of a row has ended, and another one follows."""
+    def note_step(
+        self, position: int, text: str, seconds: float, spent: Amounts
+    ) -> Callable[[], None] | None:
+        """A step of a row has ended, and another one follows. See `NoteStep` for what is returned."""
         steps = self.results.steps
         if steps is None:
-            return
+            return None
         if spent:
             self.results.note_spent(position, spent)
         steps.note(position, text, seconds)
-        if seconds >= STEP_SECONDS:
-            steps.is_worth_saving = True
-            if self.runner.notes_at_once:
-                with self.runner.lock:
-                    self.save_steps(steps, time.monotonic())
+        if seconds < STEP_SECONDS:
+            return None
+        steps.is_worth_saving = True
+        return self._save_noted if self.runner.notes_at_once else None
+
+    def _save_noted(self) -> None:
+        steps = self.results.steps
+        if steps is None:
+            return
+        with self.runner.lock:
+            if len(self.open) <= FEW_ROWS:  # little is written; of many rows each step would write them all
+                self.next_save_of_steps = 0.0
+            self.save_steps(steps, time.monotonic())
 
     def save_steps(self, steps: StepsSoFar, now: float) -> None:
         if steps.is_worth_saving and now >= self.next_save_of_steps:

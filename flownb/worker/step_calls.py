@@ -94,7 +94,9 @@ class StepCalls(RowsWithSteps):
             if at < len(work.names) - 1:
                 now = clock()
                 spent = self.account.take_row() if self.account.of_row else NOTHING
-                self._note_step(position, end, now - began, spent)
+                if write_down := self._note_step(position, end, now - began, spent):
+                    await self._host.aside(write_down)
+                    now = clock()
                 began = now
         return f"[{','.join(texts)}]"
 

@@ -29,8 +29,10 @@ class StepOfRows(RowsWithSteps, CallsOfRows):
             if not isinstance(end, str):
                 yield position, end, seconds
                 continue
-            if not is_last:
-                self._note_step(position, end, seconds, self.take_spent(position))
+            if not is_last and (
+                write_down := self._note_step(position, end, seconds, self.take_spent(position))
+            ):
+                write_down()
             before = self._so_far.get(position, NOT_BEGUN).texts
             yield position, f"[{','.join([*before, end])}]", seconds
 

@@ -19,9 +19,9 @@ class RowSoFar(NamedTuple):
 
 NOT_BEGUN = RowSoFar()
 
-NoteStep = Callable[[int, str, float, Amounts], None]
+NoteStep = Callable[[int, str, float, Amounts], Callable[[], None] | None]
 """Called with a row's position, the text that a step of it returned, its seconds, and what it has spent; not of the
-last step."""
+last step. Returns what writes it down, where that is to be done before the next step begins."""
 
 
 class StepsSoFar:

@@ -195,3 +195,26 @@ def test_a_worker_that_closes_gives_rows_back_that_have_not_ended(until):
     with fn.workers(4):
         assert batch.results(timeout=60)["parse"].tolist() == [0, 1, 2, 3]
     assert sorted(one for one in begun if one != "parse") == [0, 1, 2, 3]  # no step again that was done
+
+
+@pytest.mark.parametrize("rows_per_job", [1, 5])
+def test_a_step_that_is_done_is_written_down_before_the_next_one_begins(redis, rows_per_job):
+    unwritten = []
+
+    @fn.task
+    async def fetch(n):
+        await asyncio.sleep(0.06)
+        return f"page {n}"
+
+    @fn.task
+    async def parse(fetch, job):
+        if fetch not in (redis.hget(f"bull:{job.queue_name}:{job.id}", "part") or b"").decode():
+            unwritten.append(fetch)
+        return fetch
+
+    rows = pd.DataFrame({"n": range(5)})
+    batch = fn.fan_out(rows, [fetch, parse], rows_per_job=rows_per_job).wait(timeout=60)
+    assert batch.progress().failed == 0, batch.failures
+    assert len(unwritten) <= (
+        0 if rows_per_job == 1 else 4
+    )  # many rows are written together, a part of the time
