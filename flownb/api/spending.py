@@ -11,10 +11,9 @@ from typing import Any
 
 from flownb.arguments import is_number, shown
 from flownb.errors import OptionError
-from flownb.wire.amounts import MOST, PARTS, RESERVED, Amounts, shared, total
+from flownb.wire.amounts import MOST, NOTHING, PARTS, RESERVED, Amounts, shared, total
 
 _MOST_LETTERS = 64  # of a unit's name
-NOTHING: dict[str, int] = {}  # what most runs spend
 _adding = threading.Lock()  # one for all accounts: a run has an account of its own, and few runs spend
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from flownb.errors import JobCrashed
-from flownb.wire.amounts import Amounts
+from flownb.wire.amounts import NOTHING, Amounts
 from flownb.wire.outcomes import Outcome
 from flownb.worker.calls_of_rows import CallsOfRows
 from flownb.worker.hosts import GivenUp
@@ -22,14 +22,9 @@ if TYPE_CHECKING:
     from flownb.worker.job_process import JobProcess
     from flownb.worker.packed_job import PackedJob
 
-
 End = str | Outcome  # what `RowCalls.call` returns
-Note = Callable[
-    [int, End, float, Amounts], None
-]  # a row, by its position in the job, has ended, after so many seconds, and has spent this
-
-
-NOTHING: Amounts = {}
+# A row, by its position in the job, has ended, after so many seconds, and has spent this:
+Note = Callable[[int, End, float, Amounts], None]
 
 
 class RowsToRun(NamedTuple):

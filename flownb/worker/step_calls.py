@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flownb.api.job import Job
-from flownb.api.spending import NOTHING
 from flownb.errors import FlowError, JobElsewhere, RateLimitError, UnrecoverableError
 from flownb.files import references
 from flownb.files.folder_of_flow import slug
@@ -17,6 +16,7 @@ from flownb.tasks.binding import UnknownTask
 from flownb.tasks.row_values import RowValues, StepParameters
 from flownb.tasks.task import Task
 from flownb.wire import codec
+from flownb.wire.amounts import NOTHING
 from flownb.wire.outcomes import Outcome
 from flownb.wire.plain_json import AS_IT_IS
 from flownb.wire.store import Store

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from flownb.api.spending import NOTHING, Account
+from flownb.api.spending import Account
 from flownb.connection import patience
 from flownb.errors import FlownbError
-from flownb.wire.amounts import Amounts, flat, flat_of_rows
+from flownb.wire.amounts import NOTHING, Amounts, flat, flat_of_rows
 from flownb.wire.store import Store
 from flownb.wire.store.accounts import SpentByRun
 from flownb.wire.store.job_records import Taken
