@@ -8,31 +8,9 @@ import threading
 import pytest
 
 import flownb as fn
+from tests.support.gauge import Gauge
 
 pytestmark = pytest.mark.usefixtures("connection")
-
-
-class Gauge:
-    """Counts how many are inside at a time, of whatever kind."""
-
-    def __init__(self):
-        self.now = self.most = 0
-        self.lock = threading.Lock()
-
-    def __enter__(self):
-        with self.lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-
-    def __exit__(self, *_):
-        with self.lock:
-            self.now -= 1
-
-    async def until(self, many):
-        """Stay inside until so many are."""
-        with self:
-            while self.most < many:
-                await asyncio.sleep(0.001)
 
 
 def test_without_a_word_async_rows_run_a_hundred_at_a_time_in_one_thread():

@@ -10,38 +10,18 @@ import threading
 import pytest
 
 import flownb as fn
-
-
-class Gauge:
-    """Counts how many coroutines are inside at a time; it needs no lock, as they are in one loop."""
-
-    def __init__(self):
-        self.now = self.most = 0
-
-    async def __aenter__(self):
-        self.now += 1
-        self.most = max(self.most, self.now)
-
-    async def __aexit__(self, *_):
-        self.now -= 1
+from tests.support.gauge import Gauge
 
 
 def threads_of_slots():
     return [one for one in threading.enumerate() if one.name.endswith("-slot")]
 
 
-async def all_inside(gauge, many):
-    """Hold up whoever is inside until so many are; broken if fewer may be."""
-    async with gauge:
-        while gauge.most < many:
-            await asyncio.sleep(0.001)
-
-
 def test_a_coroutine_takes_no_thread(until):
     gauge, before = Gauge(), len(threads_of_slots())
 
     async def work(job):
-        await all_inside(gauge, 300)
+        await gauge.until(300)
         return len(threads_of_slots())
 
     queue = fn.Queue("q")
@@ -56,7 +36,7 @@ def test_no_more_run_than_the_worker_has_slots(until):
     gauge = Gauge()
 
     async def work(job):
-        async with gauge:
+        with gauge:
             await asyncio.sleep(0.002)
 
     queue = fn.Queue("q")

@@ -9,23 +9,7 @@ import time
 import pytest
 
 import flownb as fn
-
-
-class Gauge:
-    """Counts how many are inside at a time."""
-
-    def __init__(self):
-        self.now = self.most = 0
-        self.lock = threading.Lock()
-
-    def __enter__(self):
-        with self.lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-
-    def __exit__(self, *_):
-        with self.lock:
-            self.now -= 1
+from tests.support.gauge import Gauge
 
 
 def starts_of(redis, queue):
