@@ -94,7 +94,8 @@ class StepCalls(RowsWithSteps):
             if at < len(work.names) - 1:
                 now = clock()
                 spent = self.account.take_row() if self.account.of_row else NOTHING
-                if write_down := self._note_step(position, end, now - began, spent):
+                write_down = self._note_step(position, end, now - began, spent)
+                if write_down and at < work.last_step - 1:  # a row that goes on in another job is saved with it
                     await self._host.aside(write_down)
                     now = clock()
                 began = now
