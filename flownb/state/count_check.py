@@ -59,7 +59,6 @@ class CountCheck:
         if (total := sum(reads[-1].jobs.values())) != self._total:
             self._total = total
             self._read_tree()
-            began = time.monotonic()
             reads = self._read()
         self.others_ran_jobs = self._is_added_to or self._tell_of_others(reads) or self._has_new_children()
         self._plan_next_check(time.monotonic() - began)

@@ -307,9 +307,12 @@ class RowsRun(SavedRows):
             self.left_then, self.last_move = left, now
         if left and self._takes_long(now, left):
             self._take_and_delegate(now - self.began)
+        if not left and self.going_on.places and set(self.open) <= set(self.going_on.places):
+            return  # all go on in other jobs: the run ends now, and saves them itself
         if now - self.saved > SAVE_SECONDS:
             self.runner.note_ended()
-            self.save()
+            if self.results.has_news:
+                self.save()
             self.saved = time.monotonic()
         elif self.results.steps is not None:
             self.runner.note_ended()

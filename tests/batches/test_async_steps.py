@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 import flownb as fn
+from flownb.wire.store.jobs import Jobs
+from flownb.worker.saved_rows import STEP_SECONDS
 from tests.support.stages import stages
 
 pytestmark = pytest.mark.usefixtures("connection")
@@ -218,3 +220,26 @@ def test_a_step_that_is_done_is_written_down_before_the_next_one_begins(redis, r
     assert len(unwritten) <= (
         0 if rows_per_job == 1 else 4
     )  # many rows are written together, a part of the time
+
+
+def test_a_row_that_goes_on_in_another_job_is_saved_once_a_step(monkeypatch):
+    rows, saves, save_rows = 40, [], Jobs.save_rows
+
+    def saved(self, *given, **options):
+        saves.append(given[1])
+        return save_rows(self, *given, **options)
+
+    @fn.task(concurrency=rows)
+    async def first(n):
+        await asyncio.sleep(2 * STEP_SECONDS)
+        return n
+
+    @fn.task(concurrency=rows)
+    async def second(first):
+        return first + 1
+
+    monkeypatch.setattr(Jobs, "save_rows", saved)
+    with fn.workers():
+        batch = fn.fan_out(pd.DataFrame({"n": range(rows)}), [first, second], rows_per_job=1)
+        assert batch.results(timeout=60)["second"].tolist() == list(range(1, rows + 1))
+    assert rows <= len(saves) < 1.2 * rows  # the watch may look between the end of a step and that of its run
