@@ -15,7 +15,7 @@ from flownb.api.awaiting import awaited
 from flownb.api.how_far import HowFarReader
 from flownb.api.job import Job, find_job, store_of
 from flownb.api.progress import Progress
-from flownb.api.waiting import FlowOutcome, is_over, polls, read_outcome, reasons, warn_of_removed, within
+from flownb.api.waiting import FlowOutcome, first_round, polls, read_outcome, reasons, warn_of_removed, within
 from flownb.arguments import flag, one_of, text
 from flownb.connection import Connection
 from flownb.state.eta import estimate
@@ -312,17 +312,18 @@ class Flow(Generic[Value]):
         """
         shown = hooks.bars.progress_bar(self.name) if flag("progress", progress) else nullcontext()
         far = HowFarReader(self._stored, self.progress)
+        rounds_after = first_round(timeout)
         with within(timeout):
             if self._outcome is None or self._outcome.is_outdated(self._stored):
                 with shown as show:
                     draw: Callable[[], None] | None = show and (lambda: show(far.read()))
-                    any(self._polls(timeout, lambda: self._has_ended(timeout, draw)))
+                    any(self._polls(timeout, lambda: self._has_ended(rounds_after, draw)))
                 if "tidy" in self._stored.record:
                     self._outcome = read_outcome(self._stored)
         return self
 
-    def _has_ended(self, timeout: Any, show: Callable[[], None] | None) -> bool:
-        has_ended = is_over(self._stored, timeout)
+    def _has_ended(self, rounds_after: float, show: Callable[[], None] | None) -> bool:
+        has_ended = self._stored.flow_state.catch_up(rounds_after=rounds_after).state is not None
         if not has_ended:
             self._while_waiting()
             has_ended = self._is_held()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -70,13 +69,11 @@ def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: obj
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
 
 
-def is_over(stored: StoredFlow, timeout: Any = None) -> bool:
-    """Say whether a flow that is waited for, for so long, has ended.
-
-    Before the wait is over, what other programs have left unwritten is written.
-    """
-    half = math.inf if timeout is None else seconds(timeout, "timeout") / 2
-    return stored.flow_state.catch_up(rounds_after=min(FIRST_ROUND_SECONDS, half)).state is not None
+def first_round(timeout: Any) -> float:
+    """Return for how many seconds a wait leaves the tree unread: half of a short one, so that it reads it at all."""
+    return (
+        FIRST_ROUND_SECONDS if timeout is None else min(FIRST_ROUND_SECONDS, seconds(timeout, "timeout") / 2)
+    )
 
 
 def _vanished(stored: StoredFlow, error: JobMissing) -> JobMissing:
