@@ -121,7 +121,7 @@ class CallsOfRows(RowCalls):
         return self.job(position).data
 
     def _call(self, job: Job, data: Sequence[Any], index: Any, positions: Sequence[int]) -> Any:
-        spent = {row: total([self.spent_before.get(row, {}), self._spent.get(row, {})]) for row in positions}
+        spent = {row: total([self._spent_before.get(row, {}), self._spent.get(row, {})]) for row in positions}
         self.account.begin_rows(positions, spent)
         try:
             call = self._host.call

@@ -69,19 +69,22 @@ class RowCalls:
         if self._log is not None:
             self._log.data = lambda: {"rows": self.rows}
         self.account = current_account.get() or Account()  #: what the rows spend
-        self.spent_before: Mapping[int, Amounts] = {}  #: and have spent in former runs
+        self._spent_before: Mapping[int, Amounts] = {}  # and have spent in former runs
         self._returned = ReturnedValues(taken.record, store)
         self._row_record = dataclasses.replace(taken.record, bind=None, stacktrace="[]")
         self._is_async = work.is_async
 
-    def begin(self, so_far: Mapping[int, RowSoFar], note_step: NoteStep) -> None:
-        """Go on with rows where their steps have come to: those of one task have none."""
+    def begin(
+        self, so_far: Mapping[int, RowSoFar], note_step: NoteStep, spent_before: Mapping[int, Amounts]
+    ) -> None:
+        """Make ready to run rows: where the steps of each have come to, if it has several, and what it has spent."""
+        self._spent_before = spent_before
 
     def begin_rows(self, positions: Sequence[int]) -> None:
         """What is printed from now on is the first one's, what is spent is that of them all."""
         if self._log is not None:
             self._log.begin_row(self._positions[positions[0]])
-        self.account.begin_rows(positions, self.spent_before)
+        self.account.begin_rows(positions, self._spent_before)
 
     @property
     def may_wait(self) -> bool:

@@ -36,6 +36,10 @@ class RowsToRun(NamedTuple):
     note_step: NoteStep  #: called for these alone
     spent: Mapping[int, Amounts]  #: what rows have spent in former runs
 
+    def so_far(self, positions: Sequence[int]) -> Mapping[int, RowSoFar]:
+        """Return what the steps of these rows have come to."""
+        return {} if self.steps is None else self.steps.rows(positions)
+
 
 class RowRunner:
     """Runs the rows of one run of a job, in order; the base of those below.
@@ -88,9 +92,7 @@ class RowsInThread(RowRunner):
         # The slot takes from the head, whoever takes the rest from the end: no lock.
         self._left = deque(rows.positions)
         self._note = rows.note
-        self._calls.spent_before = rows.spent
-        if rows.steps is not None:
-            self._calls.begin(rows.steps.rows(rows.positions), rows.note_step)
+        self._calls.begin(rows.so_far(rows.positions), rows.note_step, rows.spent)
 
     async def run(self) -> Outcome | None:
         take, call, note, clock = self._left.popleft, self._calls.calling, self._note, time.monotonic
@@ -138,9 +140,7 @@ class CallsInThread(RowRunner):
         self._starts = deque(range(0, len(self._positions), self._size))
         self._end = len(self._positions)
         self._note = rows.note
-        self._calls.spent_before = rows.spent
-        if rows.steps is not None:
-            self._calls.begin(rows.steps.rows(rows.positions), rows.note_step)
+        self._calls.begin(rows.so_far(rows.positions), rows.note_step, rows.spent)
 
     async def run(self) -> Outcome | None:
         characters = 0
@@ -190,11 +190,10 @@ class RowsInProcess(RowRunner):
         self.printed: list[str] = []  #: by the rows, under the lock
 
     def begin(self, rows: RowsToRun) -> None:
-        self._steps, self._note_step, self._spent = rows.steps, rows.note_step, rows.spent
+        self._rows = rows
         self._positions = list(rows.positions)  # of the rows that were sent last, or are to be sent
         self._ended = 0  # so many of them have ended
         self._is_sent = False
-        self._note = rows.note
 
     async def run(self) -> Outcome | None:
         while self.left():
@@ -216,8 +215,8 @@ class RowsInProcess(RowRunner):
             self._page.begin(len(self._positions))
             self._is_sent = True
         try:
-            so_far = {} if self._steps is None else self._steps.rows(self._positions)
-            return self._process.run_rows(self._pack(self._positions, so_far, self._spent))
+            so_far = self._rows.so_far(self._positions)
+            return self._process.run_rows(self._pack(self._positions, so_far, self._rows.spent))
         finally:
             with self.lock:
                 self.note_ended()
@@ -229,9 +228,10 @@ class RowsInProcess(RowRunner):
         if begun <= self._ended == 0:
             raise error
         self.has_crashed = True
+        steps = self._rows.steps
         for position in self._positions[self._ended : begun]:
-            so_far = None if self._steps is None else self._steps.row(position)
-            self._note(position, self._outcome_of_crash(error, so_far), 0.0, NOTHING)
+            so_far = None if steps is None else steps.row(position)
+            self._rows.note(position, self._outcome_of_crash(error, so_far), 0.0, NOTHING)
         self._ended = max(self._ended, begun)
 
     def left(self) -> int:
@@ -247,7 +247,7 @@ class RowsInProcess(RowRunner):
 
     def note_ended(self) -> None:
         if self._is_sent:
-            note, positions, n, spent = self._note, self._positions, self._ended, NOTHING
+            note, positions, n, spent = self._rows.note, self._positions, self._ended, NOTHING
             for line in self._page.ended():
                 if line[0] == PRINTED:
                     self.printed += json.loads(line[1:])
@@ -257,7 +257,7 @@ class RowsInProcess(RowRunner):
                     continue
                 if line[0] == STEP:
                     text, seconds = read_line(line[1:])
-                    self._note_step(positions[n], str(text), seconds, spent)
+                    self._rows.note_step(positions[n], str(text), seconds, spent)
                     spent = NOTHING
                     continue
                 if line[0] in MARKS:

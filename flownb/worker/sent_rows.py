@@ -67,8 +67,7 @@ def run_sent_rows(
 def _run_each(calls: RowCalls, rows: SentRows, log: RunLog | None) -> Outcome | None:
     page, call, began, characters = RowsInPage(rows.page), calls.call, monotonic(), 0
     account = calls.account
-    calls.begin(rows.so_far, lambda position, *step: page.note_step(*step))
-    calls.spent_before = rows.spent
+    calls.begin(rows.so_far, lambda position, *step: page.note_step(*step), rows.spent)
     for n, position in enumerate(rows.positions):
         if characters >= MOST_NEW_CHARACTERS or not page.may_begin(n):
             break
@@ -87,8 +86,7 @@ def _run_each(calls: RowCalls, rows: SentRows, log: RunLog | None) -> Outcome | 
 def _make_calls(calls: CallsOfRows, size: int, rows: SentRows, log: RunLog | None) -> Outcome | None:
     """The same for a task that takes many rows at a time: all of a call begin together."""
     page, characters = RowsInPage(rows.page), 0
-    calls.begin(rows.so_far, lambda position, *step: page.note_step(*step))
-    calls.spent_before = rows.spent
+    calls.begin(rows.so_far, lambda position, *step: page.note_step(*step), rows.spent)
     for start in range(0, len(rows.positions), size):
         positions = rows.positions[start : start + size]
         if characters >= MOST_NEW_CHARACTERS or not page.may_begin(start + len(positions) - 1):

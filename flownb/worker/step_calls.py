@@ -16,7 +16,7 @@ from flownb.tasks.binding import UnknownTask
 from flownb.tasks.row_values import RowValues, StepParameters
 from flownb.tasks.task import Task
 from flownb.wire import codec
-from flownb.wire.amounts import NOTHING
+from flownb.wire.amounts import NOTHING, Amounts
 from flownb.wire.outcomes import Outcome
 from flownb.wire.plain_json import AS_IT_IS
 from flownb.wire.store import Store
@@ -38,8 +38,11 @@ class RowsWithSteps(RowCalls):
         self._so_far: Mapping[int, RowSoFar] = {}
         self._note_step: NoteStep = lambda position, text, seconds, spent: None
 
-    def begin(self, so_far: Mapping[int, RowSoFar], note_step: NoteStep) -> None:
+    def begin(
+        self, so_far: Mapping[int, RowSoFar], note_step: NoteStep, spent_before: Mapping[int, Amounts]
+    ) -> None:
         """Go on with rows where their steps have come to; each step that ends before the last one is noted."""
+        super().begin(so_far, note_step, spent_before)
         self._so_far = so_far
         self._note_step = note_step
 
