@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import processes
 from tests.support.execution_log import FILE, PROCESS, Kill
 
 ROOT = str(Path(__file__).parents[2])
@@ -69,9 +70,7 @@ class FleetWorker:
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        for pid in filter(None, [self.pid, self.keeper]):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        processes.thaw(*filter(None, [self.pid, self.keeper]))
 
     def close(self) -> None:
         """Let it end in peace, or kill it."""

@@ -1,6 +1,10 @@
-"""Looks at processes that may end while they are looked at."""
+"""Looks at processes that may end while they are looked at, and lets them go on."""
 
 from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
 
 import psutil
 
@@ -27,3 +31,10 @@ def _command(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return ""
+
+
+def thaw(*pids: int) -> None:
+    """Let processes go on that were stopped, as far as they live."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)

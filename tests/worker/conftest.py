@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import processes
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -49,9 +50,7 @@ class WorkerProcess:
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self):
-        for pid in (self.process.pid, self.keeper):
-            with contextlib.suppress(ProcessLookupError):  # a worker may have another keeper by now
-                os.kill(pid, signal.SIGCONT)
+        processes.thaw(self.process.pid, self.keeper)  # it may have another keeper by now
 
 
 @pytest.fixture
