@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import threading
 
+import pytest
+
 import flownb as fn
 from tests.support.stuck_flows import row, says
 
@@ -261,7 +263,9 @@ def test_a_parent_that_is_to_fail_when_a_worker_takes_it(stage):
     assert fix == "mend the child that failed; it fails when a worker takes it"
 
 
-def test_an_older_run_that_is_paused_is_named_as_such(connection, until):
+@pytest.fixture
+def held_rows(connection):
+    """Give a task whose rows run, one at a time, once the gate beside it is open."""
     gate = threading.Event()
 
     @fn.task(queue="rows")
@@ -269,48 +273,37 @@ def test_an_older_run_that_is_paused_is_named_as_such(connection, until):
         gate.wait(60)
         return n
 
-    try:
-        with fn.workers(1):
-            older = fn.fan_out([1, 2], row, name="b", rows_per_job=1)
-            until(lambda: older.progress().active)
-            older.pause()
-            newer = fn.fan_out([1, 2, 3], row, name="b", rows_per_job=1)
-            (reason,) = (one for one in newer.explain().to_dict("records") if "in line" in one["why"])
-            assert re.search(
-                r"; behind batch 'b' \(an older run, paused; 2 rows, \d+(\.\d)? s old\)$", reason["why"]
-            )
-            handle = fn.flows(state="older")["flow"][0]
-            assert reason["fix"] == f"wait, or resume it: fn.attach({handle!r}).resume()"
-            gate.set()
-            assert newer.results(60)["row"].tolist() == [1, 2, 3]
-    finally:
+    with fn.workers(1):
+        yield row, gate
         gate.set()
 
 
-def test_what_a_flow_waits_behind_is_named_with_its_cure(connection, until):
-    gate = threading.Event()
+def test_an_older_run_that_is_paused_is_named_as_such(held_rows, until):
+    row, gate = held_rows
+    older = fn.fan_out([1, 2], row, name="b", rows_per_job=1)
+    until(lambda: older.progress().active)
+    older.pause()
+    newer = fn.fan_out([1, 2, 3], row, name="b", rows_per_job=1)
+    (reason,) = (one for one in newer.explain().to_dict("records") if "in line" in one["why"])
+    assert re.search(r"; behind batch 'b' \(an older run, paused; 2 rows, \d+(\.\d)? s old\)$", reason["why"])
+    handle = fn.flows(state="older")["flow"][0]
+    assert reason["fix"] == f"wait, or resume it: fn.attach({handle!r}).resume()"
+    gate.set()
+    assert newer.results(60)["row"].tolist() == [1, 2, 3]
 
-    @fn.task(queue="rows")
-    def row(n):
-        gate.wait(60)
-        return n
 
-    try:
-        with fn.workers(1):
-            first = fn.fan_out(list(range(30)), row, name="model-proc", rows_per_job=1)
-            until(lambda: first.progress().active)
-            second = fn.fan_out([100, 101], row, name="new", rows_per_job=1)
-            reason = second.explain().iloc[0]
-            assert re.search(
-                r"; behind batch 'model-proc' \((29|30) rows, \d+(\.\d)? s old\)$", reason["why"]
-            )
-            assert reason["fix"] == "wait, or cancel it: fn.attach('model-proc').cancel()"
-            said = "; cancel it: fn.attach(&#39;model-proc&#39;).cancel()"
-            assert "behind batch &#39;model-proc&#39; (" in second.to_html()
-            assert said in second.to_html()
-            assert "behind" not in first.to_html()
-            exec(reason["fix"].partition(": ")[2], {"fn": fn})
-            gate.set()
-            assert second.results(60)["row"].tolist() == [100, 101]
-    finally:
-        gate.set()
+def test_what_a_flow_waits_behind_is_named_with_its_cure(held_rows, until):
+    row, gate = held_rows
+    first = fn.fan_out(list(range(30)), row, name="model-proc", rows_per_job=1)
+    until(lambda: first.progress().active)
+    second = fn.fan_out([100, 101], row, name="new", rows_per_job=1)
+    reason = second.explain().iloc[0]
+    assert re.search(r"; behind batch 'model-proc' \((29|30) rows, \d+(\.\d)? s old\)$", reason["why"])
+    assert reason["fix"] == "wait, or cancel it: fn.attach('model-proc').cancel()"
+    said = "; cancel it: fn.attach(&#39;model-proc&#39;).cancel()"
+    assert "behind batch &#39;model-proc&#39; (" in second.to_html()
+    assert said in second.to_html()
+    assert "behind" not in first.to_html()
+    exec(reason["fix"].partition(": ")[2], {"fn": fn})
+    gate.set()
+    assert second.results(60)["row"].tolist() == [100, 101]
