@@ -198,18 +198,17 @@ def test_a_retry_of_a_step_at_which_no_row_failed_runs_nothing(fetch, parse, sco
         batch.retry(step="skore")
 
 
-def test_attempts_are_each_steps_own(runs):
+@pytest.mark.parametrize("queue", [None, "other"], ids=["in-one-job", "in-jobs-of-their-own"])
+def test_attempts_are_each_steps_own(runs, queue):
     @fn.task(attempts=2)
     def first(n):
-        runs.note("first")
-        if runs["first"] < 2:
+        if runs.note("first") < 2:
             raise OSError("away")
         return n
 
-    @fn.task(attempts=3)
+    @fn.task(queue=queue, attempts=3)
     def second(first):
-        runs.note("second")
-        if runs["second"] < 3:
+        if runs.note("second") < 3:
             raise OSError("away")
         return first
 
@@ -218,7 +217,7 @@ def test_attempts_are_each_steps_own(runs):
         runs.note("third")
         raise OSError("away")
 
-    batch = fn.fan_out([{"n": 7}], [first, second, third]).wait(timeout=30)
+    batch = fn.fan_out([{"n": 7}], [first, second, third]).wait(timeout=60)
     assert runs.fresh() == {"first": 2, "second": 3, "third": 1}
     assert batch.failures[["step", "attempts"]].loc[0].tolist() == ["third", 1]
 
@@ -226,15 +225,13 @@ def test_attempts_are_each_steps_own(runs):
 def test_options_of_the_call_hold_for_every_step(runs):
     @fn.task
     def first(n):
-        runs.note("first")
-        if runs["first"] < 2:
+        if runs.note("first") < 2:
             raise OSError("away")
         return n
 
     @fn.task
     def second(first):
-        runs.note("second")
-        if runs["second"] < 2:
+        if runs.note("second") < 2:
             raise OSError("away")
         return first
 

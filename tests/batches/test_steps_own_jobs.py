@@ -108,29 +108,6 @@ def test_a_failure_says_its_step_and_a_retry_goes_on_from_it(fetch, ask, score, 
     assert batch.progress().failed == 0
 
 
-def test_attempts_are_those_of_the_step(runs):
-    @fn.task(attempts=2)
-    def first(n):
-        if runs.note("first") < 2:
-            raise OSError("away")
-        return n
-
-    @fn.task(queue="other", attempts=3)
-    def second(first):
-        if runs.note("second") < 3:
-            raise OSError("away")
-        return first
-
-    @fn.task
-    def third(second):
-        runs.note("third")
-        raise OSError("away")
-
-    batch = fn.fan_out([{"n": 7}], [first, second, third]).wait(timeout=60)
-    assert runs.fresh() == {"first": 2, "second": 3, "third": 1}
-    assert batch.failures[["step", "attempts"]].loc[0].tolist() == ["third", 1]
-
-
 def test_a_timeout_is_that_of_its_step(runs, until):
     gate, release = threading.Event(), threading.Event()
 
