@@ -126,9 +126,9 @@ class RowCalls:
             return rate_limited(self._taken, error, retry, job)
         return outcome_of_error(self._taken, error, retry, job)
 
-    def _text_of(self, value: Any, position: int) -> str:
+    def _text_of(self, value: Any, position: int, way: str = "") -> str:
         try:
-            return self._returned.text_of(value, self._positions[position])
+            return self._returned.text_of(value, self._positions[position], way)
         except FlowError as error:
             raise UnrecoverableError(str(error)) from None
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flownb.api.job import Job
-from flownb.errors import FlowError, JobElsewhere, RateLimitError, UnrecoverableError
+from flownb.errors import JobElsewhere, RateLimitError
 from flownb.files import references
 from flownb.files.folder_of_flow import slug
 from flownb.tasks import setup
@@ -71,18 +71,17 @@ class StepCalls(RowsWithSteps):
         self._ways = [f".{slug(step.task.name)}" for step in work.steps]
 
     async def calling(self, position: int) -> str | Outcome:
-        """Run the steps of a row that are not done, and this job's: return the JSON text of what all have returned so
-        far, or an outcome.
+        """Run those steps of a row that are this job's and not done; return the JSON text of what all have returned.
 
-        What the outcome means is as in `RowCalls.calling`; attempts are those of the step that failed.
+        Or an outcome, as `RowCalls.calling` does; attempts are those of the step that failed.
         """
         self.begin_rows([position])
         work, so_far, clock = self._work, self._so_far.get(position, NOT_BEGUN), time.monotonic
         texts = list(so_far.texts)
         try:
-            is_here = self._host.may_wait or not (texts or self._large or self._has_files)
+            is_quick = self._host.may_wait or not (texts or self._large or self._has_files)
             read = self.row_at
-            row = read(position, texts) if is_here else await self._host.aside(read, position, texts)
+            row = read(position, texts) if is_quick else await self._host.aside(read, position, texts)
         except Exception as error:  # what an earlier step has returned is in a file that cannot be read
             return await self._host.aside(
                 self._failed, error, position, work.step(min(len(texts), work.last_step - 1)), so_far.tried
@@ -135,7 +134,7 @@ class StepCalls(RowsWithSteps):
 
     def _text_and_seen(self, value: Any, position: int, way: str) -> tuple[str, Any]:
         """Return the text of what a step has returned, and what the next one sees of it."""
-        text = self._text_of_step(value, position, way)
+        text = self._text_of(value, position, way)
         is_plain = type(value) in AS_IT_IS and value == value  # a NaN is null
         return text, value if is_plain else self._read(text)
 
@@ -147,12 +146,6 @@ class StepCalls(RowsWithSteps):
     def _failed(self, error: BaseException, position: int, step: WorkStep, tried: int) -> Outcome:
         taken = self._taken_by(step, tried)
         return outcome_of_error(taken, error, step.retry, self._job_of(position, step, tried))
-
-    def _text_of_step(self, value: Any, position: int, way: str) -> str:
-        try:
-            return self._returned.text_of(value, self._positions[position], way)
-        except FlowError as error:
-            raise UnrecoverableError(str(error)) from None
 
     def _taken_by(self, step: WorkStep, tried: int) -> Taken:
         """Return the job as if it were one of this step alone."""
