@@ -61,8 +61,11 @@ class Runner:
     def prepare(self, taken: Taken) -> None:
         """Get ready for a job; what this takes is no part of the job's time. Where it fails, `run` says so."""
         self._problem = None
-        if taken.record.queue in registry.to_prepare:
+        if self._loads_first(taken):
             self._problem = self._load(taken, self._work_for(taken))
+
+    def _loads_first(self, taken: Taken) -> bool:
+        return taken.record.queue in registry.to_prepare
 
     def _load(self, taken: Taken, work: Work) -> str | None:
         """Load what the job's function needs; return why that failed."""
@@ -188,6 +191,10 @@ class InProcess(RemoteRunner):
         self._process.prepare()
         super().prepare(taken)
 
+    def _loads_first(self, taken: Taken) -> bool:
+        # What a new process imports for a function is no part of a job's time, where that is limited.
+        return super()._loads_first(taken) or options_of(taken).timeout is not None
+
     def _load(self, taken: Taken, work: Work) -> str | None:
         if work.stays:
             return None
@@ -197,6 +204,8 @@ class InProcess(RemoteRunner):
                 return self._process.load(packed)
             except JobCrashed as error:
                 self._process.prepare()
+                if not super()._loads_first(taken):
+                    return None  # `run` says it
                 return f"the setup of task {taken.record.name} failed: {error}"
         return None
 

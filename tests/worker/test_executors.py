@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import psutil
@@ -164,6 +165,26 @@ def test_an_attempt_past_its_timeout_is_killed_and_the_others_are_not(redis, unt
     assert (job.failed_reason, job.attempts_made) == ("JobTimeout: ran longer than its timeout of 2 s", 2)
     assert len(set(pids)) == 2
     assert (other.returnvalue, other.attempts_made, len(other.get_logs())) == ("done", 1, 1)
+
+
+class SlowToLoad:
+    """Takes seconds to load in another process, as a large package does."""
+
+    def __reduce__(self):
+        return time.sleep, (2,)
+
+
+def test_what_a_new_process_loads_is_no_part_of_an_attempts_time(connection, until):
+    package = SlowToLoad()
+
+    def work(job):
+        return str(package)
+
+    job = fn.Queue("q").add("quick", opts={"timeout": 1500})
+    with fn.Worker("q", work, executor="processes"):
+        job = finished(until, job)
+    assert job.failed_reason is None
+    assert job.returnvalue == "None"
 
 
 @pytest.mark.parametrize(
