@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -18,13 +17,12 @@ from flownb.api.progress import Progress
 from flownb.api.waiting import FlowOutcome, first_round, polls, read_outcome, reasons, warn_of_removed, within
 from flownb.arguments import flag, one_of, text
 from flownb.connection import Connection
-from flownb.state.eta import estimate
 from flownb.state.stored_flow import StoredFlow
 from flownb.steering import cancel, remove, retry
 from flownb.typed import Value
 from flownb.wire import keys
 from flownb.wire.flow_log import log_flow
-from flownb.wire.records import STATES, FlowCounts
+from flownb.wire.records import STATES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,15 +191,7 @@ class Flow(Generic[Value]):
         counts = self._stored.flow_state.counts()
         if not counts.total:
             self._stored.record_now()  # a flow that is there has a root
-        return Progress.of(counts, partial(self._time_left, counts), self._stored.spent())
-
-    def _time_left(self, counts: FlowCounts) -> tuple[float, float] | None:
-        store, since = self._stored.store, int(self._stored.record_now()["created"])
-        bases = [keys.base(store.prefix, counts.queues_of(stage)[-1]) for stage in counts.by_stage]
-        paces = dict(zip(counts.by_stage, store.throughput.read(bases, since), strict=True))
-        for queue, rows in counts.rows_a_job.items():
-            paces[queue] = paces[queue].of_rows(rows)
-        return estimate(counts, paces)
+        return Progress.of(counts, lambda: self._stored.estimate(counts).left, self._stored.spent())
 
     def jobs(self, state: str | None = None) -> pd.DataFrame:
         """Return a DataFrame with one row a job: name queue state attempts wait_s run_s error.

@@ -1,4 +1,7 @@
-"""How long a flow still takes: a range, from what has ended and when. Pure."""
+"""How long a flow still takes, a range, and how fast it goes: from what has ended and when. Pure.
+
+Every figure of a time left or of a rate that a person sees is made of this one, so that no two contradict each other.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,47 @@ _UNKNOWN_RUN = 3  # a stage of which no job has ever ended may take up to so man
 # How far the pace may change until the end, as a part of it: measured over simulated batches whose run
 # times drift by up to the double (tests/flows/test_eta.py).
 _SLOWER, _FASTER, _ALWAYS = 0.35, 0.3, 0.05
+_STILL_SECONDS = 5.0  # in which nothing has ended, at least, before it is said that nothing ends
+_STILL_SECONDS = 5.0  # in which nothing has ended, at least, before it is said that nothing ends
+_LEAST_LONGER = (
+    0.25  # of the time for which nothing has ended: what runs so long runs so much longer at least
+)
 
 
-def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> tuple[float, float] | None:
-    """Return the least and the most seconds until all jobs have ended; None while that cannot be known.
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long a flow still takes, and how fast its stages go."""
 
-    It cannot before two jobs of the flow have ended, and when nothing runs that could go on. Of a paused flow it is
+    left: (
+        tuple[float, float] | None
+    )  #: the least and the most seconds until all jobs have ended, if that is known
+    rates: Mapping[str, float]  #: of each stage, ends a second; 0 where nothing ends, or too little has
+
+    def rate(self, stage: str | None) -> float:
+        """How many jobs, or rows, of a stage end in a second; of all stages together without one."""
+        return sum(self.rates.values()) if stage is None else self.rates.get(stage, 0.0)
+
+
+def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> Estimate:
+    """Return how long a flow with these counts still takes, where its queues go so fast.
+
+    That is not known before two jobs of it have ended, nor when nothing runs that could go on. Of a paused flow it is
     what it takes from the moment at which it goes on.
 
     >>> counts = FlowCounts(by_stage={"rows": {"completed": 500, "active": 4, "waiting": 496}})
     >>> rows = Throughput(ended=500, ends=[100 - 5 * i for i in range(21)], runs=[0.8] * 32, due=0)
-    >>> low, high = estimate(counts, {"rows": rows})
-    >>> round(low), round(high)
-    (81, 126)
+    >>> found = estimate(counts, {"rows": rows})
+    >>> round(found.left[0]), round(found.left[1]), round(found.rate("rows"))
+    (81, 126, 5)
     """
-    stages = [
-        _Stage.of(states, throughputs[queue], is_paused=counts.paused)
+    stages = {
+        queue: _Stage.of(states, throughputs[queue], is_paused=counts.paused)
         for queue, states in counts.by_stage.items()
-    ]
+    }
+    return Estimate(_time_left([*stages.values()]), {queue: stage.rate for queue, stage in stages.items()})
+
+
+def _time_left(stages: Sequence[_Stage]) -> tuple[float, float] | None:
     ahead = [stage for stage in stages if stage.left]
     if not ahead:
         return 0.0, 0.0
@@ -45,7 +71,8 @@ def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> tuple
     main = max(moving, key=lambda stage: stage.left * stage.run)
     faster, slower = _changes_of_rate(main)
     least, most = _least_work(ahead, slots), _most_work(ahead, slots, usual)
-    return least / faster, most * slower + _time_of_the_last(ahead, moving, usual)
+    longer = _LEAST_LONGER * min(stage.overdue for stage in moving)
+    return least / faster + longer, most * slower + _time_of_the_last(ahead, moving, usual)
 
 
 def _least_work(ahead: Iterable[_Stage], slots: float) -> float:
@@ -84,7 +111,7 @@ def _stands_still(ahead: Iterable[_Stage], moving: Iterable[_Stage]) -> bool:
     """Has nothing run for much longer than anything takes?"""
     if any(stage.active or stage.due for stage in ahead):
         return False
-    return all(stage.silence > 3 * max(stage.runs) + 20 * stage.pace for stage in moving)
+    return all(stage.overdue for stage in moving)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +127,18 @@ class _Stage:
     noise: float  #: by which the pace may be off, as a part of it
     silence: float  #: since the last end
     due: float
+
+    @property
+    def overdue(self) -> float:
+        """The seconds since the last end, where that is much longer than anything takes; else 0."""
+        return self.silence if self.silence > 3 * max(self.runs) + 20 * self.pace else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Ends a second; 0 where it is not known, or nothing ends any more."""
+        if not self.pace or not self.left or self.overdue > _STILL_SECONDS:
+            return 0.0
+        return 1 / self.pace
 
     @classmethod
     def of(cls, states: Mapping[str, int], throughput: Throughput, *, is_paused: bool) -> _Stage:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from flownb.errors import JobMissing, job_missing
 from flownb.state.ahead import LookAhead
+from flownb.state.eta import Estimate, estimate
 from flownb.state.flow_state import FlowState, FoundFlowState, OwnFlowState, state_of
 from flownb.state.removed_jobs import read_removed
 from flownb.state.snapshot import read_snapshot
@@ -91,6 +92,15 @@ class StoredFlow:
         """Return what its jobs have spent; of a batch that of all runs of its name together."""
         flow = self.flow_state.flow
         return {} if flow is None else self.store.accounts.read(self.record.get("account", flow))
+
+    def estimate(self, counts: FlowCounts) -> Estimate:
+        """Return how long it still takes, and how fast its stages go, by the times at which its jobs have ended."""
+        since = int(self.record_now()["created"])
+        bases = [keys.base(self.store.prefix, counts.queues_of(stage)[-1]) for stage in counts.by_stage]
+        paces = dict(zip(counts.by_stage, self.store.throughput.read(bases, since), strict=True))
+        for queue, rows in counts.rows_a_job.items():
+            paces[queue] = paces[queue].of_rows(rows)
+        return estimate(counts, paces)
 
     def name_of(self, record: JobRecord) -> str:
         """What lists and pictures call one of the flow's jobs."""

@@ -15,10 +15,19 @@ def time_left(eta: tuple[float, float]) -> str:
     >>> time_left((118.2, 290)), time_left((9.1, 9.9)), time_left((0.1, 0.4))
     ('2 min to 5 min left', 'about 10 s left', 'about 1 s left')
     """
-    low, high = (rounded(seconds) for seconds in eta)
+    return f"{span_of_time(eta)} left"
+
+
+def span_of_time(seconds: tuple[float, float]) -> str:
+    """A range of seconds to come, in the same words wherever it stands.
+
+    >>> span_of_time((118.2, 290)), span_of_time((9.1, 9.9))
+    ('2 min to 5 min', 'about 10 s')
+    """
+    low, high = (rounded(end) for end in seconds)
     if low == high:
-        return f"about {duration(high * 1000)} left"
-    return f"{duration(low * 1000)} to {duration(high * 1000)} left"
+        return f"about {duration(high * 1000)}"
+    return f"{duration(low * 1000)} to {duration(high * 1000)}"
 
 
 def rounded(seconds: float) -> int:

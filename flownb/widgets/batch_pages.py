@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from flownb.batches.row_facts import RowFacts
 from flownb.batches.stored_batch import StoredBatch
-from flownb.state.end_rate import EndRate
+from flownb.state.eta import Estimate
 from flownb.views import progress_words
 from flownb.widgets import log_page, row_details
 from flownb.widgets.batch_failures import BatchFailures
 from flownb.widgets.failure_list import Entry
 from flownb.widgets.group_list import GroupList
+from flownb.widgets.part_throughput import WholeThroughput
 from flownb.widgets.reading_time import ReadingTime
 from flownb.widgets.row_table import RowTable
 from flownb.widgets.step_list import StepList
 from flownb.wire import keys
-from flownb.wire.records import ACTIVE, COMPLETED, FAILED, FlowCounts, HowFar, Snapshot
+from flownb.wire.records import COMPLETED, FAILED, FlowCounts, HowFar, Snapshot
 
 SIMPLE_NODES = 2  #: of a tree that needs no picture: all rows in one node, and the root
 POLL_SECONDS, REFRESH_SECONDS = 0.012, 0.03  #: of a poll's and a question's time, for reading on how rows are
@@ -33,8 +33,8 @@ class BatchPages:
         self._reading = ReadingTime()
         self._table = RowTable(stored, self.facts)
         self._failures = BatchFailures(stored, self.facts)
-        self._rate = EndRate()  # of the rows
-        self._groups = GroupList(stored, self.facts, self._rate)
+        self._whole = WholeThroughput()
+        self._groups = GroupList(stored, self.facts)
         self._steps = StepList(stored, self.facts)
         self._line: tuple[object, str] = (None, "")  # how far it was, and in words
 
@@ -43,10 +43,12 @@ class BatchPages:
         """Say whether the rows are in groups."""
         return bool(self._stored.spec["by"])
 
-    def see(self, counts: FlowCounts) -> None:
-        """Note what was counted at this moment."""
-        states = counts.by_stage.get(self._stored.spec["queue"], {})
-        self._rate.note(time.monotonic(), states.get(COMPLETED, 0) + states.get(FAILED, 0))
+    def see(self, counts: FlowCounts, estimate: Estimate | None) -> None:
+        """Note what was counted at this moment, and how long it takes, by the latest estimate; None: nothing runs."""
+        queue = self._stored.row_queue
+        states = counts.by_stage.get(queue, {})
+        going_on = sum(states.values()) - states.get(COMPLETED, 0) - states.get(FAILED, 0)
+        self._whole = WholeThroughput.of(estimate, queue, going_on)
         self._steps.see(counts)
 
     def fits_a_line(self, snapshot: Snapshot) -> bool:
@@ -61,7 +63,7 @@ class BatchPages:
             far = HowFar.of(
                 "row",
                 states,
-                rate=(self._rate.per_second(time.monotonic()) or 0.0) if states.get(ACTIVE) else 0.0,
+                rate=self._whole.rate,
                 left=snapshot.eta,
                 spent=progress_words.note_of(snapshot),
             )
@@ -97,14 +99,14 @@ class BatchPages:
             case "groups":
                 self._refresh(REFRESH_SECONDS)
                 if self.has_groups:
-                    return self._groups.page(message)
-                return self._steps.page(self._stored.flow_state.counts(), message)
+                    return self._groups.page(message, self._whole)
+                return self._steps.page(self._stored.flow_state.counts(), message, self._whole)
             case "group" if self._is_of_rows(message.get("key")):
                 self._refresh(REFRESH_SECONDS)
                 step = self._step_of(message)
                 if step is None:
-                    return self._groups.panel(message)
-                return self._steps.panel(self._stored.flow_state.counts(), step)
+                    return self._groups.panel(message, self._whole)
+                return self._steps.panel(self._stored.flow_state.counts(), step, self._whole)
             case "logs":
                 self._refresh(REFRESH_SECONDS)
                 return log_page.page(self._stored, self.facts, message)

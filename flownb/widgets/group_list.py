@@ -1,12 +1,12 @@
 """The groups of a batch as a live view lists them, and one group in its panel.
 
-A line is ``[number, name, counts, total, failed, rate, seconds left, median ms, spent, amount]``, where `counts` are
-pairs of a state and how many, `rate` is ends a second, `spent` is in words, and `amount` is that of the first unit.
+A line is ``[number, name, counts, total, failed, rate, left, median ms, spent, amount, seconds]``, where `counts` are
+pairs of a state and how many, `rate` is ends a second, what is `left` and what was `spent` are in words;
+`amount` is that of the first unit, and `seconds` are those that are left at most.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,9 +15,8 @@ from flownb.batches.label_search import label_text
 from flownb.batches.row_facts import RowFacts
 from flownb.batches.row_groups import RowGroup, RunTimes
 from flownb.batches.stored_batch import StoredBatch
-from flownb.state.end_rate import EndRate
-from flownb.views import progress_words
 from flownb.views.words import cut, in_reading_order
+from flownb.widgets.part_throughput import WholeThroughput
 from flownb.wire.amounts import PARTS
 from flownb.wire.pauses import amounts_in_words
 from flownb.wire.records import COMPLETED, FAILED
@@ -30,7 +29,7 @@ SORTS: Mapping[str, Callable[[list[Any]], Any]] = {
     "rows": lambda line: line[3],
     "failed": lambda line: line[4],
     "rate": lambda line: line[5] or 0.0,
-    "left": lambda line: line[6] or 0.0,
+    "left": lambda line: line[10],
     "median": lambda line: line[7] or 0,
     "spent": lambda line: line[9],
 }
@@ -39,16 +38,15 @@ SORTS: Mapping[str, Callable[[list[Any]], Any]] = {
 class GroupList:
     """The groups of one batch, by what is known of its rows."""
 
-    def __init__(self, stored: StoredBatch, facts: RowFacts, rate: EndRate) -> None:
+    def __init__(self, stored: StoredBatch, facts: RowFacts) -> None:
         self._stored = stored
         self._facts = facts
-        self._rate = rate
 
-    def page(self, message: Mapping[str, Any]) -> dict[str, Any]:
+    def page(self, message: Mapping[str, Any], whole: WholeThroughput) -> dict[str, Any]:
         """Lines from ``start`` on, sorted by the column ``sort``."""
         start, sort = int(message.get("start") or 0), SORTS.get(str(message.get("sort")), SORTS["group"])
         text = str(message.get("text") or "").strip().casefold()
-        lines = [line for line in self._lines() if text in line[1].casefold()]
+        lines = [line for line in self._lines(whole) if text in line[1].casefold()]
         lines.sort(key=sort, reverse=bool(message.get("descending")))
         end = start + PAGE_GROUPS
         return {
@@ -60,13 +58,12 @@ class GroupList:
             "total": len(self._facts),
         }
 
-    def _lines(self) -> list[list[Any]]:
+    def _lines(self, whole: WholeThroughput) -> list[list[Any]]:
         labels = self._stored.group_labels()
-        rate = self._rate.per_second(time.monotonic()) or 0.0
         groups = row_groups.read_groups(self._stored, self._facts)
-        return [_line(number, group, labels.get(group.key), rate) for number, group in enumerate(groups)]
+        return [_line(number, group, labels.get(group.key), whole) for number, group in enumerate(groups)]
 
-    def panel(self, message: Mapping[str, Any]) -> dict[str, Any]:
+    def panel(self, message: Mapping[str, Any], whole: WholeThroughput) -> dict[str, Any]:
         """How the rows of one group are, by its number, ``group``, or the key of its ``parent``; else of all rows.
 
         Those in the jobs ``alone`` are left out: they have boxes beside that of the group.
@@ -79,12 +76,13 @@ class GroupList:
         for key in message["alone"]:
             mine[self._stored.rows.positions_in(key)] = False
         states = row_groups.count_states(self._facts, mine)
-        rate = self._rate.per_second(time.monotonic()) or 0.0
+        going_on = sum(states.values()) - states[COMPLETED] - states[FAILED]
+        part = whole.of_part(going_on, row_groups.share_of_ends(self._facts, mine))
         times = row_groups.run_times(row_groups.seconds_of(self._facts, mine), SLOWEST_ROWS)
         return {
             "name": "",
             "counts": in_reading_order(states),
-            "rate": rate * row_groups.share_of_ends(self._facts, mine),
+            "rate": part.rate,
             "failed_share": share_in_words(states[FAILED], states[COMPLETED] + states[FAILED]),
             "p50": times and in_ms(times.p50),
             "p95": times and in_ms(times.p95),
@@ -93,32 +91,22 @@ class GroupList:
         }
 
 
-def _line(number: int, group: RowGroup, labels: tuple[Any, ...] | None, rate: float) -> list[Any]:
+def _line(number: int, group: RowGroup, labels: tuple[Any, ...] | None, whole: WholeThroughput) -> list[Any]:
     total = sum(group.states.values())
-    left = total - group.states[COMPLETED] - group.states[FAILED]
-    own_rate, seconds_left = rate_and_left(rate * group.share, left)
+    part = whole.of_part(total - group.states[COMPLETED] - group.states[FAILED], group.share)
     return [
         number,
         "all rows" if labels is None else cut(label_text(labels), _LABEL_CHARACTERS),
         in_reading_order(group.states),
         total,
         group.states[FAILED],
-        own_rate,
-        seconds_left,
+        part.rate,
+        part.words,
         None if group.median is None else in_ms(group.median),
         amounts_in_words(group.spent),
         next(iter(group.spent.values()), 0) / PARTS,
+        part.most_seconds,
     ]
-
-
-def rate_and_left(rate: float, left: int) -> tuple[float | None, int | None]:
-    """The rate as a line says it, and the seconds that so many more take, no finer than they are known.
-
-    >>> rate_and_left(2.0, 25), rate_and_left(0.0, 10), rate_and_left(2.0, 0)
-    ((2.0, 15), (None, None), (2.0, None))
-    """
-    said = round(rate, 3) or None
-    return said, progress_words.rounded(left / said) if said and left > 0 else None
 
 
 def slowest_of(times: RunTimes | None, index: Any) -> list[list[Any]]:

@@ -25,8 +25,11 @@ def page(counts: FlowCounts, message: Mapping[str, Any]) -> dict[str, Any]:
             in_reading_order(states),
             sum(states.values()),
             states.get(FAILED, 0),
-            *[None] * 3,
+            None,
             "",
+            None,
+            "",
+            0,
             0,
         ]
         for queue, states in stages.items()

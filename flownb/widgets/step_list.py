@@ -12,9 +12,10 @@ from typing import Any
 from flownb.batches import row_groups
 from flownb.batches.row_facts import RowFacts, Seconds
 from flownb.batches.stored_batch import StoredBatch
-from flownb.state.end_rate import EndRate
+from flownb.state.recent_ends import RecentEnds
 from flownb.views.words import in_reading_order, shown
-from flownb.widgets.group_list import SLOWEST_ROWS, SORTS, in_ms, rate_and_left, share_in_words, slowest_of
+from flownb.widgets.group_list import SLOWEST_ROWS, SORTS, in_ms, share_in_words, slowest_of
+from flownb.widgets.part_throughput import PartThroughput, WholeThroughput
 from flownb.wire import keys
 from flownb.wire.amounts import PARTS
 from flownb.wire.pauses import amounts_in_words
@@ -29,7 +30,8 @@ class StepList:
     def __init__(self, stored: StoredBatch, facts: RowFacts) -> None:
         self._stored = stored
         self._facts = facts
-        self._rates: dict[str, EndRate] = {}
+        self._ends: dict[str, RecentEnds] = {}
+        self._row_ends = RecentEnds()
 
     @property
     def names(self) -> list[str]:
@@ -40,23 +42,25 @@ class StepList:
         """Note what was counted at this moment."""
         now = time.monotonic()
         for name, states in self._of_rows(counts).items():
-            self._rates.setdefault(name, EndRate()).note(now, _ended(states))
+            self._ends.setdefault(name, RecentEnds()).note(now, _ended(states))
+        self._row_ends.note(now, _ended(counts.by_stage.get(self._stored.row_queue, {})))
 
     def _of_rows(self, counts: FlowCounts) -> Mapping[str, States]:
         queue = self._stored.row_queue
         states = counts.by_stage.get(queue, {})
         return counts.by_step.get(queue, {}) if self._stored.steps else {self.names[0]: states}
 
-    def _rate(self, name: str) -> float:
-        rate = self._rates.get(name)
-        return (rate.per_second(time.monotonic()) or 0.0) if rate else 0.0
+    def _throughput(self, name: str, coming: int, whole: WholeThroughput) -> PartThroughput:
+        """Of a step to whose end so many rows still come; while no row was seen to end, as fast as all of them."""
+        ends, rows = self._ends.get(name), self._row_ends.count
+        return whole.of_part(coming, ends.count / rows if ends and rows else 1.0)
 
     # ---- the list ------------------------------------------------------------------------------------
 
-    def page(self, counts: FlowCounts, message: Mapping[str, Any]) -> dict[str, Any]:
+    def page(self, counts: FlowCounts, message: Mapping[str, Any], whole: WholeThroughput) -> dict[str, Any]:
         """All lines, sorted by the column ``sort``."""
         text = str(message.get("text") or "").strip().casefold()
-        lines = [line for line in self._lines(counts) if text in line[1].casefold()]
+        lines = [line for line in self._lines(counts, whole) if text in line[1].casefold()]
         if sort := SORTS.get(str(message.get("sort"))):
             if message.get("sort") == "group":
                 sort = _name
@@ -70,22 +74,21 @@ class StepList:
             "total": len(self._facts),
         }
 
-    def _lines(self, counts: FlowCounts) -> list[list[Any]]:
+    def _lines(self, counts: FlowCounts, whole: WholeThroughput) -> list[list[Any]]:
         of_rows = self._of_rows(counts)
         coming = _coming(of_rows)
         lines = [
-            self._line(number, name, states, coming[name])
+            self._line(number, name, states, self._throughput(name, coming[name], whole))
             for number, (name, states) in enumerate(of_rows.items())
         ]
         for queue, states in counts.by_stage.items():
             is_plain_end = queue == keys.BATCH_QUEUE and self._stored.has_plain_root
             if queue not in self._stored.row_queues and not is_plain_end:
                 counted = in_reading_order(states), sum(states.values()), states.get(FAILED, 0)
-                lines.append([None, shown(queue), *counted, None, None, None, "", 0])
+                lines.append([None, shown(queue), *counted, None, "", None, "", 0, 0])
         return lines
 
-    def _line(self, number: int, name: str, states: States, coming: int) -> list[Any]:
-        rate, left = rate_and_left(self._rate(name) if coming else 0.0, coming)
+    def _line(self, number: int, name: str, states: States, part: PartThroughput) -> list[Any]:
         took = row_groups.run_times(self._seconds(number), 0)
         spent = self._spent(number)
         return [
@@ -94,11 +97,12 @@ class StepList:
             in_reading_order(states),
             sum(states.values()),
             states.get(FAILED, 0),
-            rate,
-            left,
+            part.rate,
+            part.words,
             took and in_ms(took.p50),
             amounts_in_words(spent),
             next(iter(spent.values()), 0) / PARTS,
+            part.most_seconds,
         ]
 
     def _seconds(self, number: int) -> Seconds:
@@ -114,7 +118,7 @@ class StepList:
 
     # ---- one of them ---------------------------------------------------------------------------------
 
-    def panel(self, counts: FlowCounts, number: int) -> dict[str, Any]:
+    def panel(self, counts: FlowCounts, number: int, whole: WholeThroughput) -> dict[str, Any]:
         """How rows are at the step of this number."""
         name, of_rows = self.names[number], self._of_rows(counts)
         states = of_rows.get(name, {})
@@ -122,7 +126,7 @@ class StepList:
         return {
             "name": name,
             "counts": in_reading_order(states),
-            "rate": self._rate(name) if _coming(of_rows)[name] else 0.0,
+            "rate": self._throughput(name, _coming(of_rows)[name], whole).rate,
             "failed_share": share_in_words(states.get(FAILED, 0), _ended(states)),
             "p50": took and in_ms(took.p50),
             "p95": took and in_ms(took.p95),

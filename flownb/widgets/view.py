@@ -13,6 +13,7 @@ import traitlets
 
 from flownb.api.flow import stored
 from flownb.errors import FlownbError, JobMissing, printable
+from flownb.state.eta import Estimate
 from flownb.state.stored_flow import StoredFlow
 from flownb.views import live
 from flownb.widgets import cell_output, failure_list, page_files, page_requests, stage_list
@@ -60,7 +61,7 @@ class FlowView(anywidget.AnyWidget):
         # Written by `poll`, as the traits above.
         self._drawn_shape: Any = None
         self._sent_at = self._estimated_at = self._failures_read_at = 0.0
-        self._estimate: tuple[float, float] | None = None
+        self._latest_estimate: Estimate | None = None
         self._failures_for: tuple[int, int | None] = 0, None  # the count and the end that `failures` are of
         self._esm, self._css = page_files.script(), page_files.style()
         super().__init__(whole=whole)
@@ -104,10 +105,11 @@ class FlowView(anywidget.AnyWidget):
                 return self._send_changes({**self.head, "trouble": f"{type(problem).__name__}: {problem}"})
 
     def _update(self, snapshot: Snapshot) -> bool:
+        estimate = self._estimate(snapshot)
         if self._batch is not None:
-            self._batch.see(snapshot.counts)
+            self._batch.see(snapshot.counts, estimate)
         frame = self._frame(snapshot)
-        snapshot = replace(snapshot, eta=self._time_left(snapshot))
+        snapshot = replace(snapshot, eta=estimate.left if estimate else None)
         nodes = live.nodes_of(snapshot, frame)
         head = {
             **live.head_of(snapshot),
@@ -144,12 +146,13 @@ class FlowView(anywidget.AnyWidget):
                 self.beat = {"at": at or self.beat.get("at", 0), "n": self.beat.get("n", 0) + 1}
         return changed
 
-    def _time_left(self, snapshot: Snapshot) -> tuple[float, float] | None:
+    def _estimate(self, snapshot: Snapshot) -> Estimate | None:
         if not snapshot.counts.count(ACTIVE):
             return None
         if time.monotonic() - self._estimated_at > _ESTIMATE_SECONDS:
-            self._estimated_at, self._estimate = time.monotonic(), self._flow.progress().eta
-        return self._estimate
+            self._estimated_at = time.monotonic()
+            self._latest_estimate = self._stored.estimate(snapshot.counts)
+        return self._latest_estimate
 
     def _update_failures(self, snapshot: Snapshot) -> bool:
         """Read what has failed, of very many rows a piece; say whether all that has is known."""

@@ -122,7 +122,10 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
     # Which step is the slowest, and which rows took longest there.
     reader.presses("tab", "Steps")
     reader.sees("ms", "[aria-label=steps] tbody tr >> nth=2")
-    assert [line["step"] for line in reader.table("steps")] == ["fetch", "parse", "score"]
+    steps = reader.table("steps")
+    assert [line["step"] for line in steps] == ["fetch", "parse", "score"]
+    assert steps[2]["time left"]
+    assert f"{steps[2]['time left']} left" in page.locator(".fn-facts").inner_text()
     reader.presses("button", "median", "[aria-label=steps]")
     reader.sees("score", "[aria-label=steps] tbody tr >> nth=0")
     slowest = reader.table("steps")[0]

@@ -27,7 +27,7 @@ def ranges(share):
     for seed in BATCHES:
         batch = Simulated(seed)
         moment = batch.after(share)
-        found.append((*(estimate(*batch.told(moment)) or (-1, -1)), batch.took - moment.at))
+        found.append((*(estimate(*batch.told(moment)).left or (-1, -1)), batch.took - moment.at))
     return found
 
 
@@ -52,7 +52,12 @@ def test_the_range_is_narrow_enough_to_be_of_use(share, widest):
     assert statistics.median(high / low for low, high, _ in ranges(share)) <= widest
 
 
-def at(ended, left, *, active=0, every=1.0, ago=0.0, run=1.0, extra=(), paused=False):
+def at(*told, **more):
+    """Return the range of `estimate_at`."""
+    return estimate_at(*told, **more).left
+
+
+def estimate_at(ended, left, *, active=0, every=1.0, ago=0.0, run=1.0, extra=(), paused=False):
     """Return the estimate when jobs of one queue ended so often, the last of them so long ago."""
     ends = [ago + every * n for n in range(ended)][::-1]
     states = {"completed": ended, "active": active, "waiting": left - active}
@@ -98,12 +103,26 @@ def test_whenever_jobs_ended_the_range_is_a_range_or_none_is_told(ends, runs, le
         due=0,
     )
     counts = FlowCounts(by_stage={"rows": {"completed": len(ends), "active": left, "waiting": left}})
-    found = estimate(counts, {"rows": rows})
+    found = estimate(counts, {"rows": rows}).left
     assert found is None or 0 <= found[0] <= found[1] < math.inf
 
 
 def test_a_job_that_hangs_widens_the_range():
     assert at(20, 1, active=1, ago=600)[1] > 600
+
+
+def test_where_all_that_runs_hangs_the_range_is_narrow_all_the_same_and_there_is_no_rate():
+    found = estimate_at(900, 100, active=4, every=0.01, run=0.03, ago=30)
+    assert found.rate("rows") == 0
+    assert 0 < found.left[1] <= 5 * found.left[0]
+
+
+@given(ended=st.integers(3, 300), left=st.integers(1, 1000), every=st.floats(0.01, 5))
+def test_what_is_left_divided_by_the_rate_lies_in_the_range(ended, left, every):
+    found = estimate_at(ended, left, active=1, every=every, run=every)
+    low, high = found.left
+    assert low <= left / found.rate("rows") <= high
+    assert found.rate(None) == found.rate("rows")
 
 
 def test_a_running_flow_tells_a_range_also_to_a_handle_that_was_not_there(until):

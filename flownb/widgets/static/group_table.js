@@ -86,7 +86,7 @@ export class GroupTable {
     say(failedCell, failed ? number(failed) : "");
     failedCell.classList.toggle("fn-bad", failed > 0);
     say(rateCell, rateWords(rate));
-    say(leftCell, left === null ? "" : `about ${duration(1000 * left)}`);
+    say(leftCell, left);
     say(medianCell, duration(median));
     say(spentCell, spent);
   }
