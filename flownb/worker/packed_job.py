@@ -10,6 +10,7 @@ import hashlib
 import json
 import pickle
 import threading
+from contextvars import copy_context
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -184,4 +185,5 @@ def _wait_for(awaitable: Any) -> Any:
 
     if not hasattr(_of_thread, "runner"):
         _of_thread.runner = asyncio.Runner()
-    return _of_thread.runner.run(to_end())
+    # In the context of this run: a runner keeps that of its first one, and so whose amounts and lines it was.
+    return _of_thread.runner.run(to_end(), context=copy_context())

@@ -95,6 +95,28 @@ def test_rows_that_share_a_job_have_their_own_amounts_also_in_processes(executor
     assert batch.progress().spent == {"usd": 6.3}
 
 
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize("rows_per_job", [1, 5])
+def test_rows_of_async_tasks_spend_and_print_for_themselves_and_a_budget_holds(executor, rows_per_job):
+    @fn.task
+    async def ask(n):
+        await asyncio.sleep(0)
+        fn.spend(usd=1)
+        print("row", n)
+        return n
+
+    with fn.workers(1, executor=executor):
+        first = fn.fan_out(range(10), ask, rows_per_job=rows_per_job, name="first").wait(timeout=60)
+        second = fn.fan_out(range(10, 40), ask, rows_per_job=1, name="second", budget={"usd": 5})
+        second.wait(timeout=60)
+
+    assert first.table()["_usd"].tolist() == [1] * 10
+    assert first.progress().spent == {"usd": 10}
+    assert first.logs()["line"].tolist() == [f"row {n}" for n in range(10)]
+    assert second.progress().paused
+    assert second.progress().spent["usd"] < 20
+
+
 @pytest.mark.parametrize("rows_per_job", [1, 3])
 def test_a_retry_by_hand_adds_to_what_the_row_has_spent_before(rows_per_job):
     failing = [True]
