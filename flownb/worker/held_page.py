@@ -127,19 +127,30 @@ class HeldPage:
     # ---- the keeper's end ---------------------------------------------------------------------------
 
     def take_waiting(self, worker: int) -> list[Entry]:
-        """Return the jobs of a worker that wait now, and were not taken before; none of them will begin."""
+        """Return the jobs of a worker that wait now; none of them will begin."""
         words = self._words
         words[worker * _WORDS + _TAKEN] = 1
         time.sleep(SETTLE_SECONDS)
         waiting = [
             one
             for one in self.entries()
-            if one.state is State.WAITING and one.worker == worker and not one.is_taken
+            if one.state is State.WAITING and one.worker == worker and self._take_from_worker(one)
         ]
-        for one in waiting:
-            words[one.number * _WORDS + _TAKEN] = 1
         words[worker * _WORDS + _TAKEN] = 0
         return waiting
+
+    def _take_from_worker(self, job: Entry) -> bool:
+        """Write down that a job will not begin; say whether it is that job still.
+
+        A worker that is slow, and not held up, may have freed the entry since, and given it to another job. That one
+        would wait until the worker comes to it.
+        """
+        at = job.number * _WORDS
+        self._words[at + _TAKEN] = 1
+        is_the_same = self._words[at] == State.WAITING and self._text(at) == job.text
+        if not is_the_same:
+            self._words[at + _TAKEN] = 0
+        return is_the_same
 
     def let_begin(self) -> None:
         """Let jobs of all workers begin: a keeper that died has perhaps not said so."""
@@ -152,8 +163,6 @@ class HeldPage:
         found, words = [], self._words
         for at in range(_WORDS, words[_USED] * _WORDS, _WORDS):
             if state := words[at]:
-                start = at * _WORD + _TEXT
-                text = self._map[start : start + words[at + _LENGTH]]
                 found.append(
                     Entry(
                         number=at // _WORDS,
@@ -163,10 +172,14 @@ class HeldPage:
                         since=words[at + _SINCE],
                         timeout=words[at + _TIMEOUT],
                         is_taken=bool(words[at + _TAKEN]),
-                        text=text,
+                        text=self._text(at),
                     )
                 )
         return found
+
+    def _text(self, at: int) -> bytes:
+        start = at * _WORD + _TEXT
+        return self._map[start : start + self._words[at + _LENGTH]]
 
 
 def name_of_start(key: str, lock: str) -> bytes:

@@ -71,6 +71,9 @@ class _Keeping:
         self._next_round = 0.0  # monotonic time
         self._kept: dict[WatchedQueue, dict[str, Lease]] = {}  # by id, as they were at the last round
         self._frozen: dict[WatchedQueue, FrozenWorker] = {}
+        self._unrelieved = set[
+            int
+        ]()  # workers whose jobs were taken, and the server did not say that it has them
         self._given_up = set[
             tuple[int, int]
         ]()  # jobs that were ended here: their entry, and when they had begun
@@ -114,7 +117,7 @@ class _Keeping:
         """Do for the workers what they do not come to do."""
         if self._page is None:
             return
-        _relieve(self._page, self.stores)
+        self._unrelieved = _relieve(self._page, self.stores, self._unrelieved)
         overdue = _overdue(self._page.entries())
         fresh = [one for one in overdue if (one.number, one.since) not in self._given_up]
         for queue, store in self.stores.items() if fresh else ():
@@ -207,23 +210,29 @@ def _note_thaw(queue: WatchedQueue, store: Store, frozen: dict[WatchedQueue, Fro
         pass  # the next round tries again
 
 
-def _relieve(page: HeldPage, stores: dict[WatchedQueue, Store]) -> None:
-    """Do for a worker what it does not come to do, as a function holds the interpreter: give back what waits there."""
+def _relieve(page: HeldPage, stores: dict[WatchedQueue, Store], unrelieved: set[int]) -> set[int]:
+    """Do for a worker what it does not come to do, as a function holds the interpreter: give back what waits there.
+
+    Returns the workers for which this is to be done once more, as the server is away.
+    """
     entries = page.entries()
     waited_for = {one.worker for one in entries if one.state is State.WAITING and not one.is_taken}
     oldest_look = time.monotonic_ns() - HELD_UP_SECONDS * 1e9
+    again = set()
     for worker in entries:
-        if worker.number in waited_for and worker.state is State.WORKER and worker.value < oldest_look:
+        is_waited_for = worker.number in waited_for | unrelieved
+        if is_waited_for and worker.state is State.WORKER and worker.value < oldest_look:
             waiting = {one.text for one in page.take_waiting(worker.number)}
             # Looked at now that nothing more begins: the job that holds the interpreter may just have begun.
             running = {
                 one.text: one.since for one in page.entries() if one.state in (State.BEGUN, State.ELSEWHERE)
             }
             for queue in with_token(stores, worker.text.decode()):
-                with contextlib.suppress(
-                    FlownbError
-                ):  # the server is away: the worker itself gives them back
+                try:
                     _relieve_of(queue, stores[queue], waiting, running)
+                except FlownbError:
+                    again.add(worker.number)
+    return again
 
 
 def _relieve_of(

@@ -167,17 +167,40 @@ def test_a_timeout_ends_a_function_that_holds_the_interpreter(start_worker, redi
             until(lambda: job.get_state() == "completed")
 
 
-def test_the_keeper_takes_what_waits_once_and_never_what_runs():
+def test_the_keeper_takes_what_waits_and_never_what_runs():
     page = HeldPage()
     worker = page.add_worker("w:")
     first = page.add_job("bull:q:a", "w:1", worker, None)
     assert [one.text for one in page.take_waiting(worker)] == [b"bull:q:a w:1"]
     assert not page.begin(first, worker, elsewhere=False), "it was given back"
+    assert [one.text for one in page.take_waiting(worker)] == [b"bull:q:a w:1"], (
+        "the server may not have heard"
+    )
+    page.free(first)
     again = page.add_job("bull:q:a", "w:2", worker, None)
     page.add_job("bull:q:b", "w:2", worker, None)
     assert page.begin(again, worker, elsewhere=False)
     assert [one.text for one in page.take_waiting(worker)] == [b"bull:q:b w:2"]
+
+
+def test_the_keeper_takes_no_job_that_has_come_into_the_place_of_one_that_waited(monkeypatch):
+    """A worker that is slow, and not held up, goes on while the keeper looks: its next job would wait for ever."""
+    page = HeldPage()
+    worker = page.add_worker("w:")
+    first = page.add_job("bull:q:a", "w:1", worker, None)
+    entries, places = page.entries, []
+
+    def outdated():
+        found = entries()
+        page.free(first)
+        places.append(page.add_job("bull:q:b", "w:2", worker, None))
+        return found
+
+    monkeypatch.setattr(page, "entries", outdated)
     assert page.take_waiting(worker) == []
+    assert places == [first]
+    assert [one.is_taken for one in entries() if one.text == b"bull:q:b w:2"] == [False]
+    assert page.begin(first, worker, elsewhere=False)
 
 
 def test_a_job_that_the_keeper_gave_back_and_its_worker_took_again_is_known_to_run(redis):
