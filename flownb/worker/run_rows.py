@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from itertools import chain
 
 from flownb.api.job import Job
 from flownb.errors import FlownbError, JobElsewhere
@@ -259,12 +260,7 @@ class RowsRun(SavedRows):
         """Return the outcome with the rows that it ends: where the job as a whole fails, those that are open fail."""
         if outcome.kind != "failed":
             return outcome
-        left = [
-            *self.open,
-            *self.going_on.places,
-            *(row for rows in self.later for row in rows),
-            *self.waiting,
-        ]
+        left = [*self.open, *self.going_on.places, *chain(*self.later), *self.waiting]
         return outcome._replace(rows=self.results.left_by(left))
 
     def _note(self, position: int, end: str | Outcome, seconds: float, spent: Amounts) -> None:
