@@ -32,7 +32,7 @@ def after_overdue_step(
 
 
 def _outcome(taken: Taken, work: Work, store: Store, of: Callable[[RowsRun], Outcome]) -> Outcome:
-    run = RowsRun(taken, store, RowRunner(), work)
+    run = RowsRun(taken, store, RowRunner(), work)  # a runner that runs nothing: the run is over
     try:
         run.resume()
         run.results.run_by(work.version, run.open)

@@ -47,13 +47,13 @@ class RowRunner:
     The slot's thread calls `begin` and `run`. Under the lock, another thread calls the others while that runs.
     """
 
+    has_crashed = False  #: has a process died that ran rows? What these have spent the server alone knows
+    notes_at_once = False  #: is a step noted where it runs, as it ends, and not when another process tells?
+
     def __init__(self) -> None:
         self.lock = (
             threading.Lock()
-        )  # for what changes in `run` and is changed by `take_rest` and `note_ended`
-
-    has_crashed = False  #: has a process died that ran rows? What these have spent the server alone knows
-    notes_at_once = False  #: is a step noted where it runs, as it ends, and not when another process tells?
+        )  #: for what `run` changes, and `take_rest` and `note_ended` change as well
 
     def begin(self, rows: RowsToRun) -> None:
         """Make ready to run these rows."""
@@ -71,7 +71,7 @@ class RowRunner:
         raise NotImplementedError
 
     def take_rest(self) -> list[int]:
-        """Take the rows that have not begun: they do not run here. Returns none where that cannot be known now."""
+        """Take the rows that have not begun: they do not run here. No rows where that cannot be known now."""
         raise NotImplementedError
 
     def note_ended(self) -> None:
@@ -251,18 +251,14 @@ class RowsInProcess(RowRunner):
             for line in self._page.ended():
                 if line[0] == PRINTED:
                     self.printed += json.loads(line[1:])
-                    continue
-                if line[0] == SPENT:
+                elif line[0] == SPENT:  # by the step or the row of the next line
                     spent = json.loads(line[1:])
-                    continue
-                if line[0] == STEP:
+                elif line[0] == STEP:
                     text, seconds = read_line(line[1:])
                     self._rows.note_step(positions[n], str(text), seconds, spent)
                     spent = NOTHING
-                    continue
-                if line[0] in MARKS:
-                    note(positions[n], *read_line(line), spent)
                 else:
-                    note(positions[n], line, 0.0, spent)
-                n, spent = n + 1, NOTHING
+                    end, seconds = read_line(line) if line[0] in MARKS else (line, 0.0)
+                    note(positions[n], end, seconds, spent)
+                    n, spent = n + 1, NOTHING
             self._ended = n

@@ -17,7 +17,7 @@ from flownb.errors import FlownbError, JobElsewhere
 from flownb.files.rows_in_files import SMALL_BYTES
 from flownb.tasks.binding import UnknownTask
 from flownb.tasks.setup import SetupFailed
-from flownb.wire.amounts import Amounts
+from flownb.wire.amounts import NOTHING, Amounts
 from flownb.wire.many_rows import MOST_ROWS
 from flownb.wire.outcomes import Outcome
 from flownb.wire.records import crashed
@@ -29,7 +29,7 @@ from flownb.worker.delegate_rows import delegate_rows
 from flownb.worker.hosts import GivenUp, Host
 from flownb.worker.patient_calls import patiently
 from flownb.worker.row_results import RowResults
-from flownb.worker.row_runners import RowRunner, RowsToRun
+from flownb.worker.row_runners import End, RowRunner, RowsToRun
 from flownb.worker.row_spending import spent_before
 from flownb.worker.row_watch import row_watch
 from flownb.worker.rows_going_on import RowsGoingOn
@@ -75,7 +75,9 @@ class RowsRun(SavedRows):
         self.going_on = RowsGoingOn(taken, work, store, self.bind, self.files.rows)
         self.slice = self.bind.get("slice", 0) / 1000 or SLICE_SECONDS
         # What changes while the rows run:
-        self.last_retry: Outcome | None = None  #: with which the last of these would have ended its own job
+        self.last_retry: Outcome | None = (
+            None  #: with which the last of `to_retry` would have ended a job of its own
+        )
         self.waiting: list[int] = []  #: positions of open rows that are put off beyond this run
         self.may_delegate: bool | None = None  #: found out when it is asked first
         self.is_over = False
@@ -180,7 +182,7 @@ class RowsRun(SavedRows):
         """Rows that have crashed their workers too often fail unrun."""
         for row in self.open[:]:
             if row in dead:
-                self._note(row, failed_by(self.taken, crashed(dead[row])), 0.0, {})
+                self._note(row, failed_by(self.taken, crashed(dead[row])), 0.0, NOTHING)
                 self.open.remove(row)
 
     async def run(self, host: Host) -> Outcome:
@@ -239,14 +241,14 @@ class RowsRun(SavedRows):
             self.later = [*map(list, halves(self.open)), *self.later]
             self.results.value.calls = self.later
         else:
-            self._note(self.open[0], end, seconds, {})
+            self._note(self.open[0], end, seconds, NOTHING)
         return self._outcome()
 
     def after_overdue_step(self, end_of: Callable[[RowSoFar], Outcome], seconds: float) -> Outcome:
         """Return the outcome of a run that is given up in a step of its row."""
         if self.results.steps is not None:
             for place in self.open:
-                self._note(place, end_of(self.results.steps.row(place)), seconds, {})
+                self._note(place, end_of(self.results.steps.row(place)), seconds, NOTHING)
         return self._outcome()
 
     def broken_off(self, outcome: Outcome) -> Outcome:
@@ -263,7 +265,7 @@ class RowsRun(SavedRows):
         left = [*self.open, *self.going_on.places, *chain(*self.later), *self.waiting]
         return outcome._replace(rows=self.results.left_by(left))
 
-    def _note(self, position: int, end: str | Outcome, seconds: float, spent: Amounts) -> None:
+    def _note(self, position: int, end: End, seconds: float, spent: Amounts) -> None:
         """A row has ended: with the text of its value, or an error."""
         if spent:
             self.results.note_spent(position, spent)

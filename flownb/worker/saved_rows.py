@@ -21,7 +21,9 @@ from flownb.worker.row_runners import RowRunner
 from flownb.worker.row_spending import tell_spent
 from flownb.worker.steps_so_far import StepsSoFar
 
-FEW_ROWS = 4  # among which a slow one counts as all others
+FEW_ROWS = (
+    4  # of which a slow one counts as all others, and each step that takes its time is written down at once
+)
 STEP_SECONDS = 0.05  # that a step takes at least after which the steps that are done are written down at once
 SAVING_SHARE = 0.05  # of the time that writing down steps may take
 
@@ -68,6 +70,7 @@ class SavedRows:
             self.save_steps(steps, time.monotonic())
 
     def save_steps(self, steps: StepsSoFar, now: float) -> None:
+        """Write down the steps that are done, if one took its time; where writing takes long, less often."""
         if steps.is_worth_saving and now >= self.next_save_of_steps:
             steps.is_worth_saving = False
             self.save()
@@ -75,10 +78,12 @@ class SavedRows:
             self.next_save_of_steps = self.saved + (self.saved - now) / SAVING_SHARE
 
     def save(self, *, is_end: bool = False) -> None:
+        """Write down what the rows have come to; at the end of the run in a file, where it is large."""
         part, open, counts = self.results.so_far(self.to_retry)
         self.save_part(self.files.keep(part, open) if is_end else part, counts)
 
     def save_part(self, part: str, counts: Sequence[int]) -> None:
+        """Write down this text of what the rows have come to, and how many of them, and of their steps, have ended."""
         tell_spent(self.taken, self.store, self.results)
         (done, failed, *steps), own = counts, self.of_job.own
         base, id, save = self.taken.base, self.record.id, self.store.jobs.save_rows
@@ -86,6 +91,7 @@ class SavedRows:
         self.results.saved = counts
 
     def write(self, field: str, text: str) -> None:
+        """Write a field of the job, as long as the run counts."""
         base, id, own = self.taken.base, self.record.id, self.of_job.own
         patiently(lambda: self.store.jobs.update(base, id, field, text, own_run=own))
 
