@@ -16,9 +16,8 @@ class Service:
     """The base of background services: subclasses say how to begin and how to end."""
 
     def __init__(self) -> None:
-        self._lock = (
-            threading.RLock()
-        )  # held while the service begins or ends, in whatever thread asks for that
+        # Held while the service begins or ends, in whatever thread asks for that:
+        self._lock = threading.RLock()
         self._running = False  # written under the lock
 
     def _begin(self) -> None:
@@ -74,9 +73,8 @@ class Service:
         self.close()
 
 
-_started: weakref.WeakKeyDictionary[Service, None] = (
-    weakref.WeakKeyDictionary()
-)  # in the order of their starts
+# In the order of their starts:
+_started: weakref.WeakKeyDictionary[Service, None] = weakref.WeakKeyDictionary()
 
 
 @atexit.register

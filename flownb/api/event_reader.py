@@ -46,9 +46,8 @@ class EventReader(threading.Thread):
         self._connection = connection
         self._stream = keys.part(base, "events")
         # By this thread alone:
-        self._position = (
-            "0-0"  # the id of the last event that was given out; by the starting thread before that
-        )
+        # The id of the last event that was given out; by the starting thread before that:
+        self._position = "0-0"
         self._client: Redis | None = None  # read by `end`, in the thread that closes
         self._failures = 0  # of the server, since it last answered
         self._complaints: dict[object, float] = {}  # when (monotonic seconds) each was logged last

@@ -29,9 +29,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.002, 0.25  # between two question
 FIRST_ROUND_SECONDS = 0.2  # of waiting, before the tree is read for what other programs have left unwritten
 PAUSE_GROWTH = 1.3  # each pause is so many times the one before
 SILENCE_SECONDS = 10.0  # of waiting, after which a flow without running jobs is explained
-RECHECK_SECONDS = (
-    1.0  # before a flow is called stuck: jobs move while they are read, a lasting reason is there again
-)
+RECHECK_SECONDS = 1.0  # before a flow is called stuck: jobs move while they are read, a lasting reason stays
 
 
 def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: object) -> Iterator[T]:

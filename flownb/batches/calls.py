@@ -89,9 +89,8 @@ def values_of(returned: Any, index: Any, name: str) -> list[Any]:
 
 def _series(values: list[Any], index: Any, name: str) -> Any:
     array = _array(values)
-    return pd.Series(
-        array, index=index, name=name, dtype=array.dtype
-    )  # else pandas looks for text in objects
+    # Without the dtype pandas looks for text in objects.
+    return pd.Series(array, index=index, name=name, dtype=array.dtype)
 
 
 def _array(values: list[Any]) -> Any:

@@ -49,9 +49,8 @@ def fragments_of(column: pd.Series[Any] | list[Any]) -> list[str]:
     if isinstance(column.array, MASKED):
         return _of_masked(column)
     if isinstance(dtype, pd.ArrowDtype):
-        return _of_objects(
-            column.array.__arrow_array__().to_pylist()
-        )  # as objects lists would be arrays of floats
+        # As objects lists would be arrays of floats.
+        return _of_objects(column.array.__arrow_array__().to_pylist())
     return _of_objects(column.astype(object).tolist())
 
 

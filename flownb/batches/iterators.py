@@ -82,9 +82,8 @@ class _StoredSoFar:
         self._many = read_locations(request.store, request.name) if self._is_known else RowLocations({})
         self._seen, self._seen_before = RowCounts(), RowCounts()  # to tell equal rows from each other
         self._columns: dict[str, None] = {}
-        self._labels: dict[str, Any] | None = (
-            None  # spec of an index of all rows, but its length; None: numbers
-        )
+        # The spec of an index of all rows, without its length; None where rows are numbered.
+        self._labels: dict[str, Any] | None = None
         self._completed = self._failed = self._renewed = 0  # rows that were there already
         self._steps_before: list[int] = []
         self._last: tuple[RowPlan, PlannedJobs] | None = None

@@ -15,9 +15,8 @@ from flownb.wire.records import ACTIVE, COMPLETED, FAILED
 
 PAGE_ROWS = 40
 _STATE_RANKS = {FAILED: 0, ACTIVE: 1, COMPLETED: 3}
-_RANKS = np.array(
-    [*(_STATE_RANKS.get(state, 2) for state in STATE_NAMES), 2], dtype=np.int8
-)  # unread: -1 is the last
+# By the number of a state; -1, of one that is not read, is the last.
+_RANKS = np.array([*(_STATE_RANKS.get(state, 2) for state in STATE_NAMES), 2], dtype=np.int8)
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,8 @@ class RowFacts:
         self._next = 0  # the position from which rows that have not ended are read next
         self._seen_for: dict[str, int] | None = None  # what was counted when all had been looked at
         self._resize(0)
-        self._runs: Numbers | None = (
-            None  # positions of rows that are counted, where some are not: `StoredRows.runs`
-        )
+        # Positions of rows that are counted, where some are not: see `StoredRows.runs`.
+        self._runs: Numbers | None = None
         self.kinds: list[str] = []  #: of errors, by their code
         self._codes: dict[str, int] = {}
         self.newest: deque[int] = deque(maxlen=_MOST_NEW)  #: positions of rows as they were seen to end

@@ -19,9 +19,8 @@ from typing import BinaryIO
 
 LOCK_FILE = "lock"
 LINK_FILE = "server.json"  # names the sockets of the running server; 0600, because of the passwords
-ADMIN = (
-    "flownb-supervisor"  # the user that may all; nobody but the supervisor and who ends an orphan needs it
-)
+# The user that may all; nobody but the supervisor and who ends an orphan needs it:
+ADMIN = "flownb-supervisor"
 LOG_FILE = "server.log"
 DATA_LINK = "data"  # beside the socket: a link to the folder, by which who knows the socket alone finds it
 LONGEST_SOCKET_PATH = 100  # bytes; Linux ends at 107, macOS at 103

@@ -25,9 +25,8 @@ RESTARTS = 5  # this many restarts ...
 RESTARTS_WITHIN = 10.0  # ... in this many seconds are a server that cannot live
 LOG_LIMIT = 1_000_000  # bytes of log kept from one start to the next
 SMALL_FILE = 4_000_000  # bytes of an append-only file that is left as it is
-MOST_FOR_A_BYTE = (
-    2  # bytes of an append-only file for one of memory, above which it is mostly of what was removed
-)
+# Bytes of an append-only file for one of memory, above which it is mostly of what was removed:
+MOST_FOR_A_BYTE = 2
 
 OPTIONS = (
     *("--port", "0", "--unixsocketperm", "700"),

@@ -75,9 +75,8 @@ def listed_against_its_fields(job: JobFacts, context: CheckContext) -> Finding |
 def listed_before_its_children_ended(job: JobFacts, context: CheckContext) -> Finding | None:
     if job.only_list not in _BEFORE_A_RUN or not job.pending:
         return None
-    may_run = (
-        job.started or job.deferred or job.ignored
-    )  # it added them as it ran, or fails, or goes on without
+    # It added them as it ran, or fails, or goes on without them.
+    may_run = job.started or job.deferred or job.ignored
     if may_run or context.is_cancelled(job):
         return None
     what = f"it stands in {job.only_list} before its children have ended"

@@ -113,9 +113,8 @@ class LinkedShape(Shape):
         self._search = ChildSearch(store, self.children_in_pieces)
         self._bases = {keys.base_of(root)}
         self._walk = self._steps([root])
-        self._exploring = (
-            threading.Lock()
-        )  # a live view's reader and a cell may share a handle; held by who walks
+        # A live view's reader and a cell may share a handle; held by who walks:
+        self._exploring = threading.Lock()
 
     def groups(self, parents: Sequence[str]) -> list[list[Group] | None]:
         return [self._groups.get(parent) or None for parent in parents]

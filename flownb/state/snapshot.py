@@ -305,9 +305,8 @@ class _NodeReader:
         for draft in self._drafts:
             for i in draft.opened:
                 state = next(iter(self._drafts[i].states))
-                counts = (
-                    draft.states.items()
-                )  # which were read before: another client may have moved jobs since
+                # The counts were read before: another client may have moved jobs since.
+                counts = draft.states.items()
                 draft.states = _without_zeros({s: max(n - (s == state), 0) for s, n in counts})
 
 

@@ -21,10 +21,8 @@ from flownb.wire.requests import Retry
 from flownb.wire.store import Store
 from flownb.wire.store.limits import IDS_A_READ, JOBS_A_CHANGE, in_pieces
 
-_HELD = (
-    "parent-active",
-    "damaged",
-)  # how an answer begins that says why a job stays, whatever else is retried
+# How an answer begins that says why a job stays, whatever else is retried:
+_HELD = ("parent-active", "damaged")
 _REFUSALS = (*_HELD, "failed-children")
 
 
@@ -101,9 +99,8 @@ def retry_state(store: Store, base: str, state: str, before: int) -> None:
         if done.has_cancelled[flow]:
             flow_state = OwnFlowState(store, flow)
             retry_jobs(store, flow_state, _cancelled_in(store, flow_state))
-    now = store.jobs.read(
-        list(done.refused), ("name",)
-    )  # a parent waits again once its children were retried
+    # Read anew: a parent waits again once its children were retried.
+    now = store.jobs.read(list(done.refused), ("name",))
     _raise_refused(store, [(job.key, done.refused[job.key]) for job in now if job and job.state == state])
 
 

@@ -136,11 +136,8 @@ class Task(Generic[Parameters, Returned]):
         return self.name if self._origin is None else (_task_of, (self.__module__, self.name))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            **vars(self),
-            "_origin": None,
-            "weights": None,
-        }  # what a call weighs is told before it travels
+        # What a call weighs is told before it travels.
+        return {**vars(self), "_origin": None, "weights": None}
 
     @property
     def is_importable(self) -> bool:

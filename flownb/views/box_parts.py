@@ -29,11 +29,8 @@ _WIDTHS = {
     **dict.fromkeys("#+<=>^~w&OQ", 0.84),
     **dict.fromkeys("mMW@%…", 1.0),
 }
-_UPPER_WIDTH, _OTHER_WIDTH, _FOREIGN_WIDTH = (
-    0.76,
-    0.64,
-    0.84,
-)  # of capitals, other letters of ASCII, all others
+_UPPER_WIDTH, _OTHER_WIDTH = 0.76, 0.64  # of capitals, of other letters of ASCII
+_FOREIGN_WIDTH = 0.84  # of all others
 _BOLD = 1.12  # times as wide: names are
 
 

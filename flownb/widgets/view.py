@@ -199,9 +199,8 @@ class FlowView(anywidget.AnyWidget):
             answer = {"error": str(problem)}
         except Exception as problem:
             answer = {"error": f"{type(problem).__name__}: {problem}"}
-        took_ms = round(
-            1000 * (time.perf_counter() - began)
-        )  # a page asks again the later, the longer it took
+        # A page asks again the later, the longer it took.
+        took_ms = round(1000 * (time.perf_counter() - began))
         self.send({"answer": message.get("number"), "took": took_ms, **answer})
 
     def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,9 +30,8 @@ LIBRARY = "lib"  #: the folder of what scripts share
 _TAGS = ("keys", "args", "returns", "errors", "use", "touches")
 _TAG_LINE = re.compile(rf"^-- @({'|'.join(_TAGS)})(?: +(.+))?$", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_]\w*")
-_TOP_LEVEL = re.compile(
-    r"^local (function )?(\w+(?:, \w+)*)", re.MULTILINE
-)  # declares names for the whole source
+# Declares names for the whole source:
+_TOP_LEVEL = re.compile(r"^local (function )?(\w+(?:, \w+)*)", re.MULTILINE)
 _RECORD_LINE = re.compile(r"^-- @(row|map) +(\w+) (.+)$", re.MULTILINE)
 
 # Arguments travel as one MessagePack map and so does the answer: names on both sides, one string on

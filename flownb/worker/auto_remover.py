@@ -25,9 +25,8 @@ class AutoRemover(Middleware):
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
-        self._thread: threading.Thread | None = (
-            None  # the pump's thread writes; `on_stop` reads after its end
-        )
+        # The pump's thread writes it; `on_stop` reads it after its end:
+        self._thread: threading.Thread | None = None
 
     def on_start(self, settings: WorkerSettings) -> None:
         connection = settings.connection

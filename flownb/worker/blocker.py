@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flownb.worker")
 
-SLEEP_SECONDS = (
-    30.0  # of one sleep on the server; the next follows at once, as the sweeps look for jobs anyway
-)
+# Of one sleep on the server; the next follows at once, as the sweeps look for jobs anyway:
+SLEEP_SECONDS = 30.0
 PAUSE_AFTER_ERROR = 0.2  # seconds
 
 

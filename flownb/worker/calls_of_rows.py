@@ -27,9 +27,8 @@ from flownb.worker.run_outcomes import failed, held, outcome_of_error, rate_limi
 
 #: of a row: its position; the JSON text of its value, or what its error means; its share of the call's seconds
 End = tuple[int, str | Outcome, float]
-_OF_ALL_ROWS = frozenset(
-    {"cancelled", "crashed"}
-)  # why a call has failed that is not made again with half of its rows
+# Why a call has failed that is not made again with half of its rows:
+_OF_ALL_ROWS = frozenset({"cancelled", "crashed"})
 _MOST_KNOWN = 1000  # flows whose index is remembered
 
 

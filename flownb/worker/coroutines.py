@@ -79,9 +79,8 @@ class Coroutines:
         self.width = width
         self._of = worker
         self._loop = worker.running.loop
-        self._waiting: deque[Held] = (
-            deque()
-        )  # the pump's thread adds at one end, the loop takes from the other
+        # The pump's thread adds at one end, the loop takes from the other:
+        self._waiting: deque[Held] = deque()
         self._running: set[Held] = set()  # the loop's alone
         self._asked_at: float | None = None  # since when the loop is to begin some; the loop takes it away
 

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-_CODE = (
-    "import sys; sys.path += sys.argv[2:]; from {0} import main; main()"  # the first argument is PYTHONPATH
-)
+# The first argument is PYTHONPATH.
+_CODE = "import sys; sys.path += sys.argv[2:]; from {0} import main; main()"
 
 
 def start_python(

@@ -54,9 +54,8 @@ class LeaseKeeper:
         with self._lock:
             if queue not in self._watched:
                 self._watched[queue] = address
-                self._send(
-                    {"watch": queue.__dict__, "address": address}
-                )  # one that starts now is told of all
+                # A keeper that starts now is told of all.
+                self._send({"watch": queue.__dict__, "address": address})
 
     def forget(self, token: str) -> None:
         """Renew nothing for a worker that has closed: it holds no job any more."""

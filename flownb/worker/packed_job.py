@@ -174,9 +174,8 @@ def _store(address: str, prefix: str) -> Store:
     return Store(Connection.client_from_address(json.loads(address)), prefix)
 
 
-_of_thread = (
-    threading.local()
-)  # its loop, from its first coroutine on: what one of them loads is there for the next
+# Its loop, from its first coroutine on: what one of them loads is there for the next.
+_of_thread = threading.local()
 
 
 def _wait_for(awaitable: Any) -> Any:

@@ -84,14 +84,12 @@ class Pump:
         self.hooks = Hooks(middleware)
         self._inbox: SimpleQueue[Message] = SimpleQueue()  # all threads put, the pump's thread gets
         self._calls = 0  # written by the pump's thread
-        self._next_beginning: float | None = (
-            None  # monotonic time at which one is to be told; the pump's thread
-        )
+        # Monotonic time at which one is to be told; written by the pump's thread:
+        self._next_beginning: float | None = None
         self._stopping = False  # written by the pump's thread
         self._is_paused = is_paused
-        self._is_idle = (
-            threading.Event()
-        )  # a paused worker holds no job; `pause` clears it, the pump's thread sets it
+        # A paused worker holds no job; `pause` clears it, the pump's thread sets it:
+        self._is_idle = threading.Event()
         self._calls_end = math.inf  # monotonic time, of a worker that closes; written by the pump's thread
         self._latest_end = math.inf  # of the grace; `hurry` writes it, the pump's thread reads it
 

@@ -17,9 +17,8 @@ from flownb.wire.amounts import Amounts
 from flownb.wire.outcomes import Outcome
 from flownb.worker.shared_file import open_shared_file
 
-_BEGUN, _LIMIT, _END = range(
-    3
-)  # words: rows that have begun; rows that may begin; bytes of the file that are written
+# Words: rows that have begun; rows that may begin; bytes of the file that are written.
+_BEGUN, _LIMIT, _END = range(3)
 _WORD = 8  # bytes
 _HEADER = 3 * _WORD
 _FIRST_SIZE = 1 << 16  # bytes of the file; it grows as rows return more

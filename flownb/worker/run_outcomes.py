@@ -38,9 +38,8 @@ from flownb.worker.retry_policy import FailedRun, NoAttempt, RetryPolicy
 from flownb.worker.weighing import Weighed
 from flownb.worker.work import options_of
 
-MOST_UNCHARGED = (
-    20  # starts of a job beyond its attempts, after which not finding a server is a failed attempt
-)
+# Starts of a job beyond its attempts, after which not finding a server is a failed attempt:
+MOST_UNCHARGED = 20
 AWAY = ("BUSY ", "MASTERDOWN ")  # how a server begins that refuses everything for a while
 
 SETUP = "setup"  # why a run was returned: the task cannot run here

@@ -21,9 +21,8 @@ from flownb.worker.row_runners import RowRunner
 from flownb.worker.row_spending import tell_spent
 from flownb.worker.steps_so_far import StepsSoFar
 
-FEW_ROWS = (
-    4  # of which a slow one counts as all others, and each step that takes its time is written down at once
-)
+# Of so few rows a slow one counts as all others, and each step that takes its time is written down at once:
+FEW_ROWS = 4
 STEP_SECONDS = 0.05  # that a step takes at least after which the steps that are done are written down at once
 SAVING_SHARE = 0.05  # of the time that writing down steps may take
 

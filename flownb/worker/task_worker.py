@@ -267,9 +267,8 @@ class _KernelWorker(TaskWorker):
         refused = self._code.register()
         self._added.give_concurrency([queue] if queue not in refused else [])
         if queue in refused and any(map(is_of_a_cell, registry.tasks(queue))):
-            raise FlowError(
-                refused[queue]
-            )  # an import goes on: it may need no more than other tasks of its module
+            # An import goes on: it may need no more than other tasks of its module.
+            raise FlowError(refused[queue])
         self._go_on_with(queue)
 
 

@@ -37,14 +37,8 @@ class ComparedValues(NamedTuple):
     marked: bool  #: what was looked for is in it
 
 
-_NOTHING = (
-    False,
-    False,
-    False,
-    False,
-    0,
-    False,
-)  # of a parent whose keys have other types: its own facts say so
+# Of a parent whose keys have other types: its own facts say so.
+_NOTHING = (False, False, False, False, 0, False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
