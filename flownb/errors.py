@@ -21,7 +21,7 @@
      │   └─ ParentJobCannotBeReplaced
      ├─ FlowFailed                      what `result()` raises
      ├─ FlowPaused                      what `results()` raises where a brake has paused the batch
-    ├─ FlowStuck                       what `wait()` raises for a flow that cannot end
+     ├─ FlowStuck                       what `wait()` raises for a flow that cannot end
      ├─ JobCrashed                      an attempt whose process died
      ├─ JobTimeout                      an attempt that ran past its `timeout`
      ├─ UnrecoverableError              raised by a processor: no further attempt
@@ -35,9 +35,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-MOST_CHARACTERS = (
-    500  #: of a message; what stands in the middle is left out: the place is first, the remedy last
-)
+#: of a message; what stands in the middle is left out: the place is first, the remedy last
+MOST_CHARACTERS = 500
 _HEAD_CHARACTERS = 320  #: of a message that is cut
 
 

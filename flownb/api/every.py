@@ -25,7 +25,7 @@ from flownb.wire import codec, keys
 from flownb.wire.requests import ScheduledJob
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import number
-from flownb.wire.store.schedules import CHANGED, TAKEN
+from flownb.wire.store.schedules import CHANGED, STORED, TAKEN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,7 +207,7 @@ def _upsert(store: Store, name: str, timing: Timing, own: dict[str, str]) -> str
     before: int | None = None
     stored: dict[str, str] = {}
     former: dict[str, str] = {}
-    while answer != "stored":
+    while answer != STORED:
         if answer == CHANGED:  # by another caller, or by a worker at a tick
             before = store.schedules.read_due(base, name)
             stored = {} if before is None else store.schedules.read(base, name)

@@ -36,6 +36,9 @@ _T = TypeVar("_T")
 class Flow(Generic[Value]):
     """A stored flow. It lives on the server: any number of handles, in any process, show the same one.
 
+    Once it was removed, `jobs` and `timeline` are empty, `remove` has nothing to do, and what else asks the server for
+    it raises `JobMissing`.
+
     >>> flow = add({"name": "total", "queueName": "doc-totals"})
     >>> flow.progress().fraction
     0.0
@@ -100,8 +103,6 @@ class Flow(Generic[Value]):
 
     def resume(self) -> Self:
         """Let the jobs of a paused flow start again, where they stood in line; return the flow.
-
-        Raises `JobMissing` once the flow was removed, as `pause` does.
 
         >>> add({"name": "total", "queueName": "doc-flows"}).pause().resume().progress().paused is None
         True
@@ -182,8 +183,6 @@ class Flow(Generic[Value]):
 
     def progress(self) -> Progress:
         """Return counts over the whole tree; one small read, whatever the size of the flow.
-
-        Raises `JobMissing` once the flow was removed.
 
         >>> add({"name": "total", "queueName": "doc-flows"}).progress()
         Progress(completed=0, failed=0, active=0, total=1, fraction=0.000)

@@ -62,8 +62,8 @@ class JobChanges:
         A running function is told by `is_cancelled`, and by `Cancelled` from its next `update_progress`, `log` or
         `update_data`; what it returns all the same is its value, and it gets no further attempt: where it would have
         one, it has failed with this run. What its parents make of it is what they make of a failure. A root is
-        cancelled with its flow, as by `Flow.cancel`.
-        The next job of a job scheduler is refused: without it the schedule would end.
+        cancelled with its flow, as by `Flow.cancel`. Raises `FlowError` for the next job of a job scheduler: without it
+        the schedule would end.
 
         >>> job = Queue("doc-cancelled-jobs").add("mail")
         >>> job.cancel(), job.cancel(), job.get_state()

@@ -30,7 +30,8 @@ class JobSchedulers(QueuePart):
         """Add jobs one after the other, or change how the scheduler of this id does; return the next job.
 
         `repeat` has ``every`` (a duration; a bare number is BullMQ's ms) or ``pattern`` (a cron line, with ``tz``), and
-        ``limit startDate endDate offset immediately``. `template` is what the jobs are: ``name data opts``.
+        ``limit startDate endDate offset immediately``. `template` is what the jobs are: ``name data opts``. Raises
+        `FlowError` or `OptionError` before anything is written, also for an ``endDate`` that is over.
 
         >>> queue = Queue("doc-scheduled")
         >>> queue.upsert_job_scheduler("nightly", {"pattern": "0 6 * * *", "tz": "UTC"}, {"name": "report"})

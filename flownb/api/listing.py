@@ -73,15 +73,17 @@ def flows(
 ) -> pd.DataFrame:
     """List the flows on the server, the newest first: flow name state completed failed total age_s why spent.
 
-    A DataFrame, one row a flow. `flow` is what `attach` takes. `why` says of a failed flow what failed it, of one that
-    has not ended what keeps it, as far as its counts and queues tell; `explain` looks at each job. `spent` is in words
-    what `spend` was told. Of a name the newest flow is listed, which
-    `attach` finds; ``state="older"`` lists those that had the name before, which are removed with it. `queue` keeps the
-    flows with a job in that queue, and adds those that other programs put there, as far as the newest 250 jobs of each
-    of its states belong to them; jobs without parent and children are no flows. `state` is one of BullMQ's states, of
-    the root, or ``failing``, ``cancelled`` or ``older``. Nothing is searched for but in the index of flownb's flows and
-    in the queue's own lists. What other programs' workers did is known of the first 100 that have not ended. A flow of
-    which something cannot be read is `damaged`; `why` and `doctor` say what.
+    A DataFrame, one row a flow, `limit` at most. `flow` is what `attach` takes. `why` says of a failed flow what failed
+    it, of one that has not ended what keeps it, as far as its counts and queues tell; `explain` looks at each job.
+    `spent` is in words what `spend` was told, `age_s` in seconds.
+
+    Of a name the newest flow is listed, which `attach` finds; ``state="older"`` lists those that had the name before,
+    which are removed with it. `queue` keeps the flows with a job in that queue, and adds those that other programs put
+    there, as far as the newest 250 jobs of each of its states belong to them; jobs without parent and children are no
+    flows. `state` is one of BullMQ's states, of the root, or ``failing``, ``cancelled`` or ``older``. Nothing is
+    searched for but in the index of flownb's flows and in the queue's own lists. What other programs' workers did is
+    known of the first 100 that have not ended. A flow of which something cannot be read is `damaged`; `why` and
+    `doctor` say what.
 
     >>> flow = add({"name": "total", "queueName": "doc-listed"})
     >>> flows(queue="doc-listed")[["name", "state", "total", "why"]]

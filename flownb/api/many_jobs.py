@@ -76,8 +76,9 @@ class ManyJobs(QueuePart):
     def retry_jobs(self, state: str = FAILED, timestamp: datetime | None = None) -> None:
         """Run all failed (or completed) jobs again, as `Job.retry`; those only that ended until `timestamp`.
 
-        What stands above a job waits for it again, up to the root. Raises `FlowError`, once the others wait again, when
-        some cannot run: their children failed them (retry those, or the flow), or a job above them runs.
+        `timestamp` is a datetime with a time zone; without one, now. What stands above a job waits for it again, up to
+        the root. Raises `FlowError`, once the others wait again, when some cannot run: their children failed them
+        (retry those, or the flow), or a job above them runs.
 
         >>> queue = Queue("doc-retried")
         >>> job = queue.add("mail")

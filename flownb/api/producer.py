@@ -130,10 +130,11 @@ class FlowProducer:
     def get_flow(
         self, queue: str, id: str, *, depth: int = 10, max_children: int = 20
     ) -> dict[str, Any] | None:
-        """Return a job and so many levels below it as ``{"job": Job, "children": [...]}``; None where it is gone.
+        """Return a job and what is below it as ``{"job": Job, "children": [...]}``; None where it is gone.
 
-        Of each parent up to `max_children` that completed, and as many that are pending, that failed it and that it
-        ignores. ``attach("queue:id")`` is a handle of the whole tree.
+        `depth` is how many levels are read, the job's own among them. Of each parent up to `max_children` that
+        completed, and as many that are pending, that failed it and that it ignores. ``attach("queue:id")`` is a handle
+        of the whole tree.
 
         >>> load = {"name": "load", "queueName": "doc-loads"}
         >>> flow = FlowProducer().add({"name": "sum", "queueName": "doc-sums", "children": [load]})

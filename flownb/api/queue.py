@@ -45,6 +45,7 @@ class Queue(ManyJobs, QueueLimits, JobSchedulers):
         With `deduplication` (``id``, and ``ttl extend replace reschedule keepLastIfActive`` as in BullMQ) a job is
         added only where none of this id is in line; else the one that is there is returned. With `parent` (a `Job`, or
         ``queue:id``) that job waits for this one too; what a failure means is BullMQ's: without a policy it waits on.
+        Raises `FlowError` or `OptionError` before anything is written, and `JobMissing` for a parent that is gone.
 
         >>> Queue("doc-mails").add("welcome", {"to": "ada@example.org"}, {"delay": 60_000})
         Job('welcome' in 'doc-mails')
@@ -68,7 +69,8 @@ class Queue(ManyJobs, QueueLimits, JobSchedulers):
     def add_bulk(self, jobs: Iterable[Mapping[str, Any]]) -> list[Job]:
         """Add many jobs (dicts of name, data and opts), in order; all are checked before the first write.
 
-        Their `opts` may hold ``deduplication`` and ``parent`` as well.
+        Their `opts` may hold ``deduplication`` and ``parent`` as well. What is raised is as by `add`, with the place
+        in the list.
 
         >>> Queue("doc-mails").add_bulk([{"name": "welcome"}, {"name": "bye", "opts": {"priority": 5}}])
         [Job('welcome' in 'doc-mails'), Job('bye' in 'doc-mails')]
