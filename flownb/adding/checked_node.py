@@ -58,9 +58,8 @@ class NodeChecker:
         return job, node.bind, children
 
     def _base_of(self, node: Node) -> str:
-        if type(node.queue) is str and (
-            node.prefix is None or type(node.prefix) is str
-        ):  # others may have no hash
+        # Names of other types may have no hash.
+        if type(node.queue) is str and (node.prefix is None or type(node.prefix) is str):
             known = self._bases.get((node.prefix, node.queue))
             if known is not None:
                 return known

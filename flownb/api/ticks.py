@@ -27,9 +27,8 @@ def add_flow_of_tick(job: Job) -> dict[str, str]:
     following = store.schedules.read_due(base, name)
     if following == number(due):  # the server was away when this job was taken
         raise FlowError(f"the tick after this one of schedule {name!r} is not stored yet")
-    if (
-        following is not None and following <= store.server.read_time()
-    ):  # it was taken, given back, and waited long
+    # It was taken, given back, and waited long.
+    if following is not None and following <= store.server.read_time():
         return {"left_out": "the tick after it is due, too"}
     timing = Timing.of_stored(store.schedules.read(base, name))
     try:

@@ -86,9 +86,8 @@ class BatchRequest:
     weigh: RowWeights = NO_WEIGHTS
     concurrency: int | None = None  #: how many rows run at a time
     name: str = ""
-    earlier: Mapping[str, Any] = dataclasses.field(
-        default_factory=dict
-    )  #: spec of the newest batch of this name
+    #: spec of the newest batch of this name
+    earlier: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     twin: Twin | None = None  #: why the name is not the one that the rows alone would give
     salts: tuple[
         str, ...

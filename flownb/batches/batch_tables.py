@@ -44,9 +44,8 @@ def table(stored: StoredBatch) -> Any:
     whole, source = whole_table(stored), stored.source
     if source is None or source.native is None:
         return of_kind(stored, whole)
-    if stored.spec.get("yields") or len(whole) < len(
-        source.frame
-    ):  # items have lines, or rows went with their group
+    # Items have lines of their own, or rows went with their group.
+    if stored.spec.get("yields") or len(whole) < len(source.frame):
         return of_kind(stored, whole)
     return frame_kinds.beside(source.native, source.kind, whole.iloc[:, len(source.frame.columns) :])
 

@@ -38,9 +38,8 @@ class Row:
     traceback: str | None = None  #: of its last failed attempt, if tracebacks were asked for
     version: str | None = None  #: of a row that has ended: name of the code that ran it
     spent: Amounts | None = None  #: over all its attempts so far
-    partial: str | None = (
-        None  #: JSON list of what steps have returned, of a row that is not through all of them
-    )
+    #: JSON list of what steps have returned, of a row that is not through all of them
+    partial: str | None = None
     step_ms: Sequence[int | None] = ()  #: how long its steps took last, as far as they are known
     step_spent: Sequence[Amounts] = ()  #: what its steps have spent, as far as it is known which one did
 

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_A_TIME = 10_000  #: rows that are turned into text together
 MOST_CHARACTERS = 10_000_000  #: how long the JSON text of one row may be
-MOST_COPIED_CHARACTERS = (
-    1_000_000_000  #: characters of columns with large cells, where each row carries them itself
-)
+#: characters of columns with large cells, where each row carries them itself
+MOST_COPIED_CHARACTERS = 1_000_000_000
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,14 +47,12 @@ class Rows:
     index_spec: Mapping[str, Any]  #: from which, with the labels, the index is made again
     labels: list[Any]  #: of the index, as JSON values; empty where the spec says them all
     ids: list[str] = field(default_factory=list)  #: of the rows, once the batch has a name
-    ids_before: list[str] = field(
-        default_factory=list
-    )  #: in the newest batch of the name, if that had other steps
+    #: in the newest batch of the name, if that had other steps
+    ids_before: list[str] = field(default_factory=list)
     groups: Groups | None = None
     by: tuple[str, ...] = ()
-    group_index: Mapping[str, Any] | None = (
-        None  #: the groups' labels and a spec of an index: the columns' dtypes
-    )
+    #: the groups' labels and a spec of an index: the columns' dtypes
+    group_index: Mapping[str, Any] | None = None
     whole_row: bool = False  #: the columns stand one level down, in ``row``
     refers: bool = True  #: large cells stand in `large`, and references to them in the texts
     large: Mapping[str, str] = field(default_factory=dict)  #: JSON texts by digest

@@ -16,9 +16,8 @@ ROWS_TOGETHER = 50_000  #: rows that are held as objects before they are packed
 
 NOTHING: Any = object()  #: the value of a row that has none
 
-Named = (
-    str | tuple[str, ...]
-)  #: what a value is called that is no dict: after the task, or the steps of a list
+#: what a value is called that is no dict: after the task, or the steps of a list
+Named = str | tuple[str, ...]
 
 _MOST_APART = 50  # columns that pandas does not put together, with a copy: of more than a hundred it warns
 

@@ -71,9 +71,8 @@ class Reasons:
     """Collects reasons, and knows by which way each job was reached from the root."""
 
     def __init__(self, root: str, name: str) -> None:
-        self.parent_of: dict[str, str | None] = {
-            root: None
-        }  #: of each job that was reached, its parent on the way
+        #: of each job that was reached, its parent on the way
+        self.parent_of: dict[str, str | None] = {root: None}
         self.names: dict[str, str] = {root: name}  #: of each job whose record was read
         self._collected: dict[tuple[str, str], _Collected] = {}
 

@@ -85,9 +85,8 @@ class _Draft:
     optional: bool
     count: int = 1  #: jobs, or their rows
     states: dict[str, int] = field(default_factory=dict)
-    jobs: dict[str, int] = field(
-        default_factory=dict
-    )  #: of a folded node: its jobs' states, as the parent counts them
+    #: of a folded node: its jobs' states, as the parent counts them
+    jobs: dict[str, int] = field(default_factory=dict)
     rows: int | None = None  #: of a folded node whose jobs hold many rows: all of them
     opened: list[int] = field(default_factory=list)  #: of a folded node: nodes drawn one by one instead
     children: list[int] = field(default_factory=list)
@@ -133,9 +132,8 @@ class _NodeReader:
         self._drafts: list[_Draft] = []
         self._position_of: dict[str, int] = {}  # job -> its node
         self._rest_of_queue: dict[str, int] = {}  # queue -> its node below folded nodes
-        self.shared_stages: set[str] = (
-            set()
-        )  #: queues whose rows are counted together and drawn in several nodes
+        #: queues whose rows are counted together and drawn in several nodes
+        self.shared_stages: set[str] = set()
 
     def read(self) -> tuple[Node, ...]:
         """Return the nodes, the root first."""

@@ -44,9 +44,8 @@ class FlowView(anywidget.AnyWidget):
     nodes = traitlets.Dict().tag(sync=True)  #: what the boxes say now
     head = traitlets.Dict().tag(sync=True)  #: name, state, counts
     failures: Any = traitlets.List().tag(sync=True)  #: failed jobs by the kind of their error
-    seen_all = traitlets.Bool(False).tag(
-        sync=True
-    )  #: has each row been read once? What fails from then on is new
+    #: has each row been read once? What fails from then on is new
+    seen_all = traitlets.Bool(False).tag(sync=True)
     beat = traitlets.Dict().tag(sync=True)  #: the server's time (ms) at the last sign of life
     # Written once.
     badges = traitlets.Dict(live.badges()).tag(sync=True)

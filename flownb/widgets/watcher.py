@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 FASTEST_SECONDS, SLOWEST_SECONDS = 0.25, 5.0  #: between two polls of a flow
-SILENCE_SECONDS = (
-    75.0  #: after which a view no page speaks of is polled no more; hidden pages speak once a minute
-)
+#: after which a view no page speaks of is polled no more; hidden pages speak once a minute
+SILENCE_SECONDS = 75.0
 OUT_OF_SIGHT_SECONDS = 12.0  #: after which a view that no page has in sight is polled as seldom as can be
 LAST_LOOK_SECONDS = 1.0  #: that a cell's end waits for the views to see what the cell has done
 _SLOWDOWN = 1.5  # from one poll without a change to the next

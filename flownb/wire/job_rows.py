@@ -21,9 +21,8 @@ class JobDetails(NamedTuple):
     lifo: bool = False
     has_children: bool = False
     bind: str | None = None  #: how a task's parameters are filled, as JSON
-    flow_prefix: str | None = (
-        None  #: ``<prefix>:`` of the flow's record, where the job lives under another one
-    )
+    #: ``<prefix>:`` of the flow's record, where the job lives under another one
+    flow_prefix: str | None = None
     keep: str | None = None  #: which removals the job asks for, as JSON
     weights: str | None = None  #: what it weighs in units that its queue limits: ``tokens=12 usd=0.5``
 

@@ -40,9 +40,8 @@ class RowsValue:
     """What each row has spent, over all its attempts; of rows that have spent something."""
     step_spent: dict[int, list[dict[str, int]]] = field(default_factory=dict)
     """Of that, what each of its steps has spent in runs of this job; of rows with several."""
-    due: dict[int, int] = field(
-        default_factory=dict
-    )  #: of open rows that are put off: not to be run before (ms)
+    due: dict[int, int] = field(default_factory=dict)
+    """Of open rows that are put off: not to be run before (ms)."""
     rest: int | None = None
     """The rows behind these have been handed on: to jobs ``<id>-1``, ``<id>-2``, ... of so many rows each."""
     moved: list[tuple[str, list[int]]] = field(default_factory=list)

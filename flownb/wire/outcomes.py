@@ -34,18 +34,16 @@ class Outcome(NamedTuple):
     why: str | None = None  #: failed: what ended it for good; the field `why` of the job
     delay: float = 0  #: retry, put_off: ms until the job is due
     lifo: bool = False  #: retry: to the head of the line
-    hold: float | None = (
-        None  #: returned: the whole queue starts nothing for so many ms; 0: nobody said for how long
-    )
+    #: returned: the whole queue starts nothing for so many ms; 0: nobody said for how long
+    hold: float | None = None
     eager: Sequence[str] = ()  #: parked: children that end the wait when they fail
     retention: Retention | None = None
     rows: Sequence[int] | None = None
     """Of a many-row job: rows done, and failed for good, in this run; behind that, where they have steps, how many have
     done each step, then how many have failed at each."""
     version: str | None = None  #: completed, failed: name of the code that ran; the field `cv` of the job
-    ran: int | None = (
-        None  #: ms since the function was called, of a job taken ahead; unbegun: since it was taken; None: 0
-    )
+    #: ms since the function was called, of a job taken ahead; unbegun: since it was taken; None: 0
+    ran: int | None = None
     printed: Sequence[str] | None = None  #: lines that the function has printed, for the job's log
     keep_logs: int | None = None  #: with lines: so many of the log, the newest; None: all
     spent: Sequence[str | int] | None = None  #: what the run has spent, see `amounts.flat`

@@ -9,11 +9,8 @@ from typing import Any
 from flownb.wire.amounts import PARTS, Amounts
 
 BY_HAND = "1"
-BUDGET, MAX_FAILURES, PILOT = (
-    "budget",
-    "max_failures",
-    "pilot",
-)  #: the brakes, by the parameters that set them
+#: the brakes, by the parameters that set them
+BUDGET, MAX_FAILURES, PILOT = "budget", "max_failures", "pilot"
 _MARK = '{"brake":'
 
 

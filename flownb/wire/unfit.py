@@ -63,9 +63,8 @@ def _reason(error: Exception) -> str:
         return "holds text that is not Unicode (a lone surrogate); encode it first"
     if isinstance(error, RecursionError) or "Circular" in said:
         return "holds itself; break the circle"
-    if (
-        isinstance(error, TypeError) and said.isidentifier()
-    ):  # the codec names the kind of what it does not know
+    # The codec names the kind of what it does not know.
+    if isinstance(error, TypeError) and said.isidentifier():
         return f"{with_article(said)} is not JSON; {_HINTS.get(said, 'pass text, numbers, lists or dicts')}"
     if isinstance(error, ValueError) and ("digits" in said or "too large" in said):
         return "a whole number of so many digits is not read as JSON; pass it as text"

@@ -139,9 +139,8 @@ class Coroutines:
         except Exception as error:
             of.tell((held, failed_as_stored(held.taken, error), 0.0))
             return
-        if not work.runs_in_loop(
-            held.taken
-        ):  # it did, when it was looked at; an older version may be another
+        # It did, when it was looked at; an older version may be another.
+        if not work.runs_in_loop(held.taken):
             of.tell(held)
             return
         for before_run in of.hooks.before_run:

@@ -59,9 +59,8 @@ class HeldPage:
     """One a process. The pumps take and free entries; a slot writes to that of the job it runs."""
 
     def __init__(self, fd: int | None = None) -> None:
-        self.fd = (
-            open_shared_file("flownb-held", ENTRIES * ENTRY_BYTES) if fd is None else fd
-        )  #: the keeper inherits it
+        #: the keeper inherits it
+        self.fd = open_shared_file("flownb-held", ENTRIES * ENTRY_BYTES) if fd is None else fd
         self._map = mmap.mmap(self.fd, ENTRIES * ENTRY_BYTES)
         self._words = memoryview(self._map).cast("q")
         # Pumps of several workers take from it and put back, the last one first: both are atomic.

@@ -211,9 +211,8 @@ class _KeeperThread:
         """Do nothing: what stops this process stops the keeper."""
 
     def send(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # it has just ended: the next check starts another and tells it everything
+        # It may have just ended: the next check starts another and tells it everything.
+        with contextlib.suppress(OSError):
             os.write(self._pipe, _line(message))
 
     def close(self) -> None:

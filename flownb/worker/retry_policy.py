@@ -56,9 +56,8 @@ class RetryPolicy(Protocol):
 class BackoffRetry:
     """BullMQ's policy: as many attempts as the job's options say, after the wait that their backoff says."""
 
-    retry_on: Classes | Judge | None = (
-        None  #: only these are worth another attempt, or those of which it says so
-    )
+    #: only these are worth another attempt, or those of which it says so
+    retry_on: Classes | Judge | None = None
     ask: AskForBackoff | None = None  #: for jobs whose backoff is of type ``custom``
 
     def next_attempt(self, run: FailedRun) -> int | NoAttempt:

@@ -51,9 +51,8 @@ class RowRunner:
     notes_at_once = False  #: is a step noted where it runs, as it ends, and not when another process tells?
 
     def __init__(self) -> None:
-        self.lock = (
-            threading.Lock()
-        )  #: for what `run` changes, and `take_rest` and `note_ended` change as well
+        #: for what `run` changes, and `take_rest` and `note_ended` change as well
+        self.lock = threading.Lock()
 
     def begin(self, rows: RowsToRun) -> None:
         """Make ready to run these rows."""

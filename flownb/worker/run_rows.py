@@ -75,9 +75,8 @@ class RowsRun(SavedRows):
         self.going_on = RowsGoingOn(taken, work, store, self.bind, self.files.rows)
         self.slice = self.bind.get("slice", 0) / 1000 or SLICE_SECONDS
         # What changes while the rows run:
-        self.last_retry: Outcome | None = (
-            None  #: with which the last of `to_retry` would have ended a job of its own
-        )
+        #: with which the last of `to_retry` would have ended a job of its own
+        self.last_retry: Outcome | None = None
         self.waiting: list[int] = []  #: positions of open rows that are put off beyond this run
         self.may_delegate: bool | None = None  #: found out when it is asked first
         self.is_over = False

@@ -78,9 +78,8 @@ class Running:
     store: Store
     make_runner: Callable[[], Runner]  #: for each thread
     loop: Loop
-    is_async: Callable[
-        [Taken], bool
-    ]  #: is a job's function, by all that is known before it begins, a coroutine's?
+    #: is a job's function, by all that is known before it begins, a coroutine's?
+    is_async: Callable[[Taken], bool]
 
 
 class SlotsOfWorker:

@@ -97,9 +97,8 @@ class StepCalls(RowsWithSteps):
                 now = clock()
                 spent = self.account.take_row() if self.account.of_row else NOTHING
                 write_down = self._note_step(position, end, now - began, spent)
-                if (
-                    write_down and at < work.last_step - 1
-                ):  # a row that goes on in another job is saved with it
+                # A row that goes on in another job is saved with it.
+                if write_down and at < work.last_step - 1:
                     await self._host.aside(write_down)
                     now = clock()
                 began = now

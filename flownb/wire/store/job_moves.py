@@ -15,9 +15,8 @@ class Cleared(NamedTuple):
 
     removed: list[str]  #: ids
     larger: list[str]  #: keys of jobs of flows to which more belongs than themselves; they are there
-    parents: list[
-        str
-    ]  #: keys of those in the same queue that would wait for nobody; their last child is there
+    #: keys of those in the same queue that would wait for nobody; their last child is there
+    parents: list[str]
 
 
 class JobMoves:
