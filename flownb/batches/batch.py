@@ -294,8 +294,9 @@ class Batch(BrakedFlow):
         1      3
         """
         self._connection.ensure_writable()
-        if rows_to_retry.retry_rows(self._stored, self._connection, error=error, rows=rows, step=step):
-            super().retry()
+        self._stored.record_now()
+        self._outcome = None
+        rows_to_retry.retry_rows(self._stored, self._connection, error=error, rows=rows, step=step)
         return self
 
     def to_html(self, path: Any = None) -> str:

@@ -14,16 +14,16 @@ from flownb.errors import OptionError
 
 def retry_rows(
     stored: StoredBatch, connection: Connection, *, error: Any = None, rows: Any = None, step: Any = None
-) -> bool:
-    """Run failed rows again; say whether all are meant, and so what failed above them too."""
+) -> None:
+    """Run failed rows again; where none is named, all of them, and what failed above them."""
     error, step = _error_name(error), _step_name(step, stored)
     braking.begin_run(stored)
     failed, table = read_failures(stored.rows, stored.index, stored.steps)
     if error is None and rows is None and step is None:
         batch_tables.tell_removed(stored, range(len(stored.rows)))
         code_by_now.go_on_with_retry(stored, connection, len(failed))
-        stored.rows.retry(stored.flow_state, failed)
-        return True
+        stored.rows.retry(stored.flow_state, failed, is_all=True)
+        return
     chosen = row_selection.chosen(table, failed, stored.index, error=error, rows=rows, step=step)
     batch_tables.tell_removed(stored, chosen)
     if chosen:
@@ -33,8 +33,7 @@ def retry_rows(
         if step is not None and error is None and rows is None:
             why = f"no row failed at {step}"
         print(f"batch {stored.name!r}: {why}, nothing runs again")
-    stored.rows.retry(stored.flow_state, chosen)
-    return False
+    stored.rows.retry(stored.flow_state, chosen, is_all=False)
 
 
 def _error_name(error: Any) -> str | None:

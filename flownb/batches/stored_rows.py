@@ -215,10 +215,11 @@ class StoredRows:
         """The key of the job that a row is in."""
         return self._located.locations([position])[0][0]
 
-    def retry(self, flow_state: FlowState, positions: Iterable[int]) -> None:
+    def retry(self, flow_state: FlowState, positions: Iterable[int], *, is_all: bool) -> None:
         """Run failed rows again, then what stands above them, once. Raises `FlowError` as `Flow.retry` does.
 
-        Where a many-row job failed as a whole, all its rows that are not done run again.
+        Where these are all that failed, other failed jobs of the flow, such as aggregates, run again with them. Where a
+        many-row job failed as a whole, all its rows that are not done run again.
         """
         located = self._jobs(END_FIELDS).locate(self._located.locations(positions))
         locations = list(dict.fromkeys(located))  # rows of equal arguments, with `unique`, are one
@@ -226,9 +227,9 @@ class StoredRows:
         for key, within in locations:
             if within is not None:
                 rows_of_many.setdefault(key, []).append(within)
-        retry.retry_jobs(
-            self._store, flow_state, list(dict.fromkeys(key for key, _ in locations)), rows_of_many
-        )
+        jobs = list(dict.fromkeys(key for key, _ in locations))
+        again = retry.retry_flow if is_all else retry.retry_jobs
+        again(self._store, flow_state, jobs, rows_of_many)
 
 
 def _values_of(whole: Any, within: list[int]) -> list[Any]:

@@ -53,8 +53,17 @@ def _cancelled_in(store: Store, flow_state: FlowState) -> list[str]:
     return [job.key for job in found if job and job.why == "cancelled"]
 
 
-def retry_flow(store: Store, flow_state: FlowState) -> None:
-    """Run every job of a flow again that failed by itself, from the leaves up."""
+def retry_flow(
+    store: Store,
+    flow_state: FlowState,
+    jobs: Sequence[str] = (),
+    rows: Mapping[str, list[int]] = MappingProxyType({}),
+) -> None:
+    """Run every job of a flow again that failed by itself, from the leaves up; before these, `jobs` with failed rows.
+
+    All are asked for together: of two calls the second would run those again that have failed anew meanwhile. `rows`
+    is as in `retry_jobs`.
+    """
     flow_state.catch_up()
     record = flow_state.record()
     if "stored" not in record and record.get("ended") == CANCELLED:
@@ -70,7 +79,7 @@ def retry_flow(store: Store, flow_state: FlowState) -> None:
         for job, count in zip(failed, counts, strict=True)
         if not count.failed or _are_gone(store, store.children.read_failed(job))
     ]
-    retry_jobs(store, flow_state, own)
+    retry_jobs(store, flow_state, list(dict.fromkeys([*jobs, *own])), rows)
     if "stored" in record:  # what a retry that was cut short has left sealed
         unseal(store, flow_state)
 
@@ -134,7 +143,10 @@ def _ended(store: Store, base: str, state: str, before: int) -> list[str]:
 
 
 def retry_jobs(
-    store: Store, flow_state: FlowState, jobs: Sequence[str], rows: Mapping[str, list[int]] | None = None
+    store: Store,
+    flow_state: FlowState,
+    jobs: Sequence[str],
+    rows: Mapping[str, list[int]] = MappingProxyType({}),
 ) -> None:
     """Run failed jobs of a flow again; those that wait again or run already go on. Raises FlowError for others.
 
@@ -145,7 +157,7 @@ def retry_jobs(
     answers, token = list[str](), secrets.token_hex(8)
     seal = seal_of(store, flow_state) if len(jobs) > JOBS_A_CHANGE else None
     for start in range(0, len(jobs), JOBS_A_CHANGE):
-        answers += _ask(store, jobs[start : start + JOBS_A_CHANGE], token, flow_state.flow, seal, rows or {})
+        answers += _ask(store, jobs[start : start + JOBS_A_CHANGE], token, flow_state.flow, seal, rows)
     if seal:
         unseal(store, flow_state)
     log_flow(

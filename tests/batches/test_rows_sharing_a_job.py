@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import re
 import subprocess
@@ -376,3 +377,29 @@ def test_a_row_that_kills_the_whole_process_each_time_fails_alone(server_folder,
         r"\{700: 'crashed its worker [4-6] times'\}", failed
     )  # in four of which others ran too, perhaps
     assert done == "999"
+
+
+@pytest.mark.parametrize("rows", [10, 150], ids=["one call", "several calls"])
+@pytest.mark.parametrize("rows_per_job", ["auto", 1, 5])
+def test_rows_that_fail_again_at_once_run_once_a_retry(rows, rows_per_job):
+    calls, counting = collections.Counter(), threading.Lock()
+
+    @fn.task(attempts=2)
+    def fails(n):
+        with counting:
+            calls[n] += 1
+        raise ValueError(n)
+
+    @fn.task
+    def total(results):
+        with counting:
+            calls["total"] += 1
+        raise KeyError("total")
+
+    with fn.workers(4):
+        batch = fn.fan_out(range(rows), fails, into=total, rows_per_job=rows_per_job).wait(timeout=60)
+        assert calls == {"total": 1, **dict.fromkeys(range(rows), 2)}
+        batch.retry().wait(timeout=60)
+        assert calls == {"total": 2, **dict.fromkeys(range(rows), 4)}
+        batch.retry(rows=[3]).wait(timeout=60)
+        assert calls == {"total": 3, **dict.fromkeys(range(rows), 4), 3: 6}
