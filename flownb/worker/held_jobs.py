@@ -33,9 +33,29 @@ class HeldJobs:
 
     # ---- handing out --------------------------------------------------------------------------------
 
-    def hand_out(self, fetched: list[Taken]) -> None:
-        """Give jobs to the slots; one whose options cannot be read has failed, and the others run."""
-        now, page = time.monotonic(), keeper.page
+    def hand_out(self, fetched: list[Taken], call: int) -> None:
+        """Give the jobs of a call to the slots; one whose options cannot be read has failed, and the others run.
+
+        All are in the page before the first begins: it may hold the interpreter, and then the keeper gives back the
+        others.
+        """
+        found = self._written_down(fetched)
+        if not keeper.page.end_call(self._worker, call):
+            for held in found:
+                keeper.page.free(held.entry)
+                self.pending.append(unbegun(held.taken, held.held_since))
+            return
+        for held in found:
+            taken = held.taken
+            self.jobs[taken.base, taken.record.id] = held
+            if held.timeout is not None:
+                self._timed.add(held)
+            if taken.is_ahead:
+                self._ahead.append(held)
+            held.lane.put(held)
+
+    def _written_down(self, fetched: list[Taken]) -> list[Held]:
+        now, page, found = time.monotonic(), keeper.page, []
         for taken in fetched:
             try:
                 held = Held(taken, self._lanes.of(taken.base), now)
@@ -43,12 +63,8 @@ class HeldJobs:
                 self.pending.append(failed_as_stored(taken, error))
                 continue
             held.entry = page.add_job(taken.record.key, taken.token, self._worker, held.timeout)
-            self.jobs[taken.base, taken.record.id] = held
-            if held.timeout is not None:
-                self._timed.add(held)
-            if taken.is_ahead:
-                self._ahead.append(held)
-            held.lane.put(held)
+            found.append(held)
+        return found
 
     def waiting(self) -> int:
         """Return how many jobs no slot has started."""

@@ -21,6 +21,9 @@ _WORD = 8  # bytes
 _WORDS = ENTRY_BYTES // _WORD
 _TEXT = 7 * _WORD  # where an entry's text begins
 _STATE, _VALUE, _OWNER, _TAKEN, _SINCE, _TIMEOUT, _LENGTH = range(7)  # words of an entry
+# Of a worker's entry, in place of what those of jobs say: the numbers of the call that its pump makes, of the last one
+# whose jobs are in the page, and of one whose jobs the keeper has given back.
+_ASKED, _HANDED, _CALL_TAKEN = _SINCE, _TIMEOUT, _OWNER
 _AFTER_STATE = struct.Struct(f"6q{ENTRY_BYTES - _TEXT}s")  # an entry from its value on
 _USED = _VALUE  # word of entry 0: entries that are, or were, in use
 SETTLE_SECONDS = 0.002  # far longer than a write of one processor takes to be seen by another
@@ -98,6 +101,19 @@ class HeldPage:
         """The worker looks at its jobs."""
         self._words[worker * _WORDS + _VALUE] = time.monotonic_ns()
 
+    def begin_call(self, worker: int, call: int) -> None:
+        """The worker asks the server for jobs."""
+        self._words[worker * _WORDS + _ASKED] = call
+
+    def end_call(self, worker: int, call: int) -> bool:
+        """Write down that the jobs of a call are in the page, and say whether they may be handed out.
+
+        The keeper writes that it takes them, then looks whether they are here: so one of the two sees the other.
+        """
+        words, at = self._words, worker * _WORDS
+        words[at + _HANDED] = call
+        return words[at + _CALL_TAKEN] != call
+
     def begin(self, number: int, worker: int, *, elsewhere: bool) -> bool:
         """Write down that a job's function is called, and say whether it may be.
 
@@ -137,6 +153,18 @@ class HeldPage:
         ]
         words[worker * _WORDS + _TAKEN] = 0
         return waiting
+
+    def open_call(self, worker: int) -> int | None:
+        """Return the number of the call that a worker makes, if the jobs that it brings are not in the page yet."""
+        words, at = self._words, worker * _WORDS
+        return words[at + _ASKED] if words[at + _ASKED] > words[at + _HANDED] else None
+
+    def take_call(self, worker: int, call: int) -> bool:
+        """Take the jobs that a call has brought, unless they are in the page by now: none of them will begin."""
+        words, at = self._words, worker * _WORDS
+        words[at + _CALL_TAKEN] = call
+        time.sleep(SETTLE_SECONDS)
+        return words[at + _HANDED] < call
 
     def _take_from_worker(self, job: Entry) -> bool:
         """Write down that a job will not begin; say whether it is that job still.

@@ -25,6 +25,7 @@ LINGER_SECONDS = 10.0  # that a keeper stays when it watches no queue
 OVERDUE_SECONDS = 1.0  # past its timeout, after which a job is ended whose worker does not end it
 LOOK_SECONDS = 0.1  # between two looks at what waits in the workers
 HELD_UP_SECONDS = 0.25  # without a look of a worker at its jobs, after which what waits there is given back
+UNREAD_SECONDS = 1.0  # between two looks at calls whose answers a worker has yet to read
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class _Keeping:
         self._unrelieved = set[
             int
         ]()  # workers whose jobs were taken, and the server did not say that it has them
+        self._unread: dict[
+            int, int
+        ] = {}  # workers' calls that the server had answered at the last look at them
+        self._next_look_at_calls = 0.0  # monotonic time
         self._given_up = set[
             tuple[int, int]
         ]()  # jobs that were ended here: their entry, and when they had begun
@@ -118,12 +123,35 @@ class _Keeping:
         if self._page is None:
             return
         self._unrelieved = _relieve(self._page, self.stores, self._unrelieved)
+        self._give_back_unread(self._page)
         overdue = _overdue(self._page.entries())
         fresh = [one for one in overdue if (one.number, one.since) not in self._given_up]
         for queue, store in self.stores.items() if fresh else ():
             with contextlib.suppress(FlownbError):  # the server is away: the next look tries again
                 _end_overdue(queue, store, {one.text: one.timeout for one in fresh})
                 self._given_up = {(one.number, one.since) for one in overdue}
+
+    def _give_back_unread(self, page: HeldPage) -> None:
+        """Give back what calls have brought whose answers a worker has not come to read for two looks.
+
+        A function that began meanwhile holds the interpreter, and those jobs are not in the page. A server that is slow
+        is none of that: it shows the jobs as late as it answers.
+        """
+        if time.monotonic() < self._next_look_at_calls:
+            return
+        self._next_look_at_calls = time.monotonic() + UNREAD_SECONDS
+        before, self._unread = self._unread, {}
+        for worker in _held_up(page.entries()):
+            if (call := page.open_call(worker.number)) is None:
+                continue
+            for queue in with_token(self.stores, worker.text.decode()):
+                with contextlib.suppress(FlownbError):  # the server is away: a later look tries again
+                    locks = self.stores[queue].queues.read_locks(queue.base, queue.token)
+                    brought = {id: lock for id, lock in locks.items() if lock == f"{queue.token}{call}"}
+                    if brought and before.get(worker.number) == call and page.take_call(worker.number, call):
+                        self.stores[queue].leases.give_back(queue.base, brought)
+                    elif brought:
+                        self._unread[worker.number] = call
 
     def give_back_all(self) -> None:
         """The process is dead: give back its jobs, and charge those that had begun there."""
@@ -217,11 +245,9 @@ def _relieve(page: HeldPage, stores: dict[WatchedQueue, Store], unrelieved: set[
     """
     entries = page.entries()
     waited_for = {one.worker for one in entries if one.state is State.WAITING and not one.is_taken}
-    oldest_look = time.monotonic_ns() - HELD_UP_SECONDS * 1e9
     again = set()
-    for worker in entries:
-        is_waited_for = worker.number in waited_for | unrelieved
-        if is_waited_for and worker.state is State.WORKER and worker.value < oldest_look:
+    for worker in _held_up(entries):
+        if worker.number in waited_for | unrelieved:
             waiting = {one.text for one in page.take_waiting(worker.number)}
             # Looked at now that nothing more begins: the job that holds the interpreter may just have begun.
             running = {
@@ -233,6 +259,12 @@ def _relieve(page: HeldPage, stores: dict[WatchedQueue, Store], unrelieved: set[
                 except FlownbError:
                     again.add(worker.number)
     return again
+
+
+def _held_up(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the workers that have not looked at their jobs for a while."""
+    oldest_look = time.monotonic_ns() - HELD_UP_SECONDS * 1e9
+    return [one for one in entries if one.state is State.WORKER and one.value < oldest_look]
 
 
 def _relieve_of(

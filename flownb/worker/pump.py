@@ -303,6 +303,7 @@ class Pump:
     def _call_server(self, lane: Lane | None) -> None:
         """Write what has ended and fetch what a lane has room for, in one call."""
         self._calls += 1
+        keeper.page.begin_call(self._entry, self._calls)
         outcomes = self._held.outcomes_of_a_call()
         want, suspect_in = 0, None
         if lane is None:
@@ -335,7 +336,7 @@ class Pump:
         self.recovery.note_unknown_flows(turn.unknown_flows)
         follow_up(turn, self.settings)
         add_next_runs(self._store, turn.taken)
-        self._held.hand_out(turn.taken)
+        self._held.hand_out(turn.taken, self._calls)
         if self.recovery.is_unsure:
             self._recover()
         if lane is not None:

@@ -55,6 +55,36 @@ def hogs_by_name(job):
         ctypes.PyDLL(None).sleep(600)
 
 
+def holds_before_it_reads(job):
+    """From the first job on, hold the interpreter as soon as the server has answered with further ones."""
+    from flownb.worker.held_jobs import HeldJobs
+
+    hand_out = HeldJobs.hand_out
+
+    def held_up(self, fetched, call):
+        if fetched:
+            ctypes.PyDLL(None).sleep(600)
+        hand_out(self, fetched, call)
+
+    HeldJobs.hand_out = held_up
+    _note(job)
+
+
+def holds_while_others_are_handed_out(job):
+    """Hold the interpreter where the job's name asks for it, before the jobs fetched with it have come to a slot."""
+    from flownb.worker.lanes import Lane
+
+    put = Lane.put
+
+    def slowly(self, held):
+        put(self, held)
+        if held.taken.record.name == "holds":
+            time.sleep(5)  # the slot begins meanwhile, and this thread does not go on
+
+    Lane.put = slowly
+    hogs_by_name(job)
+
+
 def dies_by_name(job):
     """Kill the process where the job's name asks for it; else run until the gate is open, or at once."""
     _note(job)

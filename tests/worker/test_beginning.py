@@ -152,6 +152,20 @@ def test_what_waits_behind_a_function_that_holds_the_interpreter_goes_to_others(
     assert fn.doctor().empty
 
 
+@pytest.mark.parametrize("function", ["holds_before_it_reads", "holds_while_others_are_handed_out"])
+def test_what_a_worker_has_fetched_and_not_handed_out_goes_to_others_too(
+    start_worker, redis, until, function
+):
+    queue = fn.Queue("q")
+    start_worker("q", function, concurrency=1)
+    first = queue.add("first")
+    until(lambda: redis.llen("ran") == 1 and first.get_state() == "completed")
+    jobs = queue.add_bulk([{"name": name} for name in ["holds"] + ["quick"] * 20])
+    until(lambda: redis.exists("holds") or queue.get_jobs("active") or redis.keys("bull:q:*:lock"))
+    with fn.Worker("q", lambda job: None):
+        until(lambda: all(job.get_state() == "completed" for job in jobs[1:]), seconds=50)
+
+
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_a_timeout_ends_a_function_that_holds_the_interpreter(start_worker, redis, until, attempts):
     queue = fn.Queue("q")
@@ -211,7 +225,7 @@ def test_a_job_that_the_keeper_gave_back_and_its_worker_took_again_is_known_to_r
     leases = Store(redis, "bull").leases
     for call in (1, 2):
         worker = FetchingWorker(token=f"w:{call}", lock_ms=60_000, free=0)
-        held.hand_out(leases.finish_and_fetch(["bull:q"], outcomes=[], want=1, worker=worker).taken)
+        held.hand_out(leases.finish_and_fetch(["bull:q"], outcomes=[], want=1, worker=worker).taken, 1)
         if call == 1:
             (job,) = held.jobs.values()
             leases.give_back("bull:q", {job.taken.record.id: "w:1"})
