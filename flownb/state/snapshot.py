@@ -325,7 +325,8 @@ def _rows_of_a_part(
         return {COMPLETED: rows}, ""
     ended = round(rows * (1 - open_jobs / max(sum(jobs.values()), 1)))
     words = "partly done" if 0 < ended < rows else "not done yet" if open_jobs else ALL_ENDED
-    return _without_zeros({COMPLETED: ended, WAITING: rows - ended}), words
+    runs = int(bool(stage.get(ACTIVE)) and 0 < ended < rows)  # how many of them do is not known
+    return _without_zeros({COMPLETED: ended, ACTIVE: runs, WAITING: rows - ended - runs}), words
 
 
 def _without_zeros(counts: Mapping[str, int]) -> dict[str, int]:

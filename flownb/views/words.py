@@ -146,15 +146,17 @@ def counts_in_words(pairs: Iterable[tuple[str, int]], *, of_rows: bool = False) 
 
 
 def tone(states: Mapping[str, int]) -> str:
-    """The one state that many jobs are drawn in: the one a reader must know of first."""
+    """The one state that many jobs are drawn in: the one a reader must know of first. What runs is active, nothing else.
+
+    >>> tone({"completed": 904, "waiting": 96}), tone({"completed": 904, "active": 1}), tone({"failed": 1, "active": 1})
+    ('waiting', 'active', 'failed')
+    """
     present = [state for state, count in states.items() if count]
     if len(present) == 1:
         return present[0] if present[0] in SYMBOLS else UNKNOWN
     if FAILED in present:
         return FAILED
-    if ACTIVE in present or COMPLETED in present:
-        return ACTIVE  # some done, some not: it is on its way
-    return next((state for state in READING_ORDER if state in present), UNKNOWN)
+    return next((state for state in READING_ORDER if state in present and state != COMPLETED), UNKNOWN)
 
 
 def pile_tone(states: Mapping[str, int]) -> str:

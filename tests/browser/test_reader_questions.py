@@ -103,6 +103,12 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
     assert re.search(r"1\.8\d* of 3 usd spent, about 2\.\d+ usd in all", heading)
     assert page.get_by_role("img", name=re.compile("860 completed, 4 active, 40 failed")).count()
 
+    # Only where something runs a box says so.
+    running = page.locator(".fn-node.fn-active")
+    assert running.count() == 1
+    assert "score" in running.text_content()
+    assert page.locator(".fn-node > .fn-active").count() == 0  # the badge of what failed comes first
+
     # Of which kinds: the failures stand open.
     assert page.get_by_role("tab", name="Failures (40)").get_attribute("aria-selected") == "true"
     kinds = [kind.inner_text() for kind in page.locator(".fn-kind").all()]

@@ -54,7 +54,8 @@ def test_a_chain_longer_than_the_stack_is_written_out():
 
 def test_many_jobs_are_shown_in_the_state_to_know_of_first():
     assert tone({"completed": 999, "failed": 1}) == "failed"
-    assert tone({"completed": 5, "waiting": 5}) == "active"
+    assert tone({"completed": 5, "waiting": 5}) == "waiting"  # nothing runs
+    assert tone({"completed": 5, "waiting": 5, "active": 1}) == "active"
     assert tone({"completed": 5, "waiting": 0}) == "completed"
     assert tone({"waiting": 5, "delayed": 1}) == "waiting"
     assert tone({}) == tone({"a new word": 1}) == "unknown"
