@@ -19,7 +19,7 @@ ESTIMATE_MARGIN = 44.0  #: and one whose width is estimated
 NAME_BASELINE, NOTE_BASELINE = 12.5, 12.0  #: from the top of a line of text
 CORNER_RADIUS, BADGE_RADIUS = 7, 8
 PILE = (6.0, 3.0, 0.0)  #: offsets of the outlines of a box for many jobs, back to front
-LEAST_SHARE = 2.0  #: of a bar: a single failed job of thousands must be seen
+LEAST_SHARE = 5.0  #: of a bar: a single failed job of thousands must be seen
 
 # Of a letter, in shares of the type's size: in DejaVu Sans, the widest of the fonts that pictures are set in.
 _WIDTHS = {

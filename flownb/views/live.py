@@ -12,13 +12,15 @@ from flownb.views import box_parts, dot, progress_words
 from flownb.views.box_parts import BoxParts
 from flownb.views.geometry import Rect, Route
 from flownb.views.palette import BADGE_PATHS, NOTE_SIZE, SOLID_BADGES
-from flownb.views.scene import NAME_CHARACTERS, Arrow, Box, Scene, scene_of
+from flownb.views.scene import NAME_CHARACTERS, Arrow, Box, Scene, box_shares, scene_of
 from flownb.views.words import (
     READING_ORDER,
     SYMBOLS,
     UNKNOWN,
+    counts_and_share,
     counts_in_words,
     flow_state_words,
+    got_here,
     how_far,
     in_reading_order,
     includes_queue,
@@ -89,7 +91,10 @@ def _roomy(box: Box, node: Node) -> Box:
     queue = shown(node.queue, NAME_CHARACTERS)
     if box.folded:
         count = node.count
-        notes = [f"{count:,} completed, {min(count, _MAX_ACTIVE_SHOWN)} active, {count:,} failed", queue]
+        notes = [
+            f"{count:,} completed, {min(count, _MAX_ACTIVE_SHOWN)} active, {count:,} failed (0.099 %)",
+            queue,
+        ]
     else:
         notes = [_WAITS_LONG if includes_queue(node.name, node.queue) else f"{_WAITS_LONG} · {queue}"]
     return Box(
@@ -162,7 +167,7 @@ def nodes_of(snapshot: Snapshot, frame: Mapping[str, Any]) -> dict[str, Any]:
     for number, node in enumerate(snapshot.nodes):
         id = f"n{number}"
         notes = _counts_notes(node) if node.folded else _job_note(node)
-        shares = [list(pair) for pair in in_reading_order(node.states)] if node.folded else []
+        shares = [list(pair) for pair in box_shares(node)] if node.folded else []
         said[id] = [
             pile_tone(node.states) if node.folded else tone(node.states),
             [box_parts.fitted(note, widths[id], NOTE_SIZE) for note in notes],
@@ -176,11 +181,11 @@ def nodes_of(snapshot: Snapshot, frame: Mapping[str, Any]) -> dict[str, Any]:
 def _counts_notes(node: Node) -> list[str]:
     """Of many jobs: what has begun, then what has not and the queue."""
     pairs = [] if node.words else in_reading_order(node.states)
-    begun = counts_in_words(pair for pair in pairs if pair[0] in SOLID_BADGES)
+    begun = counts_and_share(node.states, (pair for pair in pairs if pair[0] in SOLID_BADGES))
     rest = node.words or counts_in_words(pair for pair in pairs if pair[0] not in SOLID_BADGES)
     queue = "" if node.name.startswith(node.queue) else shown(node.queue, NAME_CHARACTERS)
     first, second = (begun, rest) if begun else (rest, "")
-    return [first, " · ".join(part for part in (second, queue) if part)]
+    return [first, " · ".join(filter(None, [second, got_here(node), queue]))]
 
 
 def _job_note(node: Node) -> list[str]:

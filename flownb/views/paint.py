@@ -17,7 +17,7 @@ from flownb.views.svg import card, el, to_text
 from flownb.views.words import UNKNOWN
 from flownb.wire.records import FAILED
 
-_FAILED_PART = re.compile(r"(\d[\d,]* failed)")
+_FAILED_PART = re.compile(r"(\d[\d,]* failed(?: \([\d.e-]+ %\))?)")
 
 
 def paint(scene: Scene, geometry: Geometry, *, scroll: bool = False) -> str:
@@ -117,6 +117,8 @@ def _bar(box: Box, rect: Rect, bar: Rect | None) -> list[ET.Element]:
     x, y = rect.x + bar.x, rect.y + bar.y
     shares = []
     for (state, _), width in zip(box.shares, widths, strict=True):
+        if not state:  # yet to come
+            continue
         tone = state if state in PALETTE else UNKNOWN
         look = {"height": bar.height, "fill": PALETTE[tone].line}
         shares.append(el("rect", class_=f"fn-part fn-{tone}", x=x, y=y, width=width * scale, **look))

@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass
 
 from flownb.views.words import (
-    counts_in_words,
+    counts_and_share,
+    got_here,
     how_far,
     in_reading_order,
     includes_queue,
@@ -20,6 +21,7 @@ from flownb.views.words import (
     state_words,
     times,
     tone,
+    yet_to_come,
 )
 from flownb.wire.records import ACTIVE, FAILED, Node, Snapshot
 
@@ -38,7 +40,9 @@ class Box:
     tone: str  #: the state it is coloured by
     badge: str  #: the state that its badge shows: the one a reader must know of first
     folded: bool
-    shares: tuple[tuple[str, int], ...]  #: jobs by state, in reading order
+    shares: tuple[
+        tuple[str, int], ...
+    ]  #: jobs by state, in reading order; without a state what is yet to come
     title: str  #: what the mouse shows
 
 
@@ -93,9 +97,9 @@ def _arrows(snapshot: Snapshot, ids: dict[str, str]) -> list[Arrow]:
 
 
 def _box(id: str, node: Node) -> Box:
-    shares = tuple(in_reading_order(node.states))
+    shares = box_shares(node)
     name = shown(node.name, NAME_CHARACTERS)
-    notes = _folded_notes(node, shares) if node.folded else _job_notes(node, shares)
+    notes = _folded_notes(node) if node.folded else _job_notes(node)
     words = how_far(node) if node.folded else "".join(state_words(node))
     return Box(
         id=id,
@@ -113,23 +117,32 @@ def _queue(node: Node) -> str:
     return "" if includes_queue(node.name, node.queue) else f"queue {shown(node.queue)}"
 
 
-def _folded_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
+def box_shares(node: Node) -> tuple[tuple[str, int], ...]:
+    """The parts of a box's bar, in reading order; a last one without a state for what is yet to come."""
+    coming = yet_to_come(node)
+    return (*in_reading_order(node.states), *([("", coming)] if coming else []))
+
+
+def _folded_notes(node: Node) -> list[str]:
+    states = in_reading_order(node.states)
     lines = (
         [node.words]
         if node.words
         else [
-            counts_in_words(shares[start : start + STATES_PER_LINE])
-            for start in range(0, len(shares), STATES_PER_LINE)
+            counts_and_share(node.states, states[start : start + STATES_PER_LINE])
+            for start in range(0, len(states), STATES_PER_LINE)
         ]
     )
+    if coming := got_here(node):
+        lines.append(coming)
     if lines and not node.name.startswith(node.queue):
         lines.append(shown(node.queue, NAME_CHARACTERS))
     return lines or [jobs(node.count)]
 
 
-def _job_notes(node: Node, shares: tuple[tuple[str, int], ...]) -> list[str]:
+def _job_notes(node: Node) -> list[str]:
     """State and queue; then why it failed. A queue that only repeats the name is left out."""
-    state = shares[0][0] if shares else ""
+    state = next(iter(node.states), "")
     words = state_words(node)
     if node.job is not None and state == ACTIVE:
         words += _percent(node.job.progress)

@@ -145,8 +145,44 @@ def counts_in_words(pairs: Iterable[tuple[str, int]], *, of_rows: bool = False) 
     return ", ".join(f"{count:,} {state_word(state, of_rows=of_rows)}" for state, count in pairs)
 
 
+def share_in_words(part: int, whole: int) -> str:
+    """A share as a person reads it: a few are not none.
+
+    >>> share_in_words(3, 60), share_in_words(1, 4000), share_in_words(0, 5)
+    ('5 %', '0.025 %', '')
+    """
+    return f"{100 * part / whole:.2g} %" if part and whole else ""
+
+
+def counts_and_share(states: Mapping[str, int], pairs: Iterable[tuple[str, int]]) -> str:
+    """Some of the counts of many jobs as one line, and which share failed of those that have ended.
+
+    >>> states = {"completed": 874, "failed": 30, "waiting": 96}
+    >>> counts_and_share(states, [("completed", 874), ("failed", 30)])
+    '874 completed, 30 failed (3.3 %)'
+    """
+    share = share_in_words(states.get(FAILED, 0), states.get(COMPLETED, 0) + states.get(FAILED, 0))
+    parts = [
+        counts_in_words([(state, count)])
+        + (f" ({share})" if state == FAILED and states.get(COMPLETED) else "")
+        for state, count in pairs
+    ]
+    return ", ".join(parts)
+
+
+def yet_to_come(node: Node) -> int:
+    """How many of a folded node are not there yet: rows that are at an earlier step, or have failed there."""
+    return max(node.count - sum(node.states.values()), 0) if node.folded and not node.words else 0
+
+
+def got_here(node: Node) -> str:
+    """How many of a folded node have come to it, where not all have."""
+    coming = yet_to_come(node)
+    return f"{node.count - coming:,} of {node.count:,} got here" if coming else ""
+
+
 def tone(states: Mapping[str, int]) -> str:
-    """The one state that many jobs are drawn in: the one a reader must know of first. What runs is active, nothing else.
+    """The one state that many jobs are drawn in: the one to know of first. Active is what runs, nothing else.
 
     >>> tone({"completed": 904, "waiting": 96}), tone({"completed": 904, "active": 1}), tone({"failed": 1, "active": 1})
     ('waiting', 'active', 'failed')

@@ -1,8 +1,8 @@
 """The groups of a batch as a live view lists them, and one group in its panel.
 
-A line is ``[number, name, counts, total, failed, rate, left, median ms, spent, amount, seconds]``, where `counts` are
-pairs of a state and how many, `rate` is ends a second, what is `left` and what was `spent` are in words;
-`amount` is that of the first unit, and `seconds` are those that are left at most.
+A line is ``[number, name, counts, total, failed, rate, left, median ms, spent, amount, seconds, rows]``, where `counts`
+are pairs of a state and how many, `total` of them of all `rows` are there so far, `rate` is ends a second, what is
+`left` and what was `spent` are in words; `amount` is that of the first unit, and `seconds` are left at most.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flownb.batches.label_search import label_text
 from flownb.batches.row_facts import RowFacts
 from flownb.batches.row_groups import RowGroup, RunTimes
 from flownb.batches.stored_batch import StoredBatch
-from flownb.views.words import cut, in_reading_order
+from flownb.views.words import cut, in_reading_order, share_in_words
 from flownb.widgets.part_throughput import WholeThroughput
 from flownb.wire.amounts import PARTS
 from flownb.wire.pauses import amounts_in_words
@@ -106,6 +106,7 @@ def _line(number: int, group: RowGroup, labels: tuple[Any, ...] | None, whole: W
         amounts_in_words(group.spent),
         next(iter(group.spent.values()), 0) / PARTS,
         part.most_seconds,
+        total,
     ]
 
 
@@ -119,12 +120,3 @@ def slowest_of(times: RunTimes | None, index: Any) -> list[list[Any]]:
 
 def in_ms(seconds: float) -> int:
     return round(1000 * seconds)
-
-
-def share_in_words(part: int, whole: int) -> str:
-    """A share as a person reads it: a few are not none.
-
-    >>> share_in_words(3, 60), share_in_words(1, 4000), share_in_words(0, 5)
-    ('5 %', '0.025 %', '')
-    """
-    return f"{100 * part / whole:.2g} %" if part and whole else ""

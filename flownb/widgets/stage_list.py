@@ -31,6 +31,7 @@ def page(counts: FlowCounts, message: Mapping[str, Any]) -> dict[str, Any]:
             "",
             0,
             0,
+            sum(states.values()),
         ]
         for queue, states in stages.items()
         if text in queue.casefold()

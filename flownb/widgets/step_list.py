@@ -13,8 +13,8 @@ from flownb.batches import row_groups
 from flownb.batches.row_facts import RowFacts, Seconds
 from flownb.batches.stored_batch import StoredBatch
 from flownb.state.recent_ends import RecentEnds
-from flownb.views.words import in_reading_order, shown
-from flownb.widgets.group_list import SLOWEST_ROWS, SORTS, in_ms, share_in_words, slowest_of
+from flownb.views.words import in_reading_order, share_in_words, shown
+from flownb.widgets.group_list import SLOWEST_ROWS, SORTS, in_ms, slowest_of
 from flownb.widgets.part_throughput import PartThroughput, WholeThroughput
 from flownb.wire import keys
 from flownb.wire.amounts import PARTS
@@ -76,19 +76,19 @@ class StepList:
 
     def _lines(self, counts: FlowCounts, whole: WholeThroughput) -> list[list[Any]]:
         of_rows = self._of_rows(counts)
-        coming = _coming(of_rows)
+        coming, rows = _coming(of_rows), _all_rows(of_rows)
         lines = [
-            self._line(number, name, states, self._throughput(name, coming[name], whole))
+            self._line(number, name, states, self._throughput(name, coming[name], whole), rows)
             for number, (name, states) in enumerate(of_rows.items())
         ]
         for queue, states in counts.by_stage.items():
             is_plain_end = queue == keys.BATCH_QUEUE and self._stored.has_plain_root
             if queue not in self._stored.row_queues and not is_plain_end:
                 counted = in_reading_order(states), sum(states.values()), states.get(FAILED, 0)
-                lines.append([None, shown(queue), *counted, None, "", None, "", 0, 0])
+                lines.append([None, shown(queue), *counted, None, "", None, "", 0, 0, counted[1]])
         return lines
 
-    def _line(self, number: int, name: str, states: States, part: PartThroughput) -> list[Any]:
+    def _line(self, number: int, name: str, states: States, part: PartThroughput, rows: int) -> list[Any]:
         took = row_groups.run_times(self._seconds(number), 0)
         spent = self._spent(number)
         return [
@@ -103,6 +103,7 @@ class StepList:
             amounts_in_words(spent),
             next(iter(spent.values()), 0) / PARTS,
             part.most_seconds,
+            rows,
         ]
 
     def _seconds(self, number: int) -> Seconds:
@@ -141,12 +142,17 @@ def _name(line: list[Any]) -> str:
 
 def _coming(of_rows: Mapping[str, States]) -> dict[str, int]:
     """How many rows still come to the end of each step: those that have not failed before, nor been through it."""
-    rows = sum(next(iter(of_rows.values()), {}).values())
+    rows = _all_rows(of_rows)
     found = {}
     for name, states in of_rows.items():
         found[name] = rows - _ended(states)
         rows -= states.get(FAILED, 0)
     return found
+
+
+def _all_rows(of_rows: Mapping[str, States]) -> int:
+    """All of them are at the first step, or have been."""
+    return sum(next(iter(of_rows.values()), {}).values())
 
 
 def _ended(states: States) -> int:

@@ -274,7 +274,8 @@ def test_each_step_says_what_it_has_spent(connection):
         assert ask(view, "groups", sort="spent", descending=True)["groups"][0][0] == 0
 
 
-def test_a_step_that_is_through_has_no_rate_and_one_that_runs_has(connection, until):
+def test_a_step_that_is_through_has_no_rate_and_one_that_runs_has(connection, until, monkeypatch):
+    monkeypatch.setattr("flownb.widgets.view._ESTIMATE_SECONDS", 0.0)
     seen, go_on = threading.Event(), threading.Event()
 
     @fn.task
@@ -284,6 +285,7 @@ def test_a_step_that_is_through_has_no_rate_and_one_that_runs_has(connection, un
     @fn.task
     def second(page):
         assert (seen if page < 4 else go_on).wait(60)
+        time.sleep(0.01 * page)  # rows that end within one millisecond have no rate
         return {"word": page}
 
     batch = fn.fan_out(range(12), [first, second])

@@ -3,7 +3,7 @@
 import { html, link, say } from "./elements.js";
 import { rateWords } from "./group_facts.js";
 import { Pages, SortedHeadings, showLines } from "./paged_table.js";
-import { counted, duration, number, stateWord } from "./words.js";
+import { counted, duration, number, partWords, stateWord } from "./words.js";
 
 const GROUP_COLUMNS = [
   ["name", "group", "fn-text"],
@@ -75,14 +75,14 @@ export class GroupTable {
     return row;
   }
 
-  #fill(row, [group, name, counts, total, failed, rate, left, median, spent]) {
+  #fill(row, [group, name, counts, total, failed, rate, left, median, spent, , , of]) {
     row.dataset.group = group;
     const [nameCell, barCell, totalCell, failedCell, rateCell, leftCell, medianCell, spentCell] =
       row.children;
     say(nameCell.firstChild, name);
     nameCell.firstChild.disabled = group === null;
-    this.#fillBar(barCell.firstChild, counts);
-    say(totalCell, number(total));
+    this.#fillBar(barCell.firstChild, counts, of - total);
+    say(totalCell, partWords(total, of));
     say(failedCell, failed ? number(failed) : "");
     failedCell.classList.toggle("fn-bad", failed > 0);
     say(rateCell, rateWords(rate));
@@ -91,7 +91,8 @@ export class GroupTable {
     say(spentCell, spent);
   }
 
-  #fillBar(bar, counts) {
+  // `coming` have not come here yet, and leave that much of the bar empty.
+  #fillBar(bar, counts, coming) {
     const badges = this.#model.get("badges");
     const words = counts.map(([state, count]) => `${number(count)} ${stateWord(badges, state)}`);
     if (bar.getAttribute("aria-label") === words.join(", ")) return;
@@ -102,6 +103,7 @@ export class GroupTable {
       const pale = PALE.includes(state) ? " fn-left" : "";
       return html("span", { class: `fn-share fn-${tone}${pale}`, style: `flex-grow:${count}` });
     });
+    if (coming > 0) shares.push(html("span", { style: `flex-grow:${coming}` }));
     bar.replaceChildren(...shares);
   }
 }

@@ -2,7 +2,7 @@
 
 import { svg } from "./elements.js";
 
-const FAILED_PART = /(\d[\d,]* failed)/;
+const FAILED_PART = /(\d[\d,]* failed(?: \([\d.e-]+ %\))?)/;
 
 // What failed stands out in a note.
 function write(note, text) {
@@ -100,7 +100,8 @@ export class NodeBox {
   #drawBar(shares) {
     if (!this.box.parts.bar) return;
     const [x, y, width, height] = this.box.parts.bar;
-    const parts = barParts(shares, width, this.#sizes.share).map(([state, from, wide]) => {
+    const begun = barParts(shares, width, this.#sizes.share).filter(([state]) => state); // not what comes yet
+    const parts = begun.map(([state, from, wide]) => {
       const tone = this.#badges[state] ? state : "unknown";
       return svg("rect", { class: `fn-part fn-${tone}`, x: x + from, y, width: wide, height });
     });

@@ -11,6 +11,10 @@ export const number = (count) => count.toLocaleString("en");
 
 export const counted = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
 
+// How many there are so far, of all that will be.
+export const partWords = (part, whole) =>
+  part < whole ? `${number(part)} of ${number(whole)}` : number(part);
+
 export function duration(ms) {
   if (ms === null || ms === undefined) return "";
   if (ms < 1000) return ms < 1 ? "< 1 ms" : `${Math.round(ms)} ms`;
