@@ -58,7 +58,7 @@ def ends_lane(rows: Lane, span: Span, y: float) -> ET.Element:
     failed = failed_by_step(rows, span)
     most = max(ended) or 1
     seconds = (span.end - span.start) / STEPS / 1000
-    rate = f"at most {figure(most / seconds)} a second" if any(ended) else "none yet"
+    rate = f"up to {figure(most / seconds)} a second" if any(ended) else "none yet"
     return el(
         "g",
         *heading("ended", rate, span, y + 12),
@@ -78,7 +78,7 @@ def figure(number: float) -> str:
 
 
 def _facts(lane: Lane, at_once: int, failed: int, counted: int) -> str:
-    facts = [jobs(len(lane)), f"at most {at_once} at once"]
+    facts = [jobs(len(lane)), f"up to {at_once} at once"]
     if retried := sum(any(phase.kind == RETRYING for phase in phases) for _, phases in lane):
         facts.append(f"{retried:,} retried")
     if counted > failed:

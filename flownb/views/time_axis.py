@@ -16,6 +16,7 @@ WIDTH = 1100.0  #: of a picture for nobody's page in particular
 LEAST_WIDTH, MOST_WIDTH = 320.0, 4000.0
 MARGIN, TOP = 14.0, 30.0  #: left and right of the lanes; above them, with the ticks
 LABEL_SIZE = 11
+HEADING_HEIGHT = 18.0  #: of a lane, at its top: its words
 _GAP, _TITLE_CHARACTERS = 16.0, 200
 _PIXELS_A_TICK = 140  # about
 _DAY_MS = 86_400_000
@@ -51,13 +52,16 @@ def span_of(phases: Sequence[Phase], now: int, width: float) -> Span:
     return Span(start, max(*ends, start + 1), width)
 
 
-def axis(span: Span, height: float) -> list[ET.Element]:
-    """Ticks in time since the first job: whole steps of 1, 2 or 5."""
+def axis(span: Span, stretches: Sequence[tuple[float, float]]) -> list[ET.Element]:
+    """Ticks in time since the first job, whole steps of 1, 2 or 5; their lines go through `stretches`, from y to y.
+
+    Those leave out what has words: a line through a letter makes it another one.
+    """
     length = span.end - span.start
     marks = []
     for moment in range(0, length + 1, _step(length * _PIXELS_A_TICK / span.plot)):
         x = span.x(span.start + moment)
-        path = f"M{x:.1f} {TOP - 6:.0f}V{TOP + height:.0f}"
+        path = "".join(f"M{x:.1f} {top:.0f}V{bottom:.0f}" for top, bottom in [(TOP - 6, TOP), *stretches])
         line = el("path", d=path, stroke=EDGE, stroke_width=0.6, opacity=0.45, class_="fn-line")
         anchor = "start" if not moment else "end" if x > span.width - 2 * MARGIN else "middle"
         marks += [line, text(duration(moment), x, TOP - 12, anchor=anchor)]

@@ -5,6 +5,7 @@ Few jobs get a lane each. Many are folded into one lane a queue, so that 30,000 
 
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 
@@ -15,6 +16,7 @@ from flownb.views.palette import PALETTE
 from flownb.views.phases import critical_path, phases
 from flownb.views.svg import card, el, to_text
 from flownb.views.time_axis import (
+    HEADING_HEIGHT,
     LABEL_SIZE,
     LEAST_WIDTH,
     MARGIN,
@@ -48,9 +50,10 @@ def timeline_svg(
     folded = len(rows) > MAX_JOB_LANES
     critical = _critical(records)
     failed = {queue: states.get(FAILED, 0) for queue, states in counts.by_stage.items()} if counts else {}
-    lanes, height = _lanes(rows, span, critical, failed if folded else None)
-    legend, bottom = _legend(rows, span, TOP + height + 22, folded=folded, has_path=bool(critical))
-    parts = [*axis(span, height), *lanes, legend]
+    lanes, ends = _lanes(rows, span, critical, failed if folded else None)
+    legend, bottom = _legend(rows, span, ends[-1] + 22, folded=folded, has_path=bool(critical))
+    stretches = [(top + HEADING_HEIGHT, end) for top, end in itertools.pairwise(ends)]
+    parts = [*axis(span, stretches), *lanes, legend]
     return to_text(card(width, bottom + 16, f"Timeline of {jobs(len(rows))}", *parts, scroll=True))
 
 
@@ -61,22 +64,23 @@ def _critical(records: list[JobRecord]) -> set[int]:
 
 def _lanes(
     rows: queue_lanes.Lane, span: Span, critical: set[int], failed: Mapping[str, int] | None
-) -> tuple[list[ET.Element], float]:
-    """The lanes from top to bottom, and how high they are together; of folded ones how many have `failed` a queue."""
+) -> tuple[list[ET.Element], list[float]]:
+    """The lanes from top to bottom, and where each ends; of folded ones how many have `failed` a queue."""
     lanes: list[ET.Element] = []
-    y, folded = TOP, failed is not None
+    ends = [TOP]
+    folded = failed is not None
     if folded:
-        lanes.append(queue_lanes.ends_lane(rows, span, y))
-        y += queue_lanes.ENDS_HEIGHT
+        lanes.append(queue_lanes.ends_lane(rows, span, TOP))
+        ends.append(TOP + queue_lanes.ENDS_HEIGHT)
     for record, its in rows:
         on_path = id(record) in critical
         if on_path or not folded:
-            lanes.append(job_lanes.job_lane(record, its, span, y, critical=on_path))
-            y += job_lanes.HEIGHT
+            lanes.append(job_lanes.job_lane(record, its, span, ends[-1], critical=on_path))
+            ends.append(ends[-1] + job_lanes.HEIGHT)
     for name, lane in (queue_lanes.by_queue(rows) if failed is not None else {}).items():
-        lanes.append(queue_lanes.queue_lane(name, lane, span, y, (failed or {}).get(name, 0)))
-        y += queue_lanes.HEIGHT
-    return lanes, y - TOP
+        lanes.append(queue_lanes.queue_lane(name, lane, span, ends[-1], (failed or {}).get(name, 0)))
+        ends.append(ends[-1] + queue_lanes.HEIGHT)
+    return lanes, ends
 
 
 def _legend(
@@ -90,7 +94,7 @@ def _legend(
         kinds.append((FAILED, "failed"))
     entries = [_entry(state, word) for state, word in kinds]
     if has_path:
-        words = f"{job_lanes.MARK} decides how long it takes"
+        words = f"{job_lanes.MARK} the whole takes as long as these, one after another"
         entries.append(([text(words, 0, 1)], text_width(words, LABEL_SIZE)))
     x, parts = MARGIN, []
     for inside, width in entries:

@@ -133,7 +133,7 @@ def test_many_queues_share_the_last_lane():
 
 def test_a_folded_lane_says_how_many_ran_at_once():
     rows = [ran(f"r{n}", 1000 * (n // 3), 1000 * (n // 3) + 1000) for n in range(90)]
-    assert "at most 3 at once" in timeline_svg(rows, now=T)
+    assert "up to 3 at once" in timeline_svg(rows, now=T)
 
 
 def test_how_many_ended_in_a_second_stands_above_the_lanes():
@@ -144,7 +144,7 @@ def test_how_many_ended_in_a_second_stands_above_the_lanes():
     picture = timeline_svg(rows, now=T)
     ends, first_lane = picture.index('class="fn-ends"'), picture.index('class="fn-lane"')
     assert ends < first_lane
-    (most,) = re.findall(r"at most ([\d.]+) a second", picture[ends:first_lane])
+    (most,) = re.findall(r"up to ([\d.]+) a second", picture[ends:first_lane])
     assert 3 <= float(most) <= 6  # two seconds may fall into one step
 
 
@@ -170,6 +170,22 @@ def test_a_timeline_of_next_to_nothing_is_a_picture(records):
     picture = timeline_svg(records, now=T)
     assert lanes(picture) == len(records)
     assert not re.search(r"nan|inf\b", picture)
+
+
+@pytest.mark.parametrize("count", [3, 60])
+def test_no_line_of_the_axis_runs_through_words(count):
+    picture = ET.fromstring(timeline_svg(many(count), now=T))
+    svg = "{http://www.w3.org/2000/svg}"
+    lines = [
+        path.get("d") for path in picture.findall(f".//{svg}path[@class='fn-line']") if "V" in path.get("d")
+    ]
+    assert len(lines) > 3
+    drawn = [tuple(map(float, part.split()[1].split("V"))) for line in lines for part in line.split("M")[1:]]
+    for lane in [*picture.iter(f"{svg}g")]:
+        if lane.get("class") in ("fn-lane", "fn-ends"):
+            for words in lane.iter(f"{svg}text"):
+                baseline = float(words.get("y"))
+                assert all(bottom <= baseline - 8 or top >= baseline + 3 for top, bottom in drawn)
 
 
 def test_the_same_jobs_give_the_same_picture():
