@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from flownb.wire.records import FAILED, MOST_FAILURES, JobRecord, Snapshot
 class FailureGroup(NamedTuple):
     """Failed jobs whose errors are of one kind."""
 
-    message: str  #: the error's text where all have the same, else its kind
+    message: str  #: the error's text where all have the same, else what they have in common
     example: str  #: one of the texts where they differ, else empty
     records: list[JobRecord]
 
@@ -25,7 +26,7 @@ def by_kind(records: Iterable[JobRecord]) -> list[FailureGroup]:
     >>> about = {"key": "k", "id": "1", "queue": "q", "name": "n", "state": "failed"}
     >>> failed = [JobRecord(**about, failed_reason=f"no row {n}") for n in range(3)]
     >>> [(group.message, group.example, len(group.records)) for group in by_kind(failed)]
-    [('no row <n>', 'no row 0', 3)]
+    [('no row …', 'no row 0', 3)]
     """
     kinds: dict[str, list[JobRecord]] = {}
     for record in records:
@@ -42,7 +43,23 @@ def kind_of_record(record: JobRecord) -> str:
 def _group(kind: str, records: list[JobRecord]) -> FailureGroup:
     texts = {(record.failed_reason or "").strip() for record in records}
     first = (records[0].failed_reason or "").strip()
-    return FailureGroup(first or kind, "", records) if len(texts) == 1 else FailureGroup(kind, first, records)
+    return (
+        FailureGroup(first or kind, "", records)
+        if len(texts) == 1
+        else FailureGroup(readable_kind(kind), first, records)
+    )
+
+
+def readable_kind(kind: str) -> str:
+    """What the messages of a kind have in common, as a person reads it.
+
+    >>> readable_kind("KeyError: <q>"), readable_kind("ValueError: page <n> of [<q>, ...]")
+    ("KeyError: '…'", "ValueError: page … of ['…', …]")
+    """
+    return _FOLDED.sub("…", kind.replace("<q>", "'…'"))
+
+
+_FOLDED = re.compile(r"<(?:url|path|id|n)>|(?<=, )\.\.\.")
 
 
 def unread(snapshot: Snapshot) -> int:

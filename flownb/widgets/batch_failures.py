@@ -71,7 +71,7 @@ class BatchFailures:
         is_same = len(sample) == 1 or kind == ": ".join(filter(None, type_and_message(first.error)))
         return {
             "kind": kind,
-            "message": message if is_same else cut(kind, MESSAGE_CHARACTERS),
+            "message": message if is_same else cut(failure_groups.readable_kind(kind), MESSAGE_CHARACTERS),
             "example": "" if is_same else message,
             **frame_of(first.traceback or ""),
             "jobs": [],

@@ -56,7 +56,7 @@ def test_the_open_view_answers_what_a_reader_asks(view):
     # It has opened the failures by itself: how many, of which kinds, where in the code.
     nb.see("[role=tab][aria-selected=true]", "Failures (15)")
     nb.see(".fn-kind >> nth=0", "12 ×")
-    nb.see(".fn-kind >> nth=0", "ValueError: no tax for order <n>")
+    nb.see(".fn-kind >> nth=0", "ValueError: no tax for order …")
     nb.see(".fn-kind >> nth=1", "3 ×")
     nb.see(".fn-kind >> nth=1", 'in price: return {}["rate"]')
     nb.see(".fn-kind >> nth=1", "r17")
@@ -66,7 +66,7 @@ def test_the_open_view_answers_what_a_reader_asks(view):
     second.get_by_role("button", name="Show rows").click()
     nb.see(".fn-bar-of-tools", "1 to 3 of 3 rows")
     assert nb.page.locator(".fn-rows tbody .fn-link").all_inner_texts() == ["r17", "r117", "r217"]
-    nb.page.get_by_role("button", name="KeyError: <q> ×").click()
+    nb.page.get_by_role("button", name="only KeyError: '…' ×").click()
 
     # What row r17 printed: its label is typed, its pile opens, and all about it stands beside.
     field = nb.page.get_by_label("Find a row")
@@ -201,7 +201,7 @@ def test_a_simple_batch_that_runs_in_a_cell_is_one_line_that_unfolds(notebook, w
 
     nb.page.get_by_role("button", name="Show the tree and what failed").click()
     nb.see(".fn-live .fn-canvas .fn-name", "price × 40")
-    nb.see(".fn-live .fn-message", "ValueError: no tax for order <n>")
+    nb.see(".fn-live .fn-message", "ValueError: no tax for order …")
     nb.page.get_by_role("button", name="Show one line").click()
     nb.run(1)
     nb.see(".fn-folded .fn-line", "36 of 40 rows completed, 4 failed · 20 usd spent · took")

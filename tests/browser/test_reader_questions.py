@@ -64,6 +64,15 @@ class Reader:
     def sees(self, words, within=".fn-live"):
         self.front_end.poll_until(self.view, within, words)
 
+    def until(self, is_so):
+        for _ in range(600):
+            self.view.poll()
+            self.front_end.exchange()
+            if is_so():
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError("never so")
+
     def presses(self, role, name, within=".fn-live"):
         self.page.locator(within).get_by_role(role, name=name).first.click()
 
@@ -109,11 +118,18 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
     assert "score" in running.text_content()
     assert page.locator(".fn-node > .fn-active").count() == 0  # the badge of what failed comes first
 
+    # A box of rows says how many have come to it so far, and which share of those that ended has failed.
+    parse = page.locator(".fn-node").filter(has_text="parse × 1,000")
+    assert "874 completed, 30 failed (3.3 %)" in parse.text_content()
+    assert "904 of 1,000 got here" in parse.text_content()
+
     # Of which kinds: the failures stand open.
     assert page.get_by_role("tab", name="Failures (40)").get_attribute("aria-selected") == "true"
     kinds = [kind.inner_text() for kind in page.locator(".fn-kind").all()]
-    assert all(words in kinds[0] for words in ("30 ×", "ValueError: page <n> has no table", "in parse"))
-    assert all(words in kinds[1] for words in ("10 ×", "KeyError", "in score"))
+    assert all(words in kinds[0] for words in ("30 ×", "ValueError: page … has no table", "in parse"))
+    assert all(
+        words in kinds[1] for words in ("10 ×", "KeyError: '…'", "such as KeyError: 'rate'", "in score")
+    )
     assert reader.count_new() == 0  # all of it has failed before anybody looked
 
     # Which rows are of the second kind, and what to press to run those again.
@@ -130,8 +146,11 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
     reader.sees("ms", "[aria-label=steps] tbody tr >> nth=2")
     steps = reader.table("steps")
     assert [line["step"] for line in steps] == ["fetch", "parse", "score"]
+    assert [line["rows"] for line in steps] == ["1,000", "904 of 1,000", "874 of 1,000"]
     assert steps[2]["time left"]
-    assert f"{steps[2]['time left']} left" in page.locator(".fn-facts").inner_text()
+    reader.until(
+        lambda: f"{reader.table('steps')[2]['time left']} left" in page.locator(".fn-facts").inner_text()
+    )
     reader.presses("button", "median", "[aria-label=steps]")
     reader.sees("score", "[aria-label=steps] tbody tr >> nth=0")
     slowest = reader.table("steps")[0]
@@ -146,6 +165,59 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
     page.get_by_label("Find a row").press("Enter")
     reader.sees("fetched page 17", ".fn-details")
     assert page.locator(".fn-details h3").inner_text() == "r17"
+
+
+def test_what_is_typed_is_searched_for_among_all_rows_unless_a_choice_of_rows_is_in_sight(reader):
+    page, chip = reader.page, reader.page.get_by_role("button", name="only KeyError")
+    page.locator(".fn-kind").nth(1).get_by_role("button", name="Show rows").click()
+    reader.sees("1 to 10 of 10 rows", ".fn-bar-of-tools")
+    assert chip.is_visible()
+    page.get_by_label("Find a row").fill("r3")
+    reader.sees("1 to 1 of 1 row", ".fn-bar-of-tools")  # r377, of this kind
+    page.get_by_label("Find a row").fill("r33")
+    reader.sees("no such row among those chosen", ".fn-bar-of-tools")
+
+    # From another part the choice is not seen.
+    reader.presses("tab", "Steps")
+    page.get_by_label("Find a row").fill("r333")
+    reader.sees("1 to 1 of 1 row", ".fn-bar-of-tools")
+    assert reader.table("Rows")[0]["row"] == "r333"
+    assert chip.is_hidden()
+
+    # Rows of a kind are all of them, whatever was searched for.
+    reader.presses("tab", "Failures")
+    page.locator(".fn-kind").nth(1).get_by_role("button", name="Show rows").click()
+    reader.sees("1 to 10 of 10 rows", ".fn-bar-of-tools")
+    assert page.get_by_label("Find a row").input_value() == ""
+
+
+def test_what_was_chosen_in_a_part_goes_with_it_and_what_was_chosen_in_the_tree_stays(reader):
+    page = reader.page
+    page.get_by_label("Find a row").fill("r17")
+    page.get_by_label("Find a row").press("Enter")
+    reader.sees("fetched page 17", ".fn-details")
+    reader.presses("tab", "Timeline")
+    page.locator(".fn-details").wait_for(state="hidden")
+    assert page.locator(".fn-chosen").count() == 0
+    page.locator(".fn-node").filter(has_text="prices").first.click()
+    reader.sees("prices", ".fn-details h3")
+    reader.presses("tab", "Steps")
+    assert page.locator(".fn-details").is_visible()
+
+
+def test_how_often_a_kind_failed_is_a_bar_of_a_chart_and_no_progress(reader):
+    for bar in reader.page.locator(".fn-measure").all():
+        box = bar.bounding_box()
+        assert box is None or box["width"] <= 64  # none on a narrow page
+        assert bar.locator("*").count() == 0  # nothing that could fill it further
+
+
+def test_what_a_cell_has_no_room_for_is_in_its_title(reader):
+    reader.page.locator(".fn-kind").nth(1).get_by_role("button", name="Show rows").click()
+    reader.sees("1 to 10 of 10 rows", ".fn-bar-of-tools")
+    cells = reader.page.get_by_role("table", name="Rows").locator("tbody td.fn-short").all()
+    assert {cell.get_attribute("title") for cell in cells} >= {"fetched page 17", "KeyError: 'rate'", "n 17"}
+    assert all(cell.get_attribute("title") == cell.text_content() for cell in cells)
 
 
 def test_failures_that_are_only_read_later_are_not_called_new(running, browser, monkeypatch, until):

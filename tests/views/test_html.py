@@ -65,7 +65,7 @@ def test_one_text_is_shown_as_it_is_and_several_as_their_kind_with_an_example():
     failed = [scenes.record(f"r{n}", "failed", failed_reason=reason) for n, reason in enumerate(reasons)]
     page = report(scenes.empty(), failures=failed)
     assert "KeyError: &#39;tax&#39;" in page
-    assert "row &lt;n&gt; is bad" in page
+    assert "row … is bad" in page
     assert "such as row 7 is bad" in page
     assert "no message" in page
     assert page.count("<li><b>") == 3

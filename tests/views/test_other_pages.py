@@ -71,7 +71,7 @@ def test_on_github_a_batch_and_its_row_say_what_they_say_in_a_cell(batch):
     shown = read(words_of(as_on_github(batch._repr_mimebundle_()["text/html"])))
     assert "prices" in shown
     assert "10 completed" in shown
-    assert "2 × ValueError: no tax for order <n>" in shown
+    assert "2 × ValueError: no tax for order …" in shown
     row = read(words_of(as_on_github(batch.row("r3")._repr_html_())))
     for words in ("r3 failed", "ValueError: no tax for order 3", "looked up 3", '"country": "fr"'):
         assert words in row
@@ -80,7 +80,7 @@ def test_on_github_a_batch_and_its_row_say_what_they_say_in_a_cell(batch):
 def test_on_github_a_report_has_its_tables(batch):
     left = as_on_github(batch.to_html())
     shown = read(words_of(left))
-    for words in ("prices", "Failures", "ValueError: no tax for order <n>", "Result"):
+    for words in ("prices", "Failures", "ValueError: no tax for order …", "Result"):
         assert words in shown
     assert left.count("<table>") == batch.to_html().count("<table>") >= 2
     assert words_of(as_on_github(report(scenes.wide()))).count("Traceback (most recent call last)") == 1
@@ -103,7 +103,7 @@ def test_nbconvert_shows_flow_row_report_and_drawing_without_a_script(batch, bro
         outputs = shown.locator(".jp-OutputArea-child")
         outputs.nth(3).wait_for()
         flow, row_page, report_page = (outputs.nth(place).inner_text() for place in range(3))
-        assert "2 × ValueError: no tax for order <n>" in read(flow)
+        assert "2 × ValueError: no tax for order …" in read(flow)
         assert "├─" not in flow  # the words for pages that take the picture away
         assert outputs.nth(0).locator("img.fn-picture").bounding_box()["width"] > 200
         assert "looked up 3" in row_page

@@ -17,7 +17,7 @@ class Kind {
   element = html("li", { class: "fn-kind" });
   #list;
   #count = html("b");
-  #bar = html("span", { class: "fn-fill" });
+  #bar = html("span", { class: "fn-measure", "aria-hidden": "true" });
   #message = html("span", { class: "fn-message" });
   #fresh;
   #told = html("span", { class: "fn-muted", role: "status" });
@@ -33,16 +33,12 @@ class Kind {
     this.#fresh = button("", () => this.#see(), seen);
     const tools = list.whole ? this.#tools() : [];
     const gap = html("span", { class: "fn-gap" });
-    const head = [this.#count, this.#message, this.#fresh, gap, this.#told, ...tools];
-    this.element.append(
-      html("div", { class: "fn-kind-head" }, ...head),
-      html("div", { class: "fn-measure", "aria-hidden": "true" }, this.#bar),
-      this.#body,
-    );
+    const head = [this.#bar, this.#count, this.#message, this.#fresh, gap, this.#told, ...tools];
+    this.element.append(html("div", { class: "fn-kind-head" }, ...head), this.#body);
   }
 
   #tools() {
-    const show = () => this.#list.doing.rows(this.#group.kind);
+    const show = () => this.#list.doing.rows(this.#group);
     const [debug, copied] = debugButton(() => this.#group.debug);
     this.rows = button("Show rows", show);
     this.debug = debug;
@@ -72,7 +68,7 @@ class Kind {
     this.#group = group;
     if (!isNew || group.count < this.#before) this.#see(); // some may run again
     say(this.#count, `${number(group.count)} ×`);
-    this.#bar.style.width = `${Math.max((100 * group.count) / most, 1)}%`;
+    this.#bar.style.setProperty("--fn-share", group.count / most);
     this.#tellFresh();
     const drawn = JSON.stringify({ ...group, count: 0 });
     if (drawn === this.#drawn) return;

@@ -49,8 +49,10 @@ class FlowPage {
   #parts = []; // of the tabs
   #timeline = null;
   #text = ""; // that is searched for
+  #field = null;
   #searched = new Map(); // each part that can be searched -> the text that it was last searched for
   #tabs = null;
+  #isOfTree = false; // what the panel beside shows was chosen in the tree
   #failures;
   #presence;
   #endings = []; // what ends what was begun
@@ -91,26 +93,31 @@ class FlowPage {
 
   #makeFailures() {
     const doing = {
-      pick: (chosen) => this.#details.show(chosen),
+      pick: (chosen) => this.#show(chosen),
       retry: (kind) => this.#kernel.ask("retry", { kind }),
-      rows: (kind) => {
+      rows: ({ kind, message }) => {
+        this.#field.clear();
+        this.#text = "";
+        this.#table.ofKind(kind, message);
         this.#tabs.choose(TABLE);
-        this.#table.ofKind(kind);
       },
     };
     return new FailureList(doing, { whole: this.#whole });
   }
 
   #makeTabs() {
-    const pickRow = (position) => this.#details.show({ position });
-    const pickJob = (key) => this.#details.show({ key });
+    const pickRow = (position) => this.#show({ position });
+    const pickJob = (key) => this.#show({ key });
     this.#table = this.#isBatch
       ? new RowTable(this.#model, this.#kernel, { picked: pickRow })
       : new JobTable(this.#model, this.#kernel, { picked: pickJob });
     const noun = this.#model.get("head").in_groups ? "group" : this.#isBatch ? "step" : "queue";
     const groups = new GroupTable(this.#model, this.#kernel, {
       noun,
-      picked: (number, label) => this.#details.showGroup({ name: label, group: number }),
+      picked: (number, label) => {
+        this.#isOfTree = false;
+        this.#details.showGroup({ name: label, group: number });
+      },
     });
     this.#timeline = new Timeline(this.#kernel);
     const logs = this.#isBatch ? [["Logs", new LogPanel(this.#kernel, { picked: pickRow })]] : [];
@@ -124,11 +131,11 @@ class FlowPage {
       ...logs,
       ["Timeline", this.#timeline],
     ].map(([label, part]) => ({ label, part, panel: part.panel, load: () => this.#load(part) }));
-    const field = new SearchField(this.#isBatch ? "row" : "job", {
+    this.#field = new SearchField(this.#isBatch ? "row" : "job", {
       search: (text) => this.#search(text),
       entered: (text) => this.#reveal(text),
     });
-    return new Tabs(this.#parts, field.element);
+    return new Tabs(this.#parts, this.#field.element, { left: () => this.#leavePart() });
   }
 
   // ---- what the kernel says ------------------------------------------------------------------------------
@@ -212,8 +219,8 @@ class FlowPage {
 
   // What the panels show is read again when the counts have changed; what takes long is read seldom.
   async #refreshPanels() {
-    const { counts, finished } = this.#model.get("head");
-    const now = JSON.stringify([counts, finished]); // a retry may fail as many again
+    const { counts, finished, left } = this.#model.get("head");
+    const now = JSON.stringify([counts, finished, left]); // a retry may fail as many again
     const early = performance.now() < this.#readAgainAt && !finished;
     if (now === this.#shownCounts || !this.#presence.inSight || this.#reading || early) return;
     this.#shownCounts = now;
@@ -227,6 +234,7 @@ class FlowPage {
   // ---- what a person does --------------------------------------------------------------------------------
 
   #pick(box) {
+    this.#isOfTree = true;
     if (!box.folded) {
       this.#details.show({ key: box.key });
       return;
@@ -236,6 +244,16 @@ class FlowPage {
     if (box.parent && !opened.includes(box.key)) {
       this.#kernel.ask("open", { key: box.key, parent: box.parent });
     }
+  }
+
+  // What was chosen in a part goes with it; what was chosen in the tree stays, as the tree does.
+  #leavePart() {
+    if (!this.#isOfTree) this.#details.close();
+  }
+
+  #show(chosen) {
+    this.#isOfTree = false;
+    this.#details.show(chosen);
   }
 
   // A part that is opened lists what is searched for, as the one does that was open when it was typed.
@@ -258,8 +276,14 @@ class FlowPage {
     const { part } = this.#parts[this.#tabs.chosen];
     const found = this.#searched.has(part) ? await this.#read(part) : null;
     if (found && found.groups?.length !== 0) return found;
-    if (text) this.#tabs.open(TABLE);
+    if (text) this.#openTable();
     return this.#read(this.#table);
+  }
+
+  // What was chosen there before is out of sight, and is not meant.
+  #openTable() {
+    if (this.#tabs.chosen !== TABLE) this.#table.ofAll?.();
+    this.#tabs.open(TABLE);
   }
 
   // Once more where a refresh came first.
@@ -272,7 +296,7 @@ class FlowPage {
     const { position, key } = await this.#kernel.ask("reveal", { text });
     if (position === null || position === undefined) return;
     this.#tree.mark(key);
-    this.#details.show({ position });
+    this.#show({ position });
   }
 
   async #act(name, label) {

@@ -135,17 +135,17 @@ export class JobDetails {
     this.#kernel = kernel;
     this.#closed = closed;
     this.#picked = picked;
-    const cross = { class: "fn-x", type: "button", "aria-label": "Close", click: () => this.#close() };
+    const cross = { class: "fn-x", type: "button", "aria-label": "Close", click: () => this.close() };
     const panel = { class: "fn-details", "aria-label": "What was chosen", hidden: "" };
     this.panel = html("aside", panel, html("button", cross, "×"), this.#body);
     this.panel.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       event.stopPropagation();
-      this.#close();
+      this.close();
     });
   }
 
-  #close() {
+  close() {
     const leaving = this.panel.contains(document.activeElement);
     this.#shown = null;
     this.panel.hidden = true;

@@ -20,14 +20,20 @@ const ROW_COLUMNS = [
 const SPENT_BY_ROW = 12; // where a line has what was spent
 const ASK_AGAIN = 700; // ms, while the kernel still reads
 
-function rowRangeWords({ rows: { length }, of, start, known, searched, total, most }) {
+function rowRangeWords({ rows: { length }, of, start, known, searched, total, most }, isChosen) {
   const range = length
     ? `${number(start + 1)} to ${number(start + length)} of ${counted(of, "row")}`
-    : "no such row";
+    : `no such row${isChosen ? " among those chosen" : ""}`;
   const labels = searched < total ? `, ${number(searched)} of ${number(total)} labels searched` : "";
   const read = known < total ? `, ${number(known)} of ${number(total)} rows read` : "";
   const found = most === null ? "" : `, among the first ${number(most)} labels found`;
   return range + found + labels + read;
+}
+
+// What a cell has no room for is seen when it is pointed at.
+function sayShort(cell, words) {
+  say(cell, words);
+  cell.title = words ?? "";
 }
 
 export class RowTable {
@@ -35,7 +41,7 @@ export class RowTable {
   #kernel;
   #picked; // called with the position of a row
   #states = html("select", { "aria-label": "State", change: () => this.#pages.first() });
-  #kind = button("", () => this.ofKind(""), { class: "fn-button fn-chip", hidden: "" });
+  #kind = button("", () => this.#dropKind(), { class: "fn-button fn-chip", hidden: "" });
   #rows = html("tbody");
   #query = { text: "", kind: "", sort: null, descending: false };
   #pages;
@@ -59,12 +65,26 @@ export class RowTable {
     this.panel = html("div", {}, bar, html("div", { class: "fn-scroll" }, this.#table));
   }
 
-  ofKind(kind) {
-    this.#query.kind = kind;
-    this.#kind.hidden = !kind;
-    say(this.#kind, `${kind} ×`);
+  // The rows of one kind of failure, which is said in `words`, whatever was chosen before.
+  ofKind(kind, words) {
+    this.ofAll();
+    Object.assign(this.#query, { kind, text: "" });
+    this.#kind.hidden = false;
+    say(this.#kind, `only ${words} ×`);
     this.#kind.title = "Show rows of all kinds";
-    if (kind) this.#states.value = "";
+    return this.#pages.first();
+  }
+
+  // Of any kind, in any state.
+  ofAll() {
+    this.#query.kind = "";
+    this.#kind.hidden = true;
+    this.#states.value = "";
+  }
+
+  #dropKind() {
+    this.#query.kind = "";
+    this.#kind.hidden = true;
     return this.#pages.first();
   }
 
@@ -80,7 +100,7 @@ export class RowTable {
     if (!found) return undefined;
     if (start && !found.rows.length) return this.#pages.first(); // there are fewer by now
     this.#pages.show(found.next);
-    say(this.#pages.status, rowRangeWords(found));
+    say(this.#pages.status, rowRangeWords(found, Boolean(this.#query.kind || this.#states.value)));
     const isFree = found.rows.every((line) => !line[SPENT_BY_ROW]);
     this.#table.classList.toggle("fn-free", isFree && this.#query.sort !== "spent");
     showLines(
@@ -116,16 +136,16 @@ export class RowTable {
     say(attemptsCell, attempts ? String(attempts) : "");
     say(ranCell, duration(ran));
     say(spentCell, spent);
-    say(inputsCell, inputs);
+    sayShort(inputsCell, inputs);
     valueCell.classList.toggle("fn-bad", Boolean(error));
     this.#fillValue(valueCell, position, error || value, picture);
-    say(lineCell, line);
-    say(codeCell, version);
+    sayShort(lineCell, line);
+    sayShort(codeCell, version);
   }
 
   async #fillValue(cell, position, words, picture) {
     if (!picture) {
-      say(cell, words);
+      sayShort(cell, words);
       return;
     }
     if (!this.#pictures.has(position)) {

@@ -21,10 +21,24 @@ export class SearchField {
       input: () => this.#soon(),
       keydown: (event) => {
         event.stopPropagation(); // Jupyter's own keys
-        if (event.key === "Enter") entered(this.#field.value.trim());
+        if (event.key === "Enter") this.#enter(entered);
       },
     });
     this.element = html("span", { class: "fn-find" }, this.#found, this.#field);
+  }
+
+  // What is found stands there first: another part may open for it.
+  async #enter(entered) {
+    clearTimeout(this.#timer);
+    await this.#run();
+    entered(this.#field.value.trim());
+  }
+
+  clear() {
+    clearTimeout(this.#timer);
+    this.#latest++;
+    this.#field.value = "";
+    say(this.#found, "");
   }
 
   #soon() {

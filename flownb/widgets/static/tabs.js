@@ -4,13 +4,16 @@ import { html, say } from "./elements.js";
 
 export class Tabs {
   #parts; // { label, panel, load }; load reads what a panel shows
+  #left;
   #heads;
   #panels;
   #chosen = 0;
   #inUse = false; // a person has chosen a part, or uses one: nothing opens by itself any more
 
-  constructor(parts, beside) {
+  // `left` is called when another part is opened.
+  constructor(parts, beside, { left }) {
     this.#parts = parts;
+    this.#left = left;
     const page = Math.random().toString(36).slice(2);
     this.#heads = parts.map((part, n) => this.#head(part, n, `fn-${page}-${n}`));
     this.#panels = parts.map(({ label, panel }, n) =>
@@ -52,6 +55,7 @@ export class Tabs {
   }
 
   open(n) {
+    if (this.#chosen !== n) this.#left();
     this.#chosen = n;
     this.#heads.forEach((head, i) => {
       head.setAttribute("aria-selected", String(i === n));
