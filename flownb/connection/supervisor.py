@@ -102,9 +102,8 @@ class Supervisor:
 
     def is_over(self) -> bool:
         """Whether we were asked to stop, or nobody has been here for the grace."""
-        if self.users:
-            self.alone_since = time.monotonic()
-        return self.stopping or time.monotonic() - self.alone_since > GRACE
+        is_alone = not self.users and time.monotonic() - self.alone_since > GRACE
+        return self.stopping or is_alone
 
     def restart(self) -> None:
         if not self.server.was_ready:
@@ -143,6 +142,7 @@ class Supervisor:
                 return
         self.selector.unregister(user)
         self.users.remove(user)
+        self.alone_since = time.monotonic()
         user.close()
         if self.server.ready:  # who removes much often leaves then, as `flownb prune` does
             self.look_at_file()

@@ -7,12 +7,14 @@ import signal
 import stat
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from flownb.connection import Connection
 from flownb.connection.folder import folder_for
+from flownb.connection.supervisor import GRACE
 from flownb.errors import OptionError, ServerUnreachable
 from tests.support.server import client_for_all
 from tests.support.skips import NOT_ON_THIS_SYSTEM
@@ -92,6 +94,17 @@ def test_the_server_stays_for_the_second_user_and_ends_after_the_last(folder, st
     assert not runtime.exists()
     assert not (folder / "server.json").exists()
     assert "bye bye" in (folder / "server.log").read_text()
+
+
+def test_the_server_outlives_its_last_user_by_the_grace_however_long_nothing_happened(folder):
+    """A lease keeper gives back meanwhile what a killed kernel held: of a server that is gone it cannot."""
+    with Connection(path=folder) as connection:
+        address = connection.address()
+        time.sleep(1.5 * GRACE)  # the supervisor has nothing to do
+    left = time.monotonic()
+    with Connection.client_from_address(address) as client:
+        while time.monotonic() - left < GRACE / 2:
+            assert client.ping()
 
 
 def test_a_killed_user_counts_as_gone(folder, start_user, watch):
