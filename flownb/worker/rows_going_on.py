@@ -56,6 +56,10 @@ class RowsGoingOn:
         self.places = [place for place in open if len(steps.row(place).texts) not in self._here]
         return here
 
+    def is_through(self, steps: StepsSoFar, place: int) -> bool:
+        """Is a row through the steps of this job, and goes on in another one?"""
+        return len(steps.row(place).texts) not in self._here
+
     def note_moved(self, results: RowResults) -> list[Moved]:
         """Note in the results in which jobs rows go on; return what is to be saved, then stored."""
         steps, moved = results.steps, results.value.moved

@@ -32,7 +32,6 @@ from flownb.worker.row_results import RowResults
 from flownb.worker.row_runners import End, RowRunner, RowsToRun
 from flownb.worker.row_spending import spent_before
 from flownb.worker.row_watch import row_watch
-from flownb.worker.rows_going_on import RowsGoingOn
 from flownb.worker.run_outcomes import (
     completed_with,
     failed,
@@ -65,14 +64,13 @@ class RowsRun(SavedRows):
     """One run of a many-row job. What the watch may change meanwhile is changed under the runner's lock."""
 
     def __init__(self, taken: Taken, store: Store, runner: RowRunner, work: Work) -> None:
-        super().__init__(taken, store, runner)
+        super().__init__(taken, store, runner, work)
         self.steps = len(work.names)  # of each row, where there are several
         self.rows_a_call = work.rows_a_call or 1
         # Does it make one call a run, whose timeout is the job's?
         self.is_one_call = work.rows_a_call is not None and bool(options_of(taken).timeout)
         self.later: list[list[int]] = []  #: calls for the runs after this one, where it is one call
         self.work = work
-        self.going_on = RowsGoingOn(taken, work, store, self.bind, self.files.rows)
         self.slice = self.bind.get("slice", 0) / 1000 or SLICE_SECONDS
         # What changes while the rows run:
         #: with which the last of `to_retry` would have ended a job of its own

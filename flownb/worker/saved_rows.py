@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from flownb.adding.child_jobs import Run
@@ -19,18 +20,20 @@ from flownb.worker.patient_calls import patiently
 from flownb.worker.row_results import RowResults
 from flownb.worker.row_runners import RowRunner
 from flownb.worker.row_spending import tell_spent
+from flownb.worker.rows_going_on import RowsGoingOn
 from flownb.worker.steps_so_far import StepsSoFar
+from flownb.worker.work import Work
 
-# Of so few rows a slow one counts as all others, and each step that takes its time is written down at once:
-FEW_ROWS = 4
+FEW_ROWS = 4  # among which a slow one counts as all others
 STEP_SECONDS = 0.05  # that a step takes at least after which the steps that are done are written down at once
-SAVING_SHARE = 0.05  # of the time that writing down steps may take
+SAVING_SHARE = 0.05  # of the time that writing down steps may take where these are large
+LARGE_CHARACTERS = 100_000  # of what is written down, from which on that takes longer than the rest of a call
 
 
 class SavedRows:
     """What the rows of one run of a job have come to, in memory and on the server."""
 
-    def __init__(self, taken: Taken, store: Store, runner: RowRunner) -> None:
+    def __init__(self, taken: Taken, store: Store, runner: RowRunner, work: Work) -> None:
         self.taken = taken
         self.store = store
         self.runner = runner
@@ -38,11 +41,13 @@ class SavedRows:
         self.bind: dict[str, Any] = json.loads(taken.record.bind or "{}")
         self.of_job = Run(taken)
         self.files = JobFiles(taken, store)
+        self.going_on = RowsGoingOn(taken, work, store, self.bind, self.files.rows)
         self.open: list[int] = []  #: positions of the rows that this run has to run
         self.results = RowResults.empty(0)
         self.to_retry: list[int] = []  #: positions of rows that failed in this run, but not for good
         # Monotonic times: of the last save, and from which on steps may be saved again
         self.saved = self.next_save_of_steps = 0.0
+        self._saved_characters = 0  # by the last save
 
     def note_step(
         self, position: int, text: str, seconds: float, spent: Amounts
@@ -57,24 +62,22 @@ class SavedRows:
         if seconds < STEP_SECONDS:
             return None
         steps.is_worth_saving = True
-        return self._save_noted if self.runner.notes_at_once else None
+        if not self.runner.left() and self.going_on.is_through(steps, position):
+            return None  # the last row goes on in another job: the run ends now, and saves it
+        return partial(self._save_noted, steps) if self.runner.notes_at_once else None
 
-    def _save_noted(self) -> None:
-        steps = self.results.steps
-        if steps is None:
-            return
+    def _save_noted(self, steps: StepsSoFar) -> None:
         with self.runner.lock:
-            if len(self.open) <= FEW_ROWS:  # little is written; of many rows each step would write them all
-                self.next_save_of_steps = 0.0
             self.save_steps(steps, time.monotonic())
 
     def save_steps(self, steps: StepsSoFar, now: float) -> None:
-        """Write down the steps that are done, if one took its time; where writing takes long, less often."""
+        """Write down the steps that are done, if one took its time; where much is written, less often."""
         if steps.is_worth_saving and now >= self.next_save_of_steps:
             steps.is_worth_saving = False
             self.save()
             self.saved = time.monotonic()
-            self.next_save_of_steps = self.saved + (self.saved - now) / SAVING_SHARE
+            if self._saved_characters >= LARGE_CHARACTERS:
+                self.next_save_of_steps = self.saved + (self.saved - now) / SAVING_SHARE
 
     def save(self, *, is_end: bool = False) -> None:
         """Write down what the rows have come to; at the end of the run in a file, where it is large."""
@@ -87,7 +90,7 @@ class SavedRows:
         (done, failed, *steps), own = counts, self.of_job.own
         base, id, save = self.taken.base, self.record.id, self.store.jobs.save_rows
         patiently(lambda: save(base, id, part, done=done, failed=failed, own_run=own, steps=steps))
-        self.results.saved = counts
+        self.results.saved, self._saved_characters = counts, len(part)
 
     def write(self, field: str, text: str) -> None:
         """Write a field of the job, as long as the run counts."""

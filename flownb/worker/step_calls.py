@@ -96,9 +96,7 @@ class StepCalls(RowsWithSteps):
             if at < len(work.names) - 1:
                 now = clock()
                 spent = self.account.take_row() if self.account.of_row else NOTHING
-                write_down = self._note_step(position, end, now - began, spent)
-                # A row that goes on in another job is saved with it.
-                if write_down and at < work.last_step - 1:
+                if write_down := self._note_step(position, end, now - began, spent):
                     await self._host.aside(write_down)
                     now = clock()
                 began = now

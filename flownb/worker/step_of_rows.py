@@ -24,17 +24,17 @@ class StepOfRows(RowsWithSteps, CallsOfRows):
 
     def call_each(self, positions: Sequence[int]) -> Iterator[End]:
         """As of any task; the text of a row's end has what all of its steps have returned so far."""
-        is_last = self._work.last_step == len(self._work.names)
+        is_last, write_down = self._work.last_step == len(self._work.names), None
         for position, end, seconds in super().call_each(positions):
             if not isinstance(end, str):
                 yield position, end, seconds
                 continue
-            if not is_last and (
-                write_down := self._note_step(position, end, seconds, self.take_spent(position))
-            ):
-                write_down()
+            if not is_last:
+                write_down = self._note_step(position, end, seconds, self.take_spent(position)) or write_down
             before = self._so_far.get(position, NOT_BEGUN).texts
             yield position, f"[{','.join([*before, end])}]", seconds
+        if write_down:  # once for the call
+            write_down()
 
     def _data(self, position: int) -> Any:
         returned = self._so_far.get(position, NOT_BEGUN).texts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pandas as pd
 import pytest
@@ -217,9 +218,30 @@ def test_a_step_that_is_done_is_written_down_before_the_next_one_begins(redis, r
     rows = pd.DataFrame({"n": range(5)})
     batch = fn.fan_out(rows, [fetch, parse], rows_per_job=rows_per_job).wait(timeout=60)
     assert batch.progress().failed == 0, batch.failures
-    assert len(unwritten) <= (
-        0 if rows_per_job == 1 else 4
-    )  # many rows are written together, a part of the time
+    assert unwritten == []
+
+
+def test_a_step_before_one_of_many_rows_is_written_down_before_the_next_row_begins(redis):
+    done, unwritten = [], []
+
+    @fn.task
+    def fetch(n):
+        [job] = fn.Queue("fetch").get_jobs("active")
+        written = (redis.hget(f"bull:fetch:{job.id}", "part") or b"").decode()
+        unwritten.extend(page for page in done if page not in written)
+        time.sleep(0.06)
+        done.append(f"page {n}")
+        return done[-1]
+
+    @fn.task(batch_size=10)
+    def parse(fetch):
+        return fetch
+
+    with fn.workers(1):
+        batch = fn.fan_out(pd.DataFrame({"n": range(10)}), [fetch, parse]).wait(timeout=60)
+    assert batch.progress().failed == 0, batch.failures
+    assert len(done) == 10
+    assert unwritten == []
 
 
 def test_a_row_that_goes_on_in_another_job_is_saved_once_a_step(monkeypatch):
