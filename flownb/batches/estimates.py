@@ -31,14 +31,16 @@ UNKNOWN = Range(None, None, None)
 
 def estimate(stored: StoredBatch, progress: Progress) -> pd.DataFrame:
     """Return the figures as `Batch.estimate` gives them."""
-    ended = [row for row in stored.rows.read() if row.state in (COMPLETED, FAILED)]
-    total = len(stored.rows)
-    left, spent = total - len(ended), stored.spent()
+    rows, spent = stored.rows.read(), stored.spent()
+    ended, total = [row for row in rows if row.state in (COMPLETED, FAILED)], len(rows)
     found = {"rows": Range(total, total, total), "seconds": _seconds(progress.eta) if ended else UNKNOWN}
+    # Rows with equal arguments, with `unique`, are one run, which is paid for once.
+    runs = [rows[position] for position in stored.rows.runs]
+    ended_runs = [row for row in runs if row.state in (COMPLETED, FAILED)]
     for unit in sorted(spent):
-        amounts = [(row.spent or {}).get(unit, 0) / PARTS for row in ended]
-        found[unit] = sum_of(amounts, left, spent[unit] / PARTS)
-    found["failures"] = share_of(sum(row.state == FAILED for row in ended), len(ended), left)
+        amounts = [(row.spent or {}).get(unit, 0) / PARTS for row in ended_runs]
+        found[unit] = sum_of(amounts, len(runs) - len(ended_runs), spent[unit] / PARTS)
+    found["failures"] = share_of(sum(row.state == FAILED for row in ended), len(ended), total - len(ended))
     columns = {name: floats([getattr(figures, name) for figures in found.values()]) for name in Range._fields}
     return pd.DataFrame(columns, index=list(found))
 

@@ -478,6 +478,19 @@ def test_an_estimate_is_missing_before_a_row_has_ended():
     assert found.loc["rows"].tolist() == [100, 100, 100]
 
 
+def test_an_estimate_prices_equal_rows_that_run_once_once(connection):
+    @fn.task
+    def ask(n):
+        fn.spend(usd=0.1)
+        return n
+
+    batch = fn.fan_out([1, 2, 3, 4] * 25, ask, unique=True, pilot=2).wait(timeout=30)
+    assert batch.estimate().loc["usd"].tolist() == pytest.approx([0.4] * 3)
+    batch.resume().wait(timeout=30)
+    assert batch.progress().spent == {"usd": 0.4}
+    assert batch.estimate().loc["usd"].tolist() == pytest.approx([0.4] * 3)
+
+
 def test_an_estimate_holds_what_comes(every_fourth_fails, runs):
     @fn.task
     def ask(n):
