@@ -8,6 +8,7 @@ column's name; docs/data-types.md lists every dtype.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring as _quoted
@@ -145,12 +146,14 @@ def read(
     if grouped is not None:
         groups, group_index = grouped.described(lambda position: shown(table.index[position]))
     index_spec, chunk_of_labels = labels.index_to_json(table.index)
+    stored_labels = chunk_of_labels(0, len(table.index))
+    _refuse_broken_labels(table.index, index_spec["names"], stored_labels)
     return Rows(
         columns=tuple(columns),
         texts=writer.texts,
         index=table.index,
         index_spec=index_spec,
-        labels=chunk_of_labels(0, len(table.index)),
+        labels=stored_labels,
         groups=groups,
         by=grouped.names if grouped else (),
         group_index=group_index,
@@ -266,6 +269,20 @@ def _refuse_long_rows(columns: Sequence[Sequence[str]], index: pd.Index[Any]) ->
         raise FlowError(
             f"row {shown(index[lengths.index(longest)])}: its data are {longest / 1e6:.1f} MB of JSON, the most is "
             f"{MOST_CHARACTERS / 1e6:.0f} MB; store the large value in a file and send its path"
+        )
+
+
+def _refuse_broken_labels(index: pd.Index[Any], names: Sequence[Any], labels: Sequence[Any]) -> None:
+    """Refuse an index with half a character in a label or a name: no label that is stored has one."""
+    if is_broken(json.dumps(names, ensure_ascii=False)):
+        raise FlowError(
+            f"index {list(index.names)!r}: its name has half a character (a lone surrogate); rename it"
+        )
+    texts = [label for label in labels if isinstance(label, str | list | dict)]
+    if texts and is_broken(json.dumps(texts, ensure_ascii=False)):
+        at = next(i for i, label in enumerate(labels) if is_broken(json.dumps(label, ensure_ascii=False)))
+        raise FlowError(
+            f"row {shown(index[at])}: its label has half a character (a lone surrogate); rename it"
         )
 
 

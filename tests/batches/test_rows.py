@@ -357,6 +357,29 @@ REFUSALS = {
         "half a character",
         "rename",
     ),
+    "label": (
+        (pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y\ud800"], dtype=object)), ["a"]),
+        {},
+        r"row 'y\ud800': its label has half a character",
+        "rename",
+    ),
+    "label of levels": (
+        (
+            pd.DataFrame(
+                {"a": [1]}, index=pd.MultiIndex.from_product([pd.Index(["y\ud800"], dtype=object), [1]])
+            ),
+            ["a"],
+        ),
+        {},
+        r"row ('y\ud800', 1): its label has half a character",
+        "rename",
+    ),
+    "index's name": (
+        (pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="n\ud800")), ["a"]),
+        {},
+        r"index ['n\ud800']: its name has half a character",
+        "rename",
+    ),
 }
 
 
