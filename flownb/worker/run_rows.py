@@ -132,6 +132,8 @@ class RowsRun(SavedRows):
         if self.is_one_call:
             self.open, *self.later = calls_of(self.open, self.rows_a_call, self.results.value.calls or ())
             self.results.value.calls = self.later
+            if self.results.steps is not None:
+                self.results.steps.note_attempts(self.open, self.record.attempts_made)
 
     def _read_left(self) -> PartOfRows:
         return patiently(lambda: self.store.jobs.read_part(self.record.key))

@@ -87,6 +87,13 @@ class StepsSoFar:
         # A list of its own: another thread may be writing the one before down.
         self.ms[position] = [*before, *unknown, int(seconds * 1000 + 0.5)]
 
+    def note_attempts(self, positions: Iterable[int], made: int) -> None:
+        """These rows' next step has had so many attempts: those of the job, all of whose rows run in each."""
+        for position in positions:
+            row = self.row(position)
+            if row.tried < made:
+                self._rows[position] = row._replace(tried=made)
+
     def note_failure(self, position: int) -> tuple[int, int]:
         """A row has failed: return at which step, and how many attempts that has had."""
         row = self.row(position)

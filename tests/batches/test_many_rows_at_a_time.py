@@ -441,6 +441,28 @@ def test_a_timeout_is_a_calls_and_the_row_that_hangs_fails_alone(executor):
     assert (progress.completed, progress.failed, progress.total) == (16, 1, 17)
 
 
+def test_a_row_that_hangs_in_a_later_step_has_had_all_its_attempts():
+    @fn.task
+    def pre(n):
+        return {"y": n}
+
+    @fn.task(batch_size=4, timeout=0.3, attempts=2)
+    def ask(y):
+        if (y == 5).any():
+            time.sleep(20)
+        if (y == 9).any():
+            raise ValueError("nine")
+        return y * 10
+
+    with fn.workers(4):
+        batch = fn.fan_out(FRAME.head(12), [pre, ask]).wait(timeout=60)
+        assert batch.failures[["step", "error", "attempts"]].to_dict("index") == {
+            "r5": {"step": "ask", "error": "JobTimeout", "attempts": 2},
+            "r9": {"step": "ask", "error": "ValueError", "attempts": 2},
+        }
+        assert batch.table()["_attempts"].tolist()[4:] == [2] * 8
+
+
 class OpenRuns(Middleware):
     """Knows how many runs the slots have begun and not ended."""
 
