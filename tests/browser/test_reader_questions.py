@@ -16,6 +16,8 @@ import flownb as fn
 from flownb.batches import row_facts
 from tests.support.front_end import pages_of
 
+pytestmark = pytest.mark.timeout(300)  # 900 rows take a minute where the machine is busy
+
 ROWS, ROWS_THAT_END = 1000, 900
 SLOW_SECONDS = 0.03  #: that a row takes at its last step, which is the slowest
 
