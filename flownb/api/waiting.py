@@ -79,7 +79,8 @@ def _vanished(stored: StoredFlow, error: JobMissing) -> JobMissing:
     if next(iter(stored.store.flows.pages(1)), None) is not None:
         return error
     return JobMissing(
-        f"{error}; the server holds no flow any more: it came back without its data, or was flushed; add the flow again"
+        f"{error}; the server holds no flow any more: this was its last one, or it came back without its data; add the "
+        "flow again"
     )
 
 
