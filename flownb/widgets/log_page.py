@@ -1,8 +1,8 @@
-"""The lines that the rows which ended last have printed and logged, as a live view follows them."""
+"""The lines that rows have printed and logged, as a live view shows them: the ones that ended last, or are found."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flownb.batches.label_search import label_text
@@ -15,21 +15,30 @@ MOST_ROWS, MOST_LINES = 200, 100  #: of one answer
 _LABEL_CHARACTERS, _LINE_CHARACTERS = 30, 120
 
 
-def page(stored: StoredBatch, facts: RowFacts, message: Mapping[str, Any]) -> dict[str, Any]:
+def page(
+    stored: StoredBatch, facts: RowFacts, message: Mapping[str, Any], labelled: Sequence[int]
+) -> dict[str, Any]:
     """``lines`` ``[position, label, time, stream, text]``, the newest last; of how many; of how many rows.
 
-    `text` in the question is looked for in labels and lines, ``level`` is one of logging's.
+    `text` in the question is looked for in the lines of the rows that ended last, and `labelled` are rows whose label
+    has it, of which so many are ``found``; ``level`` is one of logging's.
     """
     newest = list(dict.fromkeys(reversed(facts.newest)))[:MOST_ROWS]
+    labelled = labelled[:MOST_ROWS]
     wanted = read_wanted(None, message.get("level") or None)
     text = str(message.get("text") or "").strip().casefold()
     index = stored.index
+    named = set(labelled)
     found = [
         (line.time or 0, position, cut(label_text(index[position]), _LABEL_CHARACTERS), line)
-        for position, line in lines_of(stored, sorted(newest))
+        for position, line in lines_of(stored, sorted(named.union(newest)))
         if wanted.takes(line)
     ]
-    found = [item for item in found if text in item[2].casefold() or text in item[3].text.casefold()]
+    found = [
+        item
+        for item in found
+        if item[1] in named or text in item[2].casefold() or text in item[3].text.casefold()
+    ]
     found.sort(key=lambda item: item[0])
     return {
         "lines": [
@@ -44,4 +53,5 @@ def page(stored: StoredBatch, facts: RowFacts, message: Mapping[str, Any]) -> di
         ],
         "of": len(found),
         "rows": len(newest),
+        "found": len(labelled) if text else None,
     }

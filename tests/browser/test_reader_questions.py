@@ -167,6 +167,9 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
     page.get_by_label("Find a row").press("Enter")
     reader.sees("fetched page 17", ".fn-details")
     assert page.locator(".fn-details h3").inner_text() == "r17"
+    reader.presses("tab", "Logs")
+    reader.sees("fetched page 17", ".fn-lines")
+    reader.sees("rows found, and of the", ".fn-bar-of-tools")
 
 
 def test_what_is_typed_is_searched_for_among_all_rows_unless_a_choice_of_rows_is_in_sight(reader):

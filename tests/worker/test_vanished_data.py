@@ -62,7 +62,10 @@ def test_workers_and_waiters_say_that_the_server_came_back_empty(forgetful, unti
             until(lambda: SAID in caplog.text)
             fn.Queue("q", connection=connection).add("j")  # and it goes on
             until(lambda: fn.Queue("q", connection=connection).get_job_counts()["completed"] == 1)
-        assert "the server holds no flow any more: this was its last one, or it came back without its data" in said[0]
+        assert (
+            "the server holds no flow any more: this was its last one, or it came back without its data"
+            in said[0]
+        )
         assert caplog.text.count(SAID) == 1
 
 

@@ -1,4 +1,5 @@
-// What rows print and log: the lines of the rows that ended last; followed live while its switch is on.
+// What rows print and log: the lines of those that ended last, or are searched for; followed live while
+// its switch is on.
 
 import { html, link, say } from "./elements.js";
 import { clock, counted, number } from "./words.js";
@@ -60,9 +61,10 @@ export class LogPanel {
     return found;
   };
 
-  #show({ lines, of, rows }) {
+  #show({ lines, of, rows, found }) {
     const last = of > lines.length ? `the last ${number(lines.length)} of ` : "";
-    say(this.#status, `${last}${counted(of, "line")} of the ${counted(rows, "row")} that ended last`);
+    const named = found ? `the ${counted(found, "row")} found, and of ` : "";
+    say(this.#status, `${last}${counted(of, "line")} of ${named}the ${counted(rows, "row")} that ended last`);
     const now = JSON.stringify(lines);
     if (now === this.#shown) return;
     this.#shown = now;
