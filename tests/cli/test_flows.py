@@ -218,7 +218,7 @@ def test_watch_of_a_batch_counts_rows_and_tells_the_kinds_of_failures(terminal, 
     hold.set()
     batch.wait(timeout=60)
     assert screen.wait() == 0
-    kinds = ["  4 × ValueError: no tax for order <n>", "  1 × KeyError: 'rate'"]
+    kinds = ["  4 × ValueError: no tax for order …", "  1 × KeyError: 'rate'"]
     drawn = screen.seen.rpartition("\x1b[K" if "\x1b[J" not in screen.seen else "\x1b[J")[2].splitlines()
     assert drawn == ["prices: 35 of 40 rows completed, 5 failed", *kinds, "prices: completed"]
     status, out, errors = terminal.run("watch", "prices")
@@ -291,7 +291,7 @@ def test_watch_counts_the_kinds_of_more_failures_than_a_picture_shows(terminal, 
 
     flownb.fan_out(range(400), fail, name="all-failed", connection=folder).wait(timeout=60)
     _, out, _ = terminal.run("watch", "all-failed")
-    kinds = ["  200 × ValueError: no tax for <n>", "  200 × ValueError: no price for <n>"]
+    kinds = ["  200 × ValueError: no tax for …", "  200 × ValueError: no price for …"]
     assert out.splitlines()[1:-1] == kinds
 
 
