@@ -47,7 +47,7 @@ class Scene:
         asked["options"] = {"concurrency": 4, **QUICK, **more.get("options", {})}
         worker = FleetWorker(url or self.server.url, self.log, asked, {"FLOWNB_FAILPOINT": failpoint})
         self._to_close.insert(0, worker)
-        return worker.ready()
+        return worker if failpoint else worker.ready()  # that may die before it says that it serves
 
     def kill(self, worker: FleetWorker, **how: Any) -> None:
         self.kills.append(worker.kill(**how))
