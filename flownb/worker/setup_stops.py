@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
@@ -32,13 +33,16 @@ class _Stops:
     """One a process. Slots add to it; whoever defines tasks or adds work takes out of it."""
 
     def __init__(self) -> None:
+        # Held while a stop comes or goes: one that came between would count as known, and nobody would hear of it.
+        self._lock = threading.Lock()
         self._why: dict[tuple[str, str], str] = {}  # by queue and name
         self._listeners: list[Callable[[], None]] = []
 
     def add(self, queue: str, name: str, why: str) -> bool:
         """A task stops; say whether it had not before."""
-        is_new = (queue, name) not in self._why
-        self._why[queue, name] = why
+        with self._lock:
+            is_new = (queue, name) not in self._why
+            self._why[queue, name] = why
         if is_new:
             self._tell()
         return is_new
@@ -46,9 +50,10 @@ class _Stops:
     def clear(self, queues: Iterable[str]) -> list[tuple[str, str]]:
         """Let the tasks of these queues try once more; return queue and name of those that had stopped."""
         asked = set(queues)
-        gone = [task for task in list(self._why) if task[0] in asked]
-        for task in gone:
-            self._why.pop(task, None)
+        with self._lock:
+            gone = [task for task in self._why if task[0] in asked]
+            for task in gone:
+                del self._why[task]
         if gone:
             self._tell()
         return gone

@@ -140,6 +140,7 @@ class TaskWorker(Worker):
             self._added.listen(self._pump.queues_changed),
             stops.listen(self._pump.queues_changed),
         ]
+        self._pump.queues_changed()  # what changed since the pump has begun: a setup may have failed already
 
     def _register(self) -> None:
         self._code.deploy(self._only)

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import flownb as fn
+from flownb.worker.setup_stops import _Stops
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -331,6 +332,26 @@ def test_other_tasks_and_other_workers_go_on(until, connection):
     assert fn.fan_out(ROWS, well).results(timeout=30)["well"].tolist() == list(range(12))
     with fn.Worker("broken", lambda job: job.data["n"]):
         assert batch.results(timeout=60)["broken"].tolist() == list(range(12))
+
+
+def test_a_stop_that_comes_while_its_task_may_try_again_is_heard_of():
+    """Else the task's worker takes its jobs and gives them back without an end, and no other worker gets one."""
+    stops, heard = _Stops(), []
+    stops.add("q", "t", "first")
+    stops.listen(lambda: heard.append(stops.why_of("q", "t")))
+    clearing = threading.Thread(target=stops.clear, args=[["q"]])
+
+    class Meeting(dict):
+        def __contains__(self, task):
+            found = super().__contains__(task)
+            clearing.start()
+            clearing.join(0.2)  # it waits for the stop that has begun to come
+            return found
+
+    stops._why = Meeting(stops._why)
+    stops.add("q", "t", "again")
+    clearing.join()
+    assert heard[-1] == stops.why_of("q", "t")
 
 
 def test_a_process_that_dies_while_it_loads_fails_no_row(until):
