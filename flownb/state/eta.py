@@ -20,19 +20,16 @@ _UNKNOWN_RUN = 3  # a stage of which no job has ever ended may take up to so man
 # times drift by up to the double (tests/flows/test_eta.py).
 _SLOWER, _FASTER, _ALWAYS = 0.35, 0.3, 0.05
 _STILL_SECONDS = 5.0  # in which nothing has ended, at least, before it is said that nothing ends
-_STILL_SECONDS = 5.0  # in which nothing has ended, at least, before it is said that nothing ends
-_LEAST_LONGER = (
-    0.25  # of the time for which nothing has ended: what runs so long runs so much longer at least
-)
+# Of the time for which nothing has ended: what runs so long runs so much longer at least.
+_LEAST_LONGER = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """How long a flow still takes, and how fast its stages go."""
 
-    left: (
-        tuple[float, float] | None
-    )  #: the least and the most seconds until all jobs have ended, if that is known
+    #: the least and the most seconds until all jobs have ended, if that is known
+    left: tuple[float, float] | None
     rates: Mapping[str, float]  #: of each stage, ends a second; 0 where nothing ends, or too little has
 
     def rate(self, stage: str | None) -> float:

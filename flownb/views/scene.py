@@ -40,9 +40,8 @@ class Box:
     tone: str  #: the state it is coloured by
     badge: str  #: the state that its badge shows: the one a reader must know of first
     folded: bool
-    shares: tuple[
-        tuple[str, int], ...
-    ]  #: jobs by state, in reading order; without a state what is yet to come
+    #: jobs by state, in reading order; without a state what is yet to come
+    shares: tuple[tuple[str, int], ...]
     title: str  #: what the mouse shows
 
 

@@ -109,9 +109,7 @@ class BatchPages:
                 return self._steps.panel(self._stored.flow_state.counts(), step, self._whole)
             case "logs":
                 self._refresh(REFRESH_SECONDS)
-                text = str(message.get("text") or "").strip()
-                labelled = self._table.find(text).positions.tolist() if text else []
-                return log_page.page(self._stored, self.facts, message, labelled)
+                return log_page.page(self._stored, self.facts, message, self._table.find)
             case "thumbnail":
                 return row_details.thumbnail(self._stored, self._position(message))
         return None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from flownb.batches.label_search import label_text
+from flownb.batches.label_search import LabelMatches, label_text
 from flownb.batches.printed import lines_of, read_wanted
 from flownb.batches.row_facts import RowFacts
 from flownb.batches.stored_batch import StoredBatch
@@ -16,19 +16,18 @@ _LABEL_CHARACTERS, _LINE_CHARACTERS = 30, 120
 
 
 def page(
-    stored: StoredBatch, facts: RowFacts, message: Mapping[str, Any], labelled: Sequence[int]
+    stored: StoredBatch, facts: RowFacts, message: Mapping[str, Any], find: Callable[[str], LabelMatches]
 ) -> dict[str, Any]:
     """``lines`` ``[position, label, time, stream, text]``, the newest last; of how many; of how many rows.
 
-    `text` in the question is looked for in the lines of the rows that ended last, and `labelled` are rows whose label
-    has it, of which so many are ``found``; ``level`` is one of logging's.
+    `text` in the question is looked for in the lines of the rows that ended last, and by `find` in the labels of all,
+    of which so many are ``found``; ``level`` is one of logging's.
     """
     newest = list(dict.fromkeys(reversed(facts.newest)))[:MOST_ROWS]
-    labelled = labelled[:MOST_ROWS]
     wanted = read_wanted(None, message.get("level") or None)
     text = str(message.get("text") or "").strip().casefold()
     index = stored.index
-    named = set(labelled)
+    named = set(find(text).positions[:MOST_ROWS].tolist()) if text else set()
     found = [
         (line.time or 0, position, cut(label_text(index[position]), _LABEL_CHARACTERS), line)
         for position, line in lines_of(stored, sorted(named.union(newest)))
@@ -53,5 +52,5 @@ def page(
         ],
         "of": len(found),
         "rows": len(newest),
-        "found": len(labelled) if text else None,
+        "found": len(named) if text else None,
     }

@@ -72,12 +72,10 @@ class _Keeping:
         self._next_round = 0.0  # monotonic time
         self._kept: dict[WatchedQueue, dict[str, Lease]] = {}  # by id, as they were at the last round
         self._frozen: dict[WatchedQueue, FrozenWorker] = {}
-        self._unrelieved = set[
-            int
-        ]()  # workers whose jobs were taken, and the server did not say that it has them
-        self._unread: dict[
-            int, int
-        ] = {}  # workers' calls that the server had answered at the last look at them
+        # Workers whose jobs were taken, and the server did not say that it has them:
+        self._unrelieved = set[int]()
+        # Workers' calls that the server had answered at the last look at them:
+        self._unread: dict[int, int] = {}
         self._next_look_at_calls = 0.0  # monotonic time
         self._given_up = set[
             tuple[int, int]
