@@ -14,14 +14,21 @@ from flownb.wire import keys
 from flownb.wire.records import COMPLETED, JobRecord
 from flownb.wire.store import Store
 
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, _PAUSE_GROWTH = 0.002, 0.25, 1.3
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.002, 0.25  # between two questions whether something has ended
+PAUSE_SHARE = 0.1  # of the time waited so far: an end is seen so much later, at most
 _FIELDS = ("name", "finishedOn", "returnvalue", "failedReason")
+
+
+def pause_after(waited: float) -> float:
+    """Return in how many seconds one who has waited for so many asks again."""
+    return min(max(waited * PAUSE_SHARE, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
 def job_end(store: Store, job: JobRecord, timeout: Any) -> Any:
     """Return the value of a job that completes; raise what its end, or the end of the wait, means."""
     limit = None if timeout is None else seconds(timeout, "timeout")
-    deadline, pause = None if limit is None else time.monotonic() + limit, _FIRST_PAUSE_SECONDS
+    started = time.monotonic()
+    deadline = None if limit is None else started + limit
     while True:
         try:
             with patience.until(deadline):
@@ -35,11 +42,10 @@ def job_end(store: Store, job: JobRecord, timeout: Any) -> Any:
             if limit is None:
                 raise
             state = str(error)
-        left = _LONGEST_PAUSE_SECONDS if deadline is None else deadline - time.monotonic()
+        left = LONGEST_PAUSE_SECONDS if deadline is None else deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError(f"job {job.name!r} has not ended after {limit:g} s: {state}")
-        time.sleep(min(pause, left))
-        pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)
+        time.sleep(min(pause_after(time.monotonic() - started), left))
 
 
 def _value(store: Store, job: JobRecord, flow: str | None) -> Any:

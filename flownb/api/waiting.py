@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from flownb.api.awaiting import end_if_given_up
 from flownb.api.batch_ends import batch_ends
 from flownb.api.job import Job
+from flownb.api.job_end import LONGEST_PAUSE_SECONDS, pause_after
 from flownb.arguments import seconds
 from flownb.connection import patience
 from flownb.diagnosis.explain import explain
@@ -25,9 +26,7 @@ from flownb.wire.records import ACTIVE, CANCELLED, COMPLETED
 
 T = TypeVar("T")
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.002, 0.25  # between two questions whether the flow has ended
 FIRST_ROUND_SECONDS = 0.2  # of waiting, before the tree is read for what other programs have left unwritten
-PAUSE_GROWTH = 1.3  # each pause is so many times the one before
 SILENCE_SECONDS = 10.0  # of waiting, after which a flow without running jobs is explained
 RECHECK_SECONDS = 1.0  # before a flow is called stuck: jobs move while they are read, a lasting reason stays
 
@@ -41,7 +40,7 @@ def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: obj
     the flow was asked after it.
     """
     limit = None if timeout is None else seconds(timeout, "timeout")
-    started, pause, is_explained, explain_at = time.monotonic(), FIRST_PAUSE_SECONDS, False, SILENCE_SECONDS
+    started, is_explained, explain_at = time.monotonic(), False, SILENCE_SECONDS
     deadline = None if limit is None else started + limit
     while True:
         end_if_given_up()
@@ -63,8 +62,7 @@ def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: obj
         if waited > explain_at and not lost:
             with patience.until(deadline), suppress(*([ServerUnreachable] if limit is not None else [])):
                 is_explained, explain_at = _explain(stored, is_explained), waited + SILENCE_SECONDS
-        batch_ends.wait_for_more(ends, min(pause, left))
-        pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
+        batch_ends.wait_for_more(ends, min(pause_after(waited), left))
 
 
 def first_round(timeout: Any) -> float:

@@ -393,7 +393,7 @@ def test_rows_that_would_be_removed_with_their_results_are_refused(redis, option
 
 def test_who_waits_hears_of_the_end_that_this_kernel_has_written(monkeypatch):
     """However seldom the server is asked: a long batch is asked after four times a second."""
-    monkeypatch.setattr(waiting, "FIRST_PAUSE_SECONDS", 25.0)
+    monkeypatch.setattr(waiting, "pause_after", lambda waited: 25.0)
     monkeypatch.setattr(waiting, "LONGEST_PAUSE_SECONDS", 25.0)
     may_end = threading.Event()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import flownb as fn
+from flownb.api.job_end import pause_after
 
 ROOT = str(Path(fn.__file__).parents[1])
 
@@ -51,6 +52,12 @@ def test_a_wait_of_no_time_looks_once():
     with fn.Worker("totals", lambda job: 5):
         flow.wait(timeout=20)
     assert flow.wait(timeout=0).result(timeout=0) == 5
+
+
+@pytest.mark.parametrize("waited", [0.0, 0.01, 0.5, 2.0, 3600.0])
+def test_an_end_is_seen_a_tenth_later_at_most_and_a_long_wait_asks_four_times_a_second(waited):
+    assert pause_after(waited) <= max(waited / 10, 0.002)
+    assert pause_after(waited) >= min(waited / 10, 0.25), "so a wait of seconds asks some hundred times"
 
 
 def test_a_wait_for_a_paused_queue_says_so(until):
