@@ -28,6 +28,9 @@ class Outcome(NamedTuple):
     attempts_started: int
     kind: Kind
     value: str | None = None  #: completed: JSON text; unbegun: what its worker has found that the job weighs
+    version: str | None = None  #: completed, failed: name of the code that ran; the field `cv` of the job
+    #: ms since the function was called, of a job taken ahead; unbegun: since it was taken; None: 0
+    ran: int | None = None
     reason: str | None = None  #: failed, retry: ``Type: message``
     stacktrace: str | None = None  #: failed, retry: JSON list of the job's tracebacks
     attempts: int = 1  #: failed: how many the job had at most
@@ -41,9 +44,17 @@ class Outcome(NamedTuple):
     rows: Sequence[int] | None = None
     """Of a many-row job: rows done, and failed for good, in this run; behind that, where they have steps, how many have
     done each step, then how many have failed at each."""
-    version: str | None = None  #: completed, failed: name of the code that ran; the field `cv` of the job
-    #: ms since the function was called, of a job taken ahead; unbegun: since it was taken; None: 0
-    ran: int | None = None
     printed: Sequence[str] | None = None  #: lines that the function has printed, for the job's log
     keep_logs: int | None = None  #: with lines: so many of the log, the newest; None: all
     spent: Sequence[str | int] | None = None  #: what the run has spent, see `amounts.flat`
+
+    def packed(self) -> Sequence[object]:
+        """Return what the script reads: of a job that completed with nothing more to say, the first fields alone."""
+        is_usual = self.kind == "completed" and self[_USUAL:] == _UNSAID
+        return self[:_USUAL] if is_usual else self
+
+
+_USUAL = Outcome._fields.index(
+    "reason"
+)  #: fields of an outcome that says no more than what the function returned
+_UNSAID = Outcome("", "", "", 0, "completed")[_USUAL:]

@@ -82,9 +82,12 @@ def lua_records(files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 def unknown_fields(files: Mapping[str, str]) -> list[str]:
     """Return the fields that a file reads of a record and that the record does not have.
 
-    A record is a variable of its name, or what its reader (``<name>_of``) has returned.
+    A record is a variable of its name, or what its reader (``<name>_of``) has returned; a run is an outcome with what the
+    file ``end_run`` lists.
     """
     fields = lua_records(files)
+    (facts,) = re.findall(r"A run is its outcome, with \{([^}]*)\}", files["end_run"])
+    fields["run"] = (*fields["outcome"], *re.findall(r"(?<!-)\b\w+", facts))
     found = []
     for file, text in files.items():
         code = re.sub(r"--[^\n]*", "", text)

@@ -137,7 +137,7 @@ def test_adding_a_job_is_a_hash_and_its_two_events(counter):
     assert asked[0].bytes_out <= 2
 
 
-def test_running_a_job_is_ten_commands_in_calls_of_many(counter):
+def test_running_a_job_is_eight_commands_in_calls_of_many(counter):
     fn.add(tree(1))
     work_off(counter.store, "items")
     fn.add(tree(JOBS))
@@ -149,19 +149,17 @@ def test_running_a_job_is_ten_commands_in_calls_of_many(counter):
     assert asked[0].commands == {
         **{
             "hmget": 2,
-            "exists": 1,
             "set": 1,
             "hset": 2,
         },  # both ways: what is stored, the lease, what changes
         **{
             "lrem": 1,
-            "zadd": 1,
             "xadd": 2,
         },  # from one list to the other; its beginning and its end as events
     }
     assert asked[0].calls == calls
-    assert asked[0].all_commands <= 10.5
-    assert asked[0].bytes_in <= 72
+    assert asked[0].all_commands <= 8.6
+    assert asked[0].bytes_in <= 61
     assert asked[0].bytes_out <= 227
 
 

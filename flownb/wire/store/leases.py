@@ -56,8 +56,9 @@ class Leases:
         """End many jobs and start up to `want` others (at most `MOST_JOBS_A_CALL`), in one call."""
         check_size(outcomes, MOST_JOBS_A_CALL, "outcomes")
         want = min(want, MOST_JOBS_A_CALL)
+        packed = [outcome.packed() for outcome in outcomes]
         reply = self._server.call(
-            "finish_and_fetch", queues, outcomes=outcomes, want=want, worker=worker.packed()
+            "finish_and_fetch", queues, outcomes=packed, want=want, worker=worker.packed()
         )
         return Turn(
             answers=reply["answers"],

@@ -57,17 +57,17 @@ end
 
 -- `processedOn` says that a job has begun: it is written with the beginning, and what an earlier run has left goes.
 local function start(q, id, job, fields, from, worker)
+  local attempts_started = number(fields[ATS]) + 1
   redis.call('SET', job .. ':lock', worker.token, 'PX', worker.lock_ms)
-  fields[ATS] = number(fields[ATS]) + 1
-  fields[IS_AHEAD] = worker.free == 0
+  fields[ATS], fields[IS_AHEAD] = attempts_started, worker.free == 0
   if worker.name then redis.call('HSET', job, 'pb', worker.name) end
-  if fields[IS_AHEAD] then
-    redis.call('HSET', job, 'ats', fields[ATS])
-    if fields[ATS] > 1 then redis.call('HDEL', job, 'processedOn') end
+  if worker.free == 0 then
+    redis.call('HSET', job, 'ats', int(attempts_started))
+    if attempts_started > 1 then redis.call('HDEL', job, 'processedOn') end
     return count_move(q, fields[FLOW], from, 'waiting')
   end
   if worker.free then worker.free = worker.free - 1 end
-  redis.call('HSET', job, 'processedOn', now_text, 'ats', fields[ATS])
+  redis.call('HSET', job, 'processedOn', now_text, 'ats', int(attempts_started))
   emit(q, 'active', 'jobId', id, 'prev', 'waiting')
   count_move(q, fields[FLOW], from, 'active')
 end

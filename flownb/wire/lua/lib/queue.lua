@@ -65,10 +65,16 @@ local function ended_as(q, id)
   return is_sound(q) and (redis.call('ZSCORE', q.completed, id) and 'completed' or redis.call('ZSCORE', q.failed, id) and 'failed')
 end
 
+local texts = {} -- whole number -> its text: the jobs of a call have many numbers in common
+
 -- Redis text of a whole number: Lua would write large ones with an exponent.
 local function int(n)
-  if n == 0 then return '0' end
-  return string.format('%.0f', n)
+  local text = texts[n]
+  if not text then
+    text = n == 0 and '0' or string.format('%.0f', n) -- not '-0'
+    texts[n] = text
+  end
+  return text
 end
 
 local function max_events(q)

@@ -14,39 +14,43 @@
 -- @row     fetched_job base id fields
 
 -- 1. Look at every outcome; nothing is written before.
-local answers, runs, jobs, lock_keys, outcomes = {}, {}, {}, {}, {}
-local owners = {} -- of deduplication ids: {queue, id, deduplication id}
+local answers, outcomes, jobs, lock_keys, held_by = {}, {}, {}, {}, {}
 for i, packed in ipairs(args.outcomes) do
   local outcome = outcome_of(packed)
   local job = outcome.base .. ':' .. outcome.id
   outcomes[i], jobs[i], lock_keys[i] = outcome, job, job .. ':lock'
+  if outcome.kind == 'completed' then
+    held_by[#held_by + 1], held_by[#held_by + 2] = job .. ':dependencies', job .. ':unsuccessful'
+  end
 end
 local locks = #lock_keys > 0 and redis.call('MGET', unpack(lock_keys)) or {}
-for i, outcome in ipairs(outcomes) do
-  local q, job = queue_at(outcome.base), jobs[i]
-  local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh', 'deid', 'processedOn', 'defa')
-  answers[i] = not is_sound(q) and 'damaged' or refusal(outcome, job, locks[i], has) or 'done'
-  if outcome.spent and has[1] then
-    note_spent(q, job, has[3], outcome.attempts_started, outcome.spent)
+local may_be_held = #held_by > 0 and redis.call('EXISTS', unpack(held_by)) > 0
+local runs = {} -- the outcomes that count
+local owners = {} -- of deduplication ids: {queue, id, deduplication id}
+for i, run in ipairs(outcomes) do
+  local q, job = queue_at(run.base), jobs[i]
+  local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh', 'deid', 'processedOn')
+  answers[i] = not is_sound(q) and 'damaged' or refusal(run, job, locks[i], has, may_be_held) or 'done'
+  if run.spent and has[1] then
+    note_spent(q, job, has[3], run.attempts_started, run.spent)
     if has[3] then flows_to_review[has[3]] = q end
   end
-  if answers[i] == 'done' and outcome.kind == 'begun' then
+  if answers[i] == 'done' and run.kind == 'begun' then
     if not has[8] then
-      tell_beginning(q, outcome.id, job, outcome.ran)
+      tell_beginning(q, run.id, job, run.ran)
       count_move(q, has[3], 'waiting', 'active')
     end
   elseif answers[i] == 'done' then
-    local from = leave_active(q, outcome.id)
+    local from = leave_active(q, run.id)
     if from then
-      local run = {outcome = outcome, q = q, job = job, lock = lock_keys[i], from = from, has_begun = has[8], is_unbegun = outcome.kind == 'unbegun',
-                   is_root = not has[2], flow = has[3], parent = has[2] and is_sound_job(has[2]) and has[2],
-                   attempts_made = number(has[5]), is_shared = has[6]}
-      end_if_cancelled(run, has[9])
+      run.q, run.job, run.lock, run.from, run.has_begun, run.is_unbegun = q, job, lock_keys[i], from, has[8], run.kind == 'unbegun'
+      run.is_root, run.flow, run.parent = not has[2], has[3], has[2] and is_sound_job(has[2]) and has[2]
+      run.attempts_made, run.is_shared = number(has[5]), has[6]
+      end_if_cancelled(run)
       runs[#runs + 1] = run
-      local kind = outcome.kind
-      local has_ended = kind == 'completed' or kind == 'failed'
-      if has_ended or kind == 'retry' or outcome.rows then q.was_answered = true end
-      if has_ended and has[7] then owners[#owners + 1] = {q, outcome.id, has[7]} end
+      local has_ended = run.kind == 'completed' or run.kind == 'failed'
+      if has_ended or run.kind == 'retry' or run.rows then q.was_answered = true end
+      if has_ended and has[7] then owners[#owners + 1] = {q, run.id, has[7]} end
     else
       answers[i] = 'stale'
     end
@@ -55,10 +59,10 @@ end
 
 -- 2. Free the leases.
 local free = {}
-for _, run in ipairs(runs) do
-  free[#free + 1] = run.lock
+for i, run in ipairs(runs) do
+  free[i] = run.lock
   local left = run.q.left or {}
-  left[#left + 1] = run.outcome.id
+  left[#left + 1] = run.id
   run.q.left = left
 end
 if #free > 0 then redis.call('DEL', unpack(free)) end
@@ -75,16 +79,16 @@ for _, owner in ipairs(owners) do end_deduplication(unpack(owner)) end
 notify_of_completed(runs)
 for _, run in ipairs(runs) do
   end_run(run)
-  local outcome = run.outcome
-  if outcome.spent then
-    free_unspent(run.q, run.job, tonumber(run.has_begun) or now - (outcome.ran or 0), outcome.spent)
+  if run.spent then
+    free_unspent(run.q, run.job, tonumber(run.has_begun) or now - (run.ran or 0), run.spent)
   end
   if run.is_unbegun then
-    refund_limit(run.q, outcome.ran, args.worker.limiters and args.worker.limiters[run.q.base])
-    if outcome.value then redis.call('HSET', run.job, 'wt', outcome.value)
-    elseif weight_limits(run.q, run.q.limits) then refund_weight(run.q, run.job, outcome.ran) end
+    refund_limit(run.q, run.ran, args.worker.limiters and args.worker.limiters[run.q.base])
+    if run.value then redis.call('HSET', run.job, 'wt', run.value)
+    elseif weight_limits(run.q, run.q.limits) then refund_weight(run.q, run.job, run.ran) end
   end
 end
+write_completed()
 
 for _, run in ipairs(runs) do
   if run.flow then call_in(run.q, run.flow) end
