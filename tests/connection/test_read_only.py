@@ -163,6 +163,7 @@ def test_scripts_and_plain_commands_answer_the_same(production):
         jobs += [f"bull:rows:{job.id}" for job in fn.Queue("rows", connection=writing).get_jobs(state)]
 
     assert plain.jobs.read(jobs) == asks.jobs.read(jobs)
+    assert plain.jobs.read_returnvalues(jobs) == asks.jobs.read_returnvalues(jobs)
     assert plain.children.counts(jobs) == asks.children.counts(jobs)
     assert plain.children.read_names(jobs) == asks.children.read_names(jobs)
     facts = list(asks.job_facts.read(jobs, lambda job: ("wait",)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 
 from flownb.wire.records import JobLine
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import BRIEF_FIELDS
+from flownb.wire.store.limits import VALUE_BYTES_A_READ
 from tests.support.script_bench import START, Bench, completed, failed, key, node, parent, retry
 
 P = key("p", "up")
@@ -214,3 +216,19 @@ def test_values_of_many_jobs_are_read_together(bench: Bench):
     bench.finish(completed(a, "1"), retry(b))
 
     assert bench.store.jobs.read_returnvalues([key("a"), key("b"), key("c")]) == ["1", None, None]
+
+
+def test_values_that_one_read_cannot_carry_come_with_the_next(bench: Bench):
+    ids = [str(n) for n in range(5)]
+    texts = [json.dumps(id * (VALUE_BYTES_A_READ // 2)) for id in ids]
+    for id, text in zip(ids, texts, strict=True):
+        bench.redis.hset(key(id), "returnvalue", text)
+
+    bench.store.jobs.read_returnvalues([key("none")])  # the script is on the server now
+    before = bench.redis.info("commandstats")
+    assert bench.store.jobs.read_returnvalues([*map(key, ids), key("none")]) == [*texts, None]
+    after = bench.redis.info("commandstats")
+    reads, looks = (
+        after[name]["calls"] - before[name]["calls"] for name in ("cmdstat_evalsha", "cmdstat_hget")
+    )
+    assert (reads, looks) == (3, 6), "two values a read, none of them twice"

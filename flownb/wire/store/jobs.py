@@ -19,6 +19,7 @@ from flownb.wire.store.limits import (
     JOB_LINES_A_READ,
     JOBS_A_CHANGE,
     MOST_JOBS_A_CALL,
+    VALUE_BYTES_A_READ,
     VALUES_A_READ,
     check_size,
     in_pieces,
@@ -130,11 +131,12 @@ class Jobs:
     def read_returnvalues(self, jobs: Sequence[str]) -> list[str | None]:
         """Return the JSON texts that completed jobs returned, None for any other job."""
         values: list[str | None] = []
-        for some in in_pieces(jobs, VALUES_A_READ):
-            with self._server.pipeline() as pipe:
-                for key in some:
-                    pipe.hget(key, "returnvalue")
-                values += map(codec.text_or_none, pipe.execute())
+        while len(values) < len(jobs):
+            some = jobs[len(values) : len(values) + VALUES_A_READ]
+            reply = self._server.call(
+                "read_returnvalues", [keys.base_of(some[0])], jobs=some, bytes=VALUE_BYTES_A_READ
+            )
+            values += [None if text is False else text for text in reply["values"]]
         return values
 
     def read_part(self, job: str) -> PartOfRows:

@@ -15,7 +15,8 @@ JOBS_A_CHANGE = 100  #: jobs that one call cancels, retries or removes
 JOB_LINES_A_READ = 250  #: jobs of which few and short fields are read: such a read takes the server 1 to 2 ms
 JOBS_A_READ = 100  #: jobs a read: no command holds the server up for over 1 ms, however many there are
 FEW_JOBS = 1000  #: jobs of a flow that is small: whatever is asked of it, each of its jobs may be looked at
-VALUES_A_READ = 1000  #: values of jobs that one read brings: each may be large, but most are short
+VALUES_A_READ = 1000  #: values of jobs that one read brings, where they are short, as most are
+VALUE_BYTES_A_READ = 1_000_000  #: of values, after which such a read ends
 IDS_A_READ = 1000  #: ids that one read takes from a queue's list or sorted set
 
 

@@ -64,6 +64,14 @@ def _are_active(client: Redis, jobs: Sequence[str]) -> list[bool]:
         return [position is not None for position in pipe.execute()]
 
 
+def read_returnvalues(client: Redis, queues: Sequence[str], *, jobs: Sequence[str], bytes: int) -> Any:
+    """As ``read_returnvalues.lua``, of all these jobs: what one command answers holds nobody up."""
+    with client.pipeline(transaction=False) as pipe:
+        for key in jobs:
+            pipe.hget(key, "returnvalue")
+        return {"values": [False if text is None else codec.text(text) for text in pipe.execute()]}
+
+
 def read_children_counts(client: Redis, queues: Sequence[str], *, jobs: Sequence[str]) -> Any:
     """As ``read_children_counts.lua``."""
     with client.pipeline(transaction=False) as pipe:
@@ -332,6 +340,7 @@ def _text(value: Any) -> str | Literal[False]:
 
 READS: Mapping[str, Callable[..., Any]] = {
     "read_jobs": read_jobs,
+    "read_returnvalues": read_returnvalues,
     "read_children_counts": read_children_counts,
     "read_names": read_names,
     "read_flow_state": read_flow_state,
