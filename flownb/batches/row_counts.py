@@ -31,20 +31,22 @@ class RowCounts:
 
     def note(self, texts: Sequence[str]) -> list[int]:
         """Return how often each of the texts has come before, earlier ones of these included."""
+        hashes = hashes_of(texts)
+        if len(np.unique(hashes)) == len(texts):  # as mostly: each is there once
+            return self._count(hashes, np.ones(len(texts), dtype=np.uint32))
         within: list[int] = []
         times: dict[int, int] = {}
-        hashes = hashes_of(texts).tolist()
-        for one in hashes:
+        for one in hashes.tolist():
             within.append(times.get(one, 0))
             times[one] = within[-1] + 1
-        earlier = dict(zip(times, self._count(times), strict=True))
-        return [earlier[one] + more for one, more in zip(hashes, within, strict=True)]
+        unlike = np.fromiter(times, dtype=np.int64, count=len(times))
+        counts = np.fromiter(times.values(), dtype=np.uint32, count=len(times))
+        earlier = dict(zip(times, self._count(unlike, counts), strict=True))
+        return [earlier[one] + more for one, more in zip(hashes.tolist(), within, strict=True)]
 
-    def _count(self, times: dict[int, int]) -> list[int]:
-        """Add these to the counts; return what was there before."""
-        hashes = np.fromiter(times, dtype=np.int64, count=len(times))
-        more = np.fromiter(times.values(), dtype=np.uint32, count=len(times))
-        before = np.zeros(len(times), dtype=np.uint32)
+    def _count(self, hashes: Hashes, more: npt.NDArray[np.uint32]) -> list[int]:
+        """Add to the counts of these, which are unlike each other; return what was there before."""
+        before = np.zeros(len(hashes), dtype=np.uint32)
         for known, counts in self._runs:
             at = np.minimum(known.searchsorted(hashes), len(known) - 1)
             is_there = known[at] == hashes

@@ -28,21 +28,21 @@ def identities(
     >>> len(set(ids)), set(ids) == set(again)
     (3, True)
     """
-    start = hashlib.blake2b(json.dumps([name, task, version]).encode(), digest_size=_BYTES_AN_ID)
-    digests = bytearray()
+    start, digest_of = json.dumps([name, task, version]).encode(), hashlib.blake2b
+    times_before = (earlier or RowCounts()).note(texts)
     ids: list[str] = []
-    for text, before in zip(texts, (earlier or RowCounts()).note(texts), strict=True):
-        one = start.copy()
-        one.update((f"{text}\0{before}" if before else text).encode())
-        digests += one.digest()
-        if len(digests) == _BYTES_AN_ID * IDS_AT_A_TIME:
-            ids += _ids(digests)
-            digests.clear()
-    return ids + _ids(digests)
+    for at in range(0, len(texts), IDS_AT_A_TIME):
+        some = slice(at, at + IDS_AT_A_TIME)
+        known = (
+            f"{text}\0{before}" if before else text
+            for text, before in zip(texts[some], times_before[some], strict=True)
+        )
+        ids += _ids([digest_of(start + one.encode(), digest_size=_BYTES_AN_ID).digest() for one in known])
+    return ids
 
 
-def _ids(digests: bytearray) -> list[str]:
-    letters = base32(bytes(digests))
+def _ids(digests: Iterable[bytes]) -> list[str]:
+    letters = base32(b"".join(digests))
     return ["r" + letters[at : at + 16] for at in range(0, len(letters), 16)]
 
 
