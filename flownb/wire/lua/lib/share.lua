@@ -3,6 +3,7 @@
 -- @use     fetch
 -- @row     queue_share held may_wait
 
+-- One command tells of a queue without any: of several, most have none.
 local function has_jobs(q) return redis.call('EXISTS', q.wait, q.prioritized, q.delayed) > 0 end
 
 local function earlier(one, other) return other and (not one or other < one) and other or one end
@@ -60,7 +61,7 @@ end
 local function fetch_in_order(among, want, worker, fetched)
   local again = nil
   for _, q in ipairs(among) do
-    if #fetched < want then
+    if #fetched < want and has_jobs(q) then
       local before = #fetched
       again = earlier(again, fetch(q, want - before, worker, fetched))
       q.has_given = #fetched > before
