@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -178,23 +179,27 @@ def _reader(name: str, fields: Sequence[str]) -> str:
 
 
 def _enclosed(library: Sequence[str], rest: Sequence[str]) -> list[str]:
-    """Return library files as blocks that show the names alone which others use: Lua allows a source 200 at its top."""
-    words = [set(_NAME.findall(text)) for text in (*library, *rest)]
+    """Return library files as blocks that show the names alone which others use, behind a line that declares these.
+
+    Lua allows a source 200 names at its top. It finds one that a function uses by a walk over those that were declared
+    behind it, with each call of the script: the most used ones come last.
+    """
+    words = [Counter(_NAME.findall(text)) for text in (*library, *rest)]
+    shown: list[str] = []
     blocks = []
     for at, text in enumerate(library):
         used = set[str]().union(*words[:at], *words[at + 1 :])
-        shown: list[str] = []
 
-        def show(declaration: re.Match[str], used: set[str] = used, shown: list[str] = shown) -> str:
+        def show(declaration: re.Match[str], used: set[str] = used) -> str:
             names = _NAME.findall(declaration[2])
             if used.isdisjoint(names):
                 return declaration[0]
-            shown += names
+            shown.extend(names)
             return (declaration[1] or "") + declaration[2]
 
-        block = _TOP_LEVEL.sub(show, text)
-        blocks.append(f"local {', '.join(shown)}\ndo\n{block}\nend" if shown else f"do\n{block}\nend")
-    return blocks
+        blocks.append(f"do\n{_TOP_LEVEL.sub(show, text)}\nend")
+    uses = sum(words, Counter[str]())
+    return [f"local {', '.join(sorted(shown, key=uses.__getitem__))}", *blocks] if shown else blocks
 
 
 def _library(names: Iterable[str], seen: set[str]) -> list[str]:
