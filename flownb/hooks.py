@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flownb.tasks.task import Task
     from flownb.views.dot import Drawing
     from flownb.widgets.view import FlowView
-    from flownb.wire.records import FlowCounts, HowFar, JobLine, JobRecord, Snapshot
+    from flownb.wire.records import FlowCounts, HowFar, JobLine, JobRecord, Lane, Snapshot
 
 
 # ---- work that is added here ---------------------------------------------------------------------------------
@@ -141,6 +141,7 @@ class Timelines(Protocol):
         now: int,
         width: float = ...,
         counts: FlowCounts | None = ...,
+        named: Mapping[str, Lane] | None = ...,
     ) -> str: ...
 
 

@@ -40,7 +40,7 @@ def page(
     # The snapshot's failures are a sample with tracebacks; all of them are to be counted.
     sampled = {record.key for record in snapshot.failures}
     others = [r for r in records if r.state == FAILED and r.why not in NO_CAUSE and r.key not in sampled]
-    now = snapshot.finished or snapshot.now
+    now, lanes = snapshot.finished or snapshot.now, stored.lanes(snapshot.counts)
     html = hooks.pages.report(
         snapshot,
         table_html=table,
@@ -48,7 +48,7 @@ def page(
         value=_value(stored) if table is None else None,
         failures=[*snapshot.failures, *others],
         timelines=[
-            hooks.timelines.timeline_svg(records, now=now, width=width, counts=snapshot.counts)
+            hooks.timelines.timeline_svg(records, now=now, width=width, counts=snapshot.counts, named=lanes)
             for width in _TIMELINE_WIDTHS
         ],
         title=snapshot.name,

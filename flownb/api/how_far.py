@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 
 from flownb.api.progress import Progress
-from flownb.state.eta import Estimate
+from flownb.state.latest_estimate import LatestEstimate
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire.records import HowFar
-
-_ESTIMATE_SECONDS = 2.0  # between two estimates of the time left
 
 
 class HowFarReader:
@@ -20,27 +17,27 @@ class HowFarReader:
     def __init__(self, stored: StoredFlow, progress: Callable[[], Progress]) -> None:
         self._stored = stored
         self._progress = progress
-        self._estimate: Estimate | None = None
-        self._estimated_at = float("-inf")  # of the monotonic clock
+        self._estimate = LatestEstimate(stored)
 
     def read(self) -> HowFar:
         """Return how far it is now."""
-        now, progress = time.monotonic(), self._progress()
+        progress = self._progress()
         counts = progress.counts
         unit, row_queue = "row", self._stored.row_queue
         states = counts.by_stage.get(row_queue or "")
         if states is None:
             unit, row_queue = "job", None
             states = sum(map(Counter, counts.by_stage.values()), Counter[str]())
-        if now - self._estimated_at > _ESTIMATE_SECONDS:
-            self._estimated_at = now
-            self._estimate = self._stored.estimate(counts) if progress.active else None
-        estimate = self._estimate if progress.active else None
+        estimate = self._estimate.read(counts)
         return HowFar.of(
             unit,
             states,
-            rate=estimate.rate(row_queue) if estimate else 0.0,
-            left=estimate.left if estimate else None,
+            rate=estimate.rate(row_queue),
+            left=estimate.left,
+            still=self._seconds_since(estimate.stopped),
             spent=self._stored.spent_in_words(counts),
             paused=progress.paused or "",
         )
+
+    def _seconds_since(self, moment: int | None) -> float:
+        return 0.0 if moment is None else max(self._stored.store.server.read_time() - moment, 0) / 1000

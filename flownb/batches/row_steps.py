@@ -138,6 +138,22 @@ def begun_in(spec: Mapping[str, Any]) -> list[StoredStep]:
     return [StoredStep(step["task"], step["queue"]) for step in spec.get("steps", ()) if step.get("begins")]
 
 
+def steps_by_queue(spec: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the steps that the rows of a stored batch go through in each queue.
+
+    >>> steps = [{"task": "fetch", "queue": "web"}, {"task": "parse", "queue": "cpu"}]
+    >>> steps_by_queue({"queue": "web", "steps": steps})
+    {'web': ['fetch', 'parse']}
+    >>> steps_by_queue({"queue": "web", "steps": [*steps, {"task": "ask", "queue": "llm", "begins": True}]})
+    {'web': ['fetch', 'parse'], 'llm': ['ask']}
+    """
+    queue, found = spec["queue"], dict[str, list[str]]()
+    for step in spec.get("steps", ()):
+        queue = step["queue"] if step.get("begins") else queue
+        found.setdefault(queue, []).append(step["task"])
+    return found
+
+
 def brake_fields(prefix: str, steps: Iterable[StoredStep]) -> dict[str, str]:
     """Return what a batch's brakes say of later steps that begin a job: these are rows, too."""
     return {f"row:{keys.base(prefix, step.queue)} {step.name}": "1" for step in steps}

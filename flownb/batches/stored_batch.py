@@ -17,7 +17,7 @@ from flownb.batches.code_of_rows import mixed_versions
 from flownb.batches.frame_kinds import PANDAS
 from flownb.batches.labels import index_from_json
 from flownb.batches.row_ids import id_above
-from flownb.batches.row_steps import names_in, row_queues, step_of
+from flownb.batches.row_steps import names_in, row_queues, step_of, steps_by_queue
 from flownb.batches.step_nodes import joined, with_stages
 from flownb.batches.stored_rows import StoredRows
 from flownb.state.stored_flow import StoredFlow
@@ -30,6 +30,7 @@ from flownb.wire.records import (
     MOST_FAILURES,
     FlowCounts,
     JobRecord,
+    Lane,
     Node,
     Snapshot,
 )
@@ -181,6 +182,12 @@ class StoredBatch(StoredFlow):
     def note_of(self, record: Mapping[str, str]) -> str:
         """Say that rows ran by several versions of their function."""
         return mixed_versions(record, frames.spec_of(record))
+
+    def lanes(self, counts: FlowCounts) -> Mapping[str, Lane]:
+        """The steps of the rows, where each row is a job."""
+        are_jobs = counts.rows_a_job.get(self.row_queue, 1.0) == 1
+        noun = "row" if are_jobs and self.row_queue not in self.spec["stage_queues"] else "job"
+        return {queue: Lane(joined(steps), noun) for queue, steps in steps_by_queue(self.spec).items()}
 
     def drawn_records(self) -> list[JobRecord]:
         """Its jobs but for a root that only ends the rows; of a few, which have a lane each, as their rows are."""

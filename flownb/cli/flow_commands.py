@@ -209,7 +209,8 @@ class _ProgressLine:
         print(back + "\n".join(cut(line, width) for line in lines), end="\n" if last else "", flush=True)
 
     def _print_change(self, far: HowFar, *, last: bool) -> None:
-        said = replace(far, rate=0.0, left=None), self.flow.state if self.as_json else ""
+        times_apart = replace(far, rate=0.0, left=None, still=float(far.still > 0))
+        said = times_apart, self.flow.state if self.as_json else ""
         kinds = self._kinds.read(far.failed, at_once=last) if last or self.as_json else []
         lines = [self._json(far, kinds) if self.as_json else _line(self.flow, far)]
         if said == self._shown and (not self.as_json or not last):
@@ -232,6 +233,7 @@ class _ProgressLine:
             "total": far.total,
             "rate": round(far.rate, 3),
             "left": far.left and [round(seconds, 1) for seconds in far.left],
+            "still": round(far.still, 1),
             "paused": progress.paused,
             "spent": progress.spent,
             "kinds": {entry["kind"]: entry["count"] for entry in kinds if entry["kind"]},

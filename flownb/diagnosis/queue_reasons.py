@@ -74,7 +74,7 @@ def limits_reached(base: str, queue: str, facts: QueueFacts) -> list[Why]:
         why = f"queue {queue!r} is at its global concurrency: {facts.active} of {facts.most_active} run"
         fix = "wait, or raise the queue's global concurrency"
         found.append(Why(Urgency.IN_TIME, "full", base, why, fix))
-    if _is_rate_limited(facts):
+    if facts.is_rate_limited:
         left = reason_words.span(facts.limited_ms)
         why = f"queue {queue!r} is rate limited for {left}: {facts.started:,} started in this window"
         if facts.started >= HELD_BY_HAND:
@@ -93,12 +93,6 @@ def _full(base: str, queue: str, limit: FullLimit) -> Why:
     return Why(
         Urgency.IN_TIME, "full", f"{base} {rate.unit} {rate.ms}", why, f"wait {left}, or raise the limit"
     )
-
-
-def _is_rate_limited(facts: QueueFacts) -> bool:
-    """A worker's own limit is not stored. That some jobs were charged to a window tells of one, if none runs."""
-    most = HELD_BY_HAND if facts.active else 1
-    return facts.limited_ms > 0 and facts.started >= (facts.most_started or most)
 
 
 def in_line(base: str, queue: str, facts: QueueFacts, ahead: Sequence[FlowAhead]) -> Why:

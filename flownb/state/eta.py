@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, FlowCounts
+from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING, FlowCounts
 from flownb.wire.store.throughput import Throughput
 
 _LEAST_RUN_SECONDS = 0.0005  # times are stored in ms
@@ -20,6 +20,8 @@ _UNKNOWN_RUN = 3  # a stage of which no job has ever ended may take up to so man
 # times drift by up to the double (tests/flows/test_eta.py).
 _SLOWER, _FASTER, _ALWAYS = 0.35, 0.3, 0.05
 _STILL_SECONDS = 5.0  # in which nothing has ended, at least, before it is said that nothing ends
+# So many of the longest run and of the pace together are much longer than anything takes.
+_LONG_RUNS, _LONG_PACES = 3, 5
 # Of the time for which nothing has ended: what runs so long runs so much longer at least.
 _LEAST_LONGER = 0.25
 
@@ -31,6 +33,9 @@ class Estimate:
     #: the least and the most seconds until all jobs have ended, if that is known
     left: tuple[float, float] | None
     rates: Mapping[str, float]  #: of each stage, ends a second; 0 where nothing ends, or too little has
+    #: when the last job ended (ms, by the server's clock), where another one should have ended long since
+    stopped: int | None = None
+    plausible: float = math.inf  #: seconds without an end that are none too long
 
     def rate(self, stage: str | None) -> float:
         """How many jobs, or rows, of a stage end in a second; of all stages together without one."""
@@ -41,7 +46,8 @@ def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> Estim
     """Return how long a flow with these counts still takes, where its queues go so fast.
 
     That is not known before two jobs of it have ended, nor when nothing runs that could go on. Of a paused flow it is
-    what it takes from the moment at which it goes on.
+    what it takes from the moment at which it goes on. Who shows it says in its place since when nothing has ended, if
+    that is known.
 
     >>> counts = FlowCounts(by_stage={"rows": {"completed": 500, "active": 4, "waiting": 496}})
     >>> rows = Throughput(ended=500, ends=[100 - 5 * i for i in range(21)], runs=[0.8] * 32, due=0)
@@ -53,7 +59,23 @@ def estimate(counts: FlowCounts, throughputs: Mapping[str, Throughput]) -> Estim
         queue: _Stage.of(states, throughputs[queue], is_paused=counts.paused)
         for queue, states in counts.by_stage.items()
     }
-    return Estimate(_time_left([*stages.values()]), {queue: stage.rate for queue, stage in stages.items()})
+    rates = {queue: stage.rate for queue, stage in stages.items()}
+    plausible = _plausible_silence([*stages.values()])
+    silence = min((stage.silence for stage in stages.values()), default=0.0)
+    stopped = round(1000 * (_now(throughputs.values()) - silence)) if silence > plausible else None
+    return Estimate(_time_left([*stages.values()]), rates, stopped, plausible)
+
+
+def _plausible_silence(stages: Sequence[_Stage]) -> float:
+    """Seconds without an end that are none too long; any number where no pace is known, or nothing could run."""
+    moving = _moving(stages)
+    if not moving or not any(stage.ready for stage in stages):
+        return math.inf
+    return max(_STILL_SECONDS, *(stage.plausible for stage in moving))
+
+
+def _now(throughputs: Iterable[Throughput]) -> float:
+    return max(throughput.now for throughput in throughputs)
 
 
 def _time_left(stages: Sequence[_Stage]) -> tuple[float, float] | None:
@@ -117,6 +139,7 @@ class _Stage:
 
     left: int
     active: int
+    ready: int  #: run, or could run at once
     ended: int
     runs: list[float]  #: of some that ended lately
     run: float  #: their mean
@@ -124,11 +147,17 @@ class _Stage:
     noise: float  #: by which the pace may be off, as a part of it
     silence: float  #: since the last end
     due: float
+    at_once: float  #: so many end together
+
+    @property
+    def plausible(self) -> float:
+        """The seconds without an end that are not much longer than anything takes, where the pace is known."""
+        return self.at_once * (_LONG_RUNS * max(self.runs) + _LONG_PACES * self.pace)
 
     @property
     def overdue(self) -> float:
         """The seconds since the last end, where that is much longer than anything takes; else 0."""
-        return self.silence if self.silence > 3 * max(self.runs) + 20 * self.pace else 0.0
+        return self.silence if self.silence > self.plausible else 0.0
 
     @property
     def rate(self) -> float:
@@ -146,6 +175,7 @@ class _Stage:
         return cls(
             left=sum(states.values()) - mine,
             active=states.get(ACTIVE, 0),
+            ready=sum(states.get(state, 0) for state in (ACTIVE, WAITING, PRIORITIZED)),
             ended=ended,
             runs=runs,
             run=fmean(runs) if runs else 0.0,
@@ -153,6 +183,7 @@ class _Stage:
             noise=noise,
             silence=0.0 if is_paused else throughput.ends[-1] if throughput.ends else math.inf,
             due=throughput.due if states.get(DELAYED) else 0.0,
+            at_once=throughput.rows,
         )
 
 

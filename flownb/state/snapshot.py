@@ -56,14 +56,14 @@ def read_snapshot(
         created=int(record["created"]),
         finished=int(record["finished"]) if "finished" in record else None,
         now=store.server.read_time(),
-        oldest=_read_oldest_start(store, shape, counts),
+        oldest=read_oldest_start(store, shape, counts),
         left_out=max(counts.total - drawn, 0),
         failures=tuple(read_failures(store, shape, counts.count(FAILED))) if failures else (),
     )
 
 
-def _read_oldest_start(store: Store, shape: Shape, counts: FlowCounts) -> int | None:
-    """When the job that runs longest was started."""
+def read_oldest_start(store: Store, shape: Shape, counts: FlowCounts) -> int | None:
+    """When the job that runs longest was started (ms), where one is found."""
     stages = [stage for stage, states in counts.by_stage.items() if states.get(ACTIVE)]
     if not stages:
         return None

@@ -18,8 +18,8 @@ from flownb.state.removed_jobs import read_removed
 from flownb.state.snapshot import read_snapshot
 from flownb.wire import keys
 from flownb.wire.amounts import expected
-from flownb.wire.pauses import amounts_in_words
-from flownb.wire.records import ACTIVE, FlowCounts, JobLine, JobRecord, Snapshot
+from flownb.wire.pauses import amounts_in_words, forecast_in_words
+from flownb.wire.records import ACTIVE, FlowCounts, JobLine, JobRecord, Lane, Snapshot
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import TIMELINE_FIELDS
 
@@ -106,6 +106,10 @@ class StoredFlow:
         """What lists and pictures call one of the flow's jobs."""
         return record.name
 
+    def lanes(self, counts: FlowCounts) -> Mapping[str, Lane]:
+        """Return what timelines call the jobs of a queue, where that is not the queue and its jobs."""
+        return {}
+
     def snapshot(
         self,
         *,
@@ -155,7 +159,7 @@ class StoredFlow:
         if not spent:
             return ""
         in_all = expected(spent, counts.by_stage.get(self.row_queue or "", {}))
-        forecast = f", about {amounts_in_words(in_all)} in all" if in_all else ""
+        forecast = f", about {forecast_in_words(in_all)} in all" if in_all else ""
         return f"{amounts_in_words(spent, self.budget())} spent{forecast}"
 
     def budget(self) -> dict[str, int]:

@@ -21,9 +21,11 @@ from flownb.views.words import (
     counts_in_words,
     cut,
     duration,
+    ended_and_left,
     first_line,
     flow_state_words,
     in_reading_order,
+    left_in_words,
     rows,
     shown,
     size,
@@ -145,15 +147,19 @@ def _progress(snapshot: Snapshot) -> Markup:
     whole: Counter[str] = Counter()
     for states in snapshot.counts.by_stage.values():
         whole.update(states)
-    pairs = in_reading_order(whole)
+    ended, left = ended_and_left(in_reading_order(whole))
+    pairs = ended + left
     of_rows = rows(snapshot) > 0
     shares, key = [], []
     for state, count in pairs:
         tone = state if state in STATES else UNKNOWN
-        left = "" if state in _BEGUN else " fn-left"
+        pale = "" if state in _BEGUN else " fn-left"
         word = state_word(state, of_rows=of_rows)
-        shares.append(fill("share.html", tone=tone, left=left, count=count, state=word))
-        key.append(fill("key.html", tone=tone, sign=SYMBOLS[tone], count=f"{count:,}", state=word))
+        shares.append(fill("share.html", tone=tone, left=pale, count=count, state=word))
+        since = progress_words.oldest_in_words(snapshot) if state == ACTIVE else ""
+        key.append(fill("key.html", tone=tone, sign=SYMBOLS[tone], count=f"{count:,}", state=word + since))
+    if words := left_in_words(left, of_rows=of_rows):
+        key.insert(len(ended), fill("key_left.html", words=words))
     return fill(
         "progress.html",
         words=counts_in_words(pairs, of_rows=of_rows) or "no jobs",

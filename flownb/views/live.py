@@ -5,6 +5,7 @@ A box of the frame has room for whatever its jobs may come to, so that nothing m
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from flownb.views.words import (
     UNKNOWN,
     counts_and_share,
     counts_in_words,
+    ended_and_left,
     flow_state_words,
     got_here,
     how_far,
@@ -223,11 +225,12 @@ def head_of(snapshot: Snapshot) -> dict[str, Any]:
         "total": snapshot.counts.total,
         "rows": rows(snapshot),
         "shared": snapshot.counts.rows > 0,  # rows share jobs
-        "counts": [list(pair) for pair in whole_counts(snapshot.counts)],
+        "counts": [list(pair) for pair in itertools.chain(*ended_and_left(whole_counts(snapshot.counts)))],
         "queues": [shown(queue) for queue in snapshot.counts.by_stage],
         "oldest": snapshot.oldest,
         "note": progress_words.note_of(snapshot),
-        "left": progress_words.time_left(snapshot.eta) if snapshot.eta else "",
+        "left": progress_words.time_left(snapshot.eta) if snapshot.eta and snapshot.stopped is None else "",
+        "stopped": snapshot.stopped,
         "created": snapshot.created,
         "finished": snapshot.finished,
     }

@@ -18,6 +18,24 @@ def time_left(eta: tuple[float, float]) -> str:
     return f"{span_of_time(eta)} left"
 
 
+def still(seconds: float) -> str:
+    """Since when a flow stands still, as every view says it in the place of the time left.
+
+    >>> still(40.9), still(312)
+    ('nothing has ended for 40 s', 'nothing has ended for 5 min 12 s')
+    """
+    return f"nothing has ended for {duration(int(seconds) * 1000)}"
+
+
+def outlook(left: tuple[float, float] | None, still_seconds: float) -> str:
+    """How long a flow still takes, or that it stands still; nothing where nobody knows.
+
+    >>> outlook((9.1, 9.9), 0.0), outlook((9.1, 9.9), 40.0), outlook(None, 0.0)
+    ('about 10 s left', 'nothing has ended for 40 s', '')
+    """
+    return still(still_seconds) if still_seconds else time_left(left) if left else ""
+
+
 def span_of_time(seconds: tuple[float, float]) -> str:
     """A range of seconds to come, in the same words wherever it stands.
 
@@ -48,14 +66,30 @@ def how_far_in_words(how_far: HowFar) -> str:
     >>> print(how_far_in_words(far))
     812 of 1,000 rows completed, 3 failed, 8 running · 12 a second · 2 min to 5 min left
     """
+    return " · ".join(filter(None, [counts_so_far(how_far), rate_and_spent(how_far)]))
+
+
+def counts_so_far(how_far: HowFar) -> str:
+    """How many rows or jobs have completed, have failed and run, of how many.
+
+    >>> counts_so_far(HowFar(unit="job", completed=1, failed=0, running=1, total=2))
+    '1 of 2 jobs completed, 1 running'
+    """
     of_all = f"{how_far.total:,} {how_far.unit}{'' if how_far.total == 1 else 's'}"
     counts = [f"{how_far.completed:,} of {of_all} completed"]
     counts += [f"{n:,} {word}" for word, n in (("failed", how_far.failed), ("running", how_far.running)) if n]
-    left = time_left(how_far.left) if how_far.left else ""
+    return ", ".join(counts)
+
+
+def rate_and_spent(how_far: HowFar) -> str:
+    """How fast it goes and how long it takes, what it has spent, and why it is paused; nothing where nobody knows.
+
+    >>> rate_and_spent(HowFar(unit="row", completed=1, failed=0, running=0, total=2, still=40.0, spent="2 usd spent"))
+    'nothing has ended for 40 s · 2 usd spent'
+    """
     paused = how_far.paused and f"paused ({how_far.paused})"
-    return " · ".join(
-        filter(None, [", ".join(counts), rate_in_words(how_far.rate), left, how_far.spent, paused])
-    )
+    left = outlook(how_far.left, how_far.still)
+    return " · ".join(filter(None, [rate_in_words(how_far.rate), left, how_far.spent, paused]))
 
 
 def rate_in_words(per_second: float) -> str:
@@ -77,11 +111,12 @@ def _figure(rate: float) -> str:
 
 
 def in_words(snapshot: Snapshot) -> str:
-    """What runs and how long it takes yet, and what else is to be known.
+    """How long a flow still takes, or that it stands still, and what else is to be known.
 
-    ``3 running, the oldest for 4 min · 2 min to 5 min left``
+    ``2 min to 5 min left · 4.1 of 5 usd spent``
     """
-    return " · ".join(filter(None, [_running(snapshot), note_of(snapshot)]))
+    still_seconds = 0.0 if snapshot.stopped is None else max(snapshot.now - snapshot.stopped, 0) / 1000
+    return " · ".join(filter(None, [outlook(snapshot.eta, still_seconds), note_of(snapshot)]))
 
 
 def note_of(snapshot: Snapshot) -> str:
@@ -89,13 +124,10 @@ def note_of(snapshot: Snapshot) -> str:
     return snapshot.note and shown(snapshot.note, MOST_LETTERS)
 
 
-def _running(snapshot: Snapshot) -> str:
-    """Nothing of a flow in which nothing runs."""
+def oldest_in_words(snapshot: Snapshot) -> str:
+    """For how long what runs has run, as it stands behind how many run: ``, the oldest for 4 min``."""
     active = snapshot.counts.count(ACTIVE)
-    if not active:
+    if not active or snapshot.oldest is None:
         return ""
-    words = f"{active:,} running"
-    if snapshot.oldest is not None:
-        since = max(snapshot.now - snapshot.oldest, 0) // 1000 * 1000
-        words += f", {'the oldest ' if active > 1 else ''}for {duration(since)}"
-    return words if snapshot.eta is None else f"{words} · {time_left(snapshot.eta)}"
+    since = max(snapshot.now - snapshot.oldest, 0) // 1000 * 1000
+    return f", {'the oldest ' if active > 1 else ''}for {duration(since)}"

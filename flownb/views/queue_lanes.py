@@ -10,39 +10,39 @@ from flownb.views.palette import EDGE, PALETTE
 from flownb.views.phases import RETRYING, RUNNING, Phase
 from flownb.views.svg import el
 from flownb.views.time_axis import MARGIN, Span, heading
-from flownb.views.words import jobs
-from flownb.wire.records import ACTIVE, COMPLETED, FAILED, WAITING, JobRecord
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED, WAITING, JobRecord, Lane
 
 HEIGHT, ENDS_HEIGHT = 68.0, 58.0
 MAX_LANES = 40
 STEPS = 200  #: how finely a lane is cut in time
 
-Lane = list[tuple[JobRecord, list[Phase]]]
+Jobs = list[tuple[JobRecord, list[Phase]]]
 
 
-def by_queue(rows: Lane) -> dict[str, Lane]:
+def by_queue(rows: Jobs) -> dict[str, Jobs]:
     """The jobs of each queue; of too many queues the smallest ones together in a last lane."""
     sizes = Counter(record.queue for record, _ in rows)
     named = set(sizes)
     if len(sizes) > MAX_LANES:
         named = {queue for queue, _ in sizes.most_common(MAX_LANES - 1)}
     others = f"{len(sizes) - len(named)} other queues"
-    lanes: dict[str, Lane] = {queue: [] for queue in sizes if queue in named}
+    lanes: dict[str, Jobs] = {queue: [] for queue in sizes if queue in named}
     for record, phases in rows:
         lanes.setdefault(record.queue if record.queue in named else others, []).append((record, phases))
     return lanes
 
 
-def queue_lane(name: str, lane: Lane, span: Span, y: float, counted: int = 0) -> ET.Element:
+def queue_lane(lane: Lane, its_jobs: Jobs, span: Span, y: float, counted: int = 0) -> ET.Element:
     """One queue: what ran is above its middle line, what waited below it. `counted` have failed, if rows as well."""
     middle = y + 48
-    running = [phase for _, phases in lane for phase in phases if phase.kind == RUNNING]
-    waiting = [phase for _, phases in lane for phase in phases if phase.kind != RUNNING]
-    failed = failed_by_step(lane, span)
+    running = [phase for _, phases in its_jobs for phase in phases if phase.kind == RUNNING]
+    waiting = [phase for _, phases in its_jobs for phase in phases if phase.kind != RUNNING]
+    failed = failed_by_step(its_jobs, span)
+    facts = _facts(its_jobs, lane.noun, most_at_once(running, span), sum(failed), counted)
     line = f"M{MARGIN:.0f} {middle:.0f}h{span.plot:.0f}"
     return el(
         "g",
-        *heading(name, _facts(lane, most_at_once(running, span), sum(failed), counted), span, y + 14),
+        *heading(lane.name, facts, span, y + 14),
         _area(levels(running, span), span, middle, 26, ACTIVE, 0.85),
         _area(levels(waiting, span), span, middle, -12, WAITING, 0.5),
         _area(failed, span, middle, 10, FAILED, 1),
@@ -51,7 +51,7 @@ def queue_lane(name: str, lane: Lane, span: Span, y: float, counted: int = 0) ->
     )
 
 
-def ends_lane(rows: Lane, span: Span, y: float) -> ET.Element:
+def ends_lane(rows: Jobs, span: Span, y: float) -> ET.Element:
     """All queues together: how many jobs ended in a second, and how many of these failed."""
     bottom = y + ENDS_HEIGHT - 8
     ended = ended_by_step(rows, span)
@@ -77,14 +77,15 @@ def figure(number: float) -> str:
     return f"{float(f'{number:.3g}'):,.10g}"
 
 
-def _facts(lane: Lane, at_once: int, failed: int, counted: int) -> str:
-    facts = [jobs(len(lane)), f"up to {at_once} at once"]
-    if retried := sum(any(phase.kind == RETRYING for phase in phases) for _, phases in lane):
+def _facts(its_jobs: Jobs, noun: str, at_once: int, failed: int, counted: int) -> str:
+    count = len(its_jobs)
+    facts = [f"{count:,} {noun}{'' if count == 1 else 's'}", f"up to {at_once} at once"]
+    if retried := sum(any(phase.kind == RETRYING for phase in phases) for _, phases in its_jobs):
         facts.append(f"{retried:,} retried")
-    if counted > failed:
+    if counted > failed and noun == "job":
         facts.append(f"{counted:,} row{'s' if counted > 1 else ''} failed")
-    elif failed:
-        facts.append(f"{failed:,} failed")
+    elif most := max(counted, failed):
+        facts.append(f"{most:,} failed")
     return ", ".join(facts)
 
 
@@ -140,14 +141,16 @@ def _area(
     return el("path", d="".join(steps), fill=fill, opacity=opacity, class_=f"fn-part fn-{state}")
 
 
-def failed_by_step(lane: Lane, span: Span) -> list[int]:
+def failed_by_step(its_jobs: Jobs, span: Span) -> list[int]:
     """How many jobs failed in each step of time."""
-    return _by_step([phases[-1].end for record, phases in lane if record.state == FAILED], span)
+    return _by_step([phases[-1].end for record, phases in its_jobs if record.state == FAILED], span)
 
 
-def ended_by_step(lane: Lane, span: Span) -> list[int]:
+def ended_by_step(its_jobs: Jobs, span: Span) -> list[int]:
     """How many jobs ended in each step of time, well or badly."""
-    return _by_step([phases[-1].end for record, phases in lane if record.state in (COMPLETED, FAILED)], span)
+    return _by_step(
+        [phases[-1].end for record, phases in its_jobs if record.state in (COMPLETED, FAILED)], span
+    )
 
 
 def _by_step(moments: Iterable[int | None], span: Span) -> list[int]:

@@ -29,19 +29,25 @@ from flownb.views.time_axis import (
     text,
 )
 from flownb.views.words import jobs
-from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, FlowCounts, JobRecord
+from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING, FlowCounts, JobRecord, Lane
 
 MAX_JOB_LANES = 40
 _LEGEND_GAP, _LEGEND_LINE = 24.0, 18.0
 
 
 def timeline_svg(
-    records: Iterable[JobRecord], *, now: int, width: float = WIDTH, counts: FlowCounts | None = None
+    records: Iterable[JobRecord],
+    *,
+    now: int,
+    width: float = WIDTH,
+    counts: FlowCounts | None = None,
+    named: Mapping[str, Lane] | None = None,
 ) -> str:
     """The timeline as SVG: a lane a job, or a lane a queue when there are more than `MAX_JOB_LANES` jobs.
 
     Above those is how many jobs ended in a second. The jobs of the critical path are marked; they have lanes of their
-    own in any case. `counts` are the flow's: rows may have failed in jobs that have not.
+    own in any case. `counts` are the flow's: rows may have failed in jobs that have not. `named` says what lanes of
+    queues are called that are not called after them.
     """
     records = list(records)
     rows = [(record, its) for record in records if (its := phases(record))]
@@ -50,7 +56,7 @@ def timeline_svg(
     folded = len(rows) > MAX_JOB_LANES
     critical = _critical(records)
     failed = {queue: states.get(FAILED, 0) for queue, states in counts.by_stage.items()} if counts else {}
-    lanes, ends = _lanes(rows, span, critical, failed if folded else None)
+    lanes, ends = _lanes(rows, span, critical, failed if folded else None, named or {})
     legend, bottom = _legend(rows, span, ends[-1] + 22, folded=folded, has_path=bool(critical))
     stretches = [(top + HEADING_HEIGHT, end) for top, end in itertools.pairwise(ends)]
     parts = [*axis(span, stretches), *lanes, legend]
@@ -63,7 +69,11 @@ def _critical(records: list[JobRecord]) -> set[int]:
 
 
 def _lanes(
-    rows: queue_lanes.Lane, span: Span, critical: set[int], failed: Mapping[str, int] | None
+    rows: queue_lanes.Jobs,
+    span: Span,
+    critical: set[int],
+    failed: Mapping[str, int] | None,
+    named: Mapping[str, Lane],
 ) -> tuple[list[ET.Element], list[float]]:
     """The lanes from top to bottom, and where each ends; of folded ones how many have `failed` a queue."""
     lanes: list[ET.Element] = []
@@ -77,14 +87,15 @@ def _lanes(
         if on_path or not folded:
             lanes.append(job_lanes.job_lane(record, its, span, ends[-1], critical=on_path))
             ends.append(ends[-1] + job_lanes.HEIGHT)
-    for name, lane in (queue_lanes.by_queue(rows) if failed is not None else {}).items():
-        lanes.append(queue_lanes.queue_lane(name, lane, span, ends[-1], (failed or {}).get(name, 0)))
+    for queue, its_jobs in (queue_lanes.by_queue(rows) if failed is not None else {}).items():
+        lane = named.get(queue, Lane(queue))
+        lanes.append(queue_lanes.queue_lane(lane, its_jobs, span, ends[-1], (failed or {}).get(queue, 0)))
         ends.append(ends[-1] + queue_lanes.HEIGHT)
     return lanes, ends
 
 
 def _legend(
-    rows: queue_lanes.Lane, span: Span, y: float, *, folded: bool, has_path: bool
+    rows: queue_lanes.Jobs, span: Span, y: float, *, folded: bool, has_path: bool
 ) -> tuple[ET.Element, float]:
     """What the colours that are seen mean, in as many lines as it takes; and where it ends."""
     kinds = [(WAITING, "waiting"), (ACTIVE, "running")]

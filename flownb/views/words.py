@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from flownb.errors import printable
 from flownb.wire.records import (
@@ -24,6 +24,8 @@ UNKNOWN = "unknown"
 
 READING_ORDER = (COMPLETED, ACTIVE, FAILED, WAITING, PRIORITIZED, DELAYED, WAITING_CHILDREN)
 """The states as a reader asks for them: how much is done, what runs, what is wrong, what is left."""
+
+_ENDED = (COMPLETED, FAILED)
 
 SYMBOLS: Mapping[str, str] = {
     WAITING: "○",
@@ -138,6 +140,30 @@ def in_reading_order(states: Mapping[str, int]) -> list[tuple[str, int]]:
     """
     known = [(state, states[state]) for state in READING_ORDER if states.get(state)]
     return known + [(state, count) for state, count in states.items() if count and state not in READING_ORDER]
+
+
+def ended_and_left(pairs: Iterable[tuple[str, int]]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """The counts of states in the order in which a heading says them: of what has ended, then of what is left.
+
+    >>> ended_and_left([("completed", 860), ("active", 4), ("failed", 40), ("waiting", 96)])
+    ([('completed', 860), ('failed', 40)], [('active', 4), ('waiting', 96)])
+    """
+    pairs = list(pairs)
+    return [pair for pair in pairs if pair[0] in _ENDED], [pair for pair in pairs if pair[0] not in _ENDED]
+
+
+def left_in_words(left: Sequence[tuple[str, int]], *, of_rows: bool = False) -> str:
+    """How many are left, before how many of these are in which state; nothing where that says it.
+
+    In a batch rows are counted, not what waits for rows.
+
+    >>> left_in_words([("active", 4), ("waiting", 96)]), left_in_words([("waiting", 96)])
+    ('100 left:', '')
+    >>> left_in_words([("active", 4), ("waiting", 96), ("waiting-children", 1)], of_rows=True)
+    '100 left:'
+    """
+    counts = [count for state, count in left if not (of_rows and state == WAITING_CHILDREN)]
+    return f"{sum(counts):,} left:" if len(counts) > 1 else ""
 
 
 def counts_in_words(pairs: Iterable[tuple[str, int]], *, of_rows: bool = False) -> str:

@@ -36,15 +36,15 @@ class BatchPages:
         self._whole = WholeThroughput()
         self._groups = GroupList(stored, self.facts)
         self._steps = StepList(stored, self.facts)
-        self._line: tuple[object, str] = (None, "")  # how far it was, and in words
+        self._line: tuple[object, list[str]] = (None, [])  # how far it was, and in words
 
     @property
     def has_groups(self) -> bool:
         """Say whether the rows are in groups."""
         return bool(self._stored.spec["by"])
 
-    def see(self, counts: FlowCounts, estimate: Estimate | None) -> None:
-        """Note what was counted at this moment, and how long it takes, by the latest estimate; None: nothing runs."""
+    def see(self, counts: FlowCounts, estimate: Estimate) -> None:
+        """Note what was counted at this moment, and how long it takes, by the latest estimate."""
         queue = self._stored.row_queue
         states = counts.by_stage.get(queue, {})
         going_on = sum(states.values()) - states.get(COMPLETED, 0) - states.get(FAILED, 0)
@@ -55,19 +55,22 @@ class BatchPages:
         """Say whether its view may begin as one line: it runs, and is nothing but rows and their end."""
         return snapshot.finished is None and not self.has_groups and len(snapshot.nodes) <= SIMPLE_NODES
 
-    def line(self, snapshot: Snapshot) -> str:
-        """How far its rows are, in one line; the same words as long as nothing has ended or begun."""
-        seen = snapshot.counts, snapshot.eta, snapshot.note
+    def line(self, snapshot: Snapshot) -> list[str]:
+        """How far its rows are, in the two parts of one line: between them stands since when nothing has ended.
+
+        The same words as long as nothing has ended or begun.
+        """
+        seen = snapshot.counts, snapshot.eta, snapshot.stopped, snapshot.note
         if seen != self._line[0]:
             states = snapshot.counts.by_stage.get(self._stored.row_queue, {})
             far = HowFar.of(
                 "row",
                 states,
                 rate=self._whole.rate,
-                left=snapshot.eta,
+                left=snapshot.eta if snapshot.stopped is None else None,
                 spent=progress_words.note_of(snapshot),
             )
-            self._line = seen, progress_words.how_far_in_words(far)
+            self._line = seen, [progress_words.counts_so_far(far), progress_words.rate_and_spent(far)]
         return self._line[1]
 
     @property

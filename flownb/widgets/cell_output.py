@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flownb.api.flow import stored
+from flownb.state.latest_estimate import LatestEstimate
 from flownb.views import html
 from flownb.widgets import watcher
 from flownb.widgets.watcher import View
-from flownb.wire.records import ACTIVE, FlowCounts, Snapshot
+from flownb.wire.records import FlowCounts, Snapshot
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
@@ -107,8 +108,8 @@ def bundle_of(flow: Flow, view: LiveView | None) -> dict[str, Any]:
 def _picture(flow: Flow, snapshot: Snapshot | None = None, *, dated: bool = False) -> dict[str, Any]:
     """The flow as it is now, or at a moment, as text and as HTML."""
     snapshot = snapshot or stored(flow).snapshot(failures=True)
-    if snapshot.counts.count(ACTIVE):
-        snapshot = replace(snapshot, eta=flow.progress().eta)
+    estimate = LatestEstimate(stored(flow)).read(snapshot.counts)
+    snapshot = replace(snapshot, eta=estimate.left, stopped=estimate.stopped)
     return {"text/plain": repr(flow), "text/html": html.flow_html(snapshot, dated=dated)}
 
 

@@ -97,7 +97,8 @@ def timeline(flow: StoredFlow, width: Any) -> dict[str, Any]:
     snapshot = flow.snapshot(nodes=False)
     pixels = float(width) if isinstance(width, int | float) else time_axis.WIDTH
     now, counts = snapshot.finished or snapshot.now, snapshot.counts
-    svg = timelines.timeline_svg(flow.drawn_records(), now=now, width=pixels, counts=counts)
+    named = flow.lanes(counts)
+    svg = timelines.timeline_svg(flow.drawn_records(), now=now, width=pixels, counts=counts, named=named)
     return {"svg": svg}
 
 

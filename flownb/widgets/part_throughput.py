@@ -43,9 +43,9 @@ class WholeThroughput:
     left: Range | None = None
 
     @classmethod
-    def of(cls, estimate: Estimate | None, queue: str, rows: int) -> WholeThroughput:
-        """By an estimate of the batch, whose rows are the jobs of `queue`; None while nothing runs."""
-        return cls(estimate.rate(queue), rows, estimate.left) if estimate else cls()
+    def of(cls, estimate: Estimate, queue: str, rows: int) -> WholeThroughput:
+        """By an estimate of the batch, whose rows are the jobs of `queue`."""
+        return cls(estimate.rate(queue), rows, estimate.left if estimate.stopped is None else None)
 
     def of_part(self, rows: int, speed: float) -> PartThroughput:
         """Return that of a part of which so many rows have not ended; `speed` is its ends for each of the whole's.

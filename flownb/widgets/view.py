@@ -13,13 +13,13 @@ import traitlets
 
 from flownb.api.flow import stored
 from flownb.errors import FlownbError, JobMissing, printable
-from flownb.state.eta import Estimate
+from flownb.state.latest_estimate import LatestEstimate
 from flownb.state.stored_flow import StoredFlow
 from flownb.views import live
 from flownb.widgets import cell_output, failure_list, page_files, page_requests, stage_list
 from flownb.widgets.job_table import JobTable
 from flownb.widgets.watcher import watcher
-from flownb.wire.records import ACTIVE, FAILED, Snapshot
+from flownb.wire.records import FAILED, Snapshot
 
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from flownb.widgets.batch_pages import BatchPages
 
 _HEARTBEAT_SECONDS = 4.0  # after which a view says that it lives although nothing has changed
-_ESTIMATE_SECONDS = 2.0  # between two estimates of the time left
 _FAILURES_SECONDS = 2.0  # between two reads of what failed
 
 
@@ -59,8 +58,7 @@ class FlowView(anywidget.AnyWidget):
         self._use(flow)
         # Written by `poll`, as the traits above.
         self._drawn_shape: Any = None
-        self._sent_at = self._estimated_at = self._failures_read_at = 0.0
-        self._latest_estimate: Estimate | None = None
+        self._sent_at = self._failures_read_at = 0.0
         self._failures_for: tuple[int, int | None] = 0, None  # the count and the end that `failures` are of
         self._esm, self._css = page_files.script(), page_files.style()
         super().__init__(whole=whole)
@@ -73,6 +71,7 @@ class FlowView(anywidget.AnyWidget):
         found = stored(flow)
         self._table = JobTable(found)
         self._batch = _batch_pages(found)
+        self._estimate = LatestEstimate(found)
 
     @property
     def _stored(self) -> StoredFlow:
@@ -104,11 +103,11 @@ class FlowView(anywidget.AnyWidget):
                 return self._send_changes({**self.head, "trouble": f"{type(problem).__name__}: {problem}"})
 
     def _update(self, snapshot: Snapshot) -> bool:
-        estimate = self._estimate(snapshot)
+        estimate = self._estimate.read(snapshot.counts)
         if self._batch is not None:
             self._batch.see(snapshot.counts, estimate)
         frame = self._frame(snapshot)
-        snapshot = replace(snapshot, eta=estimate.left if estimate else None)
+        snapshot = replace(snapshot, eta=estimate.left, stopped=estimate.stopped)
         nodes = live.nodes_of(snapshot, frame)
         head = {
             **live.head_of(snapshot),
@@ -116,7 +115,7 @@ class FlowView(anywidget.AnyWidget):
             "opened": list(self._opened),
             "is_batch": self._batch is not None,
             "in_groups": self._batch is not None and self._batch.has_groups,
-            "line": "" if self._batch is None else self._batch.line(snapshot),
+            "line": [] if self._batch is None else self._batch.line(snapshot),
             "compact": self._batch is not None and self._batch.fits_a_line(snapshot),
         }
         changed = self._send_changes(head, frame=frame, nodes=nodes, at=snapshot.now)
@@ -144,14 +143,6 @@ class FlowView(anywidget.AnyWidget):
                     setattr(self, name, value)
                 self.beat = {"at": at or self.beat.get("at", 0), "n": self.beat.get("n", 0) + 1}
         return changed
-
-    def _estimate(self, snapshot: Snapshot) -> Estimate | None:
-        if not snapshot.counts.count(ACTIVE):
-            return None
-        if time.monotonic() - self._estimated_at > _ESTIMATE_SECONDS:
-            self._estimated_at = time.monotonic()
-            self._latest_estimate = self._stored.estimate(snapshot.counts)
-        return self._latest_estimate
 
     def _update_failures(self, snapshot: Snapshot) -> bool:
         """Read what has failed, of very many rows a piece; say whether all that has is known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,24 @@ def amounts_in_words(amounts: Amounts, budget: Amounts | None = None) -> str:
     """
     most = {unit: f" of {_rounded(parts)}" for unit, parts in (budget or {}).items()}
     return ", ".join(f"{_rounded(parts)}{most.get(unit, '')} {unit}" for unit, parts in amounts.items())
+
+
+def forecast_in_words(amounts: Amounts) -> str:
+    """Return what will have been spent, to the two digits that such a forecast is worth.
+
+    >>> forecast_in_words({"tokens": 5_040 * PARTS, "usd": 2_008_900_000}), forecast_in_words({"usd": 2 * PARTS})
+    ('5,000 tokens, 2.0 usd', '2 usd')
+    """
+    return ", ".join(f"{_to_two_digits(parts)} {unit}" for unit, parts in amounts.items())
+
+
+def _to_two_digits(parts: int) -> str:
+    amount = parts / PARTS
+    rounded = float(f"{amount:.1e}")
+    if rounded in (0.0, amount):
+        return _rounded(parts)
+    decimals = max(1 - math.floor(math.log10(rounded)), 0)
+    return f"{rounded:,.{decimals}f}"
 
 
 def _rounded(parts: int) -> str:

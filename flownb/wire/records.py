@@ -160,6 +160,13 @@ class Node:
         return self.job is None and self.count > 1
 
 
+class Lane(NamedTuple):
+    """What a timeline calls the jobs of one queue."""
+
+    name: str
+    noun: str = "job"
+
+
 @dataclass(frozen=True)
 class HowFar:
     """How far a flow is at one moment, as a line of a terminal says it."""
@@ -171,6 +178,7 @@ class HowFar:
     total: int
     rate: float = 0.0  #: ends a second; 0 while it is not known
     left: tuple[float, float] | None = None  #: seconds, as a range
+    still: float = 0.0  #: seconds since the last end, where another one should have come long since
     spent: str = ""  #: in words
     paused: str = ""  #: why, in words
 
@@ -178,8 +186,8 @@ class HowFar:
     def of(cls, unit: str, states: Mapping[str, int], **more: Any) -> HowFar:
         """Return how far it is, by how many rows or jobs are in which state.
 
-        >>> HowFar.of("row", {"completed": 3, "active": 1, "waiting": 4}, spent="2 usd")
-        HowFar(unit='row', completed=3, failed=0, running=1, total=8, rate=0.0, left=None, spent='2 usd', paused='')
+        >>> HowFar.of("row", {"completed": 3, "active": 1, "waiting": 4}, spent="2 usd").total
+        8
         """
         completed, failed, running = (states.get(state, 0) for state in (COMPLETED, FAILED, ACTIVE))
         return cls(unit, completed, failed, running, sum(states.values()), **more)
@@ -198,6 +206,7 @@ class Snapshot:
     now: int = 0
     oldest: int | None = None  #: when the job that runs longest was started
     eta: tuple[float, float] | None = None  #: seconds until it has ended, where somebody asked
+    stopped: int | None = None  #: when the last job ended, where another one should have ended long since
     left_out: int = 0  #: jobs below nodes too many to draw
     single_rows: int = 0  #: rows that have a job each: `counts` has those jobs
     note: str = ""  #: what else is to be known of it, in words

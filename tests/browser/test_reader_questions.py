@@ -94,6 +94,7 @@ class Reader:
 
 @pytest.fixture(params=[600, 1200, 2400])
 def reader(request, running, browser, monkeypatch):
+    monkeypatch.setattr("flownb.state.eta._STILL_SECONDS", 3600.0)  # as if rows had ended just now
     with pages_of(running, browser, monkeypatch) as (view, open_page):
         reader = Reader(view, open_page(width=request.param))
         reader.sees("KeyError", ".fn-kind >> nth=1")
@@ -107,12 +108,14 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
 
     # What runs now, how far it is, when it will be done, how many failed, what it has cost: said above all else.
     heading = page.locator(".fn-facts").inner_text()
-    assert re.search(r"4 running, the oldest for \d+", heading)
+    assert re.search(r"4 active, the oldest for \d+", heading)
     assert re.search(r"860 completed", heading)
     assert re.search(r"40 failed", heading)
+    assert re.search(r"100 left:\s+► 4 active.*○ 96 waiting", heading, re.DOTALL)
+    assert page.locator(".fn-head .fn-state").inner_text() == "waiting for 100 rows"
     assert re.search(r"[\w ]+ left", heading)
-    assert re.search(r"1\.8\d* of 3 usd spent, about 2\.\d+ usd in all", heading)
-    assert page.get_by_role("img", name=re.compile("860 completed, 4 active, 40 failed")).count()
+    assert re.search(r"1\.8\d* of 3 usd spent, about 2\.0 usd in all", heading)
+    assert page.get_by_role("img", name="860 completed, 40 failed, 4 active, 96 waiting").count()
 
     # Only where something runs a box says so.
     running = page.locator(".fn-node.fn-active")
@@ -142,6 +145,7 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
     rows = reader.table("Rows")
     assert [row["row"] for row in rows] == [f"r{17 + 90 * n}" for n in range(10)]
     assert {row["state"].replace("\n", " ") for row in rows} == {"failed at score"}
+    assert page.locator(".fn-bar-of-tools").get_by_role("button", name="Retry these").is_visible()
 
     # Which step is the slowest, and which rows took longest there.
     reader.presses("tab", "Steps")
@@ -170,6 +174,65 @@ def test_the_open_view_answers_what_a_fresh_reader_asks(reader):
     reader.presses("tab", "Logs")
     reader.sees("fetched page 17", ".fn-lines")
     reader.sees("rows found, and of the", ".fn-bar-of-tools")
+
+    # The one lane of all steps bears all their names, and counts what it has.
+    reader.presses("tab", "Timeline")
+    reader.sees("fetch > parse > score", ".fn-timeline .fn-name")
+    reader.sees("1,000 rows, up to 4 at once, 40 failed", ".fn-timeline .fn-note")
+
+
+def test_rows_of_one_kind_run_again_from_where_they_are_listed(reader):
+    page = reader.page
+    page.locator(".fn-kind").nth(1).get_by_role("button", name="Show rows").click()
+    reader.sees("1 to 10 of 10 rows", ".fn-bar-of-tools")
+    tools = page.locator(".fn-bar-of-tools")
+    tools.get_by_role("button", name="Retry these").click()
+    reader.sees("30 failed", ".fn-key")
+    reader.sees("no such row among those chosen", ".fn-bar-of-tools")
+    tools.get_by_role("button", name="only KeyError").click()
+    reader.sees("1 to 40 of 1,000 rows", ".fn-bar-of-tools")
+    assert tools.get_by_role("button", name="Retry these").is_hidden()
+
+
+CONTRASTS = """() => {
+    const light = (colour) => {
+        const [r, g, b] = colour.match(/[\\d.]+/g).map((n) => n / 255).map((n) => n <= 0.03928 ? n / 12.92 : ((n + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const seen = (it) => { let all = 1; for (; it instanceof Element; it = it.parentElement) all *= getComputedStyle(it).opacity; return all; };
+    return [...document.querySelectorAll(".fn-dim text")].filter((it) => it.textContent).map((it) => {
+        const words = light(getComputedStyle(it).fill);
+        const box = light(getComputedStyle(it.parentElement.querySelector(".fn-box:last-of-type")).fill);
+        return [it.textContent, seen(it) * (Math.max(words, box) + 0.05) / (Math.min(words, box) + 0.05)];
+    });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_boxes_that_are_not_searched_for_can_be_read(running, browser, monkeypatch, scheme):
+    with pages_of(running, browser, monkeypatch) as (view, open_page):
+        reader = Reader(view, open_page(color_scheme=scheme, reduced_motion="reduce"))
+        reader.sees("score × 1,000", ".fn-node")
+        reader.page.get_by_label("Find a row").fill("parse")
+        reader.sees("1 box", ".fn-find")
+        found = reader.page.evaluate(CONTRASTS)
+        assert len(found) >= 3 * 2
+        assert [words for words, contrast in found if contrast < 4.5] == []
+
+
+def test_a_batch_that_stands_still_says_so_in_the_place_of_a_time_left(running, browser, monkeypatch):
+    monkeypatch.setattr("flownb.state.eta._STILL_SECONDS", 0.0)
+    monkeypatch.setattr("flownb.state.latest_estimate.ESTIMATE_SECONDS", 0.0)
+    with pages_of(running, browser, monkeypatch) as (view, open_page):
+        reader = Reader(view, open_page())
+        reader.sees(re.compile(r"nothing has ended for \d+ s"), ".fn-outlook")
+        page, first = reader.page, reader.page.locator(".fn-outlook").inner_text()
+        reader.until(lambda: page.locator(".fn-outlook").inner_text() != first)  # it goes on
+        assert not re.search(r"\d (s|min) left", page.locator(".fn-facts").inner_text())
+        reader.presses("tab", "Steps")
+        reader.sees("ms", "[aria-label=steps] tbody tr >> nth=2")
+        shown = page.get_by_role("table", name="steps").get_by_role("columnheader").all_inner_texts()
+        assert shown == ["step", "done", "rows", "failed", "median", "spent"]  # no empty columns
 
 
 def test_what_is_typed_is_searched_for_among_all_rows_unless_a_choice_of_rows_is_in_sight(reader):

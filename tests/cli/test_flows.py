@@ -253,6 +253,7 @@ def test_watch_with_json_prints_a_line_a_change_that_a_program_reads(terminal, f
         "total": 200,
         "rate": 0.0,
         "left": None,
+        "still": 0.0,
         "paused": None,
         "spent": {"usd": 50.0},
         "kinds": {"ValueError: no page <n>": 20, "KeyError: <q>": 1},

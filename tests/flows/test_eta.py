@@ -117,6 +117,25 @@ def test_where_all_that_runs_hangs_the_range_is_narrow_all_the_same_and_there_is
     assert 0 < found.left[1] <= 5 * found.left[0]
 
 
+def test_what_stands_still_for_long_at_its_pace_says_since_when():
+    assert estimate_at(20, 10, active=1, ago=7).stopped is None  # 3 runs and 5 times the pace are 8 s
+    assert estimate_at(20, 10, active=1, ago=9).stopped == -9_000
+    assert estimate_at(20, 10, ago=9).stopped == -9_000
+    assert estimate_at(900, 10, active=1, every=0.001, run=0.01, ago=4).stopped is None  # no blink of an eye
+    assert estimate_at(20, 10, active=1, ago=3600, paused=True).stopped is None
+    assert estimate_at(1, 10, active=1, ago=3600).stopped is None  # nobody knows its pace
+    assert estimate_at(20, 0, ago=3600).stopped is None  # all has ended
+
+
+def test_where_many_rows_end_at_once_these_are_one_end():
+    jobs = Throughput(ended=5, ends=[60.0, 50.0, 40.0, 30.0, 20.0], runs=[10.0] * 5, due=0)
+    counts = FlowCounts(by_stage={"rows": {"completed": 500, "active": 100, "waiting": 400}})
+    assert estimate(counts, {"rows": jobs.of_rows(100)}).stopped is None
+    assert estimate(counts, {"rows": jobs}).stopped is None
+    later = Throughput(ended=5, ends=[140.0, 130.0, 120.0, 110.0, 100.0], runs=[10.0] * 5, due=0)
+    assert estimate(counts, {"rows": later.of_rows(100)}).stopped == -100_000
+
+
 @given(ended=st.integers(3, 300), left=st.integers(1, 1000), every=st.floats(0.01, 5))
 def test_what_is_left_divided_by_the_rate_lies_in_the_range(ended, left, every):
     found = estimate_at(ended, left, active=1, every=every, run=every)

@@ -58,7 +58,7 @@ def test_on_github_a_flow_says_how_it_is_and_keeps_its_tree(browser: Browser):
     page.close()
     for words in (
         "score-nov failing 1,505 jobs",
-        "✓ 743 completed ► 12 active ✗ 4 failed ○ 743 waiting ◇ 3 waiting for children",
+        "✓ 743 completed ✗ 4 failed 758 left: ► 12 active ○ 743 waiting ◇ 3 waiting for children",
         "├─ ◇ country fr  waiting for children\n│  └─ ✗ process-item-* × 1000  742 completed, 12 active, 3 failed",
         "2 × TimeoutError: no answer in 30 s",
         "1 × ValueError: lang is missing",

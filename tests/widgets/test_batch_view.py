@@ -275,7 +275,7 @@ def test_each_step_says_what_it_has_spent(connection):
 
 
 def test_a_step_that_is_through_has_no_rate_and_one_that_runs_has(connection, until, monkeypatch):
-    monkeypatch.setattr("flownb.widgets.view._ESTIMATE_SECONDS", 0.0)
+    monkeypatch.setattr("flownb.state.latest_estimate.ESTIMATE_SECONDS", -1.0)
     seen, go_on = threading.Event(), threading.Event()
 
     @fn.task

@@ -1,7 +1,7 @@
 // A batch in one line while it runs: name, bar, how far it is; the rest of the view unfolds below it.
 
 import { html, say } from "./elements.js";
-import { duration } from "./words.js";
+import { duration, stillWords } from "./words.js";
 
 const FAILED_IN_LINE = /(\d[\d,]* failed)/;
 const ENDED_STATES = ["completed", "failed"];
@@ -37,11 +37,14 @@ export class CompactLine {
     say(this.#fold, isFolded ? "▸" : "▾ one line");
   }
 
-  // `stale`: the kernel does not answer, nobody knows how far it is by now.
-  update(stale) {
-    const { name = "", line = "", counts = [], total = 0, created, finished } = this.#model.get("head");
+  // `now` by the server's clock; `stale`: the kernel does not answer, nobody knows how far it is by now.
+  update(now, stale) {
+    const head = this.#model.get("head");
+    const { name = "", line = [], counts = [], total = 0, created, finished } = head;
+    const [counted, rest] = line;
+    const still = stale ? "" : stillWords(head, now);
     const took = finished ? `took ${duration(finished - created)}` : "";
-    const said = [line, took, stale ? "not live" : ""].filter(Boolean).join(" · ");
+    const said = [counted, still, rest, took, stale ? "not live" : ""].filter(Boolean).join(" · ");
     if (said === this.#said) return;
     this.#said = said;
     say(this.#name, name);

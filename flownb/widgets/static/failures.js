@@ -3,6 +3,7 @@
 
 import { debugButton } from "./debug_line.js";
 import { button, html, link, say } from "./elements.js";
+import { retryButton } from "./retry_button.js";
 import { clock, counted, number } from "./words.js";
 
 const SHORT = 3; // kinds in a view without tabs
@@ -20,7 +21,6 @@ class Kind {
   #bar = html("span", { class: "fn-measure", "aria-hidden": "true" });
   #message = html("span", { class: "fn-message" });
   #fresh;
-  #told = html("span", { class: "fn-muted", role: "status" });
   #body = html("div");
   #group;
   #drawn = "";
@@ -33,7 +33,7 @@ class Kind {
     this.#fresh = button("", () => this.#see(), seen);
     const tools = list.whole ? this.#tools() : [];
     const gap = html("span", { class: "fn-gap" });
-    const head = [this.#bar, this.#count, this.#message, this.#fresh, gap, this.#told, ...tools];
+    const head = [this.#bar, this.#count, this.#message, this.#fresh, gap, ...tools];
     this.element.append(html("div", { class: "fn-kind-head" }, ...head), this.#body);
   }
 
@@ -42,13 +42,9 @@ class Kind {
     const [debug, copied] = debugButton(() => this.#group.debug);
     this.rows = button("Show rows", show);
     this.debug = debug;
-    return [copied, this.rows, button("Retry these", () => this.#retry()), debug];
-  }
-
-  async #retry() {
-    say(this.#told, "retrying …");
-    const { error } = await this.#list.doing.retry(this.#group.kind);
-    say(this.#told, error || "");
+    const [retry, told] = retryButton(() => this.#list.doing.retry(this.#group.kind));
+    const buttons = html("span", { class: "fn-buttons" }, this.rows, retry, debug);
+    return [told, copied, buttons];
   }
 
   #see() {

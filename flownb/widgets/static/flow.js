@@ -11,6 +11,7 @@ import { JobTable } from "./job_table.js";
 import { hidePicture, keepKeys } from "./jupyter.js";
 import { Kernel } from "./kernel.js";
 import { LogPanel } from "./log_panel.js";
+import { followPage } from "./page_theme.js";
 import { Presence } from "./presence.js";
 import { RowTable } from "./row_table.js";
 import { SearchField } from "./search_field.js";
@@ -94,7 +95,7 @@ class FlowPage {
   #makeFailures() {
     const doing = {
       pick: (chosen) => this.#show(chosen),
-      retry: (kind) => this.#kernel.ask("retry", { kind }),
+      retry: this.#retry,
       rows: ({ kind, message }) => {
         this.#field.clear();
         this.#text = "";
@@ -105,11 +106,13 @@ class FlowPage {
     return new FailureList(doing, { whole: this.#whole });
   }
 
+  #retry = (kind) => this.#kernel.ask("retry", { kind });
+
   #makeTabs() {
     const pickRow = (position) => this.#show({ position });
     const pickJob = (key) => this.#show({ key });
     this.#table = this.#isBatch
-      ? new RowTable(this.#model, this.#kernel, { picked: pickRow })
+      ? new RowTable(this.#model, this.#kernel, { picked: pickRow, retry: this.#retry })
       : new JobTable(this.#model, this.#kernel, { picked: pickJob });
     const noun = this.#model.get("head").in_groups ? "group" : this.#isBatch ? "step" : "queue";
     const groups = new GroupTable(this.#model, this.#kernel, {
@@ -181,7 +184,7 @@ class FlowPage {
     const head = this.#model.get("head");
     this.root.setAttribute("aria-label", `Flow ${head.name ?? ""}`);
     this.#heading.update();
-    this.#line?.update(false);
+    this.#line?.update(this.#heading.now, false);
     this.#tools.update(head);
     if (!this.#whole) return;
     this.#actions.update(head);
@@ -209,7 +212,8 @@ class FlowPage {
     this.#heading.tick();
     const stale = this.#heading.showLiveness();
     this.root.classList.toggle("fn-stale", stale);
-    this.#line?.update(stale);
+    followPage(this.root);
+    this.#line?.update(this.#heading.now, stale);
   }
 
   #tick() {

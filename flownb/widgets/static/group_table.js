@@ -2,7 +2,7 @@
 
 import { html, link, say } from "./elements.js";
 import { rateWords } from "./group_facts.js";
-import { Pages, SortedHeadings, showLines } from "./paged_table.js";
+import { hideEmpty, Pages, SortedHeadings, showLines } from "./paged_table.js";
 import { counted, duration, number, partWords, stateWord } from "./words.js";
 
 const GROUP_COLUMNS = [
@@ -10,12 +10,13 @@ const GROUP_COLUMNS = [
   ["done", null, "fn-wide"],
   ["rows", "rows", "fn-number"],
   ["failed", "failed", "fn-number"],
-  ["rate", "rate", "fn-number"],
-  ["time left", "left", "fn-number"],
-  ["median", "median", "fn-number"],
+  ["rate", "rate", "fn-number fn-rate"],
+  ["time left", "left", "fn-number fn-left-column"],
+  ["median", "median", "fn-number fn-median"],
   ["spent", "spent", "fn-number fn-spent"],
 ];
-const SPENT_BY_GROUP = 8; // where a line has what was spent
+// Columns -> where a line has what stands in them.
+const MAYBE_EMPTY_OF_GROUPS = { rate: 5, left: 6, median: 7, spent: 8 };
 const PALE = ["waiting", "delayed", "prioritized", "waiting-children"];
 
 export class GroupTable {
@@ -53,9 +54,7 @@ export class GroupTable {
     const found = await this.#pages.read("groups", this.#query);
     if (!found) return undefined;
     this.#pages.show(found.next);
-    this.#pages.before.hidden = this.#pages.after.hidden = this.#pages.isAlone;
-    const isFree = found.groups.every((line) => !line[SPENT_BY_GROUP]);
-    this.#table.classList.toggle("fn-free", isFree && this.#query.sort !== "spent");
+    hideEmpty(this.#table, found.groups, MAYBE_EMPTY_OF_GROUPS, this.#query.sort);
     const read = `, ${number(found.known)} of ${number(found.total)} rows read`;
     say(this.#pages.status, counted(found.of, this.#noun) + (found.known < found.total ? read : ""));
     showLines(

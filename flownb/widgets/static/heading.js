@@ -2,24 +2,32 @@
 
 import { html, say } from "./elements.js";
 import { ATTACH_AGAIN } from "./kernel.js";
-import { clock, counted, duration, number, stateWord, wordInBatch } from "./words.js";
+import {
+  clock,
+  counted,
+  duration,
+  number,
+  stateWord,
+  stillWords,
+  wholeSeconds,
+  wordInBatch,
+} from "./words.js";
 
 const STALE_AFTER = 16000; // ms without a word of the kernel
 const BEGUN = ["completed", "failed", "active"]; // the colours of other states are pale
+const ENDED = ["completed", "failed"];
 
-function oldestWords(oldest, active, now) {
-  if (!oldest) return "";
-  const whole = Math.floor(Math.max(now - oldest, 0) / 1000) * 1000;
-  return `, ${active > 1 ? "the oldest " : ""}for ${duration(whole || 1000)}`;
+function oldestWords({ counts = [], oldest }, now) {
+  const active = counts.find(([state]) => state === "active")?.[1] || 0;
+  return active && oldest ? `, ${active > 1 ? "the oldest " : ""}for ${wholeSeconds(now - oldest)}` : "";
 }
 
-function runsWords({ counts = [], oldest, left, note, created, finished }, now) {
-  const active = counts.find(([state]) => state === "active")?.[1] || 0;
-  const running = `${number(active)} running${oldestWords(oldest, active, now)}`;
-  const parts = active ? [running, left] : [];
-  if (finished) parts.push(`took ${duration(finished - created)}`);
-  parts.push(note);
-  return parts.filter(Boolean).join(" · ");
+// How many are left, before how many of these are in which state; nothing where that says it. In a batch
+// rows are counted, not what waits for rows.
+function leftWords(counts, isBatch) {
+  const others = isBatch ? [...ENDED, "waiting-children"] : ENDED;
+  const left = counts.filter(([state]) => !others.includes(state)).map(([, count]) => count);
+  return left.length > 1 ? `${number(left.reduce((sum, count) => sum + count, 0))} left:` : "";
 }
 
 export class Heading {
@@ -31,7 +39,9 @@ export class Heading {
   #fresh = html("span", { class: "fn-fresh", role: "status" });
   #track = html("div", { class: "fn-track", role: "img" });
   #key = html("div", { class: "fn-key" });
-  #runs = html("span", { class: "fn-runs" });
+  #oldest = html("span", {}); // behind how many run
+  #left = html("span", {}); // how long it takes, took, or stands still
+  #note = html("span", { class: "fn-muted" });
   #trouble = html("p", { class: "fn-error", role: "alert", hidden: "" });
   #refused = ""; // what the last button did not do, until the next one
   #heard = performance.now(); // when the kernel last said something, by two clocks
@@ -45,7 +55,12 @@ export class Heading {
     this.elements = [
       html("div", { class: "fn-head" }, ...parts),
       this.#track,
-      html("div", { class: "fn-facts" }, this.#key, this.#runs),
+      html(
+        "div",
+        { class: "fn-facts" },
+        this.#key,
+        html("div", { class: "fn-outlook" }, this.#left, this.#note),
+      ),
       this.#trouble,
     ];
   }
@@ -76,8 +91,12 @@ export class Heading {
     });
     const key = counts.map(([state, count], n) => {
       const figure = html("b", {}, `${badges[tones[n]].symbol} ${number(count)}`);
-      return html("span", { class: `fn-${tones[n]}` }, figure, ` ${wordOf(badges, state)}`);
+      const since = state === "active" ? [this.#oldest] : [];
+      return html("span", { class: `fn-${tones[n]}` }, figure, ` ${wordOf(badges, state)}`, ...since);
     });
+    const left = leftWords(counts, this.#model.get("head").is_batch);
+    const ended = counts.filter(([state]) => ENDED.includes(state)).length;
+    if (left) key.splice(ended, 0, html("span", { class: "fn-muted" }, left));
     this.#track.replaceChildren(...shares);
     this.#key.replaceChildren(...key);
   }
@@ -111,8 +130,19 @@ export class Heading {
   // The times that go on between two words of the kernel.
   tick() {
     if (this.#isStale()) return; // nobody knows what still runs
-    const now = this.#model.get("beat").at + (performance.now() - this.#heard);
-    say(this.#runs, runsWords(this.#model.get("head"), now));
+    const head = this.#model.get("head");
+    const now = this.now;
+    const still = stillWords(head, now);
+    const took = head.finished ? `took ${duration(head.finished - head.created)}` : "";
+    say(this.#oldest, oldestWords(head, now));
+    say(this.#left, still || head.left || took);
+    this.#left.classList.toggle("fn-bad", Boolean(still));
+    say(this.#note, head.note ?? "");
+  }
+
+  // The server's time, as far as it is known.
+  get now() {
+    return this.#model.get("beat").at + (performance.now() - this.#heard);
   }
 
   // Says whether all this is live; answers whether it is not any more.

@@ -14,6 +14,7 @@ export class LogPanel {
   #follow = html("input", { type: "checkbox", change: () => this.#switch() });
   #status = html("span", { class: "fn-muted", role: "status" });
   #lines = html("ol", { class: "fn-lines", tabindex: "0", "aria-label": "Lines" });
+  #none = html("p", { class: "fn-none fn-muted" });
   #text = "";
   #shown = "";
   #timer = 0;
@@ -30,6 +31,7 @@ export class LogPanel {
       {},
       html("div", { class: "fn-bar-of-tools" }, this.#levels, follow, this.#status),
       this.#lines,
+      this.#none,
     );
   }
 
@@ -63,6 +65,7 @@ export class LogPanel {
 
   #show({ lines, of, rows, found }) {
     const last = of > lines.length ? `the last ${number(lines.length)} of ` : "";
+    say(this.#none, lines.length ? "" : this.#noneWords(rows));
     const named = found ? `the ${counted(found, "row")} found, and of ` : "";
     say(this.#status, `${last}${counted(of, "line")} of ${named}the ${counted(rows, "row")} that ended last`);
     const now = JSON.stringify(lines);
@@ -70,6 +73,13 @@ export class LogPanel {
     this.#shown = now;
     this.#lines.replaceChildren(...lines.map((line) => this.#line(line)));
     if (this.#follow.checked) this.#lines.scrollTop = this.#lines.scrollHeight;
+  }
+
+  #noneWords(rows) {
+    if (this.#text || this.#levels.value) return "No such line.";
+    return rows
+      ? "These rows have printed and logged nothing."
+      : "What rows print and log stands here once they have ended.";
   }
 
   #line([position, label, time, stream, text]) {

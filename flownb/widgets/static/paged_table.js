@@ -20,15 +20,12 @@ export class Pages {
   // The bar above the table: the table's own tools, what is shown, the buttons that turn the page.
   bar(...tools) {
     const gap = html("span", { class: "fn-gap" });
-    return html("div", { class: "fn-bar-of-tools" }, ...tools, this.status, gap, this.before, this.after);
+    const turning = html("span", { class: "fn-buttons" }, this.before, this.after);
+    return html("div", { class: "fn-bar-of-tools" }, ...tools, this.status, gap, turning);
   }
 
   get start() {
     return this.#starts.at(-1);
-  }
-
-  get isAlone() {
-    return this.#following === null && this.#starts.length < 2;
   }
 
   first() {
@@ -58,6 +55,7 @@ export class Pages {
     this.#following = next;
     this.before.disabled = this.#starts.length < 2;
     this.after.disabled = next === null;
+    this.before.hidden = this.after.hidden = next === null && this.#starts.length < 2;
   }
 }
 
@@ -108,4 +106,13 @@ export function showLines(body, lines, make, fill) {
     if (!body.children[n]) body.append(make());
     fill(body.children[n], line);
   });
+}
+
+// Columns in which no line has anything are not shown, but for the one that lines are sorted by. `columns`
+// says where a line has what stands in each.
+export function hideEmpty(table, lines, columns, sorted) {
+  for (const [name, place] of Object.entries(columns)) {
+    const isEmpty = lines.every((line) => !line[place]);
+    table.classList.toggle(`fn-no-${name}`, isEmpty && sorted !== name);
+  }
 }

@@ -1,7 +1,8 @@
 // The rows of a batch, a page at a time: the kernel searches, filters and sorts, also among a million.
 
 import { button, html, link, say } from "./elements.js";
-import { Pages, SortedHeadings, showLines } from "./paged_table.js";
+import { hideEmpty, Pages, SortedHeadings, showLines } from "./paged_table.js";
+import { retryButton } from "./retry_button.js";
 import { counted, duration, number, stateWord } from "./words.js";
 
 const ROW_STATES = ["failed", "active", "completed", "waiting", "delayed", "prioritized", "removed"];
@@ -17,7 +18,7 @@ const ROW_COLUMNS = [
   ["last line", null, "fn-short"],
   ["code", null, "fn-short"],
 ];
-const SPENT_BY_ROW = 12; // where a line has what was spent
+const MAYBE_EMPTY_OF_ROWS = { spent: 12 }; // columns -> where a line has what stands in them
 const ASK_AGAIN = 700; // ms, while the kernel still reads
 
 function rowRangeWords({ rows: { length }, of, start, known, searched, total, most }, isChosen) {
@@ -39,9 +40,10 @@ function sayShort(cell, words) {
 export class RowTable {
   #model;
   #kernel;
-  #picked; // called with the position of a row
+  #picked;
   #states = html("select", { "aria-label": "State", change: () => this.#pages.first() });
-  #kind = button("", () => this.#dropKind(), { class: "fn-button fn-chip", hidden: "" });
+  #kind = button("", () => this.#dropKind(), { class: "fn-button fn-chip" });
+  #ofKind = html("span", { class: "fn-buttons", hidden: "" }); // what is said and done of the chosen kind
   #rows = html("tbody");
   #query = { text: "", kind: "", sort: null, descending: false };
   #pages;
@@ -49,7 +51,8 @@ export class RowTable {
   #again = 0;
   #pictures = new Map(); // by position, as the kernel sent them
 
-  constructor(model, kernel, { picked }) {
+  // `picked` is called with the position of a row, `retry` with a kind of failure.
+  constructor(model, kernel, { picked, retry }) {
     this.#model = model;
     this.#kernel = kernel;
     this.#picked = picked;
@@ -59,9 +62,10 @@ export class RowTable {
     this.#states.append(html("option", { value: "" }, "all states"), ...choices);
     const headings = new SortedHeadings(this.#query, () => this.#pages.first());
     headings.draw(ROW_COLUMNS);
-    this.#table = html("table", { class: "fn-jobs fn-rows fn-free", "aria-label": "Rows" });
+    this.#table = html("table", { class: "fn-jobs fn-rows", "aria-label": "Rows" });
     this.#table.append(html("thead", {}, headings.element), this.#rows);
-    const bar = this.#pages.bar(this.#states, this.#kind);
+    this.#ofKind.append(this.#kind, ...retryButton(() => retry(this.#query.kind)));
+    const bar = this.#pages.bar(this.#states, this.#ofKind);
     this.panel = html("div", {}, bar, html("div", { class: "fn-scroll" }, this.#table));
   }
 
@@ -69,7 +73,7 @@ export class RowTable {
   ofKind(kind, words) {
     this.ofAll();
     Object.assign(this.#query, { kind, text: "" });
-    this.#kind.hidden = false;
+    this.#ofKind.hidden = false;
     say(this.#kind, `only ${words} ×`);
     this.#kind.title = "Show rows of all kinds";
     return this.#pages.first();
@@ -78,13 +82,13 @@ export class RowTable {
   // Of any kind, in any state.
   ofAll() {
     this.#query.kind = "";
-    this.#kind.hidden = true;
+    this.#ofKind.hidden = true;
     this.#states.value = "";
   }
 
   #dropKind() {
     this.#query.kind = "";
-    this.#kind.hidden = true;
+    this.#ofKind.hidden = true;
     return this.#pages.first();
   }
 
@@ -101,8 +105,7 @@ export class RowTable {
     if (start && !found.rows.length) return this.#pages.first(); // there are fewer by now
     this.#pages.show(found.next);
     say(this.#pages.status, rowRangeWords(found, Boolean(this.#query.kind || this.#states.value)));
-    const isFree = found.rows.every((line) => !line[SPENT_BY_ROW]);
-    this.#table.classList.toggle("fn-free", isFree && this.#query.sort !== "spent");
+    hideEmpty(this.#table, found.rows, MAYBE_EMPTY_OF_ROWS, this.#query.sort);
     showLines(
       this.#rows,
       found.rows,

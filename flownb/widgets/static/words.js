@@ -33,6 +33,12 @@ function twoUnits(ms) {
   return parts.slice(0, 2).filter(Boolean).join(" ");
 }
 
+export const wholeSeconds = (ms) => duration(Math.max(Math.floor(ms / 1000), 1) * 1000);
+
+// Since when nothing has ended, where another one should have ended long since.
+export const stillWords = ({ stopped }, now) =>
+  stopped ? `nothing has ended for ${wholeSeconds(now - stopped)}` : "";
+
 // A state as people read it, where `badges` are the view's.
 export const stateWord = (badges, state) => badges[state]?.word ?? state;
 

@@ -43,6 +43,20 @@ class QueueFacts:
     sweep_ms: int  #: until the next look for jobs without a lease; 0: any moment
     full: tuple[FullLimit, ...] = ()  #: limits by weight in whose windows there is no room for the next job
 
+    @property
+    def is_rate_limited(self) -> bool:
+        """Does the limit of calls hold back its jobs just now?
+
+        A worker's own limit is not stored. That some jobs were charged to a window tells of one, if none runs.
+        """
+        most = HELD_BY_HAND if self.active else 1
+        return self.limited_ms > 0 and self.started >= (self.most_started or most)
+
+    @property
+    def is_limited(self) -> bool:
+        """Does any limit hold back its jobs just now?"""
+        return self.is_rate_limited or bool(self.full)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WaitFacts:

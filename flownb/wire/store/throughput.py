@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from flownb.wire import codec, keys
@@ -19,23 +19,27 @@ class Throughput:
     """How the jobs of one queue have ended since a moment."""
 
     ended: int  #: jobs, of whatever flow
-    ends: Sequence[float]  #: seconds ago: the first, the last and some evenly between them; the oldest first
+    #: seconds ago: the first, the last of all and some evenly between them; the oldest first. Jobs that failed are
+    #: left out between where more have completed, and the other way round
+    ends: Sequence[float]
     runs: Sequence[float]  #: seconds that those ran which ended last, whenever that was
     due: float  #: seconds until the last delayed job may run; 0: none is delayed
+    now: float = 0.0  #: the moment of all this, in seconds by the server's clock
+    rows: float = 1.0  #: that end at once
 
     def of_rows(self, rows: float) -> Throughput:
         """Return the throughput of rows, where each job holds so many of them."""
         runs = [run / rows for run in self.runs]
-        return Throughput(ended=round(self.ended * rows), ends=self.ends, runs=runs, due=self.due)
+        return replace(self, ended=round(self.ended * rows), runs=runs, rows=rows)
 
 
 class _Ended(NamedTuple):
     """What a queue's sorted sets say of its ended and delayed jobs."""
 
     completed: int
-    last_completed: Sequence[bytes]
+    last_completed: Sequence[tuple[bytes, float]]
     failed: int
-    last_failed: Sequence[bytes]
+    last_failed: Sequence[tuple[bytes, float]]
     last_delayed: Sequence[tuple[bytes, float]]
 
     @property
@@ -44,9 +48,14 @@ class _Ended(NamedTuple):
         return FAILED if self.failed > self.completed else COMPLETED
 
     @property
-    def last(self) -> Sequence[bytes]:
+    def last(self) -> list[bytes]:
         """The ids of the larger one's newest jobs."""
-        return self.last_failed if self.failed > self.completed else self.last_completed
+        return [id for id, _ in (self.last_failed if self.failed > self.completed else self.last_completed)]
+
+    @property
+    def newest(self) -> float:
+        """When the newest job of both ended (ms); 0 where none has."""
+        return max((end for _, end in (*self.last_completed[:1], *self.last_failed[:1])), default=0.0)
 
     @property
     def ranks(self) -> list[int]:
@@ -77,7 +86,7 @@ class ThroughputReader:
 def _ask_ended(pipe: Any, base: str, since: int) -> None:
     for state in (COMPLETED, FAILED):
         pipe.zcount(keys.part(base, state), since, "+inf")
-        pipe.zrevrange(keys.part(base, state), 0, MOST_RUNS - 1)
+        pipe.zrevrange(keys.part(base, state), 0, MOST_RUNS - 1, withscores=True)
     pipe.zrevrange(keys.part(base, "delayed"), 0, 0, withscores=True)
 
 
@@ -90,14 +99,18 @@ def _ask_ends_and_runs(pipe: Any, base: str, queue: _Ended) -> None:
 
 def _throughput(queue: _Ended, now: float, answers: Iterator[Any]) -> Throughput:
     """What the answers to `_ask_ends_and_runs` say, of which this queue's are taken."""
-    ends = [next(answers) for _ in queue.ranks]
+    found = [next(answers) for _ in queue.ranks]
+    ends = [now - end[0][1] / 1000 for end in found if end]
+    if ends:
+        ends[-1] = min(ends[-1], now - queue.newest / 1000)
     runs = [_run_seconds(*next(answers)) for _ in queue.last]
     delayed = queue.last_delayed
     return Throughput(
         ended=queue.completed + queue.failed,
-        ends=[now - end[0][1] / 1000 for end in ends if end],
+        ends=ends,
         runs=[run for run in runs if run is not None],
         due=max(delayed[0][1] // 4096 / 1000 - now, 0) if delayed else 0,
+        now=now,
     )
 
 
