@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from flownb.wire.records import ACTIVE, COMPLETED, DELAYED, FAILED, PRIORITIZED, WAITING
@@ -50,11 +51,18 @@ def steps_in(bind: Mapping[str, Any]) -> tuple[StoredStep, ...]:
     >>> steps_in({"rows": 1, "steps": [["parse", "q", {"attempts": 3}]]})
     (StoredStep(name='parse', queue='q', opts='{"attempts":3}', begins=False, is_weighed=False),)
     """
+    stored = bind.get("steps")
+    return _steps_of_text(json.dumps(stored)) if stored else ()
+
+
+@lru_cache(maxsize=256)
+def _steps_of_text(text: str) -> tuple[StoredStep, ...]:
+    """All jobs of a batch have the same steps: they are read once."""
     return tuple(
         StoredStep(
             name, queue, json.dumps(opts, ensure_ascii=False, separators=_SHORT), bool(begins), begins == [2]
         )
-        for name, queue, opts, *begins in bind.get("steps", ())
+        for name, queue, opts, *begins in json.loads(text)
     )
 
 

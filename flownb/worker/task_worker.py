@@ -6,7 +6,7 @@ import functools
 import json
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 from flownb import connection as connections
@@ -53,7 +53,11 @@ class TaskWorker(Worker):
         super().__init__(queues or keys.BATCH_QUEUE, binding.unknown, concurrency=slots, **options)
         self._is_wide = concurrency is None and self._executor == "threads"
         self._only = list(queues) if queues is not None else None
-        self._works: dict[tuple[str, str], Work] = {}  # by queue and name, the last one made; all slots write
+        # By queue and name, the last one made; all slots write:
+        self._works: dict[tuple[str, str], Work] = {}
+        self._works_of_steps: dict[
+            tuple[str, str], tuple[tuple[Any, ...], Work]
+        ] = {}  # with what each was made of
 
     def task_queues(self) -> list[str]:
         """Return the queues of tasks that are served now."""
@@ -81,7 +85,7 @@ class TaskWorker(Worker):
 
     def _work_of_steps(self, taken: Taken) -> Work:
         """Return what runs the steps of a job's rows that are this job's; without one of them nothing runs."""
-        steps = []
+        tasks = []
         of_rows, here = _steps_of(taken)
         for step in of_rows[here.start : here.stop]:
             task = self._task_for(taken.record.flow, step.queue, step.name)
@@ -89,17 +93,13 @@ class TaskWorker(Worker):
                 return super()._work_for(taken)
             if task.setup and (stopped := _stopped_by_setup(task)):
                 return stopped
-            steps.append(WorkStep(task, _retry_of(task), step.opts))
-        first = steps[0]
-        return Work(
-            functools.partial(binding.call, first.task),
-            first.retry,
-            task=first.task,
-            steps=tuple(steps),
-            names=tuple(step.name for step in of_rows),
-            first_step=here.start,
-            stays=taken.is_unweighed,  # a function that weighs does not travel
-        )
+            tasks.append(task)
+        about = (of_rows, here.start, taken.is_unweighed, tasks)
+        place = taken.record.queue, taken.record.name
+        made = self._works_of_steps.get(place)
+        if made is None or made[0] != about:
+            made = self._works_of_steps[place] = about, _work_of_steps(*about)
+        return made[1]
 
     def _task_for(self, flow: str | None, queue: str, name: str) -> Task | None:
         now = self._code.task(queue, name)
@@ -192,6 +192,22 @@ def _work_of(task: Task) -> Work:
     if task.batch_size is not None:
         call = rows_as_arguments.call_for_one
     return Work(functools.partial(call, task), _retry_of(task), task=task)
+
+
+def _work_of_steps(
+    of_rows: Sequence[StoredStep], first: int, is_unweighed: bool, tasks: Sequence[Task]
+) -> Work:
+    """Return what runs these `tasks`, which are the steps from the `first` one of a job's rows on."""
+    steps = [WorkStep(task, _retry_of(task), of_rows[first + at].opts) for at, task in enumerate(tasks)]
+    return Work(
+        functools.partial(binding.call, tasks[0]),
+        steps[0].retry,
+        task=tasks[0],
+        steps=tuple(steps),
+        names=tuple(step.name for step in of_rows),
+        first_step=first,
+        stays=is_unweighed,  # a function that weighs does not travel
+    )
 
 
 def _stopped_by_setup(task: Task) -> Work | None:
