@@ -19,6 +19,9 @@ log = logging.getLogger("flownb.worker")
 CANCEL_SECONDS = 2.0  # that cancelled coroutines have at the end
 LOOK_SECONDS = 0.5  # between two questions whether the loop goes on
 BLOCKED_SECONDS = 0.5  # without an answer of the loop, after which it is looked who holds it up
+HELD_SECONDS = (
+    0.25  # that one task has been seen to run: a busy loop is late, too, and is held up by none of its tasks
+)
 
 
 class Loop:
@@ -31,9 +34,10 @@ class Loop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self.context = contextvars.Context()  #: for coroutines to begin in; the loop's thread writes it first
-        # The pump's thread alone reads and writes these two, but for the loop's answer, which takes the time away.
+        # The pump's thread alone reads and writes these, but for the loop's answer, which takes the time away.
         self._asked_at: float | None = None  # monotonic time of a question that has no answer yet
         self._ask_again = 0.0
+        self._holder: tuple[asyncio.Task[Any], float] | None = None  # what was seen to run, and since when
         self._named: set[str] = set()  # tasks that were named once
 
     def submit(self, awaitable: Any) -> Future[Any]:
@@ -85,25 +89,29 @@ class Loop:
         if asked is None:
             if now < self._ask_again:
                 return
-            self._asked_at, self._ask_again = now, now + LOOK_SECONDS
+            self._asked_at, self._ask_again, self._holder = now, now + LOOK_SECONDS, None
             call_soon(loop, self._answer)
         elif now - asked > BLOCKED_SECONDS:
-            self._name_holder(loop, now - asked)
+            self._name_holder(loop, now, asked)
 
     def _answer(self) -> None:
         self._asked_at = None
 
-    def _name_holder(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        holder = asyncio.current_task(loop)
-        name = None if holder is None else holder.get_name()
-        if name is None or name in self._named:
+    def _name_holder(self, loop: asyncio.AbstractEventLoop, now: float, asked: float) -> None:
+        task = asyncio.current_task(loop)
+        if task is None:
+            return
+        if self._holder is None or self._holder[0] is not task:
+            self._holder = task, now
+        name = task.get_name()
+        if now - self._holder[1] < HELD_SECONDS or name in self._named:
             return
         self._named.add(name)
         log.warning(
             "%s has held up the event loop for %.1f s: no other async row of this worker goes on meanwhile; await what "
             "takes long, or write it with def",
             printable(name),
-            seconds,
+            now - asked,
         )
 
 

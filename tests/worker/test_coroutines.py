@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+import time
 
 import pytest
 
@@ -248,6 +249,21 @@ def test_a_coroutine_that_holds_the_loop_is_named_and_what_waits_goes_to_others(
         until(lambda: queue.get_job_counts()["completed"] == 11)
     assert {queue.get_job(job.id).returnvalue for job in others} == {"there"}
     assert caplog.text.count("has held up the event loop") == 1
+
+
+def test_a_loop_that_many_short_coroutines_keep_busy_is_held_up_by_none_of_them(until, caplog):
+    """The loop answers late: a hundred and more have their turns before. None of them is to blame."""
+
+    async def takes_its_turn(job):
+        time.sleep(0.01)
+
+    queue = fn.Queue("q")
+    queue.pause()
+    queue.add_bulk([{"name": f"j{i}"} for i in range(150)])
+    with caplog.at_level(logging.WARNING), fn.Worker("q", takes_its_turn, concurrency=150):
+        queue.resume()
+        until(lambda: queue.get_job_counts()["completed"] == 150)
+    assert "has held up the event loop" not in caplog.text
 
 
 def test_a_backoff_of_an_async_task_may_be_async(until):
