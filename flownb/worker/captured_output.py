@@ -9,6 +9,7 @@ import builtins
 import logging
 import sys
 import threading
+from contextvars import Token
 from functools import partial
 from typing import Any
 
@@ -72,8 +73,14 @@ def log_of(taken: Taken, work: Work) -> RunLog | None:
     return RunLog(taken.record.attempts_made + 1, partial(codec.decode_object, taken.record.data))
 
 
+def take_into(log: RunLog) -> Token[RunLog | None]:
+    """Take what is printed and logged from here on into a run's log, until `current` is reset."""
+    _capture()
+    return current.set(log)
+
+
 class Captured:
-    """A block in which what is printed and logged is taken into a run's log."""
+    """A block in which what is printed and logged is taken into a run's log, if there is one."""
 
     __slots__ = ("_log", "_token")
 
@@ -81,9 +88,7 @@ class Captured:
         self._log = log
 
     def __enter__(self) -> None:
-        if self._log is not None:
-            _capture()
-        self._token = current.set(self._log)
+        self._token = current.set(None) if self._log is None else take_into(self._log)
 
     def __exit__(self, *_: object) -> None:
         current.reset(self._token)

@@ -17,12 +17,12 @@ from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
-from flownb.worker.captured_output import Captured
+from flownb.worker.captured_output import Captured, take_into
 from flownb.worker.file_values import WRITTEN_AT_ONCE, NoFolder
 from flownb.worker.hosts import GivenUp, Host, InLoop, InSlot, at_once
 from flownb.worker.retry_policy import BackoffRetry
 from flownb.worker.row_runners import CallsInThread, RowRunner, RowsInThread
-from flownb.worker.run_log import RunLog
+from flownb.worker.run_log import RunLog, current
 from flownb.worker.run_outcomes import (
     completed,
     failed_by,
@@ -60,15 +60,14 @@ def run(
     """
     account = account or RunAccount(taken, store)
     token = current_account.set(account)
+    log_token = None if log is None else take_into(log)  # no block: that would cost each row more
     try:
-        if log is None:
-            outcome = _run(taken, work, store, await_, note_row)
-            return with_spent(outcome, account.spent) if account.spent else outcome
-        with Captured(log):
-            outcome = _run(taken, work, store, await_, note_row)
+        outcome = _run(taken, work, store, await_, note_row)
     finally:
+        if log_token is not None:
+            current.reset(log_token)
         current_account.reset(token)
-    if lines := log.take():
+    if log is not None and (lines := log.take()):
         outcome = with_lines(taken, outcome, lines)
     return with_spent(outcome, account.spent) if account.spent else outcome
 

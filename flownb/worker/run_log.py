@@ -27,52 +27,71 @@ current: ContextVar[RunLog | None] = ContextVar("flownb_run_log", default=None)
 
 
 class RunLog:
-    """The lines of one run. They are written where the function runs: in one thread, or in the loop's."""
+    """The lines of one run. They are written where the function runs: in one thread, or in the loop's.
 
-    __slots__ = (
-        "_above",
-        "_attempt",
-        "_begun",
-        "_blank",
-        "_characters",
-        "_characters_of_run",
-        "_is_cut",
-        "_lines_of_row",
-        "_row",
-        "_secrets",
-        "data",
-        "lines",
-    )
+    Most runs print nothing, and shall cost next to nothing: what lines need is made for the first one.
+    """
+
+    __slots__ = ("_lines", "attempt", "data", "row")
 
     def __init__(self, attempt: int, data: Callable[[], Any] = dict) -> None:
-        self.lines: list[str] = []
+        self.attempt = attempt
         self.data = data  #: of the job, in which there may be secrets; asked once there is a line
+        self.row: int | None = None  #: position in the batch of the row that runs, where rows share the job
+        self._lines: _Lines | None = None
+
+    def begin_row(self, row: int) -> None:
+        """What follows is printed by this row."""
+        if self._lines is not None:
+            self._lines.end_row()
+        self.row = row
+
+    def write(self, stream: str, text: str) -> int:
+        """Take what is printed, in any pieces; of a bar that is drawn over and over, the last state is kept."""
+        self._of_run().write(stream, text)
+        return len(text)
+
+    def note(self, stream: str, line: str) -> None:
+        """Keep a line, as long as there is room for more."""
+        self._of_run().note(stream, line)
+
+    def take(self) -> list[str]:
+        """Return the lines since this was asked last."""
+        return [] if self._lines is None else self._lines.take()
+
+    def _of_run(self) -> _Lines:
+        if self._lines is None:
+            self._lines = _Lines(self)
+        return self._lines
+
+
+class _Lines:
+    """What a run has printed, of which the last line of each stream may have no end yet."""
+
+    def __init__(self, log: RunLog) -> None:
+        self.lines: list[str] = []
+        self._log = log
         self._secrets: list[str] | None = None
-        self._attempt = attempt
-        self._row: int | None = None  # position in the batch of the row that runs, where rows share the job
         self._begun: dict[str, str] = {}  # stream -> a line that has no end yet
         self._above: dict[str, int] = {}  # stream -> how many lines the cursor is above that line
         self._blank = 0  # of the lines, those at the end that say nothing
         self._lines_of_row = self._characters = self._characters_of_run = 0
         self._is_cut = False
 
-    def begin_row(self, row: int) -> None:
-        """What follows is printed by this row."""
+    def end_row(self) -> None:
+        """Let what follows be printed by another row."""
         if self._begun:
             self.end_lines()
-        self._row = row
         if self._lines_of_row:
             self._lines_of_row = self._characters = 0
             self._is_cut = self._characters_of_run >= MOST_CHARACTERS_A_RUN
 
-    def write(self, stream: str, text: str) -> int:
-        """Take what is printed, in any pieces; of a bar that is drawn over and over, the last state is kept."""
+    def write(self, stream: str, text: str) -> None:
         if "\x1b[" in text or stream in self._above:
             for part in _STEPS.split(text):
                 self._step(stream, part)
         else:
             self._write(stream, text)
-        return len(text)
 
     def _step(self, stream: str, part: str) -> None:
         """Follow a cursor that goes up again: tqdm draws the bars of several threads below each other."""
@@ -105,14 +124,13 @@ class RunLog:
             self._begun[stream] = _drawn_last(rest)[-MOST_CHARACTERS:]
 
     def note(self, stream: str, line: str) -> None:
-        """Keep a line, as long as there is room for more."""
         if self._is_cut:
             return
         line = _COLOURS.sub("", line)
         if not line.isascii():  # half a character would not pass the server
             line = line.encode("utf-8", "backslashreplace").decode()
         if self._secrets is None:
-            self._secrets = secrets_in(self.data())
+            self._secrets = secrets_in(self._log.data())
         if self._secrets:
             line = without(line, self._secrets)
         self._lines_of_row += 1
@@ -124,8 +142,8 @@ class RunLog:
             or self._characters_of_run > MOST_CHARACTERS_A_RUN
         ):
             self._is_cut, line, stream = True, CUT, "stderr"
-        now = time.time_ns() // 1_000_000
-        self.lines.append(PrintedLine(now, stream.replace(" ", "_"), self._row, self._attempt, line).stored())
+        now, log = time.time_ns() // 1_000_000, self._log
+        self.lines.append(PrintedLine(now, stream.replace(" ", "_"), log.row, log.attempt, line).stored())
         self._blank = 0 if line else self._blank + 1
 
     def end_lines(self) -> None:
@@ -135,7 +153,6 @@ class RunLog:
         self._begun, self._above = {}, {}
 
     def take(self) -> list[str]:
-        """Return the lines since this was asked last."""
         if self._begun:
             self.end_lines()
         lines, self.lines, self._blank = self.lines, [], 0
