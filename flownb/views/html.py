@@ -63,6 +63,11 @@ def notebook_style() -> str:
     return f"{_style()}\n{fill('notebook.css', **style_colours())}"
 
 
+def live_style() -> str:
+    """The style of a live view, which also finds out itself whether its page is dark."""
+    return f"{notebook_style()}\n{fill('live.css', **style_colours())}"
+
+
 def report(
     snapshot: Snapshot,
     *,

@@ -129,5 +129,5 @@ def oldest_in_words(snapshot: Snapshot) -> str:
     active = snapshot.counts.count(ACTIVE)
     if not active or snapshot.oldest is None:
         return ""
-    since = max(snapshot.now - snapshot.oldest, 0) // 1000 * 1000
+    since = max((snapshot.now - snapshot.oldest) // 1000, 1) * 1000
     return f", {'the oldest ' if active > 1 else ''}for {duration(since)}"

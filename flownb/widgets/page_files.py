@@ -37,7 +37,7 @@ def _collect(name: str, modules: dict[str, str]) -> None:
 @cache
 def style() -> str:
     """The style of a live view: that of a picture, and its own."""
-    return f"{html.notebook_style()}\n{_read('flow.css')}"
+    return f"{html.live_style()}\n{_read('flow.css')}"
 
 
 def _read(name: str) -> str:
