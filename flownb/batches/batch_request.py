@@ -143,7 +143,7 @@ class BatchRequest:
         """
         twin = None
         if name is None:
-            ids = self._ids(rows.texts, self.job.places, name="")
+            ids = self._ids(rows.by_content, self.job.places, name="")
             name = f"{self.job.tasks[-1].name if self.job.steps else self.job.name}-{fingerprint(ids)[1:9]}"
             before = dataclasses.replace(self, earlier=_spec_of_newest(self.store, name))
             if reuse and (edited := before.edited()):
@@ -194,7 +194,9 @@ class BatchRequest:
 
     def with_ids(self, rows: Rows, seen: RowCounts | None = None) -> Rows:
         """Return the rows with their ids; `seen` counts equal rows that came piece by piece before."""
-        return dataclasses.replace(rows, ids=self._ids(rows.texts, self.places, name=self.name, earlier=seen))
+        return dataclasses.replace(
+            rows, ids=self._ids(rows.by_content, self.places, name=self.name, earlier=seen)
+        )
 
     def _ids(
         self, texts: Sequence[str], places: Sequence[Sequence[str]], *, name: str, **more: Any
@@ -220,7 +222,7 @@ class BatchRequest:
         earlier = self.earlier
         if not self.steps_kept() or earlier["whole_row"]:
             return rows
-        texts = rows.texts
+        texts = rows.by_content
         if list(rows.columns) != earlier["columns"]:
             try:
                 like = dataclasses.replace(
@@ -230,7 +232,7 @@ class BatchRequest:
                     job=dataclasses.replace(self.job, any_column=False, optional=[]),
                 )
                 found = dataclasses.replace(like.job, required=earlier["columns"])
-                texts = dataclasses.replace(like, job=found).read_rows(given, start=start).texts
+                texts = dataclasses.replace(like, job=found).read_rows(given, start=start).by_content
             except FlowError:  # a column is gone: so are the rows that it made
                 return rows
         before = [(step.place, step.version + step.salt) for step in earlier_steps(earlier)]

@@ -54,13 +54,13 @@ def run_once(rows: Rows) -> Rows:
     What goes row by row into jobs has one entry a run by then; index, labels and groups are still of all rows.
     """
     numbers: dict[str, int] = {}
-    repeats = Repeats([numbers.setdefault(text, len(numbers)) for text in rows.texts])
+    repeats = Repeats([numbers.setdefault(text, len(numbers)) for text in rows.by_content])
     if len(numbers) == len(rows.texts):
         return rows
     first = repeats.first_rows()
     return dataclasses.replace(
         rows,
-        texts=list(numbers),
+        texts=[rows.texts[row] for row in first],
         ids=[rows.ids[row] for row in first],
         ids_before=[rows.ids_before[row] for row in first] if rows.ids_before else [],
         weights=None if rows.weights is None else [rows.weights[row] for row in first],

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from json.encoder import encode_basestring as _quoted
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,18 @@ class Rows:
     def height(self) -> int:
         """How many rows the frame has."""
         return len(self) if self.repeats is None else len(self.repeats.runs)
+
+    @cached_property
+    def by_content(self) -> list[str]:
+        """The texts that tell rows apart: a file counts by what is in it, wherever it is."""
+        if not self.has_files:
+            return self.texts
+        large = {
+            digest: large_inputs.digest_of_text(references.by_content(text))
+            for digest, text in self.large.items()
+            if references.MARK in text
+        }
+        return [references.by_content(large_inputs.with_digests(text, large)) for text in self.texts]
 
     def read_large(self, digests: Iterable[str]) -> dict[str, str]:
         """Return the texts of large cells by their digests."""

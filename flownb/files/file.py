@@ -23,7 +23,7 @@ class File:
     path: str
     bytes: int  #: its size
     media_type: str
-    digest: str = ""  #: of what is in it: a batch whose inputs are files runs those again that differ
+    digest: str = ""  #: of what is in it: rows whose inputs are files run again where this differs
 
     def load(self) -> Any:
         """Return the value: a DataFrame, an array, an image of Pillow (without Pillow its bytes), bytes or text.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+
 import pandas as pd
 import pytest
 
@@ -50,7 +52,7 @@ def widest(rows):
 def serving(connection):
     from flownb.tasks import registry
 
-    for task in (drawn, measured, measured_together, whole, widest, sides):
+    for task in (drawn, measured, measured_together, whole, widest, sides, length):
         registry.register(task)
     with fn.workers(4):
         yield
@@ -253,3 +255,55 @@ def test_a_node_with_files_is_more_than_bullmq_stores(pictures):
         FlowError, match="a task with nodes or files as arguments is more than BullMQ can store"
     ):
         fn.add(sides.node([file]), semantics="bullmq")
+
+
+@pytest.mark.parametrize("frame", ["pandas", "polars"])
+def test_rows_whose_files_were_made_again_with_the_same_content_do_not_run_again(serving, place, frame):
+    @fn.task
+    def rendered(side):
+        return bytes([side]) * side
+
+    @fn.task
+    def paid(rendered, note):
+        fn.spend(usd=1)
+        return len(rendered.load())
+
+    def paid_for(if_exists, note, **options):
+        frame_of_files = fn.fan_out(SIDES, rendered, name="rendered", files=place, if_exists=if_exists)
+        files = frame_of_files.results(timeout=60)["rendered"].tolist()
+        rows = pd.DataFrame({"rendered": files, "note": note(files)})
+        if frame == "polars":
+            rows = pytest.importorskip("polars").DataFrame(
+                {name: list(map(as_polars, rows[name])) for name in rows}, strict=False
+            )
+        batch = fn.fan_out(rows, paid, name="paid", **options)
+        assert batch.results(timeout=60, frame="pandas")["paid"].tolist() == SIDES
+        return {file.path for file in files}, batch.progress().spent["usd"]
+
+    def as_polars(value):
+        return asdict(value) if isinstance(value, fn.File) else value
+
+    for note, times in ((lambda files: "plain", 1), (long_notes, 2)):
+        before, spent = paid_for("reuse", note)
+        assert spent == times * len(SIDES)
+        after, spent = paid_for("rerun", note)
+        assert not before & after  # files of their own, of other rows
+        assert spent == times * len(SIDES), "paid again for the same content"
+
+
+def long_notes(files):
+    """A file within a cell that is stored beside the flow."""
+    return [["x" * 300_000, file] for file in files]
+
+
+def test_equal_contents_run_once_where_equal_rows_do(pictures):
+    found = pictures.results(timeout=60).loc[["a", "a", "b"]]
+    files = [found["raw"].iloc[0], replace(found["raw"].iloc[1], path="elsewhere.bin"), found["raw"].iloc[2]]
+    batch = fn.fan_out(pd.DataFrame({"raw": files}), length, name="once", unique=True)
+    assert batch.results(timeout=60)["length"].tolist() == [SIDES[0], SIDES[0], SIDES[1]]
+    assert batch.progress().total == 3  # two runs and the root
+
+
+@fn.task
+def length(raw):
+    return len(raw.load())

@@ -45,19 +45,25 @@ def refer(texts: Sequence[str], beside: dict[str, str]) -> list[str]:
     known: dict[int, str] = {}  # the same object often stands in many rows
     for place, text in enumerate(texts):
         if len(text) > MOST or text.startswith(_MARK):
-            digest = known.get(id(text)) or known.setdefault(id(text), _digest(text))
+            digest = known.get(id(text)) or known.setdefault(id(text), digest_of_text(text))
             beside[digest] = text
             referred[place] = f'{_MARK}"{digest}"}}'
     return referred
 
 
-def _digest(text: str) -> str:
+def digest_of_text(text: str) -> str:
+    """Return the digest by which a large input is stored."""
     return b32encode(hashlib.blake2b(text.encode(), digest_size=10).digest()).decode().lower()
 
 
 def digests_in(texts: Iterable[str]) -> list[str]:
     """Return what the data of rows may refer to, each digest once."""
     return list(dict.fromkeys(digest for text in texts for digest in _REFERENCE.findall(text)))
+
+
+def with_digests(text: str, others: Mapping[str, str]) -> str:
+    """Return a row's text in which references have these digests in place of theirs."""
+    return _REFERENCE.sub(lambda found: found[0].replace(found[1], others.get(found[1], found[1])), text)
 
 
 def digest_of(cell: Any) -> str | None:
