@@ -21,7 +21,7 @@ from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Run:
     """One run of a job, as its worker knows it."""
 

@@ -51,10 +51,10 @@ class Job(JobChanges):
     def __init__(
         self,
         record: JobRecord,
-        *,
-        store: Store,
-        connection: Connection | None = None,
+        store: Store,  # by position where a worker makes one for each run: by name that takes twice as long
         run: Run | None = None,
+        *,
+        connection: Connection | None = None,
     ) -> None:
         self._record = record
         self._store = store

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from decimal import Decimal
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from flownb.arguments import is_number, shown
@@ -14,23 +15,22 @@ from flownb.errors import OptionError
 from flownb.wire.amounts import MOST, NOTHING, PARTS, RESERVED, Amounts, shared, total
 
 _MOST_LETTERS = 64  # of a unit's name
+NO_ROWS: Mapping[int, Amounts] = MappingProxyType({})
 _adding = threading.Lock()  # one for all accounts: a run has an account of its own, and few runs spend
 
 
 class Account:
     """What one run has spent so far, by unit; of a job that holds many rows also by row.
 
-    Threads and coroutines of one run add to it at the same time.
+    Threads and coroutines of one run add to it at the same time. What it holds is replaced, never changed: until
+    something is spent it is what stands here, so that the many runs that spend nothing write nothing.
     """
 
-    __slots__ = ("before", "of_row", "rows", "spent", "untold")
-
-    def __init__(self) -> None:
-        self.spent = NOTHING  #: unit -> parts, in the whole run; replaced, never changed
-        self.of_row = NOTHING  #: the same since `take_row`; empty where nothing was spent
-        self.rows: Sequence[int] = ()  #: of a job that holds many rows, which run: what is spent is theirs
-        self.before: Mapping[int, Amounts] = {}  #: what each of them has spent before `of_row`
-        self.untold: dict[int, Amounts] = {}  #: rows that have spent since `take_untold`, each with its sum
+    spent = NOTHING  #: unit -> parts, in the whole run
+    of_row = NOTHING  #: the same since `take_row`; empty where nothing was spent
+    rows: Sequence[int] = ()  #: of a job that holds many rows, which run: what is spent is theirs
+    before: Mapping[int, Amounts] = NO_ROWS  #: what each of them has spent before `of_row`
+    untold: Mapping[int, Amounts] = NO_ROWS  #: rows that have spent since `take_untold`, each with its sum
 
     def begin_rows(self, rows: Sequence[int], before: Mapping[int, Amounts]) -> None:
         """Of a job that holds many rows these run now, and have spent so much in former runs."""
@@ -43,7 +43,7 @@ class Account:
             self.spent = _sum(self.spent, amounts)
             self.of_row = _sum(self.of_row, amounts)
             if self.rows:
-                self.untold = self.untold | self._sums_of_rows()
+                self.untold = {**self.untold, **self._sums_of_rows()}
         self.tell()
 
     def tell(self) -> None:
@@ -57,16 +57,16 @@ class Account:
             found, self.of_row = self.of_row, NOTHING
         return found
 
-    def take_untold(self) -> dict[int, Amounts]:
+    def take_untold(self) -> Mapping[int, Amounts]:
         """Return the rows that have spent since this was asked last, each with the sum of all that it has spent."""
         with _adding:
-            found, self.untold = self.untold, {}
+            found, self.untold = self.untold, NO_ROWS
         return found
 
-    def keep_untold(self, sums: dict[int, Amounts]) -> None:
+    def keep_untold(self, sums: Mapping[int, Amounts]) -> None:
         """These could not be told."""
         with _adding:
-            self.untold = sums | self.untold
+            self.untold = {**sums, **self.untold}
 
     def _sums_of_rows(self) -> dict[int, Amounts]:
         shares = shared(self.of_row, len(self.rows))

@@ -63,10 +63,11 @@ def tasks(queue: str) -> list[Task]:
 
 def find(queue: str, name: str) -> Task | None:
     """Return the task for a job: the only one of its queue, or the one of that name."""
-    tasks = _by_queue.get(queue, {})
-    if len(tasks) == 1:
-        return next(iter(tasks.values()))
-    return tasks.get(name)
+    tasks = _by_queue.get(queue)
+    if tasks is None:
+        return None
+    task = tasks.get(name)
+    return task if task is not None or len(tasks) != 1 else next(iter(tasks.values()))
 
 
 def rates(queue: str) -> tuple[Rate, ...]:

@@ -20,7 +20,7 @@ from flownb.worker.run_log import RunLog
 from flownb.worker.run_outcomes import failed_as_stored, unbegun, with_lines, with_spent
 from flownb.worker.runners import Runner
 from flownb.worker.slots import Held, SlotsOfWorker
-from flownb.worker.telling import RunAccount
+from flownb.worker.telling import RunOfJob
 from flownb.worker.work import Work
 
 HELD_UP_SECONDS = 0.25  # without a turn of the loop, after which what waits for one goes back to the server
@@ -39,22 +39,26 @@ class InLoop(Runner):
 
     def start(self, held: Held, work: Work, end: Callable[[Held, Outcome], None]) -> None:
         """In the loop: begin, and call `end` with the job and its outcome."""
-        self._log, self._account = log_of(held.taken, work), RunAccount(held.taken, self._store)
+        this = RunOfJob(held.taken, self._store)
+        self._log, self._account = log_of(held.taken, work), this
         # What a job sets in its context no other job sees, also not one that begins as this one ends.
         self._task = self._loop.create_task(
-            self._run(held, work, end), name=f"task {held.taken.record.name}", context=self._context.copy()
+            self._run(held, work, this, end),
+            name=f"task {held.taken.record.name}",
+            context=self._context.copy(),
         )
 
-    async def _run(self, held: Held, work: Work, end: Callable[[Held, Outcome], None]) -> None:
+    async def _run(
+        self, held: Held, work: Work, this: RunOfJob, end: Callable[[Held, Outcome], None]
+    ) -> None:
         try:
             outcome = await run_in_loop(
-                held.taken,
+                this,
                 work,
                 self._store,
                 lambda: self._is_given_up,
                 partial(keeper.page.note_row, held.entry),
                 self._log,
-                self._account,
             )
         except BaseException as error:  # not the function's, which are outcomes
             outcome = failed_as_stored(held.taken, error)

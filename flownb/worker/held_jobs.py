@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from operator import itemgetter
+from collections import deque
 
 from flownb.errors import JobTimeout
 from flownb.wire.lease_records import Lease, QueueShare
@@ -17,6 +16,7 @@ from flownb.worker.run_outcomes import begun, failed_as_stored, returned, unbegu
 from flownb.worker.slots import Held
 
 VISIBLE_SECONDS = 0.05  # after which the server is told that a job has begun, or has it back if it has not
+_SHORTEST_TOLD_SECONDS = 0.0005  # that a run takes: what is shorter rounds to 0 ms
 
 
 class HeldJobs:
@@ -25,7 +25,7 @@ class HeldJobs:
     def __init__(self, lanes: Lanes, worker: int) -> None:
         self._lanes = lanes
         self._worker = worker  # the worker's entry in the page of held jobs
-        self.jobs: dict[tuple[str, str], Held] = {}  # by queue and id
+        self.jobs: dict[str, Held] = {}  # by key
         self._timed: set[Held] = set()  # of these, jobs with a timeout
         self._ahead: deque[Held] = deque()  # of these, jobs whose beginning the server has yet to be told
         self.pending: list[Outcome] = []  # to be written, or written without an answer
@@ -47,7 +47,7 @@ class HeldJobs:
             return
         for held in found:
             taken = held.taken
-            self.jobs[taken.base, taken.record.id] = held
+            self.jobs[taken.record.key] = held
             if held.timeout is not None:
                 self._timed.add(held)
             if taken.is_ahead:
@@ -55,14 +55,14 @@ class HeldJobs:
             held.lane.put(held)
 
     def _written_down(self, fetched: list[Taken]) -> list[Held]:
-        now, page, found = time.monotonic(), keeper.page, []
+        now, page, worker, found = time.monotonic(), keeper.page, self._worker, list[Held]()
         for taken in fetched:
             try:
                 held = Held(taken, self._lanes.of(taken.base), now)
             except Exception as error:
                 self.pending.append(failed_as_stored(taken, error))
                 continue
-            held.entry = page.add_job(taken.record.key, taken.token, self._worker, held.timeout)
+            held.entry = page.add_job(taken.record.key, taken.token, worker, held.timeout)
             found.append(held)
         return found
 
@@ -87,28 +87,33 @@ class HeldJobs:
 
     def shares(self, bases: list[str], lane: Lane) -> list[QueueShare]:
         """Say of each of these queues how many of its jobs are held, and whether some may wait for a slot."""
-        held = Counter(map(itemgetter(0), self.jobs))
-        return [QueueShare(held.get(base, 0), lane.fetching.may_wait(base)) for base in bases]
+        held = dict.fromkeys(bases, 0)
+        for one in self.jobs.values():
+            if one.taken.base in held:
+                held[one.taken.base] += 1
+        return [QueueShare(held[base], lane.fetching.may_wait(base)) for base in bases]
 
     # ---- ending -------------------------------------------------------------------------------------
 
     def end(self, held: Held, outcome: Outcome, seconds: float) -> None:
         """A slot has run a job, for so long."""
         taken = held.taken
-        key = taken.base, taken.record.id
+        key = taken.record.key
         if self.jobs.get(key) is held:  # what the keeper has given back may be here again, in another start
             del self.jobs[key]
         if held.timeout is not None:
             self._timed.discard(held)
         if not held.has_ended:
+            held.has_ended = True
             held.lane.note_end(held)
-        held.has_ended = True
+        if self._ahead and self._ahead[0] is held:  # mostly: jobs end about in the order in which they came
+            self._ahead.popleft()
         if held.abandoned:  # its thread may still write to the entry, and frees it
             keeper.page.end(held.entry)
         else:
             keeper.page.free(held.entry)
-        if taken.is_ahead and outcome.kind != "unbegun" and (ran := round(seconds * 1000)):
-            outcome = outcome._replace(ran=ran)
+        if seconds > _SHORTEST_TOLD_SECONDS and taken.is_ahead and outcome.kind != "unbegun":
+            outcome = outcome._replace(ran=round(seconds * 1000))
         self.pending.append(outcome)
 
     def end_overdue(self) -> None:
@@ -146,9 +151,12 @@ class HeldJobs:
     def tell_beginnings(self, now: float) -> float | None:
         """Tell the server of jobs that were taken ahead and run for a while by now; return when to look again."""
         untold = self._ahead
-        while untold and (untold[0].has_ended or self._tell_beginning(untold[0], now)):
+        while untold:
+            first = untold[0]
+            if not first.has_ended and not self._tell_beginning(first, now):
+                return first.started + VISIBLE_SECONDS if first.started else None
             untold.popleft()
-        return untold[0].started + VISIBLE_SECONDS if untold and untold[0].started else None
+        return None
 
     def _tell_beginning(self, held: Held, now: float) -> bool:
         if held.started is None or now < held.started + VISIBLE_SECONDS:
@@ -197,7 +205,8 @@ class HeldJobs:
 
     def known(self) -> set[tuple[str, str]]:
         """Return queue and id of all jobs that are held, or about to be written."""
-        return {*self.jobs, *((outcome.base, outcome.id) for outcome in (*self.pending, *self.unwritable))}
+        held = ((held.taken.base, held.taken.record.id) for held in self.jobs.values())
+        return {*held, *((outcome.base, outcome.id) for outcome in (*self.pending, *self.unwritable))}
 
     def leases(self, newer_than: float = 0.0) -> list[Lease]:
         """Return the leases of all jobs that are held, as `Leases.extend` takes them, or of new ones."""

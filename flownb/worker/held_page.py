@@ -20,11 +20,12 @@ ENTRY_BYTES = 256  # of a text that is longer, the end is kept
 _WORD = 8  # bytes
 _WORDS = ENTRY_BYTES // _WORD
 _TEXT = 7 * _WORD  # where an entry's text begins
+MOST_TEXT = ENTRY_BYTES - _TEXT  # bytes
 _STATE, _VALUE, _OWNER, _TAKEN, _SINCE, _TIMEOUT, _LENGTH = range(7)  # words of an entry
 # Of a worker's entry, in place of what those of jobs say: the numbers of the call that its pump makes, of the last one
 # whose jobs are in the page, and of one whose jobs the keeper has given back.
 _ASKED, _HANDED, _CALL_TAKEN = _SINCE, _TIMEOUT, _OWNER
-_AFTER_STATE = struct.Struct(f"6q{ENTRY_BYTES - _TEXT}s")  # an entry from its value on
+_AFTER_STATE = struct.Struct(f"6q{MOST_TEXT}s")  # an entry from its value on
 _USED = _VALUE  # word of entry 0: entries that are, or were, in use
 SETTLE_SECONDS = 0.002  # far longer than a write of one processor takes to be seen by another
 
@@ -77,7 +78,7 @@ class HeldPage:
 
     def add_job(self, key: str, lock: str, worker: int, timeout: int | None) -> int:
         """Return the entry of a job that waits for a slot; -1 where there is none left."""
-        return self._take(_WAITING, -1, worker, int(timeout or 0), name_of_start(key, lock))
+        return self._take(_WAITING, -1, worker, timeout or 0, name_of_start(key, lock))
 
     def _take(self, state: int, value: int, owner: int, timeout: int, text: bytes) -> int:
         try:
@@ -187,22 +188,37 @@ class HeldPage:
 
     def entries(self) -> list[Entry]:
         """Return all entries that are in use."""
-        found, words = [], self._words
-        for at in range(_WORDS, words[_USED] * _WORDS, _WORDS):
-            if state := words[at]:
-                found.append(
-                    Entry(
-                        number=at // _WORDS,
-                        state=State(state),
-                        value=words[at + _VALUE],
-                        worker=words[at + _OWNER],
-                        since=words[at + _SINCE],
-                        timeout=words[at + _TIMEOUT],
-                        is_taken=bool(words[at + _TAKEN]),
-                        text=self._text(at),
-                    )
-                )
-        return found
+        words = self._words
+        return [self._entry(at, state) for at in self._places() if (state := words[at])]
+
+    def workers(self) -> list[Entry]:
+        """Return the entries of workers alone: the keeper looks at these ten times a second."""
+        words = self._words
+        return [self._entry(at, _WORKER) for at in self._places() if words[at] == _WORKER]
+
+    def limited(self) -> list[Entry]:
+        """Return the jobs that run in this process and have a timeout."""
+        words = self._words
+        return [
+            self._entry(at, _BEGUN) for at in self._places() if words[at] == _BEGUN and words[at + _TIMEOUT]
+        ]
+
+    def _places(self) -> range:
+        """Return the first words of all entries that are, or were, in use."""
+        return range(_WORDS, self._words[_USED] * _WORDS, _WORDS)
+
+    def _entry(self, at: int, state: int) -> Entry:
+        words = self._words
+        return Entry(
+            number=at // _WORDS,
+            state=State(state),
+            value=words[at + _VALUE],
+            worker=words[at + _OWNER],
+            since=words[at + _SINCE],
+            timeout=words[at + _TIMEOUT],
+            is_taken=bool(words[at + _TAKEN]),
+            text=self._text(at),
+        )
 
     def _text(self, at: int) -> bytes:
         start = at * _WORD + _TEXT
@@ -211,4 +227,4 @@ class HeldPage:
 
 def name_of_start(key: str, lock: str) -> bytes:
     """Return what an entry calls a job's start: a worker may take a job anew that was given back, with another lock."""
-    return f"{key} {lock}".encode(errors="surrogateescape")[_TEXT - ENTRY_BYTES :]
+    return f"{key} {lock}".encode(errors="surrogateescape")[-MOST_TEXT:]

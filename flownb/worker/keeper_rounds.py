@@ -122,7 +122,7 @@ class _Keeping:
             return
         self._unrelieved = _relieve(self._page, self.stores, self._unrelieved)
         self._give_back_unread(self._page)
-        overdue = _overdue(self._page.entries())
+        overdue = _overdue(self._page.limited(), self._page.workers())
         fresh = [one for one in overdue if (one.number, one.since) not in self._given_up]
         for queue, store in self.stores.items() if fresh else ():
             with contextlib.suppress(FlownbError):  # the server is away: the next look tries again
@@ -139,7 +139,7 @@ class _Keeping:
             return
         self._next_look_at_calls = time.monotonic() + UNREAD_SECONDS
         before, self._unread = self._unread, {}
-        for worker in _held_up(page.entries()):
+        for worker in _held_up(page.workers()):
             if (call := page.open_call(worker.number)) is None:
                 continue
             for queue in with_token(self.stores, worker.text.decode()):
@@ -241,10 +241,11 @@ def _relieve(page: HeldPage, stores: dict[WatchedQueue, Store], unrelieved: set[
 
     Returns the workers for which this is to be done once more, as the server is away.
     """
-    entries = page.entries()
-    waited_for = {one.worker for one in entries if one.state is State.WAITING and not one.is_taken}
-    again = set()
-    for worker in _held_up(entries):
+    again = set[int]()
+    if not (held_up := _held_up(page.workers())):
+        return again
+    waited_for = {one.worker for one in page.entries() if one.state is State.WAITING and not one.is_taken}
+    for worker in held_up:
         if worker.number in waited_for | unrelieved:
             waiting = {one.text for one in page.take_waiting(worker.number)}
             # Looked at now that nothing more begins: the job that holds the interpreter may just have begun.
@@ -259,10 +260,10 @@ def _relieve(page: HeldPage, stores: dict[WatchedQueue, Store], unrelieved: set[
     return again
 
 
-def _held_up(entries: Iterable[Entry]) -> list[Entry]:
+def _held_up(workers: Iterable[Entry]) -> list[Entry]:
     """Return the workers that have not looked at their jobs for a while."""
     oldest_look = time.monotonic_ns() - HELD_UP_SECONDS * 1e9
-    return [one for one in entries if one.state is State.WORKER and one.value < oldest_look]
+    return [one for one in workers if one.value < oldest_look]
 
 
 def _relieve_of(
@@ -282,10 +283,9 @@ def _relieve_of(
     store.leases.finish_and_fetch([queue.base], outcomes=begun, want=0, worker=worker)
 
 
-def _overdue(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the jobs that run past their timeout and whose worker has not come to see it."""
-    looks = {one.number: one.value for one in entries if one.state is State.WORKER}
-    running = [one for one in entries if one.state is State.BEGUN and one.timeout]
+def _overdue(running: Sequence[Entry], workers: Iterable[Entry]) -> list[Entry]:
+    """Return which of the jobs that run and have a timeout are past it, and their worker has not come to see it."""
+    looks = {one.number: one.value for one in workers}
     ends = {one.number: one.since + one.timeout * 1_000_000 for one in running}
     latest = time.monotonic_ns() - OVERDUE_SECONDS * 1e9
     return [one for one in running if looks.get(one.worker, 0) < ends[one.number] < latest]

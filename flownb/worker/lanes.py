@@ -131,8 +131,10 @@ class Lanes:
 
     def room(self, lane: Lane, held: int) -> int:
         """Return how many more jobs a lane is to hold, `held` being those of all: a job that is to run alone waits."""
-        if held and any(one.fetching.suspect_in is not None for one in self):
-            return 0
+        if held:
+            for one in self:
+                if one.fetching.suspect_in is not None:
+                    return 0
         return lane.room() if lane.bases else 0
 
     def turn(self) -> None:

@@ -176,10 +176,10 @@ class Pump:
         self._running.loop.look(now)
         self._lanes.note_time(now)
         self._next_beginning = self._held.tell_beginnings(now)
-        lane = self._wanting()
+        lane, room = self._wanting()
         if self._held.pending or lane is not None:
             with patience.until(self._last_call_ends() if self._stopping else None):
-                self._call_server(lane)
+                self._call_server(lane, room)
         if not self._stopping and self._upkeep.run_if_due(now):
             self._lanes.wake()
         self._held.end_overdue()
@@ -207,11 +207,12 @@ class Pump:
             return 0
         return self._lanes.room(lane, len(self._held.jobs))
 
-    def _wanting(self) -> Lane | None:
-        """Return a lane that wants more jobs, each first in turn."""
-        return next(
-            (lane for lane in self._lanes if lane.fetching.may_have_work and self._room(lane) > 0), None
-        )
+    def _wanting(self) -> tuple[Lane | None, int]:
+        """Return a lane that wants more jobs, each first in turn, and how many."""
+        for lane in self._lanes:
+            if lane.fetching.may_have_work and (room := self._room(lane)) > 0:
+                return lane, room
+        return None, 0
 
     def _give_back_what_waits(self, now: float) -> None:
         """A job turned out to be long: those fetched ahead of their time are for workers that are free."""
@@ -254,7 +255,7 @@ class Pump:
         """For how long to wait for a message: until the first thing that is due."""
         if self.recovery.failures:
             return 0.01
-        if self._held.pending or self._wanting():
+        if self._held.pending or self._wanting()[0]:
             return 0.0
         longest = 0.05 if self._stopping else 1.0 if self._held.has_timeouts() else 5.0
         due = self._held.deadlines() + self._lanes.due()
@@ -300,7 +301,7 @@ class Pump:
 
     # ---- one call -----------------------------------------------------------------------------------
 
-    def _call_server(self, lane: Lane | None) -> None:
+    def _call_server(self, lane: Lane | None, room: int) -> None:
         """Write what has ended and fetch what a lane has room for, in one call."""
         self._calls += 1
         keeper.page.begin_call(self._entry, self._calls)
@@ -310,7 +311,7 @@ class Pump:
             bases = self.settings.bases()
         else:
             bases = lane.fetching.queues_in_turn(lane.bases)
-            want = min(self._room(lane), CHUNK_JOBS)
+            want = min(room, CHUNK_JOBS)
             suspect_in = lane.fetching.suspect_in
         if suspect_in is not None:
             bases, want = [suspect_in], 1
@@ -363,6 +364,12 @@ class Pump:
         self.recovery.recover()
 
     def _note_answers(self, outcomes: list[Outcome], answers: list[str]) -> None:
+        if answers.count("done") < len(outcomes):
+            self._note_refusals(outcomes, answers)
+        for on_answers in self.hooks.on_answers if outcomes else ():
+            on_answers(outcomes, answers)
+
+    def _note_refusals(self, outcomes: list[Outcome], answers: list[str]) -> None:
         for outcome, answer in zip(outcomes, answers, strict=True):
             if outcome.kind == "begun" or (outcome.kind == "unbegun" and answer == "stale"):
                 continue  # the job has ended meanwhile, or the keeper has given it back
@@ -373,8 +380,6 @@ class Pump:
                 self.recovery.note_damage(outcome.base)
             elif reason := _REFUSED.get(answer):
                 self._held.pending.append(as_failure(outcome, *reason))
-        for on_answers in self.hooks.on_answers if outcomes else ():
-            on_answers(outcomes, answers)
 
 
 # Answers after which a job ends as failed: the reason, and why in a word.

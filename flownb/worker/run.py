@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from flownb.adding.child_jobs import Run
 from flownb.api.job import Job
-from flownb.api.spending import Account
 from flownb.api.spending import current as current_account
 from flownb.errors import JobElsewhere, RateLimitError, WaitingChildren
 from flownb.tasks.binding import UnknownTask
@@ -39,7 +37,7 @@ from flownb.worker.run_outcomes import (
 from flownb.worker.run_rows import run_rows
 from flownb.worker.step_calls import calls_for
 from flownb.worker.step_of_rows import calls_of_work
-from flownb.worker.telling import RunAccount
+from flownb.worker.telling import RunOfJob
 from flownb.worker.weighed_rows import weighed_rows
 from flownb.worker.work import Work
 
@@ -51,41 +49,41 @@ def run(
     await_: Callable[[Any], Any],
     note_row: Callable[[int], None] = lambda row: None,
     log: RunLog | None = None,
-    account: Account | None = None,
+    this: RunOfJob | None = None,
 ) -> Outcome:
     """Run a job and return its outcome; whatever the function does, this returns.
 
     `note_row` is called with the position of each row of a many-row job that begins; what is printed goes into `log`,
-    what is spent into `account`.
+    what is spent into the account of `this` run.
     """
-    account = account or RunAccount(taken, store)
-    token = current_account.set(account)
+    this = this or RunOfJob(taken, store)
+    token = current_account.set(this)
     log_token = None if log is None else take_into(log)  # no block: that would cost each row more
     try:
-        outcome = _run(taken, work, store, await_, note_row)
+        outcome = _run(this, work, store, await_, note_row)
     finally:
         if log_token is not None:
             current.reset(log_token)
         current_account.reset(token)
     if log is not None and (lines := log.take()):
         outcome = with_lines(taken, outcome, lines)
-    return with_spent(outcome, account.spent) if account.spent else outcome
+    return with_spent(outcome, this.spent) if this.spent else outcome
 
 
 def _run(
-    taken: Taken,
+    this: RunOfJob,
     work: Work,
     store: Store,
     await_: Callable[[Any], Any],
     note_row: Callable[[int], None],
 ) -> Outcome:
+    taken = this.taken
     bind = taken.record.bind
     if bind is not None and holds_rows(bind):
         return at_once(_run_rows(taken, work, store, InSlot(await_), note_row))
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
-    this = Run(taken)
-    job = Job(taken.record, store=store, run=this)
+    job = Job(taken.record, store, this)
     try:
         outcome = completed(taken, work.call(job, await_), store, work.version)
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: the job failed, the worker lives
@@ -130,34 +128,33 @@ def _outcome_of(taken: Taken, error: BaseException, work: Work, store: Store, jo
 
 
 async def run_in_loop(
-    taken: Taken,
+    this: RunOfJob,
     work: Work,
     store: Store,
     is_given_up: Callable[[], bool],
     note_row: Callable[[int], None],
     log: RunLog | None,
-    account: Account,
 ) -> Outcome:
     """Run a job of an `async` function in the loop that runs, as `run` does in a slot's thread."""
-    current_account.set(account)  # in a context of its own: each job is a task of the loop
+    current_account.set(this)  # in a context of its own: each job is a task of the loop
     with Captured(log):
-        outcome = await _run_in_loop(taken, work, store, is_given_up, note_row)
-    return with_spent(outcome if log is None else with_lines(taken, outcome, log.take()), account.spent)
+        outcome = await _run_in_loop(this, work, store, is_given_up, note_row)
+    return with_spent(outcome if log is None else with_lines(this.taken, outcome, log.take()), this.spent)
 
 
 async def _run_in_loop(
-    taken: Taken,
+    this: RunOfJob,
     work: Work,
     store: Store,
     is_given_up: Callable[[], bool],
     note_row: Callable[[int], None],
 ) -> Outcome:
+    taken = this.taken
     if holds_rows(taken.record.bind):
         return await _run_rows(taken, work, store, InLoop(is_given_up), note_row)
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
-    this = Run(taken)
-    job = Job(taken.record, store=store, run=this)
+    job = Job(taken.record, store, this)
     try:
         value = await work.processor(job)
         if type(value) in WRITTEN_AT_ONCE:

@@ -59,7 +59,7 @@ def completed(taken: Taken, value: Any, store: Store, version: str | None = None
     record = taken.record
     if record.flow is not None:  # its retention is the flow's
         return Outcome(
-            taken.base, record.id, taken.token, record.attempts_started, "completed", text, version=version
+            taken.base, record.id, taken.token, record.attempts_started, "completed", text, version
         )
     return Outcome(*_run(taken), "completed", text, retention=_retention(taken, "remove_on_complete"))
 

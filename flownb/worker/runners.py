@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from flownb.api.job import Job
-from flownb.api.spending import Account
 from flownb.arguments import shown
 from flownb.errors import JobCrashed, JobTimeout, OptionError, UnrecoverableError
 from flownb.tasks import registry
@@ -35,7 +34,7 @@ from flownb.worker.run_rows import run_rows
 from flownb.worker.sent_rows import SentRows
 from flownb.worker.step_calls import outcome_of_crash
 from flownb.worker.steps_so_far import RowSoFar
-from flownb.worker.telling import RunAccount
+from flownb.worker.telling import RunOfJob
 from flownb.worker.work import Work, options_of
 
 log = logging.getLogger("flownb.worker")
@@ -60,12 +59,8 @@ class Runner:
 
     def prepare(self, taken: Taken) -> None:
         """Get ready for a job; what this takes is no part of the job's time. Where it fails, `run` says so."""
-        self._problem = None
-        if self._loads_first(taken):
-            self._problem = self._load(taken, self._work_for(taken))
-
-    def _loads_first(self, taken: Taken) -> bool:
-        return taken.record.queue in registry.to_prepare
+        is_to_load = taken.record.queue in registry.to_prepare
+        self._problem = self._load(taken, self._work_for(taken)) if is_to_load else None
 
     def _load(self, taken: Taken, work: Work) -> str | None:
         """Load what the job's function needs; return why that failed."""
@@ -119,7 +114,7 @@ class InThread(Runner):
     """Runs jobs in the slot's own thread."""
 
     _log: RunLog | None = None  # of the run; the slot's thread writes, `give_up` takes
-    _account: Account | None = None  # the same
+    _run: RunOfJob | None = None  # the same
     _entry = -1  # the job's, in the page of held jobs; the slot's thread writes and reads it
 
     def _load(self, taken: Taken, work: Work) -> str | None:
@@ -130,9 +125,9 @@ class InThread(Runner):
             return without_setup(taken, self._problem)
         self._entry = entry
         work = self._work_for(taken)
-        self._log = log = log_of(taken, work)
-        self._account = account = RunAccount(taken, self._store)
-        return run(taken, work, self._store, self._await, self._note_row, log, account)
+        self._log = log = log_of(taken, work) if work.keeps_logs else None
+        self._run = this = RunOfJob(taken, self._store)
+        return run(taken, work, self._store, self._await, self._note_row, log, this)
 
     def _note_row(self, row: int) -> None:
         keeper.page.note_row(self._entry, row)
@@ -140,7 +135,7 @@ class InThread(Runner):
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
         outcome = super().give_up(taken, error)
         outcome = with_lines(taken, outcome, () if self._log is None else self._log.take())
-        return with_spent(outcome, {} if self._account is None else self._account.spent)
+        return with_spent(outcome, {} if self._run is None else self._run.spent)
 
 
 class RemoteRunner(Runner):
@@ -189,11 +184,10 @@ class InProcess(RemoteRunner):
 
     def prepare(self, taken: Taken) -> None:
         self._process.prepare()
-        super().prepare(taken)
-
-    def _loads_first(self, taken: Taken) -> bool:
-        # What a new process imports for a function is no part of a job's time, where that is limited.
-        return super()._loads_first(taken) or options_of(taken).timeout is not None
+        if options_of(taken).timeout is None:
+            super().prepare(taken)
+        else:  # what a new process imports for a function is no part of a job's time
+            self._problem = self._load(taken, self._work_for(taken))
 
     def _load(self, taken: Taken, work: Work) -> str | None:
         if work.stays:
@@ -204,7 +198,7 @@ class InProcess(RemoteRunner):
                 return self._process.load(packed)
             except JobCrashed as error:
                 self._process.prepare()
-                if not super()._loads_first(taken):
+                if taken.record.queue not in registry.to_prepare:
                     return None  # `run` says it
                 return f"the setup of task {taken.record.name} failed: {error}"
         return None

@@ -25,7 +25,7 @@ from flownb.worker.run_outcomes import outcome_of_error, put_off, returned, with
 from flownb.worker.step_calls import calls_for
 from flownb.worker.step_of_rows import calls_of_work
 from flownb.worker.steps_so_far import RowSoFar
-from flownb.worker.telling import RunAccount
+from flownb.worker.telling import RunOfJob
 from flownb.worker.work import Work
 
 
@@ -44,7 +44,7 @@ def run_sent_rows(
     """Run rows until the page says stop, or much was returned; return what the job's run ends early with."""
     try:
         log = log_of(taken, work)
-        token = current_account.set(RunAccount(taken, store))
+        token = current_account.set(RunOfJob(taken, store))
         try:
             with Captured(log):
                 if work.rows_a_call is not None:

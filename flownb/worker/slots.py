@@ -170,18 +170,19 @@ class Slots:
         runner = of.running.make_runner()
         self._runners.add(runner)
         while (held := waiting.get()) is not None:
-            runner.prepare(held.taken)
+            taken = held.taken
+            runner.prepare(taken)
             for before_run in of.hooks.before_run:
-                before_run(held.taken)
+                before_run(taken)
             if not page.begin(held.entry, of.entry, elsewhere=runner.runs_elsewhere):
-                of.tell((held, unbegun(held.taken, held.held_since), 0.0))
+                of.tell((held, unbegun(taken, held.held_since), 0.0))
                 continue
             held.runner = runner
             held.started = started = time.monotonic()
             try:
-                outcome = runner.run(held.taken, held.entry)
+                outcome = runner.run(taken, held.entry)
             except BaseException as error:  # not the function's, which are outcomes; the slot lives on
-                outcome = failed_as_stored(held.taken, error)
+                outcome = failed_as_stored(taken, error)
             of.end(held, outcome, time.monotonic() - started)
             if held.abandoned:
                 break

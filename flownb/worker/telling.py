@@ -10,29 +10,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+from flownb.adding.child_jobs import Run
 from flownb.api.spending import Account
 from flownb.connection import patience
 from flownb.errors import FlownbError
-from flownb.wire.amounts import NOTHING, Amounts, flat, flat_of_rows
+from flownb.wire.amounts import Amounts, flat, flat_of_rows
 from flownb.wire.store import Store
 from flownb.wire.store.accounts import SpentByRun
 from flownb.wire.store.job_records import Taken
 
 log = logging.getLogger("flownb.worker")
 
-NO_ROWS: Mapping[int, Amounts] = {}
 PATIENCE_SECONDS = 1.0  # for a server that is away: the end of the run tells it, too
 
 
-class RunAccount(Account):
-    """The account of one run of a job."""
-
-    __slots__ = ("_store", "_taken")
+class RunOfJob(Run, Account):
+    """One run of a job and its account: one object, as every job that runs makes one."""
 
     def __init__(self, taken: Taken, store: Store) -> None:
-        self.spent = self.of_row = NOTHING  # as every run of a job makes one, without a further call
-        self.rows, self.before, self.untold = (), NO_ROWS, {}
-        self._taken = taken
+        self.taken, self.calls, self.waits, self.eager = taken, 0, False, ()  # without a further call
         self._store = store
 
     def tell(self) -> None:
@@ -43,7 +39,7 @@ class RunAccount(Account):
             _tell(self._store, [self])
 
     def so_far(self, untold: Mapping[int, Amounts]) -> SpentByRun:
-        return spent_by(self._taken, self.spent)._replace(rows=flat_of_rows(untold))
+        return spent_by(self.taken, self.spent)._replace(rows=flat_of_rows(untold))
 
     @property
     def store(self) -> Store:
@@ -55,7 +51,7 @@ def spent_by(taken: Taken, spent: Amounts) -> SpentByRun:
     return SpentByRun(taken.base, taken.record.id, taken.record.attempts_started, flat(spent))
 
 
-def _tell(store: Store, accounts: Sequence[RunAccount]) -> None:
+def _tell(store: Store, accounts: Sequence[RunOfJob]) -> None:
     """Tell the server, or leave it to the next time, and to the ends of the runs."""
     untold = [account.take_untold() for account in accounts]
     runs = [account.so_far(of_rows) for account, of_rows in zip(accounts, untold, strict=True)]
@@ -84,9 +80,9 @@ class _Teller:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None  # written under the lock
-        self._untold: SimpleQueue[RunAccount] = SimpleQueue()
+        self._untold: SimpleQueue[RunOfJob] = SimpleQueue()
 
-    def tell(self, account: RunAccount) -> None:
+    def tell(self, account: RunOfJob) -> None:
         if not self._is_running():
             with self._lock:
                 if not self._is_running():
@@ -107,9 +103,9 @@ class _Teller:
                     "what jobs have spent is told at their ends, after an unexpected %s", type(error).__name__
                 )
 
-    def _take_all(self) -> dict[Store, dict[RunAccount, None]]:
+    def _take_all(self) -> dict[Store, dict[RunOfJob, None]]:
         """Wait for the first account of which something is untold; return each once, with the others, by its store."""
-        taken: dict[Store, dict[RunAccount, None]] = {}
+        taken: dict[Store, dict[RunOfJob, None]] = {}
         account = self._untold.get()
         with suppress(Empty):
             while True:

@@ -132,8 +132,25 @@ FETCHED_FIELDS = (
 
 def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
     """Make a record of a job that was fetched; `fields` are `FETCHED_FIELDS`, and whether it is ahead or unweighed."""
-    (name, data, opts, timestamp, priority, atm, ats, defa) = fields[:8]
-    (parent_key, parent, stacktrace, flow, bind, scheduler, suspect, is_ahead, *unweighed) = fields[8:]
+    (
+        name,
+        data,
+        opts,
+        timestamp,
+        priority,
+        atm,
+        ats,
+        defa,
+        parent_key,
+        parent,
+        stacktrace,
+        flow,
+        bind,
+        scheduler,
+        suspect,
+        is_ahead,
+        *unweighed,
+    ) = fields
     record = JobRecord(
         keys.job_in(base, id),
         id,
@@ -152,6 +169,5 @@ def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
         flow or None,
         bind or None,
     )
-    return Taken(
-        record, base, token, defa or None, bool(suspect), is_ahead, scheduler or None, bool(unweighed)
-    )
+    taken = record, base, token, defa or None, bool(suspect), is_ahead, scheduler or None, bool(unweighed)
+    return tuple.__new__(Taken, taken)  # as `Taken(*taken)`, in half the time
