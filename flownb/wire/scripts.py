@@ -99,7 +99,7 @@ class Script:
         if args.keys() != self.args:
             raise TypeError(f"{self.name}() takes {sorted(self.args)}, not {sorted(args)}")
         return [
-            *(keys.part(base, "meta") for base in queues),
+            *[keys.part(base, "meta") for base in queues],
             msgpack.packb(args, use_bin_type=False, unicode_errors="surrogateescape"),
         ]
 
@@ -141,7 +141,8 @@ def load(name: str) -> Script:
     )
 
 
-def _read(name: str, rooms: Sequence[str]) -> str:
+@cache
+def _read(name: str, rooms: tuple[str, ...]) -> str:
     lua = resources.files("flownb.wire") / "lua"
     (found,) = [path for room in rooms if (path := lua / room / f"{name}.lua").is_file()]
     return found.read_text(encoding="utf-8")
@@ -178,27 +179,32 @@ def _reader(name: str, fields: Sequence[str]) -> str:
     return f"local function {name}_of(row) return {{{parts}}} end"
 
 
+@cache
+def _names_in(text: str) -> Counter[str]:
+    """Return how often each name stands in a source."""
+    return Counter(_NAME.findall(text))
+
+
 def _enclosed(library: Sequence[str], rest: Sequence[str]) -> list[str]:
     """Return library files as blocks that show the names alone which others use, behind a line that declares these.
 
     Lua allows a source 200 names at its top. It finds one that a function uses by a walk over those that were declared
     behind it, with each call of the script: the most used ones come last.
     """
-    words = [Counter(_NAME.findall(text)) for text in (*library, *rest)]
+    uses, texts_with = Counter[str](), Counter[str]()  # of each name
+    for text in (*library, *rest):
+        uses.update(_names_in(text))
+        texts_with.update(_names_in(text).keys())
     shown: list[str] = []
-    blocks = []
-    for at, text in enumerate(library):
-        used = set[str]().union(*words[:at], *words[at + 1 :])
 
-        def show(declaration: re.Match[str], used: set[str] = used) -> str:
-            names = _NAME.findall(declaration[2])
-            if used.isdisjoint(names):
-                return declaration[0]
-            shown.extend(names)
-            return (declaration[1] or "") + declaration[2]
+    def show(declaration: re.Match[str]) -> str:
+        names = _NAME.findall(declaration[2])
+        if all(texts_with[name] == 1 for name in names):
+            return declaration[0]
+        shown.extend(names)
+        return (declaration[1] or "") + declaration[2]
 
-        blocks.append(f"do\n{_TOP_LEVEL.sub(show, text)}\nend")
-    uses = sum(words, Counter[str]())
+    blocks = [f"do\n{_TOP_LEVEL.sub(show, text)}\nend" for text in library]
     return [f"local {', '.join(sorted(shown, key=uses.__getitem__))}", *blocks] if shown else blocks
 
 
@@ -208,6 +214,6 @@ def _library(names: Iterable[str], seen: set[str]) -> list[str]:
     for name in names:
         if name not in seen:
             seen.add(name)
-            text = _read(name, [LIBRARY])
+            text = _read(name, (LIBRARY,))
             sources += [*_library(header(text)["use"], seen), text]
     return sources
