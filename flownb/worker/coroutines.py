@@ -149,11 +149,12 @@ class Coroutines:
             return
         for before_run in of.hooks.before_run:
             before_run(held.taken)
-        if not keeper.page.begin(held.entry, of.entry, elsewhere=False):
+        began = keeper.page.begin(held.entry, of.entry, elsewhere=False)
+        if not began:
             of.tell((held, unbegun(held.taken, held.held_since), 0.0))
             return
         held.runner = runner = InLoop(self._loop, of.running.work_for, of.running.store, self._loop.submit)
-        held.started = time.monotonic()
+        held.started = began / 1e9
         self._running.add(held)
         runner.start(held, work, self._end)
 

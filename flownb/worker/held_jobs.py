@@ -118,6 +118,8 @@ class HeldJobs:
 
     def end_overdue(self) -> None:
         """Give up on jobs that have run past their timeout."""
+        if not self._timed:
+            return
         now = time.monotonic()
         for held in self._with_deadline():
             if now >= held.deadline and not held.abandoned:

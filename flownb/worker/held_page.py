@@ -115,20 +115,21 @@ class HeldPage:
         words[at + _HANDED] = call
         return words[at + _CALL_TAKEN] != call
 
-    def begin(self, number: int, worker: int, *, elsewhere: bool) -> bool:
-        """Write down that a job's function is called, and say whether it may be.
+    def begin(self, number: int, worker: int, *, elsewhere: bool) -> int:
+        """Write down that a job's function is called, and return when (monotonic ns); 0: it may not be.
 
         The keeper first writes that it takes what waits, then looks what does: so one of the two sees the other.
         """
+        now = time.monotonic_ns()
         if number < 0:
-            return True
+            return now
         at, words = number * _WORDS, self._words
-        words[at + _SINCE] = time.monotonic_ns()
+        words[at + _SINCE] = now
         words[at] = _ELSEWHERE if elsewhere else _BEGUN
         if not words[worker * _WORDS + _TAKEN] and not words[at + _TAKEN]:
-            return True
+            return now
         words[at] = _WAITING
-        return False
+        return 0
 
     def end(self, number: int) -> None:
         """The job's function has returned."""

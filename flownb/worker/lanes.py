@@ -41,7 +41,7 @@ class Lane:
 
     def put(self, held: Held) -> None:
         self.held += 1
-        if self._is_async(held.taken):
+        if self._is_async is not None and self._is_async(held.taken):
             self._coroutines.put(held)
         else:
             self._threads.put(held)
@@ -65,9 +65,8 @@ class Lane:
 
     def room(self) -> int:
         """Return how many more jobs to hold: none while a coroutine keeps others from beginning."""
-        if self._coroutines.is_held_up(time.monotonic()):
-            return 0
-        return self.fetching.room(self.held, self.waiting())
+        room = self.fetching.room(self.held, self.waiting())
+        return 0 if room and self._coroutines.is_held_up(time.monotonic()) else room
 
     def is_held_up(self, now: float) -> bool:
         """Say whether jobs wait behind a coroutine that keeps them from beginning."""
@@ -131,11 +130,12 @@ class Lanes:
 
     def room(self, lane: Lane, held: int) -> int:
         """Return how many more jobs a lane is to hold, `held` being those of all: a job that is to run alone waits."""
-        if held:
+        room = lane.room() if lane.bases else 0
+        if room and held:
             for one in self:
                 if one.fetching.suspect_in is not None:
                     return 0
-        return lane.room() if lane.bases else 0
+        return room
 
     def turn(self) -> None:
         """Let another lane be the first to ask."""

@@ -29,6 +29,7 @@ EVENTS = {
     "closing": "nothing",
     "closed": "nothing",
 }
+_OF_RUNS = ("before_run", "on_answers")  # hooks that are called with runs
 
 
 class Listeners(Middleware):
@@ -64,7 +65,7 @@ class Listeners(Middleware):
 
     def wants(self, hook: str) -> bool:
         """Runs are of interest once somebody listens."""
-        return super().wants(hook) and (hook != "before_run" or bool(self._functions))
+        return super().wants(hook) and (hook not in _OF_RUNS or bool(self._functions))
 
     def on_start(self, settings: WorkerSettings) -> None:
         self._connection: Connection = settings.connection

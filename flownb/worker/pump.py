@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
 from enum import Enum
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -35,6 +36,7 @@ log = logging.getLogger("flownb.worker")
 
 GATHER_SECONDS = 0.002  # for which outcomes are collected while the slots have work
 LAST_CALLS_SECONDS = 3.0  # that a closing worker in which nothing runs any more has to write the last results
+SHORTEST_WAIT_SECONDS = 0.002  # for a message
 IDLE_CHECK_SECONDS = 0.5  # between two looks whether a paused worker's thread lives
 JOIN_SECONDS = LAST_CALLS_SECONDS + 1.0  # after the grace, until `stop` waits no longer
 MOST_NAMED = 5  # of the jobs that a message is about
@@ -178,7 +180,7 @@ class Pump:
         self._next_beginning = self._held.tell_beginnings(now)
         lane, room = self._wanting()
         if self._held.pending or lane is not None:
-            with patience.until(self._last_call_ends() if self._stopping else None):
+            with patience.until(self._last_call_ends()) if self._stopping else nullcontext():
                 self._call_server(lane, room)
         if not self._stopping and self._upkeep.run_if_due(now):
             self._lanes.wake()
@@ -203,9 +205,10 @@ class Pump:
 
     def _room(self, lane: Lane) -> int:
         """Return how many more jobs a lane is to hold."""
-        if self._stopping or self._is_paused() or self._held.runs_suspect():
+        room = self._lanes.room(lane, len(self._held.jobs))
+        if room <= 0 or self._stopping or self._is_paused() or self._held.runs_suspect():
             return 0
-        return self._lanes.room(lane, len(self._held.jobs))
+        return room
 
     def _wanting(self) -> tuple[Lane | None, int]:
         """Return a lane that wants more jobs, each first in turn, and how many."""
@@ -230,7 +233,7 @@ class Pump:
     def _collect(self) -> None:
         """Wait for something to do; then gather outcomes for a moment as long as the slots have work."""
         try:
-            self._take_in(self._next_message(self._seconds_to_wait()))
+            self._take_in(self._first_message())
             gather_until = time.monotonic() + GATHER_SECONDS
             while True:
                 while not self._inbox.empty():
@@ -240,6 +243,13 @@ class Pump:
                 time.sleep(GATHER_SECONDS / 4)
         except Empty:
             pass
+
+    def _first_message(self) -> Message:
+        """Wait for a message, or raise Empty where there is something to do without one."""
+        if self._held.jobs and not self._held.pending and not self._wanting()[0]:
+            with suppress(Empty):  # mostly a job ends before it would be found out for how long to wait
+                return self._next_message(SHORTEST_WAIT_SECONDS)
+        return self._next_message(self._seconds_to_wait())
 
     def _next_message(self, seconds: float) -> Message:
         """Return a message, or raise Empty after so long.
@@ -267,7 +277,7 @@ class Pump:
         if not self._held.all_have_begun():
             due.append(now + VISIBLE_SECONDS / 2)
         looks = self._upkeep.check_seconds / 2, self._running.loop.look_seconds  # the keeper sees each look
-        return max(min(longest, *looks, *(at - now for at in due)), 0.002)
+        return max(min(longest, *looks, *(at - now for at in due)), SHORTEST_WAIT_SECONDS)
 
     def _take_in(self, message: Message) -> None:
         if isinstance(message, tuple):

@@ -78,8 +78,8 @@ class Running:
     store: Store
     make_runner: Callable[[], Runner]  #: for each thread
     loop: Loop
-    #: is a job's function, by all that is known before it begins, a coroutine's?
-    is_async: Callable[[Taken], bool]
+    #: is a job's function, by all that is known before it begins, a coroutine's? None: none is
+    is_async: Callable[[Taken], bool] | None
 
 
 class SlotsOfWorker:
@@ -174,11 +174,12 @@ class Slots:
             runner.prepare(taken)
             for before_run in of.hooks.before_run:
                 before_run(taken)
-            if not page.begin(held.entry, of.entry, elsewhere=runner.runs_elsewhere):
+            began = page.begin(held.entry, of.entry, elsewhere=runner.runs_elsewhere)
+            if not began:
                 of.tell((held, unbegun(taken, held.held_since), 0.0))
                 continue
             held.runner = runner
-            held.started = started = time.monotonic()
+            held.started = started = began / 1e9
             try:
                 outcome = runner.run(taken, held.entry)
             except BaseException as error:  # not the function's, which are outcomes; the slot lives on

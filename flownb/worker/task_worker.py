@@ -51,6 +51,7 @@ class TaskWorker(Worker):
     ) -> None:
         slots = THREADS if concurrency is None else concurrency
         super().__init__(queues or keys.BATCH_QUEUE, binding.unknown, concurrency=slots, **options)
+        self._calls_coroutine = True  # tasks may be, those too that are defined later
         self._is_wide = concurrency is None and self._executor == "threads"
         self._only = list(queues) if queues is not None else None
         # By queue and name, the last one made; all slots write:

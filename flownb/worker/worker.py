@@ -285,11 +285,11 @@ class Worker(Service):
                 self._executor, connection.address(), self._work_for, self._store, submit
             ),
             loop=self._loop,
-            is_async=self._is_async if self._executor == "threads" else lambda taken: False,
+            is_async=self._is_async if self._executor == "threads" and self._calls_coroutine else None,
         )
 
     def _is_async(self, taken: Taken) -> bool:
-        return self._calls_coroutine and taken.record.queue != keys.BATCH_QUEUE
+        return taken.record.queue != keys.BATCH_QUEUE
 
     def _lane_of(self, base: str) -> tuple[str, int]:
         return "all", self.concurrency
