@@ -314,11 +314,12 @@ class StoredBatch(StoredFlow):
                 positions, rows.read_located(positions, traces=True), strict=True
             ):
                 if row.state == FAILED:
+                    name = step_of(row, self.steps) if self.steps else self.spec["task"]
                     job = JobRecord(
                         key=key,
                         id=keys.id_of(key),
-                        queue=self.spec["queue"],
-                        name=step_of(row, self.steps) if self.steps else self.spec["task"],
+                        queue=name if self.steps else self.spec["queue"],  # as the step's box has it
+                        name=name,
                         state=FAILED,
                         failed_reason=row.error,
                         stacktrace=codec.encode([row.traceback] if row.traceback else [], "traceback"),

@@ -572,6 +572,7 @@ def test_timelines_say_how_rows_are_whose_jobs_have_done_what_they_were_to_do(fe
     many = pd.DataFrame({"url": ["b"] * 60, "lang": "de", "other": range(60)})
     page = fn.fan_out(many, [fetch, parse], rows_per_job=1).wait(timeout=30).to_html()
     assert ">fetch &gt; parse<" in page  # the one lane is that of all steps
+    assert " in fetch" not in page  # nor is what failed at a later step the first one's
     assert "60 rows, up to" in page
     assert ", 60 failed<" in page
     for said in (few, page):  # where rows end is no step of theirs

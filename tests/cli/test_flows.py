@@ -285,6 +285,26 @@ def test_watch_with_json_says_while_rows_end_how_fast_and_how_long_yet(terminal,
     assert (last["state"], last["completed"], last["kinds"]) == ("completed", 40, {})
 
 
+def test_watch_says_since_when_nothing_has_ended_in_a_line_of_its_own(terminal, folder):
+    go_on = threading.Semaphore(20)
+
+    @flownb.task
+    def price(n):
+        assert go_on.acquire(timeout=60)
+
+    batch = flownb.fan_out(range(40), price, name="prices", connection=folder, rows_per_job=1)
+    watching = terminal.start("watch", "prices")
+    lines = [watching.stdout.readline()]
+    while "nothing has ended for" not in lines[-1]:
+        assert lines[-1], lines
+        lines.append(watching.stdout.readline())
+    assert re.search(r"20 of 40 rows completed, 4 running · nothing has ended for \d+ s$", lines[-1])
+    go_on.release(20)
+    batch.wait(timeout=60)
+    out, _ = watching.communicate(timeout=60)
+    assert "nothing has ended" not in out  # once is enough
+
+
 def test_watch_counts_the_kinds_of_more_failures_than_a_picture_shows(terminal, folder):
     @flownb.task
     def fail(n):
