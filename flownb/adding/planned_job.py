@@ -45,7 +45,7 @@ class Plan:
     #: of a batch: the rows that a parent's children stand for
     rows: dict[int, child_list.ChildRows] = field(default_factory=dict)
     notes: list[tuple[str, str, bytes]] = field(default_factory=list)  #: stored too: key, field, value
-    account: str | None = None  #: the flow whose account it adds to; None: its own
+    joins_account: bool = False  #: it adds to the account of its name's earlier batch
     paused: str | None = None  #: why the flow is paused from the start on
     grows: bool = False  #: the root is there already and runs: it gets children
 

@@ -45,7 +45,9 @@ def store_plan(
     `when_cut_short` sees to that part; the error says what it returns.
     """
     fields = fields_of(plan, name, about)
-    record = FlowRecord(id=plan.flow, name=name, fields=fields, account=plan.account, paused=plan.paused)
+    record = FlowRecord(
+        id=plan.flow, name=name, fields=fields, joins_account=plan.joins_account, paused=plan.paused
+    )
     calls: list[AddCall] = []
     try:
         existing = send(store, plan, record, fresh=fresh, answered=calls.append)

@@ -39,7 +39,11 @@ class Stream:
         first = 0 if not self._pieces else parents
         fields = {"name": self.name, "root": plan.root.key, "total": "0", **self.about}
         record = FlowRecord(
-            id=self.flow, name=self.name, fields=fields, account=plan.account, paused=plan.paused
+            id=self.flow,
+            name=self.name,
+            fields=fields,
+            joins_account=plan.joins_account,
+            paused=plan.paused,
         )
         further = self._declared(plan, parents - 1)
         for some in calls_of([job.size for job in plan.jobs[first:]]):

@@ -88,6 +88,7 @@ class BatchRequest:
     name: str = ""
     #: spec of the newest batch of this name
     earlier: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    joins_account: bool = True  #: what earlier runs of the name have spent counts
     twin: Twin | None = None  #: why the name is not the one that the rows alone would give
     salts: tuple[
         str, ...
@@ -150,11 +151,12 @@ class BatchRequest:
                 twin = Twin(name, [change for one in edited for change in changes(one.before, one.now)])
                 name = f"{name}-{fingerprint([code or '' for code in self.job.codes.values()])[1:5]}"
         if not reuse and not self.job.steps:
-            return dataclasses.replace(self, name=name, earlier={"salt": secrets.token_hex(8)})
+            anew = {"salt": secrets.token_hex(8)}
+            return dataclasses.replace(self, name=name, earlier=anew, joins_account=False)
         earlier = _spec_of_newest(self.store, name)
         if not reuse:  # what was spent, and a pilot, are those of the runs before
             earlier = {what: said for what, said in earlier.items() if what not in ("account", "pilot")}
-        found = dataclasses.replace(self, name=name, earlier=earlier, twin=twin)
+        found = dataclasses.replace(self, name=name, earlier=earlier, joins_account=reuse, twin=twin)
         return (
             dataclasses.replace(found, salts=found.choose_salts(rerun=not reuse)) if self.job.steps else found
         )

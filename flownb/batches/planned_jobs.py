@@ -44,12 +44,11 @@ class PlannedJobs:
         self._placed: dict[int, tuple[int, int | None]] = {}  # where runs of several groups are in the plan
         # With a pilot, the keys of all rows' jobs by the first row of each:
         self._first_rows: dict[int, str] = {}
-        account = row_plan.request.earlier.get("account")
         self.plan = Plan(
             row_plan.flow,
             self._prefix,
             [],
-            account=account if account != row_plan.flow else None,
+            joins_account=row_plan.request.joins_account,
             paused=row_plan.paused,
         )
         groups = self._rows.groups

@@ -82,7 +82,7 @@ class FlowRecord:
     name: str | None = None  #: this name means the flow from now on
     fields: Mapping[str, str] | None = None  #: None: the record is there already
     is_stored: bool = False  #: these are the last jobs of the flow
-    account: str | None = None  #: the flow whose account it has; None: its own
+    joins_account: bool = False  #: it has the account of the batch that its name has meant, not its own
     paused: str | None = None  #: why the flow is paused from the start on
 
     def packed(self) -> dict[str, Any]:
@@ -96,6 +96,6 @@ class FlowRecord:
             "name": self.name,
             "fields": fields,
             "is_stored": self.is_stored,
-            "account": self.account,
+            "joins_account": self.joins_account,
             "paused": self.paused,
         }

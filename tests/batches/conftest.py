@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import flownb as fn
+from flownb.wire.store.jobs import Jobs
 from tests.support.kernel_process import Kernel
 from tests.support.noted_runs import NotedRuns
 
@@ -38,3 +39,19 @@ def start_kernel(server_folder, connection):
     yield start
     for kernel in started:
         kernel.kill()
+
+
+@pytest.fixture
+def before_storing(monkeypatch):
+    """Give what is called once right before the next jobs are stored: as another kernel may, after this one has looked."""
+    add = Jobs.add
+
+    def do_before(action):
+        def add_later(self, *args, **kwargs):
+            monkeypatch.setattr(Jobs, "add", add)
+            action()
+            return add(self, *args, **kwargs)
+
+        monkeypatch.setattr(Jobs, "add", add_later)
+
+    return do_before

@@ -234,6 +234,22 @@ def test_the_budget_is_that_of_the_name_over_retries_and_later_runs(runs):
         assert rerun.progress().spent == {"usd": 4}
 
 
+@pytest.mark.parametrize("come", [list, iter])
+def test_runs_that_begin_a_name_together_have_one_account_and_one_budget(come, ask, runs, before_storing):
+    def add(rows):
+        return fn.fan_out(come([{"n": n} for n in rows]), ask, name="nov", budget={"usd": 5})
+
+    other = []
+    before_storing(lambda: other.append(add(range(40, 100))))
+    with fn.workers(1):
+        batches = [add(range(60)).wait(timeout=60), other[0].wait(timeout=60)]
+
+    assert sum(runs.values()) == 10
+    for batch in [*batches, fn.attach("nov")]:
+        assert batch.progress().spent == {"usd": 5}
+        assert batch.progress().paused == "its budget is used up: 5 of 5 usd"
+
+
 def test_a_budget_that_the_last_rows_reach_holds_nothing(ask):
     with fn.workers(1):
         batch = fn.fan_out(range(10), ask, budget={"usd": 5})

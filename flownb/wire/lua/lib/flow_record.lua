@@ -11,6 +11,16 @@ local function give_name(home, name, id)
   redis.call('HSET', home .. ':names', name, id)
 end
 
+-- Whose account a later run of a batch's name has: that of the batch which the name means until now. Decided here, as of
+-- two kernels that begin a name together each takes its own run for the first.
+local function account_of_name(home, flow_record)
+  local former = flow_record.joins_account and field_of(home .. ':names', flow_record.name)
+  local record = former and former ~= flow_record.id and home .. ':flow:' .. former
+  if not record or attempt('HEXISTS', record, 'spec') ~= 1 then return end
+  local account = field_of(record, 'account') or former
+  return account ~= flow_record.id and account or nil
+end
+
 -- The record is written once. A later run of a batch's name adds what it spends to the account of the first one, which
 -- counts in `:flows` how many others have it.
 local function store_flow_record(q, flow_record)
@@ -21,11 +31,12 @@ local function store_flow_record(q, flow_record)
       redis.call('SADD', flow_key('paused', q, flow_record.id):match('^(.*):[^:]+$'), flow_record.id)
       attempt('HSET', flow_key('counts', q, flow_record.id), 'paused@', flow_record.paused)
     end
-    if flow_record.account then
-      redis.call('HSET', key, 'account', flow_record.account)
-      attempt('HINCRBY', flow_key('spent', q, flow_record.account), ':flows', 1)
-    end
     local home = key:match('^(.*):flow:[^:]*$')
+    local account = account_of_name(home, flow_record)
+    if account then
+      redis.call('HSET', key, 'account', account)
+      attempt('HINCRBY', flow_key('spent', q, account), ':flows', 1)
+    end
     redis.call('ZADD', home .. ':flows', now_text, flow_record.id)
     if flow_record.name then give_name(home, flow_record.name, flow_record.id) end
   end

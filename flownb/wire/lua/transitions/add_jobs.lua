@@ -15,7 +15,7 @@
 -- @row     job_details delay priority lifo has_children bind flow_prefix keep weights
 -- @row     parent_row key link policy is_outside
 -- @row     field_row key field value
--- @map     flow_record id name fields is_stored account paused
+-- @map     flow_record id name fields is_stored joins_account paused
 
 local flow_record = args.record
 local flow = flow_record and flow_record.id
