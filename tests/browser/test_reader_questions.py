@@ -14,6 +14,7 @@ import pytest
 
 import flownb as fn
 from flownb.batches import row_facts
+from tests.browser.test_high_contrast import AXE
 from tests.support.front_end import pages_of
 
 pytestmark = pytest.mark.timeout(300)  # 900 rows take a minute where the machine is busy
@@ -218,6 +219,17 @@ def test_boxes_that_are_not_searched_for_can_be_read(running, browser, monkeypat
         found = reader.page.evaluate(CONTRASTS)
         assert len(found) >= 3 * 2
         assert [words for words, contrast in found if contrast < 4.5] == []
+
+        # Nor does anything else of it keep anybody out: it stands still, and rows of one kind are listed.
+        reader.sees("nothing has ended for", ".fn-outlook")
+        reader.presses("tab", "Failures")
+        reader.page.locator(".fn-kind").nth(1).get_by_role("button", name="Show rows").click()
+        reader.sees("1 to 10 of 10 rows", ".fn-bar-of-tools")
+        reader.page.evaluate(AXE.read_text(encoding="utf-8"))
+        # It takes the words of a box, which stand below each other in SVG, for one word.
+        rules = "{ rules: { 'label-content-name-mismatch': { enabled: false } } }"
+        faults = reader.page.evaluate(f"async () => (await axe.run('.fn-live', {rules})).violations")
+        assert [(fault["id"], [node["target"] for node in fault["nodes"]]) for fault in faults] == []
 
 
 def test_a_batch_that_stands_still_says_so_in_the_place_of_a_time_left(running, browser, monkeypatch):
