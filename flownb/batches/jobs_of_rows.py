@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from flownb.batches.kept_values import KeptValues
-from flownb.files.rows_in_files import FindFolder, RowsOfJob, read_rows, read_values
+from flownb.files.rows_in_files import FindFolder, RowsOfJob, is_of_rows, of_rows, read_rows, read_values
 from flownb.wire import amounts, codec
 from flownb.wire.amounts import Amounts
 from flownb.wire.many_rows import RowsValue
@@ -19,6 +19,11 @@ from flownb.wire.store import Store
 
 END_FIELDS = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why", "cv", "spent")
 JOB_FIELDS = (*END_FIELDS, "data")  #: what `rows_of` shows of a job
+
+_FOREIGN = (
+    "ForeignWorker: another program's worker took the job that holds this row, and returned something that is not "
+    "what its rows return; give that worker a queue of its own, then retry()"
+)
 
 RowLocation = tuple[str, int | None]
 """The key of a row's job, and where in that job the row is; None where the job is the row."""
@@ -115,11 +120,14 @@ class JobsOfRows:
         fields = list(dict.fromkeys([*self._fields, "returnvalue", "part"]))
         self.records |= zip(shared, self._store.jobs.read(shared, fields), strict=True)
         if self._kept:
-            self._kept_texts |= self._kept.read([key for key in keys if self.records[key] is None])
+            kept = self._kept.read([key for key in keys if self.records[key] is None])
+            self._kept_texts |= {
+                key: text for key, text in kept.items() if key not in many or is_of_rows(text)
+            }
         texts: dict[str, str] = {}
         for key in shared:
             record = self.records[key]
-            if text := record.returnvalue or record.part if record else self._kept_texts.get(key):
+            if text := of_rows(record) if record else self._kept_texts.get(key):
                 texts[key] = text
         self._values.update(read_values(texts, self._find_folder))
         if self._has_steps:
@@ -206,6 +214,8 @@ class JobsOfRows:
                 return RowEnd(COMPLETED)
             if within in value.errors and within not in (value.open or ()):
                 return RowEnd(FAILED, value.errors[within].get("why"))
+            if record.state == COMPLETED:
+                return RowEnd(FAILED)
         return RowEnd(record.state or REMOVED, record.why)
 
     def _row(self, key: str, within: int | None, alone: Iterator[Row], traces: bool) -> Row:
@@ -264,6 +274,8 @@ class JobsOfRows:
             return dataclasses.replace(
                 _failed(error, seconds, data, traces), version=version, partial=partial
             )
+        if record.state == COMPLETED:  # every row that a worker of flownb has run is one of the above
+            return Row(FAILED, None, _FOREIGN, record.attempts_made, data=data, partial=partial)
         if record.state != FAILED:
             return Row(record.state or REMOVED, attempts=record.attempts_made, data=data, partial=partial)
         return Row(

@@ -105,6 +105,9 @@ class RowFacts:
             seen = self.rows_in(state)
             if np.count_nonzero(seen if self._runs is None else seen[self._runs]) > counted.get(state, 0):
                 self.state[seen] = UNREAD
+                self._seen_for = (
+                    None  # the same may be counted as before: jobs, where other programs' workers had some
+                )
         return counted
 
     def note(self, positions: Sequence[int], rows: Iterable[Row]) -> None:

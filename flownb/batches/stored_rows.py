@@ -236,6 +236,8 @@ def _values_of(whole: Any, within: list[int]) -> list[Any]:
     """What rows returned, by their indexes in a job that returned `whole`; `NOTHING` where that does not say."""
     if whole is NOTHING or ALONE in within:
         return [whole] * len(within)
+    if not isinstance(whole, dict) or not whole.keys() >= {"values", "errors"}:  # of another program's worker
+        return [NOTHING] * len(within)
     if not whole["errors"] and "moved" not in whole and within == list(range(len(whole["values"]))):
         return list(whole["values"])
     return [_one_of(whole, at) for at in within]

@@ -131,8 +131,11 @@ def _is_put_off(job: JobRecord) -> bool:
 
 def _unknown_task(job: JobRecord, queue: str, when: str, due: int, batch: str | None) -> Why:
     name = reason_words.plain(job.name)
-    why = f"no worker of queue {queue!r} knows the task {name!r}: put off, {when}"
-    fix = f"define {name!r} where a worker runs, or start one that has it: flownb worker MODULE"
+    why = f"no flownb worker of queue {queue!r} knows the task {name!r}: put off, {when}"
+    fix = (
+        f"define {name!r} where a worker runs, or start one that has it: flownb worker MODULE; where another "
+        "program's worker runs such jobs, give these a queue of their own"
+    )
     if batch is not None:  # a kernel does not run another one's rows by a function that differs
         why = f"no worker of queue {queue!r} has the task {name!r} as it was when the batch was added: put off, {when}"
         fix = f"run the cell that defines {name!r}, and go on with fn.attach({reason_words.plain(batch)!r})"

@@ -13,6 +13,7 @@ from flownb.files.file_folder import FileFolder
 from flownb.files.references import MARK
 from flownb.wire import codec, many_rows
 from flownb.wire.many_rows import RowsValue
+from flownb.wire.records import JobRecord
 
 SMALL_BYTES = 1_000  #: of JSON that stand in the job itself: a file for less would save nothing
 BYTES_TOGETHER = 32_000_000  #: of files that are read or written together
@@ -171,6 +172,22 @@ def is_in_file(text: str) -> bool:
     (True, False)
     """
     return _VALUE_IN_FILE.match(text) is not None
+
+
+def is_of_rows(text: str) -> bool:
+    """Does the value of a many-row job say what its rows have come to? That of another program's worker does not.
+
+    >>> is_of_rows('{"values":[1],"errors":{}}'), is_of_rows('{"who":"node"}')
+    (True, False)
+    """
+    is_inside = text.startswith('{"values":[') and '],"errors":{' in text
+    return is_inside or is_in_file(text)
+
+
+def of_rows(job: JobRecord) -> str | None:
+    """Return what a many-row job says of its rows: its value, or what its last run of flownb's has left."""
+    is_said = job.returnvalue is not None and is_of_rows(job.returnvalue)
+    return job.returnvalue if is_said else job.part
 
 
 def reference(name: str, size: int, open: list[int] | None = None) -> str:

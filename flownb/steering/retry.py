@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from flownb.errors import FlowError, job_missing
 from flownb.files.folder_of_flow import find_folder
-from flownb.files.rows_in_files import read_value
+from flownb.files.rows_in_files import is_of_rows, of_rows, read_value
 from flownb.options import JobOptions
 from flownb.state.flow_state import FlowState, OwnFlowState
 from flownb.state.seal import seal_of, unseal
@@ -207,21 +207,27 @@ def _with_rows(store: Store, jobs: Sequence[JobRecord], rows: Mapping[str, list[
 
 def _steps_taken_back(store: Store, job: JobRecord, now: JobRecord, rows: Iterable[int]) -> list[int]:
     """Return what the job's end has counted for the steps of these rows: see `Outcome.rows`."""
-    bind, text = codec.decode_object(job.bind or "{}"), now.returnvalue or now.part
+    bind, text = codec.decode_object(job.bind or "{}"), of_rows(now)
     if text is not None:
         value = read_value(text, lambda: find_folder(store, now.flow))
     else:
         data = store.jobs.read([job.key], ("name", "data"))[0] if bind.get("kept") else None
         value = RowsValue(codec.decode(data.data)["kept"] if data else [], open=list(rows))
-    return value.steps_counted(len(bind["steps"]), rows, are_open_counted=now.why != "cancelled")
+    are_open_counted = now.why != "cancelled" and not _is_foreign(now)
+    return value.steps_counted(len(bind["steps"]), rows, are_open_counted=are_open_counted)
+
+
+def _is_foreign(job: JobRecord) -> bool:
+    """Has another program's worker ended this many-row job? Then nothing was counted of its rows."""
+    return job.returnvalue is not None and not is_of_rows(job.returnvalue)
 
 
 def _of_rows(store: Store, job: JobRecord, now: JobRecord, rows: list[int] | None) -> Retry:
-    text = now.returnvalue or now.part
+    text = of_rows(now)
     if text is None:  # none has run
         every = list(range(many_rows.rows_in(job.bind or "")))
         return Retry(job.key, rows=every, were_open=len(every))
-    if now.returnvalue is not None:
+    if now.returnvalue is not None and not _is_foreign(now):
         return Retry(job.key, rows=rows)
     if rows is None:
         rows = list(read_value(text, lambda: find_folder(store, now.flow)).errors)

@@ -14,9 +14,9 @@ class Retry(NamedTuple):
     lifo: bool = False
     #: of a many-row job, which may have completed: positions of the rows to run again
     rows: Sequence[int] | None = None
-    #: of these: how many had not ended when the job failed or was cancelled
+    #: of these: how many had not ended when the job failed or was cancelled, or another program's worker completed it
     were_open: int = 0
-    #: of a many-row job that has no value: its new field ``part``
+    #: of a many-row job that has no value of its rows: its new field ``part``
     part: str | None = None
     #: it may have completed, and runs again all the same
     completed: bool = False

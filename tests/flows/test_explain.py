@@ -174,10 +174,13 @@ def test_a_task_that_no_worker_knows(stage, until):
         job, why, fix = flow.explain().loc[0]
     assert job == "total > unheard-of"
     assert says(
-        r"no worker of queue 'shared' knows the task 'unheard-of': put off, delayed until .*, for .* s more",
+        r"no flownb worker of queue 'shared' knows the task 'unheard-of': put off, delayed until .*, for .* s more",
         why,
     )
-    assert fix == "define 'unheard-of' where a worker runs, or start one that has it: flownb worker MODULE"
+    assert fix == (
+        "define 'unheard-of' where a worker runs, or start one that has it: flownb worker MODULE; where another "
+        "program's worker runs such jobs, give these a queue of their own"
+    )
 
 
 # ---- running ------------------------------------------------------------------------------------------------

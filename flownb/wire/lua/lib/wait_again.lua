@@ -25,24 +25,26 @@ local function take_back(link, child, seal)
 end
 
 -- What the job's end has added to the rows that failed and to those that are done, as a change that takes it back.
--- A cancel adds nothing for the rows that were open: these are counted in their job.
+-- A cancel adds nothing for the rows that were open, and no more does another program's worker that completed the job:
+-- these are counted in their job.
 local function rows_taken_back(job)
   local is_failed = job.state == 'failed'
   local is_cancelled = is_failed and redis.call('HGET', job.key, 'why') == 'cancelled'
   if not job.rows then return not is_cancelled and (is_failed and {0, -1} or {-1, 0}) or nil end
-  local rows = {0, (is_cancelled and job.were_open or 0) - #job.rows}
+  local rows = {0, ((is_cancelled or not is_failed) and job.were_open or 0) - #job.rows}
   for i, n in ipairs(job.steps) do rows[i + 2] = -n end
   return rows
 end
 
--- A many-row job keeps in `part` what its rows have come to, but for the rows to run again: those are open.
+-- A many-row job keeps in `part` what its rows have come to, but for the rows to run again: those are open. A value of
+-- rows that were open says nothing of them: it is another program's.
 local function reopen_rows(job)
   local value = redis.call('HGET', job.key, 'returnvalue')
-  if value then
+  if job.part then
+    redis.call('HSET', job.key, 'part', job.part)
+  elseif value and job.were_open == 0 then
     local open = ',"open":[' .. table.concat(job.rows, ',') .. ']}'
     redis.call('HSET', job.key, 'part', value:sub(1, -2) .. open)
-  elseif job.part then
-    redis.call('HSET', job.key, 'part', job.part)
   end
 end
 
