@@ -19,6 +19,8 @@ import pytest
 from PIL import Image
 
 import flownb as fn
+from flownb.state.eta import Estimate
+from flownb.state.latest_estimate import LatestEstimate
 from flownb.views.html import flow_html
 from flownb.views.timeline import timeline_svg
 from flownb.widgets.view import FlowView
@@ -159,6 +161,8 @@ def texts(rows, first=0):
 def running(connection, until, monkeypatch):
     """240 rows: 95 done, 5 failed of two kinds, 2 that run as long as the test does."""
     hold = threading.Event()
+    found = Estimate((44.0, 46.0), {"score": 3.1})  # the same in each picture
+    monkeypatch.setattr(LatestEstimate, "read", lambda self, counts: found)
 
     @fn.task
     def score(text, n):
@@ -225,7 +229,7 @@ def test_a_batch_in_one_line_and_unfolded(running, browser, monkeypatch):
         view = FlowView(running)
         page = FrontEnd(browser, wire, device_scale_factor=SCALE)
         page.show(view.model_id)
-        page.poll_until(view, ".fn-said", "95 of 240 rows completed, 5 failed, 2 running")
+        page.poll_until(view, ".fn-said", "95 of 240 rows completed, 5 failed, 2 running · 3.1 a second")
         check("line", page.page.locator(".fn-live"))
         page.page.get_by_role("button", name="Show the tree and what failed").click()
         page.poll_until(view, ".fn-kind >> nth=1", "KeyError")
