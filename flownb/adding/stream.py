@@ -37,7 +37,7 @@ class Stream:
         """Store a piece's jobs; the first time also the `parents`, which are the first of the plan."""
         above = plan.jobs[parents - 1]
         first = 0 if not self._pieces else parents
-        fields = {"name": self.name, "root": plan.root.key, "total": "0", **self.about}
+        fields = {"name": self.name, "root": plan.root.key, "total": "0", "pieces": "1", **self.about}
         record = FlowRecord(
             id=self.flow,
             name=self.name,
@@ -63,15 +63,33 @@ class Stream:
         self._pieces += len(pieces)
         return [FieldRow(self._declared_key, str(number), piece) for number, piece in pieces]
 
-    def close(self, about: Mapping[str, str]) -> None:
-        """Finish the record with what is known only now; from now on parents wait for their children alone."""
-        record = keys.own(self.store.prefix, "flow", self.flow)
+    def note(self, about: Mapping[str, str], counts: Mapping[str, bytes]) -> None:
+        """Say of all pieces so far what is known: fields of the record and of the counts.
+
+        So a reader knows the rows that have come, also where no further piece does.
+        """
         group = {**self._groups[0], "count": self.children}
         group.pop("rows", None)  # of the first piece alone
         groups = json.dumps([group], separators=(",", ":"))
-        fields = {"total": str(self.parents + self.children), **about}
+        counted = keys.own(self.store.prefix, "counts", self.flow)
+        about = {"total": str(self.parents + self.children), **about}
         self.store.flows.write_fields(
-            [(self._declared_key, "groups", groups), *((record, *field) for field in fields.items())]
+            [
+                (self._declared_key, "groups", groups),
+                *((counted, *field) for field in counts.items()),
+                *((self._record, *field) for field in about.items()),
+            ]
         )
+
+    def close(self) -> None:
+        """Say that these were all pieces; from now on parents wait for their children alone."""
         unseal(self.store, OwnFlowState(self.store, self.flow))
-        self.store.flows.write_fields([(record, "stored", "1")])
+        self.store.flows.write_fields([(self._record, "stored", "1")])
+
+    def cut_short(self, why: str) -> None:
+        """Say that no further piece comes, and why: parents wait on, and whoever looks is told."""
+        self.store.flows.write_fields([(self._record, "cut", why)])
+
+    @property
+    def _record(self) -> str:
+        return keys.own(self.store.prefix, "flow", self.flow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -31,7 +32,7 @@ from flownb.batches.printed import logs_table, read_wanted
 from flownb.batches.row_ends import RowEnds
 from flownb.batches.stored_batch import Source, StoredBatch
 from flownb.connection import Connection
-from flownb.errors import FlowFailed
+from flownb.errors import FlowFailed, FlowStuck
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED
 
@@ -85,8 +86,8 @@ class Batch(BrakedFlow):
         task; dtypes are nullable. What a row has no value for is missing: ``df["n"] = batch.results()["n"]``.
         `failed` says what becomes of rows that failed or did not run: they are ``"missing"``, ``"drop"`` leaves them
         out, ``"raise"`` raises `FlowFailed`. Warns of rows whose jobs were removed, and their values with them.
-        Raises TimeoutError past `timeout`, and `FlowPaused` where a brake has paused the batch; with ``partial=True``
-        that gives what is there.
+        Raises TimeoutError past `timeout`, `FlowPaused` where a brake has paused the batch, and `FlowStuck` where it
+        cannot end, as where reading its rows has raised; with ``partial=True`` these give what is there.
 
         Of a task that yields there is a line an item, numbered by a level ``item`` of the index: none of a row without
         items, one without an item of a row that has no value.
@@ -111,9 +112,11 @@ class Batch(BrakedFlow):
         """
         batch_tables.check_failed(failed)
         kind = batch_tables.checked_kind(frame)
+        is_partial = flag("partial", partial)
         with within(timeout):
-            self.wait(timeout)
-            if not flag("partial", partial):
+            with suppress(FlowStuck) if is_partial else nullcontext():
+                self.wait(timeout)
+            if not is_partial:
                 braking.raise_if_held(self._stored)
             return batch_tables.of_kind(self._stored, batch_tables.row_results(self._stored, failed), kind)
 
@@ -233,6 +236,8 @@ class Batch(BrakedFlow):
 
         def look() -> list[tuple[int, Row]]:
             nonlocal ends, index
+            if ends is None:
+                braking.raise_if_cut_short(stored)
             if ends is None and stored.is_whole():  # not while another kernel's iterator gives rows
                 index = stored.index
                 ends = RowEnds(stored.rows, ended=stored.count_ended, is_over=self._is_over)
@@ -366,7 +371,11 @@ class Batch(BrakedFlow):
         return states.get(COMPLETED, 0) + failed, failed, sum(states.values())
 
     def _while_waiting(self) -> None:
-        """Complete the root if it is nothing but the end of its rows: there may be no worker to do it."""
+        """Complete the root if it is nothing but the end of its rows: there may be no worker to do it.
+
+        Raises `FlowStuck` where reading its rows has raised.
+        """
+        braking.raise_if_cut_short(self._stored)
         if self._stored.has_plain_root and not self._connection.read_only:
             complete_roots(self._stored.store, self._connection.prefix)
 

@@ -11,7 +11,7 @@ from flownb.batches.batch_request import BatchRequest
 from flownb.batches.brakes import Brakes
 from flownb.batches.row_steps import begun_in, brake_fields
 from flownb.batches.stored_batch import StoredBatch
-from flownb.errors import FlowError, FlowPaused
+from flownb.errors import FlowError, FlowPaused, FlowStuck, printable
 from flownb.wire import keys
 from flownb.wire.amounts import in_units
 from flownb.wire.pauses import BUDGET, MAX_FAILURES, PILOT, Pause, amounts_in_words, in_words, of_budget
@@ -42,6 +42,20 @@ def raise_if_held(stored: StoredBatch) -> None:
     """Raise `FlowPaused` where a brake holds a batch that has not ended."""
     if stored.flow_state.end().state is None and (pause := read_held(stored)):
         raise flow_paused(stored, pause)
+
+
+def raise_if_cut_short(stored: StoredBatch) -> None:
+    """Raise `FlowStuck` where reading the rows has raised, once those before have ended."""
+    if stored.is_whole() or stored.cut is None:
+        return
+    states = stored.row_states()
+    if not states.keys() <= {COMPLETED, FAILED}:
+        return
+    raise FlowStuck(
+        f"batch {stored.name!r} cannot end: reading its rows raised {printable(stored.cut)}, and it has only the "
+        f"{sum(states.values()):,} rows before; the same fan_out again goes on from there, "
+        "results(partial=True) gives what is there"
+    )
 
 
 def flow_paused(stored: StoredBatch, pause: Pause) -> FlowPaused:

@@ -31,11 +31,12 @@ UNKNOWN = Range(None, None, None)
 
 def estimate(stored: StoredBatch, progress: Progress) -> pd.DataFrame:
     """Return the figures as `Batch.estimate` gives them."""
-    rows, spent = stored.rows.read(), stored.spent()
+    located = stored.rows  # once: those of another kernel's iterator come meanwhile
+    rows, spent = located.read(), stored.spent()
     ended, total = [row for row in rows if row.state in (COMPLETED, FAILED)], len(rows)
     found = {"rows": Range(total, total, total), "seconds": _seconds(progress.eta) if ended else UNKNOWN}
     # Rows with equal arguments, with `unique`, are one run, which is paid for once.
-    runs = [rows[position] for position in stored.rows.runs]
+    runs = [rows[position] for position in located.runs]
     ended_runs = [row for row in runs if row.state in (COMPLETED, FAILED)]
     for unit in sorted(spent):
         amounts = [(row.spent or {}).get(unit, 0) / PARTS for row in ended_runs]

@@ -159,8 +159,8 @@ def fan_out(
     `rows` may be the path of a CSV or Parquet file, or a pattern of several (``"rows/*.parquet"``).
     An iterator, a lazy frame or a file is read piece by piece if there is a `name`: what has come runs while the rest
     is waited for, and is not kept here; the call returns when all is read. If reading raises, or the kernel dies, the
-    rows that came are there, and the same call again goes on. Without a name, with `by`, or with `unique`, all is read
-    first.
+    rows that came are there, `into` does not run, and the same call again goes on. Without a name, with `by`, or with
+    `unique`, all is read first.
     ``df.groupby(...)`` stands for the DataFrame and `by`, whatever it groups by, with pandas' labels and order.
     A group without rows (an unobserved category, a day) runs `into` with an empty frame, as pandas' ``apply`` does.
 

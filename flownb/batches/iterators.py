@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -22,7 +23,7 @@ from flownb.batches.planned_jobs import PlannedJobs
 from flownb.batches.row_counts import RowCounts
 from flownb.batches.row_plan import RowPlan, refuse_rows_on_their_way
 from flownb.batches.rows import Rows
-from flownb.errors import FlowError
+from flownb.errors import FlowError, ServerError, one_line
 from flownb.wire import keys, many_rows
 from flownb.wire.records import COMPLETED, FAILED
 
@@ -50,7 +51,7 @@ def checked_pieces(request: BatchRequest, pieces: Iterator[pd.DataFrame]) -> Ite
 def store_as_they_come(request: BatchRequest, pieces: Iterable[Piece]) -> str | None:
     """Store rows that come piece by piece; return the flow's id, None if none came.
 
-    When the iterator or a row of it raises, the batch has the rows before, and the exception says so.
+    When the iterator or a row of it raises, the batch has the rows before and stays half stored; the exception says so.
     """
     stored = _StoredSoFar(request)
     try:
@@ -58,13 +59,9 @@ def store_as_they_come(request: BatchRequest, pieces: Iterable[Piece]) -> str | 
             if len(some):
                 stored.add(some)
     except BaseException as error:
-        if stored.stream is not None:
-            error.add_note(
-                f"batch {request.name!r} has the {stored.rows:,} rows before; the same call again goes on from there"
-            )
+        stored.cut_short(error)
         raise
-    finally:
-        stored.close()
+    stored.close()
     return stored.flow if stored.stream else None
 
 
@@ -86,7 +83,7 @@ class _StoredSoFar:
         self._labels: dict[str, Any] | None = None
         self._completed = self._failed = self._renewed = 0  # rows that were there already
         self._steps_before: list[int] = []
-        self._last: tuple[RowPlan, PlannedJobs] | None = None
+        self._last: RowPlan | None = None
 
     def add(self, rows: Piece) -> None:
         """Store the next rows; they may run at once."""
@@ -107,10 +104,16 @@ class _StoredSoFar:
             refuse_rows_on_their_way(row_plan)
         self._columns |= dict.fromkeys(found.columns)
         jobs = PlannedJobs(row_plan)
-        self._last = row_plan, jobs
+        self._last = row_plan
         self.stream = self.stream or Stream(request.store, self.flow, request.name, jobs.record())
         self.stream.send(jobs.plan, jobs.parents)
-        self.rows += len(found)
+        self._note(row_plan, len(found))
+        self.stream.note({"spec": json.dumps(self._spec(jobs))}, self._counts(row_plan))
+
+    def _note(self, row_plan: RowPlan, rows: int) -> None:
+        """Remember what a piece has brought that is stored by now."""
+        request = self.request
+        self.rows += rows
         self._completed += row_plan.earlier.count(COMPLETED)
         self._failed += row_plan.earlier.count(FAILED)
         self._renewed += row_plan.renewed
@@ -131,31 +134,42 @@ class _StoredSoFar:
                 f"({found.index.dtype}); make all of one type, such as text"
             )
 
+    def _spec(self, jobs: PlannedJobs) -> dict[str, Any]:
+        """The batch's spec, of all rows so far."""
+        index = (
+            labels.index_to_json(pd.RangeIndex(self.rows))[0]
+            if self._labels is None
+            else {**self._labels, "length": self.rows}
+        )
+        return {**jobs.spec(), "rows": self.rows, "columns": list(self._columns), "index": index}
+
+    def _counts(self, row_plan: RowPlan) -> dict[str, bytes]:
+        """What the flow's counts say of all rows so far, where jobs hold several."""
+        if not row_plan.shares_jobs:
+            return {}
+        base, steps = self.request.base, self.request.job.steps
+        counts = {f"rows@{base}": many_rows.note_of(self.rows, self._completed, self._failed)}
+        if steps:
+            counts[f"rows-steps@{base}"] = row_steps.note_of(steps, self._steps_before)
+        return counts
+
+    def cut_short(self, error: BaseException) -> None:
+        """Say that no further rows come, as this was raised: what stands above them must not take them for all."""
+        if self.stream is None:
+            return
+        error.add_note(
+            f"batch {self.request.name!r} has the {self.rows:,} rows before; the same call again goes on from there"
+        )
+        with suppress(ServerError):  # a server that is lost: then it looks as if this program had died
+            self.stream.cut_short(one_line(f"{type(error).__name__}: {error}"))
+
     def close(self) -> None:
-        """Say that these were all rows, and what is known of them only now."""
+        """Say that these were all rows."""
         if self.stream is None or self._last is None:
             return
-        row_plan, jobs = self._last
-        store = self.request.store
-        spec = {
-            **jobs.spec(),
-            "rows": self.rows,
-            "columns": list(self._columns),
-            "index": {**self._labels, "length": self.rows}
-            if self._labels is not None
-            else labels.index_to_json(pd.RangeIndex(self.rows))[0],
-        }
-        if row_plan.shares_jobs:
-            note = many_rows.note_of(self.rows, self._completed, self._failed)
-            counts = keys.own(store.prefix, "counts", self.flow)
-            fields = [(counts, f"rows@{self.request.base}", note)]
-            if steps := self.request.job.steps:
-                note = row_steps.note_of(steps, self._steps_before)
-                fields.append((counts, f"rows-steps@{self.request.base}", note))
-            store.flows.write_fields(fields)
-        self.stream.close({"spec": json.dumps(spec)})
+        self.stream.close()
         kept = self._completed + self._failed
-        announce_kept(row_plan, kept, self.rows, failed=self._failed, again=self._renewed)
+        announce_kept(self._last, kept, self.rows, failed=self._failed, again=self._renewed)
 
 
 def _expected(rows: Piece) -> int:

@@ -114,13 +114,20 @@ class LocatedRows:
     def index(self) -> pd.Index[Any]:
         """The rows' labels."""
         if self._spec["kind"] == "range":
-            return labels.index_from_json(self._spec, []).take(self.numbers)
+            return self._range.take(self.numbers)
         if self._indexes:
             (first, *rest), self._indexes = self._indexes, []
             joined: pd.Index[Any] = first.append(rest) if rest else first
         else:
             joined = labels.index_from_json({**self._spec, "length": len(self._labels)}, self._labels)
         return joined if self.order is None else joined.take(self.order)
+
+    @property
+    def _range(self) -> pd.Index[Any]:
+        """Numbers for all rows up to the last one that is here: an iterator's may have come after the spec was read."""
+        start, step = self._spec["start"], self._spec["step"]
+        last = int(self.positions.max(initial=-1))
+        return labels.index_from_json({**self._spec, "stop": start + step * (last + 1)}, [])
 
     @property
     def numbers(self) -> npt.NDArray[np.int32]:

@@ -58,6 +58,9 @@ class StoredBatch(StoredFlow):
         self.spec = frames.spec_of(flow.record)
         self.source = source
         self._is_whole = "stored" in flow.record
+        self.cut = flow.record.get(
+            "cut"
+        )  #: what reading its rows has raised, of one that is not whole; see `is_whole`
         self._rows: StoredRows | None = None
         self._ends: dict[str, Any] = {}  # see `_row_states`; views of one kernel read it in one thread
         self._groups: dict[str, tuple[Any, ...]] | None = None
@@ -75,7 +78,7 @@ class StoredBatch(StoredFlow):
         if not self._is_whole:
             record = self.record_now()
             self.spec = frames.spec_of(record)
-            self._is_whole = "stored" in record
+            self._is_whole, self.cut = "stored" in record, record.get("cut")
         return self._is_whole
 
     @property

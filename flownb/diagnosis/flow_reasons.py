@@ -44,6 +44,14 @@ def at_its_bound(record: Mapping[str, str], counts: FlowCounts) -> list[Why]:
 
 def half_stored(record: Mapping[str, str], counts: FlowCounts, flow: str | None) -> Why:
     """Of a flow whose program died while it added it, or is still at it."""
+    if "cut" in record:
+        why = f"half stored: reading its rows raised {reason_words.plain(record['cut'])}"
+        return Why(Urgency.NEVER, "half", "", why, "run the same fan_out again: it goes on from there")
+    if "pieces" in record:
+        why = "half stored: its rows are still being read, or the program that reads them died"
+        return Why(
+            Urgency.WHOLE, "half", "", why, "if it died, run the same fan_out again: it goes on from there"
+        )
     why = f"half stored, {counts.total:,} of {int(record['total']):,} jobs: "
     why += "the program that adds it died, or is still at it"
     fix = "if it died, run the same add again: it makes a whole one"

@@ -23,6 +23,8 @@ _FIELDS = (
     "kind",
     "stored",
     "total",
+    "pieces",
+    "cut",
     "layout",
     "account",
     "former",

@@ -89,6 +89,44 @@ def test_a_handle_got_while_rows_still_come_has_those_that_come_later(square, ra
     assert [label for label, _ in sorted(completed)] == list(range(700))
 
 
+@pytest.mark.parametrize(
+    "how", [{}, {"rows_per_job": 1}, {"rows_per_job": 10}, {"key": "n"}, {"files": "files"}], ids=str
+)
+def test_every_look_at_rows_that_still_come_has_those_that_came(square, ran, until, tmp_path, how):
+    """Another kernel's: the first piece is small, and what was known of it does not hold for those behind it."""
+    seen = {}
+
+    def numbers():
+        yield from ({"n": n} for n in range(3))
+        threading.Event().wait(0.3)  # longer than rows wait for each other
+        yield from ({"n": n} for n in range(3, 504))
+        batch = fn.attach("b")
+        until(lambda: len(ran) == 504 and batch.progress().completed == 504)
+        seen["progress"] = batch.progress().total
+        seen["table"] = batch.table()["square"].tolist()
+        seen["row"] = batch.row(400).value
+        seen["rows"] = batch.estimate().loc["rows", "likely"]
+        seen["lines"] = len(batch.failures), len(batch.logs())
+        seen["page"] = "504 rows" in batch.to_html()
+        seen["export"] = len(pd.read_parquet(batch.export(tmp_path / "export") / "rows.parquet"))
+        yield from ({"n": n} for n in range(504, 600))
+
+    if "files" in how:
+        how = {"files": tmp_path / "files"}
+    batch = fn.fan_out(numbers(), square, name="b", **how)
+    squares = [n * n for n in range(600)]
+    assert seen == {
+        "progress": 505,
+        "table": squares[:504],
+        "row": 160000,
+        "rows": 504,
+        "lines": (0, 0),
+        "page": True,
+        "export": 504,
+    }
+    assert batch.results(timeout=60)["square"].tolist() == squares
+
+
 def test_the_same_iterator_again_runs_new_rows_alone(square, ran, capsys):
     fn.fan_out(iter([n % 500 for n in range(1000)]), square, name="b").wait(timeout=60)
     ran.clear()
@@ -111,9 +149,49 @@ def test_an_iterator_that_breaks_leaves_the_rows_before_it(square, ran, size):
     with pytest.raises(OSError, match="the disk is gone") as error:
         fn.fan_out(numbers(True), square, name="b", rows_per_job=size)
     assert "batch 'b' has the 730 rows before" in error.value.__notes__[0]
-    assert len(fn.attach("b").wait(timeout=60).results()) == 730
+    assert len(fn.attach("b").results(timeout=60, partial=True)) == 730
     assert len(fn.fan_out(numbers(False), square, name="b", rows_per_job=size).results(timeout=60)) == 800
     assert sorted(ran) == list(range(800))
+
+
+def test_an_iterator_that_breaks_leaves_a_batch_that_nobody_takes_for_a_whole_one(square, ran):
+    @fn.task
+    def total(rows):
+        ran.append("total")
+        return int(rows["square"].sum())
+
+    def numbers(last):
+        yield from range(50)
+        if last == 50:
+            raise ConnectionError("the database is gone")
+        yield from range(50, last)
+
+    with pytest.raises(ConnectionError):
+        fn.fan_out(numbers(50), square, name="b", into=total)
+    attached = fn.attach("b")
+    said = "reading its rows raised ConnectionError: the database is gone"
+    for ask in (
+        attached.wait,
+        attached.result,
+        attached.results,
+        lambda timeout: list(attached.as_completed(timeout)),
+    ):
+        with pytest.raises(fn.FlowStuck, match=f"{said}, and it has only the 50 rows before"):
+            ask(timeout=60)
+    assert "total" not in ran
+    assert attached.results(timeout=60, partial=True)["square"].tolist() == [n * n for n in range(50)]
+    assert attached.state == "waiting-children"
+    assert attached.progress().fraction < 1
+    assert attached.explain().loc[0, "why"] == f"half stored: {said}"
+    assert fn.flows().loc[0, ["state", "why"]].tolist() == [
+        "waiting-children",
+        f"half stored: {said}",
+    ]
+    again = fn.fan_out(numbers(80), square, name="b", into=total)
+    assert again.result(timeout=60) == sum(n * n for n in range(80))
+    assert len([n for n in ran if n != "total"]) == 80
+    assert fn.attach("b").explain().empty
+    assert fn.doctor().empty
 
 
 def test_a_bad_item_says_which_one_it_is(square):
