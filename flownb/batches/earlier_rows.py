@@ -110,11 +110,21 @@ class EarlierRows:
         """Return the keys of jobs in which rows of this one go on, delegated or at a later step, and rows of those."""
         return self._jobs.later_than(key) if self._jobs is not None else []
 
-    def is_open_elsewhere(self, flow: str) -> bool:
-        """Has a row not ended that was there, in jobs of another flow?"""
+    def find_again(self) -> None:
+        """Find the rows anew: some may have ended since."""
+        self._ids_found = []
+        self.find()
+
+    def open_elsewhere(self, flow: str) -> set[str]:
+        """Return the other flows whose jobs hold these rows, where one of the rows has not ended."""
         jobs = self._jobs
-        is_open = any(found and found[1].state not in (COMPLETED, FAILED) for found in self.found)
-        return is_open and jobs is not None and any(one and one.flow != flow for one in jobs.records.values())
+        if jobs is None or not self.count_open():
+            return set()
+        return {one.flow for one in jobs.records.values() if one and one.flow and one.flow != flow}
+
+    def count_open(self) -> int:
+        """Return how many rows were there and had not ended."""
+        return sum(found[1].state not in (COMPLETED, FAILED) for found in self.found if found)
 
     def count_missing(self) -> int:
         """Return how many rows have no job; where they were not found yet, without reading what became of them."""

@@ -32,10 +32,11 @@ from flownb.batches.planned_jobs import PlannedJobs
 from flownb.batches.repeats import run_once
 from flownb.batches.row_files import pieces_of_files
 from flownb.batches.row_job import RowJob
-from flownb.batches.row_plan import NEW, RUNNING, RowPlan, refuse_rows_on_their_way
+from flownb.batches.row_plan import NEW, RUNNING, RowPlan
 from flownb.batches.row_steps import refuse_many_rows, refuse_options
 from flownb.batches.row_weights import NO_WEIGHTS, RowWeights
 from flownb.batches.rows import Rows
+from flownb.batches.rows_on_their_way import refuse_rows_on_their_way
 from flownb.batches.stored_batch import Source
 from flownb.connection import Connection
 from flownb.errors import OptionError

@@ -21,8 +21,9 @@ from flownb.batches.earlier_rows import RowLocations, read_locations
 from flownb.batches.input_table import listed
 from flownb.batches.planned_jobs import PlannedJobs
 from flownb.batches.row_counts import RowCounts
-from flownb.batches.row_plan import RowPlan, refuse_rows_on_their_way
+from flownb.batches.row_plan import RowPlan
 from flownb.batches.rows import Rows
+from flownb.batches.rows_on_their_way import await_rows_on_their_way
 from flownb.errors import FlowError, ServerError, one_line
 from flownb.wire import keys, many_rows
 from flownb.wire.records import COMPLETED, FAILED
@@ -84,6 +85,7 @@ class _StoredSoFar:
         self._completed = self._failed = self._renewed = 0  # rows that were there already
         self._steps_before: list[int] = []
         self._last: RowPlan | None = None
+        self._is_wait_said = False
 
     def add(self, rows: Piece) -> None:
         """Store the next rows; they may run at once."""
@@ -101,7 +103,7 @@ class _StoredSoFar:
         if self._is_known:
             while row_plan.earlier.renew_failed():
                 pass
-            refuse_rows_on_their_way(row_plan)
+            self._is_wait_said = await_rows_on_their_way(row_plan, is_said=self._is_wait_said)
         self._columns |= dict.fromkeys(found.columns)
         jobs = PlannedJobs(row_plan)
         self._last = row_plan

@@ -12,26 +12,11 @@ from flownb.batches.earlier_rows import EarlierRows, RowLocations
 from flownb.batches.row_ids import fingerprint
 from flownb.batches.rows import Rows
 from flownb.batches.steps_done import read_steps_done
-from flownb.errors import FlowError
 from flownb.state.flow_state import OwnFlowState
 from flownb.wire.pauses import of_pilot
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED
 
 NEW, RUNNING, WHOLE = "new", "running", "whole"  #: how much of a flow is there
-
-
-def refuse_rows_on_their_way(plan: RowPlan) -> None:
-    """Raise `FlowError` where rows that go from job to job are on their way in another batch of the name.
-
-    A batch that keeps such rows would not hear of the jobs to come.
-    """
-    steps = plan.request.job.steps
-    if any(step.begins for step in steps) and plan.earlier.is_open_elsewhere(plan.flow):
-        name = repr(plan.request.name)
-        raise FlowError(
-            f"batch {name} has rows that go from job to job at their steps, and have not ended: let them end with "
-            f"attach({name}).wait(), or cancel them with attach({name}).cancel(), then call again"
-        )
 
 
 class RowPlan:

@@ -581,6 +581,66 @@ def test_other_rows_are_refused_while_some_are_on_their_way(runs, until):
     assert fn.fan_out(rows, [first, second], name="b").results(timeout=60)["second"].tolist() == [0, 1, 2]
 
 
+@pytest.fixture
+def begun_by_an_iterator(until):
+    """Steps of which the second waits at a gate, and a batch of three rows that has come to it as its iterator broke."""
+    gate = threading.Event()
+
+    @fn.task
+    def first(n):
+        return n
+
+    @fn.task(queue="other")
+    def second(first):
+        gate.wait(60)
+        return first
+
+    def rows():
+        yield from range(3)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        fn.fan_out(rows(), [first, second], name="b")
+    until(lambda: stages(fn.attach("b"))["first"].get("completed") == 3)
+    yield gate, [first, second]
+    gate.set()
+
+
+def test_the_same_iterator_again_goes_on_once_rows_on_their_way_have_ended(
+    begun_by_an_iterator, until, capsys
+):
+    gate, steps = begun_by_an_iterator
+    found, said = [], []
+
+    def has_said(words):
+        said.append(capsys.readouterr().out)
+        return words in "".join(said)
+
+    call = threading.Thread(target=lambda: found.append(fn.fan_out(iter(range(1200)), steps, name="b")))
+    call.start()
+    until(lambda: has_said("batch 'b': waits for rows of the call before, which go from job to job"))
+    gate.set()
+    call.join(60)
+    assert found[0].results(timeout=60)["second"].tolist() == list(range(1200))
+    assert stages(found[0])["second"] == {"completed": 1200, "total": 1200}
+    assert "".join([*said, capsys.readouterr().out]).count("waits for rows") == 1
+
+
+def test_rows_on_their_way_that_are_held_are_not_waited_for(begun_by_an_iterator):
+    gate, steps = begun_by_an_iterator
+    fn.attach("b").pause()
+    for rows in (iter(range(5)), list(range(5))):
+        with pytest.raises(
+            fn.FlowError, match=r"'b' has rows that go from job to job .* attach\('b'\)\.explain"
+        ):
+            fn.fan_out(rows, steps, name="b")
+    fn.attach("b").resume()
+    gate.set()
+    assert fn.fan_out(iter(range(5)), steps, name="b").results(timeout=60)["second"].tolist() == list(
+        range(5)
+    )
+
+
 def test_rows_of_an_iterator_go_through_jobs(fetch, score, runs):
     rows = ({"url": "a" * n, "lang": "de"} for n in range(1, 6))
     batch = fn.fan_out(rows, [fetch, ask_of(runs), score], name="b").wait(timeout=60)
@@ -631,6 +691,34 @@ def test_a_kernel_that_knows_one_step_goes_on_with_rows_that_have_come_to_it(
     assert {key: n for key, n in ran.items() if key.startswith("begin")} == {
         f"begin {n}": 1 for n in range(4)
     }
+
+
+READ = """
+import time
+
+def rows(end):
+    yield from ({'n': n} for n in range(4))
+    while not end:
+        time.sleep(0.02)
+        yield {'n': 4}
+    fn.attach('b')._stored.store.server.client.set('door', 'open')
+"""
+
+
+def test_after_a_kill_the_same_call_of_an_iterator_goes_on(connection, start_kernel, redis, until):
+    if not connection.embedded:
+        pytest.skip("kernels of one folder")
+    kernel = start_kernel()
+    kernel.run(FIRST + THEN + READ)
+    kernel.process.stdin.write(json.dumps("fn.fan_out(rows(False), [begin, then], name='b')") + "\n")
+    kernel.process.stdin.flush()
+    until(lambda: redis.hexists("ran", "then 1"))
+    kernel.kill()
+    kernel = start_kernel()
+    kernel.run(FIRST + THEN + READ)
+    assert kernel.run("batch = fn.fan_out(rows(True), [begin, then], name='b')")[1] is None
+    assert kernel.run("print(batch.results(60)['then'].tolist())") == ("[10, 20, 30, 40]", None)
+    assert redis.hget("ran", "begin 0") == b"1"  # it had come to the second step
 
 
 DIES = """
