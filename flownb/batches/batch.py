@@ -24,6 +24,7 @@ from flownb.batches import (
     rows_to_retry,
 )
 from flownb.batches.braked_flow import BrakedFlow
+from flownb.batches.code_of_rows import mixed_versions
 from flownb.batches.complete_roots import complete_roots
 from flownb.batches.failures import read_failures
 from flownb.batches.jobs_of_rows import Row
@@ -352,7 +353,7 @@ class Batch(BrakedFlow):
         True
         """
         reasons = super().explain()
-        mixed = self._stored.note_of(self._stored.record_now())
+        mixed = mixed_versions(self._stored.record_now(), self._stored.spec)
         if mixed:
             fix = 'table()["_version"] tells which; if_exists="rerun", or another version= on the task, runs all by one'
             reasons.loc[len(reasons)] = [self.name, mixed, fix]

@@ -20,6 +20,7 @@ from flownb.batches.row_ids import id_above
 from flownb.batches.row_steps import names_in, row_queues, step_of, steps_by_queue
 from flownb.batches.step_nodes import joined, with_stages
 from flownb.batches.stored_rows import StoredRows
+from flownb.state.flow_state import rows_to_come
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire import codec, keys
 from flownb.wire.pauses import BUDGET
@@ -183,8 +184,9 @@ class StoredBatch(StoredFlow):
         return {unit: int(parts) for (brake, _, unit), parts in named if brake == BUDGET}
 
     def note_of(self, record: Mapping[str, str]) -> str:
-        """Say that rows ran by several versions of their function."""
-        return mixed_versions(record, frames.spec_of(record))
+        """Say that not all rows have come, and that rows ran by several versions of their function."""
+        mixed = mixed_versions(record, frames.spec_of(record))
+        return "; ".join(filter(None, [rows_to_come(record), mixed]))
 
     def lanes(self, counts: FlowCounts) -> Mapping[str, Lane]:
         """The steps of the rows, where each row is a job."""

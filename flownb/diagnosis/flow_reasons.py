@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from flownb.diagnosis import reason_words
 from flownb.diagnosis.reasons import Reason, Reasons, Urgency, Why
+from flownb.state.flow_state import rows_to_come
 from flownb.wire import keys
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED, FlowCounts, JobRecord
 from flownb.wire.store.queue_facts import PendingChildren
@@ -44,14 +45,11 @@ def at_its_bound(record: Mapping[str, str], counts: FlowCounts) -> list[Why]:
 
 def half_stored(record: Mapping[str, str], counts: FlowCounts, flow: str | None) -> Why:
     """Of a flow whose program died while it added it, or is still at it."""
-    if "cut" in record:
-        why = f"half stored: reading its rows raised {reason_words.plain(record['cut'])}"
-        return Why(Urgency.NEVER, "half", "", why, "run the same fan_out again: it goes on from there")
-    if "pieces" in record:
-        why = "half stored: its rows are still being read, or the program that reads them died"
-        return Why(
-            Urgency.WHOLE, "half", "", why, "if it died, run the same fan_out again: it goes on from there"
-        )
+    if why := rows_to_come(record):
+        again = "run the same fan_out again: it goes on from there"
+        if "cut" in record:
+            return Why(Urgency.NEVER, "half", "", why, again)
+        return Why(Urgency.WHOLE, "half", "", why, f"if it died, {again}")
     why = f"half stored, {counts.total:,} of {int(record['total']):,} jobs: "
     why += "the program that adds it died, or is still at it"
     fix = "if it died, run the same add again: it makes a whole one"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from flownb.errors import JobMissing
+from flownb.errors import JobMissing, printable
 from flownb.state import counting
 from flownb.state.catch_up import CatchUp
 from flownb.state.count_check import CountCheck
@@ -183,6 +183,15 @@ def state_of(record: Mapping[str, str], root: JobRecord | None) -> str:
     if "cause" in record:
         return "failing"
     return (root.state if root else None) or WAITING
+
+
+def rows_to_come(record: Mapping[str, str]) -> str:
+    """Say why a batch whose rows come piece by piece has not all of them; empty where it has."""
+    if "pieces" not in record or "stored" in record:
+        return ""
+    if "cut" in record:
+        return f"half stored: reading its rows raised {printable(record['cut'])}"
+    return "half stored: its rows are still being read, or the program that reads them died"
 
 
 def _with_roots_end(store: Store, root: str, record: dict[str, str], finished: str | None) -> dict[str, str]:

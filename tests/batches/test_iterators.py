@@ -187,6 +187,7 @@ def test_an_iterator_that_breaks_leaves_a_batch_that_nobody_takes_for_a_whole_on
         "waiting-children",
         f"half stored: {said}",
     ]
+    assert f"half stored: {said}" in attached.to_html()
     again = fn.fan_out(numbers(80), square, name="b", into=total)
     assert again.result(timeout=60) == sum(n * n for n in range(80))
     assert len([n for n in ran if n != "total"]) == 80
