@@ -18,6 +18,7 @@
      │   ├─ JobElsewhere
      │   ├─ JobExists
      │   ├─ JobShared
+     │   ├─ Overtaken
      │   └─ ParentJobCannotBeReplaced
      ├─ FlowFailed                      what `result()` raises
      ├─ FlowPaused                      what `results()` raises where a brake has paused the batch
@@ -246,6 +247,10 @@ class JobShared(TransitionError):
     """Somebody else uses the job."""
 
 
+class Overtaken(TransitionError):
+    """Somebody has stored rows of the batch's name since the caller looked which are there."""
+
+
 class ParentMissing(JobMissing):
     """The parent that a job was to be added under, or taken from, is not (or no longer) on the server."""
 
@@ -387,6 +392,7 @@ BY_CODE: dict[str, type[TransitionError]] = {
     "JOB_MISSING": JobMissing,
     "JOB_SHARED": JobShared,
     "KEY_DAMAGED": KeyDamaged,
+    "OVERTAKEN": Overtaken,
     "PARENT_CANNOT_BE_REPLACED": ParentJobCannotBeReplaced,
     "PARENT_MISSING": ParentMissing,
 }

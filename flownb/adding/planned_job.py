@@ -45,8 +45,9 @@ class Plan:
     #: of a batch: the rows that a parent's children stand for
     rows: dict[int, child_list.ChildRows] = field(default_factory=dict)
     notes: list[tuple[str, str, bytes]] = field(default_factory=list)  #: stored too: key, field, value
-    joins_account: bool = False  #: it adds to the account of its name's earlier batch
+    joins: bool = False  #: it adds to the account of its name's earlier batch
     paused: str | None = None  #: why the flow is paused from the start on
+    seen: tuple[str, int | None] | None = None  #: see `FlowRecord`
     grows: bool = False  #: the root is there already and runs: it gets children
 
     @property

@@ -39,14 +39,20 @@ def store_plan(
 
     Up to 1,000 jobs go in one call, all or nothing. More go in chunks behind sealed parents: none can run before
     its last child is stored. Storing the same plan again finishes what was begun. Raises `JobExists` where one of the
-    `fresh` first jobs is another flow's, of chunks where the root is.
+    `fresh` first jobs is another flow's, of chunks where the root is, and `Overtaken`, with nothing stored, where the
+    name's rows are not those that the plan has `seen`.
 
     Where the server refuses or does not answer, or the caller is interrupted, and a part may be stored,
     `when_cut_short` sees to that part; the error says what it returns.
     """
     fields = fields_of(plan, name, about)
     record = FlowRecord(
-        id=plan.flow, name=name, fields=fields, joins_account=plan.joins_account, paused=plan.paused
+        id=plan.flow,
+        name=name,
+        fields=fields,
+        joins=plan.joins,
+        paused=plan.paused,
+        seen=plan.seen,
     )
     calls: list[AddCall] = []
     try:
@@ -122,7 +128,7 @@ def _send_sealed(
         if failed.is_set():
             return []
         try:
-            about = record and replace(record, is_stored=is_last)
+            about = record and replace(record, is_stored=is_last, seen=record.seen if is_first else None)
             if is_last:
                 call.fields += at_last
             found = store.jobs.add(

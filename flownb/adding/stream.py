@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flownb.adding.add_call import AddCall
@@ -33,8 +34,12 @@ class Stream:
         self._groups: list[dict[str, Any]] = []  # their summary; one group, as all are alike
         self._declared_key = ""  # where both are stored
 
-    def send(self, plan: Plan, parents: int) -> None:
-        """Store a piece's jobs; the first time also the `parents`, which are the first of the plan."""
+    def send(self, plan: Plan, parents: int) -> set[str]:
+        """Store a piece's jobs, the first time also the `parents`, which are the first of the plan; return the ids that
+        were there.
+
+        Raises `Overtaken`, with nothing of the piece stored, where the name's rows are not those the plan has `seen`.
+        """
         above = plan.jobs[parents - 1]
         first = 0 if not self._pieces else parents
         fields = {"name": self.name, "root": plan.root.key, "total": "0", "pieces": "1", **self.about}
@@ -42,25 +47,30 @@ class Stream:
             id=self.flow,
             name=self.name,
             fields=fields,
-            joins_account=plan.joins_account,
+            joins=plan.joins,
             paused=plan.paused,
+            seen=plan.seen,
         )
-        further = self._declared(plan, parents - 1)
+        further, existing = self._declared(plan, parents - 1), set[str]()
+        pieces = len(further)
         for some in calls_of([job.size for job in plan.jobs[first:]]):
             call = AddCall(plan)
             call.add(range(some.start + first, some.stop + first))
             call.fields += further
-            self.store.jobs.add(call.bases, record=record, seal=self.seal, **call.arguments())
-            further = []
+            existing.update(
+                self.store.jobs.add(call.bases, record=record, seal=self.seal, **call.arguments())[1]
+            )
+            record, further = replace(record, seen=None), []
         self.parents = parents
         self.children += len(above.children)
+        self._pieces += pieces
+        return existing
 
     def _declared(self, plan: Plan, parent: int) -> list[FieldRow]:
         """The children of this piece, behind those of the pieces before."""
         self._declared_key = keys.own(plan.prefix, "children", plan.jobs[parent].key)
-        self._groups = self._groups or groups_of(plan, parent)
-        pieces = list(enumerate(pieces_of(plan, parent), self._pieces))
-        self._pieces += len(pieces)
+        self._groups = self._groups if self._pieces else groups_of(plan, parent)
+        pieces = enumerate(pieces_of(plan, parent), self._pieces)
         return [FieldRow(self._declared_key, str(number), piece) for number, piece in pieces]
 
     def note(self, about: Mapping[str, str], counts: Mapping[str, bytes]) -> None:

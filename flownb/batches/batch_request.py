@@ -88,7 +88,8 @@ class BatchRequest:
     name: str = ""
     #: spec of the newest batch of this name
     earlier: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    joins_account: bool = True  #: what earlier runs of the name have spent counts
+    newest: str | None = None  #: the flow that the name meant then
+    reuse: bool = True  #: rows of earlier runs of the name are kept, and what these have spent counts
     twin: Twin | None = None  #: why the name is not the one that the rows alone would give
     salts: tuple[
         str, ...
@@ -146,20 +147,27 @@ class BatchRequest:
         if name is None:
             ids = self._ids(rows.by_content, self.job.places, name="")
             name = f"{self.job.tasks[-1].name if self.job.steps else self.job.name}-{fingerprint(ids)[1:9]}"
-            before = dataclasses.replace(self, earlier=_spec_of_newest(self.store, name))
+            before = dataclasses.replace(self, earlier=_spec_of(self.store, self.store.flows.find(name)))
             if reuse and (edited := before.edited()):
                 twin = Twin(name, [change for one in edited for change in changes(one.before, one.now)])
                 name = f"{name}-{fingerprint([code or '' for code in self.job.codes.values()])[1:5]}"
         if not reuse and not self.job.steps:
             anew = {"salt": secrets.token_hex(8)}
-            return dataclasses.replace(self, name=name, earlier=anew, joins_account=False)
-        earlier = _spec_of_newest(self.store, name)
+            return dataclasses.replace(self, name=name, earlier=anew, reuse=False)
+        newest = self.store.flows.find(name)
+        earlier = _spec_of(self.store, newest)
         if not reuse:  # what was spent, and a pilot, are those of the runs before
             earlier = {what: said for what, said in earlier.items() if what not in ("account", "pilot")}
-        found = dataclasses.replace(self, name=name, earlier=earlier, joins_account=reuse, twin=twin)
+        found = dataclasses.replace(self, name=name, earlier=earlier, newest=newest, reuse=reuse, twin=twin)
         return (
             dataclasses.replace(found, salts=found.choose_salts(rerun=not reuse)) if self.job.steps else found
         )
+
+    def looked_up_again(self) -> BatchRequest:
+        """Return the request, now that somebody has stored rows of its name."""
+        newest = self.store.flows.find(self.name)
+        found = dataclasses.replace(self, earlier=_spec_of(self.store, newest), newest=newest)
+        return dataclasses.replace(found, salts=found.choose_salts(rerun=False)) if self.job.steps else found
 
     def choose_salts(self, *, rerun: bool) -> tuple[str, ...]:
         """Return the salts of the steps: those of the newest batch as far as its steps are the same ones.
@@ -276,9 +284,8 @@ def refuse_shared_queues(request: BatchRequest) -> None:
             )
 
 
-def _spec_of_newest(store: Store, name: str) -> dict[str, Any]:
-    """Return what the newest batch of this name says of its rows."""
-    flow = store.flows.find(name)
+def _spec_of(store: Store, flow: str | None) -> dict[str, Any]:
+    """Return what a batch says of its rows, and whose account it has; nothing of another flow, or of none."""
     record = store.flows.read(flow) if flow else {}
     return {**frames.spec_of(record), "account": record.get("account", flow)} if "spec" in record else {}
 

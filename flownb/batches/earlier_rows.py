@@ -23,7 +23,8 @@ class RowLocations:
     [('bull:q:m1', 1), None]
     """
 
-    def __init__(self, packed: Mapping[str, bytes]) -> None:
+    def __init__(self, packed: Mapping[str, bytes], noted: int | None = None) -> None:
+        self.noted = len(packed) if noted is None else noted  #: how many jobs, with those that are gone
         self._keys = list(packed)
         hashes = [hashes_of(zlib.decompress(ids).decode().split(",")) for ids in packed.values()]
         lengths = list(map(len, hashes))
@@ -57,7 +58,7 @@ def _numbers(length: int) -> npt.NDArray[np.int16]:
 
 def read_locations(store: Store, name: str) -> RowLocations:
     """Return where the rows of a batch's name are that its many-row jobs hold."""
-    return RowLocations(store.batch_rows.read_ids(name))
+    return RowLocations(*store.batch_rows.read_ids(name))
 
 
 class EarlierRows:

@@ -14,12 +14,12 @@ from typing import Any, Literal, Unpack, overload
 import pandas as pd
 
 from flownb import hooks
-from flownb.adding.send import store_plan
 from flownb.api.given_limits import limits_of, set_limits, settle
 from flownb.api.job import store_of
 from flownb.arguments import Rate, flag, one_of, read_rates
-from flownb.batches import announcements, braking, file_options, job_size, results
+from flownb.batches import announcements, file_options, job_size, results
 from flownb.batches.arrow_frames import GivenFrame, opened
+from flownb.batches.at_once import store_at_once
 from flownb.batches.batch import Batch
 from flownb.batches.batch_request import BatchRequest, read_stages, refuse_shared_queues
 from flownb.batches.brakes import Brakes
@@ -28,15 +28,13 @@ from flownb.batches.frame_kinds import PANDAS
 from flownb.batches.grouped_rows import ungrouped
 from flownb.batches.input_table import named_rows, names_of_key
 from flownb.batches.iterators import checked_pieces, pieces_of, store_as_they_come
-from flownb.batches.planned_jobs import PlannedJobs
 from flownb.batches.repeats import run_once
 from flownb.batches.row_files import pieces_of_files
 from flownb.batches.row_job import RowJob
-from flownb.batches.row_plan import NEW, RUNNING, RowPlan
+from flownb.batches.row_plan import RowPlan
 from flownb.batches.row_steps import refuse_many_rows, refuse_options
 from flownb.batches.row_weights import NO_WEIGHTS, RowWeights
 from flownb.batches.rows import Rows
-from flownb.batches.rows_on_their_way import refuse_rows_on_their_way
 from flownb.batches.stored_batch import Source
 from flownb.connection import Connection
 from flownb.errors import OptionError
@@ -47,7 +45,6 @@ from flownb.tasks.task_options import read_concurrency
 from flownb.tasks.weights import Weights
 from flownb.typed import RowOptions
 from flownb.wire import keys
-from flownb.wire.records import FAILED
 from flownb.wire.store import Store
 
 
@@ -249,8 +246,12 @@ def fan_out(
             file_options.go_on(request, flow)
         if streamed is not None:
             return Batch(streamed, connection=resolved)
-    with_ids = request.with_earlier_ids(request.with_ids(found), rows)
-    plan = RowPlan(request, run_once(with_ids) if unique else with_ids)
+
+    def planned(request: BatchRequest, found: Rows) -> RowPlan:
+        with_ids = request.with_earlier_ids(request.with_ids(found), rows)
+        return RowPlan(request, run_once(with_ids) if unique else with_ids)
+
+    plan = planned(request, found)
 
     def source() -> Source:
         return Source(_frame_of(rows, found, request.key), given.kind, given.native)
@@ -258,7 +259,9 @@ def fan_out(
     if dry_run:
         return would_run(plan, source())
     _begin(request, limit, resolved)
-    flow = _store(plan)
+    while (stored := store_at_once(plan)) is None:  # another kernel has stored rows of the name since
+        plan = planned(request.looked_up_again(), request.read_rows(rows))
+    flow = stored
     if limit.concurrency_is_given:
         request.store.flows.bound(flow, limit.concurrency)
         hooks.kernel_workers.widen(resolved, flow, [request.job.queue], limit.concurrency)
@@ -281,37 +284,6 @@ def _begin(request: BatchRequest, limit: _QueueLimit, connection: Connection) ->
         set_limits(request.store, request.base, limit.rates)
     for queue in request.job.queues if request.job.is_ours and not limit.rates else ():
         settle(request.store, queue, registry.rates(queue))
-
-
-def _store(plan: RowPlan) -> str:
-    """Store what is not there yet; return the flow's id."""
-    there = plan.choose_ids()
-    request = plan.request
-    if there == NEW:
-        refuse_rows_on_their_way(plan)
-        jobs = PlannedJobs(plan)
-        announcements.announce_repeats(plan)
-        hooks.kernel_workers.keep_tasks(request.connection, request.name, plan.flow, request.tasks)
-        store_plan(request.store, jobs.plan, request.name, jobs.record())
-        announcements.announce_kept(
-            plan, len(plan.earlier), len(plan.rows), failed=plan.earlier.count(FAILED), again=plan.renewed
-        )
-        announcements.announce_steps(plan)
-        if len(plan.earlier) < len(plan.rows) or plan.renewed:
-            announcements.announce_behind(plan)
-        return plan.flow
-    request.store.flows.set_name(request.name, plan.flow)
-    if there == RUNNING:
-        if not hooks.kernel_workers.has_kept_tasks(request.connection, plan.flow):
-            hooks.kernel_workers.take_over_batch(request.connection, request.name, plan.flow)
-        announcements.announce_joined(plan)
-        file_options.give_later(request, plan.flow)
-        braking.join(request, plan.flow)
-    else:
-        total = len(plan.rows)
-        announcements.announce_kept(plan, total, total, failed=plan.earlier.count(FAILED))
-    announcements.announce_edited_stages(plan, there)
-    return plan.flow
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -24,7 +25,7 @@ from flownb.batches.row_counts import RowCounts
 from flownb.batches.row_plan import RowPlan
 from flownb.batches.rows import Rows
 from flownb.batches.rows_on_their_way import await_rows_on_their_way
-from flownb.errors import FlowError, ServerError, one_line
+from flownb.errors import FlowError, Overtaken, ServerError, one_line
 from flownb.wire import keys, many_rows
 from flownb.wire.records import COMPLETED, FAILED
 
@@ -97,20 +98,41 @@ class _StoredSoFar:
         self._note_labels(found)
         if not self.rows:
             warn_of_secrets(found)
+        self._columns |= dict.fromkeys(found.columns)
+        while not self._store(found, _expected(rows)):
+            self._look_up_again()
+
+    def _store(self, found: Rows, expected: int) -> bool:
+        """Store the next rows, as far as they are not there; False where another kernel has stored some meanwhile."""
+        request = self.request
+        found = replace(found, texts=list(found.texts))  # which the jobs take
         row_plan = RowPlan(
-            request, found, flow=self.flow, start=self.rows, expected=_expected(rows), many=self._many
+            request, found, flow=self.flow, start=self.rows, expected=expected, many=self._many
         )
         if self._is_known:
             while row_plan.earlier.renew_failed():
                 pass
             self._is_wait_said = await_rows_on_their_way(row_plan, is_said=self._is_wait_said)
-        self._columns |= dict.fromkeys(found.columns)
         jobs = PlannedJobs(row_plan)
+        before = self.stream, self._last
         self._last = row_plan
         self.stream = self.stream or Stream(request.store, self.flow, request.name, jobs.record())
-        self.stream.send(jobs.plan, jobs.parents)
+        try:
+            existing = self.stream.send(jobs.plan, jobs.parents)
+        except Overtaken:
+            self.stream, self._last = before
+            return False
+        self._many.noted += len(set(jobs.many_row_jobs) - existing)
         self._note(row_plan, len(found))
         self.stream.note({"spec": json.dumps(self._spec(jobs))}, self._counts(row_plan))
+        return True
+
+    def _look_up_again(self) -> None:
+        """Find out which rows are there by now, for the next ones."""
+        store, name = self.request.store, self.request.name
+        self.request = replace(self.request, newest=store.flows.find(name))
+        self._is_known = True
+        self._many = read_locations(store, name)
 
     def _note(self, row_plan: RowPlan, rows: int) -> None:
         """Remember what a piece has brought that is stored by now."""

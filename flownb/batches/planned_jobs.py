@@ -39,6 +39,7 @@ class PlannedJobs:
         self._steps_done = row_plan.steps_done
         # Rows in jobs of several queues are one node of a picture.
         self._stage = (self._base, self._job.name) if len(self._job.queues) > 1 else None
+        self.many_row_jobs: list[str] = []  #: ids of those that hold many rows and are not there yet
         self._kept: dict[str, int] = {}  # jobs that are there already, by key: where each stands in the plan
         self._sent: set[str] = set()  # large inputs that are stored with a job of the plan
         self._placed: dict[int, tuple[int, int | None]] = {}  # where runs of several groups are in the plan
@@ -48,8 +49,9 @@ class PlannedJobs:
             row_plan.flow,
             self._prefix,
             [],
-            joins_account=row_plan.request.joins_account,
+            joins=row_plan.request.reuse,
             paused=row_plan.paused,
+            seen=row_plan.seen,
         )
         groups = self._rows.groups
         folder = row_plan.request.folder_of_rows
@@ -265,6 +267,7 @@ class PlannedJobs:
             ((rows_of_name, keys.job_in(base, id), held),),
             shown_as=self._stage,
         )
+        self.many_row_jobs.append(id)
         self._add_what_texts_refer_to(made, positions)
         self._first_rows[positions[0]] = made.key
         if step is not None:

@@ -39,6 +39,7 @@ class RowPlan:
         self.rows = rows
         self.ids = list(rows.ids)  #: those of failed rows change as they get new jobs
         self.flow = flow  #: its id, if `choose_ids` does not find one
+        self._is_piece = expected > 0
         self.start = start  #: the position of the first row
         self.removed = 0  #: how many rows were there, and have lost their jobs
         self.pilot = self._pilot()  #: how many rows run before the batch waits for a word
@@ -64,6 +65,15 @@ class RowPlan:
             or bool(self.earlier.many or job.steps or self.steps_done)
             or job.batch_size is not None
         )
+
+    @property
+    def seen(self) -> tuple[str, int | None] | None:
+        """What the name meant when these rows were looked up, and how many of its jobs of many rows were known."""
+        many = self.earlier.many
+        # Of rows that come piece by piece the first ones have said whether jobs hold several: others keep to that.
+        if not self.request.reuse or (self._is_piece and not self.shares_jobs):
+            return None
+        return self.request.newest or "", None if many is None else many.noted
 
     @property
     def renewed(self) -> int:

@@ -82,8 +82,11 @@ class FlowRecord:
     name: str | None = None  #: this name means the flow from now on
     fields: Mapping[str, str] | None = None  #: None: the record is there already
     is_stored: bool = False  #: these are the last jobs of the flow
-    joins_account: bool = False  #: it has the account of the batch that its name has meant, not its own
+    joins: bool = False  #: it has the account of the batch that its name has meant, not its own
     paused: str | None = None  #: why the flow is paused from the start on
+    #: what its name meant when the caller looked which rows are there (nothing: no flow yet), and how many jobs of many
+    #: rows it had, if that was asked; None: whatever is there, it does not matter
+    seen: tuple[str, int | None] | None = None
 
     def packed(self) -> dict[str, Any]:
         """Return the record as the script reads it; hashes are written from lists there."""
@@ -96,6 +99,7 @@ class FlowRecord:
             "name": self.name,
             "fields": fields,
             "is_stored": self.is_stored,
-            "joins_account": self.joins_account,
+            "joins": self.joins,
             "paused": self.paused,
+            "seen": self.seen,
         }

@@ -88,6 +88,15 @@ def test_a_name_has_one_pilot_also_with_other_rows_until_it_is_rerun(ask, runs):
     assert rerun.progress().paused == "a pilot of 4 rows"
 
 
+def test_runs_that_begin_a_name_together_have_one_pilot(ask, runs, before_storing):
+    before_storing(lambda: fn.fan_out(ROWS[:60], ask, name="nov", pilot=4))
+
+    batch = fn.fan_out(ROWS, ask, name="nov", pilot=4).wait(timeout=60)
+    assert batch.progress().paused is None
+    assert len(batch.results()) == 100
+    assert set(runs.values()) == {1}
+
+
 def test_resume_runs_the_rest_once(ask, runs):
     batch = fn.fan_out(ROWS, ask, pilot=10).wait(timeout=30)
 

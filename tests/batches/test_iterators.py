@@ -138,6 +138,37 @@ def test_the_same_iterator_again_runs_new_rows_alone(square, ran, capsys):
     assert batch.progress().completed == 1004
 
 
+def test_rows_that_another_kernel_has_stored_while_this_one_reads_run_once(square, ran, connection):
+    others = []
+
+    def numbers():
+        for n in range(1400):
+            if n in (200, 700):  # in the first piece, and in the next one
+                others.append(fn.fan_out(iter(range(n - 100, n + 300)), square, name="b"))
+            yield n
+
+    batch = fn.fan_out(numbers(), square, name="b")
+    assert batch.results(timeout=60)["square"].tolist() == [n * n for n in range(1400)]
+    for other, start in zip(others, (100, 600), strict=True):
+        assert other.results(timeout=60)["square"].tolist() == [n * n for n in range(start, start + 400)]
+    assert sorted(ran) == list(range(1400))
+    assert batch.progress().total == batch.progress().completed == 1401
+    assert fn.doctor().empty
+
+
+@pytest.mark.parametrize(("come", "others_come"), [(iter, iter), (iter, list), (list, iter), (list, list)])
+def test_rows_that_another_kernel_stores_at_the_same_moment_run_once(
+    square, ran, before_storing, come, others_come
+):
+    others = []
+    before_storing(lambda: others.append(fn.fan_out(others_come(range(100, 300)), square, name="b")))
+
+    batch = fn.fan_out(come(range(200)), square, name="b")
+    assert batch.results(timeout=60)["square"].tolist() == [n * n for n in range(200)]
+    assert others[0].results(timeout=60)["square"].tolist() == [n * n for n in range(100, 300)]
+    assert sorted(ran) == list(range(300))
+
+
 @pytest.mark.parametrize("size", [1, 50])
 def test_an_iterator_that_breaks_leaves_the_rows_before_it(square, ran, size):
     def numbers(breaks):

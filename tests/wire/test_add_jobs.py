@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from flownb import errors
+from flownb.wire.job_rows import FieldRow, FlowRecord
 from tests.support.script_bench import START, Bench, base, key, link, node, parent
 
 
@@ -236,6 +238,28 @@ def test_a_job_that_is_to_be_new_and_is_not_refuses_the_whole_call(bench: Bench)
             bench.add(parent("p", queue="up"), node(there, key("p", "up")), fresh=2)
 
     assert bench.dump() == before
+
+
+def test_rows_are_refused_whose_name_has_others_since_the_caller_looked_and_stored_once_it_has_seen_these(
+    bench: Bench,
+):
+    def add(flow: str, *seen: Any) -> None:
+        record = FlowRecord(id=flow, name="n", fields={"name": "n"}, seen=seen)
+        field = FieldRow("bull:flownb:rows:n", key(f"{flow}-m"), b"packed")
+        bench.add(node(f"{flow}-m"), flow=flow, record=record, fields=[field])
+
+    add("f", "", None)
+    before = bench.dump()
+    for seen in [("", None), ("", 1), ("f", 0), ("g", 1)]:
+        with pytest.raises(errors.Overtaken):
+            add("h", *seen)
+    assert bench.dump() == before
+
+    add("h", "f", 1)
+    before = bench.contents()
+    add("h", "f", 1)  # the same again: all is there, whatever was seen
+
+    assert bench.contents() == before
 
 
 def test_a_call_for_new_jobs_sent_twice_does_not_refuse_its_own(bench: Bench):

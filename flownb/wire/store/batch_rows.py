@@ -15,16 +15,18 @@ class BatchRows:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def read_ids(self, name: str) -> dict[str, bytes]:
-        """Return which rows the many-row jobs of a batch's name hold: packed ids, by the key of a job that is there."""
+    def read_ids(self, name: str) -> tuple[dict[str, bytes], int]:
+        """Return which rows the many-row jobs of a batch's name hold: packed ids, by the key of a job that is there.
+
+        And how many of its jobs are noted, with those that are gone.
+        """
         with self._server.pipeline() as pipe:
             found: Any = self._server.client.hgetall(self._server.key("rows", name))
             for key in found:
                 pipe.exists(key)
             stored = pipe.execute()
-        return {
-            codec.text(key): ids for (key, ids), exists in zip(found.items(), stored, strict=True) if exists
-        }
+        there = (pair for pair, exists in zip(found.items(), stored, strict=True) if exists)
+        return {codec.text(key): ids for key, ids in there}, len(found)
 
     def read_seconds(self, queue: str, name: str) -> float | None:
         """Return how many seconds a row took when such jobs were last run, None if that is not known."""

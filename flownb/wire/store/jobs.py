@@ -61,7 +61,8 @@ class Jobs:
     ) -> tuple[int, list[str]]:
         """Store jobs; return how many are new, and the ids that were there. See ``lua/transitions/add_jobs.lua``.
 
-        Raises `JobExists` where one of the `fresh` first jobs is another flow's.
+        Raises `JobExists` where one of the `fresh` first jobs is another flow's, `Overtaken` where the name of the
+        record means something else than the caller has seen.
         """
         check_size(jobs, MOST_JOBS_A_CALL)
         reply = self._server.call(

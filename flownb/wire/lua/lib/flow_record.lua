@@ -1,5 +1,5 @@
 -- flow_record: stores and ends a flow's record; its fields are the producer's (`adding/send.py`).
--- @touches flownb:flow flownb:flows flownb:names flownb:tidy flownb:spent flownb:paused flownb:counts
+-- @touches flownb:flow flownb:flows flownb:names flownb:rows flownb:tidy flownb:spent flownb:paused flownb:counts
 -- @use     types queue counts
 
 local MOST_OF_A_NAME = 1000 -- flows among which one is sought
@@ -11,10 +11,21 @@ local function give_name(home, name, id)
   redis.call('HSET', home .. ':names', name, id)
 end
 
+-- Has somebody stored rows of the flow's name since its caller looked? `seen` is which flow the name meant then, and in how
+-- many jobs of many rows were rows of it, if the caller has looked at these.
+local function was_overtaken(q, flow_record)
+  local seen = flow_record.seen
+  if not seen then return false end
+  local home = flow_key('flow', q, flow_record.id):match('^(.*):flow:[^:]*$')
+  local newest = field_of(home .. ':names', flow_record.name)
+  if newest ~= flow_record.id and (newest or '') ~= seen[1] then return true end
+  return seen[2] and (attempt('HLEN', home .. ':rows:' .. flow_record.name) or seen[2]) ~= seen[2]
+end
+
 -- Whose account a later run of a batch's name has: that of the batch which the name means until now. Decided here, as of
 -- two kernels that begin a name together each takes its own run for the first.
 local function account_of_name(home, flow_record)
-  local former = flow_record.joins_account and field_of(home .. ':names', flow_record.name)
+  local former = flow_record.joins and field_of(home .. ':names', flow_record.name)
   local record = former and former ~= flow_record.id and home .. ':flow:' .. former
   if not record or attempt('HEXISTS', record, 'spec') ~= 1 then return end
   local account = field_of(record, 'account') or former

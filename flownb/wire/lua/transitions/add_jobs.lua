@@ -3,19 +3,20 @@
 -- the job gains the parent it is added under, and that parent its value if the job has one; so do the jobs to which it
 -- has delegated rows. Sent twice, a call adds nothing twice. While `seal` stands among a parent's dependencies, the
 -- parent waits for later calls.
+-- Refused where new jobs would run rows that somebody has stored meanwhile: who asks looks again, and keeps those.
 -- None of the `fresh` first jobs may be another flow's. With `bullmq` all is as BullMQ's own add does it: no job is
 -- shared, and `id` counts what was asked for. `own_run` is a run of a job that adds children to itself: it must still be
 -- the job's run, and without a flow the job becomes a root.
 -- @keys    queues
 -- @args    now jobs opts parents record seal unseal fields bullmq fresh own_run
 -- @returns added existing
--- @errors  KEY_DAMAGED JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED FLOW_CANCELLED
+-- @errors  KEY_DAMAGED OVERTAKEN JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED FLOW_CANCELLED
 -- @use     types queue counts flow_record release notify parents add_parent add_checks child_jobs own_run marks new_job
 -- @row     job_row queue id name data opts parents details
 -- @row     job_details delay priority lifo has_children bind flow_prefix keep weights
 -- @row     parent_row key link policy is_outside
 -- @row     field_row key field value
--- @map     flow_record id name fields is_stored joins_account paused
+-- @map     flow_record id name fields is_stored joins paused seen
 
 local flow_record = args.record
 local flow = flow_record and flow_record.id
@@ -46,7 +47,9 @@ for i, packed in ipairs(args.jobs) do
 end
 damaged = damaged_parent(old_parents, new_parents, hashes)
 if damaged then return refuse('KEY_DAMAGED', damaged) end
-none_exists = none_exists and redis.call('EXISTS', unpack(job_keys)) == 0
+local there = redis.call('EXISTS', unpack(job_keys))
+none_exists = none_exists and there == 0
+if flow_record and there < #rows and was_overtaken(queues[1], flow_record) then return refuse('OVERTAKEN', flow) end
 
 if not none_exists then
   for i, row in ipairs(rows) do
