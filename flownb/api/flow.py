@@ -289,7 +289,8 @@ class Flow(Generic[Value]):
         """Wait until the flow has ended, well or badly, and return it.
 
         After 10 s in which nothing runs it prints once what may mend (no worker serves a queue, it is paused),
-        and raises `FlowStuck` for what cannot (a job was removed by hand, or its data are missing).
+        and raises `FlowStuck` for what cannot (a job was removed by hand, or its data are missing); after 2 s in a job
+        where all slots that could run the flow's jobs hold jobs that wait so themselves.
         `timeout` is a duration (seconds, timedelta or "30s"); past it, TimeoutError says how far the flow is; until
         then the wait goes on while the server is away. Interrupting it leaves the flow running. A flow that is removed
         after its end stays for ten seconds; a handle that waited for it keeps the result. ``progress=True`` draws a

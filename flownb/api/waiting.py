@@ -12,6 +12,7 @@ from flownb.api.awaiting import end_if_given_up
 from flownb.api.batch_ends import batch_ends
 from flownb.api.job import Job
 from flownb.api.job_end import LONGEST_PAUSE_SECONDS, pause_after
+from flownb.api.waits_in_slots import waits_in_slots
 from flownb.arguments import seconds
 from flownb.connection import patience
 from flownb.diagnosis.explain import explain
@@ -39,6 +40,10 @@ def polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], *, handle: obj
     Raises FlowStuck for a flow that cannot end, and TimeoutError, which shows `handle`, once `timeout` is over and
     the flow was asked after it.
     """
+    return waits_in_slots.noted(stored, _polls(stored, timeout, ask, handle))
+
+
+def _polls(stored: StoredFlow, timeout: Any, ask: Callable[[], T], handle: object) -> Iterator[T]:
     limit = None if timeout is None else seconds(timeout, "timeout")
     started, is_explained, explain_at = time.monotonic(), False, SILENCE_SECONDS
     deadline = None if limit is None else started + limit

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from flownb.api.spending import Account
+from flownb.api.waits_in_slots import running
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from flownb.worker.captured_output import log_of
@@ -42,10 +43,12 @@ class InLoop(Runner):
         this = RunOfJob(held.taken, self._store)
         self._log, self._account = log_of(held.taken, work), this
         # What a job sets in its context no other job sees, also not one that begins as this one ends.
+        context = self._context.copy()
+        context.run(running.set, held)
         self._task = self._loop.create_task(
             self._run(held, work, this, end),
             name=f"task {held.taken.record.name}",
-            context=self._context.copy(),
+            context=context,
         )
 
     async def _run(

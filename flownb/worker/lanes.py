@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from flownb.api.waits_in_slots import lanes
 from flownb.wire import keys
 from flownb.worker.blocker import Blocker
 from flownb.worker.coroutines import Coroutines
@@ -30,6 +31,7 @@ class Lane:
         self._coroutines = Coroutines(worker, width)
         self.blocker = Blocker(worker.name, worker.connection, lambda: wake(self))
         self.blocker.start()
+        lanes.add(self)
 
     @property
     def width(self) -> int:
@@ -79,6 +81,7 @@ class Lane:
         (self._coroutines if held.in_loop else self._threads).abandon(held)
 
     def close(self) -> None:
+        lanes.discard(self)
         self.blocker.close()
         self._threads.close()
         self._coroutines.close()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from flownb.api.waits_in_slots import connections
 from flownb.connection import Connection
 from flownb.wire import keys
 from flownb.worker.middleware import Middleware
@@ -28,6 +29,7 @@ class Presence(Middleware):
     def __init__(self) -> None:
         # By queue, with the time of the last sign; the pump's thread writes, and `on_stop` after its end.
         self._clients: dict[str, tuple[Redis, float]] = {}
+        self._ids: dict[str, str] = {}  # of these connections, by queue; the same
 
     def on_start(self, settings: WorkerSettings) -> None:
         self._connection = settings.connection
@@ -63,9 +65,12 @@ class Presence(Middleware):
         client = Redis(connection_pool=pool, single_connection_client=True)
         self._clients[base] = client, time.monotonic()
         client.client_setname(keys.worker_sign(base))
+        self._ids[base] = id = str(client.client_id())
+        connections.add(id)
 
     def _close(self, base: str) -> None:
         client, _ = self._clients.pop(base, (None, 0.0))
+        connections.discard(self._ids.pop(base, ""))
         if client is not None:
             client.close()
             client.connection_pool.disconnect()

@@ -107,6 +107,16 @@ class QueueSettings:
                 found.append({**client, "name": keys.queue_of_base(base), "rawname": rawname})
         return found
 
+    def read_connections(self, base: str) -> frozenset[str]:
+        """Return the ids of connections of workers that serve the queue, of all programs; none if we may not know."""
+        signs = keys.worker_sign(base), base  # BullMQ's package for Python has the queue's key as it is
+        try:
+            clients = self._server.read_clients()
+        except ServerRefused:
+            return frozenset()
+        names = ((client["id"], str(client.get("name", ""))) for client in clients)
+        return frozenset(id for id, name in names if name.partition(":w:")[0] in signs)
+
     def remove_deduplication_key(self, base: str, id: str) -> bool:
         with server_errors():
             return bool(self._server.client.delete(keys.job_in(keys.part(base, "de"), id)))
