@@ -80,11 +80,13 @@ def _runs_before(request: BatchRequest, other: str) -> bool:
 
 def announce_joined(plan: RowPlan) -> None:
     """Say how far the batch is that runs already."""
-    states = plan.request.store.flows.read_counts(plan.flow).by_stage.get(plan.request.job.queue, {})
+    counts = plan.request.store.flows.read_counts(plan.flow)
+    states = counts.by_stage.get(plan.request.job.queue, {})
     done, failed = states.get(COMPLETED, 0), states.get(FAILED, 0)
     but = f", {failed:,} have failed: batch.retry() runs them, or this call again once the others are done"
+    goes_on = "" if counts.paused else " goes on"
     print(
-        f"batch {plan.request.name!r} goes on: {done:,} of {len(plan.rows):,} rows are done already"
+        f"batch {plan.request.name!r}{goes_on}: {done:,} of {len(plan.rows):,} rows are done already"
         f"{but if failed else ''}"
     )
     announce_edited(plan, done)

@@ -13,7 +13,7 @@ from flownb.batches.row_steps import begun_in, brake_fields
 from flownb.batches.stored_batch import StoredBatch
 from flownb.errors import FlowError, FlowPaused, FlowStuck, printable
 from flownb.wire import keys
-from flownb.wire.amounts import in_units
+from flownb.wire.amounts import Amounts, in_units
 from flownb.wire.pauses import BUDGET, MAX_FAILURES, PILOT, Pause, amounts_in_words, in_words, of_budget
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED
 from flownb.wire.store.flows import UsedUp
@@ -61,8 +61,7 @@ def raise_if_cut_short(stored: StoredBatch) -> None:
 def flow_paused(stored: StoredBatch, pause: Pause) -> FlowPaused:
     """Return the error that says why, what was spent, and which call goes on."""
     spent = stored.spent()
-    if pause.brake == BUDGET:  # the rows that ran on have spent more
-        pause = replace(pause, spent=spent.get(pause.unit, pause.spent))
+    pause = _as_of_now(pause, spent)
     reason = f"{pause.words} has ended" if pause.brake == PILOT else pause.words
     has_spent = f"; spent: {amounts_in_words(spent)}" if spent and pause.brake != BUDGET else ""
     call = _call_that_goes_on(pause)
@@ -73,6 +72,11 @@ def flow_paused(stored: StoredBatch, pause: Pause) -> FlowPaused:
         amounts=in_units(spent),
         call=call,
     )
+
+
+def _as_of_now(pause: Pause, spent: Amounts) -> Pause:
+    """The rows that ran on have spent more."""
+    return replace(pause, spent=spent.get(pause.unit, pause.spent)) if pause.brake == BUDGET else pause
 
 
 def _call_that_goes_on(pause: Pause) -> str:
@@ -141,15 +145,18 @@ def _bases(stored: StoredBatch) -> list[str]:
 def join(request: BatchRequest, flow: str) -> None:
     """A call for a batch that is there: without `pilot` it goes on after one, and other brakes hold from now on."""
     stored = StoredBatch.own_batch(request.store, flow)
-    brakes, pause = request.brakes, request.store.flows.read_counts(flow).pause
-    held_by = pause.brake if pause else None
+    brakes, counts = request.brakes, request.store.flows.read_counts(flow)
+    pause, held_by = counts.pause, counts.pause.brake if counts.pause else None
     is_changed = not brakes.fields().items() <= request.store.flows.read_brakes(flow).items()
     goes_on = _goes_on(held_by, brakes, is_changed=is_changed)
-    if not goes_on and not is_changed:
-        return
-    used_up = _set(stored, _bases(stored), brakes, lift=goes_on)
+    used_up = None
+    if goes_on or is_changed:
+        used_up = _set(stored, _bases(stored), brakes, lift=goes_on)
     if used_up is not None:
-        print(f"batch {stored.name!r} stays paused: {_used_up(used_up)}")
+        unit, spent, budget = used_up
+        _tell_stays_paused(stored, Pause(brake=BUDGET, unit=unit, spent=spent, budget=budget))
+    elif counts.paused and not goes_on:
+        _tell_stays_paused(stored, pause, counts.paused_why)
     elif goes_on and pause is not None:
         print(
             f"batch {stored.name!r} goes on after {pause.words}"
@@ -167,8 +174,11 @@ def _goes_on(held_by: str | None, brakes: Brakes, *, is_changed: bool) -> bool:
     return held_by == MAX_FAILURES and is_changed and (brakes.most or brakes.percent) is not None
 
 
-def _used_up(found: UsedUp) -> str:
-    return Pause(brake=BUDGET, unit=found.unit, spent=found.spent, budget=found.budget).words
+def _tell_stays_paused(stored: StoredBatch, pause: Pause | None, why: str = "") -> None:
+    """Say what holds a batch that was asked for again, and which call goes on."""
+    pause = pause and _as_of_now(pause, stored.spent())
+    words, call = (pause.words, _call_that_goes_on(pause)) if pause else (why or "by hand", "batch.resume()")
+    print(f"batch {stored.name!r} stays paused: {words}; {call} goes on")
 
 
 def used_up_before(request: BatchRequest) -> str | None:

@@ -34,6 +34,7 @@ def pieces_of_files(rows: Any) -> Iterator[pd.DataFrame] | None:
         return _of_csv(_files(path))
     if _PARQUET.search(path):
         return _of_parquet(_files(path))
+    _refuse_folder(path)
     if isinstance(rows, str):
         return None
     raise FlowError(f"rows: {path} is no .csv or .parquet; read it, and give the DataFrame")
@@ -46,6 +47,7 @@ def _files(path: str) -> list[str]:
         )
     if os.path.isfile(path):
         return [path]
+    _refuse_folder(path)
     try:
         found = sorted(filter(os.path.isfile, glob.glob(path, recursive=True)))
     except ValueError:  # a null character
@@ -53,6 +55,23 @@ def _files(path: str) -> list[str]:
     if not found:
         raise FlowError(f"rows: there is no file {path} in {os.getcwd()}")
     return found
+
+
+def _refuse_folder(path: str) -> None:
+    """Raise `FlowError` for a folder, and say how the files in it are named together."""
+    if not _is_folder(path):
+        return
+    patterns = [f"{path.rstrip('/')}/{name}" for name in ("*.parquet", "**/*.parquet", "*.csv", "**/*.csv")]
+    found = [pattern for pattern in patterns if next(glob.iglob(pattern, recursive=True), None)]
+    how = f"name the files in it: {found[0]!r}" if found else "and no .parquet or .csv file is in it"
+    raise FlowError(f"rows: {path} is a folder; {how}")
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return os.path.isdir(path)
+    except ValueError:  # a null character
+        return False
 
 
 def _of_parquet(files: list[str]) -> Iterator[pd.DataFrame]:

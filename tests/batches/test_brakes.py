@@ -276,6 +276,33 @@ def test_the_same_call_with_a_larger_budget_goes_on(ask, runs, capsys):
     assert "batch 'nov' goes on" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("budget", [{"usd": 5}, None])
+def test_a_call_that_changes_no_budget_says_what_holds_the_batch_and_how_it_goes_on(ask, capsys, budget):
+    with fn.workers(1):
+        fn.fan_out(ROWS, ask, name="nov", budget={"usd": 5}).wait(timeout=30)
+        capsys.readouterr()
+        again = fn.fan_out(ROWS, ask, name="nov", budget=budget).wait(timeout=30)
+        assert again.progress().spent == {"usd": 5}
+        assert capsys.readouterr().out.splitlines() == [
+            "batch 'nov': 10 of 100 rows are done already",
+            "batch 'nov' stays paused: its budget is used up: 5 of 5 usd; batch.resume(budget={\"usd\": 10}) goes on",
+        ]
+        fn.fan_out(ROWS, ask, name="nov", budget={"usd": 4})
+        assert capsys.readouterr().out.splitlines()[-1] == (
+            "batch 'nov' stays paused: its budget is used up: 5 of 4 usd; batch.resume(budget={\"usd\": 10}) goes on"
+        )
+
+
+def test_a_call_for_a_batch_that_is_paused_by_hand_says_so(ask, capsys):
+    with fn.workers(1):
+        fn.fan_out(ROWS, ask, name="nov", pilot=4).wait(timeout=30).pause()
+        capsys.readouterr()
+        fn.fan_out(ROWS, ask, name="nov")
+        assert capsys.readouterr().out.splitlines()[-1] == (
+            "batch 'nov' stays paused: by hand; batch.resume() goes on"
+        )
+
+
 def test_one_of_two_budgets_is_enough_and_units_that_are_not_named_keep_theirs(runs):
     @fn.task
     def ask(n):

@@ -136,6 +136,25 @@ def test_a_path_that_names_no_rows_is_refused(double, rows, message):
         fn.fan_out(rows, double)
 
 
+def test_a_folder_is_refused_with_the_pattern_of_its_files(tmp_path, double):
+    folder = tmp_path / "pq"
+    (folder / "deep").mkdir(parents=True)
+    for given in (str(folder), folder, f"{folder}/"):
+        with pytest.raises(
+            FlowError, match=r"rows: .*/pq/? is a folder; and no \.parquet or \.csv file is in it"
+        ):
+            fn.fan_out(given, double)
+    for file, pattern in (("deep/a.csv", "**/*.csv"), ("b.csv", "*.csv"), ("c.parquet", "*.parquet")):
+        (folder / file).write_text("n\n1\n")
+        with pytest.raises(FlowError) as refused:
+            fn.fan_out(str(folder), double)
+        assert str(refused.value) == f"rows: {folder} is a folder; name the files in it: '{folder}/{pattern}'"
+    spark = tmp_path / "rows.parquet"
+    spark.mkdir()
+    with pytest.raises(FlowError, match=r"rows\.parquet is a folder"):
+        fn.fan_out(str(spark), double)
+
+
 def test_a_file_without_rows_is_an_empty_batch(write, double):
     assert len(fn.fan_out(write("rows.csv", "id,n\n"), double, name="c").results(timeout=60)) == 0
     assert len(fn.fan_out(write("rows.parquet", PARQUET.clear()), double, name="p").results(timeout=60)) == 0
