@@ -51,9 +51,10 @@ def raise_if_cut_short(stored: StoredBatch) -> None:
     states = stored.row_states()
     if not states.keys() <= {COMPLETED, FAILED}:
         return
+    rows = sum(states.values())
     raise FlowStuck(
         f"batch {stored.name!r} cannot end: reading its rows raised {printable(stored.cut)}, and it has only the "
-        f"{sum(states.values()):,} rows before; the same fan_out again goes on from there, "
+        f"{rows:,} row{'' if rows == 1 else 's'} before; the same fan_out again goes on from there, "
         "results(partial=True) gives what is there"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -185,7 +186,7 @@ class _StoredSoFar:
             f"batch {self.request.name!r} has the {self.rows:,} rows before; the same call again goes on from there"
         )
         with suppress(ServerError):  # a server that is lost: then it looks as if this program had died
-            self.stream.cut_short(one_line(f"{type(error).__name__}: {error}"))
+            self.stream.cut_short(one_line(traceback.format_exception_only(error)[0].strip()))
 
     def close(self) -> None:
         """Say that these were all rows."""

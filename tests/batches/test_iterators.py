@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import tracemalloc
 
@@ -224,6 +225,27 @@ def test_an_iterator_that_breaks_leaves_a_batch_that_nobody_takes_for_a_whole_on
     assert len([n for n in ran if n != "total"]) == 80
     assert fn.attach("b").explain().empty
     assert fn.doctor().empty
+
+
+class Odd(Exception):
+    def __str__(self):
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [(KeyboardInterrupt(), "KeyboardInterrupt"), (Odd(), "Odd: <exception str() failed>")]
+)
+def test_what_an_iterator_raises_is_told_whatever_it_is(square, error, words):
+    def numbers():
+        yield from range(500)  # are stored at once
+        raise error
+
+    with pytest.raises(type(error)):
+        fn.fan_out(numbers(), square, name="b")
+    with pytest.raises(
+        fn.FlowStuck, match=f"raised [a-z_.]*{re.escape(words)}, and it has only the 500 rows"
+    ):
+        fn.attach("b").wait(timeout=60)
 
 
 def test_a_bad_item_says_which_one_it_is(square):
