@@ -88,7 +88,7 @@ class Batch(BrakedFlow):
         `failed` says what becomes of rows that failed or did not run: they are ``"missing"``, ``"drop"`` leaves them
         out, ``"raise"`` raises `FlowFailed`. Warns of rows whose jobs were removed, and their values with them.
         Raises TimeoutError past `timeout`, `FlowPaused` where a brake has paused the batch, and `FlowStuck` where it
-        cannot end, as where reading its rows has raised; ``partial=True`` gives what is there then (`table` does not wait).
+        cannot end, as when reading its rows has raised; then ``partial=True`` gives what is there; `table` never waits.
 
         Of a task that yields there is a line an item, numbered by a level ``item`` of the index: none of a row without
         items, one without an item of a row that has no value.
