@@ -3,8 +3,9 @@
 -- @use     fetch
 -- @row     queue_share held may_wait
 
--- One command tells of a queue without any: of several, most have none.
-local function has_jobs(q) return redis.call('EXISTS', q.wait, q.prioritized, q.delayed) > 0 end
+-- One command tells of a queue without any: of several, most have none. A counter of priorities that none needs any more goes
+-- with a fetch.
+local function has_jobs(q) return redis.call('EXISTS', q.wait, q.prioritized, q.delayed, q.pc) > 0 end
 
 local function earlier(one, other) return other and (not one or other < one) and other or one end
 
