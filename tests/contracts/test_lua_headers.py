@@ -337,6 +337,14 @@ def test_the_loader_reads_the_same_header(name):
     assert (script.args, set(script.returns)) == (set(tags["args"]), set(tags["returns"]))
 
 
+@pytest.mark.parametrize("name", sorted(LUA.scripts))
+def test_no_two_library_files_of_a_script_show_one_name(name):
+    """They would write to one variable: names are declared once, for the whole script."""
+    shown = re.findall(r"^local ([\w, ]+)\ndo$", scripts.load(name).source, re.MULTILINE)
+    names = [one for line in shown for one in line.split(", ")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_positions_are_the_loaders_business():
     spoken = re.compile(r"\b(?:KEYS|ARGV)\[|\.evalsha\(|register_script\(")
     others = [path for path in PACKAGE.rglob("*.py") if path != Path(scripts.__file__)]

@@ -41,8 +41,8 @@ MUTANTS = {
     ),
     "a value encoded twice": (
         "finish",
-        "'returnvalue', outcome.value, 'finishedOn'",
-        "'returnvalue', cjson.encode(outcome.value), 'finishedOn'",
+        "'returnvalue', run.value, 'finishedOn'",
+        "'returnvalue', cjson.encode(run.value), 'finishedOn'",
         "plain job",
         "works",
     ),
@@ -89,7 +89,7 @@ def test_a_field_stored_wrong_turns_a_cell_red(broken, start_mutant, peers, stor
 
 
 def test_an_unbroken_copy_turns_none_red(start_mutant, peers, stored, start_peer):
-    whole = "'returnvalue', outcome.value, 'finishedOn'"
+    whole = "'returnvalue', run.value, 'finishedOn'"
     mutant = start_mutant("finish", whole, whole)
 
     for roles in ((mutant, peers["node6"]), (peers["node6"], mutant)):
