@@ -102,7 +102,7 @@ def slow(n, job):
     time.sleep(1)
     return n
 
-worker = fn.Worker("slow", lambda job: slow(job.data["n"], job), concurrency=4, lock_duration=1, stalled_interval=0.2)
+worker = fn.Worker("slow", lambda job: slow(job.data["n"], job), concurrency=4, lock_duration=1, stalled_interval=1)
 with worker:
     batch = fn.fan_out(list(range(8)), slow, name="lid")
     table = batch.wait(timeout=60).table()
@@ -258,7 +258,7 @@ def test_a_closed_lid_charges_nothing(own_server):
         worker = psutil.Process(process.pid)
         asleep = [psutil.Process(own_server.process.pid), worker, *worker.children(recursive=True)]
         suspend(asleep)
-        time.sleep(2.5)  # two and a half leases, and many sweeps
+        time.sleep(2.5)  # two and a half leases and sweeps
         resume(asleep)
         said = json.loads(process.stdout.readline())
         process.stdin.close()
