@@ -46,14 +46,7 @@ def store_plan(
     `when_cut_short` sees to that part; the error says what it returns.
     """
     fields = fields_of(plan, name, about)
-    record = FlowRecord(
-        id=plan.flow,
-        name=name,
-        fields=fields,
-        joins=plan.joins,
-        paused=plan.paused,
-        seen=plan.seen,
-    )
+    record = record_of(plan, name, fields)
     calls: list[AddCall] = []
     try:
         existing = send(store, plan, record, fresh=fresh, answered=calls.append)
@@ -65,6 +58,13 @@ def store_plan(
         raise saying(error, len(calls), when_cut_short) from None
     log_flow(f"is stored, jobs: {len(plan.jobs):,}", flow=plan.flow)
     return existing
+
+
+def record_of(plan: Plan, name: str | None, fields: Mapping[str, str]) -> FlowRecord:
+    """Return the record of a plan's flow as it goes with each of its calls."""
+    return FlowRecord(
+        id=plan.flow, name=name, fields=fields, joins=plan.joins, paused=plan.paused, seen=plan.seen
+    )
 
 
 def fields_of(plan: Plan, name: str | None, about: Mapping[str, str] | None) -> dict[str, str]:

@@ -11,10 +11,11 @@ from flownb.adding.add_call import AddCall
 from flownb.adding.chunks import calls_of
 from flownb.adding.declared_children import groups_of, pieces_of
 from flownb.adding.planned_job import Plan
+from flownb.adding.send import record_of
 from flownb.state.flow_state import OwnFlowState
 from flownb.state.seal import unseal
 from flownb.wire import keys
-from flownb.wire.job_rows import FieldRow, FlowRecord
+from flownb.wire.job_rows import FieldRow
 from flownb.wire.store import Store
 
 
@@ -43,14 +44,7 @@ class Stream:
         above = plan.jobs[parents - 1]
         first = 0 if not self._pieces else parents
         fields = {"name": self.name, "root": plan.root.key, "total": "0", "pieces": "1", **self.about}
-        record = FlowRecord(
-            id=self.flow,
-            name=self.name,
-            fields=fields,
-            joins=plan.joins,
-            paused=plan.paused,
-            seen=plan.seen,
-        )
+        record = record_of(plan, self.name, fields)
         further, existing = self._declared(plan, parents - 1), set[str]()
         pieces = len(further)
         for some in calls_of([job.size for job in plan.jobs[first:]]):

@@ -59,9 +59,8 @@ class StoredBatch(StoredFlow):
         self.spec = frames.spec_of(flow.record)
         self.source = source
         self._is_whole = "stored" in flow.record
-        self.cut = flow.record.get(
-            "cut"
-        )  #: what reading its rows has raised, of one that is not whole; see `is_whole`
+        #: what reading its rows has raised, of one that is not whole; see `is_whole`
+        self.cut = flow.record.get("cut")
         self._rows: StoredRows | None = None
         self._ends: dict[str, Any] = {}  # see `_row_states`; views of one kernel read it in one thread
         self._groups: dict[str, tuple[Any, ...]] | None = None

@@ -54,7 +54,6 @@ class Outcome(NamedTuple):
         return self[:_USUAL] if is_usual else self
 
 
-_USUAL = Outcome._fields.index(
-    "reason"
-)  #: fields of an outcome that says no more than what the function returned
+#: fields of an outcome that says no more than what the function returned
+_USUAL = Outcome._fields.index("reason")
 _UNSAID = Outcome("", "", "", 0, "completed")[_USUAL:]

@@ -558,7 +558,9 @@ def test_rows_of_an_earlier_batch_stay_when_that_is_removed(fetch, score, runs):
     assert not runs.fresh()
 
 
-def test_other_rows_are_refused_while_some_are_on_their_way(runs, until):
+@pytest.fixture
+def gated():
+    """A gate, and two steps of which the second, whose jobs are its own, waits at it."""
     gate = threading.Event()
 
     @fn.task
@@ -570,6 +572,11 @@ def test_other_rows_are_refused_while_some_are_on_their_way(runs, until):
         gate.wait(60)
         return first
 
+    return gate, [first, second]
+
+
+def test_other_rows_are_refused_while_some_are_on_their_way(gated, runs, until):
+    gate, [first, second] = gated
     rows = pd.DataFrame({"n": range(3)})
     batch = fn.fan_out(rows.iloc[:2], [first, second], name="b")
     until(lambda: stages(batch)["first"].get("completed") == 2)
@@ -582,18 +589,9 @@ def test_other_rows_are_refused_while_some_are_on_their_way(runs, until):
 
 
 @pytest.fixture
-def begun_by_an_iterator(until):
+def begun_by_an_iterator(gated, until):
     """Steps of which the second waits at a gate, and a batch of three rows that has come to it as its iterator broke."""
-    gate = threading.Event()
-
-    @fn.task
-    def first(n):
-        return n
-
-    @fn.task(queue="other")
-    def second(first):
-        gate.wait(60)
-        return first
+    gate, [first, second] = gated
 
     def rows():
         yield from range(3)
