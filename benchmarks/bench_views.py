@@ -188,6 +188,9 @@ def _measured(page: Page, server: PrivateServer, worker: subprocess.Popen[str]) 
         raise SystemExit("no rows have ended while the view was open")
     found = {"kernel": used, "message": max(page.sizes)}
     page.run(PAUSE)
+    # A worker sets the paused jobs aside when they are next in line: that is no time of a poll's.
+    while server.client.keys("*:wait") or server.client.keys("*:active"):
+        time.sleep(0.1)
     found |= _polls(page, server)
     for name, question in QUESTIONS.items():
         found[name], found[f"{name}_cpu"] = _took(page, question)

@@ -18,7 +18,7 @@ from flownb.views.words import cut, first_line
 from flownb.widgets import row_texts
 from flownb.wire import codec
 from flownb.wire.log_lines import PrintedLine
-from flownb.wire.records import ACTIVE
+from flownb.wire.records import ACTIVE, REMOVED
 
 SEARCH_SECONDS = 0.04  #: of a question's time, for making labels text
 _LABEL_CHARACTERS, _CELL_CHARACTERS, _VERSION_CHARACTERS = 40, 60, 12
@@ -32,6 +32,8 @@ class RowTable:
         self._stored = stored
         self._facts = facts
         self._search: LabelSearch | None = None
+        # Of the last page's rows that share jobs, by position: nothing changes them, and one takes all of its job's.
+        self._inputs: dict[int, str] = {}
 
     def page(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Rows ``[position, label, state, progress, attempts, seconds, version, inputs, value, error, line, picture,
@@ -66,9 +68,18 @@ class RowTable:
 
     def _rows(self, positions: list[int]) -> list[list[Any]]:
         stored = self._stored
-        found = stored.rows.read_located(positions, inputs=True)
+        are_known = self._inputs.keys() >= set(positions)
+        found = stored.rows.read_located(positions, inputs=not are_known)
         locations, rows = [location for location, _ in found], [row for _, row in found]
         self._facts.note(positions, rows)
+        inputs = self._inputs
+        if not are_known:
+            texts = (in_a_line(row_texts.inputs_of(stored, row), _CELL_CHARACTERS) for row in rows)
+            inputs = dict(zip(positions, texts, strict=True))
+            shared = zip(positions, found, strict=True)
+            self._inputs = {
+                at: inputs[at] for at, ((_, n), row) in shared if n is not None and row.state != REMOVED
+            }
         index = stored.index
         lines = self._last_lines(positions, locations)
         running = self._progress(rows, locations)
@@ -81,7 +92,7 @@ class RowTable:
                 row.attempts,
                 None if row.seconds is None else round(1000 * row.seconds),
                 cut(printable(row.version or ""), _VERSION_CHARACTERS),
-                in_a_line(row_texts.inputs_of(stored, row), _CELL_CHARACTERS),
+                inputs[position],
                 row_texts.value_in_a_line(stored, row, _CELL_CHARACTERS),
                 first_line(row.error, _CELL_CHARACTERS) if row.error else "",
                 lines.get(position, ""),

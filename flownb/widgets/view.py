@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _HEARTBEAT_SECONDS = 4.0  # after which a view says that it lives although nothing has changed
 _FAILURES_SECONDS = 2.0  # between two reads of what failed
+_CATCH_UP_SECONDS = 1.0  # between two writes of what other programs' workers have left out
 
 
 class FlowView(anywidget.AnyWidget):
@@ -58,7 +59,7 @@ class FlowView(anywidget.AnyWidget):
         self._use(flow)
         # Written by `poll`, as the traits above.
         self._drawn_shape: Any = None
-        self._sent_at = self._failures_read_at = 0.0
+        self._sent_at = self._failures_read_at = self._caught_up_at = 0.0
         self._failures_for: tuple[int, int | None] = 0, None  # the count and the end that `failures` are of
         self._esm, self._css = page_files.script(), page_files.style()
         super().__init__(whole=whole)
@@ -93,7 +94,7 @@ class FlowView(anywidget.AnyWidget):
         """
         with self._lock:
             try:
-                self._stored.flow_state.catch_up()
+                self._catch_up()
                 return self._update(self._stored.snapshot(opened=self._opened))
             except JobMissing:
                 return self._send_changes({**self.head, "state": "removed", "tone": "unknown", "actions": []})
@@ -101,6 +102,12 @@ class FlowView(anywidget.AnyWidget):
                 return self._send_changes({**self.head, "trouble": str(problem)})
             except Exception as problem:  # a reader thread that dies would leave a picture that looks alive
                 return self._send_changes({**self.head, "trouble": f"{type(problem).__name__}: {problem}"})
+
+    def _catch_up(self) -> None:
+        """Write what other programs' workers have left out: not at each poll, of which it is a quarter."""
+        if time.monotonic() - self._caught_up_at > _CATCH_UP_SECONDS:
+            self._caught_up_at = time.monotonic()
+            self._stored.flow_state.catch_up()
 
     def _update(self, snapshot: Snapshot) -> bool:
         estimate = self._estimate.read(snapshot.counts)

@@ -14,6 +14,7 @@ OUT_OF_SIGHT_SECONDS = 12.0  #: after which a view that no page has in sight is 
 LAST_LOOK_SECONDS = 1.0  #: that a cell's end waits for the views to see what the cell has done
 _SLOWDOWN = 1.5  # from one poll without a change to the next
 _PAUSE_PER_POLL = 4  # times that a poll took: so a long one is followed by a long pause
+_POLL_SHARE = 0.025  # of a core: what polls take of this process, on a slow machine too
 
 
 class View(Protocol):
@@ -130,8 +131,9 @@ class Watcher:
             }
 
     def _poll(self, watched: _Watched) -> None:
-        began = time.monotonic()
+        began, used = time.monotonic(), time.thread_time()
         changed = watched.view.poll()
+        used = time.thread_time() - used
         with self._changed:
             now = time.monotonic()
             if not self._is_in_sight(watched, now):
@@ -140,7 +142,7 @@ class Watcher:
                 watched.interval = FASTEST_SECONDS
             else:
                 watched.interval = min(watched.interval * _SLOWDOWN, SLOWEST_SECONDS)
-            watched.due = now + max(watched.interval, _PAUSE_PER_POLL * (now - began))
+            watched.due = now + max(watched.interval, _PAUSE_PER_POLL * (now - began), used / _POLL_SHARE)
             watched.read = began
             self._changed.notify_all()
 

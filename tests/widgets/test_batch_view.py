@@ -14,6 +14,7 @@ import flownb as fn
 from flownb.batches.label_search import MOST_FOUND, LabelSearch
 from flownb.batches.row_choice import PAGE_ROWS, first_of
 from flownb.batches.row_facts import RowFacts
+from tests.support.watched_server import watched
 from tests.widgets.test_view import ask, view_on
 
 WORDS = "the quick brown fox jumps over the lazy dog " * 4
@@ -374,6 +375,21 @@ def test_a_picture_that_a_row_returns_is_seen_small(connection):
     assert small["picture"].startswith("data:image/png;base64,")
     assert len(json.dumps(small)) < 20_000
     assert ask(view, "row", position=1)["picture"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize("rows_per_job", [1, 4])
+def test_what_rows_that_share_a_job_were_called_with_is_read_once_a_page(connection, redis, rows_per_job):
+    @fn.task
+    def double(n):
+        return n * 2
+
+    view = view_on(fn.fan_out(range(4), double, rows_per_job=rows_per_job).wait(timeout=60))
+    inputs = [row[7] for row in ask(view, "rows")["rows"]]
+    with watched(redis) as commands:
+        assert [row[7] for row in ask(view, "rows")["rows"]] == inputs
+    # A job that is a row may change what it was called with.
+    assert any("data" in command.split() for command in commands) is (rows_per_job == 1)
+    assert [row[7] for row in ask(view, "rows", start=1, sort="row")["rows"]] == inputs[1:]
 
 
 def test_rows_that_run_again_are_read_again(connection):

@@ -65,6 +65,22 @@ def test_a_view_that_takes_long_to_read_is_read_less_often(watcher, until):
         assert next_began - ended > 3 * (ended - began)
 
 
+def test_polls_take_a_small_share_of_a_core(watcher, until):
+    looks = []
+
+    class Busy:
+        def poll(self):
+            until_used = time.thread_time() + 0.02
+            while time.thread_time() < until_used:
+                pass
+            looks.append(time.monotonic())
+            return True
+
+    watcher.watch(Busy())
+    until(lambda: len(looks) == 4)
+    assert looks[-1] - looks[0] > 3 * 0.02 / 0.03  # seconds: at most three percent of a core
+
+
 def test_one_thread_reads_for_all_views_and_ends_with_the_last(watcher, until):
     views = [Looked(changes=True) for _ in range(5)]
     for view in views:
