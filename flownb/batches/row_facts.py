@@ -46,6 +46,7 @@ class RowFacts:
         self._runs: Numbers | None = None
         self.kinds: list[str] = []  #: of errors, by their code
         self._codes: dict[str, int] = {}
+        self._errors: list[str | None] = []  # of each kind its one text, None where they differ
         self.newest: deque[int] = deque(maxlen=_MOST_NEW)  #: positions of rows as they were seen to end
 
     def _resize(self, rows: int) -> None:
@@ -156,13 +157,21 @@ class RowFacts:
                 return self._codes[self.kinds[0]]
             self._codes[kind] = len(self.kinds)
             self.kinds.append(kind)
-        return self._codes[kind]
+            self._errors.append(error)
+        code = self._codes[kind]
+        if self._errors[code] != error:
+            self._errors[code] = None
+        return code
 
     # ---- asking --------------------------------------------------------------------------------------
 
     def rows_in(self, state: str) -> Mask:
         """Which rows are in this state, as far as they were read."""
         return np.asarray(self.state == STATE_CODES.get(state, UNREAD - 1))
+
+    def error_of_all(self, kind: str) -> str | None:
+        """The text that all errors of a kind have, as far as they were read; None where they differ."""
+        return self._errors[self._codes[kind]]
 
     def failures(self) -> list[tuple[str, Numbers]]:
         """The kinds of errors, the most frequent first, each with the positions of its rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flownb.batches.jobs_of_rows import Row
@@ -23,7 +24,6 @@ from flownb.widgets.failure_list import (
     of_group,
     with_rest,
 )
-from flownb.wire.error_kinds import type_and_message
 from flownb.wire.records import FAILED, JobRecord
 
 _INPUT_CHARACTERS = 60
@@ -35,7 +35,8 @@ class BatchFailures:
     def __init__(self, stored: StoredBatch, facts: RowFacts) -> None:
         self._stored = stored
         self._facts = facts
-        self._entries: dict[tuple[str, tuple[int, ...]], Entry] = {}  # without their counts
+        #: by kind, the error that all have, and sample; without their counts
+        self._entries: dict[tuple[str, str | None, tuple[int, ...]], Entry] = {}
 
     def entries(self, counted: int) -> list[Entry]:
         """The entries, of which there are so many failures by the flow's counts."""
@@ -56,23 +57,24 @@ class BatchFailures:
         return [job for job in failed if job.queue not in stored.row_queues]
 
     def _of_rows(self, kind: str, positions: list[int]) -> Entry:
-        sample = tuple(positions[:SAMPLE_ROWS])
-        if (kind, sample) not in self._entries:
+        seen = kind, self._facts.error_of_all(kind), tuple(positions[:SAMPLE_ROWS])
+        if seen not in self._entries:
             if len(self._entries) > 10 * MOST_KINDS:
                 self._entries.clear()
-            self._entries[kind, sample] = self._read(kind, list(sample))
-        return {**self._entries[kind, sample], "count": len(positions)}
+            self._entries[seen] = self._read(*seen)
+        return {**self._entries[seen], "count": len(positions)}
 
-    def _read(self, kind: str, sample: list[int]) -> Entry:
+    def _read(self, kind: str, error_of_all: str | None, sample: Sequence[int]) -> Entry:
         stored = self._stored
         rows, index = stored.rows.read(sample, inputs=True, traces=True), stored.index
         first = rows[0]
-        message = first_line(first.error or kind, MESSAGE_CHARACTERS)
-        is_same = len(sample) == 1 or kind == ": ".join(filter(None, type_and_message(first.error)))
+        message = first_line(error_of_all or first.error or kind, MESSAGE_CHARACTERS)
         return {
             "kind": kind,
-            "message": message if is_same else cut(failure_groups.readable_kind(kind), MESSAGE_CHARACTERS),
-            "example": "" if is_same else message,
+            "message": message
+            if error_of_all
+            else cut(failure_groups.readable_kind(kind), MESSAGE_CHARACTERS),
+            "example": "" if error_of_all else message,
             **frame_of(first.traceback or ""),
             "jobs": [],
             "rows": [self._sampled(at, row) for at, row in zip(sample, rows, strict=True)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from flownb.api.flow import stored
@@ -20,6 +20,7 @@ from flownb.wire.records import FAILED, JobRecord, Snapshot
 if TYPE_CHECKING:
     from flownb.api.flow import Flow
     from flownb.batches.batch import Batch
+    from flownb.batches.stored_batch import StoredBatch
 
 MAX_DRAWN = 12  #: jobs of an opened group that are drawn one by one
 _LOG_ROWS = 60
@@ -124,13 +125,24 @@ def act(flow: Flow, what: str) -> dict[str, Any]:
     return {"done": what}
 
 
-def retry_kind(flow: Flow, kind: str) -> dict[str, Any]:
-    """Run the failed rows, or jobs, of one kind of error again."""
+def retry(flow: Flow, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Run again what failed: the row at a ``position``, or all of a ``kind`` of error."""
+    if "position" in message:
+        _retry_row(flow, int(message["position"]))
+    else:
+        _retry_kind(flow, message["kind"])
+    return {"done": "retry"}
+
+
+def _retry_row(flow: Flow, position: int) -> None:
+    label = cast("StoredBatch", stored(flow)).index[position]
+    cast("Batch", flow).retry(rows=[label])
+
+
+def _retry_kind(flow: Flow, kind: str) -> None:
     if stored(flow).row_queue is not None:
         cast("Batch", flow).retry(error=kind)
-        return {"done": "retry"}
-    failed = stored(flow).snapshot(failures=True).failures
-    for record in failed:
+        return
+    for record in stored(flow).snapshot(failures=True).failures:
         if failure_groups.kind_of_record(record) == kind:
             find_job(stored(flow).store, record.key).retry()
-    return {"done": "retry"}

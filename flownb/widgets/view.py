@@ -218,7 +218,7 @@ class FlowView(anywidget.AnyWidget):
             case "do":
                 return self._polled(page_requests.act(self._flow, message["what"]))
             case "retry":
-                return self._polled(page_requests.retry_kind(self._flow, message["kind"]))
+                return self._polled(page_requests.retry(self._flow, message))
             case "reveal":
                 return self._reveal(str(message.get("text") or ""))
             case "group":

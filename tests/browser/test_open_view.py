@@ -66,7 +66,7 @@ def test_the_open_view_answers_what_a_reader_asks(view):
     second.get_by_role("button", name="Show rows").click()
     nb.see(".fn-bar-of-tools", "1 to 3 of 3 rows")
     assert nb.page.locator(".fn-rows tbody .fn-link").all_inner_texts() == ["r17", "r117", "r217"]
-    nb.page.get_by_role("button", name="only KeyError: '…' ×").click()
+    nb.page.get_by_role("button", name="only KeyError: 'rate' ×").click()
 
     # What row r17 printed: its label is typed, its pile opens, and all about it stands beside.
     field = nb.page.get_by_label("Find a row")

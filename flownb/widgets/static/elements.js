@@ -27,3 +27,10 @@ export const link = (label, click) =>
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
+
+// What is in its place is not touched: the focus stays.
+export function place(element, wanted) {
+  const now = [...element.children];
+  if (now.length === wanted.length && now.every((child, n) => child === wanted[n])) return;
+  element.replaceChildren(...wanted);
+}

@@ -2,7 +2,7 @@
 // What the kernel left out is a last group without a kind.
 
 import { debugButton } from "./debug_line.js";
-import { button, html, link, say } from "./elements.js";
+import { button, html, link, place, say } from "./elements.js";
 import { retryButton } from "./retry_button.js";
 import { clock, counted, number } from "./words.js";
 
@@ -42,7 +42,7 @@ class Kind {
     const [debug, copied] = debugButton(() => this.#group.debug);
     this.rows = button("Show rows", show);
     this.debug = debug;
-    const [retry, told] = retryButton(() => this.#list.doing.retry(this.#group.kind));
+    const [retry, told] = retryButton("Retry these", () => this.#list.doing.retry(this.#group.kind));
     const buttons = html("span", { class: "fn-buttons" }, this.rows, retry, debug);
     return [told, copied, buttons];
   }
@@ -115,14 +115,7 @@ export class FailureList {
     say(this.#rest, rest ? `and ${counted(rest, "more failure")} of other kinds, or not read yet` : "");
     const wanted = [...kinds.values()].map(({ element }) => element).concat(rest ? [this.#rest] : []);
     if (!wanted.length) wanted.push(html("li", { class: "fn-none fn-muted" }, "Nothing has failed."));
-    this.#place(wanted);
-  }
-
-  // What is in its place is not touched: the focus stays.
-  #place(wanted) {
-    const now = [...this.panel.children];
-    if (now.length === wanted.length && now.every((element, n) => element === wanted[n])) return;
-    this.panel.replaceChildren(...wanted);
+    place(this.panel, wanted);
   }
 
   #kindOf({ kind }) {

@@ -68,13 +68,16 @@ class FlowPage {
     this.#isBatch = Boolean(model.get("head").is_batch);
     this.#kernel = new Kernel(model);
     this.#actions = new Actions((name, label) => this.#act(name, label));
-    this.#heading = new Heading(model, [this.#actions.element]);
+    const rows = (state) => this.#showRows(() => this.#table.inState(state));
+    const picked = this.#whole && this.#isBatch ? rows : null;
+    this.#heading = new Heading(model, [this.#actions.element], { picked });
     const most = () => (this.#whole && !model.get("head").opened.length ? MOST_ABOVE_TABS : MOST_HEIGHT);
     this.#tree = new Tree(model, { most, pick: (box) => this.#pick(box) });
     this.#tools = new TreeTools(this.#tree, { fold: () => this.#kernel.ask("fold") });
     this.#details = new JobDetails(this.#model, this.#kernel, {
       closed: (leaving) => this.#tree.unmark(leaving),
       picked: (chosen) => this.#details.show(chosen),
+      retry: (position) => this.#retry({ position }),
     });
     this.#failures = this.#makeFailures();
     if (this.#whole) this.#tabs = this.#makeTabs();
@@ -95,24 +98,27 @@ class FlowPage {
   #makeFailures() {
     const doing = {
       pick: (chosen) => this.#show(chosen),
-      retry: this.#retry,
-      rows: ({ kind, message }) => {
-        this.#field.clear();
-        this.#text = "";
-        this.#table.ofKind(kind, message);
-        this.#tabs.choose(TABLE);
-      },
+      retry: (kind) => this.#retry({ kind }),
+      rows: ({ kind, message }) => this.#showRows(() => this.#table.ofKind(kind, message)),
     };
     return new FailureList(doing, { whole: this.#whole });
   }
 
-  #retry = (kind) => this.#kernel.ask("retry", { kind });
+  // What is typed in the search field is not meant.
+  #showRows(choose) {
+    this.#field.clear();
+    this.#text = "";
+    choose();
+    this.#tabs.choose(TABLE);
+  }
+
+  #retry = (failed) => this.#kernel.ask("retry", failed);
 
   #makeTabs() {
     const pickRow = (position) => this.#show({ position });
     const pickJob = (key) => this.#show({ key });
     this.#table = this.#isBatch
-      ? new RowTable(this.#model, this.#kernel, { picked: pickRow, retry: this.#retry })
+      ? new RowTable(this.#model, this.#kernel, { picked: pickRow, retry: (kind) => this.#retry({ kind }) })
       : new JobTable(this.#model, this.#kernel, { picked: pickJob });
     const noun = this.#model.get("head").in_groups ? "group" : this.#isBatch ? "step" : "queue";
     const groups = new GroupTable(this.#model, this.#kernel, {

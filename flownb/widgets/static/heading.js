@@ -1,7 +1,8 @@
 // Above the tree: name, state, size, progress, whether the kernel answers; trouble is worded by view.py.
 
-import { html, say } from "./elements.js";
+import { html, link, place, say } from "./elements.js";
 import { ATTACH_AGAIN } from "./kernel.js";
+import { ROW_STATES } from "./row_table.js";
 import {
   clock,
   counted,
@@ -39,17 +40,21 @@ export class Heading {
   #fresh = html("span", { class: "fn-fresh", role: "status" });
   #track = html("div", { class: "fn-track", role: "img" });
   #key = html("div", { class: "fn-key" });
+  #before = html("span", { class: "fn-muted" }); // the counts of what is left
   #oldest = html("span", {}); // behind how many run
   #left = html("span", {}); // how long it takes, took, or stands still
   #note = html("span", { class: "fn-muted" });
   #trouble = html("p", { class: "fn-error", role: "alert", hidden: "" });
   #refused = ""; // what the last button did not do, until the next one
+  #picked; // called with a state whose count was chosen; null where there are no rows to show
+  #counts = new Map(); // state -> its count and its word
   #heard = performance.now(); // when the kernel last said something, by two clocks
   #heardAt = Date.now();
   #lost = false; // nothing can be said to the kernel any more
 
-  constructor(model, actions) {
+  constructor(model, actions, { picked }) {
     this.#model = model;
+    this.#picked = picked;
     const gap = html("span", { class: "fn-gap" });
     const parts = [this.#name, this.#state, this.#told, this.#size, this.#fresh, gap, ...actions];
     this.elements = [
@@ -89,16 +94,39 @@ export class Heading {
       const style = `flex-grow:${count}`;
       return html("span", { class: `fn-share fn-${tones[n]}${pale}`, style, title: words[n] });
     });
-    const key = counts.map(([state, count], n) => {
-      const figure = html("b", {}, `${badges[tones[n]].symbol} ${number(count)}`);
-      const since = state === "active" ? [this.#oldest] : [];
-      return html("span", { class: `fn-${tones[n]}` }, figure, ` ${wordOf(badges, state)}`, ...since);
-    });
-    const left = leftWords(counts, this.#model.get("head").is_batch);
-    const ended = counts.filter(([state]) => ENDED.includes(state)).length;
-    if (left) key.splice(ended, 0, html("span", { class: "fn-muted" }, left));
     this.#track.replaceChildren(...shares);
-    this.#key.replaceChildren(...key);
+    counts.forEach(([state, count], n) => {
+      const { figure, word } = this.#countOf(state, tones[n]);
+      say(figure, `${badges[tones[n]].symbol} ${number(count)}`);
+      say(word, ` ${wordOf(badges, state)}`);
+    });
+    const key = counts.map(([state]) => this.#counts.get(state).element);
+    const left = leftWords(counts, this.#model.get("head").is_batch);
+    say(this.#before, left);
+    const ended = counts.filter(([state]) => ENDED.includes(state)).length;
+    if (left) key.splice(ended, 0, this.#before);
+    place(this.#key, key);
+  }
+
+  // A count stays the same element: it may have the focus.
+  #countOf(state, tone) {
+    if (!this.#counts.has(state)) {
+      const figure = html("b");
+      const word = html("span");
+      const since = state === "active" ? [this.#oldest] : [];
+      const isLink = this.#picked && ROW_STATES.includes(state);
+      const words = isLink ? this.#linked(state, figure, word) : [figure, word];
+      const element = html("span", { class: `fn-${tone}` }, ...words, ...since);
+      this.#counts.set(state, { element, figure, word });
+    }
+    return this.#counts.get(state);
+  }
+
+  #linked(state, ...words) {
+    const shows = link("", () => this.#picked(state));
+    shows.append(...words);
+    shows.title = "Show these rows";
+    return [shows];
   }
 
   #complain() {

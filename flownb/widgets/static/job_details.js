@@ -3,6 +3,7 @@
 import { debugButton } from "./debug_line.js";
 import { html, say } from "./elements.js";
 import { GroupFacts } from "./group_facts.js";
+import { retryButton } from "./retry_button.js";
 import { clock, duration, number, stateWord } from "./words.js";
 
 // Of a job that has not ended, how long its run takes so far.
@@ -63,10 +64,15 @@ class Facts {
   #picture = html("div");
   #sections = html("div");
   #parts = new Map(); // a name -> its details and text
-  #debug = "";
+  #debug; // the button
+  #row = {}; // that is shown
 
-  constructor() {
-    this.#tools.append(...debugButton(() => this.#debug));
+  // `retry` is called with the position of a row.
+  constructor(retry) {
+    const [debug, copied] = debugButton(() => this.#row.debug);
+    const [again, told] = retryButton("Retry this row", () => retry(this.#row.position));
+    this.#debug = debug;
+    this.#tools.append(again, debug, told, copied);
     const parts = [this.#title, this.#state, this.#list, this.#picture, this.#tools, this.#sections];
     this.element = html("div", {}, ...parts);
   }
@@ -75,8 +81,9 @@ class Facts {
     say(this.#title, job.name);
     say(this.#state, word);
     this.#state.setAttribute("class", `fn-state fn-${job.state}`);
-    this.#debug = job.debug || "";
-    this.#tools.hidden = !this.#debug || job.state !== "failed";
+    this.#row = job;
+    this.#tools.hidden = job.position === undefined || job.state !== "failed";
+    this.#debug.hidden = !job.debug;
     this.#updatePicture(job.picture);
     this.#updateFacts(factsOf(job).filter(([, value]) => value));
     this.#updateSections(sectionsOf(job));
@@ -126,15 +133,17 @@ export class JobDetails {
   #kernel;
   #closed; // called with whether the focus was in the panel
   #picked;
+  #retry;
   #body = html("div", { class: "fn-details-body" });
   #shown = null; // what is asked for: {key}, {position} or {group}
   #content = null;
 
-  constructor(model, kernel, { closed, picked }) {
+  constructor(model, kernel, { closed, picked, retry }) {
     this.#model = model;
     this.#kernel = kernel;
     this.#closed = closed;
     this.#picked = picked;
+    this.#retry = retry;
     const cross = { class: "fn-x", type: "button", "aria-label": "Close", click: () => this.close() };
     const panel = { class: "fn-details", "aria-label": "What was chosen", hidden: "" };
     this.panel = html("aside", panel, html("button", cross, "×"), this.#body);
@@ -154,7 +163,7 @@ export class JobDetails {
 
   // `chosen` has the key of a job or the position of a row.
   show(chosen) {
-    return this.#load("position" in chosen ? "row" : "job", chosen, () => new Facts());
+    return this.#load("position" in chosen ? "row" : "job", chosen, () => new Facts(this.#retry));
   }
 
   showGroup(box) {

@@ -5,6 +5,7 @@ import { html, link, say } from "./elements.js";
 import { clock, counted, number } from "./words.js";
 
 const FOLLOW_EVERY = 1500; // ms
+const NEAR = 4; // pixels from the last line, where a person reads on at the end
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"];
 
 export class LogPanel {
@@ -71,8 +72,10 @@ export class LogPanel {
     const now = JSON.stringify(lines);
     if (now === this.#shown) return;
     this.#shown = now;
+    const { scrollTop, clientHeight, scrollHeight } = this.#lines;
+    const isAtEnd = scrollTop + clientHeight >= scrollHeight - NEAR; // as it is at first
     this.#lines.replaceChildren(...lines.map((line) => this.#line(line)));
-    if (this.#follow.checked) this.#lines.scrollTop = this.#lines.scrollHeight;
+    if (isAtEnd || this.#follow.checked) this.#lines.scrollTop = this.#lines.scrollHeight;
   }
 
   #noneWords(rows) {

@@ -5,7 +5,7 @@ import { hideEmpty, Pages, SortedHeadings, showLines } from "./paged_table.js";
 import { retryButton } from "./retry_button.js";
 import { counted, duration, number, stateWord } from "./words.js";
 
-const ROW_STATES = ["failed", "active", "completed", "waiting", "delayed", "prioritized", "removed"];
+export const ROW_STATES = ["failed", "active", "completed", "waiting", "delayed", "prioritized", "removed"];
 // heading, what it is sorted by, kind of cell
 const ROW_COLUMNS = [
   ["row", "row", "fn-text"],
@@ -64,7 +64,7 @@ export class RowTable {
     headings.draw(ROW_COLUMNS);
     this.#table = html("table", { class: "fn-jobs fn-rows", "aria-label": "Rows" });
     this.#table.append(html("thead", {}, headings.element), this.#rows);
-    this.#ofKind.append(this.#kind, ...retryButton(() => retry(this.#query.kind)));
+    this.#ofKind.append(this.#kind, ...retryButton("Retry these", () => retry(this.#query.kind)));
     const bar = this.#pages.bar(this.#states, this.#ofKind);
     this.panel = html("div", {}, bar, html("div", { class: "fn-scroll" }, this.#table));
   }
@@ -84,6 +84,14 @@ export class RowTable {
     this.#query.kind = "";
     this.#ofKind.hidden = true;
     this.#states.value = "";
+  }
+
+  // The rows in one state, of any kind.
+  inState(state) {
+    this.ofAll();
+    Object.assign(this.#query, { text: "" });
+    this.#states.value = state;
+    return this.#pages.first();
   }
 
   #dropKind() {
