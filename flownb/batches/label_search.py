@@ -26,6 +26,12 @@ class LabelMatches(NamedTuple):
     exact: int  #: how many these are
     searched: int  #: labels looked at
 
+    def below(self, rows: int) -> LabelMatches:
+        """Those among the first so many rows: of an iterator's more have come than a page knows of."""
+        is_known = self.positions < rows
+        exact = int(np.count_nonzero(is_known[: self.exact]))
+        return LabelMatches(self.positions[is_known], exact, min(self.searched, rows))
+
     @property
     def most(self) -> int | None:
         """How many rows one search finds, where it may have left some out."""
@@ -67,6 +73,9 @@ class LabelSearch:
             tuple[str, npt.NDArray[np.int64]]
         ] = []  # folded labels, a line each; where lines begin
         self._last: tuple[str, LabelMatches] | None = None  # a page asks again and again while rows end
+
+    def __len__(self) -> int:
+        return len(self._index)
 
     def find(self, text: str, seconds: float) -> LabelMatches:
         """Find the rows whose label has this text in it, whatever its case; look for about so long.

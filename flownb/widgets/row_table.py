@@ -43,7 +43,7 @@ class RowTable:
         ``searched`` how many labels were looked at. More labels than ``most`` have the text: further rows are left out.
         """
         query = RowQuery.read(message)
-        found = self.find(query.text) if query.text else None
+        found = self.find(query.text).below(len(self._facts)) if query.text else None
         wanted = wanted_rows(self._facts, query, found)
         positions = page_of(self._facts, wanted, query, found).tolist()
         end = query.start + len(positions)
@@ -60,8 +60,9 @@ class RowTable:
 
     def find(self, text: str) -> LabelMatches:
         """The rows whose label has this text in it."""
-        if self._search is None:
-            self._search = LabelSearch(self._stored.index)
+        index = self._stored.index
+        if self._search is None or len(self._search) != len(index):  # an iterator's rows come later
+            self._search = LabelSearch(index)
         return self._search.find(text, SEARCH_SECONDS)
 
     # ---- the rows of a page --------------------------------------------------------------------------

@@ -73,6 +73,25 @@ def test_more_failures_than_a_snapshot_holds_are_counted_to_the_last(connection,
     assert counts == {"ValueError: no tax for <n>": 500, "ValueError: no price for <n>": 500}
 
 
+def test_rows_of_an_iterator_are_found_as_they_come(connection, until):
+    views = []
+
+    @fn.task
+    def double(n):
+        return n * 2
+
+    def numbers():
+        yield from range(600)
+        until(lambda: "b" in fn.flows()["name"].tolist())
+        views.append(view_on(fn.attach("b")))
+        assert labels(ask(views[0], "rows", text="650")) == []
+        yield from range(600, 700)
+
+    fn.fan_out(numbers(), double, name="b").wait(timeout=60)
+    assert labels(ask(views[0], "rows", text="650")) == ["650"]
+    assert ask(views[0], "reveal", text="699")["position"] == 699
+
+
 def test_a_search_that_leaves_rows_out_says_so(batch, monkeypatch):
     view = view_on(batch)
     found = ask(view, "rows", text="r1")
