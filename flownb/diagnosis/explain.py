@@ -179,7 +179,7 @@ class _Explainer:
         return bool(found)
 
     def _explain_others(self) -> None:
-        unlisted = self._read_unlisted()
+        unlisted, abandoned = self._read_unlisted(), self._read_abandoned()
         for job, waits in self._others:
             self._explain_frozen(job)
             if job.key in unlisted:
@@ -187,7 +187,7 @@ class _Explainer:
             elif job.state in (COMPLETED, FAILED):
                 self._explain_ended(job)
             elif job.state == ACTIVE:
-                self._explain_active(job, waits)
+                self._explain_active(job, waits, is_abandoned=job.key in abandoned)
             else:
                 self._explain_waiting(job, waits)
 
@@ -207,6 +207,13 @@ class _Explainer:
         still = [key for key, job in again if job and job.state == WAITING]
         return set(self._store.queue_facts.read_unlisted(still))
 
+    def _read_abandoned(self) -> set[str]:
+        """Return the active jobs of which nobody has the lease. One that has just ended has none either: its lease was
+        read after its state, so it is looked at again.
+        """
+        active = (job for job, waits in self._others if job.state == ACTIVE and waits.lease_ms is None)
+        return self._store.queue_facts.read_still_active({job.key: job.attempts_started for job in active})
+
     def _explain_ended(self, job: JobRecord) -> None:
         parent = self._reasons.parent_of.get(job.key)
         if parent is None or not self._store.queue_facts.is_pending(parent, job.key):
@@ -214,8 +221,8 @@ class _Explainer:
         why = job_reasons.ended_but_awaited(job, parent, self._reasons.name_above(job.key))
         self._reasons.add(job.key, why)
 
-    def _explain_active(self, job: JobRecord, waits: WaitFacts) -> None:
-        if waits.lease_ms is None:
+    def _explain_active(self, job: JobRecord, waits: WaitFacts, *, is_abandoned: bool) -> None:
+        if is_abandoned:
             facts = self._queues[keys.base_of(job.key)]
             self._reasons.add(job.key, job_reasons.worker_died(job, waits, facts, self._queue_of(job)))
         else:

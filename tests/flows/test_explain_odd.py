@@ -69,6 +69,31 @@ def test_a_child_that_ends_while_it_is_explained_is_no_child_whose_parent_was_no
     assert not found["why"].str.contains("ended").any(), found
 
 
+@pytest.mark.parametrize("then", ["ends", "is to run again", "runs again"])
+def test_a_job_that_moves_while_it_is_explained_has_lost_no_worker(stage, monkeypatch, then):
+    """Its state is read first, then its lease: in between it loses that by its end, or by a move."""
+    flow = stage.add(row("quick"), row("slow"))
+    stage.serve("rows", "totals")
+    quick, _ = stage.take("rows", want=2)
+    read = QueueFactsReader.read_waits
+
+    def move_before(jobs):
+        is_held = stage.redis.exists(f"{quick.record.key}:lock")
+        if quick.record.key in jobs and is_held:
+            again = {"reason": "OSError: busy", "stacktrace": "[]", "delay": 0, "lifo": True}
+            kind, outcome = ("completed", {"value": "1"}) if then == "ends" else ("retry", again)
+            stage.finish(quick, kind, **outcome)
+        found = read(stage.store.queue_facts, jobs)
+        if then == "runs again" and is_held:
+            stage.take("rows")
+        return found
+
+    monkeypatch.setattr(QueueFactsReader, "read_waits", lambda _, jobs: move_before(jobs))
+    found = flow.explain()
+    assert not found["why"].str.contains("died").any(), found
+    assert found["why"].str.contains("running for").any(), found
+
+
 def test_a_child_that_was_removed_by_hand(stage):
     flow = stage.add(row("kept", opts={"jobId": "kept"}), row("gone", opts={"jobId": "gone"}))
     stage.serve("rows", "totals")

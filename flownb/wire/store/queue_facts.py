@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -236,6 +236,21 @@ class QueueFactsReader:
                 pipe.lpos(keys.part(base, "active"), id)
             found = pipe.execute()
         return [key for i, key in enumerate(jobs) if found[3 * i : 3 * i + 3] == [None] * 3]
+
+    def read_still_active(self, starts: Mapping[str, int]) -> set[str]:
+        """Return those jobs, given as active with so many starts, that still are: they have not moved meanwhile."""
+        with self._server.pipeline() as pipe:
+            for key in starts:
+                base, id = keys.base_and_id(key)
+                pipe.lpos(keys.part(base, "active"), id)
+                pipe.hget(key, "ats")
+            found = pipe.execute()
+        answers = zip(starts.items(), found[::2], found[1::2], strict=True)
+        return {
+            key
+            for (key, start), position, now in answers
+            if position is not None and _whole(now or 0) == start
+        }
 
     # ---- children -------------------------------------------------------------------------------------
 
