@@ -7,17 +7,16 @@ from flownb.adding.send import store_plan
 from flownb.batches import announcements, braking, file_options
 from flownb.batches.planned_jobs import PlannedJobs
 from flownb.batches.row_plan import NEW, RUNNING, RowPlan
-from flownb.batches.rows_on_their_way import refuse_rows_on_their_way
+from flownb.batches.rows_on_their_way import await_rows_that_end
 from flownb.errors import Overtaken
 from flownb.wire.records import FAILED
 
 
 def store_at_once(plan: RowPlan) -> str | None:
     """Store what is not there yet; return the flow's id, None where somebody has stored rows since it was planned."""
-    there = plan.choose_ids()
+    there = _choose_ids(plan)
     request = plan.request
     if there == NEW:
-        refuse_rows_on_their_way(plan)
         jobs = PlannedJobs(plan)
         hooks.kernel_workers.keep_tasks(request.connection, request.name, plan.flow, request.tasks)
         try:
@@ -44,3 +43,11 @@ def store_at_once(plan: RowPlan) -> str | None:
         announcements.announce_kept(plan, total, total, failed=plan.earlier.count(FAILED))
     announcements.announce_edited_stages(plan, there)
     return plan.flow
+
+
+def _choose_ids(plan: RowPlan) -> str:
+    """Choose them anew after each wait, in which rows have ended: those that failed get other ones."""
+    there = plan.choose_ids()
+    while there == NEW and await_rows_that_end(plan):
+        there = plan.choose_ids()
+    return there

@@ -216,13 +216,21 @@ class BatchRequest:
 
     def steps_kept(self) -> int:
         """How many of the steps the newest batch of this name has in common with this one, if it has others as well."""
-        before = [(step.place, step.version + step.salt) for step in earlier_steps(self.earlier)]
+        before, same = self._places_before, 0
         if before == self.places:
             return 0
-        same = 0
         while same < min(len(before), len(self.places)) and before[same] == self.places[same]:
             same += 1
         return same
+
+    def _shares_steps(self) -> bool:
+        """Has the newest batch of this name some steps of this one, wherever they stand, but others as well?"""
+        return self._places_before != self.places and not set(self._places_before).isdisjoint(self.places)
+
+    @property
+    def _places_before(self) -> list[tuple[str, str]]:
+        """As `places`, of the newest batch of this name."""
+        return [(step.place, step.version + step.salt) for step in earlier_steps(self.earlier)]
 
     def with_earlier_ids(self, rows: Rows, given: Any, start: int = 0, seen: RowCounts | None = None) -> Rows:
         """Return the rows with the ids that they had in the newest batch of this name, where that had other steps.
@@ -230,7 +238,7 @@ class BatchRequest:
         `given` is what the rows were read from.
         """
         earlier = self.earlier
-        if not self.steps_kept() or earlier["whole_row"]:
+        if not self._shares_steps() or earlier["whole_row"]:
             return rows
         texts = rows.by_content
         if list(rows.columns) != earlier["columns"]:
@@ -245,8 +253,8 @@ class BatchRequest:
                 texts = dataclasses.replace(like, job=found).read_rows(given, start=start).by_content
             except FlowError:  # a column is gone: so are the rows that it made
                 return rows
-        before = [(step.place, step.version + step.salt) for step in earlier_steps(earlier)]
-        return dataclasses.replace(rows, ids_before=self._ids(texts, before, name=self.name, earlier=seen))
+        ids = self._ids(texts, self._places_before, name=self.name, earlier=seen)
+        return dataclasses.replace(rows, ids_before=ids)
 
     def is_known(self) -> bool:
         """Is there a batch of this name already?"""

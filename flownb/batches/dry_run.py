@@ -14,6 +14,7 @@ from flownb.batches.announcements import (
 )
 from flownb.batches.frame_kinds import as_kind, beside, has_labels
 from flownb.batches.row_plan import NEW, RUNNING, RowPlan
+from flownb.batches.rows_on_their_way import refuse_rows_on_their_way
 from flownb.batches.stored_batch import Source
 from flownb.wire.records import COMPLETED, FAILED
 
@@ -30,6 +31,8 @@ _IN_WORDS = {
 def would_run(plan: RowPlan, source: Source) -> Any:
     """Print what storing the batch would do, and return the rows with ``_would``."""
     there = plan.choose_ids()
+    if there == NEW:
+        refuse_rows_on_their_way(plan)
     if plan.request.is_known():
         plan.earlier.find()
     through = plan.rows_through

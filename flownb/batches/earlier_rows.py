@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -111,21 +111,26 @@ class EarlierRows:
         """Return the keys of jobs in which rows of this one go on, delegated or at a later step, and rows of those."""
         return self._jobs.later_than(key) if self._jobs is not None else []
 
-    def find_again(self) -> None:
-        """Find the rows anew: some may have ended since."""
+    def find_newest(self) -> None:
+        """Find the rows anew, as some may have ended since; of those that failed the job that ran them after that."""
         self._ids_found = []
-        self.find()
+        while self.renew_failed():
+            pass
 
-    def open_elsewhere(self, flow: str) -> set[str]:
-        """Return the other flows whose jobs hold these rows, where one of the rows has not ended."""
-        jobs = self._jobs
-        if jobs is None or not self.count_open():
-            return set()
-        return {one.flow for one in jobs.records.values() if one and one.flow and one.flow != flow}
+    def last(self, position: int) -> RowLocation | None:
+        """Return where a row is, or has failed last; None for one that is not there."""
+        found = self.found[position]
+        return found[0] if found else self.failed.get(position)
 
-    def count_open(self) -> int:
-        """Return how many rows were there and had not ended."""
-        return sum(found[1].state not in (COMPLETED, FAILED) for found in self.found if found)
+    def open_by_flow(self, positions: Iterable[int]) -> dict[str, set[str]]:
+        """Return in which states those of these rows are that have not ended, by the flows of their jobs."""
+        jobs = self._jobs.records if self._jobs is not None else {}
+        states: dict[str, set[str]] = {}
+        for (key, _), end in filter(None, (self.found[position] for position in positions)):
+            job = jobs.get(key)
+            if job and job.flow and end.state not in (COMPLETED, FAILED):
+                states.setdefault(job.flow, set()).add(end.state)
+        return states
 
     def count_missing(self) -> int:
         """Return how many rows have no job; where they were not found yet, without reading what became of them."""

@@ -127,7 +127,8 @@ def fan_out(
 
     Several steps, ``fan_out(df, [fetch, parse, score])``: a row goes on as soon as its step is done. A later step's
     parameters are the row's columns, columns that earlier steps returned, or, by its name, an earlier step's whole
-    value. No step that is done is repeated by a retry, or where a later one has another `version`. A task with a
+    value. No step that is done is repeated by a retry, or where a later one has another `version`; while rows are on
+    their way, a call with other steps for them is refused. A task with a
     `queue`, `limiter`, `concurrency`, `timeout` or `delay` of its own has a job for each row in its queue, one with a
     `batch_size` a job for so many; the steps between such ones share a job.
 

@@ -113,7 +113,7 @@ class _StoredSoFar:
         if self._is_known:
             while row_plan.earlier.renew_failed():
                 pass
-            self._is_wait_said = await_rows_on_their_way(row_plan, is_said=self._is_wait_said)
+            self._is_wait_said |= await_rows_on_their_way(row_plan, is_said=self._is_wait_said)
         jobs = PlannedJobs(row_plan)
         before = self.stream, self._last
         self._last = row_plan

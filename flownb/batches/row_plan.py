@@ -11,7 +11,7 @@ from flownb.batches.braking import used_up_before
 from flownb.batches.earlier_rows import EarlierRows, RowLocations
 from flownb.batches.row_ids import fingerprint
 from flownb.batches.rows import Rows
-from flownb.batches.steps_done import read_steps_done
+from flownb.batches.steps_done import find_rows_before, read_steps_done
 from flownb.state.flow_state import OwnFlowState
 from flownb.wire.pauses import of_pilot
 from flownb.wire.records import CANCELLED, COMPLETED, FAILED
@@ -162,7 +162,18 @@ class RowPlan:
 
         A batch of one task has some where the newest one of the name had further steps behind it.
         """
-        return read_steps_done(self.request, self.rows, self.earlier)
+        return read_steps_done(self.request, self.earlier, self.before)
+
+    @cached_property
+    def before(self) -> EarlierRows | None:
+        """The rows as they stand in the newest batch of the name, where that had other steps, some of them the same."""
+        return find_rows_before(self.request, self.rows, self.earlier.many)
+
+    def find_again(self) -> None:
+        """Find anew which rows are there; those that have failed meanwhile run again."""
+        self.earlier.find_newest()
+        if self.before is not None:
+            self.before.find_newest()
 
     @property
     def rows_through(self) -> set[int]:

@@ -5,44 +5,50 @@ from __future__ import annotations
 from typing import Any
 
 from flownb.batches.batch_request import BatchRequest, earlier_steps
-from flownb.batches.earlier_rows import EarlierRows
+from flownb.batches.earlier_rows import EarlierRows, RowLocations
 from flownb.batches.jobs_of_rows import END_FIELDS, JobsOfRows, Row, RowLocation
 from flownb.batches.rows import Rows
 from flownb.wire import codec, keys
 
 
-def read_steps_done(request: BatchRequest, rows: Rows, earlier: EarlierRows) -> dict[int, list[Any]]:
+def find_rows_before(request: BatchRequest, rows: Rows, many: RowLocations | None) -> EarlierRows | None:
+    """Find the rows as they stand in the newest batch of the name; None where that had the same steps, or all others.
+
+    `many` says where rows are that many-row jobs hold, if that is known.
+    """
+    if not rows.ids_before:
+        return None
+    place = earlier_steps(request.earlier)[0].place
+    base = keys.base(request.store.prefix, place.rpartition("/")[0])
+    ids = list(rows.ids_before)
+    found = EarlierRows(request.store, request.name, base, ids, lambda: request.folder, many)
+    found.find_newest()
+    return found
+
+
+def read_steps_done(
+    request: BatchRequest, earlier: EarlierRows, before: EarlierRows | None
+) -> dict[int, list[Any]]:
     """Return what the steps that are done of rows have returned, by position, of rows that have no job yet.
 
     A row that failed has a new job, and its steps before that are kept; where a step is another one by now, those
-    before it are.
+    before it are: `before` has the rows as they stand where the steps were others.
     """
-    kept = request.steps_kept() if rows.ids_before else 0
-    if not request.job.steps and not kept:
+    if not request.job.steps and before is None:
         return {}
     new = [position for position, found in enumerate(earlier.found) if found is None]
     failed = {at: earlier.failed[at] for at in new if at in earlier.failed}
     done = _read(request, failed, len(request.job.steps))
-    if kept:
-        before = _earlier_locations(request, rows, earlier, [at for at in new if at not in done])
-        done |= _read(request, before, kept)
-    return done
+    return done | _read_before(request, before, [at for at in new if at not in done])
 
 
-def _earlier_locations(
-    request: BatchRequest, rows: Rows, earlier: EarlierRows, new: list[int]
-) -> dict[int, RowLocation]:
-    """Return where these rows were in the newest batch of the name, which had other steps."""
-    place = earlier_steps(request.earlier)[0].place
-    base = keys.base(request.store.prefix, place.rpartition("/")[0])
-    ids = [rows.ids_before[position] for position in new]
-    there = EarlierRows(request.store, request.name, base, ids, lambda: request.folder, earlier.many)
-    there.find()
-    last = {at: found[0] for at, found in enumerate(there.found) if found}
-    while there.renew_failed():
-        there.find()
-        last |= {at: found[0] for at, found in enumerate(there.found) if found}
-    return {new[at]: location for at, location in last.items()}
+def _read_before(request: BatchRequest, before: EarlierRows | None, new: list[int]) -> dict[int, list[Any]]:
+    """Return what the steps that both lists begin with have returned of these rows, where `before` has them."""
+    kept = request.steps_kept()
+    if before is None or not kept:
+        return {}
+    last = {at: before.last(at) for at in new}
+    return _read(request, {at: location for at, location in last.items() if location}, kept)
 
 
 def _read(request: BatchRequest, locations: dict[int, RowLocation], most: int) -> dict[int, list[Any]]:

@@ -588,6 +588,144 @@ def test_other_rows_are_refused_while_some_are_on_their_way(gated, runs, until):
     assert fn.fan_out(rows, [first, second], name="b").results(timeout=60)["second"].tolist() == [0, 1, 2]
 
 
+def test_rows_of_which_none_is_on_its_way_are_added_while_others_are(gated, until):
+    gate, steps = gated
+    batch = fn.fan_out(range(2), steps, name="b")
+    until(lambda: stages(batch)["first"].get("completed") == 2)
+    more = fn.fan_out(range(2, 4), steps, name="b")
+    with pytest.raises(fn.FlowError, match=r"attach\('flownb-batch:.*'\)\.wait\(\), or cancel") as refused:
+        fn.fan_out([0, 1, 9], steps, name="b")  # some are in the older batch, and that is what it names
+    gate.set()
+    fn.attach(str(refused.value).partition("attach('")[2].partition("'")[0]).wait(timeout=60)
+    assert fn.fan_out(range(2), steps, name="b").results(timeout=60)["second"].tolist() == [0, 1]
+    assert batch.results(timeout=60)["second"].tolist() == [0, 1]
+    assert more.results(timeout=60)["second"].tolist() == [2, 3]
+
+
+@pytest.fixture
+def asked(runs):
+    """A gate, steps of which the second waits at it, and other lists of steps that have some of them."""
+    gate = threading.Event()
+
+    def begin(n):
+        runs.note("begin")
+        return n + 1
+
+    @fn.task(queue="provider")
+    def ask(begin):
+        runs.note("ask")
+        gate.wait(60)
+        return begin * 10
+
+    @fn.task
+    def score(ask):
+        return ask + 1
+
+    @fn.task
+    def other(ask):
+        return ask + 1
+
+    @fn.task
+    def before(n):
+        return n
+
+    begin_again, begin = fn.task(version="2")(begin), fn.task(begin)
+    yield (
+        gate,
+        {
+            "these": [begin, ask, score],
+            "longer": [begin, ask, score, other],
+            "shorter": [begin, ask],
+            "another last one": [begin, ask, other],
+            "one in front": [before, begin, ask, score],
+            "another version": [begin_again, ask, score],
+        },
+    )
+    gate.set()
+
+
+@pytest.mark.parametrize(
+    "others", ["longer", "shorter", "another last one", "one in front", "another version"]
+)
+def test_other_steps_are_refused_while_rows_are_on_their_way_through_some_of_them(runs, until, asked, others):
+    gate, lists = asked
+    fn.fan_out(range(3), lists["these"], name="b")
+    until(lambda: "ask" in runs)
+    for more in ({}, {"dry_run": True}):
+        with pytest.raises(
+            fn.FlowError,
+            match=r"'b' has rows on their way through begin, ask, score; .*attach\('b'\)\.cancel",
+        ):
+            fn.fan_out(range(3), lists[others], name="b", **more)
+    assert len(fn.flows()) == 1
+    gate.set()
+    fn.attach("b").wait(timeout=60)
+    batch = fn.fan_out(range(3), lists[others], name="b").wait(timeout=60)
+    assert batch.results()["ask"].tolist() == [10, 20, 30]
+    is_anew = others in ("one in front", "another version")
+    assert runs.fresh() == dict.fromkeys(["begin", "ask"], 6 if is_anew else 3)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_step_more_is_refused_while_rows_run_that_have_a_job_for_all_steps(runs, until, steps):
+    gate = threading.Event()
+
+    @fn.task
+    def first(n):
+        runs.note("first")
+        gate.wait(60)
+        return n
+
+    @fn.task
+    def second(first):
+        return first
+
+    @fn.task
+    def third(first):
+        return first
+
+    before = [first, second][:steps]
+    fn.fan_out(range(3), before, name="b")
+    until(lambda: "first" in runs)
+    with pytest.raises(fn.FlowError, match="'b' has rows on their way through first"):
+        fn.fan_out(range(3), [*before, third], name="b")
+    gate.set()
+    fn.attach("b").wait(timeout=60)
+    assert fn.fan_out(range(3), [*before, third], name="b").results(timeout=60)["third"].tolist() == [0, 1, 2]
+    assert runs.fresh() == {"first": 3}
+
+
+def test_rows_that_a_pilot_holds_go_through_other_steps(runs, asked):
+    gate, lists = asked
+    gate.set()
+    fn.fan_out(range(3), lists["these"], name="b", pilot=1).wait(timeout=60)
+    batch = fn.fan_out(range(3), lists["longer"], name="b")
+    assert batch.results(timeout=60)["other"].tolist() == [11, 21, 31]
+    assert runs.fresh() == {"begin": 3, "ask": 3}
+
+
+@pytest.mark.parametrize("steps", ["these", "longer"])
+def test_a_call_after_cancel_waits_for_rows_that_still_run_and_keeps_them(runs, until, asked, capsys, steps):
+    gate, lists = asked
+    rows = range(6)  # of which four run at a time
+    fn.fan_out(rows, lists["these"], name="b")
+    until(lambda: runs["ask"] == 4)
+    fn.attach("b").cancel()
+    found, said = [], []
+
+    def has_said(words):
+        said.append(capsys.readouterr().out)
+        return words in "".join(said)
+
+    call = threading.Thread(target=lambda: found.append(fn.fan_out(rows, lists[steps], name="b")))
+    call.start()
+    until(lambda: has_said("batch 'b': waits for rows of the call before, which still run"))
+    gate.set()
+    call.join(60)
+    assert found[0].results(timeout=60)["score"].tolist() == [11, 21, 31, 41, 51, 61]
+    assert runs.fresh() == {"begin": 6, "ask": 6}
+
+
 @pytest.fixture
 def begun_by_an_iterator(gated, until):
     """Steps of which the second waits at a gate, and a batch of three rows that has come to it as its iterator broke."""
