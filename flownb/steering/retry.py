@@ -229,10 +229,20 @@ def _of_rows(store: Store, job: JobRecord, now: JobRecord, rows: list[int] | Non
         return Retry(job.key, rows=every, were_open=len(every))
     if now.returnvalue is not None and not _is_foreign(now):
         return Retry(job.key, rows=rows)
-    if rows is None:
-        rows = list(read_value(text, lambda: find_folder(store, now.flow)).errors)
-    part, open, before = many_rows.reopened(text, rows)
-    return Retry(job.key, rows=open, were_open=before, part=part)
+    value = read_value(text, lambda: find_folder(store, now.flow))
+    open, were_open = _opened_again(value, value.errors if rows is None else rows)
+    return Retry(job.key, rows=open, were_open=were_open, part=many_rows.reopened(text, open))
+
+
+def _opened_again(value: RowsValue, rows: Iterable[int]) -> tuple[list[int], int]:
+    """Return which rows of a job are open once these are to run again, and how many of them had not ended.
+
+    Rows that were to go on in another job had not. Those that were to be handed on, and are not yet, the job's next run
+    hands on: they stand in none of its lists.
+    """
+    here = {row for row in rows if value.rest is None or row < len(value.values)}
+    before = set(value.open or ())
+    return sorted(before | here), len(before | (here & value.moved_places))
 
 
 def _raise_refused(store: Store, refused: Sequence[tuple[str, str]]) -> None:

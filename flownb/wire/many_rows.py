@@ -115,9 +115,9 @@ class RowsValue:
         """Return what was counted of so many steps for the ends of these rows: done at each, failed at each.
 
         Of a failed row the steps before stay done. A row that was open when its job failed has failed where it was,
-        unless its job was cancelled.
+        unless its job was cancelled; so has one that was to go on in another job.
         """
-        done, failed, open = [0] * steps, [0] * steps, set(self.open or ())
+        done, failed, open = [0] * steps, [0] * steps, {*(self.open or ()), *self.moved_places}
         for place in places:
             returned = self.values[place] if place < len(self.values) else None
             if place not in open and place not in self.errors:
@@ -127,17 +127,15 @@ class RowsValue:
         return [*done, *failed]
 
 
-def reopened(part: str, rows: Iterable[int]) -> tuple[str, list[int], int]:
-    """Return a job's ``part`` with these rows open as well, the rows that are open now, and how many were before.
+def reopened(part: str, open: Sequence[int]) -> str:
+    """Return a job's ``part`` with these rows open.
 
-    >>> reopened('{"values":[1,null,null],"errors":{"1":{}},"open":[2]}', [1])
-    ('{"values":[1,null,null],"errors":{"1":{}},"open":[1,2]}', [1, 2], 1)
+    >>> reopened('{"values":[1,null,null],"errors":{"1":{}},"open":[2]}', [1, 2])
+    '{"values":[1,null,null],"errors":{"1":{}},"open":[1,2]}'
     """
     found = json.loads(part)
-    before = found.get("open") or ()
     found.pop("calls", None)
-    found["open"] = sorted({*before, *rows})
-    return json.dumps(found, ensure_ascii=False, separators=_SHORT), found["open"], len(before)
+    return json.dumps({**found, "open": open}, ensure_ascii=False, separators=_SHORT)
 
 
 def refer(bind: str | None, paths: Sequence[Sequence[str]]) -> str:
