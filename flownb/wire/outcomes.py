@@ -29,8 +29,7 @@ class Outcome(NamedTuple):
     kind: Kind
     value: str | None = None  #: completed: JSON text; unbegun: what its worker has found that the job weighs
     version: str | None = None  #: completed, failed: name of the code that ran; the field `cv` of the job
-    #: ms since the function was called, of a job taken ahead; unbegun: since it was taken; None: 0
-    ran: int | None = None
+    ran: int = 0  #: ms since the function was called, of a job taken ahead; unbegun: since it was taken
     reason: str | None = None  #: failed, retry: ``Type: message``
     stacktrace: str | None = None  #: failed, retry: JSON list of the job's tracebacks
     attempts: int = 1  #: failed: how many the job had at most
@@ -48,12 +47,32 @@ class Outcome(NamedTuple):
     keep_logs: int | None = None  #: with lines: so many of the log, the newest; None: all
     spent: Sequence[str | int] | None = None  #: what the run has spent, see `amounts.flat`
 
-    def packed(self) -> Sequence[object]:
-        """Return what the script reads: of a job that completed with nothing more to say, the first fields alone."""
-        is_usual = self.kind == "completed" and self[_USUAL:] == _UNSAID
-        return self[:_USUAL] if is_usual else self
+
+USUAL = Outcome._fields.index("reason")  #: so many fields, the first, say all of most outcomes
+_NOTHING_ELSE = ("completed", Outcome("", "", "", 0, "completed")[USUAL:])
 
 
-#: fields of an outcome that says no more than what the function returned
-_USUAL = Outcome._fields.index("reason")
-_UNSAID = Outcome("", "", "", 0, "completed")[_USUAL:]
+def packed(outcomes: Sequence[Outcome], token: str) -> list[object]:
+    """Return what the script reads: the parts of one outcome behind those of another, in one list without lists.
+
+    Parts are the first fields, and all others as one. False stands for what is not said, and for what is usual: the
+    queue of the outcome before, this `token`, ``completed``.
+    """
+    parts: list[object] = []
+    before = None
+    for outcome in outcomes:
+        base, id, of_lease, attempts_started, kind, value, version, ran = outcome[:USUAL]
+        others = outcome[USUAL:]
+        parts += (
+            base != before and base,
+            id,
+            of_lease != token and of_lease,
+            attempts_started,
+            kind != "completed" and kind,
+            False if value is None else value,
+            False if version is None else version,
+            ran,
+            (kind, others) != _NOTHING_ELSE and others,
+        )
+        before = base
+    return parts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,12 +22,12 @@ from flownb.wire.job_rows import (
     ParentRow,
 )
 from flownb.wire.lease_records import FetchingWorker, Lease, OwnRun, QueueShare
-from flownb.wire.outcomes import Outcome, Retention
+from flownb.wire.outcomes import USUAL, Outcome, Retention, packed
 from flownb.wire.records import CRASHED, crashed
 from flownb.wire.requests import Detachment, Removal, Retry, ScheduledJob
 from flownb.wire.store.accounts import SpentByRun
 from flownb.wire.store.children import ChildrenCounts, JobOutline
-from flownb.wire.store.job_records import FETCHED_FIELDS, taken_of
+from flownb.wire.store.job_records import FETCHED_FIELDS
 from flownb.wire.store.shared_jobs import SharedJob
 
 LUA = Path(scripts.__file__).parent / "lua"
@@ -43,7 +42,6 @@ PACKED: dict[str, Any] = {
 }
 """Maps, as instances of their classes."""
 ROWS: dict[str, Any] = {
-    "outcome": Outcome,
     "retention": Retention,
     "job_row": JobRow,
     "job_details": JobDetails,
@@ -61,7 +59,9 @@ ROWS: dict[str, Any] = {
     "job_outline": JobOutline,
 }
 OTHERS = {  # made by functions, without a class
-    "fetched_job": tuple(inspect.signature(taken_of).parameters)[:3],
+    "fetched": ("base", "ids", "rows"),
+    "outcome": (*Outcome._fields[:USUAL], "unusual"),
+    "unusual": Outcome._fields[USUAL:],
     "limiter": tuple(read_limiter("5/s") or ()),
 }
 
@@ -87,7 +87,7 @@ def unknown_fields(files: Mapping[str, str]) -> list[str]:
     """
     fields = lua_records(files)
     (facts,) = re.findall(r"A run is its outcome, with \{([^}]*)\}", files["end_run"])
-    fields["run"] = (*fields["outcome"], *re.findall(r"(?<!-)\b\w+", facts))
+    fields["run"] = (*fields["outcome"], *fields["unusual"], *re.findall(r"(?<!-)\b\w+", facts))
     found = []
     for file, text in files.items():
         code = re.sub(r"--[^\n]*", "", text)
@@ -118,13 +118,30 @@ def test_a_script_reads_no_field_that_a_record_has_not():
 
 def test_every_field_of_a_record_that_a_script_is_sent_is_read():
     code = re.sub(r"--[^\n]*", "", "\n".join(FILES.values()))
-    answers = {"children_counts", "job_outline", "fetched_job"}
-    sent = {field for name, fields in lua_records(FILES).items() if name not in answers for field in fields}
+    others = {
+        "children_counts",
+        "job_outline",
+        "fetched",
+        "outcome",
+    }  # answers, and what is read by its position
+    sent = {field for name, fields in lua_records(FILES).items() if name not in others for field in fields}
     assert sorted(field for field in sent if not re.search(rf"\.{field}\b", code)) == []
 
 
+def test_the_parts_of_an_outcome_are_read_where_they_come():
+    fields = lua_records(FILES)["outcome"]
+    code = FILES["finish_and_fetch"] + FILES["outcome"]
+    named = re.findall(r"(\w+) = outcomes\[at \+ (\d)\]", code)
+    assert len(named) == len(re.findall(r"outcomes\[", code))
+    assert {name for name, at in named} == set(fields)
+    assert [(name, at) for name, at in named if fields[int(at) - 1] != name] == []
+    assert f"PARTS_OF_AN_OUTCOME = {len(fields)}\n" in code
+    one = Outcome("bull:q", "a", "t", 1, "failed")
+    assert len(packed([one, one], "t")) == 2 * len(fields)
+
+
 def test_the_fields_of_a_fetched_job_come_in_the_order_in_which_they_are_read():
-    (listed,) = re.findall(r"local FIELDS = \{(.*?)\}", FILES["fetch"], re.DOTALL)
+    (listed,) = re.findall(r"'HMGET', job, (.*?)\)", FILES["fetch"], re.DOTALL)
     assert tuple(re.findall(r"'(\w+)'", listed)) == FETCHED_FIELDS
 
 
@@ -142,8 +159,8 @@ def test_the_reason_of_a_crash_is_worded_once_in_each_language_and_alike():
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("finish", "@row     outcome base id", "@row     outcome id base"),
-        ("finish", "eager retention rows", "eager retention rows extra"),
+        ("outcome", "@row     outcome base id", "@row     outcome id base"),
+        ("outcome", "eager retention rows", "eager retention rows extra"),
         ("fetch", "@map     worker token lock_ms", "@map     worker token"),
         ("add_jobs", "-- @row     parent_row key link policy is_outside\n", ""),
     ],
@@ -156,7 +173,7 @@ def test_a_record_that_differs_is_found(file, old, new):
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("finish", "outcome.kind ==", "outcome.kinds =="),
+        ("outcome", "run.kind ==", "run.kinds =="),
         ("extend_leases", "lease.token", "lease.tokens"),
         ("add_jobs", "parent.is_outside", "parent.outside"),
     ],

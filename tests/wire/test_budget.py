@@ -159,8 +159,8 @@ def test_running_a_job_is_eight_commands_in_calls_of_many(counter):
     }
     assert asked[0].calls == calls
     assert asked[0].all_commands <= 8.6
-    assert asked[0].bytes_in <= 61
-    assert asked[0].bytes_out <= 227
+    assert asked[0].bytes_in <= 36
+    assert asked[0].bytes_out <= 214
 
 
 def test_waiting_for_a_short_flow_is_one_call_a_look_and_three_for_its_value(counter):

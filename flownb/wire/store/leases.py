@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from flownb.wire.lease_records import Death, FetchingWorker, FrozenWorker, Lease
-from flownb.wire.outcomes import Outcome
+from flownb.wire.outcomes import Outcome, packed
 from flownb.wire.store.job_records import Taken, taken_of
 from flownb.wire.store.limits import CHUNK_JOBS, MOST_JOBS_A_CALL, check_size, in_pieces
 from flownb.wire.store.server import Server
@@ -56,13 +56,20 @@ class Leases:
         """End many jobs and start up to `want` others (at most `MOST_JOBS_A_CALL`), in one call."""
         check_size(outcomes, MOST_JOBS_A_CALL, "outcomes")
         want = min(want, MOST_JOBS_A_CALL)
-        packed = [outcome.packed() for outcome in outcomes]
         reply = self._server.call(
-            "finish_and_fetch", queues, outcomes=packed, want=want, worker=worker.packed()
+            "finish_and_fetch",
+            queues,
+            outcomes=packed(outcomes, worker.token),
+            want=want,
+            worker=worker.packed(),
         )
         return Turn(
             answers=reply["answers"],
-            taken=[taken_of(base, id, fields, worker.token) for base, id, fields in reply["jobs"]],
+            taken=[
+                taken_of(base, id, fields, worker.token)
+                for base, ids, rows in reply["jobs"]
+                for id, fields in zip(ids, rows, strict=True)
+            ],
             again_ms=reply.get("again"),
             failed_parents=reply["failed_parents"],
             suspect_in=reply.get("suspect_in"),

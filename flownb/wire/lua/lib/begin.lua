@@ -5,5 +5,5 @@
 -- The function was called `ran` ms ago.
 local function tell_beginning(q, id, job, ran)
   redis.call('HSET', job, 'processedOn', int(now - (ran or 0)))
-  emit(q, 'active', 'jobId', id, 'prev', 'waiting')
+  emit_active(q, id)
 end

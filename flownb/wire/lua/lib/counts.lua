@@ -39,7 +39,7 @@ end
 -- Note that a job of `flow` went from one state to another; `from` is nil for a new job, `to` for one that goes.
 local function count_move(q, flow, from, to)
   if not flow or from == to then return end
-  local tally = tally_of(q, flow)
+  local tally = q.tallies and q.tallies[flow] or tally_of(q, flow)
   if from then tally[from] = (tally[from] or 0) - 1 end
   if to then tally[to] = (tally[to] or 0) + 1 end
 end

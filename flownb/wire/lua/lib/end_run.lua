@@ -2,9 +2,9 @@
 -- @touches flownb:shared
 -- @use     types counts flow_record parents notify fail_parent marks finish needed cancel retention begin print holds brakes
 
--- A run is its outcome, with {q, job, lock, from, has_begun, is_unbegun, parent, is_root, flow, attempts_made, is_shared, further,
+-- A run is its outcome, with {q, job, from, has_begun, is_unbegun, parent_key, flow, attempts_made, is_shared, further,
 -- is_notified_later}: one table a job. It left the state `from`; its beginning was told (`has_begun`), or it goes back without one
--- (`is_unbegun`); `parent` is the first one, where that can be told.
+-- (`is_unbegun`); `parent_key` is the first parent.
 local MOST_NOTIFIED, NONE = 200, {} -- further parents a call
 local notified, notified_later = 0, {}
 
@@ -33,13 +33,16 @@ local function notify_of_completed(runs)
     local n = #children.keys + 1
     children.keys[n], children.values[n] = run.job, run.value
   end
-  for _, run in ipairs(runs) do
+  for i = 1, #runs do
+    local run = runs[i]
     if run.kind == 'completed' then
       completing[run.job] = true
-      if run.parent then add_child(run.parent, run) end
-      for _, link in ipairs(further_parents(run)) do
-        add_child(link.key, run)
-        count_move(run.q, link.flow, 'waiting', 'completed')
+      if run.parent_key and is_sound_job(run.parent_key) then add_child(run.parent_key, run) end
+      if run.is_shared then
+        for _, link in ipairs(further_parents(run)) do
+          add_child(link.key, run)
+          count_move(run.q, link.flow, 'waiting', 'completed')
+        end
       end
     end
   end
@@ -48,13 +51,13 @@ end
 
 -- Its call of a service was limited (`hold`).
 local function hold_queue_of(run)
-  hold_queue(run.q, run.hold, tonumber(run.has_begun) or now - (run.ran or 0), run.flow)
+  hold_queue(run.q, run.hold, tonumber(run.has_begun) or now - run.ran, run.flow)
 end
 
 -- Somebody has cancelled this one job meanwhile (`defa`): where it would have run again, it ends with this run. What would
 -- have gone back without a charge is charged no attempt.
 local function end_if_cancelled(run)
-  if run.kind == 'completed' or run.kind == 'failed' or field_of(run.job, 'defa') ~= 'cancelled' then return end
+  if run.kind == 'failed' or field_of(run.job, 'defa') ~= 'cancelled' then return end
   if run.kind ~= 'retry' then run.attempts_made = run.attempts_made - 1 end
   if run.is_unbegun and run.from == 'active' then redis.call('HINCRBY', run.job, 'ats', -1) end
   hold_queue_of(run)
@@ -65,7 +68,7 @@ end
 
 -- A job that nobody needs any more is cancelled where it would have run again. False where it has ended, or is needed.
 local function cancel_instead(run, made, counted)
-  if run.kind == 'completed' or run.kind == 'failed' and run.why ~= 'cancelled' then return false end
+  if run.kind == 'failed' and run.why ~= 'cancelled' then return false end
   if not is_cancelled(run.q, run.job, run.flow) then return false end
   redis.call('HSET', run.job, 'ft', run.token)
   if run.reason then redis.call('HSET', run.job, 'atm', made, 'stacktrace', run.stacktrace) end
@@ -75,7 +78,7 @@ local function cancel_instead(run, made, counted)
 end
 
 local function store_failure(run, made)
-  local links = parents_of(run.job, redis.call('HGET', run.job, 'parent'), run.parent)
+  local links = parents_of(run.job, redis.call('HGET', run.job, 'parent'), run.parent_key)
   for _, link in ipairs(further_parents(run)) do links[#links + 1] = link end
   notify_failed(run.job, run.reason, links)
   for _, link in ipairs(links) do count_move(run.q, link.flow, 'waiting', 'failed') end
@@ -84,14 +87,9 @@ local function store_failure(run, made)
   if #failed_parents > 0 then forget_marks() end
 end
 
--- Returns the state of the job after this run.
+-- Returns the state of the job after a run that has not completed it.
 local function store_outcome(run, made)
-  if run.kind == 'completed' then
-    store_completed(run, made)
-    -- A late end: the job was put back meanwhile, perhaps to be failed as stalled.
-    if run.from ~= 'active' then redis.call('HDEL', run.job, 'defa') end
-    return 'completed'
-  elseif run.kind == 'failed' then
+  if run.kind == 'failed' then
     store_failure(run, made)
     return 'failed'
   elseif run.kind == 'retry' then
@@ -121,26 +119,28 @@ local function end_shared(run, state, ended)
 end
 
 local function end_run(run)
-  if run.kind ~= 'completed' then write_completed() end -- what follows may ask which jobs have
-  local q, flow = run.q, run.flow
-  local made, state = run.attempts_made + 1, nil
+  local q, flow, state = run.q, run.flow, 'completed'
+  local made = run.attempts_made + 1
   if run.printed then print_lines(run.job, run.printed, run.keep_logs) end
   -- What was taken ahead counts as waiting. Where it has begun since, that is told before the end is.
-  local counted = run.from == 'active' and not run.has_begun and 'waiting' or run.from
-  if not run.has_begun and run.kind ~= 'completed' and not run.is_unbegun then
-    tell_beginning(q, run.id, run.job, run.ran)
-  end
-  if flow and cancel_instead(run, made, counted) then
-    flow = nil -- what follows is done
+  local counted = not run.has_begun and run.from == 'active' and 'waiting' or run.from
+  if run.kind == 'completed' then
+    store_completed(run, made)
   else
-    state = store_outcome(run, made)
+    write_completed() -- what follows may ask which jobs have
+    if not run.has_begun and not run.is_unbegun then tell_beginning(q, run.id, run.job, run.ran) end
+    if flow and cancel_instead(run, made, counted) then
+      flow, state = nil, nil -- what follows is done
+    else
+      state = store_outcome(run, made)
+    end
   end
-  local ended = state == 'completed' or state == 'failed'
+  local has_ended = state == 'completed' or state == 'failed'
   count_move(q, flow, counted, state)
-  count_ended_rows(q, flow, run.job, run.rows, state)
-  if run.is_shared then end_shared(run, state, ended) end
+  if run.rows or flow and brakes_read[flow] ~= false then count_ended_rows(q, flow, run.job, run.rows, state) end
+  if run.is_shared then end_shared(run, state, has_ended) end
   if run.retention and not run.flow then apply_retention(q, state, run.id, run.retention) end
-  if flow and run.is_root and ended then
+  if has_ended and flow and not run.parent_key then
     if state == 'failed' then note_cause(q, flow, first_failure(run.job)) end
     end_flow(q, flow, state)
   end

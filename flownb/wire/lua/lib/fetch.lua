@@ -6,12 +6,7 @@
 
 local MOST_POPPED = 1000 -- jobs a call, some of which may turn out not to start
 
--- The fields a worker needs, in the order in which the store reads them.
-local FIELDS = {
-  'name', 'data', 'opts', 'timestamp', 'priority', 'atm', 'ats', 'defa',
-  'parentKey', 'parent', 'stacktrace', 'fl', 'bind', 'rjk', 'suspect',
-}
--- Positions in FIELDS, and behind them.
+-- Positions in what `read_for_worker` returns, and behind.
 local NAME, DATA, ATS, DEFA, FLOW, SUSPECT, IS_AHEAD, IS_UNWEIGHED = 1, 2, 7, 8, 12, 15, 16, 17
 
 local suspect_in = nil -- a queue whose next job runs alone, so that this worker must run nothing else when it asks for it
@@ -55,82 +50,96 @@ local function fail_without_data(q, id, job)
   emit(q, 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'active')
 end
 
+-- The fields that a worker needs, in the order in which the store reads them; none of a key that is no hash.
+local function read_for_worker(job)
+  local fields = redis.pcall('HMGET', job, 'name', 'data', 'opts', 'timestamp', 'priority', 'atm', 'ats', 'defa',
+                             'parentKey', 'parent', 'stacktrace', 'fl', 'bind', 'rjk', 'suspect')
+  return fields.err and {} or fields
+end
+
 -- `processedOn` says that a job has begun: it is written with the beginning, and what an earlier run has left goes.
 local function start(q, id, job, fields, from, worker)
-  local attempts_started = number(fields[ATS]) + 1
+  local attempts_started, is_ahead = number(fields[ATS]) + 1, worker.free == 0
   redis.call('SET', job .. ':lock', worker.token, 'PX', worker.lock_ms)
-  fields[ATS], fields[IS_AHEAD] = attempts_started, worker.free == 0
+  fields[ATS], fields[IS_AHEAD] = attempts_started, is_ahead
   if worker.name then redis.call('HSET', job, 'pb', worker.name) end
-  if worker.free == 0 then
+  if is_ahead then
     redis.call('HSET', job, 'ats', int(attempts_started))
     if attempts_started > 1 then redis.call('HDEL', job, 'processedOn') end
     return count_move(q, fields[FLOW], from, 'waiting')
   end
   if worker.free then worker.free = worker.free - 1 end
   redis.call('HSET', job, 'processedOn', now_text, 'ats', int(attempts_started))
-  emit(q, 'active', 'jobId', id, 'prev', 'waiting')
+  emit_active(q, id)
   count_move(q, fields[FLOW], from, 'active')
+end
+
+-- In how many ms a queue that gave less than it could may have more.
+local function ask_again(q, popped)
+  if popped >= MOST_POPPED then return 1 end
+  local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')
+  if first[2] then return math.max(math.floor(first[2] / 4096) - now, 1) end
 end
 
 -- Where a queue has limits by weight: may one more of its jobs begin?
 local function has_room(q, job, fields)
-  if not q.weight_limits or fields[DEFA] then return true end
+  if fields[DEFA] then return true end
   local may_begin, is_unweighed = may_use(q, job)
   if is_unweighed then fields[IS_UNWEIGHED] = true end
   return may_begin
 end
 
--- Start up to `want` jobs of one queue and add them to `fetched`. Returns in how many ms to ask again where there were
--- fewer.
+-- Start up to `want` jobs of one queue and add them to `fetched`. Returns how many, and in how many ms to ask again where
+-- there were fewer.
 local function fetch(q, want, worker, fetched)
-  if not is_sound(q) then return end
+  if not is_sound(q) then return 0 end
   promote_due(q)
   local room, again = allowance(q, want, worker.limiters and worker.limiters[q.base], worker.free)
-  if room == 0 then return again end
-  local started, charged, popped, held, may_have_more = {}, 0, 0, 0, true
+  if room == 0 then return 0, again end
+  local ids_started, rows, charged, popped, held, may_have_more = {}, {}, 0, 0, 0, true
+  local started = 0
   repeat
-    local ids, asked = pop(q, room - #started), room - #started
+    local asked = room - started
+    local ids = pop(q, asked)
     may_have_more = #ids == asked
-    for i, id in ipairs(ids) do
-      local job, from = job_key(q, id), i <= q.from_wait and 'waiting' or 'prioritized'
-      local fields = fields_of(job, unpack(FIELDS))
-      local is_bound = fields[FLOW] and not is_free(q, fields[FLOW], worker.layout)
+    for i = 1, #ids do
+      local id = ids[i]
+      local job, from = q.base .. ':' .. id, i <= q.from_wait and 'waiting' or 'prioritized'
+      local fields = read_for_worker(job)
+      local flow = fields[FLOW]
+      local is_bound = flow and not free_flows[flow] and not is_free(q, flow, worker.layout)
       if not (fields[NAME] and fields[DATA]) then
         if id:sub(1, 2) ~= '0:' then fail_without_data(q, id, job) end -- BullMQ 4 kept markers in the list: `0:...`
-      elseif is_bound and not may_start(q, id, job, fields[FLOW], from, worker.layout) then
+      elseif is_bound and not may_start(q, id, job, flow, from, worker.layout) then
         held = held + 1
-      elseif is_bound and is_full(q, fields[FLOW]) then
-        wait_aside(q, id, fields[FLOW], from)
+      elseif is_bound and is_full(q, flow) then
+        wait_aside(q, id, flow, from)
         held = held + 1
       elseif fields[SUSPECT] and not worker.alone then
         put_back(q, ids, i)
-        suspect_in, room, may_have_more = q.base, #started, true
+        suspect_in, room, may_have_more = q.base, started, true
         break
-      elseif worker.free == 0 and is_bound and is_counted(q, fields[FLOW]) or not has_room(q, job, fields) then
+      elseif is_bound and worker.free == 0 and is_counted(q, flow) or q.weight_limits and not has_room(q, job, fields) then
         put_back(q, ids, i)
-        room, may_have_more = #started, true
+        room, may_have_more = started, true
         break
       else
-        started[#started + 1] = id
-        if not fields[DEFA] then charged = charged + 1 end
         start(q, id, job, fields, from, worker)
-        fetched[#fetched + 1] = {q.base, id, fields}
+        started = started + 1
+        ids_started[started], rows[started] = id, fields
+        if not fields[DEFA] then charged = charged + 1 end
       end
     end
     popped = popped + #ids
-  until #ids == 0 or held == 0 or #started == room or popped >= MOST_POPPED
-  if #started > 0 then
-    redis.call('LPUSH', q.active, unpack(started))
+  until #ids == 0 or held == 0 or started == room or popped >= MOST_POPPED
+  if started > 0 then
+    redis.call('LPUSH', q.active, unpack(ids_started))
     count_against_limit(q, charged)
+    fetched[#fetched + 1] = {q.base, ids_started, rows}
   end
   -- The worker that woke took the marker away; where jobs may be left it is put back for the next idle worker, unless
   -- limits let nothing begin. Where none are left, nobody is woken for what this call itself has put in line.
-  q.has_more = may_have_more and popped > 0 and not (q.full_ms and #started == 0)
+  q.has_more = may_have_more and popped > 0 and not (q.full_ms and started == 0)
   if not may_have_more then q.has_new_work = nil end
-  if q.full_ms then return q.full_ms end
-  if #started < room then
-    if popped >= MOST_POPPED then return 1 end
-    local first = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')
-    if first[2] then return math.max(math.floor(first[2] / 4096) - now, 1) end
-  end
+  return started, q.full_ms or started < room and ask_again(q, popped) or nil
 end

@@ -1,31 +1,6 @@
 -- finish: active -> completed, failed, delayed, waiting, prioritized or waiting-children.
 -- @touches active stalled lock completed failed events waiting-children
 -- @use     types queue enqueue large_values failed_runs
--- @row     outcome base id token attempts_started kind value version ran reason stacktrace attempts why delay lifo hold eager retention rows printed keep_logs spent
-
--- May this worker say how the job ended? It may when it holds the lock, or when its lock ran out and nobody has started
--- the job since: `ats` grows with every start. Returns a word for "no". `has` begins with {ats, parentKey, fl, ft};
--- `may_be_held` says that children keep one or other of this call's jobs from completing.
-local function refusal(outcome, job, lock, has, may_be_held)
-  if not has[1] then return 'missing' end
-  if has[4] == outcome.token then return 'repeated' end
-  if outcome.kind == 'begun' and lock ~= outcome.token then return 'stale' end
-  if lock and lock ~= outcome.token then return 'stale' end
-  if not lock and tonumber(has[1]) ~= outcome.attempts_started then return 'stale' end
-  if outcome.kind == 'completed' and may_be_held or outcome.kind == 'parked' then
-    if redis.call('EXISTS', job .. ':unsuccessful') == 1 then return 'failed-children' end
-    -- In flownb's flows a parent that a failed child let run (cpof) does not wait for the others.
-    local may_go_on = outcome.kind == 'parked' or has[3] and redis.call('EXISTS', job .. ':failed') == 1
-    if not may_go_on and redis.call('EXISTS', job .. ':dependencies') == 1 then return 'pending-children' end
-  end
-end
-
--- The job leaves `active`; or, when its lease had run out, the list or set to which it was put back.
-local function leave_active(q, id)
-  if redis.call('LREM', q.active, -1, id) == 1 then return 'active' end
-  if redis.call('LREM', q.wait, -1, id) == 1 or redis.call('LREM', q.paused, 1, id) == 1 then return 'waiting' end
-  if redis.call('ZREM', q.prioritized, id) == 1 then return 'prioritized' end
-end
 
 local completed_in = {} -- queue -> {time, id, time, id ...}: jobs that have completed in this call, and are not in the set yet
 
@@ -35,26 +10,27 @@ local function write_completed()
   completed_in = {}
 end
 
-local function note_completed(q, id)
-  local members = completed_in[q] or {}
-  completed_in[q] = members
-  members[#members + 1], members[#members + 2] = now_text, id
+-- The beginning of a job that was short is told with its end; and which code has run, where that is known.
+local function begun_and_version(run)
+  local began = not run.has_begun and int(now - run.ran)
+  if began and run.version then return 'processedOn', began, 'cv', run.version end
+  if began then return 'processedOn', began end
+  if run.version then return 'cv', run.version end
 end
 
 local function store_completed(run, made)
   local q, id = run.q, run.id
-  local end_of_job = {'atm', int(made), 'returnvalue', run.value, 'finishedOn', now_text, 'ft', run.token}
-  if run.version then end_of_job[9], end_of_job[10] = 'cv', run.version end
-  if not run.has_begun then -- a job that was short: its beginning is told with its end
-    emit(q, 'active', 'jobId', id, 'prev', 'waiting')
-    local n = #end_of_job
-    end_of_job[n + 1], end_of_job[n + 2] = 'processedOn', run.ran and int(now - run.ran) or now_text
-  end
-  redis.call('HSET', run.job, unpack(end_of_job))
+  if not run.has_begun then emit_active(q, id) end
+  redis.call('HSET', run.job, 'atm', int(made), 'returnvalue', run.value, 'finishedOn', now_text, 'ft', run.token,
+             begun_and_version(run))
   if run.rows then redis.call('HDEL', run.job, 'part', 'saved', 'rspent') end
-  note_completed(q, id)
+  -- A late end: the job was put back meanwhile, perhaps to be failed as stalled.
+  if run.from ~= 'active' then redis.call('HDEL', run.job, 'defa') end
+  local members = completed_in[q] or {}
+  local n = #members
+  completed_in[q], members[n + 1], members[n + 2] = members, now_text, id
   if run.retention then write_completed() end -- it counts the set
-  emit(q, 'completed', 'jobId', id, 'returnvalue', copy_for_flow(run.value, q, run.flow), 'prev', 'active')
+  emit_completed(q, id, #run.value > LARGE and copy_for_flow(run.value, q, run.flow) or run.value)
 end
 
 local function store_failed(run, made)

@@ -4,9 +4,9 @@
 
 local LARGE = 262144 -- bytes of JSON
 
--- What is stored in place of a value that belongs to `flow`. For a short one this costs one look at its length.
+-- What is stored in place of a large value that belongs to `flow`.
 local function copy_for_flow(value, q, flow)
-  if #value <= LARGE or not flow then return value end
+  if not flow then return value end
   if field_of(flow_key('flow', q, flow), 'kind') ~= 'batch' then return value end
   return '{"flownb:large":' .. int(#value) .. '}'
 end

@@ -8,15 +8,16 @@ local completing = {} -- keys of jobs that complete in this call
 local function notify_completed(parent, children, values)
   local pending = parent .. ':dependencies'
   local awaited = redis.call('SMISMEMBER', pending, unpack(children))
-  local done, results = {}, {}
-  for i, child in ipairs(children) do
+  local done, results, n = {}, {}, 0
+  for i = 1, #children do
     if awaited[i] == 1 then
-      done[#done + 1] = child
-      results[#results + 1] = child
-      results[#results + 1] = copy_for_parent(parent, values[i])
+      local child, value = children[i], values[i]
+      if #value > LARGE then value = copy_for_parent(parent, value) end
+      n = n + 1
+      done[n], results[2 * n - 1], results[2 * n] = child, child, value
     end
   end
-  if #done == 0 then return end
+  if n == 0 then return end
   redis.call('SREM', pending, unpack(done))
   redis.call('HSET', parent .. ':processed', unpack(results))
   release_if_done(parent)

@@ -100,6 +100,17 @@ local function emit(q, event, ...)
   if steps then note_step(q, event, ...) end
 end
 
+-- What most jobs say, each once.
+local function emit_active(q, id)
+  redis.pcall('XADD', q.events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
+  if steps then note_step(q, 'active', 'jobId', id) end
+end
+
+local function emit_completed(q, id, value)
+  redis.pcall('XADD', q.events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', value, 'prev', 'active')
+  if steps then note_step(q, 'completed', 'jobId', id) end
+end
+
 local function emit_and_trim(q, event, ...)
   redis.pcall('XADD', q.events, 'MAXLEN', '~', max_events(q), '*', 'event', event, ...)
   if steps then note_step(q, event, ...) end

@@ -24,21 +24,22 @@ local function portions(open, room)
 end
 
 -- Take up to `room` jobs of the queues in `open`. One that gives fewer than it could has no more for now, and the others
--- share what is left. Returns in how many ms to ask again, and the queues that may have more.
+-- share what is left. Returns in how many ms to ask again, the queues that may have more, and how many
+-- of `room` were not there.
 local function take_in_portions(open, room, worker, fetched)
   local again = nil
   while room > 0 and #open > 0 do
     local given, still = portions(open, room), {}
     for _, q in ipairs(open) do
-      local before = #fetched
-      if given[q] > 0 then again = earlier(again, fetch(q, given[q], worker, fetched)) end
-      local got = #fetched - before
+      local got, wait = 0, nil
+      if given[q] > 0 then got, wait = fetch(q, given[q], worker, fetched) end
+      again = earlier(again, wait)
       q.held, q.has_given, room = q.held + got, q.has_given or got > 0, room - got
       if got == given[q] then still[#still + 1] = q end
     end
     open = still
   end
-  return again, open
+  return again, open, room
 end
 
 -- Take up to `want` jobs: as many as slots are free of any queue, and beyond those only of queues whose jobs are short,
@@ -50,22 +51,23 @@ local function fetch_in_shares(among, want, worker, fetched)
     q.held, q.may_wait = share.held, share.may_wait
     if has_jobs(q) then open[#open + 1] = q end
   end
-  local again, left = take_in_portions(open, math.min(want, worker.free), worker, fetched)
+  local first = math.min(want, worker.free)
+  local again, open_still, left = take_in_portions(open, first, worker, fetched)
   local short = {}
-  for _, q in ipairs(left) do
+  for _, q in ipairs(open_still) do
     if q.may_wait then short[#short + 1] = q end
   end
-  return earlier(again, take_in_portions(short, want - #fetched, worker, fetched))
+  return earlier(again, take_in_portions(short, want - first + left, worker, fetched))
 end
 
 -- Take up to `want` jobs, queue by queue in the caller's order.
 local function fetch_in_order(among, want, worker, fetched)
-  local again = nil
+  local again, left = nil, want
   for _, q in ipairs(among) do
-    if #fetched < want and has_jobs(q) then
-      local before = #fetched
-      again = earlier(again, fetch(q, want - before, worker, fetched))
-      q.has_given = #fetched > before
+    if left > 0 and has_jobs(q) then
+      local got, wait = fetch(q, left, worker, fetched)
+      again, left = earlier(again, wait), left - got
+      q.has_given = got > 0
     end
   end
   return again

@@ -32,6 +32,7 @@ local function field_of(key, field) return fields_of(key, field)[1] end
 
 -- A number stored as text; 0 where that says none, or one that is no time, no rank and no count.
 local function number(text)
+  if not text then return 0 end
   local n = tonumber(text)
   return n and n > -2^53 and n < 2^53 and n or 0
 end

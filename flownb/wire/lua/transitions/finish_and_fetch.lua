@@ -10,61 +10,60 @@
 -- @args    now outcomes want worker
 -- @returns answers jobs again failed_parents shared suspect_in unknown_flows limited_flows
 -- @errors
--- @use     types queue counts parents finish end_run fail_parent deduplication share begin layout spending brakes bounds
--- @row     fetched_job base id fields
+-- @use     types queue counts outcome finish end_run fail_parent deduplication share begin layout spending brakes bounds
+-- @row     fetched base ids rows
 
 -- 1. Look at every outcome; nothing is written before.
-local answers, outcomes, jobs, lock_keys, held_by = {}, {}, {}, {}, {}
-for i, packed in ipairs(args.outcomes) do
-  local outcome = outcome_of(packed)
-  local job = outcome.base .. ':' .. outcome.id
-  outcomes[i], jobs[i], lock_keys[i] = outcome, job, job .. ':lock'
-  if outcome.kind == 'completed' then
-    held_by[#held_by + 1], held_by[#held_by + 2] = job .. ':dependencies', job .. ':unsuccessful'
+local outcomes, answers, jobs, lock_keys, held_by = args.outcomes, {}, {}, {}, {}
+local base, q, is_whole = nil, nil, nil
+for at = 0, #outcomes - 1, PARTS_OF_AN_OUTCOME do
+  base = outcomes[at + 1] or base
+  local id = outcomes[at + 2]
+  local kind = outcomes[at + 5] or 'completed'
+  local job, i, n = base .. ':' .. id, #jobs + 1, #held_by
+  jobs[i], lock_keys[i] = job, job .. ':lock'
+  if kind == 'completed' then
+    held_by[n + 1], held_by[n + 2] = job .. ':dependencies', job .. ':unsuccessful'
   end
 end
-local locks = #lock_keys > 0 and redis.call('MGET', unpack(lock_keys)) or {}
+local locks = #jobs > 0 and redis.call('MGET', unpack(lock_keys)) or {}
 local may_be_held = #held_by > 0 and redis.call('EXISTS', unpack(held_by)) > 0
-local runs = {} -- the outcomes that count
+local runs, free, flows = {}, {}, {} -- the outcomes that count, their leases and their flows, each with a queue
 local owners = {} -- of deduplication ids: {queue, id, deduplication id}
-for i, run in ipairs(outcomes) do
-  local q, job = queue_at(run.base), jobs[i]
-  local has = fields_of(job, 'ats', 'parentKey', 'fl', 'ft', 'atm', 'sh', 'deid', 'processedOn')
-  answers[i] = not is_sound(q) and 'damaged' or refusal(run, job, locks[i], has, may_be_held) or 'done'
+for i = 1, #jobs do
+  local at, job = (i - 1) * PARTS_OF_AN_OUTCOME, jobs[i]
+  base = outcomes[at + 1]
+  if base then q, is_whole = queue_at(base), is_sound(queue_at(base)) end
+  local attempts_started = outcomes[at + 4]
+  local has = read_for_end(job)
+  local run = run_at(outcomes, at, args.worker.token, q, job, has)
+  local answer = not is_whole and 'damaged' or refusal(run, attempts_started, locks[i], has, may_be_held)
+  local flow, kind = run.flow, run.kind
   if run.spent and has[1] then
-    note_spent(q, job, has[3], run.attempts_started, run.spent)
-    if has[3] then flows_to_review[has[3]] = q end
+    note_spent(q, job, flow, attempts_started, run.spent)
+    if flow then flows_to_review[flow] = q end
   end
-  if answers[i] == 'done' and run.kind == 'begun' then
-    if not has[8] then
+  if not answer and kind == 'begun' then
+    if not run.has_begun then
       tell_beginning(q, run.id, job, run.ran)
-      count_move(q, has[3], 'waiting', 'active')
+      count_move(q, flow, 'waiting', 'active')
     end
-  elseif answers[i] == 'done' then
-    local from = leave_active(q, run.id)
-    if from then
-      run.q, run.job, run.lock, run.from, run.has_begun, run.is_unbegun = q, job, lock_keys[i], from, has[8], run.kind == 'unbegun'
-      run.is_root, run.flow, run.parent = not has[2], has[3], has[2] and is_sound_job(has[2]) and has[2]
-      run.attempts_made, run.is_shared = number(has[5]), has[6]
-      end_if_cancelled(run)
-      runs[#runs + 1] = run
-      local has_ended = run.kind == 'completed' or run.kind == 'failed'
-      if has_ended or run.kind == 'retry' or run.rows then q.was_answered = true end
-      if has_ended and has[7] then owners[#owners + 1] = {q, run.id, has[7]} end
-    else
-      answers[i] = 'stale'
-    end
+  elseif not answer and leave_active(run) then
+    if kind ~= 'completed' then end_if_cancelled(run) end
+    local n, left = #runs + 1, q.left or {}
+    runs[n], free[n], left[#left + 1] = run, lock_keys[i], run.id
+    q.left = left
+    if flow then flows[flow] = q end
+    local has_ended = run.kind == 'completed' or run.kind == 'failed'
+    if has_ended or kind == 'retry' or run.rows then q.was_answered = true end
+    if has_ended and has[7] then owners[#owners + 1] = {q, run.id, has[7]} end
+  else
+    answer = answer or 'stale'
   end
+  answers[i] = answer or 'done'
 end
 
 -- 2. Free the leases.
-local free = {}
-for i, run in ipairs(runs) do
-  free[i] = run.lock
-  local left = run.q.left or {}
-  left[#left + 1] = run.id
-  run.q.left = left
-end
 if #free > 0 then redis.call('DEL', unpack(free)) end
 for _, q in pairs(queues_seen) do
   if q.left then
@@ -77,10 +76,11 @@ end
 -- 3. Free deduplication ids, notify parents of what completed, then write each job's end.
 for _, owner in ipairs(owners) do end_deduplication(unpack(owner)) end
 notify_of_completed(runs)
-for _, run in ipairs(runs) do
+for i = 1, #runs do
+  local run = runs[i]
   end_run(run)
   if run.spent then
-    free_unspent(run.q, run.job, tonumber(run.has_begun) or now - (run.ran or 0), run.spent)
+    free_unspent(run.q, run.job, tonumber(run.has_begun) or now - run.ran, run.spent)
   end
   if run.is_unbegun then
     refund_limit(run.q, run.ran, args.worker.limiters and args.worker.limiters[run.q.base])
@@ -90,9 +90,7 @@ for _, run in ipairs(runs) do
 end
 write_completed()
 
-for _, run in ipairs(runs) do
-  if run.flow then call_in(run.q, run.flow) end
-end
+for flow, q in pairs(flows) do call_in(q, flow) end
 review_brakes()
 
 -- 4. Fetch the next jobs.
