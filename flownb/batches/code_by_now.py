@@ -60,8 +60,8 @@ def _tasks(stored: StoredBatch) -> dict[str, Task | None]:
 
 def _is_served(stored: StoredBatch, connection: Connection) -> bool:
     """Does some worker serve the rows? On the embedded server a kernel that has just been restarted does no more."""
-    base, queues = keys.base(stored.store.prefix, stored.row_queue), stored.store.queues
-    return base in (queues.read_signs() if connection.embedded else queues.read_served() or ())
+    served = stored.store.queues.read_served(signs_tell_all=connection.embedded)
+    return keys.base(stored.store.prefix, stored.row_queue) in (served or ())
 
 
 def _say_what_has_changed(stored: StoredBatch) -> None:

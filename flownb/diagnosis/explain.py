@@ -9,6 +9,7 @@ from typing import Any
 
 from flownb.diagnosis import flow_reasons, job_reasons, queue_reasons, reason_words
 from flownb.diagnosis.reasons import Reason, Reasons, Urgency
+from flownb.files.folder_of_flow import is_embedded
 from flownb.state import failed_jobs
 from flownb.state.ahead import FlowAhead, read_ahead
 from flownb.state.flow_state import FlowState
@@ -107,7 +108,8 @@ class _Explainer:
             self._reasons.add(root, flow_reasons.flow_paused(self._counts.paused_why))
         self._walk()
         jobs = [*(job for job, _ in self._parents), *(job for job, _ in self._others)]
-        self._queues = self._store.queue_facts.read(keys.base_of(job.key) for job in jobs)
+        bases = (keys.base_of(job.key) for job in jobs)
+        self._queues = self._store.queue_facts.read(bases, signs_tell_all=is_embedded(self._store))
         for parent, pending in self._parents:
             self._explain_parent(parent, pending)
         self._explain_others()

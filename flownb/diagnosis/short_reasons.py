@@ -7,6 +7,7 @@ from functools import cached_property
 
 from flownb.diagnosis import flow_reasons, queue_reasons, reason_words
 from flownb.diagnosis.reasons import Urgency, Why
+from flownb.files.folder_of_flow import is_embedded
 from flownb.state.failed_jobs import describe
 from flownb.state.listed_flow import Unended
 from flownb.wire import keys, versions
@@ -42,7 +43,7 @@ class ShortReasons:
 
     def _of_queue(self, base: str, states: Mapping[str, int], *, is_batch: bool) -> list[Why]:
         if base not in self._queues:
-            self._queues |= self._store.queue_facts.read([base])
+            self._queues |= self._store.queue_facts.read([base], signs_tell_all=is_embedded(self._store))
         facts, queue = self._queues[base], keys.short(base, self._store.prefix)
         urgency = Urgency.LATER if states.keys() == {WAITING_CHILDREN} else Urgency.NOW
         found = queue_reasons.no_start(base, queue, facts, urgency, is_batch=is_batch)

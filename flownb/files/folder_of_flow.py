@@ -91,6 +91,11 @@ def own_folder(store: Store) -> str | None:
     return None if data is None else f"{data}/{FILES}/{slug(store.prefix)}"
 
 
+def is_embedded(store: Store) -> bool:
+    """Is it the embedded server, which keeps files beside its data?"""
+    return own_folder(store) is not None
+
+
 def given_in(record: Mapping[str, str]) -> str | None:
     """Return the folder that a batch's caller gave, from its record."""
     folder: str | None = json.loads(record.get("spec", "{}")).get("files")

@@ -248,6 +248,25 @@ def test_after_a_restart_attach_and_the_tasks_cell_are_enough_in_either_order(
     assert second.run("print(batch.results(60)['score'].tolist())") == ("[2, 4, 6]", None)
 
 
+def test_a_killed_kernel_is_missed_by_explain_and_flows_as_by_attach(start_kernel, tmp_path, redis, until):
+    first = start_kernel()
+    cell = DEAD.format(factor=2, gate=str(tmp_path / "gate"))
+    assert first.run(cell + "fn.fan_out([1, 2, 3], score, name='left')")[1] is None
+    until(
+        lambda: redis.zscore("bull:flownb:served", "bull:score")
+    )  # noted for some seconds, also after its death
+    serves = start_kernel()
+    assert serves.run("print(fn.flows()['why'][0])") == ("3 of its jobs in queue 'score' run", None)
+    first.kill()
+    printed, error = serves.run(
+        "print(fn.flows()['why'][0]); print(fn.attach('left').explain()['why'].tolist()[0])"
+    )
+    assert error is None
+    nobody = "no worker serves queue 'score'"
+    assert printed.startswith(f"{nobody}batch 'left': nobody runs its rows: ")
+    assert printed.endswith(nobody)
+
+
 def test_a_cell_that_comes_after_attach_says_what_has_changed_too(start_kernel, tmp_path):
     first, gate = start_kernel(), str(tmp_path / "gate")
     assert first.run(DEAD.format(factor=2, gate=gate) + "fn.fan_out([1], score, name='left')")[1] is None

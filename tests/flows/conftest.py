@@ -15,7 +15,9 @@ def stage(connection):
     """Give what puts flows into the states in which they are stuck."""
     from tests.support.stuck_flows import Stage
 
-    return Stage(connection)
+    made = Stage(connection)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ SHARED, LISTED = "bull:load:model", "bull:flownb:shared"
 
 @pytest.fixture
 def stage(connection):
-    return Stage(connection)
+    made = Stage(connection)
+    yield made
+    made.close()
 
 
 def add(**opts):

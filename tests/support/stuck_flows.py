@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+from redis import Redis
+
 import flownb as fn
+from flownb.wire import keys
 from flownb.wire.lease_records import Death, FetchingWorker
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
@@ -19,6 +22,7 @@ class Stage:
         self.redis = client_for_all(connection)
         self.store = Store(self.redis, "bull")
         self.calls = 0
+        self._signs = dict[str, Redis]()  # by queue
 
     def add(self, *children, name="total", queue="totals", **more):
         return fn.add(
@@ -26,10 +30,19 @@ class Stage:
         )
 
     def serve(self, *queues, interval=60_000, most=3):
-        """Sweep, as every worker does: so it is known that somebody serves."""
+        """Sweep, and show a sign, as every worker does: so it is known that somebody serves."""
         for queue in queues:
             self.redis.delete(f"bull:{queue}:stalled-check")
+            if queue not in self._signs:
+                pool = self.redis.connection_pool
+                self._signs[queue] = Redis(connection_pool=pool, single_connection_client=True)
+            self._signs[queue].client_setname(keys.worker_sign(f"bull:{queue}"))
         self.store.leases.sweep_stalled([f"bull:{queue}" for queue in queues], interval=interval, most=most)
+
+    def close(self):
+        for sign in self._signs.values():
+            sign.connection.disconnect()
+            sign.close()
 
     def take(self, queue, want=1, limiter=None, alone=False):
         self.calls += 1

@@ -10,4 +10,6 @@ def stage(connection):
     """Give what moves jobs from state to state, one by one."""
     from tests.support.stuck_flows import Stage
 
-    return Stage(connection)
+    made = Stage(connection)
+    yield made
+    made.close()

@@ -95,10 +95,10 @@ class QueueFactsReader:
 
     # ---- queues ---------------------------------------------------------------------------------------
 
-    def read(self, bases: Iterable[str]) -> dict[str, QueueFacts]:
-        """Read the facts of each queue."""
+    def read(self, bases: Iterable[str], *, signs_tell_all: bool = False) -> dict[str, QueueFacts]:
+        """Read the facts of each queue; do the signs of workers tell all about who serves it (`read_served`)?"""
         bases = list(dict.fromkeys(bases))
-        served = self._queues.read_served()
+        served = self._queues.read_served(signs_tell_all=signs_tell_all)
         with self._server.pipeline() as pipe:
             for base in bases:
                 pipe.hmget(keys.part(base, "meta"), "paused", "concurrency", "max", "limits")

@@ -173,9 +173,15 @@ class Queues:
         with server_errors():
             self._server.client.zadd(keys.part(base, "marker"), {"0": 0})
 
-    def read_served(self) -> set[str] | None:
-        """Return the queues some worker listens to (by its connection's name), None if we may not know."""
+    def read_served(self, *, signs_tell_all: bool = False) -> set[str] | None:
+        """Return the queues some worker listens to (by its connection's name), None if we may not know.
+
+        A worker's own notes count too, unless its signs tell all, as on the embedded server: it lets everybody name a
+        connection, which ends with its process. A note outlasts a dead worker by some 15 s.
+        """
         try:
+            if signs_tell_all:
+                return self.read_signs()
             signs, now = self.read_signs(), self._server.read_time()
             with server_errors():
                 ours: Any = self._server.client.zrange(self._server.key("served"), now, "+inf", byscore=True)
