@@ -17,6 +17,7 @@ from flownb.api.progress import Progress
 from flownb.api.waiting import FlowOutcome, first_round, polls, read_outcome, reasons, warn_of_removed, within
 from flownb.arguments import flag, one_of, text
 from flownb.connection import Connection
+from flownb.errors import FlowStuck
 from flownb.state.stored_flow import StoredFlow
 from flownb.steering import cancel, remove, retry
 from flownb.typed import Value
@@ -307,7 +308,12 @@ class Flow(Generic[Value]):
             if self._outcome is None or self._outcome.is_outdated(self._stored):
                 with shown as show:
                     draw: Callable[[], None] | None = show and (lambda: show(far.read()))
-                    any(self._polls(timeout, lambda: self._has_ended(rounds_after, draw)))
+                    try:
+                        any(self._polls(timeout, lambda: self._has_ended(rounds_after, draw)))
+                    except FlowStuck:  # raised before it is drawn how far it came
+                        if draw:
+                            draw()
+                        raise
                 if "tidy" in self._stored.record:
                     self._outcome = read_outcome(self._stored)
         return self

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from flownb.api.progress import Progress
+from flownb.state.flow_state import rows_to_come
 from flownb.state.latest_estimate import LatestEstimate
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire.records import HowFar
@@ -33,10 +34,11 @@ class HowFarReader:
             unit,
             states,
             rate=estimate.rate(row_queue),
-            left=estimate.left,
+            left=None if progress.paused else estimate.left,
             still=self._seconds_since(estimate.stopped),
             spent=self._stored.spent_in_words(counts),
             paused=progress.paused or "",
+            to_come=rows_to_come(self._stored.record_now()),
         )
 
     def _seconds_since(self, moment: int | None) -> float:

@@ -172,6 +172,9 @@ class _Stage:
         ended = min(mine, throughput.ended)  # the others ended before the flow was there, or are not its own
         runs = [max(run, _LEAST_RUN_SECONDS) for run in throughput.runs]
         between, noise = _seconds_between_ends(throughput.ends, ended, max(runs, default=0))
+        if between and (span := throughput.ends[0] - throughput.ends[-1]) < max(runs) * throughput.rows:
+            # What began together ends together: before the first end nobody can have been faster than a run is long.
+            between = max(between, (span + min(runs) * throughput.rows) / ended)
         return cls(
             left=sum(states.values()) - mine,
             active=states.get(ACTIVE, 0),

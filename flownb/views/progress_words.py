@@ -82,14 +82,24 @@ def counts_so_far(how_far: HowFar) -> str:
 
 
 def rate_and_spent(how_far: HowFar) -> str:
-    """How fast it goes and how long it takes, what it has spent, and why it is paused; nothing where nobody knows.
+    """How fast it goes, how long it takes, what it has spent, why it is paused or half stored; as far as known.
 
     >>> rate_and_spent(HowFar(unit="row", completed=1, failed=0, running=0, total=2, still=40.0, spent="2 usd spent"))
     'nothing has ended for 40 s · 2 usd spent'
     """
-    paused = how_far.paused and f"paused ({how_far.paused})"
+    paused = how_far.paused and paused_in_words(how_far.paused)
     left = outlook(how_far.left, how_far.still)
-    return " · ".join(filter(None, [rate_in_words(how_far.rate), left, how_far.spent, paused]))
+    words = [rate_in_words(how_far.rate), left, how_far.spent, paused, how_far.to_come]
+    return " · ".join(filter(None, words))
+
+
+def paused_in_words(why: str) -> str:
+    """That a flow is paused, and why, as every view says it.
+
+    >>> paused_in_words("by hand")
+    'paused (by hand)'
+    """
+    return f"paused ({shown(why, MOST_LETTERS)})"
 
 
 def rate_in_words(per_second: float) -> str:
@@ -111,10 +121,12 @@ def _figure(rate: float) -> str:
 
 
 def in_words(snapshot: Snapshot) -> str:
-    """How long a flow still takes, or that it stands still, and what else is to be known.
+    """How long a flow still takes, or that it stands still or is paused, and what else is to be known.
 
     ``2 min to 5 min left · 4.1 of 5 usd spent``
     """
+    if snapshot.paused:
+        return " · ".join(filter(None, [note_of(snapshot), paused_in_words(snapshot.paused)]))
     still_seconds = 0.0 if snapshot.stopped is None else max(snapshot.now - snapshot.stopped, 0) / 1000
     return " · ".join(filter(None, [outlook(snapshot.eta, still_seconds), note_of(snapshot)]))
 

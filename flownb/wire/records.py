@@ -181,6 +181,7 @@ class HowFar:
     still: float = 0.0  #: seconds since the last end, where another one should have come long since
     spent: str = ""  #: in words
     paused: str = ""  #: why, in words
+    to_come: str = ""  #: why not all rows are stored, in words
 
     @classmethod
     def of(cls, unit: str, states: Mapping[str, int], **more: Any) -> HowFar:
@@ -211,6 +212,12 @@ class Snapshot:
     single_rows: int = 0  #: rows that have a job each: `counts` has those jobs
     note: str = ""  #: what else is to be known of it, in words
     failures: tuple[JobRecord, ...] = field(default=())  #: failed jobs, oldest first, at most `MOST_FAILURES`
+
+    @property
+    def paused(self) -> str:
+        """Why the flow is paused, in words; empty where it is not, or has ended."""
+        is_held = self.counts.paused and self.finished is None
+        return (self.counts.paused_why or "by hand") if is_held else ""
 
 
 ALL_ENDED = "all ended"  #: words for rows of which it is not known how many failed

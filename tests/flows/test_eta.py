@@ -78,6 +78,13 @@ def test_nothing_is_claimed_before_two_jobs_have_ended():
     assert at(2, 10, active=1) is not None
 
 
+def test_rows_that_began_together_and_end_together_are_no_faster_than_their_runs_are_long():
+    assert 70 < estimate_at(4, 100, active=4, every=0.0004, run=0.05).rate("rows") <= 80
+    shared = Throughput(ended=4, ends=[0.003, 0.002, 0.001, 0.0], runs=[0.5] * 4, due=0)
+    counts = FlowCounts(by_stage={"rows": {"completed": 40, "active": 40, "waiting": 60}})
+    assert 70 < estimate(counts, {"rows": shared.of_rows(10)}).rate("rows") <= 80
+
+
 def test_nothing_is_claimed_while_nobody_works():
     assert at(20, 10, ago=3) is not None
     assert at(20, 10, ago=3600) is None

@@ -43,6 +43,46 @@ def test_where_nobody_looks_one_line_says_how_far_it_came(server_folder):
     assert jobs.endswith(" 1 of 1 job completed")
 
 
+HALF_STORED = """
+import sys
+import flownb as fn
+
+fn.connect(path=sys.argv[1])
+
+@fn.task
+def same(n):
+    return n
+
+def numbers():
+    yield from range(30)
+    raise OSError("gone")
+
+try:
+    fn.fan_out(numbers(), same, name="cut")
+except OSError:
+    pass
+for _ in range(2):
+    try:
+        fn.attach("cut").wait(timeout=60, progress=True)
+    except fn.FlowStuck as error:
+        print("stuck")
+"""
+
+
+def test_of_a_batch_that_cannot_end_the_line_says_how_far_it_came_and_why(server_folder):
+    command = [sys.executable, "-c", HALF_STORED, str(server_folder)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=ENVIRONMENT | {"COLUMNS": "200"}, timeout=120
+    )
+    assert done.stderr == ""
+    _, first, stuck, second, _ = done.stdout.splitlines()
+    assert stuck == "stuck"
+    for line in (first, second):
+        assert line.endswith(
+            " 30 of 30 rows completed · half stored: reading its rows raised OSError: gone"
+        ), line
+
+
 def test_in_a_terminal_the_bar_is_drawn_over(server_folder):
     terminal, inside = pty.openpty()
     with subprocess.Popen(
