@@ -79,6 +79,7 @@ def _about(stored: StoredFlow) -> dict[str, Any]:
     return {
         "name": snapshot.name,
         "state": snapshot.state,
+        "paused": snapshot.paused or None,
         "root": keys.short(stored.root, stored.store.prefix),
         "created": _moment(snapshot.created),
         "finished": _moment(snapshot.finished),

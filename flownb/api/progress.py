@@ -66,10 +66,11 @@ class Progress:
         """Seconds until the flow has ended, as a range ``(low, high)`` that the end should fall into.
 
         It is made of the times at which jobs ended, also before this handle was there. None while it cannot be
-        known: until two jobs have ended, and while nothing runs (`Flow.explain` says why). Of a paused flow it is
-        what is left once it goes on.
+        known: until two jobs have ended, while nothing runs (`Flow.explain` says why), and while the flow is paused.
+        What a paused batch takes once it goes on is in `Batch.estimate`.
         """
-        return self._estimate()
+        is_held = self.paused is not None and self.completed + self.failed < self.total
+        return None if is_held else self._estimate()
 
     @property
     def paused(self) -> str | None:

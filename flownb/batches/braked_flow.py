@@ -47,9 +47,9 @@ class BrakedFlow(Flow[Any]):
     def estimate(self) -> pd.DataFrame:
         """Return what the batch will come to: a DataFrame low likely high, a row for each of these.
 
-        *rows* of the batch, *seconds* that it still takes (as `Progress.eta`), each unit that rows have spent and
-        *failures*, in all, by the rows that have ended: the whole batch is between low and high nine times out of ten,
-        where they were drawn at random. Missing before a row has ended.
+        *rows* of the batch, *seconds* that it still takes (as `Progress.eta`; of a paused one once it goes on), each
+        unit that rows have spent and *failures*, in all, by the rows that have ended: the whole batch is between low
+        and high nine times out of ten, where they were drawn at random. Missing before a row has ended.
 
         >>> @task
         ... def ask(n):

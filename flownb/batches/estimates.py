@@ -34,7 +34,8 @@ def estimate(stored: StoredBatch, progress: Progress) -> pd.DataFrame:
     located = stored.rows  # once: those of another kernel's iterator come meanwhile
     rows, spent = located.read(), stored.spent()
     ended, total = [row for row in rows if row.state in (COMPLETED, FAILED)], len(rows)
-    found = {"rows": Range(total, total, total), "seconds": _seconds(progress.eta) if ended else UNKNOWN}
+    seconds = _seconds(stored.estimate(progress.counts).left) if ended else UNKNOWN
+    found = {"rows": Range(total, total, total), "seconds": seconds}
     # Rows with equal arguments, with `unique`, are one run, which is paid for once.
     runs = [rows[position] for position in located.runs]
     ended_runs = [row for row in runs if row.state in (COMPLETED, FAILED)]

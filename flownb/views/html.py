@@ -31,7 +31,7 @@ from flownb.views.words import (
     size,
     state_word,
 )
-from flownb.wire.records import ACTIVE, COMPLETED, FAILED, STATES, FlowCounts, JobRecord, Snapshot
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED, STATES, WAITING, FlowCounts, JobRecord, Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +136,15 @@ def _timelines(timelines: Sequence[str]) -> Markup:
 
 def _heading(snapshot: Snapshot) -> dict[str, Any]:
     state = snapshot.state
-    tone = FAILED if state == "failing" else state if state in STATES else UNKNOWN
+    tone = (
+        WAITING
+        if snapshot.paused
+        else FAILED
+        if state == "failing"
+        else state
+        if state in STATES
+        else UNKNOWN
+    )
     return {
         "name": shown(snapshot.name),
         "state": shown(flow_state_words(snapshot)),
@@ -231,6 +239,8 @@ def _when(snapshot: Snapshot) -> str:
     began = _moment(snapshot.created)
     if snapshot.finished is not None:
         return f"began {began}, took {duration(max(snapshot.finished - snapshot.created, 0))}"
+    if snapshot.paused:
+        return f"began {began}"
     return f"began {began}, running for {duration(max(snapshot.now - snapshot.created, 0))}"
 
 

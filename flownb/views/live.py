@@ -217,11 +217,15 @@ def _title(node: Node) -> str:
 
 def head_of(snapshot: Snapshot) -> dict[str, Any]:
     """What is shown above the tree: name, state, counts by state, and what runs for how long."""
-    held = snapshot.counts.paused and snapshot.finished is None
+    goes_on = not snapshot.paused and snapshot.stopped is None
     return {
         "name": shown(snapshot.name, 200),
-        "state": "paused" if held else flow_state_words(snapshot),
-        "tone": WAITING if held else FAILED if snapshot.state == "failing" else _known(snapshot.state),
+        "state": flow_state_words(snapshot),
+        "tone": WAITING
+        if snapshot.paused
+        else FAILED
+        if snapshot.state == "failing"
+        else _known(snapshot.state),
         "total": snapshot.counts.total,
         "rows": rows(snapshot),
         "shared": snapshot.counts.rows > 0,  # rows share jobs
@@ -229,7 +233,7 @@ def head_of(snapshot: Snapshot) -> dict[str, Any]:
         "queues": [shown(queue) for queue in snapshot.counts.by_stage],
         "oldest": snapshot.oldest,
         "note": progress_words.note_of(snapshot),
-        "left": progress_words.time_left(snapshot.eta) if snapshot.eta and snapshot.stopped is None else "",
+        "left": progress_words.time_left(snapshot.eta) if snapshot.eta and goes_on else "",
         "stopped": snapshot.stopped,
         "created": snapshot.created,
         "finished": snapshot.finished,

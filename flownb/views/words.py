@@ -127,7 +127,9 @@ def state_words(node: Node) -> list[str]:
 
 
 def flow_state_words(snapshot: Snapshot) -> str:
-    """The state of a flow, as it is shown: where it is its root's, in the words of the root."""
+    """The state of a flow, as it is shown: paused, or where it is its root's, in the words of the root."""
+    if snapshot.paused:
+        return "paused"
     of_root = snapshot.state == WAITING_CHILDREN and snapshot.nodes
     return "".join(state_words(snapshot.nodes[0])) if of_root else state_word(snapshot.state)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 import time
 
@@ -425,6 +427,31 @@ def test_as_completed_gives_the_rows_that_end_between_a_look_and_the_pause(monke
     assert sorted(next(ends)[0] for _ in range(4)) == ["r12", "r37", "r62", "r87"]
     with pytest.raises(fn.FlowPaused):
         next(ends)
+
+
+@pytest.mark.parametrize("brakes", [{}, {"budget": {"usd": 3}}, {"pilot": 3}])
+def test_report_picture_and_export_of_a_held_batch_say_that_it_is_paused_and_give_no_time_left(
+    ask, brakes, tmp_path
+):
+    if brakes:
+        batch = fn.fan_out(range(40), ask, name="held", **brakes).wait(timeout=30)
+    else:
+        batch = fn.fan_out(range(40), "nobody", name="held").pause()
+    held_by = batch.progress().paused
+    assert held_by is not None
+    assert batch.progress().eta is None
+    batch.export(tmp_path / "held")
+    pages = [
+        batch.to_html(),
+        batch._repr_mimebundle_()["text/html"],
+        (tmp_path / "held" / "report.html").read_text(),
+    ]
+    for page in pages:
+        seen = re.sub(r"<style.*?</style>|<svg.*?</svg>|<[^>]*>", "", page, flags=re.DOTALL)
+        assert f"paused ({held_by})" in seen
+        assert "running for" not in seen
+        assert " left" not in seen
+    assert json.loads((tmp_path / "held" / "tree.json").read_text())["flow"]["paused"] == held_by
 
 
 def test_a_pause_is_felt_within_a_second_with_rows_that_take_long(runs):
