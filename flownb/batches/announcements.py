@@ -94,14 +94,14 @@ def announce_joined(plan: RowPlan) -> None:
 
 def announce_edited(plan: RowPlan, kept: int) -> None:
     """Say that `kept` rows, which are done, ran another function than the one that is here now."""
-    edited = plan.request.edited()
-    if kept and edited:
+    edited = plan.edited() if kept else []
+    if edited:
         what = ", ".join(difference(*one) for one in edited)
         runs = "runs them again"
         if plan.request.job.steps:
             runs += f" from {edited[0].name} on"
         print(
-            f"batch {plan.request.name!r}: {what} since its first rows ran; {kept:,} rows are kept "
+            f"batch {plan.request.name!r}: {what} since some of its rows ran; {kept:,} rows are kept "
             f'as they are: if_exists="rerun", or another version= on the task, {runs}'
         )
 

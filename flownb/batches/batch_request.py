@@ -147,8 +147,8 @@ class BatchRequest:
         if name is None:
             ids = self._ids(rows.by_content, self.job.places, name="")
             name = f"{self.job.tasks[-1].name if self.job.steps else self.job.name}-{fingerprint(ids)[1:9]}"
-            before = dataclasses.replace(self, earlier=_spec_of(self.store, self.store.flows.find(name)))
-            if reuse and (edited := before.edited()):
+            before = earlier_steps(_spec_of(self.store, self.store.flows.find(name)))
+            if reuse and (edited := self.edited(before)):
                 twin = Twin(name, [change for one in edited for change in changes(one.before, one.now)])
                 name = f"{name}-{fingerprint([code or '' for code in self.job.codes.values()])[1:5]}"
         if not reuse and not self.job.steps:
@@ -260,9 +260,8 @@ class BatchRequest:
         """Is there a batch of this name already?"""
         return self.store.flows.find(self.name) is not None
 
-    def edited(self) -> list[Edited]:
-        """Return which tasks of the rows were edited since rows ran by them in the same version, in their order."""
-        before = earlier_steps(self.earlier)
+    def edited(self, before: Sequence[EarlierStep]) -> list[Edited]:
+        """Return which tasks of the rows were edited since these steps ran in the same version, in order."""
         steps = zip(self.job.places, self.job.codes.items(), before, strict=False)
         return [
             Edited(name, step.code, code)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
+from flownb.batches.batch_request import EarlierStep, earlier_steps
 from flownb.tasks.code import changes, in_brackets
 
 
@@ -18,6 +20,15 @@ def codes_of_rows(record: Mapping[str, str], spec: Mapping[str, Any]) -> dict[st
     if "codes" in record:
         codes |= json.loads(record["codes"])
     return codes
+
+
+def steps_of_rows(record: Mapping[str, str]) -> Iterator[list[EarlierStep]]:
+    """Yield the steps of a batch, or its one task, once for each code by which rows ran, the oldest first."""
+    spec: dict[str, Any] = json.loads(record.get("spec", "{}"))
+    if spec:
+        steps, codes = earlier_steps(spec), codes_of_rows(record, spec)
+        for some in zip_longest(*codes.values()):
+            yield [step._replace(code=code) for step, code in zip(steps, some, strict=True)]
 
 
 def mixed_versions(record: Mapping[str, str], spec: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from flownb.batches.jobs_of_rows import END_FIELDS, JobsOfRows, RowEnd, RowLocat
 from flownb.batches.row_counts import hashes_of
 from flownb.files.rows_in_files import FindFolder
 from flownb.wire import codec, keys
-from flownb.wire.records import COMPLETED, FAILED, REMOVED
+from flownb.wire.records import COMPLETED, FAILED, REMOVED, JobRecord
 from flownb.wire.store import Store
 
 
@@ -82,6 +82,7 @@ class EarlierRows:
         #: where each row is, and how it is doing; None for a row that is not there
         self.found: list[tuple[RowLocation, RowEnd] | None] = [None] * len(ids)
         self.failed: dict[int, RowLocation] = {}  #: where rows are that failed last, and are to run again
+        self._failed_jobs: dict[str, JobRecord | None] = {}  # those of `failed`
         self._ids_found: list[str] = []  # those of `found`, once it was read
         self._jobs: JobsOfRows | None = None  # in which these are
 
@@ -121,6 +122,12 @@ class EarlierRows:
         """Return where a row is, or has failed last; None for one that is not there."""
         found = self.found[position]
         return found[0] if found else self.failed.get(position)
+
+    def flows_of(self, positions: Iterable[int]) -> dict[str, None]:
+        """Return the flows of the jobs in which these rows are, or have failed last."""
+        jobs = self._failed_jobs | (self._jobs.records if self._jobs is not None else {})
+        found = (jobs.get(location[0]) for location in map(self.last, positions) if location)
+        return dict.fromkeys(job.flow for job in found if job and job.flow)
 
     def open_by_flow(self, positions: Iterable[int]) -> dict[str, set[str]]:
         """Return in which states those of these rows are that have not ended, by the flows of their jobs."""
@@ -163,8 +170,9 @@ class EarlierRows:
             if found and found[1].state == FAILED and found[1].why != "unrecoverable"
         ]
         for position in failed:
-            if (there := self.found[position]) is not None:
+            if (there := self.found[position]) is not None and self._jobs is not None:
                 self.failed[position] = there[0]
+                self._failed_jobs[there[0][0]] = self._jobs.records[there[0][0]]
             id, _, times = self.ids[position].partition("-")
             self.ids[position] = f"{id}-{int(times or 0) + 1}"
         return bool(failed)

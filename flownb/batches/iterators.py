@@ -85,6 +85,7 @@ class _StoredSoFar:
         # The spec of an index of all rows, without its length; None where rows are numbered.
         self._labels: dict[str, Any] | None = None
         self._completed = self._failed = self._renewed = 0  # rows that were there already
+        self._flows_kept: dict[str, None] = {}
         self._steps_before: list[int] = []
         self._last: RowPlan | None = None
         self._is_wait_said = False
@@ -142,6 +143,8 @@ class _StoredSoFar:
         self._completed += row_plan.earlier.count(COMPLETED)
         self._failed += row_plan.earlier.count(FAILED)
         self._renewed += row_plan.renewed
+        self._flows_kept |= row_plan.flows_kept
+        row_plan.flows_kept.update(self._flows_kept)  # as it speaks for all rows, once it is the last
         if request.job.steps:
             before = row_plan.steps_before()
             self._steps_before = list(map(sum, zip_longest(self._steps_before, before, fillvalue=0)))

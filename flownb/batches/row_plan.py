@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
-from flownb.batches.batch_request import BatchRequest
+from flownb.batches.batch_request import BatchRequest, Edited
 from flownb.batches.braking import used_up_before
+from flownb.batches.code_of_rows import steps_of_rows
 from flownb.batches.earlier_rows import EarlierRows, RowLocations
 from flownb.batches.row_ids import fingerprint
 from flownb.batches.rows import Rows
@@ -141,7 +143,33 @@ class RowPlan:
         codes = dict(self.request.job.codes)
         kept = len(codes) if len(self.earlier) else max(map(len, self.steps_done.values()), default=0)
         kept_names = list(codes)[:kept]
-        return codes | {one.name: one.before for one in self.request.edited() if one.name in kept_names}
+        edited = self.edited() if kept else []
+        return codes | {one.name: one.before for one in edited if one.name in kept_names}
+
+    def edited(self) -> list[Edited]:
+        """Return which tasks of the rows were edited since rows that are kept ran by them, in their order."""
+        found: dict[str, Edited] = {}
+        for steps in chain.from_iterable(map(steps_of_rows, self._records_of_kept())):
+            found = {one.name: one for one in self.request.edited(steps)} | found
+        return [found[name] for name in self.request.job.codes if name in found]
+
+    def _records_of_kept(self) -> list[dict[str, str]]:
+        """Return what the records of flows say of the rows that are kept."""
+        newest = self.request.newest or self.flow  # which has the codes of those that were removed
+        flows = list(dict.fromkeys([self.flow, newest, *self.flows_kept]))
+        facts = self.request.store.flows.read_many(flows, ("spec", "codes"))
+        records = {flow: one.record for flow, one in zip(flows, facts, strict=True)}
+        return [records[self.flow], *(records[flow] or records[newest] for flow in self.flows_kept)]
+
+    @cached_property
+    def flows_kept(self) -> dict[str, None]:
+        """The flows in whose jobs rows or steps ran that are kept; asked once the ids are chosen."""
+        again = self.steps_done.keys() & self.earlier.failed.keys()
+        there = [at for at, found in enumerate(self.earlier.found) if found and found[1].state != FAILED]
+        flows = self.earlier.flows_of([*there, *again])
+        return flows | (
+            self.before.flows_of(self.steps_done.keys() - again) if self.before is not None else {}
+        )
 
     def steps_before(self) -> list[int]:
         """Return how many rows had done each step before, then how many had failed at each, of those not run anew."""

@@ -207,7 +207,7 @@ def test_the_aggregate_runs_again_only_when_a_row_has_changed(square, runs):
 
 
 EDITED = (
-    "batch 'b': score was edited since its first rows ran; {} rows are kept as they are: "
+    "batch 'b': score was edited since some of its rows ran; {} rows are kept as they are: "
     'if_exists="rerun", or another version= on the task, runs them again\n'
 )
 
@@ -267,6 +267,86 @@ def test_rows_that_none_of_the_earlier_ones_are_kept_of_make_no_announcement(cap
     assert "edited" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("has_steps", [False, True])
+def test_an_edited_function_of_an_earlier_version_is_announced(capsys, has_steps):
+    @fn.task
+    def page(n):
+        return n
+
+    def add(factor, rows, **options):
+        @fn.task(**options)
+        def score(n):
+            return n * factor
+
+        batch = fn.fan_out(rows, [page, score] if has_steps else score, name="b")
+        return batch.results(timeout=20)["score"].tolist(), capsys.readouterr().out
+
+    add(2, [1, 2])
+    add(3, [1, 2], version="2")
+    values, said = add(4, [1, 2])
+    assert values == [2, 4]
+    assert "score has changed (factor: 2 -> 4) since some of its rows ran; 2 rows are kept" in said
+    values, said = add(4, [1, 2, 3])
+    assert values == [2, 4, 12]
+    assert "(factor: 2 -> 4)" in said
+    add(3, [1, 2], version="2")
+    values, said = add(2, [1, 2, 3])  # as the first ones ran, but not the last one
+    assert values == [2, 4, 12]
+    assert "(factor: 4 -> 2)" in said
+    assert "has changed" not in add(3, [2, 1], version="2")[1]
+
+
+def test_a_function_is_compared_with_the_rows_that_are_kept_not_with_others_of_the_name(capsys):
+    def add(factor, rows):
+        values = fn.fan_out(rows, scaled_by(factor), name="b").results(timeout=20)["scaled"].tolist()
+        return values, capsys.readouterr().out
+
+    add(2, [1, 2])
+    add(3, [8, 9])
+    values, said = add(3, [1, 2, 8])
+    assert values == [2, 4, 24]
+    assert "scaled has changed (factor: 2 -> 3)" in said
+    assert "has changed" not in add(3, [8, 9, 10])[1]
+
+
+def test_an_edit_is_announced_also_where_the_last_rows_of_an_iterator_are_new(capsys):
+    def add(factor, rows):
+        return fn.fan_out(iter(range(rows)), scaled_by(factor), name="b").wait(timeout=30)
+
+    add(2, 500)
+    capsys.readouterr()
+    add(10, 600)  # read in two pieces, of which the second has no row that is kept
+    assert (
+        "scaled has changed (factor: 2 -> 10) since some of its rows ran; 500 rows" in capsys.readouterr().out
+    )
+
+
+def test_rows_that_failed_by_another_function_and_ran_again_make_no_announcement(capsys):
+    def add(factor):
+        @fn.task
+        def inverse(n):
+            return n / factor
+
+        return fn.fan_out([1, 2], inverse, name="b").wait(timeout=20)
+
+    assert add(0).progress().failed == 2
+    for _ in range(2):
+        assert add(1).results()["inverse"].tolist() == [1, 2]
+    assert "has changed" not in capsys.readouterr().out
+
+
+def test_an_edit_is_announced_also_where_the_batch_was_removed_that_ran_the_rows(capsys):
+    def add(factor, rows):
+        return fn.fan_out(rows, scaled_by(factor), name="b").wait(timeout=20)
+
+    first = add(2, [1, 2])
+    add(2, [1, 2, 3])
+    first.remove()
+    capsys.readouterr()
+    add(10, [1, 2, 4])
+    assert "scaled has changed (factor: 2 -> 10)" in capsys.readouterr().out
+
+
 def scaled_by(factor):
     @fn.task
     def scaled(n):
@@ -281,7 +361,7 @@ def test_another_value_that_the_function_uses_is_announced_under_a_name_and_rows
     kept = fn.fan_out([1, 2], scaled_by(10), name="b").results(timeout=20)
     assert kept["scaled"].tolist() == [2, 4]
     assert (
-        "batch 'b': scaled has changed (factor: 2 -> 10) since its first rows ran; 2 rows are kept as they are: "
+        "batch 'b': scaled has changed (factor: 2 -> 10) since some of its rows ran; 2 rows are kept as they are: "
         'if_exists="rerun"' in capsys.readouterr().out
     )
 

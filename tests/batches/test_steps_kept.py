@@ -88,7 +88,7 @@ def test_an_edited_step_is_announced_and_its_rows_are_kept_until_a_rerun(first, 
 
     fn.fan_out(FRAME, [first, second, third], name="b").wait(timeout=30)
     said = capsys.readouterr().out
-    assert "second was edited since its first rows ran; 5 rows are kept" in said
+    assert "second was edited since some of its rows ran; 5 rows are kept" in said
     assert "runs them again from second on" in said
     assert not runs.fresh()
     batch = fn.fan_out(FRAME, [first, second, third], name="b", if_exists="rerun").wait(timeout=30)
