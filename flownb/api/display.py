@@ -8,6 +8,7 @@ from flownb import hooks
 from flownb.adding.plan import plan
 from flownb.adding.preview import snapshot_of_plan
 from flownb.arguments import path as path_of
+from flownb.errors import FlowError
 from flownb.state.stored_flow import StoredFlow
 from flownb.wire.records import COMPLETED, FAILED, NO_CAUSE
 
@@ -54,8 +55,12 @@ def page(
         title=snapshot.name,
     )
     if path is not None:
-        with open(path_of("path", path), "w", encoding="utf-8") as file:
-            file.write(html)
+        target = path_of("path", path)
+        try:
+            with open(target, "w", encoding="utf-8") as file:
+                file.write(html)
+        except OSError as error:
+            raise FlowError(f"path: {target} cannot be written: {error.strerror}") from None
     return html
 
 

@@ -85,7 +85,7 @@ def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
 current: ContextVar[Account | None] = ContextVar("flownb_account", default=None)
 
 
-def spend(**amounts: Any) -> None:
+def spend(*without_unit: Any, **amounts: Any) -> None:
     """Say what a call has cost: ``fn.spend(usd=0.002, tokens=412)``, anywhere in a task or below it.
 
     Units are names of your choice; their amounts add up over all calls of a row, and attempts that failed count. A
@@ -107,6 +107,8 @@ def spend(**amounts: Any) -> None:
     >>> fan_out(["ab", "c"], ask).wait(timeout=30).progress().spent
     {'tokens': 3.0, 'usd': 0.5}
     """
+    if without_unit:
+        raise OptionError(f"spend: say of which unit {shown(without_unit[0])} is, as in spend(usd=0.002)")
     read = {
         checked_unit(unit, "spend"): in_parts(amount, f"spend: {unit}") for unit, amount in amounts.items()
     }

@@ -18,8 +18,6 @@ from flownb.wire.pauses import BUDGET, MAX_FAILURES, PILOT, Pause, amounts_in_wo
 from flownb.wire.records import ACTIVE, COMPLETED, FAILED
 from flownb.wire.store.flows import UsedUp
 
-_RAISED_BY = 2  # times a budget that is suggested in place of one that is used up
-
 
 def read_held(stored: StoredBatch) -> Pause | None:
     """Return the brake that holds a batch, once none of its rows runs any more; of a pilot once all have ended."""
@@ -65,7 +63,7 @@ def flow_paused(stored: StoredBatch, pause: Pause) -> FlowPaused:
     pause = _as_of_now(pause, spent)
     reason = f"{pause.words} has ended" if pause.brake == PILOT else pause.words
     has_spent = f"; spent: {amounts_in_words(spent)}" if spent and pause.brake != BUDGET else ""
-    call = _call_that_goes_on(pause)
+    call = f"batch.{pause.resume_call}"
     return FlowPaused(
         f"batch {stored.name!r} is paused: {reason}{has_spent}; {call} goes on, "
         "results(partial=True) gives what is there",
@@ -78,13 +76,6 @@ def flow_paused(stored: StoredBatch, pause: Pause) -> FlowPaused:
 def _as_of_now(pause: Pause, spent: Amounts) -> Pause:
     """The rows that ran on have spent more."""
     return replace(pause, spent=spent.get(pause.unit, pause.spent)) if pause.brake == BUDGET else pause
-
-
-def _call_that_goes_on(pause: Pause) -> str:
-    if pause.brake == BUDGET:
-        more = in_words(max(pause.spent, pause.budget) * _RAISED_BY).replace(",", "_")
-        return f'batch.resume(budget={{"{pause.unit}": {more}}})'
-    return "batch.resume()"
 
 
 def warn_of_units(stored: StoredBatch) -> None:
@@ -115,7 +106,7 @@ def resume(stored: StoredBatch, budget: Any, max_failures: Any) -> None:
         raise FlowError(
             f"batch {stored.name!r} has spent {in_words(used_up.spent)} {used_up.unit}, and its budget is "
             f"{in_words(used_up.budget)} {used_up.unit}: give a larger one, as in "
-            f"{_call_that_goes_on(Pause(brake=BUDGET, unit=used_up.unit, spent=used_up.spent))}"
+            f"batch.{Pause(brake=BUDGET, unit=used_up.unit, spent=used_up.spent).resume_call}"
         )
 
 
@@ -178,8 +169,8 @@ def _goes_on(held_by: str | None, brakes: Brakes, *, is_changed: bool) -> bool:
 def _tell_stays_paused(stored: StoredBatch, pause: Pause | None, why: str = "") -> None:
     """Say what holds a batch that was asked for again, and which call goes on."""
     pause = pause and _as_of_now(pause, stored.spent())
-    words, call = (pause.words, _call_that_goes_on(pause)) if pause else (why or "by hand", "batch.resume()")
-    print(f"batch {stored.name!r} stays paused: {words}; {call} goes on")
+    words, call = (pause.words, pause.resume_call) if pause else (why or "by hand", "resume()")
+    print(f"batch {stored.name!r} stays paused: {words}; batch.{call} goes on")
 
 
 def used_up_before(request: BatchRequest) -> str | None:

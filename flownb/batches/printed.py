@@ -82,8 +82,8 @@ def _pattern(grep: Any) -> re.Pattern[str]:
 
 def _from_level_on(level: Any) -> frozenset[str]:
     known = logging.getLevelNamesMapping()
-    least = known.get(level.upper()) if isinstance(level, str) else None
-    if least is None:
+    given: Any = known.get(level.upper()) if isinstance(level, str) else level
+    if not isinstance(given, int) or isinstance(given, bool):
         names = ", ".join(sorted(known, key=known.__getitem__))
-        raise OptionError(f"level: one of {names}, not {shown(level)}")
-    return frozenset(name for name, number in known.items() if number >= least)
+        raise OptionError(f"level: one of {names}, or its number in logging, not {shown(level)}")
+    return frozenset(name for name, number in known.items() if number >= given)

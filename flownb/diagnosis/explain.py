@@ -105,7 +105,7 @@ class _Explainer:
         if problem := self._store.server.read_write_problem():
             self._reasons.add(root, flow_reasons.server_trouble(problem))
         if self._counts.paused:
-            self._reasons.add(root, flow_reasons.flow_paused(self._counts.paused_why))
+            self._reasons.add(root, flow_reasons.flow_paused(self._counts))
         self._walk()
         jobs = [*(job for job, _ in self._parents), *(job for job, _ in self._others)]
         bases = (keys.base_of(job.key) for job in jobs)

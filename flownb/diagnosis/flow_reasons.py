@@ -25,13 +25,14 @@ def stored_by_newer(record: Mapping[str, str]) -> Reason:
     return Reason(reason_words.plain(record["name"]), why, fix)
 
 
-def flow_paused(why: str) -> Why:
-    """Say that a flow is paused; `why` is what a worker that paused it has said: the cause, a semicolon, the cure."""
-    if not why:
-        return Why(Urgency.NOW, "held", "", "the flow is paused", "resume it with resume()")
-    cause, _, cure = why.partition("; ")
+def flow_paused(counts: FlowCounts) -> Why:
+    """Say that a flow is paused, and why; a worker that paused it has said the cause, a semicolon, the cure."""
+    resume = f"resume it with {counts.pause.resume_call if counts.pause else 'resume()'}"
+    if not counts.paused_why:
+        return Why(Urgency.NOW, "held", "", "the flow is paused", resume)
+    cause, _, cure = counts.paused_why.partition("; ")
     said = f"the flow is paused: {reason_words.plain(cause)}"
-    return Why(Urgency.NOW, "held", "", said, reason_words.plain(cure) or "resume it with resume()")
+    return Why(Urgency.NOW, "held", "", said, reason_words.plain(cure) or resume)
 
 
 def at_its_bound(record: Mapping[str, str], counts: FlowCounts) -> list[Why]:

@@ -29,7 +29,7 @@ class ShortReasons:
             return flow_reasons.stored_by_newer(record).why
         found = [self._trouble] if self._trouble else []
         if counts.paused:
-            found.append(flow_reasons.flow_paused(counts.paused_why))
+            found.append(flow_reasons.flow_paused(counts))
         if "stored" not in record and "total" in record:
             found.append(flow_reasons.half_stored(record, counts, flow))
         for base, states in unended.items():

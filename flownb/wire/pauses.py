@@ -13,6 +13,7 @@ BY_HAND = "1"
 #: the brakes, by the parameters that set them
 BUDGET, MAX_FAILURES, PILOT = "budget", "max_failures", "pilot"
 _MARK = '{"brake":'
+_RAISED_BY = 2  # times a budget that is suggested in place of one that is used up
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,18 @@ class Pause:
         if self.brake == MAX_FAILURES:
             return f"max_failures={self.most}: {self.failed:,} of {self.ended:,} rows failed"
         return f"a pilot of {self.rows:,} row{'s' if self.rows != 1 else ''}"
+
+    @property
+    def resume_call(self) -> str:
+        """The method of a batch that lets it go on.
+
+        >>> read(of_budget("usd", 5 * PARTS, 5 * PARTS)).resume_call, read(of_pilot(20)).resume_call
+        ('resume(budget={"usd": 10})', 'resume()')
+        """
+        if self.brake != BUDGET:
+            return "resume()"
+        more = in_words(max(self.spent, self.budget) * _RAISED_BY).replace(",", "_")
+        return f'resume(budget={{"{self.unit}": {more}}})'
 
 
 def in_words(parts: int) -> str:

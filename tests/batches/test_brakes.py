@@ -439,6 +439,10 @@ def test_report_picture_and_export_of_a_held_batch_say_that_it_is_paused_and_giv
         batch = fn.fan_out(range(40), "nobody", name="held").pause()
     held_by = batch.progress().paused
     assert held_by is not None
+    resume = 'resume(budget={"usd": ' if "budget" in brakes else "resume()"
+    assert batch.explain()["fix"][0].startswith(f"resume it with {resume}")
+    with pytest.raises(fn.FlowError, match="cannot be written: No such file"):
+        batch.to_html(tmp_path / "nowhere" / "page.html")
     assert batch.progress().eta is None
     batch.export(tmp_path / "held")
     pages = [

@@ -84,7 +84,8 @@ def test_some_rows_some_words_and_some_levels_are_found(tell):
     batch = fn.fan_out(FRAME, tell).wait(timeout=60)
     assert {label for label, *_ in lines_of(batch, rows=["c", "a"])} == {"a", "c"}
     assert lines_of(batch, rows="b", grep="^row") == [RIGHT[1], RIGHT[3]]
-    assert lines_of(batch, level="info") == [RIGHT[2], RIGHT[4]]
+    for level in ("info", logging.INFO, logging.INFO - 1):
+        assert lines_of(batch, level=level) == [RIGHT[2], RIGHT[4]]
     assert batch.logs(grep="nowhere").empty
     assert str(batch.logs(grep="nowhere").dtypes["time"]) == "datetime64[ms, UTC]"
     with pytest.raises(fn.OptionError, match=r"grep: '\(' is no regular expression: missing \)"):

@@ -259,6 +259,11 @@ def test_units_that_cannot_be_columns_are_refused(unit):
         fn.spend(**{unit: 1})
 
 
+def test_an_amount_without_a_unit_is_refused():
+    with pytest.raises(fn.OptionError, match=r"say of which unit 5 is, as in spend\(usd="):
+        fn.spend(5)
+
+
 @pytest.mark.parametrize("amount", [-1, -0.1, math.nan, math.inf, "1", None, True, [1], Decimal("NaN"), 1e10])
 def test_amounts_that_are_none_are_refused(amount):
     with pytest.raises(fn.OptionError, match="spend: usd: a number from 0 to"):
