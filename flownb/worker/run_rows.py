@@ -46,6 +46,7 @@ from flownb.worker.steps_so_far import RowSoFar, StepsSoFar
 from flownb.worker.work import Work, options_of
 
 SLICE_SECONDS = 0.1  # for which a row may hold up those behind it
+_ALL_COUNTED = (0, 0)  # an outcome's ``rows`` once the run has saved all that has ended in it
 SAVE_SECONDS = 1.0  # of work after which the rows that are done are written down
 
 
@@ -381,11 +382,11 @@ class RowsRun(SavedRows):
             return returned(self.taken)
         if self.to_retry and self.last_retry:
             self.save(is_end=True)
-            return self.last_retry._replace(reason=results.summary(len(results.texts)), rows=results.ended)
+            return self.last_retry._replace(reason=results.summary(len(results.texts)), rows=_ALL_COUNTED)
         if results.value.due:
             self.save(is_end=True)
             wait = max(min(results.value.due.values()) - _now(), 1)
-            return put_off(self.taken, wait)._replace(rows=results.ended)
+            return put_off(self.taken, wait)._replace(rows=_ALL_COUNTED)
         text = self.files.keep(results.text(None))
         if results.value.errors and '"fpof":' in (self.record.parent or ""):
             self.save_part(text, results.all_ended)

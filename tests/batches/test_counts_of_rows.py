@@ -126,3 +126,30 @@ def test_the_counts_say_what_the_rows_say_after_any_cancels_and_retries(pipeline
         reached -= failed[step]
     assert fn.doctor().empty
     batch.remove()
+
+
+@pytest.mark.parametrize("options", [{"queue": "apart"}, {"limiter": "1000/s"}])
+def test_rows_that_wait_for_another_attempt_of_a_step_have_not_failed(until, options):
+    may_answer = threading.Event()
+
+    @fn.task
+    def first(n):
+        return n
+
+    @fn.task(attempts=3, backoff="1h", **options)
+    def ask(first):
+        if not may_answer.is_set():
+            raise ConnectionError("busy")
+        return first
+
+    batch = fn.fan_out(pd.DataFrame({"n": range(4)}), [first, ask], name="b")
+    until(lambda: set(batch.table()["_state"]) == {"delayed"})
+    assert stages(batch)["ask"] == {"delayed": 4, "total": 4}
+    for shown in (str(batch), batch.draw().source):
+        assert "4 delayed" in shown
+        assert "failed" not in shown
+    may_answer.set()
+    for job in fn.Queue("apart" if "queue" in options else "ask").get_jobs(["delayed"]):
+        job.promote()
+    batch.wait(timeout=60)
+    assert stages(batch)["ask"] == {"completed": 4, "total": 4}
