@@ -6,7 +6,7 @@ The same shape is kept in the job's field ``part`` while some of its rows are st
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -318,10 +318,11 @@ def counts_of(fields: Mapping[str, str]) -> FlowCounts:
         elif n := max(count_in(count), 0):
             states[what] = states.get(what, 0) + n
     rows_a_job, by_step = {}, {}
+    above = {state for queue in stages if "rows" not in notes.get(queue, ()) for state in stages[queue]}
     for queue, note in notes.items():
         if "rows" in note:
             with suppress(ValueError):  # damaged: then the stage is counted in jobs
-                stages[queue], rows_a_job[queue] = _in_rows(stages[queue], note)
+                stages[queue], rows_a_job[queue] = _in_rows(stages[queue], note, above)
                 if "rows-steps" in note:
                     total = int(note["rows"].split()[0])
                     by_step[queue] = stored_steps.states_of_steps(note, total, stages[queue])
@@ -378,7 +379,9 @@ def count_in(text: str) -> int:
         return -1
 
 
-def _in_rows(jobs: Mapping[str, int], note: Mapping[str, str]) -> tuple[dict[str, int], float]:
+def _in_rows(
+    jobs: Mapping[str, int], note: Mapping[str, str], above: Set[str]
+) -> tuple[dict[str, int], float]:
     total, done, failed = map(int, note["rows"].split())
     ended = int(note.get("rows-completed", 0)), int(note.get("rows-failed", 0))
     ended_jobs = jobs.get(COMPLETED, 0) + jobs.get(FAILED, 0)
@@ -386,10 +389,12 @@ def _in_rows(jobs: Mapping[str, int], note: Mapping[str, str]) -> tuple[dict[str
     left = max(total - sum(states.values()), 0)
     open_jobs = {state: n for state, n in jobs.items() if state not in states}
     size = left / sum(open_jobs.values()) if open_jobs else 0
+    is_cut = bool(above) and above <= {COMPLETED, FAILED} and jobs.get(FAILED, 0) > 0  # by a cancel
+    size = min(size, max(total / sum(jobs.values()), 1)) if is_cut else size
     for state, n in sorted(open_jobs.items(), key=lambda item: item[0] == WAITING):  # the odd ones wait
         states[state] = left if state == WAITING else min(round(n * size), left)
         left -= states[state]
     if left:  # of jobs that ended as a whole without having run, such as cancelled ones, or before this flow had them
-        state = WAITING if open_jobs else FAILED if jobs.get(FAILED) else COMPLETED
+        state = FAILED if is_cut else WAITING if open_jobs else FAILED if jobs.get(FAILED) else COMPLETED
         states[state] = states.get(state, 0) + left
     return {state: n for state, n in states.items() if n}, max(sum(ended) / max(ended_jobs, 1), 1.0)

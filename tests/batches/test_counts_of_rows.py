@@ -153,3 +153,28 @@ def test_rows_that_wait_for_another_attempt_of_a_step_have_not_failed(until, opt
         job.promote()
     batch.wait(timeout=60)
     assert stages(batch)["ask"] == {"completed": 4, "total": 4}
+
+
+def test_rows_that_a_cancel_ended_have_failed_while_others_still_run(until):
+    gate = threading.Event()
+
+    @fn.task
+    def first(n):
+        return n
+
+    @fn.task(concurrency=2)
+    def slow(first):
+        assert gate.wait(60)
+        return first
+
+    batch = fn.fan_out(pd.DataFrame({"n": range(10)}), [first, slow], name="b")
+    until(lambda: stages(batch)["slow"].get("active") == 2 and stages(batch)["first"].get("completed") == 10)
+    batch.cancel()
+    until(lambda: Counter(batch.table()["_state"]) == {"failed": 8, "active": 2})
+    try:
+        progress = batch.progress()
+        assert (progress.active, progress.failed) == (2, 8 + 1)  # and the batch
+        assert stages(batch)["slow"] == {"active": 2, "failed": 8, "total": 10}
+        assert "8 failed" in repr(batch)
+    finally:
+        gate.set()
