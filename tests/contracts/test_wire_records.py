@@ -60,6 +60,7 @@ ROWS: dict[str, Any] = {
 }
 OTHERS = {  # made by functions, without a class
     "fetched": ("base", "ids", "rows"),
+    "refused": ("position", "answer"),
     "outcome": (*Outcome._fields[:USUAL], "unusual"),
     "unusual": Outcome._fields[USUAL:],
     "limiter": tuple(read_limiter("5/s") or ()),
@@ -118,12 +119,8 @@ def test_a_script_reads_no_field_that_a_record_has_not():
 
 def test_every_field_of_a_record_that_a_script_is_sent_is_read():
     code = re.sub(r"--[^\n]*", "", "\n".join(FILES.values()))
-    others = {
-        "children_counts",
-        "job_outline",
-        "fetched",
-        "outcome",
-    }  # answers, and what is read by its position
+    # answers, and what is read by its position
+    others = {"children_counts", "job_outline", "fetched", "refused", "outcome"}
     sent = {field for name, fields in lua_records(FILES).items() if name not in others for field in fields}
     assert sorted(field for field in sent if not re.search(rf"\.{field}\b", code)) == []
 

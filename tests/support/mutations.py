@@ -66,7 +66,7 @@ MUTATIONS = [
     Mutation("the limit is forgotten", "retention", "math.min(retention.limit, MOST_REMOVED)", "MOST_REMOVED", KEEP),
     Mutation("failures and successes share a set", "retention", "q.completed or q.failed", "q.completed or q.completed", KEEP),
     Mutation("a removed failure keeps its parent", "retention", "then release_at_once(has[2]) end", "then end", KEEP),
-    Mutation("a flow is due whoever asks", "flow_record", "if not field_of(record, 'tidy') then return end", "", KEEP),
+    Mutation("a flow is due whoever asks", "end_flow", "if not field_of(record, 'tidy') then return end", "", KEEP),
     Mutation("a claim is for nobody", "claim_auto_remove", "redis.call('ZADD', home .. ':tidy', int(now + 60000), flow)\n    if has[2]", "if has[2]", KEEP),
     Mutation("a retried flow is removed", "claim_auto_remove", "if has[1] and field_of(record, 'ended') then claimed", "if has[1] then claimed", KEEP),
     # schedules
@@ -160,7 +160,7 @@ MUTATIONS = [
     Mutation("a failure does not climb", "notify", "return fail_parent(link.key", "fail_parent(link.key", FAIL),
     Mutation("an optional failure releases too early", "notify", "if link.policy == 'cpof' then release", "if link.policy ~= '' then release", FAIL),
     Mutation("further parents are not told", "parents", "if is_shared and", "if false and", FLOWS),
-    Mutation("the cause is the last failure", "flow_record", "attempt('HSETNX', flow_key('flow', q, flow), 'cause', cause)", "attempt('HSET', flow_key('flow', q, flow), 'cause', cause)", FAIL),
+    Mutation("the cause is the last failure", "end_flow", "attempt('HSETNX', flow_key('flow', q, flow), 'cause', cause)", "attempt('HSET', flow_key('flow', q, flow), 'cause', cause)", FAIL),
     Mutation("a shared parent is not counted in the other flow", "fail_parent", "for _, link in ipairs(links) do count_move(q, link.flow, 'waiting', 'failed') end", "", FLOWS),
     Mutation("a policy-less failure counts as settled", "notify", "if link.policy ~= '' and", "if", FAIL),
     # adding to what is there
@@ -200,7 +200,7 @@ MUTATIONS = [
     Mutation("a lock that was left behind counts", "read_jobs", "in_use(base .. ':active') and redis.call('EXISTS', key", "redis.call('EXISTS', key", "test_read_jobs.py"),
     Mutation("a failed job reads as completed", "read_jobs", "has[2] and 'completed' or 'failed'", "'completed'", "test_read_jobs.py"),
     Mutation("counts are not written", "counts", "if n ~= 0 then", "if n > 0 then", FETCH),
-    Mutation("a flow never ends", "flow_record", "'HSET', record, 'ended'", "'HSET', record, 'over'", DONE),
+    Mutation("a flow never ends", "end_flow", "'HSET', record, 'ended'", "'HSET', record, 'over'", DONE),
     Mutation("attempts do not start anew", "wait_again", "'atm', '0'", "'stc', '0'", AGAIN),
     Mutation("a root that waits again has ended", "wait_again", "if job.is_root then", "if false then", AGAIN),
     Mutation("a parent held down revives", "wait_again", "if job and redis.call('EXISTS', job.key .. ':unsuccessful') == 1 then", "if false then", AGAIN),
@@ -223,7 +223,7 @@ MUTATIONS = [
     # cancelling
     Mutation("the root of a cancelled flow stays", "cancel_flow", "cancel(root.q, root.id, root.state)", "", CANCEL),
     Mutation("a completed flow is cancelled", "cancel_flow", "ended ~= 'completed'", "true", CANCEL),
-    Mutation("a later end overwrites the cancel", "flow_record", "if has[1] == 'cancelled' then return end", "", CANCEL),
+    Mutation("a later end overwrites the cancel", "end_flow", "if has[1] == 'cancelled' then return end", "", CANCEL),
     Mutation("jobs that are needed are cancelled", "cancel_jobs", "if is_cancelled(q, key, has[3], links) then", "if true then", CANCEL),
     Mutation("a shared job is cancelled", "needed", "if leads then needed = true break end", "", CANCEL),
     Mutation("a waiting parent is left behind", "cancel", "if redis.call('ZREM', above.waiting_children, above_id) == 1 then", "if false then", CANCEL),

@@ -63,8 +63,11 @@ class Leases:
             want=want,
             worker=worker.packed(),
         )
+        answers = ["done"] * len(outcomes)
+        for position, answer in reply["refused"]:
+            answers[position - 1] = answer
         return Turn(
-            answers=reply["answers"],
+            answers=answers,
             taken=[
                 taken_of(base, id, fields, worker.token)
                 for base, ids, rows in reply["jobs"]

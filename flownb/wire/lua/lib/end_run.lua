@@ -1,6 +1,6 @@
 -- end_run: what the end of one run means for the job, its parents, its flow and all counts.
 -- @touches flownb:shared
--- @use     types counts flow_record parents notify fail_parent marks finish needed cancel retention begin print holds brakes
+-- @use     types counts end_flow parents notify fail_parent marks finish needed cancel retention begin print holds brakes
 
 -- A run is its outcome, with {q, job, from, has_begun, is_unbegun, parent_key, flow, attempts_made, is_shared, further,
 -- is_notified_later}: one table a job. It left the state `from`; its beginning was told (`has_begun`), or it goes back without one

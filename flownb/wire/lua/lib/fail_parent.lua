@@ -1,6 +1,6 @@
 -- fail_parent: waiting-children or delayed -> failed, without a worker of the parent's queue.
 -- @touches failed waiting-children delayed dependencies flownb:cancelled flownb:flow
--- @use     types queue counts flow_record parents release
+-- @use     types queue counts end_flow parents release
 
 local failed_parents = {} -- those that failed in this call while children of theirs were pending
 

@@ -1,6 +1,6 @@
 -- flow_end: the end of a flow whose root another program's worker has ended, or another program has put back.
 -- @touches flownb:flow
--- @use     queue counts flow_record parents
+-- @use     queue counts end_flow parents
 
 -- Does nothing where the record says of the root what is so.
 local function write_late_end(root)

@@ -16,7 +16,7 @@ local queue_shape = {
     local suffix = KEYS_OF_A_QUEUE[name]
     if not suffix then return nil end
     local key = q.base .. suffix
-    rawset(q, name, key)
+    q[name] = key
     return key
   end,
 }
@@ -42,8 +42,8 @@ local function queue_and_id(key)
 end
 
 -- Keys between which jobs move. Most queues lack most of the second ones, which are asked for together.
-local PLACES = {meta = 'hash', wait = 'list', active = 'list', completed = 'zset'}
-local RARE_PLACES = {paused = 'list', delayed = 'zset', prioritized = 'zset', waiting_children = 'zset', failed = 'zset'}
+local PLACES = {meta = 'hash', wait = 'list', active = 'list', completed = 'zset', waiting_children = 'zset'}
+local RARE_PLACES = {paused = 'list', delayed = 'zset', prioritized = 'zset', failed = 'zset'}
 
 local function have_kinds(q, places)
   local are_whole = true
@@ -54,7 +54,7 @@ end
 -- May jobs of this queue move? Not where one of the keys between which they move has a wrong type.
 local function is_sound(q)
   if q.is_whole == nil then
-    local rare = redis.call('EXISTS', q.paused, q.delayed, q.prioritized, q.waiting_children, q.failed)
+    local rare = redis.call('EXISTS', q.paused, q.delayed, q.prioritized, q.failed)
     q.is_whole = have_kinds(q, PLACES) and (rare == 0 or have_kinds(q, RARE_PLACES))
   end
   return q.is_whole

@@ -1,6 +1,6 @@
 -- reopen_flow: a flow that had ended goes on, as jobs of it are retried; the failure to blame may be another one now.
 -- @touches flownb:flow flownb:cancelled failed
--- @use     types queue counts flow_record marks
+-- @use     types queue counts end_flow marks
 
 local causes_to_review = {} -- flow's record -> a parent that another failed child keeps failed; false where there is none
 

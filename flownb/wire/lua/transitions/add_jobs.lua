@@ -11,7 +11,7 @@
 -- @args    now jobs opts parents record seal unseal fields bullmq fresh own_run
 -- @returns added existing
 -- @errors  KEY_DAMAGED OVERTAKEN JOB_EXISTS JOB_ELSEWHERE PARENT_MISSING PARENT_CANNOT_BE_REPLACED FLOW_CANCELLED
--- @use     types queue counts flow_record release notify parents add_parent add_checks child_jobs own_run marks new_job
+-- @use     types queue counts flow_record end_flow release notify parents add_parent add_checks child_jobs own_run marks new_job
 -- @row     job_row queue id name data opts parents details
 -- @row     job_details delay priority lifo has_children bind flow_prefix keep weights
 -- @row     parent_row key link policy is_outside

@@ -6,7 +6,7 @@
 -- @args    now flow
 -- @returns ended
 -- @errors  KEY_DAMAGED
--- @use     types queue counts flow_record marks needed cancel job_state leave full_server
+-- @use     types queue counts end_flow marks needed cancel job_state leave full_server
 
 local record = record_key(queues[1], args.flow)
 if not record then return refuse('KEY_DAMAGED', flow_key('flow', queues[1], args.flow)) end

@@ -6,7 +6,7 @@
 -- @args    now parents
 -- @returns failed
 -- @errors
--- @use     types queue counts flow_record parents fail_parent notify
+-- @use     types queue counts end_flow parents fail_parent notify
 
 local failed = 0
 for _, parent in ipairs(args.parents) do

@@ -1,6 +1,6 @@
 --- finish_and_fetch: active -> completed, failed, delayed, waiting or waiting-children; then waiting -> active.
 -- Many jobs of many queues end and the next ones start, in one call; the last child wakes its parent.
--- A bad outcome spoils only itself: its answer says why it was refused. Nothing of a queue that is damaged moves; a parent
+-- A bad outcome spoils only itself: `refused` says why. Nothing of a queue that is damaged moves; a parent
 -- that is damaged is left as it is, and its children end. Sent twice, a call changes nothing.
 -- `suspect_in` is a queue whose next job a worker asks for when it runs nothing else, `alone`.
 -- `failed_parents` have pending children that nobody needs any more; `shared` are jobs that ended here and have more
@@ -8,13 +8,14 @@
 -- it came upon are delayed; of `limited_flows` every call was limited for too long: each is a queue and a flow.
 -- @keys    queues
 -- @args    now outcomes want worker
--- @returns answers jobs again failed_parents shared suspect_in unknown_flows limited_flows
+-- @returns refused jobs again failed_parents shared suspect_in unknown_flows limited_flows
 -- @errors
 -- @use     types queue counts outcome finish end_run fail_parent deduplication share begin layout spending brakes bounds
 -- @row     fetched base ids rows
+-- @row     refused position answer
 
 -- 1. Look at every outcome; nothing is written before.
-local outcomes, answers, jobs, lock_keys, held_by = args.outcomes, {}, {}, {}, {}
+local outcomes, refused, jobs, lock_keys, held_by = args.outcomes, {}, {}, {}, {}
 local base, q, is_whole = nil, nil, nil
 for at = 0, #outcomes - 1, PARTS_OF_AN_OUTCOME do
   base = outcomes[at + 1] or base
@@ -60,14 +61,14 @@ for i = 1, #jobs do
   else
     answer = answer or 'stale'
   end
-  answers[i] = answer or 'done'
+  if answer then refused[#refused + 1] = {i, answer} end
 end
 
 -- 2. Free the leases.
 if #free > 0 then redis.call('DEL', unpack(free)) end
 for _, q in pairs(queues_seen) do
   if q.left then
-    attempt('SREM', q.stalled, unpack(q.left))
+    if redis.call('EXISTS', q.stalled) == 1 then attempt('SREM', q.stalled, unpack(q.left)) end
     trim_events(q)
     if q.was_answered then forget_limited(q) end
   end
@@ -107,5 +108,5 @@ end
 write_used()
 write_counts()
 wake_workers()
-return reply{answers = answers, jobs = fetched, again = again, failed_parents = failed_parents, shared = notified_later,
+return reply{refused = refused, jobs = fetched, again = again, failed_parents = failed_parents, shared = notified_later,
              suspect_in = suspect_in, unknown_flows = unknown_flows, limited_flows = limited_flows}
