@@ -20,7 +20,7 @@ class Retention(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How one run of a job ended. The order of the fields is that of ``@row outcome`` in the script."""
+    """How one run of a job ended. Its fields are those of ``@row outcome`` and ``@row unusual``, in their order."""
 
     base: str
     id: str
@@ -52,21 +52,21 @@ USUAL = Outcome._fields.index("reason")  #: so many fields, the first, say all o
 _NOTHING_ELSE = ("completed", Outcome("", "", "", 0, "completed")[USUAL:])
 
 
-def packed(outcomes: Sequence[Outcome], token: str) -> list[object]:
+def packed(outcomes: Sequence[Outcome]) -> list[object]:
     """Return what the script reads: the parts of one outcome behind those of another, in one list without lists.
 
     Parts are the first fields, and all others as one. False stands for what is not said, and for what is usual: the
-    queue of the outcome before, this `token`, ``completed``.
+    queue and the token of the outcome before, ``completed``.
     """
     parts: list[object] = []
-    before = None
+    base_before = token_before = None
     for outcome in outcomes:
-        base, id, of_lease, attempts_started, kind, value, version, ran = outcome[:USUAL]
+        base, id, token, attempts_started, kind, value, version, ran = outcome[:USUAL]
         others = outcome[USUAL:]
         parts += (
-            base != before and base,
+            base != base_before and base,
             id,
-            of_lease != token and of_lease,
+            token != token_before and token,
             attempts_started,
             kind != "completed" and kind,
             False if value is None else value,
@@ -74,5 +74,5 @@ def packed(outcomes: Sequence[Outcome], token: str) -> list[object]:
             ran,
             (kind, others) != _NOTHING_ELSE and others,
         )
-        before = base
+        base_before, token_before = base, token
     return parts

@@ -134,7 +134,7 @@ def test_the_parts_of_an_outcome_are_read_where_they_come():
     assert [(name, at) for name, at in named if fields[int(at) - 1] != name] == []
     assert f"PARTS_OF_AN_OUTCOME = {len(fields)}\n" in code
     one = Outcome("bull:q", "a", "t", 1, "failed")
-    assert len(packed([one, one], "t")) == 2 * len(fields)
+    assert len(packed([one, one])) == 2 * len(fields)
 
 
 def test_the_fields_of_a_fetched_job_come_in_the_order_in_which_they_are_read():

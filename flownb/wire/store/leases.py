@@ -59,7 +59,7 @@ class Leases:
         reply = self._server.call(
             "finish_and_fetch",
             queues,
-            outcomes=packed(outcomes, worker.token),
+            outcomes=packed(outcomes),
             want=want,
             worker=worker.packed(),
         )

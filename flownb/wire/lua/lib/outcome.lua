@@ -13,11 +13,11 @@ local function read_for_end(job)
   return has.err and {} or has
 end
 
--- The run of a job: the outcome whose parts begin behind `at`, with what the job `has`. Most have the worker's own `token`.
+-- The run of a job: the outcome whose parts begin behind `at`, with what the job `has`.
 local function run_at(outcomes, at, token, q, job, has)
   local unusual = outcomes[at + 9]
   local run = {
-    q = q, job = job, id = outcomes[at + 2], token = outcomes[at + 3] or token,
+    q = q, job = job, id = outcomes[at + 2], token = token,
     kind = outcomes[at + 5] or 'completed', value = outcomes[at + 6], version = outcomes[at + 7],
     ran = outcomes[at + 8],
     parent_key = has[2], flow = has[3], attempts_made = number(has[5]), is_shared = has[6], has_begun = has[8],

@@ -16,7 +16,7 @@
 
 -- 1. Look at every outcome; nothing is written before.
 local outcomes, refused, jobs, lock_keys, held_by = args.outcomes, {}, {}, {}, {}
-local base, q, is_whole = nil, nil, nil
+local base, token, q, is_whole = nil, nil, nil, nil
 for at = 0, #outcomes - 1, PARTS_OF_AN_OUTCOME do
   base = outcomes[at + 1] or base
   local id = outcomes[at + 2]
@@ -35,9 +35,10 @@ for i = 1, #jobs do
   local at, job = (i - 1) * PARTS_OF_AN_OUTCOME, jobs[i]
   base = outcomes[at + 1]
   if base then q, is_whole = queue_at(base), is_sound(queue_at(base)) end
+  token = outcomes[at + 3] or token
   local attempts_started = outcomes[at + 4]
   local has = read_for_end(job)
-  local run = run_at(outcomes, at, args.worker.token, q, job, has)
+  local run = run_at(outcomes, at, token, q, job, has)
   local answer = not is_whole and 'damaged' or refusal(run, attempts_started, locks[i], has, may_be_held)
   local flow, kind = run.flow, run.kind
   if run.spent and has[1] then
