@@ -67,11 +67,11 @@ def test_whatever_it_is_given_the_job_goes_on_or_fails_with_a_word(wait, until):
     flow = fn.add({"name": "poll", "queueName": "q"})
     with fn.Worker("q", poll):
         until(lambda: flow.state in ("delayed", "failed"))
-    assert (flow.state == "delayed") == (wait in ("5s", 5))
-    if flow.state == "delayed":
-        assert "as its function asked" in flow.explain().loc[0, "why"]  # and not: nobody knows the task
-    else:
-        assert flow.job.failed_reason.startswith("Delayed: ")
+        assert (flow.state == "delayed") == (wait in ("5s", 5))
+        if flow.state == "delayed":
+            assert "as its function asked" in flow.explain().loc[0, "why"]  # and not: nobody knows the task
+        else:
+            assert flow.job.failed_reason.startswith("Delayed: ")
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])
