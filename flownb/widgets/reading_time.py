@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SHARE = 0.025  #: of a core, whatever is open, however fast rows end
+SHARE = 0.015  #: of a core, whatever is open, however fast rows end
 MOST_SAVED_SECONDS = 0.25
 
 

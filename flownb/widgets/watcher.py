@@ -14,7 +14,7 @@ OUT_OF_SIGHT_SECONDS = 12.0  #: after which a view that no page has in sight is 
 LAST_LOOK_SECONDS = 1.0  #: that a cell's end waits for the views to see what the cell has done
 _SLOWDOWN = 1.5  # from one poll without a change to the next
 _PAUSE_PER_POLL = 4  # times that a poll took: so a long one is followed by a long pause
-_POLL_SHARE = 0.025  # of a core: what polls take of this process, on a slow machine too
+_POLL_SHARE = 0.02  # of a core: what polls take of this process, on a slow machine too
 
 
 class View(Protocol):
