@@ -112,8 +112,7 @@ class _StoredSoFar:
             request, found, flow=self.flow, start=self.rows, expected=expected, many=self._many
         )
         if self._is_known:
-            while row_plan.earlier.renew_failed():
-                pass
+            row_plan.earlier.find_newest()
             self._is_wait_said |= await_rows_on_their_way(row_plan, is_said=self._is_wait_said)
         jobs = PlannedJobs(row_plan)
         before = self.stream, self._last

@@ -124,12 +124,13 @@ class RowFacts:
 
     def _read(self, positions: Numbers) -> bool:
         """Read these rows; say whether any has ended."""
-        before = self.state[positions]
-        self._note(positions, self._stored.rows.read(positions.tolist()))
-        return bool((np.isin(self.state[positions], _ENDED) & (before != self.state[positions])).any())
+        return self._note(positions, self._stored.rows.read(positions.tolist()))
 
-    def _note(self, positions: Numbers, rows: Sequence[Row]) -> None:
-        """Write the columns at these positions, each at once: a number at a time takes several times as long."""
+    def _note(self, positions: Numbers, rows: Sequence[Row]) -> bool:
+        """Write the columns at these positions; say whether any of these rows has just ended.
+
+        Each column is written at once: a number at a time takes several times as long.
+        """
         states = np.array([STATE_CODES.get(row.state, UNREAD) for row in rows], dtype=np.int8)
         has_just_ended = np.isin(states, _ENDED) & (states != self.state[positions])
         self.newest.extend(positions[has_just_ended].tolist())
@@ -143,6 +144,7 @@ class RowFacts:
         for step, columns in enumerate(self.step_spent):
             spent = [row.step_spent[step] if step < len(row.step_spent) else {} for row in rows]
             self._note_spent(columns, positions, spent)
+        return bool(has_just_ended.any())
 
     def _note_spent(self, columns: dict[str, Numbers], positions: Numbers, spent: Sequence[Amounts]) -> None:
         for unit in set().union(*spent) - columns.keys():

@@ -17,21 +17,22 @@ from flownb.views.palette import style_colours
 from flownb.views.picture_image import image
 from flownb.views.words import (
     SYMBOLS,
-    UNKNOWN,
     counts_in_words,
     cut,
     duration,
     ended_and_left,
     first_line,
     flow_state_words,
+    flow_tone,
     in_reading_order,
+    known_state,
     left_in_words,
     rows,
     shown,
     size,
     state_word,
 )
-from flownb.wire.records import ACTIVE, COMPLETED, FAILED, STATES, WAITING, FlowCounts, JobRecord, Snapshot
+from flownb.wire.records import ACTIVE, COMPLETED, FAILED, STATES, FlowCounts, JobRecord, Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,20 +136,10 @@ def _timelines(timelines: Sequence[str]) -> Markup:
 
 
 def _heading(snapshot: Snapshot) -> dict[str, Any]:
-    state = snapshot.state
-    tone = (
-        WAITING
-        if snapshot.paused
-        else FAILED
-        if state == "failing"
-        else state
-        if state in STATES
-        else UNKNOWN
-    )
     return {
         "name": shown(snapshot.name),
         "state": shown(flow_state_words(snapshot)),
-        "tone": tone,
+        "tone": flow_tone(snapshot),
         "size": size(snapshot.counts, rows(snapshot)),
         "progress": _progress(snapshot),
         "runs": progress_words.in_words(snapshot),
@@ -165,7 +156,7 @@ def _progress(snapshot: Snapshot) -> Markup:
     of_rows = rows(snapshot) > 0
     shares, key = [], []
     for state, count in pairs:
-        tone = state if state in STATES else UNKNOWN
+        tone = known_state(state)
         pale = "" if state in _BEGUN else " fn-left"
         word = state_word(state, of_rows=of_rows)
         shares.append(fill("share.html", tone=tone, left=pale, count=count, state=word))

@@ -22,6 +22,7 @@ from flownb.views.words import (
     counts_in_words,
     ended_and_left,
     flow_state_words,
+    flow_tone,
     got_here,
     how_far,
     in_reading_order,
@@ -38,8 +39,6 @@ from flownb.views.words import (
 from flownb.wire.records import (
     COMPLETED,
     FAILED,
-    STATES,
-    WAITING,
     WAITING_CHILDREN,
     FlowCounts,
     Node,
@@ -221,11 +220,7 @@ def head_of(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "name": shown(snapshot.name, 200),
         "state": flow_state_words(snapshot),
-        "tone": WAITING
-        if snapshot.paused
-        else FAILED
-        if snapshot.state == "failing"
-        else _known(snapshot.state),
+        "tone": flow_tone(snapshot),
         "total": snapshot.counts.total,
         "rows": rows(snapshot),
         "shared": snapshot.counts.rows > 0,  # rows share jobs
@@ -238,10 +233,6 @@ def head_of(snapshot: Snapshot) -> dict[str, Any]:
         "created": snapshot.created,
         "finished": snapshot.finished,
     }
-
-
-def _known(state: str) -> str:
-    return state if state in STATES else UNKNOWN
 
 
 def whole_counts(counts: FlowCounts) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from flownb.wire.records import (
     DELAYED,
     FAILED,
     PRIORITIZED,
+    STATES,
     WAITING,
     WAITING_CHILDREN,
     FlowCounts,
@@ -132,6 +133,18 @@ def flow_state_words(snapshot: Snapshot) -> str:
         return "paused"
     of_root = snapshot.state == WAITING_CHILDREN and snapshot.nodes
     return "".join(state_words(snapshot.nodes[0])) if of_root else state_word(snapshot.state)
+
+
+def flow_tone(snapshot: Snapshot) -> str:
+    """The state whose colour a flow has: of one that is paused that of waiting."""
+    if snapshot.paused:
+        return WAITING
+    return FAILED if snapshot.state == "failing" else known_state(snapshot.state)
+
+
+def known_state(state: str) -> str:
+    """A state that has a colour."""
+    return state if state in STATES else UNKNOWN
 
 
 def in_reading_order(states: Mapping[str, int]) -> list[tuple[str, int]]:

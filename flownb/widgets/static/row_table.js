@@ -89,7 +89,7 @@ export class RowTable {
   // The rows in one state, of any kind.
   inState(state) {
     this.ofAll();
-    Object.assign(this.#query, { text: "" });
+    this.#query.text = "";
     this.#states.value = state;
     return this.#pages.first();
   }

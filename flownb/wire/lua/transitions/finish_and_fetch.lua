@@ -34,7 +34,10 @@ local owners = {} -- of deduplication ids: {queue, id, deduplication id}
 for i = 1, #jobs do
   local at, job = (i - 1) * PARTS_OF_AN_OUTCOME, jobs[i]
   base = outcomes[at + 1]
-  if base then q, is_whole = queue_at(base), is_sound(queue_at(base)) end
+  if base then
+    q = queue_at(base)
+    is_whole = is_sound(q)
+  end
   token = outcomes[at + 3] or token
   local attempts_started = outcomes[at + 4]
   local has = read_for_end(job)
