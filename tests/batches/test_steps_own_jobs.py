@@ -816,12 +816,13 @@ def test_a_kernel_that_knows_one_step_goes_on_with_rows_that_have_come_to_it(
     kernel = start_kernel()
     kernel.run(FIRST + THEN)
     assert kernel.run(ADD)[1] is None
-    until(lambda: redis.hlen("ran") == 5)  # all rows are at the second step, the first one has begun it
+    # all rows are at the second step, the first one has begun it, and nothing is left that only `begin` could end
+    until(lambda: redis.hlen("ran") == 5 and fn.Queue("begin").get_job_counts()["active"] == 0)
     kernel.kill()
     redis.set("door", "open")
     kernel = start_kernel()
     kernel.run(THEN)
-    kernel.run("batch = fn.attach('b').wait(60)")
+    assert kernel.run("batch = fn.attach('b').wait(60)")[1] is None
     assert kernel.run("print(batch.results()['then'].tolist())") == ("[10, 20, 30, 40]", None)
     ran = {key.decode(): int(n) for key, n in redis.hgetall("ran").items()}
     assert {key: n for key, n in ran.items() if key.startswith("begin")} == {
@@ -883,7 +884,7 @@ def test_a_kill_between_two_jobs_of_a_row_loses_and_repeats_nothing(connection, 
     assert kernel.process.wait(60) == -signal.SIGKILL
     kernel = start_kernel()
     kernel.run(FIRST + THEN)
-    kernel.run("batch = fn.attach('b').wait(60)")
+    assert kernel.run("batch = fn.attach('b').wait(60)")[1] is None
     assert kernel.run("print(batch.results()['then'].tolist())") == ("[10, 20, 30, 40]", None)
     ran = {key.decode(): int(n) for key, n in redis.hgetall("ran").items()}
     assert ran == {f"begin {n}": 1 for n in range(4)} | {f"then {n}": 1 for n in range(1, 5)}
