@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
+from flownb.api.current_run import current
 from flownb.arguments import is_number, shown
 from flownb.errors import OptionError
 from flownb.wire.amounts import MOST, NOTHING, PARTS, RESERVED, Amounts, shared, total
@@ -81,10 +81,6 @@ def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
     return {**before, **{unit: min(before.get(unit, 0) + parts, most) for unit, parts in more.items()}}
 
 
-#: the account of the run whose function calls; None where no job runs
-current: ContextVar[Account | None] = ContextVar("flownb_account", default=None)
-
-
 def spend(*without_unit: Any, **amounts: Any) -> None:
     """Say what a call has cost: ``fn.spend(usd=0.002, tokens=412)``, anywhere in a task or below it.
 
@@ -112,9 +108,9 @@ def spend(*without_unit: Any, **amounts: Any) -> None:
     read = {
         checked_unit(unit, "spend"): in_parts(amount, f"spend: {unit}") for unit, amount in amounts.items()
     }
-    account = current.get()
-    if account is not None and any(read.values()):
-        account.add(read)
+    run = current.get()
+    if run is not None and any(read.values()):
+        run.add(read)
 
 
 def checked_unit(unit: Any, where: str) -> str:

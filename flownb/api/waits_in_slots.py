@@ -6,9 +6,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from flownb.api.current_run import JobInSlot, Lane, current
 from flownb.errors import FlownbError, FlowStuck
 from flownb.state.stored_flow import COUNT_PATIENCE_SECONDS, StoredFlow
 from flownb.wire import keys
@@ -20,28 +20,6 @@ T = TypeVar("T")
 LOOK_SECONDS = 1.0  # between two looks; what both see lasts: jobs move while they are read
 
 
-class Lane(Protocol):
-    """Queues of a worker of this process that share slots."""
-
-    bases: list[str]
-
-    @property
-    def width(self) -> int:
-        """How many jobs run at a time."""
-
-
-class JobInSlot(Protocol):
-    """A job that holds a slot of this process."""
-
-    abandoned: bool  #: it is past its timeout: its slot was given to another one
-
-    @property
-    def lane(self) -> Lane:
-        """Whose slots run it."""
-
-
-#: the job that what runs here is of; workers write
-running: ContextVar[JobInSlot | None] = ContextVar("flownb_job_in_slot", default=None)
 lanes: set[Lane] = set()  #: of all workers of this process that take jobs; these write
 connections: set[str] = set()  #: ids of those by which these workers are seen on the server; they write
 
@@ -94,11 +72,11 @@ class WaitsInSlots:
 
         Raises `FlowStuck` where it cannot end.
         """
-        job = running.get()
-        if job is None:
+        run = current.get()
+        if run is None or run.slot is None:
             yield from answers
             return
-        wait, began = Wait(stored, job), time.monotonic()
+        wait, began = Wait(stored, run.slot), time.monotonic()
         while True:
             self._waits.add(wait)
             try:

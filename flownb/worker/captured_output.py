@@ -9,13 +9,13 @@ import builtins
 import logging
 import sys
 import threading
-from contextvars import Token
 from functools import partial
 from typing import Any
 
+from flownb.api.current_run import LinesOfRun, current
 from flownb.wire import codec
 from flownb.wire.store.job_records import Taken
-from flownb.worker.run_log import RunLog, current
+from flownb.worker.run_log import RunLog
 from flownb.worker.work import Work
 
 NOTICE = "flownb: what tasks print is kept with their rows: batch.logs()"
@@ -32,7 +32,7 @@ class _Stream:
         self._name = name
 
     def write(self, text: str) -> int:
-        log = current.get()
+        log = _log()
         if log is None:
             written: int = self._stream.write(text)
             return written
@@ -43,11 +43,11 @@ class _Stream:
             self.write(line)
 
     def flush(self) -> None:
-        if current.get() is None:
+        if _log() is None:
             self._stream.flush()
 
     def isatty(self) -> bool:
-        return current.get() is None and bool(self._stream.isatty())
+        return _log() is None and bool(self._stream.isatty())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -67,31 +67,17 @@ def _capture() -> None:
 
 
 def log_of(taken: Taken, work: Work) -> RunLog | None:
-    """Return the log of a run that begins; None where what it prints is left alone."""
+    """Return the log of a run that begins in this thread; None where what it prints is left alone."""
     if not work.keeps_logs:
         return None
+    _capture()
     return RunLog(taken.record.attempts_made + 1, partial(codec.decode_object, taken.record.data))
 
 
-def take_into(log: RunLog) -> Token[RunLog | None]:
-    """Take what is printed and logged from here on into a run's log, until `current` is reset."""
-    _capture()
-    return current.set(log)
-
-
-class Captured:
-    """A block in which what is printed and logged is taken into a run's log, if there is one."""
-
-    __slots__ = ("_log", "_token")
-
-    def __init__(self, log: RunLog | None) -> None:
-        self._log = log
-
-    def __enter__(self) -> None:
-        self._token = current.set(None) if self._log is None else take_into(self._log)
-
-    def __exit__(self, *_: object) -> None:
-        current.reset(self._token)
+def _log() -> LinesOfRun | None:
+    """Return the log of the run whose function prints; None where no task does, or its lines are left alone."""
+    run = current.get()
+    return None if run is None else run.log
 
 
 def tell_once() -> None:
@@ -127,7 +113,7 @@ def _take_displays() -> bool:
 
 def _keep_displayed(message: dict[str, Any]) -> dict[str, Any] | None:
     """Hand on what no task displays; of the rest keep what a terminal would show. In a log no widget lives on."""
-    log = current.get()
+    log = _log()
     if log is None:
         return message
     if message["header"]["msg_type"] == "display_data":
@@ -145,7 +131,7 @@ _call_handlers = logging.Logger.callHandlers
 
 def _call_handlers_of_task(logger: logging.Logger, record: logging.LogRecord) -> None:
     """Keep what a task logs; of the handlers that are set up, those that write to the console do not show it."""
-    log: RunLog | None = current.get()
+    log = _log()
     if log is None:
         return _call_handlers(logger, record)
     for line in _formatted(record).splitlines():

@@ -9,16 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from flownb.api.spending import Account
-from flownb.api.waits_in_slots import running
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store.job_records import Taken
 from flownb.worker.captured_output import log_of
 from flownb.worker.event_loop import Loop, call_soon
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.run import run_in_loop
-from flownb.worker.run_log import RunLog
-from flownb.worker.run_outcomes import failed_as_stored, unbegun, with_lines, with_spent
+from flownb.worker.run_outcomes import failed_as_stored, unbegun
 from flownb.worker.runners import Runner
 from flownb.worker.slots import Held, SlotsOfWorker
 from flownb.worker.telling import RunOfJob
@@ -35,23 +32,19 @@ class InLoop(Runner):
         self._loop = loop.started()
         self._context = loop.context
         self._task: asyncio.Task[None] | None = None
-        self._log: RunLog | None = None
-        self._account = Account()  # of nothing yet
+        self._run: RunOfJob | None = None
 
     def start(self, held: Held, work: Work, end: Callable[[Held, Outcome], None]) -> None:
         """In the loop: begin, and call `end` with the job and its outcome."""
-        this = RunOfJob(held.taken, self._store)
-        self._log, self._account = log_of(held.taken, work), this
-        # What a job sets in its context no other job sees, also not one that begins as this one ends.
-        context = self._context.copy()
-        context.run(running.set, held)
+        self._run = this = RunOfJob(held.taken, self._store, log_of(held.taken, work), held)
         self._task = self._loop.create_task(
-            self._run(held, work, this, end),
+            self._to_end(held, work, this, end),
             name=f"task {held.taken.record.name}",
-            context=context,
+            # What a job sets in its context no other job sees, also not one that begins as this one ends.
+            context=self._context.copy(),
         )
 
-    async def _run(
+    async def _to_end(
         self, held: Held, work: Work, this: RunOfJob, end: Callable[[Held, Outcome], None]
     ) -> None:
         try:
@@ -61,7 +54,6 @@ class InLoop(Runner):
                 self._store,
                 lambda: self._is_given_up,
                 partial(keeper.page.note_row, held.entry),
-                self._log,
             )
         except BaseException as error:  # not the function's, which are outcomes
             outcome = failed_as_stored(held.taken, error)
@@ -69,8 +61,7 @@ class InLoop(Runner):
 
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
         outcome = super().give_up(taken, error)
-        outcome = with_lines(taken, outcome, () if self._log is None else self._log.take())
-        return with_spent(outcome, self._account.spent)
+        return outcome if self._run is None else self._run.with_what_it_left(outcome)
 
     def kill(self) -> None:
         """Cancel the coroutine, from any thread."""

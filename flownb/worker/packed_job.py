@@ -25,6 +25,7 @@ from flownb.worker.retry_policy import BULLMQ
 from flownb.worker.run import run
 from flownb.worker.run_outcomes import outcome_of_error
 from flownb.worker.sent_rows import SentRows, run_sent_rows
+from flownb.worker.telling import RunOfJob
 from flownb.worker.work import Work
 
 MOST_BYTES_KEPT = 500_000_000  # of packed functions, in a worker and in each process; the newest in any case
@@ -165,7 +166,7 @@ def run_packed(packed_job: bytes, packed_work: bytes = b"") -> Outcome | tuple[(
     if taken is None:
         return (work.prepare(),)
     if rows is None:
-        return run(taken, work, store, _wait_for, log=log_of(taken, work))
+        return run(RunOfJob(taken, store, log_of(taken, work)), work, store, _wait_for)
     return run_sent_rows(taken, work, store, _wait_for, rows) or ()
 
 

@@ -11,7 +11,6 @@ from typing import Any, Self
 from flownb.adding.child_jobs import Run
 from flownb.api.job import Job
 from flownb.api.spending import Account
-from flownb.api.spending import current as current_account
 from flownb.errors import FlowError, JobElsewhere, RateLimitError, UnrecoverableError
 from flownb.files.references import with_input_files
 from flownb.tasks.binding import UnknownTask
@@ -27,9 +26,9 @@ from flownb.worker.file_values import WRITTEN_AT_ONCE, NoFolder, ReturnedValues
 from flownb.worker.hosts import Host, at_once
 from flownb.worker.job_files import rows_of
 from flownb.worker.retry_policy import RetryPolicy
-from flownb.worker.run_log import current
 from flownb.worker.run_outcomes import held, outcome_of_error, rate_limited
 from flownb.worker.steps_so_far import NoteStep, RowSoFar
+from flownb.worker.telling import this_run
 from flownb.worker.work import Work
 
 MOST_NEW_CHARACTERS = 4_000_000  # of values after which a run delegates the rest of its rows
@@ -65,10 +64,11 @@ class RowCalls:
         self._large = bind.get("large")
         self._has_files = "files" in bind
         self._positions = positions_in(bind)  # of the job's rows in the batch
-        self._log = current.get()
+        run = this_run()
+        self._log = None if run is None else run.log
         if self._log is not None:
             self._log.data = lambda: {"rows": self.rows}
-        self.account = current_account.get() or Account()  #: what the rows spend
+        self.account = run or Account()  #: what the rows spend
         self._spent_before: Mapping[int, Amounts] = {}  # and have spent in former runs
         self._returned = ReturnedValues(taken.record, store)
         self._row_record = dataclasses.replace(taken.record, bind=None, stacktrace="[]")

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from flownb.api.current_run import current
 from flownb.api.job import Job
-from flownb.api.spending import current as current_account
 from flownb.errors import JobElsewhere, RateLimitError, WaitingChildren
 from flownb.tasks.binding import UnknownTask
 from flownb.tasks.setup import SetupFailed
@@ -15,12 +15,10 @@ from flownb.wire.many_rows import holds_rows
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
-from flownb.worker.captured_output import Captured, take_into
 from flownb.worker.file_values import WRITTEN_AT_ONCE, NoFolder
 from flownb.worker.hosts import GivenUp, Host, InLoop, InSlot, at_once
 from flownb.worker.retry_policy import BackoffRetry
 from flownb.worker.row_runners import CallsInThread, RowRunner, RowsInThread
-from flownb.worker.run_log import RunLog, current
 from flownb.worker.run_outcomes import (
     completed,
     failed_by,
@@ -30,8 +28,6 @@ from flownb.worker.run_outcomes import (
     put_off,
     rate_limited,
     returned,
-    with_lines,
-    with_spent,
     without_setup,
 )
 from flownb.worker.run_rows import run_rows
@@ -43,31 +39,23 @@ from flownb.worker.work import Work
 
 
 def run(
-    taken: Taken,
+    this: RunOfJob,
     work: Work,
     store: Store,
     await_: Callable[[Any], Any],
     note_row: Callable[[int], None] = lambda row: None,
-    log: RunLog | None = None,
-    this: RunOfJob | None = None,
 ) -> Outcome:
     """Run a job and return its outcome; whatever the function does, this returns.
 
-    `note_row` is called with the position of each row of a many-row job that begins; what is printed goes into `log`,
-    what is spent into the account of `this` run.
+    `note_row` is called with the position of each row of a many-row job that begins; what is printed goes into the log
+    of `this` run, what is spent into its account.
     """
-    this = this or RunOfJob(taken, store)
-    token = current_account.set(this)
-    log_token = None if log is None else take_into(log)  # no block: that would cost each row more
+    token = current.set(this)
     try:
         outcome = _run(this, work, store, await_, note_row)
     finally:
-        if log_token is not None:
-            current.reset(log_token)
-        current_account.reset(token)
-    if log is not None and (lines := log.take()):
-        outcome = with_lines(taken, outcome, lines)
-    return with_spent(outcome, this.spent) if this.spent else outcome
+        current.reset(token)
+    return this.with_what_it_left(outcome)
 
 
 def _run(
@@ -133,13 +121,14 @@ async def run_in_loop(
     store: Store,
     is_given_up: Callable[[], bool],
     note_row: Callable[[int], None],
-    log: RunLog | None,
 ) -> Outcome:
     """Run a job of an `async` function in the loop that runs, as `run` does in a slot's thread."""
-    current_account.set(this)  # in a context of its own: each job is a task of the loop
-    with Captured(log):
+    token = current.set(this)  # in a context of its own: each job is a task of the loop
+    try:
         outcome = await _run_in_loop(this, work, store, is_given_up, note_row)
-    return with_spent(outcome if log is None else with_lines(this.taken, outcome, log.take()), this.spent)
+    finally:
+        current.reset(token)
+    return this.with_what_it_left(outcome)
 
 
 async def _run_in_loop(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
 from flownb.wire.log_lines import PrintedLine
@@ -21,9 +20,6 @@ CUT = (
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # and whatever else moves a terminal's cursor
 _STEPS = re.compile(r"(\n|\x1b\[\d*A)")  # to the next line, or some lines up
-
-#: the log of the run whose function calls; None where no task runs
-current: ContextVar[RunLog | None] = ContextVar("flownb_run_log", default=None)
 
 
 class RunLog:

@@ -11,6 +11,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from flownb.api.current_run import JobInSlot
 from flownb.api.job import Job
 from flownb.arguments import shown
 from flownb.errors import JobCrashed, JobTimeout, OptionError, UnrecoverableError
@@ -28,8 +29,7 @@ from flownb.worker.overdue_rows import after_overdue_call, after_overdue_step
 from flownb.worker.packed_job import PackedJob, UnknownWork, WorkPacker, need_cloudpickle, run_packed
 from flownb.worker.row_runners import RowsInProcess
 from flownb.worker.run import run
-from flownb.worker.run_log import RunLog
-from flownb.worker.run_outcomes import outcome_of_error, returned, with_lines, with_spent, without_setup
+from flownb.worker.run_outcomes import outcome_of_error, returned, with_lines, without_setup
 from flownb.worker.run_rows import run_rows
 from flownb.worker.sent_rows import SentRows
 from flownb.worker.step_calls import outcome_of_crash
@@ -65,8 +65,8 @@ class Runner:
     def _load(self, taken: Taken, work: Work) -> str | None:
         """Load what the job's function needs; return why that failed."""
 
-    def run(self, taken: Taken, entry: int) -> Outcome:
-        """Run a job and return its outcome; whatever happens, this returns.
+    def run(self, taken: Taken, entry: int, slot: JobInSlot) -> Outcome:
+        """Run a job, which holds a slot, and return its outcome; whatever happens, this returns.
 
         `entry` is the job's in the page of held jobs, where rows that begin in this process are noted.
         """
@@ -113,29 +113,27 @@ class Runner:
 class InThread(Runner):
     """Runs jobs in the slot's own thread."""
 
-    _log: RunLog | None = None  # of the run; the slot's thread writes, `give_up` takes
-    _run: RunOfJob | None = None  # the same
+    _run: RunOfJob | None = None  # the slot's thread writes, `give_up` reads
     _entry = -1  # the job's, in the page of held jobs; the slot's thread writes and reads it
 
     def _load(self, taken: Taken, work: Work) -> str | None:
         return work.prepare()
 
-    def run(self, taken: Taken, entry: int) -> Outcome:
+    def run(self, taken: Taken, entry: int, slot: JobInSlot) -> Outcome:
         if self._problem is not None:
             return without_setup(taken, self._problem)
         self._entry = entry
         work = self._work_for(taken)
-        self._log = log = log_of(taken, work) if work.keeps_logs else None
-        self._run = this = RunOfJob(taken, self._store)
-        return run(taken, work, self._store, self._await, self._note_row, log, this)
+        log = log_of(taken, work) if work.keeps_logs else None
+        self._run = this = RunOfJob(taken, self._store, log, slot)
+        return run(this, work, self._store, self._await, self._note_row)
 
     def _note_row(self, row: int) -> None:
         keeper.page.note_row(self._entry, row)
 
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
         outcome = super().give_up(taken, error)
-        outcome = with_lines(taken, outcome, () if self._log is None else self._log.take())
-        return with_spent(outcome, {} if self._run is None else self._run.spent)
+        return outcome if self._run is None else self._run.with_what_it_left(outcome)
 
 
 class RemoteRunner(Runner):
@@ -155,20 +153,20 @@ class RemoteRunner(Runner):
 
     runs_elsewhere = True
 
-    def run(self, taken: Taken, entry: int) -> Outcome:
+    def run(self, taken: Taken, entry: int, slot: JobInSlot) -> Outcome:
         """Send a job to where it runs and return its outcome."""
         work = self._work_for(taken)
         if work.stays or taken.deferred is not None:
-            return self._run_here(taken, work)
+            return self._run_here(taken, work, slot)
         try:
-            return self._send(taken, work)
+            return self._send(taken, work, slot)
         except (UnrecoverableError, JobCrashed) as error:
             return outcome_of_error(taken, error, work.retry, Job(taken.record, store=self._store))
 
-    def _run_here(self, taken: Taken, work: Work) -> Outcome:
-        return run(taken, work, self._store, self._await, log=log_of(taken, work))
+    def _run_here(self, taken: Taken, work: Work, slot: JobInSlot) -> Outcome:
+        return run(RunOfJob(taken, self._store, log_of(taken, work), slot), work, self._store, self._await)
 
-    def _send(self, taken: Taken, work: Work) -> Outcome:
+    def _send(self, taken: Taken, work: Work, slot: JobInSlot) -> Outcome:
         raise NotImplementedError
 
     def _packed(self, taken: Taken, work: Work, rows: SentRows | None = None) -> PackedJob:
@@ -203,7 +201,7 @@ class InProcess(RemoteRunner):
                 return f"the setup of task {taken.record.name} failed: {error}"
         return None
 
-    def _send(self, taken: Taken, work: Work) -> Outcome:
+    def _send(self, taken: Taken, work: Work, slot: JobInSlot) -> Outcome:
         if self._problem is not None:
             return without_setup(taken, self._problem)
         if holds_rows(taken.record.bind):
@@ -243,9 +241,9 @@ class InExecutor(RemoteRunner):
         # The slot's thread writes; `kill` reads in another, and cancels a future that is done at worst.
         self._future: Future[Outcome] | None = None
 
-    def _send(self, taken: Taken, work: Work) -> Outcome:
+    def _send(self, taken: Taken, work: Work, slot: JobInSlot) -> Outcome:
         if isinstance(self._executor, ThreadPoolExecutor):  # the same process: nothing to pack
-            return self._call_there(taken, copy_context().run, self._run_here, taken, work)
+            return self._call_there(taken, copy_context().run, self._run_here, taken, work, slot)
         packed = self._packed(taken, work)
         try:
             return self._call_there(taken, run_packed, packed.job)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, NamedTuple
 
+from flownb.api.current_run import current
 from flownb.api.job import Job
-from flownb.api.spending import current as current_account
 from flownb.errors import JobElsewhere
 from flownb.tasks.binding import UnknownTask
 from flownb.tasks.setup import SetupFailed
@@ -16,7 +16,7 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.worker.calls_of_rows import CallsOfRows
-from flownb.worker.captured_output import Captured, log_of
+from flownb.worker.captured_output import log_of
 from flownb.worker.hosts import GivenUp, InSlot
 from flownb.worker.row_calls import MOST_NEW_CHARACTERS, RowCalls
 from flownb.worker.rows_page import RowsInPage
@@ -44,16 +44,14 @@ def run_sent_rows(
     """Run rows until the page says stop, or much was returned; return what the job's run ends early with."""
     try:
         log = log_of(taken, work)
-        token = current_account.set(RunOfJob(taken, store))
+        token = current.set(RunOfJob(taken, store, log))
         try:
-            with Captured(log):
-                if work.rows_a_call is not None:
-                    return _make_calls(
-                        calls_of_work(taken, work, store, InSlot(await_)), work.rows_a_call, rows, log
-                    )
-                return _run_each(calls_for(taken, work, store, InSlot(await_)), rows, log)
+            if work.rows_a_call is not None:
+                calls = calls_of_work(taken, work, store, InSlot(await_))
+                return _make_calls(calls, work.rows_a_call, rows, log)
+            return _run_each(calls_for(taken, work, store, InSlot(await_)), rows, log)
         finally:
-            current_account.reset(token)
+            current.reset(token)
     except UnknownTask:
         return put_off(taken)
     except SetupFailed as error:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from flownb.api.waits_in_slots import running
 from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
@@ -180,13 +179,11 @@ class Slots:
                 of.tell((held, unbegun(taken, held.held_since), 0.0))
                 continue
             held.runner = runner
-            running.set(held)
             held.started = started = began / 1e9
             try:
-                outcome = runner.run(taken, held.entry)
+                outcome = runner.run(taken, held.entry, held)
             except BaseException as error:  # not the function's, which are outcomes; the slot lives on
                 outcome = failed_as_stored(taken, error)
-            running.set(None)
             of.end(held, outcome, time.monotonic() - started)
             if held.abandoned:
                 break

@@ -11,13 +11,17 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from flownb.adding.child_jobs import Run
+from flownb.api.current_run import JobInSlot, current
 from flownb.api.spending import Account
 from flownb.connection import patience
 from flownb.errors import FlownbError
 from flownb.wire.amounts import Amounts, flat, flat_of_rows
+from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.accounts import SpentByRun
 from flownb.wire.store.job_records import Taken
+from flownb.worker.run_log import RunLog
+from flownb.worker.run_outcomes import with_lines, with_spent
 
 log = logging.getLogger("flownb.worker")
 
@@ -25,11 +29,15 @@ PATIENCE_SECONDS = 1.0  # for a server that is away: the end of the run tells it
 
 
 class RunOfJob(Run, Account):
-    """One run of a job and its account: one object, as every job that runs makes one."""
+    """One run of a job, its account and its log: one object, as every job that runs makes one."""
 
-    def __init__(self, taken: Taken, store: Store) -> None:
+    def __init__(
+        self, taken: Taken, store: Store, log: RunLog | None = None, slot: JobInSlot | None = None
+    ) -> None:
         self.taken, self.calls, self.waits, self.eager = taken, 0, False, ()  # without a further call
         self._store = store
+        self.log = log
+        self.slot = slot
 
     def tell(self) -> None:
         """Tell now; from a coroutine in a thread of its own, as its loop must not wait."""
@@ -41,9 +49,21 @@ class RunOfJob(Run, Account):
     def so_far(self, untold: Mapping[int, Amounts]) -> SpentByRun:
         return spent_by(self.taken, self.spent)._replace(rows=flat_of_rows(untold))
 
+    def with_what_it_left(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of the run with the lines that it has printed, and what it has spent."""
+        if self.log is not None and (lines := self.log.take()):
+            outcome = with_lines(self.taken, outcome, lines)
+        return with_spent(outcome, self.spent) if self.spent else outcome
+
     @property
     def store(self) -> Store:
         return self._store
+
+
+def this_run() -> RunOfJob | None:
+    """Return the run whose function, or whose rows, the caller is about to call."""
+    run = current.get()
+    return run if isinstance(run, RunOfJob) else None
 
 
 def spent_by(taken: Taken, spent: Amounts) -> SpentByRun:
