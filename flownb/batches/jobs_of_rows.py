@@ -18,6 +18,7 @@ from flownb.wire.records import COMPLETED, FAILED, REMOVED, JobRecord
 from flownb.wire.store import Store
 
 END_FIELDS = ("name", "returnvalue", "failedReason", "atm", "processedOn", "finishedOn", "why", "cv", "spent")
+_FIELDS_OF_MANY = ("returnvalue", "part", "rspent")  # read of many-row jobs as well
 JOB_FIELDS = (*END_FIELDS, "data")  #: what `rows_of` shows of a job
 
 _FOREIGN = (
@@ -81,6 +82,7 @@ class JobsOfRows:
         self._before: dict[RowLocation, RowLocation] = {}  # where a row is, or is about to be -> where it was
         self.records: dict[str, JobRecord | None] = {}
         self._values: dict[str, RowsValue] = {}
+        self._spent_by_rows: dict[str, dict[int, dict[str, int]]] = {}  # of jobs that have not completed
         self._inputs: dict[str, list[Any]] = {}
 
     def rows(self, locations: Sequence[RowLocation], *, traces: bool = False) -> list[Row]:
@@ -117,8 +119,9 @@ class JobsOfRows:
         alone = [key for key in keys if key not in many]
         self.records |= zip(alone, self._store.jobs.read(alone, self._fields), strict=True)
         shared = [key for key in keys if key in many]
-        fields = list(dict.fromkeys([*self._fields, "returnvalue", "part"]))
+        fields = list(dict.fromkeys([*self._fields, *_FIELDS_OF_MANY]))
         self.records |= zip(shared, self._store.jobs.read(shared, fields), strict=True)
+        self._note_spent(shared)
         if self._kept:
             kept = self._kept.read([key for key in keys if self.records[key] is None])
             self._kept_texts |= {
@@ -134,6 +137,13 @@ class JobsOfRows:
             self._read_kept([key for key in shared if self.records[key] and key not in texts])
         if "data" in self._fields:
             self._read_inputs_in_files(shared)
+
+    def _note_spent(self, keys: Sequence[str]) -> None:
+        """Note what rows of these jobs have told which they have not saved, or never will."""
+        for key in keys:
+            record = self.records[key]
+            if record and record.spent_by_rows:
+                self._spent_by_rows[key] = amounts.of_rows(record.spent_by_rows)
 
     def _read_kept(self, keys: list[str]) -> None:
         """Read what steps have returned in earlier jobs, of jobs that have noted nothing yet."""
@@ -239,7 +249,20 @@ class JobsOfRows:
         if self._has_steps:
             way = self.way_to((record.key, within))
             row = dataclasses.replace(row, step_ms=self._step_ms(way), step_spent=self._step_spent(way))
-        return dataclasses.replace(row, spent=value.spent[within]) if within in value.spent else row
+        spent = self._spent(record.key, within, value)
+        return dataclasses.replace(row, spent=spent) if spent else row
+
+    def _spent(self, key: str, within: int, value: RowsValue) -> Amounts:
+        """What a row has spent: by its job, and by those from which it comes, while it has not begun in this one."""
+        if not (self._spent_by_rows or self._before):
+            return value.spent.get(within, {})
+        found: Amounts = {}
+        for one, at in self.way_to((key, within)):
+            if at is not None:
+                saved = self._values.get(one, _NO_ROWS).spent.get(at, {})
+                told = self._spent_by_rows.get(one, {}).get(at, {})
+                found = amounts.most(found, amounts.most(saved, told))
+        return found
 
     def _step_spent(self, way: Sequence[RowLocation]) -> list[Amounts]:
         """What the steps of a row have spent, in all jobs that it has been in."""

@@ -70,6 +70,15 @@ def flat(amounts: Amounts) -> list[str | int]:
     return [part for pair in amounts.items() for part in pair]
 
 
+def most(one: Amounts, other: Amounts) -> dict[str, int]:
+    """Return of each unit the larger amount.
+
+    >>> most({"usd": 1, "tokens": 4}, {"usd": 2})
+    {'usd': 2, 'tokens': 4}
+    """
+    return {**one, **{unit: max(parts, one.get(unit, 0)) for unit, parts in other.items()}}
+
+
 def of_job(text: str | None) -> dict[str, int]:
     """Read a job's field `spent`: what each of its runs has told, ``<attempt start>:<unit>:<parts> ...``.
 

@@ -83,6 +83,7 @@ class JobRecord:
     version: str | None = None  #: name of the code that ran it
     runs: str | None = None  #: when earlier runs that failed began and ended; see docs/wire-format.md
     spent: str | None = None  #: what each of its runs has spent; see `amounts.of_job`
+    spent_by_rows: str | None = None  #: of a many-row job that has not completed; see `amounts.of_rows`
 
 
 class JobLine(NamedTuple):

@@ -28,6 +28,7 @@ _TEXTS = {
     "runs": "runs",
     "cv": "version",
     "spent": "spent",
+    "rspent": "spent_by_rows",
 }
 _NUMBERS = {
     "timestamp": "timestamp",
@@ -39,7 +40,7 @@ _NUMBERS = {
     "ats": "attempts_started",
     "stc": "stalled",
 }
-ALL_FIELDS = (*(field for field in _TEXTS if field != "keep"), *_NUMBERS)
+ALL_FIELDS = (*(field for field in _TEXTS if field not in ("keep", "rspent")), *_NUMBERS)
 #: what tables and pictures show: everything but the payload
 BRIEF_FIELDS = ("name", "failedReason", "parent", "parentKey", "why", *_NUMBERS)
 TIMELINE_FIELDS = (*BRIEF_FIELDS, "runs")

@@ -1,0 +1,137 @@
+"""Shows that whatever counts in the sum of a batch counts for one of its rows, at exactly those moments at which it did not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import flownb as fn
+from tests.support.kernel_process import Kernel
+
+#: Before the tasks of a kernel that is to die: what it needs for that.
+DEADLY = """
+import asyncio, os, signal, threading
+from flownb.worker import saved_rows, telling
+from flownb.wire.store.accounts import Accounts
+from flownb.wire.store.jobs import Jobs
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def is_teller():
+    return threading.current_thread().name == "flownb-spent-teller"
+
+tell, tell_accounts = telling._tell, Accounts.tell
+"""
+#: What coroutines say never goes to the server by the thread that is there for it.
+TELLER_HANGS = """
+def tell_unless_coroutine(*given):
+    if is_teller():
+        threading.Event().wait()
+    tell(*given)
+telling._tell = tell_unless_coroutine
+"""
+#: The amount of the coroutine and the one of the thread behind it are taken by the same call, which comes too late.
+TELLER_IS_LATE = """
+go, is_on_its_way = threading.Event(), threading.Event()
+
+def tell_in_turn(*given):
+    if is_teller():
+        go.wait()
+    else:
+        go.set()
+        is_on_its_way.wait()
+    tell(*given)
+
+def tell_or_hang(*given):
+    if is_teller():
+        is_on_its_way.set()
+        threading.Event().wait()
+    tell_accounts(*given)
+
+telling._tell, Accounts.tell = tell_in_turn, tell_or_hang
+"""
+#: Steps are saved at once, and what follows on what is told before that is the end.
+DIES_AT_SAVE = """
+saved_rows.STEP_SECONDS = 0
+Jobs.save_rows = lambda *given, **named: die()
+"""
+STEPS = """
+@fn.task
+async def ask(n):
+    fn.spend(usd=1)
+    return n
+
+@fn.task
+def judge(ask):
+    fn.spend(usd=10)
+    {then}
+    return ask
+"""
+ROWS = """
+import os, signal, threading
+
+@fn.task
+def ask(n, job):
+    redis = job._store.server.client
+    run = redis.incr(f"ran{n}")
+    fn.spend(usd=1)
+    if n == 2 and run == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if n == 0 and run == 2:
+        while redis.get("door") is None:
+            threading.Event().wait(0.01)
+    return n
+"""
+LIMITED_ROWS = """
+import asyncio
+
+@fn.task
+async def ask(n, job):
+    run = job._store.server.client.incr(f"ran{n}")
+    if n == 0 and run == 2:
+        await asyncio.Event().wait()
+    fn.spend(usd=1)
+    if n == 0 and run == 1:
+        raise fn.RateLimitError(0.01)
+    return n
+"""
+ADD_STEPS = "fn.workers(1); fn.fan_out([{'n': n} for n in range(3)], [ask, judge], name='b', rows_per_job=3)"
+ADD_ROWS = "fn.workers(1); fn.fan_out(range(6), ask, name='b', rows_per_job=6)"
+
+
+@pytest.fixture
+def start_kernel(server_folder, connection):
+    """Start kernels of one folder that know the tasks; those that a test leaves are killed."""
+    started = []
+
+    def start(tasks):
+        started.append(Kernel(server_folder))
+        assert started[-1].run(tasks)[1] is None
+        return started[-1]
+
+    yield start
+    for kernel in started:
+        kernel.kill()
+
+
+def run_until_it_dies(kernel, cell):
+    kernel.process.stdin.write(json.dumps(cell) + "\n")
+    kernel.process.stdin.flush()
+    assert kernel.process.wait(60) < 0
+
+
+def amounts():
+    """Return what the batch has spent by row, and in all."""
+    batch = fn.attach("b")
+    return batch.table()["_usd"].fillna(0).tolist(), batch.progress().spent["usd"]
+
+
+def test_rows_that_run_no_more_after_a_kill_have_spent_what_they_said(start_kernel):
+    run_until_it_dies(start_kernel(ROWS), ADD_ROWS)
+    assert amounts() == ([1, 1, 1, 0, 0, 0], 3), "before anybody goes on with them"
+    fn.attach("b").cancel()
+    fn.attach("b").wait(timeout=60)
+
+    assert amounts() == ([1, 1, 1, 0, 0, 0], 3)
