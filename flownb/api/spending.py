@@ -30,7 +30,7 @@ class Account:
     of_row = NOTHING  #: the same since `take_row`; empty where nothing was spent
     rows: Sequence[int] = ()  #: of a job that holds many rows, which run: what is spent is theirs
     before: Mapping[int, Amounts] = NO_ROWS  #: what each of them has spent before `of_row`
-    untold: Mapping[int, Amounts] = NO_ROWS  #: rows that have spent since `take_untold`, each with its sum
+    untold: Mapping[int, Amounts] = NO_ROWS  #: sums of rows that the server has not confirmed
 
     def begin_rows(self, rows: Sequence[int], before: Mapping[int, Amounts]) -> None:
         """Of a job that holds many rows these run now, and have spent so much in former runs."""
@@ -57,16 +57,23 @@ class Account:
             found, self.of_row = self.of_row, NOTHING
         return found
 
-    def take_untold(self) -> Mapping[int, Amounts]:
-        """Return the rows that have spent since this was asked last, each with the sum of all that it has spent."""
-        with _adding:
-            found, self.untold = self.untold, NO_ROWS
-        return found
+    def to_tell(self) -> tuple[Amounts, Mapping[int, Amounts]]:
+        """Return what the run has spent so far, and of each row of which that is not confirmed the sum of all that it
+        has spent.
 
-    def keep_untold(self, sums: Mapping[int, Amounts]) -> None:
-        """These could not be told."""
+        Both are of one moment, and whoever asks gets them: so no call, whichever arrives last, tells more for the run
+        than has been told for its rows.
+        """
         with _adding:
-            self.untold = {**sums, **self.untold}
+            return self.spent, self.untold
+
+    def confirm(self, sums: Mapping[int, Amounts]) -> None:
+        """The server has confirmed these; rows may have spent more since."""
+        if sums:
+            with _adding:
+                self.untold = {
+                    row: amounts for row, amounts in self.untold.items() if sums.get(row) != amounts
+                }
 
     def _sums_of_rows(self) -> dict[int, Amounts]:
         shares = shared(self.of_row, len(self.rows))

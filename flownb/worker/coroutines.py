@@ -60,6 +60,8 @@ class InLoop(Runner):
         end(held, outcome)
 
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
+        if self._run is not None:
+            self._run.tell_untold()
         outcome = super().give_up(taken, error)
         return outcome if self._run is None else self._run.with_what_it_left(outcome)
 

@@ -35,6 +35,7 @@ def _outcome(taken: Taken, work: Work, store: Store, of: Callable[[RowsRun], Out
     run = RowsRun(taken, store, RowRunner(), work)  # a runner that runs nothing: the run is over
     try:
         run.resume()
+        run.results.value.spent = run.spent_before(run.read_left())  # also in the run that is given up
         run.results.run_by(work.version, run.open)
         return of(run)
     except FlownbError:  # the server is away, or the run does not count any more

@@ -28,6 +28,7 @@ class RowResults:
         self.done = self.failed = 0  #: rows that ended for good in this run
         self.spent_now: Amounts = {}  #: by what has ended in this run
         self.spent_known: Amounts = {}  #: of that, what the server has been told for certain
+        self.spent_by_rows_known: Mapping[int, Amounts] = {}  #: the same of `value.spent`
         self.saved: Sequence[int] = (0, 0)  #: of these, those that are counted already
 
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flownb.files.rows_in_files import RowsOfJob
-from flownb.wire.amounts import total
+from flownb.wire.amounts import most, total
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.jobs import PartOfRows
@@ -28,14 +28,19 @@ def spent_before(
         return {0: total([*in_job_before, by_job])}
     found = dict(saved) or {n: spent for n, spent in enumerate(in_job_before) if spent}
     for row, amounts in {} if left is None else left.spent_by_row.items():
-        known = found.get(row, {})
-        found[row] = known | {unit: max(parts, known.get(unit, 0)) for unit, parts in amounts.items()}
+        found[row] = most(found.get(row, {}), amounts)
     return found
 
 
 def tell_spent(taken: Taken, store: Store, results: RowResults) -> None:
-    """Tell what this run has paid for before it is saved as done: no later run pays for it; coroutines tell late."""
-    spent = results.spent_now
+    """Tell what this run has paid for before it is saved as done: no later run pays for it; coroutines tell late.
+
+    What its rows have spent goes along, so that the sum has nothing that the rows have not, wherever a kill comes.
+    """
+    spent = results.spent_now  # first: of what ends in another thread meanwhile, the rows have more
+    by_rows = dict(results.value.spent)
     if spent != results.spent_known:
-        patiently(lambda: store.accounts.tell([spent_by(taken, spent)]))
-        results.spent_known = spent
+        known = results.spent_by_rows_known
+        untold = {row: amounts for row, amounts in by_rows.items() if amounts != known.get(row)}
+        patiently(lambda: store.accounts.tell([spent_by(taken, spent, untold)]))
+        results.spent_known, results.spent_by_rows_known = spent, by_rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from flownb.api.current_run import current
@@ -68,7 +69,7 @@ def _run(
     taken = this.taken
     bind = taken.record.bind
     if bind is not None and holds_rows(bind):
-        return at_once(_run_rows(taken, work, store, InSlot(await_), note_row))
+        return at_once(_run_rows(this, work, store, InSlot(await_), note_row))
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
     job = Job(taken.record, store, this)
@@ -81,8 +82,9 @@ def _run(
 
 
 async def _run_rows(
-    taken: Taken, work: Work, store: Store, host: Host, note_row: Callable[[int], None]
+    this: RunOfJob, work: Work, store: Store, host: Host, note_row: Callable[[int], None]
 ) -> Outcome:
+    taken = this.taken
     weighed = await host.aside(weighed_rows, taken, work, store) if taken.is_unweighed else None
     if weighed is not None:
         return weighed
@@ -91,7 +93,11 @@ async def _run_rows(
         runner = RowsInThread(calls_for(taken, work, store, host), note_row)
     else:
         runner = CallsInThread(calls_of_work(taken, work, store, host), work.rows_a_call)
-    return await run_rows(taken, work, store, runner, host)
+    outcome = await run_rows(taken, work, store, runner, host)
+    if this.untold and outcome.kind != "completed":
+        with suppress(GivenUp):
+            await host.aside(this.tell_untold)
+    return outcome
 
 
 def _outcome_of(taken: Taken, error: BaseException, work: Work, store: Store, job: Job) -> Outcome:
@@ -140,7 +146,7 @@ async def _run_in_loop(
 ) -> Outcome:
     taken = this.taken
     if holds_rows(taken.record.bind):
-        return await _run_rows(taken, work, store, InLoop(is_given_up), note_row)
+        return await _run_rows(this, work, store, InLoop(is_given_up), note_row)
     if taken.deferred is not None:
         return failed_by(taken, taken.deferred)
     job = Job(taken.record, store, this)

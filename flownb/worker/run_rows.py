@@ -30,7 +30,6 @@ from flownb.worker.hosts import GivenUp, Host
 from flownb.worker.patient_calls import patiently
 from flownb.worker.row_results import RowResults
 from flownb.worker.row_runners import End, RowRunner, RowsToRun
-from flownb.worker.row_spending import spent_before
 from flownb.worker.row_watch import row_watch
 from flownb.worker.run_outcomes import (
     completed_with,
@@ -115,14 +114,15 @@ class RowsRun(SavedRows):
         """Find out which rows are open: all of them, or those that an earlier run has left."""
         left = None
         if self.record.attempts_started > 1:
-            left = self._read_left()
+            left = self.read_left()
         if left is None or left.part is None:
             self.open = list(range(self.bind["rows"]))
             self.results = RowResults.empty(len(self.open), self._kept_steps())
-            self.results.value.spent = self._spent_before(left)
+            self.results.value.spent = self.spent_before(left)
             self._take_kept_values()
         else:
             self._go_on_from(left.part, left)
+        self.results.spent_by_rows_known = dict(self.results.value.spent)
         if left is not None:
             self.files.remove_earlier()
             self._give_up_rows(left.dead)
@@ -135,9 +135,6 @@ class RowsRun(SavedRows):
             self.results.value.calls = self.later
             if self.results.steps is not None:
                 self.results.steps.note_attempts(self.open, self.record.attempts_made)
-
-    def _read_left(self) -> PartOfRows:
-        return patiently(lambda: self.store.jobs.read_part(self.record.key))
 
     def _run_first_call_alone(self) -> None:
         """One of the calls kills its workers: each is to show that it is not the one."""
@@ -157,13 +154,10 @@ class RowsRun(SavedRows):
         kept = self.files.rows.kept if self.bind.get("kept") else ()
         return StepsSoFar.kept(self.steps, kept)
 
-    def _spent_before(self, left: PartOfRows | None) -> dict[int, dict[str, int]]:
-        return spent_before(self.bind, self.files.rows, self.results.value.spent, left)
-
     def _go_on_from(self, part: str, left: PartOfRows) -> None:
         self.results = RowResults.of(self.files.read(part), self.steps, self.record.attempts_made)
         saved = self.results.value
-        saved.spent = self._spent_before(left)
+        saved.spent = self.spent_before(left)
         open = sorted(saved.errors) if saved.open is None else saved.open
         # Rows of a job that was cancelled before it had stored those in which they go on are these jobs' all the same.
         open = [row for row in open if row not in saved.moved_places]
@@ -218,7 +212,7 @@ class RowsRun(SavedRows):
         if self.error is not None:
             raise self.error
         if self.runner.has_crashed:
-            self.results.value.spent = self._spent_before(self._read_left())
+            self.results.value.spent = self.spent_before(self.read_left())
         if early_end is not None:
             return self.broken_off(early_end)
         self.note_run_time(time.monotonic() - self.began)

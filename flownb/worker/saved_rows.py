@@ -15,11 +15,12 @@ from flownb.wire import stored_steps
 from flownb.wire.amounts import Amounts
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
+from flownb.wire.store.jobs import PartOfRows
 from flownb.worker.job_files import JobFiles
 from flownb.worker.patient_calls import patiently
 from flownb.worker.row_results import RowResults
 from flownb.worker.row_runners import RowRunner
-from flownb.worker.row_spending import tell_spent
+from flownb.worker.row_spending import spent_before, tell_spent
 from flownb.worker.rows_going_on import RowsGoingOn
 from flownb.worker.steps_so_far import StepsSoFar
 from flownb.worker.work import Work
@@ -48,6 +49,14 @@ class SavedRows:
         # Monotonic times: of the last save, and from which on steps may be saved again
         self.saved = self.next_save_of_steps = 0.0
         self._saved_characters = 0  # by the last save
+
+    def read_left(self) -> PartOfRows:
+        """Read what earlier runs have left, and what this one has told."""
+        return patiently(lambda: self.store.jobs.read_part(self.record.key))
+
+    def spent_before(self, left: PartOfRows | None) -> dict[int, dict[str, int]]:
+        """Return what each row has spent, by what is saved and by what is `left`."""
+        return spent_before(self.bind, self.files.rows, self.results.value.spent, left)
 
     def note_step(
         self, position: int, text: str, seconds: float, spent: Amounts

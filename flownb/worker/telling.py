@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 
 from flownb.adding.child_jobs import Run
 from flownb.api.current_run import JobInSlot, current
-from flownb.api.spending import Account
+from flownb.api.spending import NO_ROWS, Account
 from flownb.connection import patience
 from flownb.errors import FlownbError
 from flownb.wire.amounts import Amounts, flat, flat_of_rows
@@ -20,6 +20,7 @@ from flownb.wire.outcomes import Outcome
 from flownb.wire.store import Store
 from flownb.wire.store.accounts import SpentByRun
 from flownb.wire.store.job_records import Taken
+from flownb.worker.patient_calls import patiently
 from flownb.worker.run_log import RunLog
 from flownb.worker.run_outcomes import with_lines, with_spent
 
@@ -46,8 +47,14 @@ class RunOfJob(Run, Account):
         else:
             _tell(self._store, [self])
 
-    def so_far(self, untold: Mapping[int, Amounts]) -> SpentByRun:
-        return spent_by(self.taken, self.spent)._replace(rows=flat_of_rows(untold))
+    def tell_untold(self) -> None:
+        """Tell what rows have spent that is not confirmed, before the end of the run counts it into the sum.
+
+        Their next run knows of it by that alone, where this one has not saved it with them.
+        """
+        if self.untold:
+            with suppress(FlownbError):
+                patiently(lambda: _send(self._store, [self]))
 
     def with_what_it_left(self, outcome: Outcome) -> Outcome:
         """Return the outcome of the run with the lines that it has printed, and what it has spent."""
@@ -66,21 +73,24 @@ def this_run() -> RunOfJob | None:
     return run if isinstance(run, RunOfJob) else None
 
 
-def spent_by(taken: Taken, spent: Amounts) -> SpentByRun:
-    """Return what a run of a job has spent, as the server is told."""
-    return SpentByRun(taken.base, taken.record.id, taken.record.attempts_started, flat(spent))
+def spent_by(taken: Taken, spent: Amounts, rows: Mapping[int, Amounts] = NO_ROWS) -> SpentByRun:
+    """Return what a run of a job has spent, and rows of the job over all of its runs, as the server is told."""
+    return SpentByRun(
+        taken.base, taken.record.id, taken.record.attempts_started, flat(spent), flat_of_rows(rows)
+    )
 
 
 def _tell(store: Store, accounts: Sequence[RunOfJob]) -> None:
     """Tell the server, or leave it to the next time, and to the ends of the runs."""
-    untold = [account.take_untold() for account in accounts]
-    runs = [account.so_far(of_rows) for account, of_rows in zip(accounts, untold, strict=True)]
-    try:
-        with patience.until(time.monotonic() + PATIENCE_SECONDS):
-            store.accounts.tell(runs)
-    except FlownbError:
-        for account, of_rows in zip(accounts, untold, strict=True):
-            account.keep_untold(of_rows)
+    with suppress(FlownbError), patience.until(time.monotonic() + PATIENCE_SECONDS):
+        _send(store, accounts)
+
+
+def _send(store: Store, accounts: Sequence[RunOfJob]) -> None:
+    told = [(account, *account.to_tell()) for account in accounts]
+    store.accounts.tell([spent_by(account.taken, spent, rows) for account, spent, rows in told])
+    for account, _, rows in told:
+        account.confirm(rows)
 
 
 def _is_in_loop() -> bool:

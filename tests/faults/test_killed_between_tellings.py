@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 
 import pytest
 
 import flownb as fn
+from flownb.worker import telling
 from tests.support.kernel_process import Kernel
 
 #: Before the tasks of a kernel that is to die: what it needs for that.
@@ -128,6 +131,35 @@ def amounts():
     return batch.table()["_usd"].fillna(0).tolist(), batch.progress().spent["usd"]
 
 
+def test_what_two_calls_tell_at_a_time_goes_to_the_rows_with_whichever_comes(start_kernel):
+    kernel = start_kernel(DEADLY + TELLER_IS_LATE + STEPS.format(then="die()"))
+    run_until_it_dies(kernel, ADD_STEPS)
+    kernel = start_kernel(STEPS.format(then=""))
+    assert kernel.run("fn.attach('b').wait(60)")[1] is None
+
+    assert amounts() == ([22, 11, 11], 44)
+
+
+def test_what_is_told_before_rows_are_saved_is_theirs_also_where_they_are_not_saved(start_kernel):
+    kernel = start_kernel(DEADLY + TELLER_HANGS + DIES_AT_SAVE + STEPS.format(then=""))
+    run_until_it_dies(kernel, ADD_STEPS)
+    kernel = start_kernel(STEPS.format(then=""))
+    assert kernel.run("fn.attach('b').wait(60)")[1] is None
+
+    assert amounts() == ([12, 11, 11], 34)
+
+
+def test_what_the_end_of_a_run_tells_that_broke_off_is_its_rows(start_kernel, redis, until):
+    kernel = start_kernel(DEADLY + TELLER_HANGS + LIMITED_ROWS)
+    assert kernel.run(ADD_ROWS)[1] is None
+    until(lambda: redis.get("ran0") == b"2")
+    kernel.kill()
+    kernel = start_kernel(LIMITED_ROWS)
+    assert kernel.run("fn.attach('b').wait(60)")[1] is None
+
+    assert amounts() == ([2, 1, 1, 1, 1, 1], 7)
+
+
 def test_rows_that_run_no_more_after_a_kill_have_spent_what_they_said(start_kernel):
     run_until_it_dies(start_kernel(ROWS), ADD_ROWS)
     assert amounts() == ([1, 1, 1, 0, 0, 0], 3), "before anybody goes on with them"
@@ -135,3 +167,47 @@ def test_rows_that_run_no_more_after_a_kill_have_spent_what_they_said(start_kern
     fn.attach("b").wait(timeout=60)
 
     assert amounts() == ([1, 1, 1, 0, 0, 0], 3)
+
+
+def test_what_a_coroutine_said_right_before_its_timeout_is_its_rows(connection, monkeypatch):
+    too_late = threading.Event()
+    monkeypatch.setattr(telling, "_tell", lambda *given: too_late.wait(60))
+
+    @fn.task(timeout="0.2s")
+    async def ask(n):
+        fn.spend(usd=1)
+        if n:
+            await asyncio.Event().wait()
+        return n
+
+    @fn.task
+    async def judge(ask):
+        return ask
+
+    fn.fan_out([{"n": n} for n in range(2)], [ask, judge], name="b").wait(timeout=60)
+    found = amounts()
+    too_late.set()
+
+    assert found == ([1, 1], 2)
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_what_a_step_said_before_its_timeout_is_its_rows(connection, executor, tmp_path):
+    door = tmp_path / "door"
+
+    @fn.task(timeout="1s")
+    def ask(n):
+        fn.spend(usd=1)
+        while n and not door.exists():
+            threading.Event().wait(0.01)
+        return n
+
+    @fn.task
+    def judge(ask):
+        return ask
+
+    with fn.workers(2, executor=executor):
+        fn.fan_out([{"n": n} for n in range(2)], [ask, judge], name="b").wait(timeout=60)
+        door.touch()
+
+    assert amounts() == ([1, 1], 2)
