@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from flownb.errors import FlowError
 from flownb.files.file_folder import FileFolder
 from flownb.files.references import MARK
 from flownb.wire import codec, many_rows
+from flownb.wire.amounts import Amounts, noted
 from flownb.wire.many_rows import RowsValue
 from flownb.wire.records import JobRecord
 
@@ -86,7 +87,9 @@ class RowsOfJob:
 
     @property
     def spent(self) -> list[dict[str, int]]:
-        """What these steps have spent, row by row, where the rows come from another job."""
+        """What they have spent, row by row, in another job from which they come."""
+        if '"spent":' not in self._data:  # nearly always
+            return []
         inside: list[dict[str, int]] = codec.decode(self._data).get("spent", [])
         return inside
 
@@ -115,12 +118,16 @@ class RowsOfJob:
             return len(self._texts)
         return self.reference.stop - self.reference.start
 
-    def data(self, start: int, stop: int) -> str:
-        """Return the data of a job that holds the rows from `start` to `stop`, of these."""
+    def data(self, start: int, stop: int, spent: Sequence[Amounts] | None = None) -> str:
+        """Return the data of a job that holds the rows from `start` to `stop`, of these.
+
+        Row by row they have `spent` so much, mostly what they had spent when this job was made.
+        """
+        spent = self.spent[start:stop] if spent is None else spent
         if not self.are_in_file:
-            return many_rows.data_of(self._texts[start:stop], self._kept[start:stop], self.spent[start:stop])
+            return many_rows.data_of(self._texts[start:stop], self._kept[start:stop], spent)
         name, size, first, _ = self.reference
-        return many_rows.data_in_file(name, size, first + start, first + stop)
+        return noted(many_rows.data_in_file(name, size, first + start, first + stop), spent)
 
 
 def read_rows(jobs: Mapping[str, RowsOfJob], find_folder: FindFolder) -> Iterator[tuple[str, list[Any]]]:

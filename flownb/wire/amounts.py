@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
 PARTS = 10**9  #: of a unit, in which amounts are stored
 MOST = 9_000_000_000  #: of a unit that one call may tell, and a budget may be: the server counts up to 2**63 parts
@@ -92,6 +93,15 @@ def of_job(text: str | None) -> dict[str, int]:
         if parts.isdecimal():
             found[unit] = found.get(unit, 0) + int(parts)
     return found
+
+
+def noted(data: str, spent: Sequence[Amounts]) -> str:
+    """Return the data of a job with what its rows have spent before, row by row; as they are where that is nothing.
+
+    >>> noted('{"rows":[7,8]}', [{}, {"usd": 5}]), noted('{"rows":[7,8]}', [])
+    ('{"rows":[7,8],"spent":[{},{"usd":5}]}', '{"rows":[7,8]}')
+    """
+    return f'{data[:-1]},"spent":{json.dumps(spent, separators=(",", ":"))}}}' if any(spent) else data
 
 
 def flat_of_rows(sums: Mapping[int, Amounts]) -> list[str | int]:

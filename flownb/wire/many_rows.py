@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from flownb.wire import keys, pauses, stored_steps
+from flownb.wire import amounts, keys, pauses, stored_steps
 from flownb.wire.records import COMPLETED, FAILED, WAITING, FlowCounts
 
 MOST_ROWS = 500  #: a job
@@ -257,19 +257,17 @@ def rows_in(bind: str) -> int:
     return rows
 
 
-def data_of(texts: list[str], kept: Sequence[str] = (), spent: Sequence[Mapping[str, int]] = ()) -> str:
+def data_of(texts: list[str], kept: Sequence[str] = (), spent: Sequence[amounts.Amounts] = ()) -> str:
     """Return the data of a job that holds these rows, each the JSON text of what its own job would hold.
 
     `kept` are lists of what those of its steps returned, row by row, that an earlier job has done; `spent` is what
-    these have spent.
+    the rows have spent there.
 
     >>> data_of(['{"n":1}', '{"n":2}']), data_of(['{"n":1}'], ["[7]"])
     ('{"rows":[{"n":1},{"n":2}]}', '{"rows":[{"n":1}],"kept":[[7]]}')
     """
     more = f',"kept":[{",".join(kept)}]' if kept else ""
-    if any(spent):
-        more += f',"spent":{json.dumps(list(spent), separators=_SHORT)}'
-    return f"{_MARK}[{','.join(texts)}]{more}}}"
+    return amounts.noted(f"{_MARK}[{','.join(texts)}]{more}}}", spent)
 
 
 def data_in_file(name: str, size: int, start: int, stop: int) -> str:

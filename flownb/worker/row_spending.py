@@ -23,7 +23,7 @@ def spent_before(
     Runs that broke off, of which something is `left`, may have told more than they have saved.
     """
     by_job = {} if left is None else left.spent
-    in_job_before = rows.spent if bind.get("kept") else []
+    in_job_before = rows.spent
     if by_job and bind["rows"] == 1:
         return {0: total([*in_job_before, by_job])}
     found = dict(saved) or {n: spent for n, spent in enumerate(in_job_before) if spent}

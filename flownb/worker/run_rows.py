@@ -360,7 +360,8 @@ class RowsRun(SavedRows):
         kept, rows = len(self.results.texts), self.files.rows
         if len(rows) <= kept:
             return
-        patiently(lambda: delegate_rows(self.store, self.taken, self.bind, kept, rows, rows_a_job))
+        spent = self.results.value.spent
+        patiently(lambda: delegate_rows(self.store, self.taken, self.bind, kept, rows, rows_a_job, spent))
         self.write("data", rows.data(0, kept))
         self.may_delegate = False
 

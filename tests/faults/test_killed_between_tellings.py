@@ -160,6 +160,20 @@ def test_what_the_end_of_a_run_tells_that_broke_off_is_its_rows(start_kernel, re
     assert amounts() == ([2, 1, 1, 1, 1, 1], 7)
 
 
+def test_rows_take_along_what_they_have_spent_to_the_jobs_that_a_slow_row_hands_them_to(
+    start_kernel, redis, until
+):
+    run_until_it_dies(start_kernel(ROWS), ADD_ROWS)
+    kernel = start_kernel(ROWS)
+    assert kernel.run("fn.workers(2); batch = fn.attach('b')")[1] is None
+    until(lambda: list(redis.scan_iter("bull:ask:m*-1")))
+    assert amounts()[1] == sum(amounts()[0]), "also while they wait there"
+    redis.set("door", "open")
+    assert kernel.run("batch.wait(60)")[1] is None
+
+    assert amounts() == ([2, 2, 2, 1, 1, 1], 9)
+
+
 def test_rows_that_run_no_more_after_a_kill_have_spent_what_they_said(start_kernel):
     run_until_it_dies(start_kernel(ROWS), ADD_ROWS)
     assert amounts() == ([1, 1, 1, 0, 0, 0], 3), "before anybody goes on with them"
