@@ -80,19 +80,29 @@ def most(one: Amounts, other: Amounts) -> dict[str, int]:
     return {**one, **{unit: max(parts, one.get(unit, 0)) for unit, parts in other.items()}}
 
 
-def of_job(text: str | None) -> dict[str, int]:
+def of_runs(text: str | None) -> dict[int, dict[str, int]]:
     """Read a job's field `spent`: what each of its runs has told, ``<attempt start>:<unit>:<parts> ...``.
+
+    >>> of_runs("1:usd:5 2:usd:7 2:tokens:9"), of_runs(None)
+    ({1: {'usd': 5}, 2: {'usd': 7, 'tokens': 9}}, {})
+    """
+    found: dict[int, dict[str, int]] = {}
+    for entry in (text or "").split():
+        run, _, rest = entry.partition(":")
+        unit, _, parts = rest.partition(":")
+        if run.isdecimal() and parts.isdecimal():
+            amounts = found.setdefault(int(run), {})
+            amounts[unit] = amounts.get(unit, 0) + int(parts)
+    return found
+
+
+def of_job(text: str | None) -> dict[str, int]:
+    """Return what all runs together have told, of a job's field `spent`.
 
     >>> of_job("1:usd:5 2:usd:7 2:tokens:9"), of_job(None)
     ({'usd': 12, 'tokens': 9}, {})
     """
-    found: dict[str, int] = {}
-    for entry in (text or "").split():
-        _, _, rest = entry.partition(":")
-        unit, _, parts = rest.partition(":")
-        if parts.isdecimal():
-            found[unit] = found.get(unit, 0) + int(parts)
-    return found
+    return total(of_runs(text).values())
 
 
 def noted(data: str, spent: Sequence[Amounts]) -> str:

@@ -35,6 +35,9 @@ class RowsToRun(NamedTuple):
     steps: StepsSoFar | None  #: of rows with several: which are done
     note_step: NoteStep  #: called for these alone
     spent: Mapping[int, Amounts]  #: what rows have spent in former runs
+    spent_so_far: Callable[
+        [], Amounts
+    ]  #: what all of them have spent in this one, also in processes that have died
 
     def so_far(self, positions: Sequence[int]) -> Mapping[int, RowSoFar]:
         """Return what the steps of these rows have come to."""
@@ -178,7 +181,7 @@ class RowsInProcess(RowRunner):
     def __init__(
         self,
         process: JobProcess,
-        pack: Callable[[Sequence[int], Mapping[int, RowSoFar], Mapping[int, Amounts]], PackedJob],
+        pack: Callable[[Sequence[int], Mapping[int, RowSoFar], Mapping[int, Amounts], Amounts], PackedJob],
         outcome_of_crash: Callable[[JobCrashed, RowSoFar | None], Outcome],
     ) -> None:
         super().__init__()
@@ -208,6 +211,7 @@ class RowsInProcess(RowRunner):
         return None
 
     def _run_in_process(self) -> Outcome | None:
+        spent = self._rows.spent_so_far()
         with self.lock:
             self._positions = self._positions[self._ended :]
             self._ended = 0
@@ -215,7 +219,7 @@ class RowsInProcess(RowRunner):
             self._is_sent = True
         try:
             so_far = self._rows.so_far(self._positions)
-            return self._process.run_rows(self._pack(self._positions, so_far, self._rows.spent))
+            return self._process.run_rows(self._pack(self._positions, so_far, self._rows.spent, spent))
         finally:
             with self.lock:
                 self.note_ended()

@@ -22,7 +22,7 @@ def spent_before(
 
     Runs that broke off, of which something is `left`, may have told more than they have saved.
     """
-    by_job = {} if left is None else left.spent
+    by_job = {} if left is None else total(left.spent.values())
     in_job_before = rows.spent
     if by_job and bind["rows"] == 1:
         return {0: total([*in_job_before, by_job])}

@@ -38,6 +38,7 @@ from flownb.worker.run_outcomes import (
     outcome_of_error,
     put_off,
     returned,
+    with_spent,
     without_setup,
 )
 from flownb.worker.saved_rows import SavedRows
@@ -55,9 +56,10 @@ async def run_rows(taken: Taken, work: Work, store: Store, runner: RowRunner, ho
     try:
         is_quick = host.may_wait or run.begins_with_nothing
         unrun = run.resume_open() if is_quick else await host.aside(run.resume_open)
-        return unrun or await run.run(host)
+        outcome = unrun or await run.run(host)
     except BaseException as error:
-        return await host.aside(run.outcome_of, error)
+        outcome = await host.aside(run.outcome_of, error)
+    return with_spent(outcome, run.results.spent_now)
 
 
 class RowsRun(SavedRows):
@@ -182,8 +184,9 @@ class RowsRun(SavedRows):
     async def run(self, host: Host) -> Outcome:
         """Run the open rows, one after the other, and return the job's outcome."""
         self.began = self.saved = self.last_move = time.monotonic()
-        spent = dict(self.results.value.spent)
-        self.runner.begin(RowsToRun(self.open, self._note, self.results.steps, self.note_step, spent))
+        before = dict(self.results.value.spent)
+        steps, so_far = self.results.steps, self.spent_so_far
+        self.runner.begin(RowsToRun(self.open, self._note, steps, self.note_step, before, so_far))
         row_watch.add(self)
         try:
             early_end = await self._run_all(host)

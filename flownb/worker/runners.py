@@ -214,9 +214,13 @@ class InProcess(RemoteRunner):
 
     def _rows(self, taken: Taken, work: Work) -> RowsInProcess:
         def pack(
-            positions: Sequence[int], so_far: Mapping[int, RowSoFar], spent: Mapping[int, Amounts]
+            positions: Sequence[int],
+            so_far: Mapping[int, RowSoFar],
+            before: Mapping[int, Amounts],
+            spent: Amounts,
         ) -> PackedJob:
-            return self._packed(taken, work, SentRows(positions, self._process.page.fd, so_far, spent))
+            rows = SentRows(positions, self._process.page.fd, so_far, before, spent)
+            return self._packed(taken, work, rows)
 
         def crashed(error: JobCrashed, row: RowSoFar | None) -> Outcome:
             if row is None:

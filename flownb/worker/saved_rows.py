@@ -12,7 +12,7 @@ from typing import Any
 from flownb.adding.child_jobs import Run
 from flownb.errors import ServerError
 from flownb.wire import stored_steps
-from flownb.wire.amounts import Amounts
+from flownb.wire.amounts import NOTHING, Amounts, most
 from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 from flownb.wire.store.jobs import PartOfRows
@@ -57,6 +57,13 @@ class SavedRows:
     def spent_before(self, left: PartOfRows | None) -> dict[int, dict[str, int]]:
         """Return what each row has spent, by what is saved and by what is `left`."""
         return spent_before(self.bind, self.files.rows, self.results.value.spent, left)
+
+    def spent_so_far(self) -> Amounts:
+        """Return what this run has spent, for a process that goes on with its rows."""
+        if self.runner.has_crashed:
+            told = self.read_left().spent.get(self.record.attempts_started, NOTHING)
+            self.results.spent_now = most(self.results.spent_now, told)
+        return self.results.spent_now
 
     def note_step(
         self, position: int, text: str, seconds: float, spent: Amounts

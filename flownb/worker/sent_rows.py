@@ -36,6 +36,7 @@ class SentRows(NamedTuple):
     page: int  #: file descriptor of the page that the worker shares with the process
     so_far: Mapping[int, RowSoFar]  #: what their steps have come to, where they have several
     spent: Mapping[int, Amounts]  #: what rows have spent in former runs
+    spent_so_far: Amounts  #: what all rows have spent in this one: the account goes on from there
 
 
 def run_sent_rows(
@@ -44,7 +45,9 @@ def run_sent_rows(
     """Run rows until the page says stop, or much was returned; return what the job's run ends early with."""
     try:
         log = log_of(taken, work)
-        token = current.set(RunOfJob(taken, store, log))
+        this = RunOfJob(taken, store, log)
+        this.spent = dict(rows.spent_so_far)
+        token = current.set(this)
         try:
             if work.rows_a_call is not None:
                 calls = calls_of_work(taken, work, store, InSlot(await_))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 
 import pytest
@@ -181,6 +182,27 @@ def test_rows_that_run_no_more_after_a_kill_have_spent_what_they_said(start_kern
     fn.attach("b").wait(timeout=60)
 
     assert amounts() == ([1, 1, 1, 0, 0, 0], 3)
+
+
+def test_rows_go_on_in_a_new_process_where_the_sum_of_the_one_that_died_is(connection, tmp_path):
+    """One of them is done, so the others cannot be handed to another job, as rows behind a dead process mostly are."""
+    done = str(tmp_path / "done")
+
+    @fn.task(attempts=2, backoff="fixed 1ms")
+    def ask(n):
+        fn.spend(usd=1)
+        if n == 5:
+            open(done, "w").close()
+        elif not os.path.exists(done):
+            raise ValueError(n)
+        elif n == 2:
+            os._exit(3)
+        return n
+
+    with fn.workers(1, executor="processes"):
+        fn.fan_out(range(6), ask, rows_per_job=6, name="b").wait(timeout=60)
+
+    assert amounts() == ([2, 2, 2, 2, 2, 1], 11)
 
 
 def test_what_a_coroutine_said_right_before_its_timeout_is_its_rows(connection, monkeypatch):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from flownb.errors import Cancelled
 from flownb.wire import codec, keys
-from flownb.wire.amounts import Amounts, of_job, of_rows
+from flownb.wire.amounts import Amounts, of_rows, of_runs
 from flownb.wire.job_rows import DeduplicatedRow, FieldRow, FlowRecord, JobRow, ParentRow
 from flownb.wire.lease_records import OwnRun
 from flownb.wire.records import JobLine, JobRecord
@@ -34,7 +34,7 @@ class PartOfRows(NamedTuple):
     part: str | None  #: what its rows have come to
     dead: Mapping[int, int]  #: rows that are given up, by position -> workers that died while the row ran
     died: bool  #: it is known which of the others have had workers die
-    spent: Amounts  #: by all of them
+    spent: Mapping[int, Amounts]  #: by each of them
     spent_by_row: Mapping[int, Amounts]  #: by rows that have told it, over all of their runs
 
 
@@ -150,7 +150,7 @@ class Jobs:
             part,
             {int(row): int(deaths) for row, _, deaths in pairs},
             bool(died),
-            of_job(spent),
+            of_runs(spent),
             of_rows(by_row),
         )
 
