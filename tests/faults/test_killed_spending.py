@@ -73,16 +73,17 @@ def test_what_was_said_is_in_the_sum_and_in_the_table_whenever_a_kernel_is_kille
     kernel = start_kernel(tasks)
     call = f"fn.fan_out([{{'n': n}} for n in range({ROWS})], [ask, judge], name='b', rows_per_job={rows_per_job})"
     assert kernel.run(call)[1] is None
+    batch = fn.attach("b")
     for _ in range(KILLS):
-        before, more = len(moments(path, "said")), chance.randrange(1, ROWS // 2)
-        until(lambda before=before, more=more: len(moments(path, "said")) >= before + more)
+        enough = len(moments(path, "said")) + chance.randrange(1, ROWS // 2)
+        # On a busy machine all rows may have run before this process looks again: then no more is said.
+        until(lambda enough=enough: len(moments(path, "said")) >= enough or batch.state == "completed")
         kernel.kill()
         kills.append(moments(path, "said")[-1])
         kernel = start_kernel(tasks)
         assert kernel.run("batch = fn.attach('b')")[1] is None
     assert kernel.run("batch.wait(timeout=60)")[1] is None
 
-    batch = fn.attach("b")
     table, spent = batch.table()["_usd"].sum(), batch.progress().spent["usd"]
     least = len(moments(path, "said")) if ask is ASK else told_before(moments(path, "said"), kills)
     assert least <= spent <= len(moments(path, "begins")), f"seed {SEED}"
