@@ -21,7 +21,7 @@ from flownb.wire.store import Store
 from flownb.wire.store.job_records import Taken
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)  # without slots: what a run does not write stands in the class
 class Run:
     """One run of a job, as its worker knows it."""
 

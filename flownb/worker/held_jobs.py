@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
+from itertools import groupby
+from operator import attrgetter
 
 from flownb.errors import JobTimeout
 from flownb.wire.lease_records import Lease, QueueShare
@@ -17,6 +20,7 @@ from flownb.worker.slots import Held
 
 VISIBLE_SECONDS = 0.05  # after which the server is told that a job has begun, or has it back if it has not
 _SHORTEST_TOLD_SECONDS = 0.0005  # that a run takes: what is shorter rounds to 0 ms
+_LANE: Callable[[Held], Lane] = attrgetter("lane")
 
 
 class HeldJobs:
@@ -46,13 +50,13 @@ class HeldJobs:
                 self.pending.append(unbegun(held.taken, held.held_since))
             return
         for held in found:
-            taken = held.taken
-            self.jobs[taken.record.key] = held
+            self.jobs[held.taken.record.key] = held
             if held.timeout is not None:
                 self._timed.add(held)
-            if taken.is_ahead:
+            if held.taken.is_ahead:
                 self._ahead.append(held)
-            held.lane.put(held)
+        for lane, some in groupby(found, key=_LANE):
+            lane.put(list(some))
 
     def _written_down(self, fetched: list[Taken]) -> list[Held]:
         now, page, worker, found = time.monotonic(), keeper.page, self._worker, list[Held]()

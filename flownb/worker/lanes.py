@@ -41,17 +41,24 @@ class Lane:
     def widen(self, width: int) -> None:
         self._threads.width = self._coroutines.width = self.fetching.concurrency = width
 
-    def put(self, held: Held) -> None:
-        self.held += 1
-        if self._is_async is not None and self._is_async(held.taken):
-            self._coroutines.put(held)
-        else:
-            self._threads.put(held)
+    def put(self, jobs: list[Held]) -> None:
+        """Hand out jobs; all that a call has brought at once, as that costs each of them less."""
+        self.held += len(jobs)
+        if self._is_async is None:
+            self._threads.put(jobs)
+            return
+        for_threads = []
+        for held in jobs:
+            if self._is_async(held.taken):
+                self._coroutines.put(held)
+            else:
+                for_threads.append(held)
+        self._threads.put(for_threads)
 
     def put_in_thread(self, held: Held) -> None:
         """Its function is no coroutine: it was when the job came, and was defined anew."""
         held.in_loop = False
-        self._threads.put(held)
+        self._threads.put([held])
 
     def note_end(self, held: Held) -> None:
         """A job has ended, or was taken back."""

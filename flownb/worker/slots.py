@@ -129,10 +129,11 @@ class Slots:
         self._runners: set[Runner] = set()  # each slot's thread adds and takes out its own
         self._waiting: SimpleQueue[Held | None] = SimpleQueue()  # None ends a thread
 
-    def put(self, held: Held) -> None:
-        self._waiting.put(held)
-        self.held += 1
-        if self._threads < self.held and self._threads < self.width:
+    def put(self, jobs: list[Held]) -> None:
+        for held in jobs:
+            self._waiting.put(held)
+        self.held += len(jobs)
+        while self._threads < min(self.held, self.width):
             self._threads += 1
             self._open_slot()
 

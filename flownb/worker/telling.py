@@ -35,7 +35,7 @@ class RunOfJob(Run, Account):
     def __init__(
         self, taken: Taken, store: Store, log: RunLog | None = None, slot: JobInSlot | None = None
     ) -> None:
-        self.taken, self.calls, self.waits, self.eager = taken, 0, False, ()  # without a further call
+        self.taken = taken  # without a further call: the rest stands in the class until it is written
         self._store = store
         self.log = log
         self.slot = slot

@@ -131,7 +131,7 @@ FETCHED_FIELDS = (
 )
 
 
-def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
+def taken_of(base: str, queue: str, id: str, fields: Sequence[Any], token: str) -> Taken:
     """Make a record of a job that was fetched; `fields` are `FETCHED_FIELDS`, and whether it is ahead or unweighed."""
     (
         name,
@@ -155,7 +155,7 @@ def taken_of(base: str, id: str, fields: Sequence[Any], token: str) -> Taken:
     record = JobRecord(
         keys.job_in(base, id),
         id,
-        keys.queue_of_base(base),
+        queue,
         name,
         "active",
         data,

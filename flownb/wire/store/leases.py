@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from flownb.wire import keys
 from flownb.wire.lease_records import Death, FetchingWorker, FrozenWorker, Lease
 from flownb.wire.outcomes import Outcome, packed
 from flownb.wire.store.job_records import Taken, taken_of
@@ -69,8 +70,9 @@ class Leases:
         return Turn(
             answers=answers,
             taken=[
-                taken_of(base, id, fields, worker.token)
+                taken_of(base, queue, id, fields, worker.token)
                 for base, ids, rows in reply["jobs"]
+                for queue in [keys.queue_of_base(base)]
                 for id, fields in zip(ids, rows, strict=True)
             ],
             again_ms=reply.get("again"),
