@@ -6,6 +6,9 @@ import time
 
 PREFETCH_SECONDS = 0.02  # of work that are fetched beyond the slots, when jobs are short
 PREFETCH_JOBS = 100  # at most
+BEGIN_SECONDS = (
+    0.04  # in which a job fetched ahead is to begin: the server has it back soon after (`VISIBLE_SECONDS`)
+)
 
 
 class Fetching:
@@ -17,6 +20,7 @@ class Fetching:
         self.next_due: float | None = None  # monotonic time at which a delayed job is due, or a limit ends
         self.suspect_in: str | None = None  # a queue whose next job runs alone: asked for when no job is held
         self._seconds_a_job = 0.0  # of a run, a moving average; 0 before the first has ended
+        self._ends_before_more = 0  # jobs that are to end before some are fetched ahead again
         self._seconds_of: dict[str, float] = {}  # the same for each queue
         self._first = 0  # the index of the queue that is asked first
 
@@ -24,12 +28,17 @@ class Fetching:
         """Return how many more jobs to hold: one a slot, and some ahead when they are short."""
         if self.suspect_in is not None:
             return 0 if held else 1
-        ahead = 0
-        if self._seconds_a_job:
-            ahead = min(int(PREFETCH_SECONDS * self.concurrency / self._seconds_a_job), PREFETCH_JOBS)
+        ahead = self._ahead()
         room = self.concurrency + ahead - held
         # While jobs wait for a slot, a few more are not worth a call of their own.
         return room if room >= min(self.concurrency, ahead // 2) or not waiting else 0
+
+    def _ahead(self) -> int:
+        """Return how many jobs to hold beyond the slots; each waits for a run to end, and for those before it."""
+        if not self._seconds_a_job or self._ends_before_more:
+            return 0
+        seconds = min(PREFETCH_SECONDS, max(BEGIN_SECONDS - self._seconds_a_job, 0.0))
+        return min(int(seconds * self.concurrency / self._seconds_a_job), PREFETCH_JOBS)
 
     def queues_in_turn(self, bases: list[str]) -> list[str]:
         """Return the queues so that each is asked first in some calls."""
@@ -44,6 +53,8 @@ class Fetching:
 
     def note_run(self, seconds: float, base: str) -> None:
         """A job of a queue has run for so long."""
+        if self._ends_before_more:
+            self._ends_before_more -= 1
         before = self._seconds_of.get(base, seconds)
         self._seconds_of[base] = before + (seconds - before) * 0.1
         if self._seconds_a_job:
@@ -63,6 +74,6 @@ class Fetching:
             self.may_have_work, self.next_due = True, None
 
     def note_long_job(self) -> None:
-        """Jobs were fetched ahead of one that turned out to be long: fetch none ahead for a while."""
-        self._seconds_a_job = max(self._seconds_a_job, 2 * PREFETCH_SECONDS * self.concurrency)
+        """Jobs were fetched ahead of one that turned out to be long: fetch none ahead until slots are free again."""
+        self._ends_before_more = self.concurrency
         self.may_have_work = True
