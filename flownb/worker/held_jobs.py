@@ -32,6 +32,7 @@ class HeldJobs:
         self.jobs: dict[str, Held] = {}  # by key
         self._timed: set[Held] = set()  # of these, jobs with a timeout
         self._ahead: deque[Held] = deque()  # of these, jobs whose beginning the server has yet to be told
+        self._telling: list[Held] = []  # jobs whose beginning is in `pending`, or was lately
         self.pending: list[Outcome] = []  # to be written, or written without an answer
         self.unwritable: list[Outcome] = []  # of queues with a damaged key, until somebody has repaired them
 
@@ -66,7 +67,9 @@ class HeldJobs:
             except Exception as error:
                 self.pending.append(failed_as_stored(taken, error))
                 continue
-            held.entry = page.add_job(taken.record.key, taken.token, worker, held.timeout)
+            held.entry = page.add_job(
+                taken.record.key, taken.token, worker, held.timeout, is_ahead=taken.is_ahead
+            )
             found.append(held)
         return found
 
@@ -168,7 +171,16 @@ class HeldJobs:
         if held.started is None or now < held.started + VISIBLE_SECONDS:
             return False
         self.pending.append(begun(held.taken, held.started))
+        self._telling.append(held)
         return True
+
+    def note_answer(self) -> None:
+        """The server has answered a call: once nothing is pending, it has been told of all beginnings."""
+        if self._telling and not self.pending:
+            for held in self._telling:
+                if not held.has_ended:  # else the entry may be another job's by now
+                    keeper.page.note_known(held.entry)
+            self._telling = []
 
     def oldest_waiting(self) -> Held | None:
         """Return the job taken ahead that has waited longest for a slot."""

@@ -1,7 +1,8 @@
 """Memory that a process shares with its lease keeper: which jobs its workers hold, and which of these have begun.
 
 What stands in it survives the process. So a death is charged to what had begun, and to nothing else; and where a
-function holds the interpreter, the keeper gives back what waits behind it. Writing costs a job about a microsecond.
+function holds the interpreter, the keeper gives back what waits behind it, and tells of what has begun. Writing costs a
+job about a microsecond.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ ENTRIES = 8192  # that fit; a job beyond them is held all the same, and charged 
 ENTRY_BYTES = 256  # of a text that is longer, the end is kept
 _WORD = 8  # bytes
 _WORDS = ENTRY_BYTES // _WORD
-_TEXT = 7 * _WORD  # where an entry's text begins
+_TEXT = 8 * _WORD  # where an entry's text begins
 MOST_TEXT = ENTRY_BYTES - _TEXT  # bytes
-_STATE, _VALUE, _OWNER, _TAKEN, _SINCE, _TIMEOUT, _LENGTH = range(7)  # words of an entry
+_STATE, _VALUE, _OWNER, _TAKEN, _SINCE, _TIMEOUT, _UNTOLD, _LENGTH = range(8)  # words of an entry
 # Of a worker's entry, in place of what those of jobs say: the numbers of the call that its pump makes, of the last one
 # whose jobs are in the page, and of one whose jobs the keeper has given back.
 _ASKED, _HANDED, _CALL_TAKEN = _SINCE, _TIMEOUT, _OWNER
-_AFTER_STATE = struct.Struct(f"6q{MOST_TEXT}s")  # an entry from its value on
+_AFTER_STATE = struct.Struct(f"7q{MOST_TEXT}s")  # an entry from its value on
 _USED = _VALUE  # word of entry 0: entries that are, or were, in use
 SETTLE_SECONDS = 0.002  # far longer than a write of one processor takes to be seen by another
 
@@ -56,7 +57,18 @@ class Entry:
     since: int  #: when a job has begun (ns)
     timeout: int  #: of a job (ms); 0: it has none
     is_taken: bool  #: the keeper has given the job back: it will not begin
+    is_untold: bool  #: its worker has not told the server, as far as it knows, that the job has begun
     text: bytes  #: of a job, its start, as `name_of_start` has it; of a worker, what its locks begin with
+
+    @property
+    def runs(self) -> bool:
+        """Was a job's function called, and has not returned yet?"""
+        return self.state in (State.BEGUN, State.ELSEWHERE)
+
+    @property
+    def run(self) -> tuple[int, int]:
+        """Return what tells a job's run from all others of its process: the entry, and when it has begun."""
+        return self.number, self.since
 
 
 class HeldPage:
@@ -74,13 +86,18 @@ class HeldPage:
 
     def add_worker(self, token: str) -> int:
         """Return the entry of a worker that starts; its locks begin with `token`."""
-        return self._take(_WORKER, time.monotonic_ns(), 0, 0, token.encode())
+        return self._take(_WORKER, time.monotonic_ns(), 0, 0, False, token.encode())
 
-    def add_job(self, key: str, lock: str, worker: int, timeout: int | None) -> int:
-        """Return the entry of a job that waits for a slot; -1 where there is none left."""
-        return self._take(_WAITING, -1, worker, timeout or 0, name_of_start(key, lock))
+    def add_job(
+        self, key: str, lock: str, worker: int, timeout: int | None, *, is_ahead: bool = False
+    ) -> int:
+        """Return the entry of a job that waits for a slot; -1 where there is none left.
 
-    def _take(self, state: int, value: int, owner: int, timeout: int, text: bytes) -> int:
+        Of one that was taken ahead, the server has yet to be told that it has begun.
+        """
+        return self._take(_WAITING, -1, worker, timeout or 0, is_ahead, name_of_start(key, lock))
+
+    def _take(self, state: int, value: int, owner: int, timeout: int, is_untold: bool, text: bytes) -> int:
         try:
             number = self._free.popleft()
         except IndexError:
@@ -88,7 +105,9 @@ class HeldPage:
         words, start = self._words, number * ENTRY_BYTES
         if number >= words[_USED]:
             words[_USED] = number + 1
-        _AFTER_STATE.pack_into(self._map, start + _WORD, value, owner, 0, 0, timeout, len(text), text)
+        _AFTER_STATE.pack_into(
+            self._map, start + _WORD, value, owner, 0, 0, timeout, is_untold, len(text), text
+        )
         words[number * _WORDS] = state  # last: who sees it sees all of the entry
         return number
 
@@ -135,6 +154,11 @@ class HeldPage:
         """The job's function has returned."""
         if number >= 0:
             self._words[number * _WORDS] = _ENDED
+
+    def note_known(self, number: int) -> None:
+        """The server knows that the job has begun."""
+        if number >= 0:
+            self._words[number * _WORDS + _UNTOLD] = 0
 
     def note_row(self, number: int, row: int) -> None:
         """A row of a many-row job begins, by its position in the job."""
@@ -218,6 +242,7 @@ class HeldPage:
             since=words[at + _SINCE],
             timeout=words[at + _TIMEOUT],
             is_taken=bool(words[at + _TAKEN]),
+            is_untold=bool(words[at + _UNTOLD]),
             text=self._text(at),
         )
 

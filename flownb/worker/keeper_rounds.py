@@ -74,6 +74,8 @@ class _Keeping:
         self._frozen: dict[WatchedQueue, FrozenWorker] = {}
         # Workers whose jobs were taken, and the server did not say that it has them:
         self._unrelieved = set[int]()
+        # Jobs whose beginning was told here: their entry, and when they had begun.
+        self._told = set[tuple[int, int]]()
         # Workers' calls that the server had answered at the last look at them:
         self._unread: dict[int, int] = {}
         self._next_look_at_calls = 0.0  # monotonic time
@@ -120,14 +122,44 @@ class _Keeping:
         """Do for the workers what they do not come to do."""
         if self._page is None:
             return
-        self._unrelieved = _relieve(self._page, self.stores, self._unrelieved)
+        self._relieve_held_up(self._page)
         self._give_back_unread(self._page)
         overdue = _overdue(self._page.limited(), self._page.workers())
-        fresh = [one for one in overdue if (one.number, one.since) not in self._given_up]
+        fresh = [one for one in overdue if one.run not in self._given_up]
         for queue, store in self.stores.items() if fresh else ():
             with contextlib.suppress(FlownbError):  # the server is away: the next look tries again
                 _end_overdue(queue, store, {one.text: one.timeout for one in fresh})
-                self._given_up = {(one.number, one.since) for one in overdue}
+                self._given_up = {one.run for one in overdue}
+
+    def _relieve_held_up(self, page: HeldPage) -> None:
+        """Where a function holds the interpreter, give back what waits behind it, and tell of what has begun.
+
+        A worker that sleeps as nothing is to be done looks as seldom; it has told of all that runs.
+        """
+        if not (held_up := _held_up(page.workers())):
+            return
+        entries = page.entries()
+        self._told &= {one.run for one in entries}
+        untold = {one.worker for one in entries if one.is_untold and one.runs and one.run not in self._told}
+        waited_for = {one.worker for one in entries if one.state is State.WAITING and not one.is_taken}
+        due, self._unrelieved = untold | waited_for | self._unrelieved, set()
+        for worker in held_up:
+            if worker.number in due:
+                self._relieve_worker(page, worker)
+
+    def _relieve_worker(self, page: HeldPage, worker: Entry) -> None:
+        waiting = {one.text for one in page.take_waiting(worker.number)}
+        # Looked at now that nothing more begins: the job that holds the interpreter may just have begun.
+        mine = [one for one in page.entries() if one.worker == worker.number]
+        called = [one for one in mine if one.runs or one.state is State.ENDED]
+        since = {one.text: one.since for one in called}
+        for queue in with_token(self.stores, worker.text.decode()):
+            try:
+                _relieve_of(queue, self.stores[queue], waiting, since)
+            except FlownbError:  # the server is away: the next look tries again
+                self._unrelieved.add(worker.number)
+        if worker.number not in self._unrelieved:
+            self._told |= {one.run for one in called}
 
     def _give_back_unread(self, page: HeldPage) -> None:
         """Give back what calls have brought whose answers a worker has not come to read for two looks.
@@ -236,30 +268,6 @@ def _note_thaw(queue: WatchedQueue, store: Store, frozen: dict[WatchedQueue, Fro
         pass  # the next round tries again
 
 
-def _relieve(page: HeldPage, stores: dict[WatchedQueue, Store], unrelieved: set[int]) -> set[int]:
-    """Do for a worker what it does not come to do, as a function holds the interpreter: give back what waits there.
-
-    Returns the workers for which this is to be done once more, as the server is away.
-    """
-    again = set[int]()
-    if not (held_up := _held_up(page.workers())):
-        return again
-    waited_for = {one.worker for one in page.entries() if one.state is State.WAITING and not one.is_taken}
-    for worker in held_up:
-        if worker.number in waited_for | unrelieved:
-            waiting = {one.text for one in page.take_waiting(worker.number)}
-            # Looked at now that nothing more begins: the job that holds the interpreter may just have begun.
-            running = {
-                one.text: one.since for one in page.entries() if one.state in (State.BEGUN, State.ELSEWHERE)
-            }
-            for queue in with_token(stores, worker.text.decode()):
-                try:
-                    _relieve_of(queue, stores[queue], waiting, running)
-                except FlownbError:
-                    again.add(worker.number)
-    return again
-
-
 def _held_up(workers: Iterable[Entry]) -> list[Entry]:
     """Return the workers that have not looked at their jobs for a while."""
     oldest_look = time.monotonic_ns() - HELD_UP_SECONDS * 1e9
@@ -267,16 +275,16 @@ def _held_up(workers: Iterable[Entry]) -> list[Entry]:
 
 
 def _relieve_of(
-    queue: WatchedQueue, store: Store, waiting: Collection[bytes], running: Mapping[bytes, int]
+    queue: WatchedQueue, store: Store, waiting: Collection[bytes], called: Mapping[bytes, int]
 ) -> None:
-    """Give back the jobs that wait, and tell of those that run."""
+    """Give back the jobs that wait, and tell of those whose functions were `called`, and when."""
     held = _held(queue, store)
     store.leases.give_back(queue.base, dict(held[start] for start in held if start in waiting))
-    leases = _leases(queue, store, [held[start] for start in held if start in running], {})
+    leases = _leases(queue, store, [held[start] for start in held if start in called], {})
     now = time.monotonic_ns()
     begun = []
     for id, lease in leases.items():
-        since = running[name_of_start(keys.job_in(queue.base, id), lease.token)]
+        since = called[name_of_start(keys.job_in(queue.base, id), lease.token)]
         ran = (now - since) // 1_000_000
         begun.append(Outcome(queue.base, id, lease.token, lease.attempts_started or 0, "begun", ran=ran))
     worker = FetchingWorker(token=queue.token, lock_ms=queue.lock_ms)

@@ -341,6 +341,7 @@ class Pump:
             self._held.write_again(outcomes)
             raise
         self.recovery.failures = 0
+        self._held.note_answer()
         self._note_answers(outcomes, turn.answers)
         if turn.failed_parents:
             self._held.give_back_unstarted()  # some of them, perhaps, are needed no more

@@ -12,7 +12,7 @@ import pytest
 import flownb as fn
 from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.store import Store
-from flownb.worker.held_jobs import HeldJobs
+from flownb.worker.held_jobs import VISIBLE_SECONDS, HeldJobs
 from flownb.worker.held_page import HeldPage
 from flownb.worker.lease_keeper import keeper
 from flownb.worker.run_outcomes import unbegun
@@ -152,6 +152,19 @@ def test_what_waits_behind_a_function_that_holds_the_interpreter_goes_to_others(
     assert fn.doctor().empty
 
 
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_job_taken_ahead_that_holds_the_interpreter_is_active_though_nothing_waits_behind_it(
+    start_worker, redis, until, concurrency
+):
+    queue = fn.Queue("q")
+    holds = queue.add_bulk([{"name": name} for name in ["quick"] * 300 + ["holds"]])[300]
+    start_worker("q", "hogs_by_name", concurrency=concurrency)
+    until(lambda: redis.exists("holds"))
+    until(lambda: holds.get_state() == "active")
+    assert queue.get_job_counts()["waiting"] == 0
+    assert queue.get_job(holds.id).processed_on is not None
+
+
 @pytest.mark.parametrize("function", ["holds_before_it_reads", "holds_while_others_are_handed_out"])
 def test_what_a_worker_has_fetched_and_not_handed_out_goes_to_others_too(
     start_worker, redis, until, function
@@ -217,23 +230,56 @@ def test_the_keeper_takes_no_job_that_has_come_into_the_place_of_one_that_waited
     assert page.begin(first, worker, elsewhere=False)
 
 
-def test_a_job_that_the_keeper_gave_back_and_its_worker_took_again_is_known_to_run(redis):
-    """What a worker does not know of its jobs it gives back: then another one runs them too."""
-    fn.Queue("q").add("j")
+@pytest.fixture
+def held(redis):
+    """Give the held jobs of a worker whose slots run nothing, and what takes a job of the queue `q` for them."""
     lane = SimpleNamespace(put=lambda held: None, note_end=lambda held: None)
     held = HeldJobs(SimpleNamespace(of=lambda base: lane), 0)
     leases = Store(redis, "bull").leases
-    for call in (1, 2):
+
+    def take(call):
         worker = FetchingWorker(token=f"w:{call}", lock_ms=60_000, free=0)
-        held.hand_out(leases.finish_and_fetch(["bull:q"], outcomes=[], want=1, worker=worker).taken, 1)
-        if call == 1:
-            (job,) = held.jobs.values()
-            leases.give_back("bull:q", {job.taken.record.id: "w:1"})
+        held.hand_out(leases.finish_and_fetch(["bull:q"], outcomes=[], want=1, worker=worker).taken, call)
+
+    yield held, take, leases
+    for one in held.jobs.values():
+        keeper.page.free(one.entry)
+
+
+def test_a_job_that_the_keeper_gave_back_and_its_worker_took_again_is_known_to_run(held):
+    """What a worker does not know of its jobs it gives back: then another one runs them too."""
+    held, take, leases = held
+    fn.Queue("q").add("j")
+    take(1)
+    (job,) = held.jobs.values()
+    leases.give_back("bull:q", {job.taken.record.id: "w:1"})
+    take(2)
     held.end(job, unbegun(job.taken, job.held_since), 0.0)
     assert held.known() == {("bull:q", job.taken.record.id)}
     assert [one.taken.token for one in held.jobs.values()] == ["w:2"]
-    for one in held.jobs.values():
-        keeper.page.free(one.entry)
+
+
+def test_a_beginning_counts_as_told_once_the_server_has_answered(held):
+    """Until then the keeper tells of it, should the interpreter be held."""
+    held, take, _ = held
+    fn.Queue("q").add("j")
+    take(1)
+    (job,) = held.jobs.values()
+
+    def is_untold():
+        return [one.is_untold for one in keeper.page.entries() if one.number == job.entry] == [True]
+
+    job.started = time.monotonic()
+    held.tell_beginnings(job.started + VISIBLE_SECONDS)
+    assert [outcome.kind for outcome in held.pending] == ["begun"]
+    held.note_answer()  # of a call that did not have it
+    assert is_untold()
+    held.write_again(held.outcomes_of_a_call())  # without an answer
+    held.note_answer()
+    assert is_untold()
+    held.outcomes_of_a_call()
+    held.note_answer()
+    assert not is_untold()
 
 
 def test_the_page_of_held_jobs_is_empty_when_a_worker_has_closed(ahead, until):

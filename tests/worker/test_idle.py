@@ -13,6 +13,7 @@ import flownb as fn
 from flownb.wire.lease_records import FetchingWorker
 from flownb.wire.store import Store
 from flownb.worker import blocker as blockers_module
+from flownb.worker import keeper_rounds
 from flownb.worker.blocker import SLEEP_SECONDS, Blocker
 from flownb.worker.held_page import HeldPage
 from flownb.worker.keeper_rounds import WatchedQueue, keep
@@ -132,6 +133,35 @@ def test_the_keeper_asks_only_for_workers_that_may_hold_jobs(connection, redis, 
     assert redis.pttl(idle) > LONG_MS // 2
     page.add_job("bull:idle:x", "idle:1", 1, None)
     until(lambda: redis.pttl(idle) <= LONG_MS // 2)
+
+
+def test_the_keeper_tells_once_of_what_began_untold_and_asks_nothing_for_other_jobs(
+    connection, redis, monkeypatch
+):
+    """A worker in which nothing waits looks seldom, however long its job runs."""
+    monkeypatch.setattr(keeper_rounds, "HELD_UP_SECONDS", 0)
+    jobs = fn.Queue("q").add_bulk([{"name": "told"}, {"name": "ahead"}])
+    page, token = HeldPage(), "w:1"
+    worker = page.add_worker("w:")
+    fetching = FetchingWorker(token=token, lock_ms=LONG_MS, free=1)
+    turn = Store(redis, "bull").leases.finish_and_fetch(["bull:q"], outcomes=[], want=2, worker=fetching)
+    keeping = keeper_rounds._Keeping(page, None)
+    watched = WatchedQueue("bull:q", "bull", "w:", LONG_MS, 3)
+    keeping.obey({"watch": asdict(watched), "address": connection.address()})
+
+    asked = []
+    for taken in turn.taken:
+        entry = page.add_job(taken.record.key, token, worker, None, is_ahead=taken.is_ahead)
+        page.begin(entry, worker, elsewhere=False)
+        redis.config_resetstat()
+        for _ in range(2):
+            keeping.relieve()
+            asked.append(commands(redis).get("evalsha", 0))
+
+    assert [job.get_state() for job in jobs] == ["active", "active"]
+    assert asked[:2] == [0, 0], "its beginning was told when it was taken"
+    assert asked[2] == asked[3] > 0
+    keeping.obey({"forget": "w:"})
 
 
 def test_a_blocker_is_interrupted_though_another_one_takes_its_marker(connection, redis, until):
