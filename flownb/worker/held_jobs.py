@@ -163,7 +163,8 @@ class HeldJobs:
         while untold:
             first = untold[0]
             if not first.has_ended and not self._tell_beginning(first, now):
-                return first.started + VISIBLE_SECONDS if first.started else None
+                # One that waits may begin before the pump asks for how long to sleep.
+                return first.started + VISIBLE_SECONDS if first.started else now + VISIBLE_SECONDS / 2
             untold.popleft()
         return None
 

@@ -282,6 +282,15 @@ def test_a_beginning_counts_as_told_once_the_server_has_answered(held):
     assert not is_untold()
 
 
+def test_a_job_that_begins_just_after_the_worker_has_looked_is_looked_at_again(held):
+    """The worker found nothing due then, and slept for seconds: the job was said to wait."""
+    held, take, _ = held
+    fn.Queue("q").add("j")
+    take(1)
+    now = time.monotonic()
+    assert now < held.tell_beginnings(now) <= now + VISIBLE_SECONDS
+
+
 def test_the_page_of_held_jobs_is_empty_when_a_worker_has_closed(ahead, until):
     queue = fn.Queue("q")
     add(queue, slow=3)
