@@ -86,6 +86,8 @@ class HeldJobs:
     def give_back_all(self) -> None:
         """Return also what still runs, without waiting for it: its late end is refused."""
         for held in list(self.jobs.values()):
+            if not held.end_run():
+                continue  # its end is in the inbox
             held.abandoned = True
             seconds = time.monotonic() - (held.started or time.monotonic())
             self.end(
@@ -129,7 +131,7 @@ class HeldJobs:
             return
         now = time.monotonic()
         for held in self._with_deadline():
-            if now >= held.deadline and not held.abandoned:
+            if now >= held.deadline and held.end_run():
                 self.end(held, self._abandon(held), now - (held.started or now))
 
     def _abandon(self, held: Held) -> Outcome:

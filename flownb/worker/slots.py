@@ -34,6 +34,7 @@ class Held:
     """A job that this worker holds: waiting for a slot, or running in one."""
 
     __slots__ = (
+        "_unended",
         "abandoned",
         "entry",
         "has_ended",
@@ -56,15 +57,25 @@ class Held:
         # The slot's thread writes the runner before the start: whoever sees that a job has started sees its runner.
         self.runner: Runner | None = None
         self.started: float | None = None  # monotonic time
-        # The pump's thread writes this one. A slot that ends the job meanwhile, and sees False, does no harm: the pump
-        # looks again when it takes the end out of its inbox.
-        self.abandoned = False
+        self.abandoned = False  # given up, or given back; the pump's thread writes it
         self.has_ended = False  # the pump's thread alone
+        self._unended = [None]  # empty once somebody has ended the run; one alone can take it out
 
     @property
     def deadline(self) -> float:
         """Monotonic time at which a job that has started, and has a timeout, is given up."""
         return (self.started or 0.0) + (self.timeout or 0) / 1000
+
+    def end_run(self) -> bool:
+        """Say whether the caller is the first to end the run: the slot that ran the job, or the pump that gives it up.
+
+        Else the pump might give up a job that has just ended, and so end what its slot runs by then.
+        """
+        try:
+            self._unended.pop()
+        except IndexError:
+            return False
+        return True
 
 
 End = tuple[Held, Outcome, float]  #: of a job that has run for so many seconds
@@ -101,18 +112,23 @@ class SlotsOfWorker:
         self.tell = tell  #: the pump of an end, or of a job that turns out to be for a thread
         self.hooks = hooks
 
-    def end(self, held: Held, outcome: Outcome, seconds: float) -> None:
-        """A job's function has returned, in the thread or loop in which it ran."""
+    def end(self, held: Held, outcome: Outcome, seconds: float) -> bool:
+        """A job's function has returned, in the thread or loop in which it ran; say whether that counts.
+
+        It does not where the job was given up: its entry is the slot's to free then.
+        """
         if outcome.printed:
             tell_once()
         if not held.abandoned:
             keeper.page.end(held.entry)
         for after_run in self.hooks.after_run:
             after_run(held.taken, outcome, seconds)
-        if held.abandoned:
-            keeper.page.free(held.entry)
-        else:
+        counts = held.end_run()
+        if counts:
             self.tell((held, outcome, seconds))
+        else:
+            keeper.page.free(held.entry)
+        return counts
 
 
 class Slots:
@@ -185,8 +201,7 @@ class Slots:
                 outcome = runner.run(taken, held.entry, held)
             except BaseException as error:  # not the function's, which are outcomes; the slot lives on
                 outcome = failed_as_stored(taken, error)
-            of.end(held, outcome, time.monotonic() - started)
-            if held.abandoned:
-                break
+            if not of.end(held, outcome, time.monotonic() - started):
+                break  # another thread has taken over
         self._runners.discard(runner)
         runner.close()

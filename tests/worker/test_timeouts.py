@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from contextlib import suppress
+
+import pytest
 
 import flownb as fn
+from flownb.worker import fetching
+from flownb.worker.held_jobs import HeldJobs
 
 
 def test_a_job_past_its_timeout_fails_and_the_others_go_on(until):
@@ -85,8 +91,6 @@ def test_a_coroutine_past_its_timeout_fails_too(until):
 
 
 def test_the_parent_of_a_job_past_its_timeout_fails_with_that_reason():
-    import pytest
-
     may_end = threading.Event()
     child = {"name": "slow", "queueName": "slow", "opts": {"timeout": 100}}
     flow = fn.add({"name": "top", "queueName": "top", "children": [child]})
@@ -96,3 +100,45 @@ def test_the_parent_of_a_job_past_its_timeout_fails_with_that_reason():
         ):
             flow.result(timeout=20)
         may_end.set()
+
+
+def _work(job):
+    """Note the job; the overdue one ends as it is about to be given up, the next one once the test has looked."""
+    client = job._store.server.client
+    client.rpush("ran", job.name)
+    until = {"overdue": "given up", "next": "looked"}.get(job.name)
+    while until and not client.exists(until):
+        time.sleep(0.001)
+    return job.name
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_a_job_that_ends_as_it_is_given_up_takes_no_other_along(until, redis, monkeypatch, executor):
+    """Its slot runs the next job by then, as after a stop of the worker; that one was killed, and all behind it failed."""
+    monkeypatch.setattr(fetching, "PREFETCH_SECONDS", 10)  # the next ones are taken ahead for certain
+    monkeypatch.setattr(fetching, "BEGIN_SECONDS", 20)
+    slots, give_up = [], HeldJobs.end_overdue
+
+    def end_overdue(held_jobs):
+        if not slots and any(time.monotonic() >= due for due in held_jobs.deadlines()):
+            redis.set("given up", 1)
+            with suppress(AssertionError):  # on a busy machine the next one went back before it began
+                until(lambda: redis.lindex("ran", -1) == b"next", seconds=5)
+            give_up(held_jobs)
+            slots.extend(one for one in threading.enumerate() if one.name == "flownb-w-slot")
+            redis.set("looked", 1)
+        give_up(held_jobs)
+
+    monkeypatch.setattr(HeldJobs, "end_overdue", end_overdue)
+    queue = fn.Queue("q")
+    with fn.Worker("q", _work, concurrency=1, name="w", executor=executor):
+        warm = queue.add("warm")
+        until(lambda: warm.get_state() == "completed")
+        queue.pause()
+        jobs = queue.add_bulk(
+            [{"name": "overdue", "opts": {"timeout": 20}}, {"name": "next"}, {"name": "last"}]
+        )
+        queue.resume()
+        until(lambda: all(job.get_state() in ("completed", "failed") for job in jobs))
+    assert [job.get_state() for job in jobs] == ["completed"] * 3
+    assert len(slots) == 1
