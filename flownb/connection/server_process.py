@@ -21,8 +21,8 @@ else:  # run isolated from the package: what it shares with the package lies bes
     import server_files
 
 STOP_PATIENCE = 5.0  # seconds a server gets to end by itself before it is killed
-RESTARTS = 5  # this many restarts ...
-RESTARTS_WITHIN = 10.0  # ... in this many seconds are a server that cannot live
+SHORT_LIFE = 0.5  # seconds from a server's start to its death, after which ...
+SHORT_LIVES = 5  # ... so many in a row are a server that cannot live
 LOG_LIMIT = 1_000_000  # bytes of log kept from one start to the next
 SMALL_FILE = 4_000_000  # bytes of an append-only file that is left as it is
 # Bytes of an append-only file for one of memory, above which it is mostly of what was removed:
@@ -51,7 +51,8 @@ class ServerProcess:
         self.folder, self.program, self.lock_fd = folder, program, lock_fd
         self.process: subprocess.Popen[bytes] | None = None
         self.ready = self.was_ready = False
-        self.starts: list[float] = []
+        self.started = float("-inf")  # monotonic time of the last start
+        self.short_lives = 0  # in a row
         self.password, self.admin_password = os.urandom(16).hex(), os.urandom(16).hex()
         self.log = os.path.join(folder, server_files.LOG_FILE)
         self.guard_pipe = start_guard()
@@ -80,8 +81,9 @@ class ServerProcess:
     def start(self) -> None:
         """Start it, once or again; CannotStart if that was tried too often."""
         now = time.monotonic()
-        self.starts = [start for start in self.starts if now - start < RESTARTS_WITHIN] + [now]
-        if len(self.starts) > RESTARTS:
+        self.short_lives = self.short_lives + 1 if now - self.started < SHORT_LIFE else 0
+        self.started = now
+        if self.short_lives >= SHORT_LIVES:
             raise server_files.CannotStart(f"the server keeps dying: {self.why_it_died()}")
         self.ready = False
         self.loads_data = server_files.holds_data(self.folder)

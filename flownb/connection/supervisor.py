@@ -51,6 +51,9 @@ class Supervisor:
         self.selector.register(starter, selectors.EVENT_READ, self.on_user)
         self.listener = socket.socket(socket.AF_UNIX)
         self.stopping = False
+        self.is_kept = (
+            False  #: the next supervisor uses the sockets' folder again: whoever is connected goes on
+        )
         self.alone_since = self.told_loading = self.looked_at_file = time.monotonic()
 
     def run(self) -> None:
@@ -97,7 +100,7 @@ class Supervisor:
     def until_next_look(self) -> float | None:
         """How long to sleep if nobody comes, goes or dies."""
         if not self.server.ready:
-            return 0.004 if time.monotonic() - self.server.starts[-1] < 1 else 0.1
+            return 0.004 if time.monotonic() - self.server.started < 1 else 0.1
         return LOOK_AT_FILE_EVERY if self.users else GRACE / 10
 
     def is_over(self) -> bool:
@@ -108,7 +111,9 @@ class Supervisor:
     def restart(self) -> None:
         if not self.server.was_ready:
             raise server_files.CannotStart(f"the server did not start: {self.server.why_it_died()}")
+        self.is_kept = True
         self.server.start()
+        self.is_kept = False
 
     def look_whether_ready(self) -> None:
         if self.server.look_whether_ready():
@@ -155,13 +160,14 @@ class Supervisor:
 
     def stop(self) -> None:
         """Take the sign down first, so that a late comer waits for the lock; the lock goes last, with us."""
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(self.server.folder, server_files.LINK_FILE))
+        if not self.is_kept:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self.server.folder, server_files.LINK_FILE))
         self.listener.close()
         for user in self.users:
             user.close()
         self.server.stop()
-        if hasattr(self.server, "runtime"):
+        if hasattr(self.server, "runtime") and not self.is_kept:
             shutil.rmtree(self.server.runtime, ignore_errors=True)
 
 

@@ -33,6 +33,35 @@ def test_a_killed_server_is_started_again_with_its_data(folder, watch):
             assert watch.link(folder)["server_pid"] != server
 
 
+def test_a_server_that_is_killed_once_a_second_comes_back_each_time(folder, watch):
+    with Connection(path=folder) as connection:
+        client, supervisor = connection.client(), watch.link(folder)["supervisor_pid"]
+        for kills in range(1, 8):
+            time.sleep(0.7)  # the fault itself
+            os.kill(watch.link(folder)["server_pid"], signal.SIGKILL)
+            assert client.incr("kills") == kills
+        assert watch.link(folder)["supervisor_pid"] == supervisor
+
+
+def test_after_a_server_was_given_up_old_clients_go_on_with_the_next(folder, watch):
+    with Connection(path=folder) as connection:
+        client, address = connection.client(), connection.address()
+        client.set("a", 1)
+        supervisor = watch.link(folder)["supervisor_pid"]
+        deadline = time.monotonic() + 20
+        while watch.alive(supervisor):
+            assert time.monotonic() < deadline
+            try:
+                link = watch.link(folder)
+                if link["supervisor_pid"] == supervisor:
+                    os.kill(link["server_pid"], signal.SIGKILL)
+            except (FileNotFoundError, ProcessLookupError):
+                time.sleep(0.01)
+        assert client.get("a") == b"1"
+        assert connection.address() == address
+    watch.gone(folder)
+
+
 def test_a_server_that_keeps_dying_is_given_up_with_a_reason(folder, watch, monkeypatch):
     monkeypatch.setattr(embedded.Hold, "_watch", lambda self, held: None)  # nobody calls for a new supervisor
     with Connection(path=folder):
