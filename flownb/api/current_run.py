@@ -52,5 +52,5 @@ class CurrentRun(Protocol):
         """Add amounts that were spent."""
 
 
-#: None where no job runs; workers write. One variable for all: to set one costs as much as a job's other records.
+#: None where no job runs; workers write. One variable for all, as every job sets it and takes it back.
 current: ContextVar[CurrentRun | None] = ContextVar("flownb_run", default=None)

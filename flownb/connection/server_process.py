@@ -21,8 +21,8 @@ else:  # run isolated from the package: what it shares with the package lies bes
     import server_files
 
 STOP_PATIENCE = 5.0  # seconds a server gets to end by itself before it is killed
-SHORT_LIFE = 0.5  # seconds from a server's start to its death, after which ...
-SHORT_LIVES = 5  # ... so many in a row are a server that cannot live
+SHORT_LIFE = 0.5  # seconds: a server that dies sooner after its start has had a short life
+SHORT_LIVES = 5  # in a row, after which a server counts as one that cannot live
 LOG_LIMIT = 1_000_000  # bytes of log kept from one start to the next
 SMALL_FILE = 4_000_000  # bytes of an append-only file that is left as it is
 # Bytes of an append-only file for one of memory, above which it is mostly of what was removed:

@@ -51,9 +51,7 @@ class Supervisor:
         self.selector.register(starter, selectors.EVENT_READ, self.on_user)
         self.listener = socket.socket(socket.AF_UNIX)
         self.stopping = False
-        self.is_kept = (
-            False  #: the next supervisor uses the sockets' folder again: whoever is connected goes on
-        )
+        self.is_kept = False  #: the next supervisor uses the folder of the sockets again
         self.alone_since = self.told_loading = self.looked_at_file = time.monotonic()
 
     def run(self) -> None:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from flownb.wire.outcomes import Outcome
-from flownb.wire.store.job_records import Taken
 from flownb.worker.captured_output import log_of
 from flownb.worker.event_loop import Loop, call_soon
 from flownb.worker.lease_keeper import keeper
@@ -32,7 +31,6 @@ class InLoop(Runner):
         self._loop = loop.started()
         self._context = loop.context
         self._task: asyncio.Task[None] | None = None
-        self._run: RunOfJob | None = None
 
     def start(self, held: Held, work: Work, end: Callable[[Held, Outcome], None]) -> None:
         """In the loop: begin, and call `end` with the job and its outcome."""
@@ -58,12 +56,6 @@ class InLoop(Runner):
         except BaseException as error:  # not the function's, which are outcomes
             outcome = failed_as_stored(held.taken, error)
         end(held, outcome)
-
-    def give_up(self, taken: Taken, error: Exception) -> Outcome:
-        if self._run is not None:
-            self._run.tell_untold()
-        outcome = super().give_up(taken, error)
-        return outcome if self._run is None else self._run.with_what_it_left(outcome)
 
     def kill(self) -> None:
         """Cancel the coroutine, from any thread."""

@@ -6,9 +6,8 @@ import time
 
 PREFETCH_SECONDS = 0.02  # of work that are fetched beyond the slots, when jobs are short
 PREFETCH_JOBS = 100  # at most
-BEGIN_SECONDS = (
-    0.04  # in which a job fetched ahead is to begin: the server has it back soon after (`VISIBLE_SECONDS`)
-)
+# In which a job fetched ahead is to begin; the server has it back after `VISIBLE_SECONDS`:
+BEGIN_SECONDS = 0.04
 
 
 class Fetching:

@@ -35,9 +35,8 @@ class RowsToRun(NamedTuple):
     steps: StepsSoFar | None  #: of rows with several: which are done
     note_step: NoteStep  #: called for these alone
     spent: Mapping[int, Amounts]  #: what rows have spent in former runs
-    spent_so_far: Callable[
-        [], Amounts
-    ]  #: what all of them have spent in this one, also in processes that have died
+    #: what all of them have spent in this one, also in processes that have died
+    spent_so_far: Callable[[], Amounts]
 
     def so_far(self, positions: Sequence[int]) -> Mapping[int, RowSoFar]:
         """Return what the steps of these rows have come to."""

@@ -25,7 +25,7 @@ from flownb.options import Keep
 from flownb.tasks.delayed import Delayed
 from flownb.wire.amounts import Amounts, flat
 from flownb.wire.codec import text_of_number
-from flownb.wire.outcomes import Outcome, Retention, usual
+from flownb.wire.outcomes import Outcome, Retention
 from flownb.wire.records import CRASHED
 from flownb.wire.secret_names import secrets_in, without
 from flownb.wire.store import Store
@@ -58,7 +58,9 @@ def completed(taken: Taken, value: Any, store: Store, version: str | None = None
             raise UnrecoverableError(str(error)) from None
     record = taken.record
     if record.flow is not None:  # its retention is the flow's
-        return usual(taken.base, record.id, taken.token, record.attempts_started, text, version)
+        return Outcome(
+            taken.base, record.id, taken.token, record.attempts_started, "completed", text, version
+        )
     return Outcome(*_run(taken), "completed", text, retention=_retention(taken, "remove_on_complete"))
 
 

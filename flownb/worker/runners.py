@@ -54,6 +54,8 @@ class Runner:
         self._coroutine: Future[Any] | None = None  # written by the thread that runs the job; `kill` reads it
         self._is_given_up = False  # written by `kill`
         self._problem: str | None = None  # why what the job needs could not be loaded
+        # The run in this process, if there is one; who begins it writes, `give_up` reads:
+        self._run: RunOfJob | None = None
 
     runs_elsewhere = False  #: in another process
 
@@ -73,7 +75,13 @@ class Runner:
         raise NotImplementedError
 
     def give_up(self, taken: Taken, error: Exception) -> Outcome:
-        """Return what it means for a job that its run is given up."""
+        """Return what it means for a job that its run is given up, with what the run has printed and spent."""
+        if self._run is None:
+            return self._outcome_given_up(taken, error)
+        self._run.tell_untold()
+        return self._run.with_what_it_left(self._outcome_given_up(taken, error))
+
+    def _outcome_given_up(self, taken: Taken, error: Exception) -> Outcome:
         work = self._work_for(taken)
         outcome = outcome_of_error(taken, error, work.retry, Job(taken.record, store=self._store))
         is_call = work.rows_a_call is not None and holds_rows(taken.record.bind)
@@ -113,7 +121,6 @@ class Runner:
 class InThread(Runner):
     """Runs jobs in the slot's own thread."""
 
-    _run: RunOfJob | None = None  # the slot's thread writes, `give_up` reads
     _entry = -1  # the job's, in the page of held jobs; the slot's thread writes and reads it
 
     def _load(self, taken: Taken, work: Work) -> str | None:
@@ -130,12 +137,6 @@ class InThread(Runner):
 
     def _note_row(self, row: int) -> None:
         keeper.page.note_row(self._entry, row)
-
-    def give_up(self, taken: Taken, error: Exception) -> Outcome:
-        if self._run is not None:
-            self._run.tell_untold()
-        outcome = super().give_up(taken, error)
-        return outcome if self._run is None else self._run.with_what_it_left(outcome)
 
 
 class RemoteRunner(Runner):

@@ -13,6 +13,7 @@ import flownb as fn
 from tests.support.checked_work import LEAF, MIDDLE, TOTAL, Runs, Work, keep_events, wrong_at_the_end
 from tests.support.execution_log import Kill, Run, read_runs
 from tests.support.fleet import FleetWorker
+from tests.support.kernel_process import Kernel
 from tests.support.lossy_proxy import Proxy
 from tests.support.server import OwnServer
 
@@ -110,3 +111,18 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 def ended(scene: Scene) -> Callable[[], int]:
     """Give what counts the leaves that have ended on the server."""
     return lambda: int(scene.client.zcard(f"bull:{LEAF}:completed"))
+
+
+@pytest.fixture
+def start_kernel(server_folder: Path, connection: fn.Connection) -> Iterator[Callable[[str], Kernel]]:
+    """Start kernels of one folder that know the tasks; those that a test leaves are killed."""
+    started: list[Kernel] = []
+
+    def start(tasks: str) -> Kernel:
+        started.append(Kernel(server_folder))
+        assert started[-1].run(tasks)[1] is None
+        return started[-1]
+
+    yield start
+    for kernel in started:
+        kernel.kill()

@@ -11,7 +11,6 @@ import pytest
 
 import flownb as fn
 from flownb.worker import telling
-from tests.support.kernel_process import Kernel
 
 #: Before the tasks of a kernel that is to die: what it needs for that.
 DEADLY = """
@@ -103,21 +102,6 @@ async def ask(n, job):
 """
 ADD_STEPS = "fn.workers(1); fn.fan_out([{'n': n} for n in range(3)], [ask, judge], name='b', rows_per_job=3)"
 ADD_ROWS = "fn.workers(1); fn.fan_out(range(6), ask, name='b', rows_per_job=6)"
-
-
-@pytest.fixture
-def start_kernel(server_folder, connection):
-    """Start kernels of one folder that know the tasks; those that a test leaves are killed."""
-    started = []
-
-    def start(tasks):
-        started.append(Kernel(server_folder))
-        assert started[-1].run(tasks)[1] is None
-        return started[-1]
-
-    yield start
-    for kernel in started:
-        kernel.kill()
 
 
 def run_until_it_dies(kernel, cell):

@@ -8,7 +8,6 @@ import random
 import pytest
 
 import flownb as fn
-from tests.support.kernel_process import Kernel
 
 SEED = int(os.environ.get("FLOWNB_SEED") or random.randrange(10**6))
 ROWS = 24
@@ -42,21 +41,6 @@ def judge(a):
 """
 ASK = "def ask(n):\n    time.sleep(0.003)"
 ASK_ASYNC = "async def ask(n):\n    await asyncio.sleep(0.003)"
-
-
-@pytest.fixture
-def start_kernel(server_folder, connection):
-    """Start kernels of one folder that know the tasks; those that a test leaves are killed."""
-    started = []
-
-    def start(tasks):
-        started.append(Kernel(server_folder))
-        assert started[-1].run(tasks)[1] is None
-        return started[-1]
-
-    yield start
-    for kernel in started:
-        kernel.kill()
 
 
 @pytest.mark.parametrize(
